@@ -1,0 +1,77 @@
+//! The luacell side of `cargo xtask bench`; the native side is `xtask/src/bench/native.c`.
+//!
+//! ```text
+//! bench-runner program FILE   runs the chunk once; prints nanoseconds, a tab and the result
+//! bench-runner create COUNT   a new sandbox, dropped; prints nanoseconds for each
+//! bench-runner first COUNT    the same with "return 1+1" run before the drop
+//! bench-runner compute COUNT  "return 1+1" in one sandbox
+//! ```
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use luacell::{ComputeOptions, Engine, EngineConfig, Sandbox, SandboxConfig, Value};
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [mode, argument] = args.as_slice() else {
+        bail!("usage: bench-runner program FILE | bench-runner create|first|compute COUNT");
+    };
+    let engine = Engine::new(EngineConfig::default())?;
+    if mode == "program" {
+        return program(&engine, argument);
+    }
+    let count: u32 = argument
+        .parse()
+        .with_context(|| format!("{argument} is no count"))?;
+    ensure!(count > 0, "a count of 0 measures nothing");
+    let nanoseconds = match mode.as_str() {
+        "create" => each(count, || Ok(drop(black_box(sandbox(&engine)?)))),
+        "first" => each(count, || one_plus_one(&sandbox(&engine)?)),
+        "compute" => {
+            let sandbox = sandbox(&engine)?;
+            each(count, || one_plus_one(&sandbox))
+        }
+        _ => bail!("{mode} is not known"),
+    }?;
+    println!("{nanoseconds:.2}");
+    Ok(())
+}
+
+fn sandbox(engine: &Engine) -> Result<Sandbox> {
+    Ok(engine.sandbox(SandboxConfig::new())?)
+}
+
+fn one_plus_one(sandbox: &Sandbox) -> Result<()> {
+    let outcome = sandbox.compute("return 1+1")?;
+    ensure!(outcome.value() == &Value::Integer(2), "1+1 is not 2");
+    Ok(())
+}
+
+/// Mean nanoseconds of one call, after a tenth as many that do not count.
+fn each(count: u32, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+    for _ in 0..count / 10 {
+        call()?;
+    }
+    let start = Instant::now();
+    for _ in 0..count {
+        call()?;
+    }
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(count))
+}
+
+fn program(engine: &Engine, file: &str) -> Result<()> {
+    let source = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+    let sandbox = sandbox(engine)?;
+    let start = Instant::now();
+    let outcome = sandbox.compute_with(&source, ComputeOptions::new().name("=program"))?;
+    let nanoseconds = start.elapsed().as_nanos();
+    let checksum = match outcome.value() {
+        Value::Integer(number) => number.to_string(),
+        Value::String(text) => text.to_string(),
+        other => bail!("the checksum must be an integer or a string, not {other:?}"),
+    };
+    println!("{nanoseconds}\t{checksum}");
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask bench`: luacell against native PUC Lua in one run, reported as ratios.
+
+mod cold;
+mod machine;
+mod measure;
+mod micro;
+mod native;
+mod programs;
+mod sources;
+mod table;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use sources::Sources;
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Few rounds: an impression in half a minute
+    #[arg(long)]
+    quick: bool,
+    /// Put the table into docs/performance.md
+    #[arg(long)]
+    write: bool,
+    /// Only these programs (file names in xtask/programs without .lua) and no other rows
+    #[arg(value_name = "PROGRAM", conflicts_with = "write")]
+    programs: Vec<String>,
+}
+
+/// The two programs that are compared, and the command line program.
+struct Contestants {
+    native: PathBuf,
+    runner: PathBuf,
+    cli: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the package has no parent folder")?;
+    let sources = Sources::find(root)?;
+    build(root)?;
+    let release = sources.target.join("release");
+    let contestants = Contestants {
+        native: native::build(&sources.lua, &sources.target)?,
+        runner: release.join(format!("bench-runner{}", std::env::consts::EXE_SUFFIX)),
+        cli: release.join(format!("luacell{}", std::env::consts::EXE_SUFFIX)),
+    };
+
+    let (rounds, short_rounds) = if args.quick { (3, 20) } else { (11, 100) };
+    let folder = root.join("xtask").join("programs");
+    let mut rows = programs::rows(&contestants, &folder, &args.programs, rounds)?;
+    if args.programs.is_empty() {
+        rows.extend(micro::rows(&contestants, rounds)?);
+        rows.push(cold::row(&contestants, short_rounds)?);
+    }
+
+    let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
+    let table = table::render(&rows);
+    println!("\n{machine}\n{table}");
+    if args.write {
+        let page = root.join("docs").join("performance.md");
+        table::write_between_markers(&page, &format!("\n{machine}\n{table}\n"))?;
+        eprintln!("written to docs/performance.md");
+    }
+    Ok(())
+}
+
+/// Builds our side as users get it.
+fn build(root: &Path) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "bench-runner",
+            "--package",
+            "luacell-cli",
+        ])
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("the release build failed");
+    }
+    Ok(())
+}
+
+/// What a program writes to standard output.
+fn output_of(program: &Path, args: &[&OsStr]) -> Result<String> {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{} {args:?} ended with {}: {}",
+            program.display(),
+            output.status,
+            errors.trim()
+        );
+    }
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("{} does not write UTF-8", program.display()))
+}

@@ -1,0 +1,122 @@
+//! The table of results, as text for the terminal and as Markdown for `docs/performance.md`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+/// One line of the table.
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// The peer's figure.
+    pub peer: String,
+    /// Ours.
+    pub ours: String,
+    /// Ours to the peer's.
+    pub ratio: String,
+    /// What it has to be, and whether it is; empty when there is no goal.
+    pub goal: String,
+}
+
+const HEAD: [&str; 5] = ["what", "peer", "luacell", "ratio", "goal"];
+
+impl Row {
+    fn cells(&self) -> [&str; 5] {
+        [&self.what, &self.peer, &self.ours, &self.ratio, &self.goal]
+    }
+}
+
+/// The goal "at most `limit`" with the verdict on `value`.
+pub fn at_most(value: f64, limit: f64, shown: &str) -> String {
+    format!(
+        "at most {shown}: {}",
+        if value <= limit { "met" } else { "MISSED" }
+    )
+}
+
+/// The table as aligned Markdown, readable in a terminal too.
+pub fn render(rows: &[Row]) -> String {
+    let mut lines = vec![HEAD];
+    lines.extend(rows.iter().map(Row::cells));
+    let mut widths = [0; 5];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        push_line(&mut text, line, &widths);
+        if number == 0 {
+            text.push_str("|---|--:|--:|--:|---|\n");
+        }
+    }
+    text
+}
+
+fn push_line(text: &mut String, cells: &[&str; 5], widths: &[usize; 5]) {
+    for (column, (cell, &width)) in cells.iter().zip(widths).enumerate() {
+        let numeric = (1..4).contains(&column);
+        if numeric {
+            text.push_str(&format!("| {cell:>width$} "));
+        } else {
+            text.push_str(&format!("| {cell:<width$} "));
+        }
+    }
+    text.push_str("|\n");
+}
+
+const BEGIN: &str = "<!-- bench:begin -->\n";
+const END: &str = "<!-- bench:end -->";
+
+/// Puts `text` between the markers of the file at `path`.
+pub fn write_between_markers(path: &Path, text: &str) -> Result<()> {
+    let page =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let page = replace_between_markers(&page, text)
+        .with_context(|| format!("{} has no {} ... {END}", path.display(), BEGIN.trim()))?;
+    std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn replace_between_markers(page: &str, text: &str) -> Result<String> {
+    let Some((before, rest)) = page.split_once(BEGIN) else {
+        bail!("the first marker is missing")
+    };
+    let Some((_, after)) = rest.split_once(END) else {
+        bail!("the second marker is missing")
+    };
+    Ok(format!("{before}{BEGIN}{text}{END}{after}"))
+}
+
+/// Nanoseconds with a unit that fits.
+pub fn time(nanoseconds: f64) -> String {
+    match nanoseconds {
+        t if t.abs() < 1e3 => format!("{t:.0} ns"),
+        t if t.abs() < 1e6 => format!("{:.2} µs", t / 1e3),
+        t if t.abs() < 1e9 => format!("{:.2} ms", t / 1e6),
+        t => format!("{:.3} s", t / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_markers_changes() -> Result<()> {
+        let page = format!("a\n{BEGIN}old\n{END}\nb\n");
+        assert_eq!(
+            replace_between_markers(&page, "new\n")?,
+            format!("a\n{BEGIN}new\n{END}\nb\n")
+        );
+        assert!(replace_between_markers("a\n", "new").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn times_have_readable_units() {
+        assert_eq!(time(412.4), "412 ns");
+        assert_eq!(time(5_230.0), "5.23 µs");
+        assert_eq!(time(1_500_000.0), "1.50 ms");
+    }
+}

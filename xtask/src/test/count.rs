@@ -1,0 +1,157 @@
+//! Counting results from what test runners print.
+
+/// Results of some tests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    pub passed: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    /// Said beside the numbers: why something was skipped or failed, corpus cases.
+    pub notes: Vec<String>,
+}
+
+impl Tally {
+    /// A part that could not run: skipped, but in CI that is a failure.
+    pub fn not_run(reason: String, ci: bool) -> Self {
+        Self {
+            failed: u64::from(ci),
+            skipped: u64::from(!ci),
+            notes: vec![reason],
+            ..Self::default()
+        }
+    }
+
+    /// Adds other results.
+    pub fn add(&mut self, other: Tally) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.notes.extend(other.notes);
+    }
+
+    /// Counts a failure that no runner reported.
+    pub fn fail(&mut self, reason: &str) {
+        self.failed += 1;
+        self.notes.push(reason.to_owned());
+    }
+}
+
+/// How a runner tells its results.
+#[derive(Clone, Copy, Debug)]
+pub enum Format {
+    /// `cargo test`: one `test result:` line for each test binary.
+    Cargo,
+    /// The Test Anything Protocol as `node --test` writes it: `# pass 3` and so on at the end.
+    Tap,
+}
+
+impl Format {
+    /// Takes notice of one line of output.
+    pub fn read(self, line: &str, tally: &mut Tally) {
+        match self {
+            Self::Cargo => read_cargo(line, tally),
+            Self::Tap => read_tap(line, tally),
+        }
+        if let Some(corpus) = corpus_line(line) {
+            tally.notes.push(corpus);
+        }
+    }
+}
+
+/// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
+fn read_cargo(line: &str, tally: &mut Tally) {
+    // A test that prints without a newline can stand before the result on the same line.
+    let Some((_, result)) = line.split_once("test result: ") else {
+        return;
+    };
+    let Some((_, counts)) = result.split_once(". ") else {
+        return;
+    };
+    for count in counts.split("; ") {
+        let Some((number, what)) = count.split_once(' ') else {
+            continue;
+        };
+        let Ok(number) = number.parse::<u64>() else {
+            continue;
+        };
+        match what {
+            "passed" => tally.passed += number,
+            "failed" => tally.failed += number,
+            "ignored" => tally.skipped += number,
+            _ => {}
+        }
+    }
+}
+
+/// `# pass 3`, `# fail 0`, `# cancelled 0`, `# skipped 0`, `# todo 0`, without indentation.
+fn read_tap(line: &str, tally: &mut Tally) {
+    let Some((what, number)) = line
+        .strip_prefix("# ")
+        .and_then(|rest| rest.split_once(' '))
+    else {
+        return;
+    };
+    let Ok(number) = number.trim().parse::<u64>() else {
+        return;
+    };
+    match what {
+        "pass" => tally.passed += number,
+        "fail" | "cancelled" => tally.failed += number,
+        "skipped" | "todo" => tally.skipped += number,
+        _ => {}
+    }
+}
+
+/// `corpus: 321 cases`, anywhere in a line.
+fn corpus_line(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("corpus: ")?;
+    let (number, rest) = rest.split_once(' ')?;
+    number.parse::<u64>().ok()?;
+    rest.starts_with("case")
+        .then(|| format!("corpus: {number} {}", rest.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(format: Format, text: &str) -> Tally {
+        let mut tally = Tally::default();
+        for line in text.lines() {
+            format.read(line, &mut tally);
+        }
+        tally
+    }
+
+    #[test]
+    fn cargo_results_add_up_over_binaries() {
+        let tally = count(
+            Format::Cargo,
+            "running 4 tests\n\
+             test a ... ok\n\
+             corpus: 321 cases\n\
+             test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.01s\n\
+             dots...test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
+        );
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 1, 1));
+        assert_eq!(tally.notes, ["corpus: 321 cases"]);
+    }
+
+    #[test]
+    fn tap_reads_the_closing_numbers_only() {
+        let tally = count(
+            Format::Tap,
+            "TAP version 13\n    # pass 7\nok 1 - init\n# a remark\n# corpus: 300 cases, 21 skipped\n1..1\n\
+             # tests 6\n# suites 0\n# pass 4\n# fail 1\n# cancelled 1\n# skipped 2\n# todo 0\n# duration_ms 12.5\n",
+        );
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (4, 2, 2));
+        assert_eq!(tally.notes, ["corpus: 300 cases, 21 skipped"]);
+    }
+
+    #[test]
+    fn a_missing_tool_is_a_failure_in_ci_only() {
+        assert_eq!(Tally::not_run("no node".into(), true).failed, 1);
+        let local = Tally::not_run("no node".into(), false);
+        assert_eq!((local.failed, local.skipped), (0, 1));
+    }
+}

@@ -1,0 +1,169 @@
+//! `cargo xtask test`: every test of the repository, part by part, with one table at the end.
+
+mod count;
+mod parts;
+mod tools;
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use count::Tally;
+use parts::{PARTS, Part, Step};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to test; everything when nothing is named
+    #[arg(value_name = "PART", value_parser = part_names())]
+    parts: Vec<String>,
+}
+
+fn part_names() -> Vec<&'static str> {
+    PARTS.iter().map(|part| part.name).collect()
+}
+
+/// One row of the closing table.
+struct Row {
+    part: &'static str,
+    tally: Tally,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let root = repository();
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+
+    let mut rows = Vec::new();
+    for part in PARTS {
+        if args.parts.is_empty() || args.parts.iter().any(|name| name == part.name) {
+            let tally = run_part(part, &root, ci)
+                .with_context(|| format!("the part {} could not be run", part.name))?;
+            rows.push(Row {
+                part: part.name,
+                tally,
+            });
+        }
+    }
+
+    let total = report(&rows);
+    if total.failed > 0 {
+        bail!("{} failed", total.failed);
+    }
+    Ok(())
+}
+
+/// The repository's root: this package is one level below it.
+fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+fn run_part(part: &Part, root: &Path, ci: bool) -> Result<Tally> {
+    println!("\n== {}: {}", part.name, part.about);
+
+    let missing: Vec<String> = part.needs.iter().filter_map(tools::missing).collect();
+    if !missing.is_empty() {
+        let reason = missing.join("; ");
+        println!("{reason}");
+        return Ok(Tally::not_run(reason, ci));
+    }
+
+    let mut tally = Tally::default();
+    for step in part.steps {
+        tally.add(run_step(step, root)?);
+    }
+    if tally.passed + tally.failed == 0 {
+        // A part whose tests have vanished must not look like success.
+        tally.fail("no test ran");
+    }
+    if ci && tally.skipped > 0 {
+        tally.fail("tests were skipped, which is not allowed when CI=true");
+    }
+    Ok(tally)
+}
+
+/// Runs one test runner, shows what it prints and counts its results.
+fn run_step(step: &Step, root: &Path) -> Result<Tally> {
+    let mut arguments: Vec<OsString> = step.args.iter().map(OsString::from).collect();
+    if let Some((folder, suffix)) = step.files {
+        arguments.extend(test_files(root, folder, suffix)?);
+    }
+    let program = match step.program {
+        // The cargo that runs us, also when it is not the first in PATH.
+        "cargo" => std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+        other => other.into(),
+    };
+    let mut child = Command::new(&program)
+        .args(&arguments)
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", step.program))?;
+
+    let mut tally = Tally::default();
+    let output = child.stdout.take().context("no output pipe")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read the runner's output")?;
+        let line = String::from_utf8_lossy(&line);
+        if writeln!(std::io::stdout(), "{line}").is_err() {
+            // Our reader has gone; the tests still count for the exit status.
+        }
+        step.format.read(&line, &mut tally);
+    }
+    let status = child.wait().context("cannot wait for the runner")?;
+    if !status.success() && tally.failed == 0 {
+        tally.fail(&format!("{} ended with {status}", step.program));
+    }
+    Ok(tally)
+}
+
+/// The files that end in `suffix`, named one by one: what `node --test FOLDER` means differs between versions.
+fn test_files(root: &Path, folder: &str, suffix: &str) -> Result<Vec<OsString>> {
+    let entries = match std::fs::read_dir(root.join(folder)) {
+        Ok(entries) => entries,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {folder}")),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(suffix) {
+            files.push(path.into_os_string());
+        }
+    }
+    if files.is_empty() {
+        bail!("no file in {folder} ends in {suffix}");
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Prints the table and, as the last line, the totals in a form that scripts read.
+fn report(rows: &[Row]) -> Tally {
+    println!(
+        "\n{:<12} {:>6} {:>7} {:>7} {:>8}  notes",
+        "part", "run", "passed", "failed", "skipped"
+    );
+    let mut total = Tally::default();
+    for Row { part, tally } in rows {
+        println!(
+            "{part:<12} {:>6} {:>7} {:>7} {:>8}  {}",
+            tally.passed + tally.failed,
+            tally.passed,
+            tally.failed,
+            tally.skipped,
+            tally.notes.join("; ")
+        );
+        total.add(tally.clone());
+    }
+    print!("\n{} passed, {} failed", total.passed, total.failed);
+    if total.skipped > 0 {
+        print!(", {} skipped", total.skipped);
+    }
+    println!();
+    total
+}

@@ -1,0 +1,77 @@
+//! What there is to test. A new part is a new entry here.
+
+use super::count::Format;
+use super::tools::{NODE, Tool};
+
+/// Tests that are run and reported together.
+pub struct Part {
+    /// As on the command line.
+    pub name: &'static str,
+    /// One line about what is tested.
+    pub about: &'static str,
+    /// Programs without which the part can't run.
+    pub needs: &'static [Tool],
+    /// The runners, in order.
+    pub steps: &'static [Step],
+}
+
+/// One call of a test runner.
+pub struct Step {
+    /// Program; `cargo` is the running one.
+    pub program: &'static str,
+    /// Its arguments.
+    pub args: &'static [&'static str],
+    /// Folder and file name suffix of test files to add to the arguments.
+    pub files: Option<(&'static str, &'static str)>,
+    /// How its output tells the results.
+    pub format: Format,
+}
+
+const fn cargo_test(args: &'static [&'static str]) -> Step {
+    Step {
+        program: "cargo",
+        args,
+        files: None,
+        format: Format::Cargo,
+    }
+}
+
+/// All parts, in the order in which they run.
+pub const PARTS: &[Part] = &[
+    Part {
+        name: "guest",
+        about: "how lua.wasm is made, and this tool itself",
+        needs: &[],
+        steps: &[cargo_test(&["test", "--package", "xtask"])],
+    },
+    Part {
+        name: "core",
+        about: "the crate luacell, with the conformance corpus",
+        needs: &[],
+        // Output is shown for the line that says how many corpus cases ran.
+        steps: &[cargo_test(&[
+            "test",
+            "--package",
+            "luacell",
+            "--features",
+            "jit,json",
+        ])],
+    },
+    Part {
+        name: "cli",
+        about: "the command line program luacell",
+        needs: &[],
+        steps: &[cargo_test(&["test", "--package", "luacell-cli"])],
+    },
+    Part {
+        name: "node-host",
+        about: "lua.wasm driven by plain Node.js without any of our code",
+        needs: &[NODE],
+        steps: &[Step {
+            program: "node",
+            args: &["--test", "--test-reporter=tap"],
+            files: Some(("core/tests/node-host", ".test.mjs")),
+            format: Format::Tap,
+        }],
+    },
+];
