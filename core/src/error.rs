@@ -1,0 +1,264 @@
+//! What can go wrong, with stable numbers that every language shares.
+
+use std::fmt;
+
+use crate::metrics::Metrics;
+use crate::value::{LuaString, Value};
+
+/// The result of an operation on a sandbox.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+macro_rules! error_kinds {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal,)+) => {
+        /// What kind of failure an [`Error`] is. The numbers are stable: they are never reused, and they
+        /// are the same in every language binding and in `lua.wasm` itself.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        #[non_exhaustive]
+        pub enum ErrorKind {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl ErrorKind {
+            /// Every kind, in the order of the numbers.
+            pub const ALL: &'static [ErrorKind] = &[$(ErrorKind::$name,)+];
+
+            /// The name, as it is written in every language.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ErrorKind::$name => stringify!($name),)+
+                }
+            }
+
+            /// The kind with this number, if there is one.
+            #[must_use]
+            pub const fn from_number(number: u16) -> Option<ErrorKind> {
+                match number {
+                    $($number => Some(ErrorKind::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+error_kinds! {
+    /// The source is not valid Lua.
+    Syntax = 1,
+    /// A Lua error that the script did not catch.
+    Runtime = 2,
+    /// The script needed more memory than it may have.
+    Memory = 3,
+    /// The script used up its instructions.
+    InstructionLimit = 4,
+    /// The script ran longer than it may.
+    Timeout = 5,
+    /// Somebody called `interrupt`.
+    Interrupted = 6,
+    /// The script printed more than it may.
+    OutputLimit = 7,
+    /// The script's tables hold more than they may.
+    StoreLimit = 8,
+    /// The script called host functions more often than it may.
+    HostCallLimit = 9,
+    /// A host function failed.
+    HostFunction = 10,
+    /// A value cannot travel between Lua and the host.
+    Conversion = 11,
+    /// The table store failed.
+    Store = 12,
+    /// Somebody else changed the same tables at the same time.
+    Conflict = 13,
+    /// The guest crashed; the sandbox continues with a fresh one and its kept tables.
+    Trap = 14,
+    /// The sandbox is in use by another caller at this moment.
+    Busy = 15,
+    /// The sandbox was closed, or what the value belonged to is gone.
+    Closed = 16,
+    /// The caller passed something that makes no sense.
+    InvalidArgument = 17,
+    /// A fault in luacell itself, or a guest that breaks its contract.
+    Internal = 18,
+}
+
+impl ErrorKind {
+    /// The number of this kind.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A failure, with everything that is known about it.
+///
+/// It is one pointer wide and cheap to return. [`Display`](fmt::Display) gives the message; chunk and line of a Lua error
+/// are part of its message already, as PUC Lua words it.
+#[derive(Clone)]
+pub struct Error(Box<Details>);
+
+#[derive(Clone)]
+struct Details {
+    kind: ErrorKind,
+    message: String,
+    chunk: Option<String>,
+    line: Option<u32>,
+    traceback: Option<String>,
+    output: LuaString,
+    value: Value,
+    metrics: Metrics,
+    source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// A new error of this kind with this message.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error(Box::new(Details {
+            kind,
+            message: message.into(),
+            chunk: None,
+            line: None,
+            traceback: None,
+            output: LuaString::default(),
+            value: Value::Nil,
+            metrics: Metrics::default(),
+            source: None,
+        }))
+    }
+
+    /// The kind of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The message. For a Lua error it is what PUC Lua would print, with position, without traceback.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The chunk in which a Lua error happened, as in Lua's `short_src`.
+    #[must_use]
+    pub fn chunk(&self) -> Option<&str> {
+        self.0.chunk.as_deref()
+    }
+
+    /// The line in [`chunk`](Self::chunk), from 1.
+    #[must_use]
+    pub fn line(&self) -> Option<u32> {
+        self.0.line
+    }
+
+    /// Lua's traceback, several lines of text.
+    #[must_use]
+    pub fn traceback(&self) -> Option<&str> {
+        self.0.traceback.as_deref()
+    }
+
+    /// What the script printed before it failed.
+    #[must_use]
+    pub fn output(&self) -> &LuaString {
+        &self.0.output
+    }
+
+    /// The Lua error value when it was not a string (`error({code = 7})`), else [`Value::Nil`].
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.0.value
+    }
+
+    /// What the script used before it failed.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Attaches the error that caused this one.
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(std::sync::Arc::new(source));
+        self
+    }
+
+    pub(crate) fn with_position(mut self, chunk: Option<String>, line: Option<u32>) -> Self {
+        self.0.chunk = chunk;
+        self.0.line = line;
+        self
+    }
+
+    pub(crate) fn with_traceback(mut self, traceback: Option<String>) -> Self {
+        self.0.traceback = traceback;
+        self
+    }
+
+    pub(crate) fn with_output(mut self, output: LuaString) -> Self {
+        self.0.output = output;
+        self
+    }
+
+    pub(crate) fn with_value(mut self, value: Value) -> Self {
+        self.0.value = value;
+        self
+    }
+
+    pub(crate) fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.0.metrics = metrics;
+        self
+    }
+
+    pub(crate) fn busy() -> Self {
+        Error::new(ErrorKind::Busy, "the sandbox is in use by another caller")
+    }
+
+    pub(crate) fn closed() -> Self {
+        Error::new(ErrorKind::Closed, "the sandbox is closed")
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::InvalidArgument, message)
+    }
+
+    pub(crate) fn conversion(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Conversion, message)
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Internal, message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Error");
+        out.field("kind", &self.0.kind).field("message", &self.0.message);
+        if let Some(chunk) = &self.0.chunk {
+            out.field("chunk", chunk);
+        }
+        if let Some(line) = &self.0.line {
+            out.field("line", line);
+        }
+        if let Some(traceback) = &self.0.traceback {
+            out.field("traceback", traceback);
+        }
+        out.finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|e| e as &(dyn std::error::Error + 'static))
+    }
+}
