@@ -1,6 +1,22 @@
 //! `cargo xtask guest`: builds `core/guest/lua.wasm`.
+//!
+//! Sources are copied and patched (`patch`), compiled and linked (`build`, with the compiler of `toolchain`),
+//! then errors are lowered to ordinary returns (`lower`). `check` guards the contract on both sides of that
+//! pass. All settings are in `recipe`.
 
-use anyhow::{Result, bail};
+mod build;
+mod callgraph;
+mod check;
+mod lower;
+mod module;
+mod patch;
+mod recipe;
+mod toolchain;
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 /// Options of `cargo xtask guest`.
 #[derive(clap::Args)]
@@ -11,6 +27,73 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(_args: &Args) -> Result<()> {
-    bail!("not written yet")
+pub fn run(args: &Args) -> Result<()> {
+    let folders = build::Folders::find()?;
+    let linked = build::linked_module(&folders)?;
+    check::linked(&linked)?;
+    let names = lower::Names {
+        throw: recipe::THROW_IMPORT,
+        catch: recipe::TRY_FUNCTION,
+        stack_pointer: recipe::STACK_POINTER,
+        dropped_exports: recipe::DROPPED_EXPORTS,
+    };
+    let lowered = lower::lower(&linked, &names).context("lowering errors")?;
+    let escaping: Vec<&String> = lowered
+        .throwing_exports
+        .iter()
+        .filter(|name| !recipe::THROWING_EXPORTS.contains(&name.as_str()))
+        .collect();
+    if !escaping.is_empty() {
+        println!("warning: an error could leave through the exports {escaping:?}");
+    }
+    check::finished(&lowered.wasm).context("the finished module")?;
+
+    let digest: String = Sha256::digest(&lowered.wasm)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    println!(
+        "lua.wasm: {} bytes ({} before lowering, without names {}), {} calls checked, {} more return at once, \
+         errors pass through {} functions\nsha256 {digest}",
+        lowered.wasm.len(),
+        code_size(&linked)?,
+        code_size(&lowered.wasm)?,
+        lowered.checked_calls,
+        lowered.tail_calls,
+        lowered.throwing_functions,
+    );
+
+    let module = folders.guest.join("lua.wasm");
+    let checksum = folders.guest.join("lua.wasm.sha256");
+    let checksum_line = format!("{digest}  lua.wasm\n");
+    if args.check {
+        let committed = fs::read(&module).context("reading core/guest/lua.wasm")?;
+        let committed_line =
+            fs::read_to_string(&checksum).context("reading core/guest/lua.wasm.sha256")?;
+        if committed != lowered.wasm {
+            bail!(
+                "core/guest/lua.wasm ({} bytes) is not what its sources give ({} bytes); \
+                 run `cargo xtask guest` and commit the result",
+                committed.len(),
+                lowered.wasm.len()
+            );
+        }
+        if committed_line != checksum_line {
+            bail!("core/guest/lua.wasm.sha256 does not belong to core/guest/lua.wasm");
+        }
+        println!("core/guest/lua.wasm is up to date");
+        return Ok(());
+    }
+    fs::write(&module, &lowered.wasm).context("writing core/guest/lua.wasm")?;
+    fs::write(&checksum, checksum_line).context("writing core/guest/lua.wasm.sha256")
+}
+
+/// Size of the code section.
+fn code_size(wasm: &[u8]) -> Result<usize> {
+    for payload in wasmparser::Parser::new(0).parse_all(wasm) {
+        if let wasmparser::Payload::CodeSectionStart { range, .. } = payload? {
+            return Ok(range.len());
+        }
+    }
+    bail!("the module has no code")
 }

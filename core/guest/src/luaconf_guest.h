@@ -1,0 +1,50 @@
+/*
+** Settings of the guest that Lua takes as macros. Included before everything
+** else in every file, Lua's own ones too, so it includes nothing that a
+** feature macro could change.
+*/
+#ifndef luaconf_guest_h
+#define luaconf_guest_h
+
+#include <stddef.h>
+
+struct lua_State;
+
+/* As PUC's own makefile builds it. */
+#define LUA_COMPAT_5_3
+
+/*
+** Errors. The build lowers both to ordinary returns: see xtask/src/guest/lower.rs.
+*/
+__attribute__((import_module("env"), import_name("luacell_throw"), noreturn))
+void luacell_throw (void);
+void luacell_try (void (*f) (struct lua_State *, void *), struct lua_State *L,
+                  void *ud);
+#define LUAI_THROW(L,c)		luacell_throw()
+#define LUAI_TRY(L,c,a)		luacell_try(f, L, ud);
+#define luai_jmpbuf		char  /* not used */
+
+/* No signals here. */
+#define l_signalT		int
+
+/* A switch becomes a jump table; wasm has no computed jumps. */
+#define LUA_USE_JUMPTABLE	0
+
+/* 'print' goes to the captured output; warnings and panics nowhere. */
+void luacell_write (const char *s, size_t n);
+#define lua_writestring(s,l)		luacell_write((s), (l))
+#define lua_writeline()			luacell_write("\n", 1)
+#define lua_writestringerror(s,p)	((void)(s), (void)(p))
+
+/* One locale, "C". */
+#define lua_getlocaledecpoint()		'.'
+
+/* Randomness comes from the host. */
+unsigned int luacell_hash_seed (void);
+void luacell_random_seed (unsigned long long seed[2]);
+#define luai_makeseed(L)		luacell_hash_seed()
+
+/* 'table.sort' takes the middle: the same work each time. */
+#define l_randomizePivot()		0u
+
+#endif

@@ -1,0 +1,127 @@
+//! From sources to the linked module, before any pass of ours.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::patch::{apply_all, files_with_extension};
+use super::recipe;
+use super::toolchain::Toolchain;
+
+/// The folders that the build works with.
+pub struct Folders {
+    /// `core/guest` of this repository.
+    pub guest: PathBuf,
+    /// Where everything intermediate goes.
+    pub work: PathBuf,
+    /// Lua's sources as the crate carries them.
+    lua: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    manifest_path: PathBuf,
+}
+
+impl Folders {
+    /// Asks cargo where everything is.
+    pub fn find() -> Result<Self> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let output = Command::new(cargo)
+            .args(["metadata", "--format-version", "1"])
+            .output()
+            .context("running cargo metadata")?;
+        if !output.status.success() {
+            bail!(
+                "cargo metadata failed:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        let metadata: Metadata =
+            serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+        let package = metadata
+            .packages
+            .iter()
+            .find(|package| {
+                package.name == recipe::LUA_CRATE && package.version == recipe::LUA_CRATE_VERSION
+            })
+            .with_context(|| {
+                format!(
+                    "crate {} {} is not among the dependencies",
+                    recipe::LUA_CRATE,
+                    recipe::LUA_CRATE_VERSION
+                )
+            })?;
+        Ok(Self {
+            guest: metadata.workspace_root.join("core/guest"),
+            work: metadata.target_directory.join("guest"),
+            lua: package
+                .manifest_path
+                .with_file_name(recipe::LUA_FOLDER),
+        })
+    }
+}
+
+/// Copies and patches the sources, compiles and links them. Returns the linked module.
+pub fn linked_module(folders: &Folders) -> Result<Vec<u8>> {
+    let toolchain = Toolchain::install(&folders.work)?;
+    // A fresh copy each time, and compiler runs with relative paths only, so that nothing depends on where the
+    // repository is or what was built before.
+    let build = folders.work.join("build");
+    if build.exists() {
+        fs::remove_dir_all(&build).context("removing the last build")?;
+    }
+    copy_sources(&folders.lua, &build.join("lua"))?;
+    copy_sources(&folders.guest.join("src"), &build.join("src"))?;
+    apply_all(&folders.guest.join("patches"), &build.join("lua"))?;
+
+    let mut files: Vec<PathBuf> = recipe::LUA_FILES
+        .iter()
+        .map(|file| Path::new("lua").join(file))
+        .collect();
+    for file in files_with_extension(&build.join("src"), "c")? {
+        let name = file.file_name().context("a source file without a name")?;
+        files.push(Path::new("src").join(name));
+    }
+    toolchain.compile(&build, &arguments(&files))?;
+    fs::read(build.join(LINKED)).context("reading the linked module")
+}
+
+const LINKED: &str = "linked.wasm";
+
+fn arguments(files: &[PathBuf]) -> Vec<OsString> {
+    let mut args: Vec<OsString> = recipe::COMPILE_FLAGS.iter().map(Into::into).collect();
+    args.extend(["-Ilua", "-Isrc", "-include"].map(Into::into));
+    args.push(Path::new("src").join(recipe::FORCED_INCLUDE).into());
+    args.extend(["-mexec-model=reactor", "-Wl,--no-entry"].map(Into::into));
+    args.push(format!("-Wl,-z,stack-size={}", recipe::STACK_SIZE).into());
+    args.push(format!("-Wl,--initial-memory={}", recipe::INITIAL_PAGES * 65536).into());
+    args.extend(files.iter().map(Into::into));
+    args.extend(["-o", LINKED].map(Into::into));
+    args
+}
+
+fn copy_sources(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("making folder {}", to.display()))?;
+    for extension in ["c", "h"] {
+        for file in files_with_extension(from, extension)? {
+            let name = file.file_name().context("a source file without a name")?;
+            fs::copy(&file, to.join(name))
+                .with_context(|| format!("copying {}", file.display()))?;
+        }
+    }
+    Ok(())
+}

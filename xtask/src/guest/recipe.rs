@@ -1,0 +1,91 @@
+//! Everything that decides what `lua.wasm` looks like: sources, flags, limits.
+//! Change a value here and the module's checksum changes.
+
+/// Version of the crate that carries Lua's sources, and the folder in it.
+pub const LUA_CRATE: &str = "lua-src";
+pub const LUA_CRATE_VERSION: &str = "551.1.0";
+pub const LUA_FOLDER: &str = "lua-5.4.9";
+
+/// The compiler: clang with wasi-libc, from this PyPI wheel.
+pub const ZIG_PACKAGE: &str = "ziglang";
+pub const ZIG_VERSION: &str = "0.15.2";
+
+/// Lua's own files. Left out: liolib and loadlib (no files here), loslib and linit (the guest has its own), the
+/// two programs.
+pub const LUA_FILES: &[&str] = &[
+    "lapi.c",
+    "lauxlib.c",
+    "lbaselib.c",
+    "lcode.c",
+    "lcorolib.c",
+    "lctype.c",
+    "ldblib.c",
+    "ldebug.c",
+    "ldo.c",
+    "ldump.c",
+    "lfunc.c",
+    "lgc.c",
+    "llex.c",
+    "lmathlib.c",
+    "lmem.c",
+    "lobject.c",
+    "lopcodes.c",
+    "lparser.c",
+    "lstate.c",
+    "lstring.c",
+    "lstrlib.c",
+    "ltable.c",
+    "ltablib.c",
+    "ltm.c",
+    "lundump.c",
+    "lutf8lib.c",
+    "lvm.c",
+    "lzio.c",
+];
+
+/// The header that every file is compiled with: the settings that Lua takes as macros.
+pub const FORCED_INCLUDE: &str = "luaconf_guest.h";
+
+/// Compiler flags. The processor has what wasmtime, WAMR's fast interpreter, wazero and Node 20 all load.
+pub const COMPILE_FLAGS: &[&str] = &[
+    "-target",
+    "wasm32-wasi",
+    "-mcpu=mvp+bulk_memory+sign_ext+nontrapping_fptoint+mutable_globals",
+    "-std=gnu11",
+    "-O3",
+    "-flto",
+    "-fno-stack-protector",
+    "-Wall",
+    "-Wextra",
+    // What the patches leave unused, such as Lua's `loadfile`.
+    "-Wno-unused-function",
+];
+
+/// Room for C's stack, at the start of the memory so that overrunning it traps.
+pub const STACK_SIZE: u32 = 512 * 1024;
+
+/// Initial memory: 32 pages, as the contract says.
+pub const INITIAL_PAGES: u64 = 32;
+
+/// The only functions that the finished module may import, and must: all five of them, from `env`.
+pub const IMPORTS: &[&str] = &[
+    "js_ext_table_delete",
+    "js_ext_table_get",
+    "js_ext_table_keys",
+    "js_ext_table_set",
+    "js_ext_table_size",
+];
+
+/// Exports that the linker adds and the module does not need.
+pub const DROPPED_EXPORTS: &[&str] = &["_initialize"];
+
+/// The linker's function that runs constructors. Nobody calls it in the finished module, so it must be empty.
+pub const CONSTRUCTORS: &str = "__wasm_call_ctors";
+
+/// Names that the lowering of errors goes by.
+pub const THROW_IMPORT: &str = "luacell_throw";
+pub const TRY_FUNCTION: &str = "luacell_try";
+pub const STACK_POINTER: &str = "__stack_pointer";
+
+/// Exports through which an error may leave although nothing would catch it. None should.
+pub const THROWING_EXPORTS: &[&str] = &[];
