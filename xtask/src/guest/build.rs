@@ -68,9 +68,7 @@ impl Folders {
         Ok(Self {
             guest: metadata.workspace_root.join("core/guest"),
             work: metadata.target_directory.join("guest"),
-            lua: package
-                .manifest_path
-                .with_file_name(recipe::LUA_FOLDER),
+            lua: package.manifest_path.with_file_name(recipe::LUA_FOLDER),
         })
     }
 }

@@ -422,3 +422,8 @@ fn close_wrapper(output: &mut Function, ty: &FuncType, last: Option<&Operator<'_
     output.instruction(&Instruction::End);
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "lower_tests.rs"]
+#[allow(clippy::indexing_slicing)]
+mod tests;

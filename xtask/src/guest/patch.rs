@@ -46,8 +46,8 @@ impl Patch {
 impl Edit {
     fn apply(&self, folder: &Path) -> Result<()> {
         let path = folder.join(&self.file);
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("Lua has no file {}", self.file))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("Lua has no file {}", self.file))?;
         let text = self.replace_once(&text)?;
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }

@@ -30,6 +30,7 @@ pub const LUA_FILES: &[&str] = &[
     "lmem.c",
     "lobject.c",
     "lopcodes.c",
+    "loslib.c",
     "lparser.c",
     "lstate.c",
     "lstring.c",

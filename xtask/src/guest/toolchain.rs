@@ -29,13 +29,25 @@ impl Toolchain {
         if toolchain.version().as_deref() == Some(ZIG_VERSION) {
             return Ok(toolchain);
         }
-        println!("installing {ZIG_PACKAGE} {ZIG_VERSION} into {}", venv.display());
-        run(Command::new(system_python()?).args(["-m", "venv"]).arg(&venv)).context(
+        println!(
+            "installing {ZIG_PACKAGE} {ZIG_VERSION} into {}",
+            venv.display()
+        );
+        run(Command::new(system_python()?)
+            .args(["-m", "venv"])
+            .arg(&venv))
+        .context(
             "making a Python virtual environment failed; on Debian and Ubuntu install it with: \
              apt-get install python3-venv",
         )?;
         run(Command::new(&toolchain.python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ])
             .args(["--only-binary", ":all:", "--no-deps"])
             .arg(format!("{ZIG_PACKAGE}=={ZIG_VERSION}")))?;
         match toolchain.version() {
