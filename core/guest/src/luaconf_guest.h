@@ -30,10 +30,9 @@ void luacell_try (void (*f) (struct lua_State *, void *), struct lua_State *L,
 /* A switch becomes a jump table; wasm has no computed jumps. */
 #define LUA_USE_JUMPTABLE	0
 
-/* 'print' goes to the captured output; warnings and panics nowhere. */
-void luacell_write (const char *s, size_t n);
-#define lua_writestring(s,l)		luacell_write((s), (l))
-#define lua_writeline()			luacell_write("\n", 1)
+/* The guest has a 'print' of its own; warnings and panics go nowhere. */
+#define lua_writestring(s,l)		((void)(s), (void)(l))
+#define lua_writeline()			((void)0)
 #define lua_writestringerror(s,p)	((void)(s), (void)(p))
 
 /* One locale, "C". */
@@ -43,6 +42,13 @@ void luacell_write (const char *s, size_t n);
 unsigned int luacell_hash_seed (void);
 void luacell_random_seed (unsigned long long seed[2]);
 #define luai_makeseed(L)		luacell_hash_seed()
+
+/* The thread that runs now: see patch 30. */
+extern struct lua_State *luacell_running;
+
+/* Time comes from the host too. */
+double luacell_cpu_seconds (struct lua_State *L);
+long long luacell_wall_seconds (struct lua_State *L);
 
 /* 'table.sort' takes the middle: the same work each time. */
 #define l_randomizePivot()		0u

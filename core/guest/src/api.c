@@ -1,0 +1,509 @@
+/*
+** The exports: see docs/WASM_EXPORTS_REFERENCE.md. Whatever runs Lua or may
+** raise an error does so in protected mode.
+*/
+#include "luacell.h"
+
+Guest guest = {.revision = 1, .next_id = FIRST_FREE_ID, .alias = 1};
+
+static _Alignas(16) byte io_start[BASE_SIZE];
+static Bytes io = {io_start, 0, BASE_SIZE, io_start, BASE_SIZE};
+
+void *lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
+
+enum { RUN_NOTHING, RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE };
+
+/* What the host asked for. */
+static struct {
+  int what;
+  const byte *code; /* source, or the path of a global function */
+  size_t code_len;
+  const byte *args;
+  size_t args_len;
+  const char *chunkname;
+  unsigned handle;
+} request;
+
+static int busy;
+
+static int in_memory (const void *p, size_t n) {
+  uint64_t size = (uint64_t)__builtin_wasm_memory_size(0) * 65536;
+  return (uint64_t)(uintptr_t)p + n <= size;
+}
+
+/*
+** Every export that may reach an error goes through here. 'f' protects
+** itself with lua_pcall; what could still escape has no handler in Lua and
+** traps in luaD_throw.
+*/
+static void enter (Pfunc f, void *ud) {
+  busy = 1;
+  luacell_try(f, guest.L, ud);
+  busy = 0;
+}
+
+static void clear_stack (lua_State *L) { L->top.p = L->ci->func.p + 1; }
+
+struct Guarded {
+  lua_CFunction f;
+  int ok;
+};
+
+static void run_guarded (lua_State *L, void *ud) {
+  struct Guarded *g = ud;
+  clear_stack(L);
+  lua_pushcfunction(L, g->f);
+  g->ok = lua_pcall(L, 0, 0, 0) == LUA_OK;
+  gc_drop_holds(L);
+  clear_stack(L);
+}
+
+/* Runs 'f' protected, with nothing on the stack; 0 when it failed. */
+static int guarded (lua_CFunction f) {
+  struct Guarded g = {f, 0};
+  if (guest.L == NULL || busy) return 0;
+  enter(run_guarded, &g);
+  return g.ok;
+}
+
+/* {== init and settings */
+
+static void name_home (lua_State *L) {
+  external_push(L, guest.home_id);
+  table_put(L, guest.anchors, guest.home_id, s2v(L->top.p - 1));
+  if (guest.alias) {
+    lua_pushvalue(L, -1);
+    lua_setglobal(L, "Memory");
+  }
+  lua_setglobal(L, "_home");
+}
+
+static int start (lua_State *L) {
+  guest.objects = table_new_anchored(L, "v");
+  guest.bytecode = table_new_anchored(L, "v");
+  guest.anchors = table_new_anchored(L, NULL);
+  guest.handles = table_new_anchored(L, NULL);
+  guest.builtins = table_new_anchored(L, NULL);
+  guest.builtin_names = table_new_anchored(L, NULL);
+  guest.cells_held = table_new_anchored(L, NULL);
+  guest.cells_saved = table_new_anchored(L, NULL);
+  guest.errors = table_new_anchored(L, NULL);
+  luaH_resize(L, guest.errors, ERROR_SLOTS, 0);
+  guest.tm_ring = table_new_anchored(L, NULL);
+  luaH_resize(L, guest.tm_ring, 16, 0);
+  luacell_open_libraries(L);
+  guest.home_id = HOME_TABLE_ID;
+  guest.io_id = IO_TABLE_ID;
+  name_home(L);
+  external_push(L, guest.io_id);
+  table_put(L, guest.anchors, guest.io_id, s2v(L->top.p - 1));
+  lua_setglobal(L, "_io");
+  lua_gc(L, LUA_GCCOLLECT);
+  return 0;
+}
+
+static void new_state (lua_State *unused, void *ud) {
+  (void)unused;
+  *(lua_State **)ud = lua_newstate(lua_alloc, NULL);
+}
+
+EXPORT(init)
+int init (void) {
+  lua_State *L = NULL;
+  if (guest.L != NULL) return 0;
+  enter(new_state, &L);
+  if (L == NULL) return -1;
+  guest.L = luacell_running = L;
+  if (!guarded(start)) {
+    guest.home_id = guest.io_id = 0;
+    guest.L = NULL; /* its memory is lost: it could not be made anyway */
+    return -1;
+  }
+  return 0;
+}
+
+EXPORT(get_protocol_revision)
+int get_protocol_revision (void) { return PROTOCOL_REVISION; }
+
+EXPORT(set_host_revision)
+void set_host_revision (int revision) {
+  guest.revision = revision >= 2 ? 2 : 1;
+}
+
+EXPORT(set_transactional)
+void set_transactional (int flag) { guest.transactional = flag != 0; }
+
+EXPORT(set_memory_limit)
+void set_memory_limit (size_t bytes) { luacell_set_limit(bytes); }
+
+static unsigned attached;
+
+static int attach (lua_State *L) {
+  unsigned before = guest.home_id;
+  guest.home_id = attached;
+  name_home(L);
+  if (before != attached && before != guest.io_id) {
+    TValue nil;
+    setnilvalue(&nil);
+    table_put(L, guest.anchors, before, &nil);
+  }
+  return 0;
+}
+
+EXPORT(attach_memory_table)
+void attach_memory_table (unsigned id) {
+  attached = id;
+  if (id != 0) guarded(attach);
+}
+
+EXPORT(get_memory_table_id)
+unsigned get_memory_table_id (void) { return guest.home_id; }
+
+EXPORT(get_io_table_id)
+unsigned get_io_table_id (void) { return guest.io_id; }
+
+EXPORT(clear_io_table)
+void clear_io_table (void) {
+  if (guest.L == NULL) return;
+  host_delete_quietly(guest.io_id, "input", 5);
+  host_delete_quietly(guest.io_id, "output", 6);
+  host_delete_quietly(guest.io_id, "meta", 4);
+}
+
+EXPORT(sync_external_table_counter)
+void sync_external_table_counter (unsigned next_id) {
+  if (next_id > guest.next_id) guest.next_id = next_id;
+}
+
+EXPORT(allocate_table_ids)
+unsigned allocate_table_ids (unsigned count) {
+  unsigned first = guest.next_id;
+  if (count > UINT_MAX - first - 1) return 0;
+  guest.next_id += count;
+  return first;
+}
+
+static int set_alias (lua_State *L) {
+  external_push(L, guest.home_id);
+  if (guest.alias)
+    lua_setglobal(L, "Memory");
+  else {
+    lua_getglobal(L, "Memory");
+    if (lua_rawequal(L, -1, -2)) {
+      lua_pushnil(L);
+      lua_setglobal(L, "Memory");
+    }
+  }
+  return 0;
+}
+
+EXPORT(set_memory_alias_enabled)
+void set_memory_alias_enabled (int flag) {
+  guest.alias = flag != 0;
+  guarded(set_alias);
+}
+
+/* }== */
+
+/* {== Memory */
+
+EXPORT(get_buffer_ptr)
+void *get_buffer_ptr (void) { return io.p; }
+
+EXPORT(get_buffer_size)
+size_t get_buffer_size (void) { return io.cap; }
+
+EXPORT(reserve_buffer)
+void *reserve_buffer (size_t size) {
+  if (size <= io.fixed_cap)
+    bytes_shrink(&io);
+  else {
+    io.len = 0;
+    if (!bytes_reserve(&io, size)) return NULL;
+  }
+  return io.p;
+}
+
+EXPORT(get_memory_stats)
+void get_memory_stats (byte *p) {
+  if (!in_memory(p, 12)) return;
+  put_u32(p, (uint32_t)io.cap);
+  put_u32(p + 4, guest.L == NULL ? 0 : (uint32_t)gettotalbytes(G(guest.L)));
+  put_u32(p + 8, (uint32_t)__builtin_wasm_memory_size(0));
+}
+
+static int full_gc (lua_State *L) {
+  lua_gc(L, LUA_GCCOLLECT);
+  return 0;
+}
+
+EXPORT(run_gc)
+void run_gc (void) { guarded(full_gc); }
+
+static int list_ids (lua_State *L) {
+  lua_gc(L, LUA_GCCOLLECT);
+  io.len = 0;
+  external_list_ids(L, &io);
+  return 0;
+}
+
+EXPORT(list_table_ids)
+int list_table_ids (void) { return guarded(list_ids) ? (int)io.len : -1; }
+
+static int drop_handle (lua_State *L) {
+  TValue nil;
+  setnilvalue(&nil);
+  if (!isempty(luaH_getint(guest.handles, request.handle)))
+    table_put(L, guest.handles, request.handle, &nil);
+  return 0;
+}
+
+EXPORT(release_handle)
+void release_handle (unsigned handle) {
+  request.handle = handle;
+  guarded(drop_handle);
+}
+
+/* }== */
+
+/* {== Running */
+
+/* Pushes the function that a dotted path names. */
+static void push_global (lua_State *L, const char *path, size_t len) {
+  const char *end = path + len;
+  const char *holder = NULL;
+  lua_pushglobaltable(L);
+  for (;;) {
+    const char *dot = memchr(path, '.', (size_t)(end - path));
+    size_t n = (size_t)((dot == NULL ? end : dot) - path);
+    const char *name = lua_pushlstring(L, path, n);
+    if (holder != NULL && !lua_istable(L, -2))
+      luacell_error(L, KIND_RUNTIME,
+                    "attempt to index a %s value (field '%s')",
+                    luaL_typename(L, -2), holder);
+    lua_gettable(L, -2);
+    lua_remove(L, -2);
+    holder = name; /* still in the globals, or not needed any more */
+    if (dot == NULL) {
+      if (!lua_isfunction(L, -1) &&
+          luaL_getmetafield(L, -1, "__call") == LUA_TNIL) {
+        lua_pushlstring(L, (const char *)request.code, request.code_len);
+        luacell_error(L, KIND_RUNTIME, "attempt to call a %s value ('%s')",
+                      luaL_typename(L, -2), lua_tostring(L, -1));
+      }
+      lua_settop(L, 1);
+      return;
+    }
+    path = dot + 1;
+  }
+}
+
+static void push_target (lua_State *L) {
+  switch (request.what) {
+    case RUN_SOURCE:
+      if (luaL_loadbufferx(L, (const char *)request.code, request.code_len,
+                           request.chunkname, "t") != LUA_OK) {
+        if (lua_type(L, -1) == LUA_TSTRING)
+          luacell_keep_syntax_error(L, request.chunkname);
+        lua_error(L);
+      }
+      break;
+    case RUN_GLOBAL:
+      push_global(L, (const char *)request.code, request.code_len);
+      break;
+    case RUN_HANDLE: {
+      const TValue *f = luaH_getint(guest.handles, request.handle);
+      if (isempty(f))
+        luacell_error(L, KIND_INVALID_ARGUMENT,
+                      "there is no function with handle %d",
+                      (int)request.handle);
+      setobj2s(L, L->top.p, f);
+      api_incr_top(L);
+      break;
+    }
+    default: /* a script found this function and called it */
+      luaL_error(L, "not a function for scripts");
+  }
+}
+
+/* The captured text goes in front of the results. */
+static void write_output (lua_State *L) {
+  size_t n = luacell_output.len;
+  byte head[4];
+  io.len = 0;
+  if (guest.revision < 2 && n + 4 > io.cap)
+    luacell_error(L, KIND_CONVERSION,
+                  "printed text of %d bytes is too large for this host "
+                  "(%d at most)", (int)n, (int)io.cap);
+  put_u32(head, (uint32_t)n);
+  if (!bytes_add(&io, head, sizeof head) ||
+      !bytes_add(&io, luacell_output.p, n))
+    luacell_memory_error(L);
+}
+
+static int run_request (lua_State *L) {
+  int n;
+  lua_settop(L, 0);
+  push_target(L);
+  request.what = RUN_NOTHING;
+  n = decode_values(L, request.args, request.args_len);
+  closures_begin_run(L);
+  lua_call(L, n, LUA_MULTRET);
+  n = lua_gettop(L);
+  luaL_checkstack(L, 20, NULL);
+  cells_end_run(L);
+  write_output(L);
+  encode_values(L, 1, n, &io);
+  return 0;
+}
+
+static int undo_run (lua_State *L) {
+  cells_restore(L);
+  made_undo(L);
+  return 0;
+}
+
+/* Index 1: the error value; upvalue-free, so the status comes as index 2. */
+static int report_error (lua_State *L) {
+  int status = (int)lua_tointeger(L, 2);
+  lua_settop(L, 1);
+  luacell_finish_error(L, status, &io);
+  return 0;
+}
+
+static void run_protected (lua_State *L, void *ud) {
+  int *result = ud;
+  int status;
+  clear_stack(L);
+  lua_pushcfunction(L, luacell_message_handler);
+  lua_pushcfunction(L, run_request);
+  status = lua_pcall(L, 0, 0, 1);
+  gc_drop_holds(L);
+  luacell_running = L;
+  request.what = RUN_NOTHING;
+  if (l_likely(status == LUA_OK)) {
+    *result = (int)io.len;
+    clear_stack(L);
+    return;
+  }
+  if (guest.transactional) {
+    lua_pushcfunction(L, undo_run);
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
+    gc_drop_holds(L);
+  }
+  io.len = 0;
+  lua_pushcfunction(L, report_error);
+  lua_insert(L, -2);
+  lua_pushinteger(L, status);
+  lua_pcall(L, 2, 0, 0);
+  gc_drop_holds(L);
+  *result = -(int)io.len - 1;
+  clear_stack(L);
+}
+
+static int run (void) {
+  int result = -1;
+  bytes_shrink(&luacell_output);
+  luacell_forget_error();
+  host_begin_run();
+  decode_begin_run();
+  external_begin_run();
+  enter(run_protected, &result);
+  return result;
+}
+
+/*
+** luaL_loadstring names a chunk by its source, and messages show the start
+** of that; so the start is all that is kept.
+*/
+static const char *name_from_source (const byte *code, size_t len) {
+  static char name[LUA_IDSIZE + 20];
+  size_t n = len < sizeof name - 1 ? len : sizeof name - 1;
+  memcpy(name, code, n);
+  name[n] = '\0';
+  return name;
+}
+
+EXPORT(compute)
+int compute (const byte *code, size_t len) {
+  if (guest.L == NULL || busy) return -1;
+  if (len == 0) return 0;
+  if (len > io.cap || !in_memory(code, len)) return -1;
+  request.what = RUN_SOURCE;
+  request.code = code;
+  request.code_len = len;
+  request.chunkname = name_from_source(code, len);
+  request.args = NULL;
+  request.args_len = 0;
+  return run();
+}
+
+/* Do these lengths, one behind another, fit the buffer? */
+static int fit (size_t a, size_t b, size_t c) {
+  return (uint64_t)a + b + c <= io.cap;
+}
+
+EXPORT(compute_named)
+int compute_named (size_t name_len, size_t code_len, size_t args_len) {
+  static char name[256];
+  if (guest.L == NULL || busy || !fit(name_len, code_len, args_len))
+    return -1;
+  if (code_len == 0) return 0;
+  request.what = RUN_SOURCE;
+  request.code = io.p + name_len;
+  request.code_len = code_len;
+  request.args = request.code + code_len;
+  request.args_len = args_len;
+  if (name_len > 0) {
+    size_t n = name_len < sizeof name - 1 ? name_len : sizeof name - 1;
+    memcpy(name, io.p, n);
+    name[n] = '\0';
+    request.chunkname = name;
+  }
+  else
+    request.chunkname = name_from_source(request.code, code_len);
+  return run();
+}
+
+EXPORT(call)
+int call (size_t path_len, size_t args_len) {
+  if (guest.L == NULL || busy || !fit(path_len, args_len, 0)) return -1;
+  request.what = RUN_GLOBAL;
+  request.code = io.p;
+  request.code_len = path_len;
+  request.args = io.p + path_len;
+  request.args_len = args_len;
+  return run();
+}
+
+EXPORT(call_handle)
+int call_handle (unsigned handle, size_t args_len) {
+  if (guest.L == NULL || busy || !fit(args_len, 0, 0)) return -1;
+  request.what = RUN_HANDLE;
+  request.handle = handle;
+  request.args = io.p;
+  request.args_len = args_len;
+  return run();
+}
+
+static int with_value;
+
+static int write_details (lua_State *L) {
+  int n;
+  lua_pushboolean(L, with_value);
+  n = luacell_write_error_details(L);
+  io.len = 0;
+  encode_values(L, 1, n, &io);
+  return 0;
+}
+
+EXPORT(get_error_details)
+int get_error_details (void) {
+  if (guest.L == NULL || !luacell_has_error()) return 0;
+  with_value = 1;
+  if (guarded(write_details)) return (int)io.len;
+  with_value = 0; /* the error value itself could not be encoded */
+  return guarded(write_details) ? (int)io.len : 0;
+}
+
+/* }== */

@@ -1,0 +1,203 @@
+/*
+** Values that come from the host or a store. They may be malformed: every
+** length is checked against what is there.
+*/
+#include "luacell.h"
+
+/* A table that is being filled; it sits in 'seen' and so stays alive. */
+typedef struct Filling {
+  Table *t;
+  uint32_t i, n; /* array values done, in all */
+  uint32_t pairs; /* pairs left */
+  int has_key; /* the key is in 'key', its value comes next */
+  TValue key;
+} Filling;
+
+static Bytes filling; /* of Filling; a stack, so calls may nest */
+
+uint32_t get_u32 (const byte *p) {
+  uint32_t v;
+  memcpy(&v, p, 4);
+  return v;
+}
+
+typedef struct Input {
+  const byte *start, *p, *end;
+  int seen; /* stack index of the list of inline tables, nil until needed */
+  uint32_t tables; /* inline tables so far */
+} Input;
+
+static l_noret malformed (lua_State *L, const Input *in) {
+  luacell_error(L, KIND_CONVERSION, "malformed value from the host (byte %d)",
+                (int)(in->p - in->start));
+}
+
+static const byte *take (lua_State *L, Input *in, size_t n) {
+  const byte *p = in->p;
+  if ((size_t)(in->end - p) < n) malformed(L, in);
+  in->p += n;
+  return p;
+}
+
+static uint32_t take_u32 (lua_State *L, Input *in) {
+  return get_u32(take(L, in, 4));
+}
+
+static const char *take_bytes (lua_State *L, Input *in, size_t *n) {
+  *n = take_u32(L, in);
+  return (const char *)take(L, in, *n);
+}
+
+static void start_table (lua_State *L, Input *in) {
+  Filling f;
+  size_t left;
+  memset(&f, 0, sizeof f);
+  f.n = take_u32(L, in);
+  f.pairs = take_u32(L, in);
+  left = (size_t)(in->end - in->p); /* a value takes at least one byte */
+  if (f.n > left || f.pairs > (left - f.n) / 2) malformed(L, in);
+  if (in->tables == 0) {
+    lua_newtable(L);
+    lua_replace(L, in->seen);
+  }
+  lua_createtable(L, (int)f.n, (int)f.pairs);
+  f.t = hvalue(s2v(L->top.p - 1));
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, in->seen, ++in->tables);
+  if (f.n + f.pairs > 0 && !bytes_add(&filling, &f, sizeof f))
+    luacell_memory_error(L);
+}
+
+/* Pushes the next value; an inline table comes empty and is filled later. */
+static void push_next (lua_State *L, Input *in) {
+  size_t n;
+  const char *s;
+  switch (*take(L, in, 1)) {
+    case TAG_NIL: lua_pushnil(L); break;
+    case TAG_BOOLEAN: lua_pushboolean(L, *take(L, in, 1)); break;
+    case TAG_INTEGER: {
+      lua_Integer i;
+      memcpy(&i, take(L, in, 8), 8);
+      lua_pushinteger(L, i);
+      break;
+    }
+    case TAG_FLOAT: {
+      lua_Number x;
+      memcpy(&x, take(L, in, 8), 8);
+      lua_pushnumber(L, x);
+      break;
+    }
+    case TAG_STRING:
+      s = take_bytes(L, in, &n);
+      lua_pushlstring(L, s, n);
+      break;
+    case TAG_FUNCTION:
+      s = take_bytes(L, in, &n);
+      bytecode_load(L, s, n);
+      break;
+    case TAG_BUILTIN:
+      s = take_bytes(L, in, &n);
+      if (!builtin_push(L, s, n)) {
+        lua_pushlstring(L, s, n);
+        luacell_error(L, KIND_CONVERSION,
+                      "there is no built-in '%s' in this sandbox",
+                      lua_tostring(L, -1));
+      }
+      break;
+    case TAG_EXTERNAL: {
+      uint32_t id = take_u32(L, in);
+      if (id == 0) malformed(L, in);
+      external_push(L, id);
+      break;
+    }
+    case TAG_TABLE: start_table(L, in); break;
+    case TAG_BACKREF: {
+      uint32_t i = take_u32(L, in);
+      if (i >= in->tables) malformed(L, in);
+      lua_rawgeti(L, in->seen, (lua_Integer)i + 1);
+      break;
+    }
+    case TAG_HANDLE: {
+      const TValue *f = luaH_getint(guest.handles, take_u32(L, in));
+      if (isempty(f)) malformed(L, in);
+      setobj2s(L, L->top.p, f);
+      api_incr_top(L);
+      break;
+    }
+    case TAG_CLOSURE: {
+      uint32_t id = take_u32(L, in);
+      if (id == 0) malformed(L, in);
+      closure_load(L, id);
+      break;
+    }
+    default:
+      in->p--;
+      malformed(L, in);
+  }
+}
+
+/* Puts the value at the top of the stack where the innermost table wants it. */
+static void fill (lua_State *L, Input *in) {
+  Filling *f = (Filling *)(filling.p + filling.len) - 1;
+  size_t index = filling.len - sizeof *f;
+  TValue placeholder;
+  push_next(L, in); /* may move 'filling' and add to it */
+  f = (Filling *)(filling.p + index);
+  if (f->i < f->n)
+    table_put(L, f->t, ++f->i, s2v(L->top.p - 1));
+  else if (!f->has_key) {
+    const TValue *key = s2v(L->top.p - 1);
+    if (ttisnil(key) || (ttisfloat(key) && luai_numisnan(fltvalue(key))))
+      malformed(L, in);
+    f->key = *key;
+    f->has_key = 1;
+    /* the entry keeps the key alive until its value is there */
+    setbtvalue(&placeholder);
+    luaH_set(L, f->t, key, &placeholder);
+    luaC_barrierback(L, obj2gco(f->t), key);
+    invalidateTMcache(f->t);
+  }
+  else {
+    TValue val = *s2v(L->top.p - 1);
+    luaH_set(L, f->t, &f->key, &val);
+    luaC_barrierback(L, obj2gco(f->t), &val);
+    f->has_key = 0;
+    f->pairs--;
+  }
+  lua_pop(L, 1);
+}
+
+static void close_filled (size_t base) {
+  while (filling.len > base) {
+    Filling *f = (Filling *)(filling.p + filling.len) - 1;
+    if (f->i < f->n || f->pairs > 0) return;
+    filling.len -= sizeof *f;
+  }
+}
+
+/* An error in an earlier run may have left tables half filled. */
+void decode_begin_run (void) { bytes_shrink(&filling); }
+
+/* Pushes all values of a message; returns how many. */
+int decode_values (lua_State *L, const byte *p, size_t len) {
+  Input in = {p, p, p + len, 0, 0};
+  size_t base;
+  int n = 0;
+  if (len == 0) return 0;
+  base = filling.len;
+  luaL_checkstack(L, 10, "too many values");
+  lua_pushnil(L);
+  in.seen = lua_gettop(L);
+  while (in.p < in.end) {
+    luaL_checkstack(L, 10, "too many values");
+    push_next(L, &in);
+    close_filled(base);
+    while (filling.len > base) {
+      fill(L, &in);
+      close_filled(base);
+    }
+    n++;
+  }
+  lua_remove(L, in.seen);
+  return n;
+}

@@ -1,0 +1,237 @@
+/*
+** Lua values as bytes for the host. Tables are walked with a list of open
+** tables instead of recursion, so that no depth can exhaust the C stack.
+*/
+#include "luacell.h"
+
+/* A table whose content is being written. */
+typedef struct Open {
+  Table *t;
+  unsigned i, n; /* array values written, to be written */
+  unsigned pos; /* place among all entries */
+  int has_value; /* the key was written, 'val' not yet */
+  TValue key, val; /* the current pair; 'key' also for error messages */
+} Open;
+
+/* Kept between calls so that an error on the way leaks nothing. */
+static Bytes opened; /* of Open */
+static Bytes seen; /* of Table*: every inline table of this message */
+
+static Bytes *out;
+static size_t written; /* may pass the capacity, see 'put' */
+static int result_number;
+
+void put_u32 (byte *p, uint32_t v) { memcpy(p, &v, 4); }
+
+/*
+** A revision 1 host has one buffer of fixed size. What does not fit there is
+** only counted, so that the error can name the whole size.
+*/
+static void put (lua_State *L, const void *data, size_t n) {
+  if (guest.revision < 2) {
+    if (n <= out->cap && written <= out->cap - n)
+      memcpy(out->p + written, data, n);
+    written += n;
+    return;
+  }
+  out->len = written;
+  if (!bytes_add(out, data, n)) luacell_memory_error(L);
+  written = out->len;
+}
+
+static void put_tagged_u32 (lua_State *L, int tag, uint32_t v) {
+  byte b[5];
+  b[0] = (byte)tag;
+  put_u32(b + 1, v);
+  put(L, b, sizeof b);
+}
+
+static void put_string (lua_State *L, int tag, const void *s, size_t n) {
+  put_tagged_u32(L, tag, (uint32_t)n);
+  put(L, s, n);
+}
+
+static Open *top (void) {
+  return opened.len == 0 ? NULL
+                         : (Open *)(opened.p + opened.len) - 1;
+}
+
+/* "result 1.list[3]"; a long way is cut in the middle. */
+static const char *path_of (lua_State *L) {
+  char root[32];
+  size_t n = opened.len / sizeof(Open), i;
+  lua_Integer number = result_number;
+  TValue text;
+  setivalue(&text, number);
+  luaO_tostring(L, &text);
+  memcpy(root, "result ", 7);
+  memcpy(root + 7, svalue(&text), vslen(&text) + 1);
+  path_start(L, root);
+  for (i = 0; i < n; i++) {
+    TValue key = ((Open *)opened.p + i)->key;
+    if (n > 12 && i == 6) {
+      path_cut(L);
+      i = n - 6;
+      continue;
+    }
+    path_key(L, &key);
+  }
+  return path_text(L);
+}
+
+static l_noret cannot_return (lua_State *L, const TValue *v) {
+  luacell_error(L, KIND_CONVERSION, "can't return a %s (%s)",
+                type_name(L, v), path_of(L));
+}
+
+static void put_table (lua_State *L, Table *t) {
+  unsigned count = (unsigned)(seen.len / sizeof(Table *));
+  Table **known = (Table **)seen.p;
+  byte head[9];
+  Open o;
+  TValue key, val;
+  unsigned pairs = 0;
+  if (t->extmark < count && known[t->extmark] == t) {
+    put_tagged_u32(L, TAG_BACKREF, t->extmark);
+    return;
+  }
+  t->extmark = count;
+  if (!bytes_add(&seen, &t, sizeof t)) luacell_memory_error(L);
+  memset(&o, 0, sizeof o);
+  o.t = t;
+  o.n = (unsigned)luaH_getn(t);
+  setnilvalue(&o.key);
+  while (table_step(t, &o.pos, &key, &val))
+    if (!(ttisinteger(&key) && l_castS2U(ivalue(&key)) - 1u < o.n)) pairs++;
+  o.pos = 0;
+  head[0] = TAG_TABLE;
+  put_u32(head + 1, o.n);
+  put_u32(head + 5, pairs);
+  put(L, head, sizeof head);
+  if (o.n + pairs > 0 && !bytes_add(&opened, &o, sizeof o))
+    luacell_memory_error(L);
+}
+
+static void put_function (lua_State *L, const TValue *f) {
+  size_t n;
+  const char *name = builtin_name(f, &n);
+  if (name != NULL)
+    put_string(L, TAG_BUILTIN, name, n);
+  else if (guest.revision >= 2) {
+    unsigned handle = ++guest.next_handle;
+    table_put(L, guest.handles, handle, f);
+    put_tagged_u32(L, TAG_HANDLE, handle);
+  }
+  else if (ttisLclosure(f)) {
+    static Bytes code;
+    code.len = 0;
+    closure_dump(L, f, &code);
+    put_string(L, TAG_FUNCTION, code.p, code.len);
+    bytes_shrink(&code);
+  }
+  else
+    cannot_return(L, f);
+}
+
+static void put_value (lua_State *L, const TValue *v) {
+  byte b[9];
+  switch (ttypetag(v)) {
+    case LUA_VFALSE:
+    case LUA_VTRUE:
+      b[0] = TAG_BOOLEAN;
+      b[1] = !l_isfalse(v);
+      put(L, b, 2);
+      break;
+    case LUA_VNUMINT: {
+      lua_Integer i = ivalue(v);
+      b[0] = TAG_INTEGER;
+      memcpy(b + 1, &i, 8);
+      put(L, b, 9);
+      break;
+    }
+    case LUA_VNUMFLT: {
+      lua_Number n = fltvalue(v);
+      b[0] = TAG_FLOAT;
+      memcpy(b + 1, &n, 8);
+      put(L, b, 9);
+      break;
+    }
+    case LUA_VSHRSTR:
+    case LUA_VLNGSTR:
+      put_string(L, TAG_STRING, svalue(v), vslen(v));
+      break;
+    case LUA_VTABLE: {
+      size_t n;
+      const char *name;
+      Table *t = hvalue(v);
+      if (t->extid != 0)
+        put_tagged_u32(L, TAG_EXTERNAL, t->extid);
+      else if (guest.revision >= 2)
+        put_table(L, t);
+      else if ((name = builtin_name(v, &n)) != NULL)
+        put_string(L, TAG_BUILTIN, name, n);
+      else { /* a revision 1 host knows external tables only */
+        store_convert(L, v);
+        put_tagged_u32(L, TAG_EXTERNAL, t->extid);
+      }
+      break;
+    }
+    case LUA_VLCL:
+    case LUA_VLCF:
+    case LUA_VCCL:
+      put_function(L, v);
+      break;
+    default:
+      if (!ttisnil(v)) cannot_return(L, v);
+      b[0] = TAG_NIL;
+      put(L, b, 1);
+  }
+}
+
+/* Writes what is left of the innermost open table, or of one inside it. */
+static void put_next (lua_State *L) {
+  Open *o = top();
+  TValue v;
+  if (o->has_value) {
+    o->has_value = 0;
+    v = o->val;
+  }
+  else if (o->i < o->n) {
+    o->i++;
+    setivalue(&o->key, o->i);
+    v = *luaH_getint(o->t, o->i);
+  }
+  else {
+    do {
+      if (!table_step(o->t, &o->pos, &o->key, &o->val)) {
+        opened.len -= sizeof(Open);
+        return;
+      }
+    } while (ttisinteger(&o->key) &&
+             l_castS2U(ivalue(&o->key)) - 1u < o->n);
+    o->has_value = 1;
+    v = o->key;
+  }
+  put_value(L, &v); /* may move 'opened' */
+}
+
+/* Appends the values at stack indices first, first+1, ... to 'to'. */
+void encode_values (lua_State *L, int first, int count, Bytes *to) {
+  int i;
+  opened.len = seen.len = 0;
+  out = to;
+  written = to->len;
+  for (i = 0; i < count; i++) {
+    TValue v = *s2v(L->ci->func.p + first + i);
+    result_number = i + 1;
+    put_value(L, &v);
+    while (opened.len > 0) put_next(L);
+  }
+  if (written > to->cap)
+    luacell_error(L, KIND_CONVERSION,
+                  "result of %d bytes is too large for this host "
+                  "(%d at most)", (int)written, (int)to->cap);
+  to->len = written;
+  bytes_shrink(&opened);
+  bytes_shrink(&seen);
+}

@@ -1,0 +1,225 @@
+/*
+** Errors: which kind the host sees, where they happened, the traceback.
+**
+** A kind belongs to one message value. A script that catches the error and
+** raises another one makes a new value, and that one is an ordinary Runtime
+** error again.
+*/
+#include "luacell.h"
+
+#include <stdarg.h>
+
+static int has_error;
+static int error_kind;
+static int error_line;
+
+static void remember (lua_State *L, int slot, const TValue *v) {
+  luaH_setint(L, guest.errors, slot, (TValue *)v);
+  luaC_barrierback(L, obj2gco(guest.errors), v);
+}
+
+static void forget (int slot) {
+  const TValue *v = luaH_getint(guest.errors, slot);
+  if (!isabstkey(v)) setnilvalue((TValue *)v);
+}
+
+void luacell_mark_error (lua_State *L, int kind, const TValue *message) {
+  remember(L, ERROR_MARKED, message);
+  guest.kind = kind;
+}
+
+l_noret luacell_error (lua_State *L, int kind, const char *fmt, ...) {
+  va_list args;
+  CallInfo *ci;
+  if (!lua_checkstack(L, 8)) luacell_memory_error(L);
+  ci = L->ci;
+  if (isLua(ci)) {
+    Proto *p = ci_func(ci)->p;
+    va_start(args, fmt);
+    const char *msg = luaO_pushvfstring(L, fmt, args);
+    va_end(args);
+    luaG_addinfo(L, msg, p->source,
+                 luaG_getfuncline(p, pcRel(ci->u.l.savedpc, p)));
+  }
+  else {
+    luaL_where(L, 1);
+    va_start(args, fmt);
+    luaO_pushvfstring(L, fmt, args);
+    va_end(args);
+    lua_concat(L, 2);
+  }
+  luacell_mark_error(L, kind, s2v(L->top.p - 1));
+  gc_drop_holds(L);
+  luaG_errormsg(L);
+}
+
+l_noret luacell_memory_error (lua_State *L) {
+  gc_drop_holds(L);
+  luaD_throw(L, LUA_ERRMEM);
+}
+
+/* If 'msg' starts with the position "chunk:line:", that line; else 0. */
+static int line_after (const char *msg, const char *chunk) {
+  size_t n = strlen(chunk);
+  int line = 0;
+  if (strncmp(msg, chunk, n) != 0 || msg[n] != ':') return 0;
+  for (msg += n + 1; lisdigit((byte)*msg); msg++)
+    line = (line < INT_MAX / 10 - 1) ? line * 10 + (*msg - '0') : line;
+  return *msg == ':' ? line : 0;
+}
+
+static void set_place (lua_State *L, const char *chunk, int line) {
+  lua_pushstring(L, chunk);
+  remember(L, ERROR_CHUNK, s2v(L->top.p - 1));
+  lua_pop(L, 1);
+  error_line = line;
+}
+
+/*
+** The place is the one that the message names, if a running function is
+** there; else that of the innermost Lua function.
+*/
+static void find_place (lua_State *L, const char *msg) {
+  lua_Debug ar;
+  int level, found = 0;
+  char chunk[LUA_IDSIZE];
+  int line = 0;
+  for (level = 0; level < 200 && lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sl", &ar);
+    if (ar.currentline <= 0) continue;
+    if (!found) {
+      memcpy(chunk, ar.short_src, sizeof chunk);
+      line = ar.currentline;
+      found = 1;
+      if (msg == NULL) break;
+    }
+    if (line_after(msg, ar.short_src) == ar.currentline) {
+      memcpy(chunk, ar.short_src, sizeof chunk);
+      line = ar.currentline;
+      break;
+    }
+  }
+  if (found) set_place(L, chunk, line);
+}
+
+/* Handler of every protected call that a host starts. */
+int luacell_message_handler (lua_State *L) {
+  const TValue *marked = luaH_getint(guest.errors, ERROR_MARKED);
+  if (guest.kind == KIND_SYNTAX && luaV_rawequalobj(marked, s2v(L->top.p - 1)))
+    return 1; /* the compiler has said where */
+  forget(ERROR_CHUNK);
+  forget(ERROR_TRACEBACK);
+  error_line = 0;
+  find_place(L, lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL);
+  luaL_traceback(L, L, NULL, 1);
+  remember(L, ERROR_TRACEBACK, s2v(L->top.p - 1));
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* The compiler's message is at the top of the stack. */
+void luacell_keep_syntax_error (lua_State *L, const char *chunkname) {
+  char chunk[LUA_IDSIZE];
+  int line;
+  luaO_chunkid(chunk, chunkname, strlen(chunkname));
+  luacell_mark_error(L, KIND_SYNTAX, s2v(L->top.p - 1));
+  line = line_after(lua_tostring(L, -1), chunk);
+  forget(ERROR_TRACEBACK);
+  set_place(L, chunk, line);
+}
+
+void luacell_forget_error (void) {
+  int i;
+  has_error = 0;
+  error_line = 0;
+  for (i = ERROR_MARKED; i < ERROR_SLOTS; i++) forget(i);
+}
+
+int luacell_has_error (void) { return has_error; }
+
+/* Runs protected: makes the message text of the error value at index 1. */
+static int make_message (lua_State *L) {
+  if (lua_type(L, 1) != LUA_TSTRING) {
+    if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
+      ;
+    else if (lua_type(L, 1) == LUA_TNUMBER)
+      lua_tolstring(L, 1, NULL);
+    else
+      lua_pushfstring(L, "(error object is a %s value)",
+                      luaL_typename(L, 1));
+  }
+  if (lua_gettop(L) > 1) lua_replace(L, 1);
+  lua_settop(L, 1);
+  return 1;
+}
+
+/*
+** The error value is at the top of the stack and is popped. Writes the
+** message to the start of the I/O buffer and returns its length.
+*/
+size_t luacell_finish_error (lua_State *L, int status, Bytes *io) {
+  const TValue *value = s2v(L->top.p - 1);
+  const TValue *marked = luaH_getint(guest.errors, ERROR_MARKED);
+  const char *msg;
+  size_t len;
+  has_error = 1;
+  if (status == LUA_ERRMEM) {
+    error_kind = KIND_MEMORY;
+    forget(ERROR_CHUNK);
+    forget(ERROR_TRACEBACK);
+    error_line = 0;
+  }
+  else if (!ttisnil(marked) && luaV_rawequalobj(marked, value))
+    error_kind = guest.kind;
+  else
+    error_kind = KIND_RUNTIME;
+  remember(L, ERROR_VALUE, value); /* the slots exist since 'init' */
+  lua_pushcfunction(L, make_message);
+  lua_insert(L, -2);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK &&
+      lua_type(L, -1) != LUA_TSTRING) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "error in error handling");
+  }
+  remember(L, ERROR_MESSAGE, s2v(L->top.p - 1));
+  msg = lua_tolstring(L, -1, &len);
+  io->len = 0;
+  if (guest.revision >= 2) {
+    if (!bytes_reserve(io, len)) len = io->cap;
+  }
+  else if (len > BASE_SIZE)
+    len = BASE_SIZE;
+  memcpy(io->p, msg, len);
+  io->len = len;
+  lua_pop(L, 1);
+  return len;
+}
+
+static void push_slot (lua_State *L, int slot) {
+  const TValue *v = luaH_getint(guest.errors, slot);
+  if (isempty(v))
+    lua_pushnil(L);
+  else {
+    setobj2s(L, L->top.p, v);
+    api_incr_top(L);
+  }
+}
+
+/* Pushes the parts in the order that MEMORY_PROTOCOL.md gives. */
+int luacell_write_error_details (lua_State *L) {
+  int with_value = lua_toboolean(L, 1);
+  lua_settop(L, 0);
+  lua_pushinteger(L, error_kind);
+  push_slot(L, ERROR_MESSAGE);
+  push_slot(L, ERROR_CHUNK);
+  if (error_line > 0) lua_pushinteger(L, error_line);
+  else lua_pushnil(L);
+  push_slot(L, ERROR_TRACEBACK);
+  lua_pushlstring(L, (const char *)luacell_output.p, luacell_output.len);
+  push_slot(L, ERROR_VALUE);
+  if (!with_value || lua_type(L, -1) == LUA_TSTRING) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+  }
+  return 7;
+}

@@ -1,0 +1,443 @@
+/*
+** External tables on the Lua side: tables whose entries live in the host.
+*/
+#include "luacell.h"
+
+lua_State *luacell_running;
+
+static Bytes made; /* of unsigned: ids that this run gave to Lua objects */
+
+/* {== Objects by id */
+
+const TValue *objects_find (unsigned id) {
+  const TValue *v = luaH_getint(guest.objects, id);
+  return isempty(v) ? NULL : v;
+}
+
+void objects_put (lua_State *L, unsigned id, const TValue *v) {
+  table_put(L, guest.objects, id, v);
+}
+
+unsigned external_take_ids (lua_State *L, unsigned count) {
+  unsigned first = guest.next_id;
+  if (count > UINT_MAX - first - 1)
+    luacell_error(L, KIND_INTERNAL, "no external table ids are left");
+  guest.next_id += count;
+  return first;
+}
+
+static void push_table (lua_State *L) {
+  Table *t = luaH_new(L);
+  sethvalue2s(L, L->top.p, t);
+  api_incr_top(L);
+}
+
+/* Pushes the table with this id: the same Lua table as long as one lives. */
+void external_push (lua_State *L, unsigned id) {
+  const TValue *known = objects_find(id);
+  if (known != NULL && ttistable(known)) {
+    setobj2s(L, L->top.p, known);
+    api_incr_top(L);
+    return;
+  }
+  if (!lua_checkstack(L, 2)) luacell_memory_error(L);
+  push_table(L);
+  hvalue(s2v(L->top.p - 1))->extid = id;
+  objects_put(L, id, s2v(L->top.p - 1));
+}
+
+void external_list_ids (lua_State *L, Bytes *to) {
+  unsigned pos = 0;
+  TValue key, val;
+  while (table_step(guest.objects, &pos, &key, &val)) {
+    byte b[4];
+    put_u32(b, (uint32_t)ivalue(&key));
+    if (!bytes_add(to, b, sizeof b)) luacell_memory_error(L);
+  }
+}
+
+/* ext.table() */
+int luacell_ext_table (lua_State *L) {
+  unsigned id = external_take_ids(L, 1);
+  external_push(L, id);
+  made_add(L, id);
+  return 1;
+}
+
+/* Metatables are not stored, so a table that has one must stay alive. */
+void luacell_metatable_set (lua_State *L, Table *t) {
+  TValue v;
+  if (t->metatable == NULL)
+    setnilvalue(&v);
+  else
+    sethvalue(L, &v, t);
+  table_put(L, guest.anchors, t->extid, &v);
+}
+
+/* }== */
+
+/* {== Access */
+
+/* A collector step, with the value just made in reach of the collector. */
+static void step (lua_State *L, StkId val) {
+  ptrdiff_t top = savestack(L, L->top.p);
+  if (G(L)->GCdebt <= 0) return;
+  if (val >= L->top.p) L->top.p = val + 1;
+  luaC_step(L);
+  L->top.p = restorestack(L, top);
+}
+
+int luacell_get (lua_State *L, Table *t, const TValue *key, StkId *val) {
+  size_t klen, n;
+  const char *k = key_to_text(L, key, &klen);
+  const byte *p;
+  StkId to = *val;
+  if (k == NULL || (p = host_get(L, t->extid, k, klen, &n)) == NULL)
+    return 0;
+  if (n == 9 && p[0] == TAG_INTEGER) {
+    lua_Integer i;
+    memcpy(&i, p + 1, 8);
+    setivalue(s2v(to), i);
+    return 1;
+  }
+  if (n == 9 && p[0] == TAG_FLOAT) {
+    lua_Number x;
+    memcpy(&x, p + 1, 8);
+    setfltvalue(s2v(to), x);
+    return 1;
+  }
+  if (n == 5 && p[0] == TAG_EXTERNAL) {
+    const TValue *known = objects_find(get_u32(p + 1));
+    if (known != NULL && ttistable(known)) {
+      setobj2s(L, to, known);
+      return 1;
+    }
+  }
+  if (n == 1 && p[0] == TAG_NIL) return 0;
+  if (n >= 5 && p[0] == TAG_STRING && get_u32(p + 1) == n - 5) {
+    TString *ts = luaS_newlstr(L, (const char *)p + 5, n - 5);
+    setsvalue2s(L, to, ts);
+    step(L, to);
+    return 1;
+  }
+  {
+    ptrdiff_t place = savestack(L, to);
+    ptrdiff_t top = savestack(L, L->top.p);
+    if (!lua_checkstack(L, 20)) luacell_memory_error(L);
+    if (restorestack(L, place) == L->top.p) L->top.p++;
+    gc_hold(L);
+    load_value(L, p, n);
+    gc_release(L);
+    to = restorestack(L, place);
+    setobjs2s(L, to, L->top.p - 1);
+    L->top.p = restorestack(L, top);
+    step(L, to);
+  }
+  return 1;
+}
+
+int luacell_has (lua_State *L, Table *t, const TValue *key) {
+  size_t klen, n;
+  const char *k = key_to_text(L, key, &klen);
+  const byte *p = k == NULL ? NULL : host_get(L, t->extid, k, klen, &n);
+  return p != NULL && !(n == 1 && p[0] == TAG_NIL);
+}
+
+void luacell_set (lua_State *L, Table *t, const TValue *key,
+                  const TValue *val) {
+  size_t klen;
+  const char *k = key_to_text(L, key, &klen);
+  if (l_unlikely(k == NULL)) {
+    if (ttisnil(key)) luaG_runerror(L, "table index is nil");
+    if (ttisfloat(key)) luaG_runerror(L, "table index is NaN");
+    luacell_error(L, KIND_CONVERSION,
+                  "can't use a %s as a key of an external table",
+                  type_name(L, key));
+  }
+  if (ttisnil(val))
+    host_delete(L, t->extid, k, klen);
+  else {
+    TValue shown = *key;
+    store_value(L, t->extid, k, klen, val, &shown);
+  }
+}
+
+static int has_index (lua_State *L, Table *t, lua_Unsigned i) {
+  TValue key;
+  setivalue(&key, l_castU2S(i));
+  return luacell_has(L, t, &key);
+}
+
+/* With n entries, keys 1 to n are there when the table is a sequence. */
+lua_Unsigned luacell_length (lua_State *L, Table *t) {
+  lua_Unsigned low = 0, high = host_size(t->extid);
+  if (high == 0) return 0;
+  if (has_index(L, t, high)) {
+    while (has_index(L, t, high + 1)) high++;
+    return high;
+  }
+  while (high - low > 1) {
+    lua_Unsigned middle = low + (high - low) / 2;
+    if (has_index(L, t, middle)) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/* }== */
+
+/* {== Metamethods in external tables */
+
+#define RING 16
+
+/*
+** The value must stay at its address while the interpreter uses it, and
+** several may be in use: they live in turn in a small array.
+*/
+const TValue *luacell_metamethod (Table *events, TString *name) {
+  static unsigned next;
+  lua_State *L = luacell_running;
+  ptrdiff_t top = savestack(L, L->top.p);
+  TValue key;
+  StkId val;
+  TValue *slot = NULL;
+  if (!lua_checkstack(L, 4)) luacell_memory_error(L);
+  setsvalue(L, &key, name);
+  val = L->top.p;
+  setnilvalue(s2v(val));
+  L->top.p++;
+  if (luacell_get(L, events, &key, &val)) {
+    slot = &guest.tm_ring->array[next++ % RING];
+    setobj(L, slot, s2v(L->top.p - 1));
+    luaC_barrierback(L, obj2gco(guest.tm_ring), slot);
+  }
+  L->top.p = restorestack(L, top);
+  return slot;
+}
+
+/* }== */
+
+/* {== Traversal: the key list of one moment, values as they come */
+
+/*
+** Pushes key and value of the first entry at or after *pos of a key list
+** that still exists; 0 at the end.
+*/
+static int push_entry (lua_State *L, unsigned id, const char *keys,
+                       size_t len, size_t *pos) {
+  while (*pos < len) {
+    const char *k = keys + *pos;
+    const char *end = memchr(k, '\n', len - *pos);
+    size_t klen = end == NULL ? len - *pos : (size_t)(end - k);
+    size_t n;
+    const byte *p = host_get(L, id, k, klen, &n);
+    *pos += klen + 1;
+    if (p == NULL || (n == 1 && p[0] == TAG_NIL)) continue;
+    gc_hold(L);
+    key_from_text(L, k, klen);
+    load_value(L, p, n);
+    gc_release(L);
+    return 1;
+  }
+  return 0;
+}
+
+/* Upvalues: the key list, the place in it, the table's id. */
+static int pairs_next (lua_State *L) {
+  size_t len, pos;
+  unsigned id = (unsigned)lua_tointeger(L, lua_upvalueindex(3));
+  const char *keys;
+  if (lua_isnil(L, 2)) {
+    keys = host_keys(L, id, &len);
+    lua_pushlstring(L, keys, len);
+    lua_replace(L, lua_upvalueindex(1));
+    pos = 0;
+  }
+  else
+    pos = (size_t)lua_tointeger(L, lua_upvalueindex(2));
+  keys = lua_tolstring(L, lua_upvalueindex(1), &len);
+  luaL_checkstack(L, 20, NULL);
+  if (!push_entry(L, id, keys, len, &pos)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_pushinteger(L, (lua_Integer)pos);
+  lua_replace(L, lua_upvalueindex(2));
+  return 2;
+}
+
+int luacell_pairs (lua_State *L) {
+  const TValue *o = lua_type(L, 1) == LUA_TTABLE ? s2v(L->ci->func.p + 1)
+                                                 : NULL;
+  if (o == NULL || hvalue(o)->extid == 0) return 0;
+  lua_pushliteral(L, "");
+  lua_pushinteger(L, 0);
+  lua_pushinteger(L, hvalue(o)->extid);
+  lua_pushcclosure(L, pairs_next, 3);
+  lua_pushvalue(L, 1);
+  lua_pushnil(L);
+  return 3;
+}
+
+/* For 'next' itself: the list and place of the last call. */
+static struct {
+  unsigned id;
+  size_t pos; /* just behind the key that was given out */
+  size_t start; /* of that key */
+} cursor;
+
+static const char *cursor_keys (size_t *len) {
+  const TValue *v = luaH_getint(guest.anchors, 0);
+  if (!ttisstring(v)) {
+    *len = 0;
+    return "";
+  }
+  *len = vslen(v);
+  return svalue(v);
+}
+
+static void cursor_list (lua_State *L, unsigned id) {
+  size_t len;
+  const char *keys = host_keys(L, id, &len);
+  gc_hold(L);
+  push_string(L, keys, len);
+  table_put(L, guest.anchors, 0, s2v(L->top.p - 1));
+  gc_release(L);
+  L->top.p--;
+  cursor.id = id;
+  cursor.pos = cursor.start = 0;
+}
+
+/* Puts the cursor behind this key. */
+static int cursor_find (const char *k, size_t klen) {
+  size_t len, pos = 0;
+  const char *keys = cursor_keys(&len);
+  if (cursor.pos == cursor.start + klen + 1 && cursor.pos <= len + 1 &&
+      memcmp(keys + cursor.start, k, klen) == 0)
+    return 1;
+  while (pos < len) {
+    const char *end = memchr(keys + pos, '\n', len - pos);
+    size_t n = end == NULL ? len - pos : (size_t)(end - (keys + pos));
+    if (n == klen && memcmp(keys + pos, k, n) == 0) {
+      cursor.start = pos;
+      cursor.pos = pos + n + 1;
+      return 1;
+    }
+    pos += n + 1;
+  }
+  return 0;
+}
+
+int luacell_next (lua_State *L, Table *t, StkId key) {
+  ptrdiff_t place = savestack(L, key);
+  size_t len, klen;
+  const char *keys;
+  int found;
+  if (!lua_checkstack(L, 20)) luacell_memory_error(L);
+  if (ttisnil(s2v(restorestack(L, place))))
+    cursor_list(L, t->extid);
+  else {
+    const char *k;
+    TValue text;
+    k = key_to_text(L, s2v(restorestack(L, place)), &klen);
+    if (k == NULL) luaG_runerror(L, "invalid key to 'next'");
+    gc_hold(L);
+    push_string(L, k, klen); /* listing reuses the text buffer */
+    gc_release(L);
+    text = *s2v(L->top.p - 1);
+    k = svalue(&text);
+    if (cursor.id != t->extid || !cursor_find(k, klen)) {
+      cursor_list(L, t->extid);
+      if (!cursor_find(k, klen)) luaG_runerror(L, "invalid key to 'next'");
+    }
+    L->top.p--;
+  }
+  keys = cursor_keys(&len);
+  {
+    size_t pos = cursor.pos;
+    found = push_entry(L, t->extid, keys, len, &pos);
+    if (found) {
+      size_t start = pos - 1; /* back over the key to its first byte */
+      while (start > 0 && keys[start - 1] != '\n') start--;
+      cursor.start = start;
+      cursor.pos = pos;
+      key = restorestack(L, place);
+      setobjs2s(L, key, L->top.p - 2);
+      setobjs2s(L, key + 1, L->top.p - 1);
+      L->top.p -= 2;
+    }
+  }
+  return found;
+}
+
+/* }== */
+
+/* {== Taking a failed run back */
+
+void external_begin_run (void) {
+  bytes_shrink(&made);
+  cursor.id = 0;
+}
+
+void made_add (lua_State *L, unsigned id) {
+  if (guest.transactional && !bytes_add(&made, &id, sizeof id))
+    luacell_memory_error(L);
+}
+
+static unsigned made_at (size_t i) {
+  unsigned id;
+  memcpy(&id, made.p + i * sizeof id, sizeof id);
+  return id;
+}
+
+/* The external table at the top of the stack becomes a plain one again. */
+static void make_plain (lua_State *L) {
+  Table *t = hvalue(s2v(L->top.p - 1));
+  unsigned id = t->extid;
+  size_t len, pos = 0;
+  const char *keys = host_keys(L, id, &len);
+  push_string(L, keys, len);
+  keys = svalue(s2v(L->top.p - 1));
+  t->extid = 0;
+  while (push_entry(L, id, keys, len, &pos)) lua_rawset(L, -4);
+  L->top.p--;
+}
+
+/*
+** The host is about to forget what this run stored: what became external in
+** it goes back to being plain, with the content that it has now. Making one
+** table plain may bring others back to life, hence the rounds.
+*/
+void made_undo (lua_State *L) {
+  size_t i, n = made.len / sizeof(unsigned);
+  int again = n > 0;
+  luaL_checkstack(L, 40, NULL);
+  gc_hold(L);
+  while (again) {
+    again = 0;
+    for (i = 0; i < n; i++) {
+      const TValue *o = objects_find(made_at(i));
+      if (o == NULL || !ttistable(o) || hvalue(o)->extid == 0) continue;
+      setobj2s(L, L->top.p, o);
+      api_incr_top(L);
+      make_plain(L);
+      lua_pop(L, 1);
+      again = 1;
+    }
+  }
+  for (i = 0; i < n; i++) {
+    const TValue *o = objects_find(made_at(i));
+    TValue nil;
+    if (o != NULL && ttypetag(o) == LUA_VLCL) clLvalue(o)->extid = 0;
+    if (o != NULL && ttypetag(o) == LUA_VUPVAL)
+      cell_unbind(gco2upv(gcvalue(o)));
+    setnilvalue(&nil);
+    if (o != NULL) objects_put(L, made_at(i), &nil);
+    if (!isempty(luaH_getint(guest.anchors, made_at(i))))
+      table_put(L, guest.anchors, made_at(i), &nil);
+  }
+  made.len = 0;
+  gc_release(L);
+}
+
+/* }== */

@@ -1,0 +1,185 @@
+/*
+** The five host functions, with retries when the host names the room that it
+** needs, and the channel behind table id 0.
+*/
+#include "luacell.h"
+
+IMPORT(js_ext_table_set)
+extern int js_ext_table_set (unsigned id, const char *key, size_t klen,
+                             const byte *val, size_t vlen);
+IMPORT(js_ext_table_get)
+extern int js_ext_table_get (unsigned id, const char *key, size_t klen,
+                             byte *val, size_t max);
+IMPORT(js_ext_table_delete)
+extern int js_ext_table_delete (unsigned id, const char *key, size_t klen);
+IMPORT(js_ext_table_size)
+extern int js_ext_table_size (unsigned id);
+IMPORT(js_ext_table_keys)
+extern int js_ext_table_keys (unsigned id, byte *buf, size_t max);
+
+/* What a revision 2 host answers when its store failed. */
+#define STORE_FAILED INT_MIN
+
+/* Key lists of a revision 1 host are tried up to this size. */
+#define MAX_BLIND_KEYS ((size_t)1 << 28)
+
+static _Alignas(16) byte incoming_start[BASE_SIZE];
+static Bytes incoming = {incoming_start, 0, BASE_SIZE, incoming_start,
+                         BASE_SIZE};
+
+/* Gives back what an unusually large value took. */
+void host_begin_run (void) { bytes_shrink(&incoming); }
+
+static void make_room (lua_State *L, size_t n) {
+  incoming.len = 0;
+  if (!bytes_reserve(&incoming, n)) luacell_memory_error(L);
+}
+
+static l_noret store_failed (lua_State *L, const char *what, const char *key,
+                             size_t klen) {
+  static const byte request[] = {CHANNEL_STORE_FAILURE};
+  size_t n = 0;
+  const byte *reason = host_request(L, request, sizeof request, &n);
+  size_t shown = klen < 60 ? klen : 60;
+  lua_pushlstring(L, key, shown);
+  if (reason != NULL && n > 0) {
+    lua_pushlstring(L, (const char *)reason, n);
+    luacell_error(L, KIND_STORE, "the host could not %s '%s': %s", what,
+                  lua_tostring(L, -2), lua_tostring(L, -1));
+  }
+  luacell_error(L, KIND_STORE, "the host could not %s '%s'", what,
+                lua_tostring(L, -1));
+}
+
+static void check_key (lua_State *L, size_t klen) {
+  if (klen > BASE_SIZE && guest.revision < 2)
+    luacell_error(L, KIND_CONVERSION,
+                  "key of %d bytes is too long for this host (%d at most)",
+                  (int)klen, (int)BASE_SIZE);
+}
+
+/* The value, valid until the next call into the host; NULL when absent. */
+byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
+                size_t *len) {
+  for (;;) {
+    int n = js_ext_table_get(id, key, klen, incoming.p, incoming.cap);
+    if (l_likely(n >= 0)) {
+      if ((size_t)n > incoming.cap)
+        luacell_error(L, KIND_STORE, "the host gave a value of wrong size");
+      *len = (size_t)n;
+      return incoming.p;
+    }
+    if (n == -1) return NULL;
+    if (n == STORE_FAILED) store_failed(L, "read", key, klen);
+    if ((size_t)(-(n + 1)) <= incoming.cap) return NULL;
+    make_room(L, (size_t)(-(n + 1)));
+  }
+}
+
+void host_set (lua_State *L, unsigned id, const char *key, size_t klen,
+               const byte *val, size_t vlen) {
+  check_key(L, klen);
+  if (vlen > BASE_SIZE && guest.revision < 2)
+    luacell_error(L, KIND_CONVERSION,
+                  "value of %d bytes is too large for this host (%d at most)",
+                  (int)vlen, (int)BASE_SIZE);
+  if (l_unlikely(js_ext_table_set(id, key, klen, val, vlen) < 0))
+    store_failed(L, "store", key, klen);
+}
+
+int host_delete_quietly (unsigned id, const char *key, size_t klen) {
+  return js_ext_table_delete(id, key, klen);
+}
+
+/* -1 means "no such table" too, and then there is nothing to delete. */
+void host_delete (lua_State *L, unsigned id, const char *key, size_t klen) {
+  check_key(L, klen);
+  if (l_unlikely(js_ext_table_delete(id, key, klen) == STORE_FAILED))
+    store_failed(L, "delete", key, klen);
+}
+
+unsigned host_size (unsigned id) {
+  int n = js_ext_table_size(id);
+  return n > 0 ? (unsigned)n : 0;
+}
+
+/* All keys joined with newlines, valid until the next call into the host. */
+const char *host_keys (lua_State *L, unsigned id, size_t *len) {
+  *len = 0;
+  if (js_ext_table_size(id) == 0) return "";
+  for (;;) {
+    int n = js_ext_table_keys(id, incoming.p, incoming.cap);
+    size_t need;
+    if (n >= 0) {
+      if ((size_t)n > incoming.cap)
+        luacell_error(L, KIND_STORE, "the host gave a key list of wrong size");
+      *len = (size_t)n;
+      return (const char *)incoming.p;
+    }
+    if (n == STORE_FAILED) store_failed(L, "list the keys of", "table", 5);
+    need = (n == -1) ? incoming.cap * 2 : (size_t)(-(n + 1));
+    if (need <= incoming.cap || need > MAX_BLIND_KEYS)
+      luacell_error(L, KIND_STORE,
+                    "the host gave no key list of at most %d bytes",
+                    (int)incoming.cap);
+    make_room(L, need);
+  }
+}
+
+/*
+** A request to the host; NULL when it does not offer that. The answer is
+** valid until the next call into the host.
+*/
+byte *host_request (lua_State *L, const byte *request, size_t n,
+                    size_t *len) {
+  static const byte fetch[] = {CHANNEL_FETCH};
+  if (guest.revision < 2) return NULL;
+  for (;;) {
+    int r = js_ext_table_get(CHANNEL_ID, (const char *)request, n,
+                             incoming.p, incoming.cap);
+    if (r >= 0 && (size_t)r <= incoming.cap) {
+      *len = (size_t)r;
+      return incoming.p;
+    }
+    if (r >= -1 || r == STORE_FAILED) return NULL;
+    if ((size_t)(-(r + 1)) <= incoming.cap) return NULL;
+    make_room(L, (size_t)(-(r + 1)));
+    request = fetch; /* the request itself must not run twice */
+    n = sizeof fetch;
+  }
+}
+
+static int64_t read_clock (lua_State *L, int which) {
+  byte request[2] = {CHANNEL_CLOCK, (byte)which};
+  size_t n;
+  int64_t nanoseconds;
+  const byte *answer = host_request(L, request, sizeof request, &n);
+  if (answer == NULL || n != 8) luaL_error(L, "this host has no clock");
+  memcpy(&nanoseconds, answer, 8);
+  return nanoseconds;
+}
+
+long long luacell_wall_seconds (lua_State *L) {
+  int64_t ns = read_clock(L, 0);
+  return ns >= 0 ? ns / 1000000000 : -((999999999 - ns) / 1000000000);
+}
+
+double luacell_cpu_seconds (lua_State *L) {
+  return (double)read_clock(L, 1) / 1e9;
+}
+
+void luacell_random_seed (unsigned long long seed[2]) {
+  static const byte request[] = {CHANNEL_SEED};
+  size_t n;
+  const byte *answer = guest.L == NULL ? NULL
+                       : host_request(luacell_running, request, 1, &n);
+  if (answer != NULL && n == 16)
+    memcpy(seed, answer, 16);
+  else {
+    seed[0] = 0x9E3779B97F4A7C15u; /* no host entropy: a fixed start */
+    seed[1] = 0;
+  }
+}
+
+/* The same in every instance: a snapshot fixes it anyway. */
+unsigned int luacell_hash_seed (void) { return 0x5BD1E995u; }

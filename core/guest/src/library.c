@@ -1,0 +1,160 @@
+/*
+** What a script finds: the standard libraries without what a sandbox can't
+** have, and 'ext'. Also the names of the built-ins, by which stores keep
+** them.
+*/
+#include "luacell.h"
+
+static const luaL_Reg libraries[] = {
+  {LUA_GNAME, luaopen_base},
+  {LUA_COLIBNAME, luaopen_coroutine},
+  {LUA_TABLIBNAME, luaopen_table},
+  {LUA_STRLIBNAME, luaopen_string},
+  {LUA_MATHLIBNAME, luaopen_math},
+  {LUA_UTF8LIBNAME, luaopen_utf8},
+  {LUA_OSLIBNAME, luaopen_os},
+  {LUA_DBLIBNAME, luaopen_debug},
+  {NULL, NULL}
+};
+
+static const luaL_Reg ext_functions[] = {
+  {"table", luacell_ext_table},
+  {NULL, NULL}
+};
+
+/* {== debug, as far as it is harmless */
+
+/* For Lua functions as in PUC; a built-in has no upvalues to show. */
+static int of_lua_functions_only (lua_State *L) {
+  int i, n = lua_gettop(L);
+  for (i = 1; i <= n; i++)
+    if (lua_iscfunction(L, i)) return 0;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, n, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+/* The metatables of strings, functions and so on belong to everybody. */
+static int of_tables_only (lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+static void wrap (lua_State *L, const char *name, lua_CFunction by) {
+  lua_getfield(L, -1, name);
+  lua_pushcclosure(L, by, 1);
+  lua_setfield(L, -2, name);
+}
+
+static void tame_debug (lua_State *L) {
+  static const char *const unsafe[] = {"getregistry", "getuservalue",
+                                       "setuservalue", "sethook", "gethook",
+                                       "setcstacklimit", NULL};
+  int i;
+  lua_getglobal(L, LUA_DBLIBNAME);
+  for (i = 0; unsafe[i] != NULL; i++) {
+    lua_pushnil(L);
+    lua_setfield(L, -2, unsafe[i]);
+  }
+  wrap(L, "getupvalue", of_lua_functions_only);
+  wrap(L, "setupvalue", of_lua_functions_only);
+  wrap(L, "upvalueid", of_lua_functions_only);
+  wrap(L, "upvaluejoin", of_lua_functions_only);
+  wrap(L, "getmetatable", of_tables_only);
+  wrap(L, "setmetatable", of_tables_only);
+  lua_pop(L, 1);
+}
+
+/* }== */
+
+/* {== Built-ins by name */
+
+static void name_value (lua_State *L, const char *name) {
+  TValue v = *s2v(L->top.p - 1);
+  lua_pushstring(L, name);
+  luaH_set(L, guest.builtin_names, &v, s2v(L->top.p - 1));
+  luaC_barrierback(L, obj2gco(guest.builtin_names), s2v(L->top.p - 1));
+  luaC_barrierback(L, obj2gco(guest.builtin_names), &v);
+  luaH_set(L, guest.builtins, s2v(L->top.p - 1), &v);
+  luaC_barrierback(L, obj2gco(guest.builtins), s2v(L->top.p - 1));
+  luaC_barrierback(L, obj2gco(guest.builtins), &v);
+  lua_pop(L, 1);
+}
+
+/* Names the functions in the table at the top, "prefix.name". */
+static void name_functions (lua_State *L, const char *prefix) {
+  lua_pushnil(L);
+  while (lua_next(L, -2)) {
+    if (lua_isfunction(L, -1)) {
+      const char *name = lua_tostring(L, -2);
+      if (prefix != NULL) {
+        name = lua_pushfstring(L, "%s.%s", prefix, name);
+        lua_insert(L, -2);
+        name_value(L, name);
+        lua_remove(L, -2);
+      }
+      else
+        name_value(L, name);
+    }
+    lua_pop(L, 1);
+  }
+}
+
+static void name_builtins (lua_State *L) {
+  const luaL_Reg *lib;
+  lua_pushglobaltable(L);
+  name_value(L, LUA_GNAME);
+  name_functions(L, NULL);
+  for (lib = libraries + 1; lib->func != NULL; lib++) {
+    lua_getfield(L, -1, lib->name);
+    name_value(L, lib->name);
+    name_functions(L, lib->name);
+    lua_pop(L, 1);
+  }
+  lua_getfield(L, -1, "ext");
+  name_value(L, "ext");
+  name_functions(L, "ext");
+  lua_pop(L, 2);
+}
+
+/* The name of a built-in function or library; NULL for anything else. */
+const char *builtin_name (const TValue *v, size_t *len) {
+  const TValue *name = luaH_get(guest.builtin_names, v);
+  if (!ttisstring(name)) return NULL;
+  *len = vslen(name);
+  return svalue(name);
+}
+
+int builtin_push (lua_State *L, const char *name, size_t len) {
+  const TValue *v;
+  gc_hold(L);
+  push_string(L, name, len);
+  gc_release(L);
+  v = luaH_get(guest.builtins, s2v(L->top.p - 1));
+  if (isempty(v)) {
+    lua_pop(L, 1);
+    return 0;
+  }
+  setobj2s(L, L->top.p - 1, v);
+  return 1;
+}
+
+/* }== */
+
+void luacell_open_libraries (lua_State *L) {
+  const luaL_Reg *lib;
+  for (lib = libraries; lib->func != NULL; lib++) {
+    luaL_requiref(L, lib->name, lib->func, 1);
+    lua_pop(L, 1);
+  }
+  lua_pushcfunction(L, luacell_print);
+  lua_setglobal(L, "print");
+  tame_debug(L);
+  luaL_newlib(L, ext_functions);
+  lua_setglobal(L, "ext");
+  name_builtins(L);
+}

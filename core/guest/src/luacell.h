@@ -1,0 +1,255 @@
+/*
+** Shared declarations of the guest: everything that the parts of lua.wasm
+** know of each other. One Lua state per instance, so the state is static.
+*/
+#ifndef luacell_h
+#define luacell_h
+
+#define LUA_CORE
+
+#include "lprefix.h"
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "lua.h"
+#include "lauxlib.h"
+#include "lualib.h"
+
+#include "lapi.h"
+#include "lctype.h"
+#include "ldebug.h"
+#include "ldo.h"
+#include "lfunc.h"
+#include "lgc.h"
+#include "lmem.h"
+#include "lobject.h"
+#include "lstate.h"
+#include "lstring.h"
+#include "ltable.h"
+#include "ltm.h"
+#include "lvm.h"
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+#define IMPORT(name) \
+  __attribute__((import_module("env"), import_name(#name)))
+
+/* Bytes and length of a string value. */
+#define svalue(o) getstr(tsvalue(o))
+#define vslen(o) tsslen(tsvalue(o))
+
+typedef uint8_t byte;
+
+/* Revision of the contract that this guest speaks. */
+#define PROTOCOL_REVISION 2
+
+/* Room that a revision 1 host is sure to have: buffer, values, keys. */
+#define BASE_SIZE 65536u
+
+#define HOME_TABLE_ID 1u
+#define IO_TABLE_ID 2u
+#define FIRST_FREE_ID 3u
+#define CHANNEL_ID 0u
+
+/* Error kinds: numbered once for all languages, see docs/API_REFERENCE.md. */
+enum {
+  KIND_SYNTAX = 1,
+  KIND_RUNTIME = 2,
+  KIND_MEMORY = 3,
+  KIND_CONVERSION = 11,
+  KIND_STORE = 12,
+  KIND_INVALID_ARGUMENT = 17,
+  KIND_INTERNAL = 18
+};
+
+/* Value tags: see docs/MEMORY_PROTOCOL.md. */
+enum {
+  TAG_NIL = 0x00,
+  TAG_BOOLEAN = 0x01,
+  TAG_INTEGER = 0x02,
+  TAG_FLOAT = 0x03,
+  TAG_STRING = 0x04,
+  TAG_FUNCTION = 0x05,
+  TAG_BUILTIN = 0x06,
+  TAG_EXTERNAL = 0x07,
+  TAG_TABLE = 0x08,
+  TAG_BACKREF = 0x09,
+  TAG_HANDLE = 0x0A,
+  TAG_CLOSURE = 0x0B,
+  TAG_CELL = 0x0C
+};
+
+/* Operations of the host channel: see docs/HOST_FUNCTION_IMPORTS.md. */
+enum {
+  CHANNEL_FETCH = 0x00,
+  CHANNEL_CLOCK = 0x02,
+  CHANNEL_SEED = 0x03,
+  CHANNEL_STORE_FAILURE = 0x08
+};
+
+/*
+** Growable bytes, counted against the memory limit. 'fixed' marks a start
+** buffer in static memory, which is never freed.
+*/
+typedef struct Bytes {
+  byte *p;
+  size_t len;
+  size_t cap;
+  byte *fixed;
+  size_t fixed_cap;
+} Bytes;
+
+/* An upvalue that is kept in a store as a cell table. */
+typedef struct Cell {
+  UpVal *uv; /* NULL: free slot */
+  unsigned id;
+  unsigned next_free;
+} Cell;
+
+/* Everything that one instance knows. Tables are anchored in the registry. */
+typedef struct Guest {
+  lua_State *L; /* NULL before init */
+  int revision; /* of the host */
+  int transactional; /* the host drops the writes of a failed run */
+  unsigned next_id; /* next external table id */
+  unsigned home_id;
+  unsigned io_id;
+  int alias; /* is _home also called Memory? */
+  Table *objects; /* weak: id -> table, closure or upvalue */
+  Table *anchors; /* strong: id -> external table with a metatable */
+  Table *handles; /* strong: handle -> function known to the host */
+  Table *builtins; /* name -> built-in */
+  Table *builtin_names; /* built-in -> name */
+  Table *bytecode; /* weak: bytecode -> function without own upvalues */
+  Table *cells_held; /* strong: id -> upvalue, while a run lasts */
+  Table *cells_saved; /* strong: id -> value in the store */
+  Table *tm_ring; /* array that metamethods of external tables live in */
+  Table *errors; /* array of the ERROR_ slots */
+  unsigned next_handle;
+  int kind; /* of the message kept as ERROR_MARKED */
+} Guest;
+
+extern Guest guest;
+
+/* Values of the guest's own Lua tables that C keeps at fixed places. */
+enum { ERROR_MARKED = 1, ERROR_VALUE, ERROR_MESSAGE, ERROR_CHUNK,
+       ERROR_TRACEBACK, ERROR_SLOTS };
+
+/* alloc.c */
+void *luacell_realloc (void *ptr, size_t osize, size_t nsize);
+size_t luacell_bytes_in_use (void);
+void luacell_set_limit (size_t limit);
+
+/* bytes.c */
+int bytes_reserve (Bytes *b, size_t extra);
+void bytes_shrink (Bytes *b);
+int bytes_add (Bytes *b, const void *data, size_t n);
+
+/* error.c: raise an error whose kind the host will see. */
+l_noret luacell_error (lua_State *L, int kind, const char *fmt, ...);
+l_noret luacell_memory_error (lua_State *L);
+void luacell_mark_error (lua_State *L, int kind, const TValue *message);
+int luacell_message_handler (lua_State *L);
+void luacell_forget_error (void);
+int luacell_has_error (void);
+void luacell_keep_syntax_error (lua_State *L, const char *chunkname);
+size_t luacell_finish_error (lua_State *L, int status, Bytes *io);
+int luacell_write_error_details (lua_State *L);
+
+/* tables.c */
+int table_step (const Table *t, unsigned *pos, TValue *key, TValue *val);
+void table_put (lua_State *L, Table *t, lua_Integer key, const TValue *val);
+void table_clear (lua_State *L, Table *t);
+Table *table_new_anchored (lua_State *L, const char *mode);
+void push_string (lua_State *L, const char *s, size_t n);
+Table *globals_table (void);
+int is_globals (const TValue *v);
+const char *type_name (lua_State *L, const TValue *v);
+
+/* gc.c: nothing runs, finalizers least of all, while the guest's own data is
+   half done. An error raised by luacell_error releases the hold. */
+void gc_hold (lua_State *L);
+void gc_release (lua_State *L);
+void gc_drop_holds (lua_State *L);
+
+/* path.c: where a value is, for messages */
+void path_start (lua_State *L, const char *root);
+void path_key (lua_State *L, const TValue *key);
+void path_upvalue (lua_State *L, const char *name);
+void path_cut (lua_State *L);
+const char *path_text (lua_State *L);
+
+/* host.c: the five host functions with retries, and the channel. */
+byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
+                size_t *len);
+void host_set (lua_State *L, unsigned id, const char *key, size_t klen,
+               const byte *val, size_t vlen);
+void host_delete (lua_State *L, unsigned id, const char *key, size_t klen);
+int host_delete_quietly (unsigned id, const char *key, size_t klen);
+unsigned host_size (unsigned id);
+const char *host_keys (lua_State *L, unsigned id, size_t *len);
+byte *host_request (lua_State *L, const byte *request, size_t n, size_t *len);
+
+void host_begin_run (void);
+
+/* keys.c: Lua keys as text and back. */
+const char *key_to_text (lua_State *L, const TValue *key, size_t *len);
+void key_from_text (lua_State *L, const char *s, size_t len);
+int key_is_storable (const TValue *key);
+
+/* encode.c: results for the host */
+void encode_values (lua_State *L, int first, int count, Bytes *out);
+void put_u32 (byte *p, uint32_t v);
+
+/* decode.c: values from the host or a store, pushed on the stack */
+void decode_begin_run (void);
+int decode_values (lua_State *L, const byte *p, size_t len);
+uint32_t get_u32 (const byte *p);
+
+/* store.c: values as they are stored; plain tables become external */
+void store_value (lua_State *L, unsigned id, const char *key, size_t klen,
+                  const TValue *val, const TValue *shown_key);
+void store_convert (lua_State *L, const TValue *v);
+void load_value (lua_State *L, const byte *p, size_t len);
+
+/* closures.c: functions with upvalues in a store */
+int closure_is_plain (const LClosure *cl);
+void closure_dump (lua_State *L, const TValue *f, Bytes *out);
+void closure_load (lua_State *L, unsigned id);
+void bytecode_load (lua_State *L, const char *code, size_t len);
+void bytecode_known (lua_State *L, const byte *code, size_t len,
+                     const TValue *f);
+int cell_is_bound (const UpVal *uv);
+unsigned cell_id (const UpVal *uv);
+void cell_unbind (UpVal *uv);
+void cell_bind (lua_State *L, UpVal *uv, unsigned id);
+void closures_begin_run (lua_State *L);
+void cells_end_run (lua_State *L);
+void cells_restore (lua_State *L);
+
+/* external.c: Lua tables whose entries live in the host */
+void external_push (lua_State *L, unsigned id);
+unsigned external_take_ids (lua_State *L, unsigned count);
+void objects_put (lua_State *L, unsigned id, const TValue *v);
+const TValue *objects_find (unsigned id);
+void made_begin_run (void);
+void made_add (lua_State *L, unsigned id);
+void made_undo (lua_State *L);
+int luacell_ext_table (lua_State *L);
+void external_list_ids (lua_State *L, Bytes *to);
+void external_begin_run (void);
+
+/* library.c */
+void luacell_open_libraries (lua_State *L);
+const char *builtin_name (const TValue *v, size_t *len);
+int builtin_push (lua_State *L, const char *name, size_t len);
+
+/* output.c */
+extern Bytes luacell_output;
+int luacell_print (lua_State *L);
+
+#include "hooks.h"
+
+#endif

@@ -1,0 +1,24 @@
+/*
+** print: captured until the run ends.
+*/
+#include "luacell.h"
+
+Bytes luacell_output;
+
+static void write_output (lua_State *L, const char *s, size_t n) {
+  if (!bytes_add(&luacell_output, s, n)) luacell_memory_error(L);
+}
+
+int luacell_print (lua_State *L) {
+  int n = lua_gettop(L);
+  int i;
+  for (i = 1; i <= n; i++) {
+    size_t len;
+    const char *s = luaL_tolstring(L, i, &len);
+    if (i > 1) write_output(L, "\t", 1);
+    write_output(L, s, len);
+    lua_pop(L, 1);
+  }
+  write_output(L, "\n", 1);
+  return 0;
+}

@@ -1,0 +1,84 @@
+/*
+** Walking and filling Lua tables from C without going through the stack.
+*/
+#include "luacell.h"
+
+/*
+** The next entry at or after *pos, in the order of 'next'; 0 at the end.
+** The table must not change in between.
+*/
+int table_step (const Table *t, unsigned *pos, TValue *key, TValue *val) {
+  unsigned asize = luaH_realasize(t);
+  unsigned size = asize + sizenode(t);
+  while (*pos < size) {
+    unsigned i = (*pos)++;
+    if (i < asize) {
+      if (isempty(&t->array[i])) continue;
+      setivalue(key, (lua_Integer)i + 1);
+      *val = t->array[i];
+    }
+    else {
+      const Node *n = gnode(t, i - asize);
+      if (isempty(gval(n))) continue;
+      getnodekey(guest.L, key, n);
+      *val = *gval(n);
+    }
+    return 1;
+  }
+  return 0;
+}
+
+/* t[key] = val, raw. The caller keeps 'val' alive. */
+void table_put (lua_State *L, Table *t, lua_Integer key, const TValue *val) {
+  TValue copy = *val;
+  luaH_setint(L, t, key, &copy);
+  luaC_barrierback(L, obj2gco(t), &copy);
+}
+
+/* Removes all entries and their memory. */
+void table_clear (lua_State *L, Table *t) {
+  unsigned i, asize = luaH_realasize(t);
+  for (i = 0; i < asize; i++) setempty(&t->array[i]);
+  if (!isdummy(t))
+    for (i = 0; i < (unsigned)sizenode(t); i++) setempty(gval(gnode(t, i)));
+  invalidateTMcache(t);
+  luaH_resize(L, t, 0, 0);
+}
+
+/* A table that lives as long as the state; 'mode' makes it weak. */
+Table *table_new_anchored (lua_State *L, const char *mode) {
+  Table *t;
+  lua_newtable(L);
+  if (mode != NULL) {
+    lua_newtable(L);
+    lua_pushstring(L, mode);
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+  }
+  t = hvalue(s2v(L->top.p - 1));
+  luaL_ref(L, LUA_REGISTRYINDEX);
+  return t;
+}
+
+/* What people call a value of this type. */
+const char *type_name (lua_State *L, const TValue *v) {
+  if (ttype(v) == LUA_TTHREAD) return "coroutine";
+  return luaT_objtypename(L, v);
+}
+
+/* As lua_pushlstring, but without a step of the collector. */
+void push_string (lua_State *L, const char *s, size_t n) {
+  TString *ts = luaS_newlstr(L, s, n);
+  setsvalue2s(L, L->top.p, ts);
+  api_incr_top(L);
+}
+
+/* The table of globals. */
+Table *globals_table (void) {
+  return hvalue(&hvalue(&G(guest.L)->l_registry)
+                     ->array[LUA_RIDX_GLOBALS - 1]);
+}
+
+int is_globals (const TValue *v) {
+  return ttistable(v) && hvalue(v) == globals_table();
+}
