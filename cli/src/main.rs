@@ -1,2 +1,33 @@
-//! The command line program.
-fn main() {}
+//! The command line program `luacell`.
+
+mod args;
+mod failure;
+mod json;
+mod number;
+mod output;
+mod repl;
+mod run;
+mod sandbox;
+mod show;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::file(&args),
+        Command::Eval(args) => run::code(&args),
+        Command::Repl(args) => repl::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The command line's options.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs untrusted Lua 5.4 in a sandbox.
+///
+/// Exit status: 0 success, 1 a Lua error, 2 wrong use, 3 a limit of the sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "luacell", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a Lua file and print what it returns
+    Run(RunArgs),
+    /// Run Lua code from the command line and print what it returns
+    Eval(EvalArgs),
+    /// Type Lua and see what it gives
+    Repl(ReplArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The Lua file; - is standard input
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub task: TaskArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// The Lua code
+    pub code: OsString,
+    #[command(flatten)]
+    pub task: TaskArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct ReplArgs {
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+}
+
+/// What goes into one run and how its results come out.
+#[derive(Args, Debug)]
+pub struct TaskArgs {
+    /// Data for the script, as _io.input: JSON text, or @ and the name of a JSON file
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub input: Option<OsString>,
+    /// Print the result as one JSON value, several results as an array; what the script prints goes to standard error
+    #[arg(long)]
+    pub json: bool,
+    /// Arguments for the script, its ...
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<OsString>,
+}
+
+/// Settings of the sandbox, the same for every command.
+#[derive(Args, Debug)]
+pub struct SandboxArgs {
+    /// At most so much memory for Lua, in bytes or with K, M or G behind the number
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+}
+
+/// `65536`, `64K`, `16M`, `1G`.
+fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (text.get(..at), 1 << 10),
+        Some((at, 'm' | 'M')) => (text.get(..at), 1 << 20),
+        Some((at, 'g' | 'G')) => (text.get(..at), 1 << 30),
+        _ => (Some(text), 1),
+    };
+    let bytes = number
+        .and_then(|number| number.parse::<u64>().ok())
+        .and_then(|number| number.checked_mul(unit));
+    bytes
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| "a size such as 65536, 64K or 16M is expected".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("512"), Ok(512));
+        assert_eq!(size("64K"), Ok(65536));
+        assert_eq!(size("1g"), Ok(1 << 30));
+        for wrong in ["", "M", "-1", "0", "1.5M", "99999999999G", "é"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `luacell repl`.
+
+mod history;
+mod input;
+
+use std::io::{IsTerminal, Write};
+use std::rc::Rc;
+
+use anyhow::Context;
+use luacell::{ComputeOptions, Error, Outcome, Sandbox};
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{Config, Editor};
+
+use crate::args::ReplArgs;
+use crate::failure::{Failure, describe};
+use crate::{output, sandbox, show};
+use input::{Checker, Form};
+
+const HELP: &str = "\
+Type an expression to see its value, or a statement to run it. An unfinished statement goes on in the next line.
+Globals stay from one input to the next, locals don't. _home is the sandbox's kept table.
+  = EXPRESSION   the same as the expression alone
+  :help          this text
+  :quit          leave, as does Ctrl-D; Ctrl-C drops the input
+";
+
+/// Reads, runs and prints until the end of input.
+pub fn run(args: &ReplArgs) -> Result<(), Failure> {
+    let sandbox = Rc::new(sandbox::open(&args.sandbox)?);
+    let config = Config::builder()
+        .auto_add_history(false)
+        .max_history_size(1000)
+        .context("line editor")?
+        .build();
+    let mut editor: Editor<Checker, FileHistory> =
+        Editor::with_config(config).context("cannot start the line editor")?;
+    editor.set_helper(Some(Checker::new(Rc::clone(&sandbox))));
+
+    let interactive = std::io::stdin().is_terminal();
+    // Piped input is no history.
+    let history = if interactive {
+        history::open(&mut editor)
+    } else {
+        None
+    };
+    if interactive {
+        output::to_stdout(
+            concat!(
+                "luacell ",
+                env!("CARGO_PKG_VERSION"),
+                ", Lua 5.4. :help explains, Ctrl-D leaves.\n"
+            )
+            .as_bytes(),
+        )?;
+    }
+
+    loop {
+        match editor.readline("> ") {
+            Ok(line) if line.trim().is_empty() => {}
+            Ok(line) => {
+                if let Some(history) = &history {
+                    history.add(&mut editor, &line);
+                }
+                match command(&line) {
+                    None => answer(&sandbox, &line)?,
+                    Some("help" | "h") => output::to_stdout(HELP.as_bytes())?,
+                    Some("quit" | "q") => return Ok(()),
+                    Some(other) => {
+                        output::to_stderr(
+                            format!("there is no :{other}; :help lists what there is\n").as_bytes(),
+                        )?;
+                    }
+                }
+            }
+            Err(ReadlineError::Interrupted) => {}
+            Err(ReadlineError::Eof) => return Ok(()),
+            Err(error) => {
+                return Err(Failure::Usage(
+                    anyhow::Error::new(error).context("cannot read input"),
+                ));
+            }
+        }
+    }
+}
+
+/// `:help` and the like; a Lua label starts with two colons.
+fn command(line: &str) -> Option<&str> {
+    let name = line.trim().strip_prefix(':')?;
+    (!name.starts_with(':')).then_some(name)
+}
+
+/// Runs one input and prints what it gives.
+fn answer(sandbox: &Sandbox, line: &str) -> Result<(), Failure> {
+    match evaluate(sandbox, line) {
+        Ok(outcome) => {
+            let mut bytes = outcome.output.as_bytes().to_vec();
+            for value in &outcome.values {
+                bytes.extend(show::readable(value).into_bytes());
+                bytes.push(b'\n');
+            }
+            output::to_stdout(&bytes)
+        }
+        Err(error) => {
+            output::to_stdout(error.output().as_bytes())?;
+            // Both streams share the terminal: keep their order.
+            let _ = std::io::stdout().flush();
+            output::to_stderr(describe(&error).as_bytes())
+        }
+    }
+}
+
+fn evaluate(sandbox: &Sandbox, line: &str) -> Result<Outcome, Error> {
+    let source = match input::form(sandbox, line) {
+        Form::Expression(source) => source,
+        Form::Statement | Form::Unfinished => line.to_owned(),
+    };
+    sandbox.compute_with(source, ComputeOptions::new().name(input::CHUNK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    #[test]
+    fn commands_are_told_from_labels() {
+        assert_eq!(command(" :help "), Some("help"));
+        assert_eq!(command("::again::"), None);
+        assert_eq!(command("f()"), None);
+    }
+}

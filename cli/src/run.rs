@@ -1,0 +1,88 @@
+//! `luacell run` and `luacell eval`.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use luacell::{ComputeOptions, LuaString, Outcome, Value};
+
+use crate::args::{EvalArgs, RunArgs, SandboxArgs, TaskArgs};
+use crate::failure::Failure;
+use crate::source::Source;
+use crate::{json, output, sandbox, show};
+
+/// Runs a file.
+pub fn file(args: &RunArgs) -> Result<(), Failure> {
+    task(&Source::read(&args.file)?, &args.task, &args.sandbox)
+}
+
+/// Runs code from the command line.
+pub fn code(args: &EvalArgs) -> Result<(), Failure> {
+    let source = Source {
+        text: args.code.as_encoded_bytes().to_vec(),
+        chunk: "=(command line)".to_owned(),
+    };
+    task(&source, &args.task, &args.sandbox)
+}
+
+fn task(source: &Source, task: &TaskArgs, settings: &SandboxArgs) -> Result<(), Failure> {
+    // Before anything runs: wrong use must not leave half a job behind.
+    let input = task.input.as_deref().map(input).transpose()?;
+    let sandbox = sandbox::open(settings)?;
+    if let Some(input) = input {
+        sandbox.set_input(input)?;
+    }
+    let args: Vec<Value> = task.args.iter().map(|arg| string(arg)).collect();
+    let options = ComputeOptions::new().name(&source.chunk).args(args);
+    match sandbox.compute_with(&source.text, options) {
+        Ok(outcome) => print(&outcome, task.json),
+        Err(error) => {
+            printed(error.output(), task.json)?;
+            Err(error.into())
+        }
+    }
+}
+
+fn print(outcome: &Outcome, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        // Made first: a result that is no JSON must not be half printed.
+        let text = json::from_results(&outcome.values)?;
+        printed(&outcome.output, as_json)?;
+        return output::to_stdout(format!("{text}\n").as_bytes());
+    }
+    let mut bytes = outcome.output.as_bytes().to_vec();
+    for value in &outcome.values {
+        bytes.extend(show::result(value));
+        bytes.push(b'\n');
+    }
+    output::to_stdout(&bytes)
+}
+
+/// What the script printed. With --json standard output is kept for the one JSON value.
+fn printed(text: &LuaString, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        output::to_stderr(text.as_bytes())
+    } else {
+        output::to_stdout(text.as_bytes())
+    }
+}
+
+/// The value of --input: JSON, or `@` and a file with JSON.
+fn input(argument: &OsStr) -> anyhow::Result<Value> {
+    let Some(argument) = argument.to_str() else {
+        bail!("--input is not UTF-8")
+    };
+    match argument.strip_prefix('@') {
+        Some(file) => {
+            let text = std::fs::read(Path::new(file))
+                .with_context(|| format!("--input: cannot read {file}"))?;
+            json::parse(&text).with_context(|| format!("--input: {file}"))
+        }
+        None => json::parse(argument.as_bytes()).context("--input"),
+    }
+}
+
+/// An argument as a Lua string, byte by byte where the platform has bytes.
+fn string(argument: &OsStr) -> Value {
+    Value::String(LuaString::from(argument.as_encoded_bytes()))
+}

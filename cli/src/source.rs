@@ -1,0 +1,66 @@
+//! Reading scripts.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// A script's text and the name that Lua gives it in messages.
+#[derive(Debug, PartialEq)]
+pub struct Source {
+    pub text: Vec<u8>,
+    pub chunk: String,
+}
+
+impl Source {
+    /// Reads a file, or standard input when it is `-`.
+    pub fn read(file: &Path) -> Result<Self> {
+        let (text, chunk) = if file == Path::new("-") {
+            let mut text = Vec::new();
+            std::io::stdin()
+                .lock()
+                .read_to_end(&mut text)
+                .context("cannot read standard input")?;
+            (text, "=stdin".to_owned())
+        } else {
+            let text =
+                std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            (text, format!("@{}", file.display()))
+        };
+        Ok(Self {
+            text: skip_first_comment(text),
+            chunk,
+        })
+    }
+}
+
+/// As Lua does with files: no byte order mark, and a first line that starts with `#` (for Unix) is taken out. Its
+/// newline stays, so that line numbers are right.
+fn skip_first_comment(mut text: Vec<u8>) -> Vec<u8> {
+    if text.starts_with(b"\xEF\xBB\xBF") {
+        text.drain(..3);
+    }
+    if text.starts_with(b"#") {
+        let end = text
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .unwrap_or(text.len());
+        text.drain(..end);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::skip_first_comment;
+
+    #[test]
+    fn a_first_line_for_unix_leaves_its_newline() {
+        let skipped = |text: &[u8]| skip_first_comment(text.to_vec());
+        assert_eq!(skipped(b"#!/usr/bin/luacell\nreturn 1"), b"\nreturn 1");
+        assert_eq!(skipped(b"\xEF\xBB\xBF# comment\r\nreturn 1"), b"\nreturn 1");
+        assert_eq!(skipped(b"\xEF\xBB\xBFreturn 1"), b"return 1");
+        assert_eq!(skipped(b"#only"), b"");
+        assert_eq!(skipped(b"return #x"), b"return #x");
+    }
+}

@@ -1,0 +1,362 @@
+//! The program as its users see it: arguments in, output, errors and exit status out.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::{contains, starts_with};
+use tempfile::TempDir;
+
+fn luacell(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("luacell").unwrap();
+    command
+        .args(args)
+        .timeout(std::time::Duration::from_secs(60));
+    command
+}
+
+fn script(folder: &TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    let file = folder.path().join(name);
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn eval(code: &str, expected: &'static str) {
+    luacell(&["eval", code])
+        .assert()
+        .success()
+        .stdout(expected)
+        .stderr("");
+}
+
+#[test]
+fn results_are_printed_one_per_line() {
+    eval("return 1+1", "2\n");
+    eval(
+        "return 3, 3.0, 'text', true, nil",
+        "3\n3.0\ntext\ntrue\nnil\n",
+    );
+    eval("local nothing", "");
+    eval("", "");
+    eval(
+        "return 1e15, 0.1, 1/0, -1/0, 2^53, math.mininteger",
+        "1e+15\n0.1\ninf\n-inf\n9.007199254741e+15\n-9223372036854775808\n",
+    );
+}
+
+#[test]
+fn strings_are_raw_as_results_and_quoted_in_tables() {
+    eval(r#"return 'a"b\n'"#, "a\"b\n\n");
+    luacell(&["eval", r"return '\xff\0'"])
+        .assert()
+        .success()
+        .stdout(&b"\xff\0\n"[..]);
+    eval(
+        r#"return {'a"b\n', '\xff\0', 'é'}"#,
+        "{\"a\\\"b\\n\", \"\\xff\\x00\", \"é\"}\n",
+    );
+}
+
+#[test]
+fn tables_are_readable() {
+    eval("return {}", "{}\n");
+    eval("return {1, {2, {3}}}", "{1, {2, {3}}}\n");
+    eval(
+        "return {b = 2, a = 1, [10] = 'ten', ['end'] = 0, ['x y'] = 1, [true] = 0, [0.5] = 0}",
+        "{[0.5] = 0, [10] = \"ten\", a = 1, b = 2, [\"end\"] = 0, [\"x y\"] = 1, [true] = 0}\n",
+    );
+    eval(
+        "return {name = ('x'):rep(50), list = {('y'):rep(40), 2}}",
+        "{\n  list = {\"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\", 2},\n  \
+         name = \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\",\n}\n",
+    );
+    eval(
+        "return {print, function() end}",
+        "{<function>, <function>}\n",
+    );
+}
+
+#[test]
+fn tables_that_occur_again_are_marked() {
+    eval(
+        "local t = {1} t.self = t return t",
+        "<1>{1, self = <table 1>}\n",
+    );
+    eval(
+        "local s = {'s'} return {s, s}",
+        "{\n  <1>{\"s\"},\n  <table 1>,\n}\n",
+    );
+    // Each level twice: written out in full this would be 2^60 lines.
+    luacell(&[
+        "eval",
+        "local t = {} for _ = 1, 60 do t = {t, t} end return t",
+    ])
+    .assert()
+    .success()
+    .stdout(contains("<table 60>"));
+}
+
+#[test]
+fn deep_tables_do_not_exhaust_the_stack() {
+    let deep = "local t = {} for _ = 1, 100000 do t = {t} end return t";
+    luacell(&["eval", deep])
+        .assert()
+        .success()
+        .stdout(contains("{...}"));
+    luacell(&["eval", "--json", deep])
+        .assert()
+        .code(1)
+        .stdout("")
+        .stderr(contains("nested too deeply"));
+}
+
+#[test]
+fn kept_tables_are_shown_with_their_content() {
+    eval("_home.x = {1, 2} return _home", "{x = {1, 2}}\n");
+    eval("_home.me = _home return _home", "<1>{me = <table 1>}\n");
+}
+
+#[test]
+fn printed_text_comes_first() {
+    eval("print('a', 1) return 2", "a\t1\n2\n");
+    luacell(&["eval", "print('before') error('no')"])
+        .assert()
+        .code(1)
+        .stdout("before\n")
+        .stderr(contains("no"));
+}
+
+#[test]
+fn json_is_one_value_and_nothing_else() {
+    let json = |code: &str, expected: &'static str| {
+        luacell(&["eval", "--json", code])
+            .assert()
+            .success()
+            .stdout(expected)
+            .stderr("");
+    };
+    json("return 1", "1\n");
+    json("return", "null\n");
+    json("return 1, 2.0, 'x', nil", "[1,2.0,\"x\",null]\n");
+    json("return {1, {a = true}}", "[1,{\"a\":true}]\n");
+    json("return {}", "{}\n");
+    json("_home.list = {1, 2} return _home", "{\"list\":[1,2]}\n");
+    luacell(&["eval", "--json", "print('log') return 1"])
+        .assert()
+        .success()
+        .stdout("1\n")
+        .stderr("log\n");
+}
+
+#[test]
+fn what_json_cannot_hold_is_an_error_with_its_place() {
+    let fails = |code: &str, message: &'static str| {
+        luacell(&["eval", "--json", code])
+            .assert()
+            .code(1)
+            .stdout("")
+            .stderr(contains(message));
+    };
+    fails(
+        "return 1, {a = {print}}",
+        "result 2.a.1 can't be JSON: a function",
+    );
+    fails("return 0/0", "the result can't be JSON");
+    fails(
+        "return {x = '\\xff'}",
+        "the result.x can't be JSON: a string that is not UTF-8",
+    );
+    fails(
+        "local t = {} t.t = t return t",
+        "the result.t can't be JSON: a table that holds itself",
+    );
+    fails(
+        "return {[1] = 1, ['1'] = 2, x = 3}",
+        "as a number and as a string",
+    );
+}
+
+#[test]
+fn errors_name_chunk_line_and_traceback() {
+    let folder = TempDir::new().unwrap();
+    let file = script(
+        &folder,
+        "bad.lua",
+        "local function f()\n  error('no')\nend\nf()\n",
+    );
+    luacell(&["run", file.to_str().unwrap()])
+        .assert()
+        .code(1)
+        .stdout("")
+        .stderr(starts_with("luacell: ").and(contains("bad.lua:2: no\nstack traceback:\n\t")));
+    luacell(&["eval", "x.y = 1"]).assert().code(1).stderr(starts_with(
+        "luacell: (command line):1: attempt to index a nil value (global 'x')\nstack traceback:\n",
+    ));
+    luacell(&["eval", "return +"])
+        .assert()
+        .code(1)
+        .stderr(starts_with(
+            "luacell: (command line):1: unexpected symbol near <eof>\n",
+        ));
+    luacell(&["eval", "error({code = 7})"])
+        .assert()
+        .code(1)
+        .stderr(contains("error value: {code = 7}\n"));
+}
+
+#[test]
+fn a_limit_has_its_own_status() {
+    luacell(&["eval", "--memory", "2M", "return #('x'):rep(50000000)"])
+        .assert()
+        .code(3)
+        .stdout("")
+        .stderr(contains("not enough memory"));
+}
+
+#[test]
+fn scripts_get_arguments_and_input() {
+    let folder = TempDir::new().unwrap();
+    let file = script(&folder, "args.lua", "return select('#', ...), ...");
+    let file = file.to_str().unwrap();
+    luacell(&["run", file]).assert().success().stdout("0\n");
+    luacell(&["run", file, "--", "a", "", "--json", "é"])
+        .assert()
+        .success()
+        .stdout("4\na\n\n--json\né\n");
+    luacell(&["eval", "return ...", "--", "x"])
+        .assert()
+        .success()
+        .stdout("x\n");
+
+    let input = r#"{"list": [1, 2.0, null, "x"], "deep": {"ok": true}}"#;
+    let code = "local i = _io.input return i.list[1], i.list[2], i.list[3], i.list[4], i.deep.ok";
+    luacell(&["eval", code, "--input", input])
+        .assert()
+        .success()
+        .stdout("1\n2.0\nnil\nx\ntrue\n");
+    let data = script(&folder, "data.json", input);
+    let at = format!("@{}", data.display());
+    luacell(&["eval", code, "--input", &at])
+        .assert()
+        .success()
+        .stdout("1\n2.0\nnil\nx\ntrue\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn arguments_and_code_are_bytes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    luacell(&["eval", "return #..., (...):byte()", "--"])
+        .arg(OsStr::from_bytes(b"\xff"))
+        .assert()
+        .success()
+        .stdout("1\n255\n");
+    luacell(&["eval"])
+        .arg(OsStr::from_bytes(b"return ('\xff'):byte()"))
+        .assert()
+        .success()
+        .stdout("255\n");
+}
+
+#[test]
+fn a_first_line_for_unix_is_skipped_and_counted() {
+    let folder = TempDir::new().unwrap();
+    let file = script(
+        &folder,
+        "shebang.lua",
+        "#!/usr/bin/env -S luacell run\nerror('here')",
+    );
+    luacell(&["run", file.to_str().unwrap()])
+        .assert()
+        .code(1)
+        .stderr(contains("shebang.lua:2: here"));
+}
+
+#[test]
+fn a_dash_is_standard_input() {
+    luacell(&["run", "-"])
+        .write_stdin("return 6 * 7")
+        .assert()
+        .success()
+        .stdout("42\n");
+    luacell(&["run", "-"])
+        .write_stdin("\nerror('no')")
+        .assert()
+        .code(1)
+        .stderr(starts_with("luacell: stdin:2: no\n"));
+    luacell(&["run", "-"])
+        .write_stdin("")
+        .assert()
+        .success()
+        .stdout("");
+}
+
+#[test]
+fn sources_and_results_may_be_large() {
+    let large = format!("return #'{}', ('ab'):rep(500000)", "x".repeat(300_000));
+    let expected = format!("300000\n{}\n", "ab".repeat(500_000));
+    luacell(&["run", "-"])
+        .write_stdin(large)
+        .assert()
+        .success()
+        .stdout(expected);
+}
+
+#[test]
+fn wrong_use_is_status_2_and_runs_nothing() {
+    for args in [
+        &["run", "no-such-file.lua"][..],
+        &["run"],
+        &["eval"],
+        &["eval", "print('ran')", "--input", "{oops"],
+        &["eval", "print('ran')", "--input", "@no-such-file.json"],
+        &["eval", "print('ran')", "--memory", "much"],
+        &["eval", "print('ran')", "--no-such-option"],
+        &["eval", "print('ran')", "argument without dashes"],
+        &["no-such-command"],
+        &[],
+    ] {
+        luacell(args)
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(predicate::str::is_empty().not());
+    }
+    luacell(&["run", "no-such-file.lua"])
+        .assert()
+        .stderr(starts_with("luacell: cannot read no-such-file.lua: "));
+}
+
+#[test]
+fn version_and_help() {
+    luacell(&["--version"]).assert().success().stdout(concat!(
+        "luacell ",
+        env!("CARGO_PKG_VERSION"),
+        "\n"
+    ));
+    luacell(&["help", "run"])
+        .assert()
+        .success()
+        .stdout(contains("--input"));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("luacell"))
+        .args(["eval", "return ('x'):rep(3000000)"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Some bytes are read, then the pipe is closed with most of the text unwritten.
+    let mut start = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut start).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
