@@ -350,7 +350,7 @@ static int run_request (lua_State *L) {
   closures_begin_run(L);
   lua_call(L, n, LUA_MULTRET);
   n = lua_gettop(L);
-  luaL_checkstack(L, 20, NULL);
+  need_stack(L, 20);
   cells_end_run(L);
   write_output(L);
   encode_values(L, 1, n, &io);

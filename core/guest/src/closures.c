@@ -32,7 +32,7 @@ static int write_code (lua_State *L, const void *p, size_t n, void *to) {
 /* Appends the bytecode, line information included. */
 void closure_dump (lua_State *L, const TValue *f, Bytes *to) {
   int failed;
-  if (!lua_checkstack(L, 2)) luacell_memory_error(L);
+  need_stack(L, 2);
   setobj2s(L, L->top.p, f);
   api_incr_top(L);
   failed = lua_dump(L, write_code, to, 0);
@@ -109,7 +109,7 @@ void cell_bind (lua_State *L, UpVal *uv, unsigned id) {
     i = cell_count() - 1;
     cell_at(0)->next_free = i;
   }
-  if (!lua_checkstack(L, 4)) luacell_memory_error(L);
+  need_stack(L, 4);
   push_upvalue(L, uv);
   v = *s2v(L->top.p - 1);
   objects_put(L, id, &v);
@@ -249,7 +249,7 @@ static void start_closure (lua_State *L, unsigned id) {
   size_t n;
   byte *p;
   int i;
-  luaL_checkstack(L, 10, NULL);
+  need_stack(L, 10);
   if (known != NULL && ttypetag(known) == LUA_VLCL) {
     setobj2s(L, L->top.p, known);
     api_incr_top(L);

@@ -185,11 +185,11 @@ int decode_values (lua_State *L, const byte *p, size_t len) {
   int n = 0;
   if (len == 0) return 0;
   base = filling.len;
-  luaL_checkstack(L, 10, "too many values");
+  need_stack(L, 10);
   lua_pushnil(L);
   in.seen = lua_gettop(L);
   while (in.p < in.end) {
-    luaL_checkstack(L, 10, "too many values");
+    need_stack(L, 10);
     push_next(L, &in);
     close_filled(base);
     while (filling.len > base) {

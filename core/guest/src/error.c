@@ -31,7 +31,7 @@ void luacell_mark_error (lua_State *L, int kind, const TValue *message) {
 l_noret luacell_error (lua_State *L, int kind, const char *fmt, ...) {
   va_list args;
   CallInfo *ci;
-  if (!lua_checkstack(L, 8)) luacell_memory_error(L);
+  need_stack(L, 8);
   ci = L->ci;
   if (isLua(ci)) {
     Proto *p = ci_func(ci)->p;

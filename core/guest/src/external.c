@@ -40,7 +40,7 @@ void external_push (lua_State *L, unsigned id) {
     api_incr_top(L);
     return;
   }
-  if (!lua_checkstack(L, 2)) luacell_memory_error(L);
+  need_stack(L, 2);
   push_table(L);
   hvalue(s2v(L->top.p - 1))->extid = id;
   objects_put(L, id, s2v(L->top.p - 1));
@@ -123,7 +123,7 @@ int luacell_get (lua_State *L, Table *t, const TValue *key, StkId *val) {
   {
     ptrdiff_t place = savestack(L, to);
     ptrdiff_t top = savestack(L, L->top.p);
-    if (!lua_checkstack(L, 20)) luacell_memory_error(L);
+    need_stack(L, 20);
     if (restorestack(L, place) == L->top.p) L->top.p++;
     gc_hold(L);
     load_value(L, p, n);
@@ -201,7 +201,7 @@ const TValue *luacell_metamethod (Table *events, TString *name) {
   TValue key;
   StkId val;
   TValue *slot = NULL;
-  if (!lua_checkstack(L, 4)) luacell_memory_error(L);
+  need_stack(L, 4);
   setsvalue(L, &key, name);
   val = L->top.p;
   setnilvalue(s2v(val));
@@ -256,7 +256,7 @@ static int pairs_next (lua_State *L) {
   else
     pos = (size_t)lua_tointeger(L, lua_upvalueindex(2));
   keys = lua_tolstring(L, lua_upvalueindex(1), &len);
-  luaL_checkstack(L, 20, NULL);
+  need_stack(L, 20);
   if (!push_entry(L, id, keys, len, &pos)) {
     lua_pushnil(L);
     return 1;
@@ -333,7 +333,7 @@ int luacell_next (lua_State *L, Table *t, StkId key) {
   size_t len, klen;
   const char *keys;
   int found;
-  if (!lua_checkstack(L, 20)) luacell_memory_error(L);
+  need_stack(L, 20);
   if (ttisnil(s2v(restorestack(L, place))))
     cursor_list(L, t->extid);
   else {
@@ -411,7 +411,7 @@ static void make_plain (lua_State *L) {
 void made_undo (lua_State *L) {
   size_t i, n = made.len / sizeof(unsigned);
   int again = n > 0;
-  luaL_checkstack(L, 40, NULL);
+  need_stack(L, 40);
   gc_hold(L);
   while (again) {
     again = 0;

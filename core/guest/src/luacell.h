@@ -158,6 +158,12 @@ void luacell_keep_syntax_error (lua_State *L, const char *chunkname);
 size_t luacell_finish_error (lua_State *L, int status, Bytes *io);
 int luacell_write_error_details (lua_State *L);
 
+/*
+** Room for pushing n values. lua_checkstack would also raise the limit of the
+** running function's frame, for good: in a Lua function that adds up.
+*/
+#define need_stack(L,n) luaD_checkstack(L, n)
+
 /* tables.c */
 int table_step (const Table *t, unsigned *pos, TValue *key, TValue *val);
 void table_put (lua_State *L, Table *t, lua_Integer key, const TValue *val);

@@ -323,7 +323,7 @@ void store_value (lua_State *L, unsigned id, const char *key, size_t klen,
   if (!is_scalar(val)) {
     TValue copy = *val, shown = *shown_key;
     target_id = id;
-    if (!lua_checkstack(L, 20)) luacell_memory_error(L);
+    need_stack(L, 20);
     setobj2s(L, L->top.p, &copy); /* stays alive while it is converted */
     api_incr_top(L);
     gc_hold(L);
@@ -346,7 +346,7 @@ void store_convert (lua_State *L, const TValue *v) {
   TValue copy = *v, key;
   setivalue(&key, 1);
   target_id = 0;
-  luaL_checkstack(L, 20, NULL);
+  need_stack(L, 20);
   gc_hold(L);
   convert(L, &copy, &key);
   gc_release(L);
