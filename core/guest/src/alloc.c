@@ -1,18 +1,125 @@
 /*
 ** Memory: Lua's allocator and the guest's own buffers, counted together
 ** against one limit.
+**
+** Lua allocates and frees small objects all the time and always knows their
+** size. So small sizes come from slabs of one size each; a slab that is empty goes back to
+** malloc, and nothing is lost to a size that is not needed any more.
 */
 #include "luacell.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
+#define SLAB_SIZE 4096u
+#define MALLOC_HEADER 8u /* so slabs lie side by side without gaps */
+#define GRAIN 8u
+#define MAX_SMALL 512u
+#define CLASSES (MAX_SMALL / GRAIN + 1)
+
+typedef struct Slab {
+  struct Slab *next, *prev; /* among those of its size with room */
+  void *free; /* list of freed places */
+  byte *fresh; /* from here on never used */
+  unsigned room, total; /* places left, places in all */
+  unsigned class;
+  unsigned padding; /* keeps the places aligned */
+} Slab;
+
+_Static_assert(sizeof(Slab) % GRAIN == 0, "places must be aligned");
+
+#define SLAB_ROOM (SLAB_SIZE - MALLOC_HEADER - sizeof(Slab))
+
+static Slab *with_room[CLASSES];
 static size_t in_use;
 static size_t limit; /* 0: none */
 
+static unsigned class_of (size_t n) {
+  return (unsigned)((n + GRAIN - 1) / GRAIN);
+}
+
+static void link_slab (Slab *s) {
+  Slab *first = with_room[s->class];
+  s->prev = NULL;
+  s->next = first;
+  if (first != NULL) first->prev = s;
+  with_room[s->class] = s;
+}
+
+static void unlink_slab (Slab *s) {
+  if (s->prev != NULL) s->prev->next = s->next;
+  else with_room[s->class] = s->next;
+  if (s->next != NULL) s->next->prev = s->prev;
+}
+
+static Slab *new_slab (unsigned class) {
+  Slab *s;
+  void *p;
+  if (posix_memalign(&p, SLAB_SIZE, SLAB_SIZE - MALLOC_HEADER) != 0)
+    return NULL;
+  s = p;
+  s->free = NULL;
+  s->fresh = (byte *)(s + 1);
+  s->room = s->total = (unsigned)SLAB_ROOM / (class * GRAIN);
+  s->class = class;
+  link_slab(s);
+  return s;
+}
+
+static void *small_alloc (unsigned class) {
+  Slab *s = with_room[class];
+  void *p;
+  if (l_unlikely(s == NULL)) {
+    s = new_slab(class);
+    if (s == NULL) return NULL;
+  }
+  p = s->free;
+  if (p != NULL)
+    s->free = *(void **)p;
+  else {
+    p = s->fresh;
+    s->fresh += class * GRAIN;
+  }
+  if (l_unlikely(--s->room == 0)) unlink_slab(s);
+  return p;
+}
+
+static void small_free (void *p, unsigned class) {
+  Slab *s = (Slab *)((uintptr_t)p & ~(uintptr_t)(SLAB_SIZE - 1));
+  if (l_unlikely(s->room == 0)) link_slab(s);
+  *(void **)p = s->free;
+  s->free = p;
+  /* one empty slab stays, or a lone object would make and free one each time */
+  if (l_unlikely(++s->room == s->total) &&
+      (s->next != NULL || s->prev != NULL)) {
+    unlink_slab(s);
+    free(s);
+  }
+}
+
+static void *resize (void *ptr, size_t osize, size_t nsize) {
+  void *result;
+  if (osize > MAX_SMALL && nsize > MAX_SMALL) return realloc(ptr, nsize);
+  if (ptr != NULL && osize <= MAX_SMALL && class_of(osize) == class_of(nsize))
+    return ptr;
+  result = nsize <= MAX_SMALL ? small_alloc(class_of(nsize)) : malloc(nsize);
+  if (ptr == NULL || result == NULL) return result;
+  memcpy(result, ptr, osize < nsize ? osize : nsize);
+  if (osize <= MAX_SMALL) small_free(ptr, class_of(osize));
+  else free(ptr);
+  return result;
+}
+
 void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   void *result;
+  if (ptr == NULL || osize == 0) {
+    ptr = NULL;
+    osize = 0;
+  }
   if (nsize == 0) {
-    free(ptr);
+    if (ptr == NULL) return NULL;
+    if (osize <= MAX_SMALL) small_free(ptr, class_of(osize));
+    else free(ptr);
     in_use -= osize;
     return NULL;
   }
@@ -20,7 +127,7 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
     size_t growth = nsize - osize;
     if (in_use >= limit || growth > limit - in_use) return NULL;
   }
-  result = realloc(ptr, nsize);
+  result = resize(ptr, osize, nsize);
   if (result != NULL) in_use += nsize - osize;
   return result;
 }
@@ -30,8 +137,29 @@ size_t luacell_bytes_in_use (void) { return in_use; }
 void luacell_set_limit (size_t bytes) { limit = bytes; }
 
 /* For a new object Lua passes its type as 'osize', which is no size. */
-EXPORT(lua_alloc)
-void *lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize) {
+void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize) {
   (void)ud;
   return luacell_realloc(ptr, ptr == NULL ? 0 : osize, nsize);
+}
+
+/*
+** For hosts that need guest memory. They may not know the old size, so this
+** one is malloc, which does.
+*/
+EXPORT(lua_alloc)
+void *lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize) {
+  size_t before = ptr == NULL ? 0 : malloc_usable_size(ptr);
+  (void)ud;
+  (void)osize;
+  if (nsize == 0) {
+    free(ptr);
+    in_use -= before;
+    return NULL;
+  }
+  if (nsize > before && limit != 0 &&
+      (in_use >= limit || nsize - before > limit - in_use))
+    return NULL;
+  ptr = realloc(ptr, nsize);
+  if (ptr != NULL) in_use += malloc_usable_size(ptr) - before;
+  return ptr;
 }

@@ -9,7 +9,7 @@ Guest guest = {.revision = 1, .next_id = FIRST_FREE_ID, .alias = 1};
 static _Alignas(16) byte io_start[BASE_SIZE];
 static Bytes io = {io_start, 0, BASE_SIZE, io_start, BASE_SIZE};
 
-void *lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
+
 
 enum { RUN_NOTHING, RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE };
 
@@ -104,7 +104,7 @@ static int start (lua_State *L) {
 
 static void new_state (lua_State *unused, void *ud) {
   (void)unused;
-  *(lua_State **)ud = lua_newstate(lua_alloc, NULL);
+  *(lua_State **)ud = lua_newstate(luacell_lua_alloc, NULL);
 }
 
 EXPORT(init)

@@ -6,6 +6,8 @@
 lua_State *luacell_running;
 
 static Bytes made; /* of unsigned: ids that this run gave to Lua objects */
+#define COMPACT_MIN ((size_t)4096)
+static size_t compact_at = COMPACT_MIN;
 
 /* {== Objects by id */
 
@@ -376,18 +378,34 @@ int luacell_next (lua_State *L, Table *t, StkId key) {
 
 void external_begin_run (void) {
   bytes_shrink(&made);
+  compact_at = COMPACT_MIN;
   cursor.id = 0;
-}
-
-void made_add (lua_State *L, unsigned id) {
-  if (guest.transactional && !bytes_add(&made, &id, sizeof id))
-    luacell_memory_error(L);
 }
 
 static unsigned made_at (size_t i) {
   unsigned id;
   memcpy(&id, made.p + i * sizeof id, sizeof id);
   return id;
+}
+
+/* What Lua has collected since need not be taken back. */
+static void made_compact (void) {
+  size_t i, n = made.len / sizeof(unsigned);
+  made.len = 0;
+  for (i = 0; i < n; i++) {
+    unsigned id = made_at(i);
+    if (objects_find(id) != NULL) {
+      memcpy(made.p + made.len, &id, sizeof id);
+      made.len += sizeof id;
+    }
+  }
+  compact_at = made.len * 2 > COMPACT_MIN ? made.len * 2 : COMPACT_MIN;
+}
+
+void made_add (lua_State *L, unsigned id) {
+  if (!guest.transactional) return;
+  if (made.len >= compact_at) made_compact();
+  if (!bytes_add(&made, &id, sizeof id)) luacell_memory_error(L);
 }
 
 /* The external table at the top of the stack becomes a plain one again. */

@@ -141,6 +141,7 @@ enum { ERROR_MARKED = 1, ERROR_VALUE, ERROR_MESSAGE, ERROR_CHUNK,
 void *luacell_realloc (void *ptr, size_t osize, size_t nsize);
 size_t luacell_bytes_in_use (void);
 void luacell_set_limit (size_t limit);
+void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
 
 /* bytes.c */
 int bytes_reserve (Bytes *b, size_t extra);
