@@ -15,6 +15,7 @@ import resource
 import struct
 import subprocess
 import sys
+import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
 CASES = HERE.parent / "cases"
@@ -28,6 +29,7 @@ ERROR_FIELDS = {"kind", "message", "message_contains", "line", "chunk", "traceba
 KINDS = {"Syntax", "Runtime", "Memory", "InstructionLimit", "Timeout", "Interrupted", "OutputLimit", "StoreLimit",
          "HostCallLimit", "HostFunction", "Conversion", "Store", "Conflict", "Trap", "Busy", "Closed",
          "InvalidArgument", "Internal"}
+SECONDS = 60  # for one case
 STATUS = [None, "Syntax", "Runtime", "Memory", "Conversion"]
 
 
@@ -76,6 +78,8 @@ class Oracle:
             resource.setrlimit(resource.RLIMIT_STACK, (1 << 29, resource.RLIM_INFINITY))
         self.process = subprocess.Popen([str(program), str(memory_limit)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, preexec_fn=roomy, env={"TZ": "UTC"})
+        self.watchdog = threading.Timer(SECONDS, self.process.kill)
+        self.watchdog.start()
 
     def part(self):
         return self.take(struct.unpack("<I", self.take(4))[0])
@@ -88,13 +92,20 @@ class Oracle:
 
     def ask(self, operation, *parts):
         message = operation + b"".join(struct.pack("<I", len(p)) + p for p in parts)
-        self.process.stdin.write(message)
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(message)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Bad(f"the oracle ended: {self.process.wait()}") from None
         status = self.take(1)[0]
         return {"kind": STATUS[status], "output": self.part(), "data": self.part(), "traceback": self.part()}
 
     def close(self):
-        self.process.stdin.close()
+        self.watchdog.cancel()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         self.process.wait()
 
 

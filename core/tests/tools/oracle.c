@@ -217,7 +217,7 @@ static const char *const reset =
 static const char *const setup =
   "dofile, loadfile = nil\n"
   "os = {time = os.time, clock = os.clock, date = os.date, difftime = os.difftime,\n"
-  "      getenv = function() end}\n"
+  "      getenv = function() return nil end}\n"
   "debug = {traceback = debug.traceback, getinfo = debug.getinfo}\n"
   "local pristine = {} for k, v in next, _G do pristine[k] = v end\n"
   "_home = {} Memory = _home _io = {} ext = {table = function() return {} end}\n"
@@ -247,12 +247,19 @@ int main(int argc, char **argv) {
       free(name); free(source); free(args);
     } else if (op == 'K') {
       char *path = read_part(&n), *args = read_part(&k);
+      int reached = 1;
       lua_pushglobaltable(L);
-      for (char *p = strtok(path, "."); p; p = strtok(NULL, ".")) {
-        lua_getfield(L, -1, p);
-        lua_remove(L, -2);
+      for (char *p = strtok(path, "."); p && reached; p = strtok(NULL, ".")) {
+        if ((reached = lua_istable(L, -1))) {
+          lua_getfield(L, -1, p);
+          lua_remove(L, -2);
+        }
       }
-      run(L, push_values(L, args, k));
+      if (reached) run(L, push_values(L, args, k));
+      else {
+        const char *s = lua_pushfstring(L, "attempt to index a %s value", luaL_typename(L, -1));
+        answer(2, s, strlen(s));
+      }
       free(path); free(args);
     } else if (op == 'I') {
       char *value = read_part(&n);
