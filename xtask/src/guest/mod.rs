@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
         .filter(|name| !recipe::THROWING_EXPORTS.contains(&name.as_str()))
         .collect();
     if !escaping.is_empty() {
-        println!("warning: an error could leave through the exports {escaping:?}");
+        bail!("an error could leave through the exports {escaping:?}, where nothing catches it");
     }
     check::finished(&lowered.wasm).context("the finished module")?;
 

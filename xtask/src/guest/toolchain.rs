@@ -58,7 +58,13 @@ impl Toolchain {
 
     /// Runs the compiler in `folder`.
     pub fn compile(&self, folder: &Path, args: &[impl AsRef<OsStr>]) -> Result<()> {
-        run(self.zig().arg("cc").args(args).current_dir(folder))
+        let mut command = self.zig();
+        command.arg("cc").args(args).current_dir(folder);
+        let status = command.status().context("running the compiler")?;
+        if !status.success() {
+            bail!("the compiler failed ({status}) in {}", folder.display());
+        }
+        Ok(())
     }
 
     fn zig(&self) -> Command {
