@@ -81,12 +81,8 @@ fn size(text: &str) -> Result<u64, String> {
         Some((at, 'g' | 'G')) => (text.get(..at), 1 << 30),
         _ => (Some(text), 1),
     };
-    let bytes = number
-        .and_then(|number| number.parse::<u64>().ok())
-        .and_then(|number| number.checked_mul(unit));
-    bytes
-        .filter(|&bytes| bytes > 0)
-        .ok_or_else(|| "a size such as 65536, 64K or 16M is expected".to_owned())
+    let bytes = number.and_then(|number| number.parse::<u64>().ok()).and_then(|number| number.checked_mul(unit));
+    bytes.filter(|&bytes| bytes > 0).ok_or_else(|| "a size such as 65536, 64K or 16M is expected".to_owned())
 }
 
 #[cfg(test)]

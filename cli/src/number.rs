@@ -3,12 +3,7 @@
 /// As Lua's `tostring`: C's `%.14g`, with `.0` when it would look like an integer.
 pub fn float(number: f64) -> String {
     if number.is_nan() {
-        return if number.is_sign_negative() {
-            "-nan"
-        } else {
-            "nan"
-        }
-        .to_owned();
+        return if number.is_sign_negative() { "-nan" } else { "nan" }.to_owned();
     }
     if number.is_infinite() {
         return if number < 0.0 { "-inf" } else { "inf" }.to_owned();
@@ -21,26 +16,14 @@ pub fn float(number: f64) -> String {
         let decimals = usize::try_from(DIGITS - 1 - exponent).unwrap_or(0);
         let text = format!("{number:.decimals$}");
         let short = without_trailing_zeros(&text);
-        return if short.contains('.') {
-            short.to_owned()
-        } else {
-            format!("{short}.0")
-        };
+        return if short.contains('.') { short.to_owned() } else { format!("{short}.0") };
     }
     let sign = if exponent < 0 { '-' } else { '+' };
-    format!(
-        "{}e{sign}{:02}",
-        without_trailing_zeros(mantissa),
-        exponent.unsigned_abs()
-    )
+    format!("{}e{sign}{:02}", without_trailing_zeros(mantissa), exponent.unsigned_abs())
 }
 
 fn without_trailing_zeros(text: &str) -> &str {
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        text
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use crate::failure::Failure;
 pub fn to_stdout(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Usage(
-            anyhow::Error::new(error).context("cannot write to standard output"),
-        )),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Usage(anyhow::Error::new(error).context("cannot write to standard output")))
+        }
         _ => Ok(()),
     }
 }
@@ -20,9 +20,9 @@ pub fn to_stdout(bytes: &[u8]) -> Result<(), Failure> {
 /// Writes to standard error.
 pub fn to_stderr(bytes: &[u8]) -> Result<(), Failure> {
     match std::io::stderr().write_all(bytes) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error)
-            .context("cannot write to standard error")
-            .map_err(Failure::Usage),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard error").map_err(Failure::Usage)
+        }
         _ => Ok(()),
     }
 }

@@ -18,10 +18,7 @@ pub fn file(args: &RunArgs) -> Result<(), Failure> {
 
 /// Runs code from the command line.
 pub fn code(args: &EvalArgs) -> Result<(), Failure> {
-    let source = Source {
-        text: args.code.as_encoded_bytes().to_vec(),
-        chunk: "=(command line)".to_owned(),
-    };
+    let source = Source { text: args.code.as_encoded_bytes().to_vec(), chunk: "=(command line)".to_owned() };
     task(&source, &args.task, &args.sandbox)
 }
 
@@ -60,22 +57,15 @@ fn print(outcome: &Outcome, as_json: bool) -> Result<(), Failure> {
 
 /// What the script printed. With --json standard output is kept for the one JSON value.
 fn printed(text: &LuaString, as_json: bool) -> Result<(), Failure> {
-    if as_json {
-        output::to_stderr(text.as_bytes())
-    } else {
-        output::to_stdout(text.as_bytes())
-    }
+    if as_json { output::to_stderr(text.as_bytes()) } else { output::to_stdout(text.as_bytes()) }
 }
 
 /// The value of --input: JSON, or `@` and a file with JSON.
 fn input(argument: &OsStr) -> anyhow::Result<Value> {
-    let Some(argument) = argument.to_str() else {
-        bail!("--input is not UTF-8")
-    };
+    let Some(argument) = argument.to_str() else { bail!("--input is not UTF-8") };
     match argument.strip_prefix('@') {
         Some(file) => {
-            let text = std::fs::read(Path::new(file))
-                .with_context(|| format!("--input: cannot read {file}"))?;
+            let text = std::fs::read(Path::new(file)).with_context(|| format!("--input: cannot read {file}"))?;
             json::parse(&text).with_context(|| format!("--input: {file}"))
         }
         None => json::parse(argument.as_bytes()).context("--input"),

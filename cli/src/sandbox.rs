@@ -1,6 +1,6 @@
 //! From options to a sandbox.
 
-use luacell::{Error, Sandbox, SandboxConfig};
+use luacell::{Engine, EngineConfig, Error, Sandbox, SandboxConfig};
 
 use crate::args::SandboxArgs;
 
@@ -10,5 +10,6 @@ pub fn open(args: &SandboxArgs) -> Result<Sandbox, Error> {
     if let Some(bytes) = args.memory {
         config = config.memory_limit(bytes);
     }
-    Sandbox::with_config(config)
+    // A process with one sandbox has no use for a pool.
+    Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config)
 }

@@ -76,10 +76,7 @@ impl Shower {
             Value::Table(table) => Some(Ok(table.clone())),
             Value::StoredTable(stored) => {
                 let copy = self.stored.entry(stored.id());
-                Some(
-                    copy.or_insert_with(|| stored.to_table().map_err(|error| error.to_string()))
-                        .clone(),
-                )
+                Some(copy.or_insert_with(|| stored.to_table().map_err(|error| error.to_string())).clone())
             }
             _ => None,
         }
@@ -95,8 +92,7 @@ impl Shower {
             Some(Seen::Written(number)) => return out.push_str(&format!("<table {number}>")),
             Some(Seen::Often) => {
                 self.numbers += 1;
-                self.tables
-                    .insert(table.identity(), Seen::Written(self.numbers));
+                self.tables.insert(table.identity(), Seen::Written(self.numbers));
                 out.push_str(&format!("<{}>", self.numbers));
             }
             _ => {}
@@ -184,12 +180,10 @@ impl Shower {
 
 /// The entries in reading order; the keys of the sequence are left out.
 fn entries(table: &Table) -> Vec<(Option<Value>, Value)> {
-    let mut entries: Vec<(Option<Value>, Value)> =
-        table.sequence().map(|value| (None, value)).collect();
+    let mut entries: Vec<(Option<Value>, Value)> = table.sequence().map(|value| (None, value)).collect();
     let length = entries.len() as i64;
     let in_sequence = |key: &Value| matches!(key, Value::Integer(n) if (1..=length).contains(n));
-    let mut others: Vec<(Value, Value)> =
-        table.pairs().filter(|(key, _)| !in_sequence(key)).collect();
+    let mut others: Vec<(Value, Value)> = table.pairs().filter(|(key, _)| !in_sequence(key)).collect();
     others.sort_by(|(a, _), (b, _)| rank(a).cmp(&rank(b)).then_with(|| order(a, b)));
     entries.extend(others.into_iter().map(|(key, value)| (Some(key), value)));
     entries
@@ -238,13 +232,11 @@ fn scalar(value: &Value) -> String {
 /// Whether a key can be written without brackets and quotes.
 fn is_name(text: &str) -> bool {
     const RESERVED: [&str; 22] = [
-        "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if",
-        "in", "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while",
+        "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local", "nil",
+        "not", "or", "repeat", "return", "then", "true", "until", "while",
     ];
     let mut characters = text.chars();
-    characters
-        .next()
-        .is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
+    characters.next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
         && characters.all(|c| c == '_' || c.is_ascii_alphanumeric())
         && !RESERVED.contains(&text)
 }
@@ -284,14 +276,8 @@ mod tests {
     #[test]
     fn strings_are_raw_as_results_and_quoted_within() {
         assert_eq!(result(&string("a\"b\n")), b"a\"b\n");
-        assert_eq!(
-            readable(&string("a\"b\\\n\t\u{1b}\u{9b}é")),
-            r#""a\"b\\\n\t\x1b\u{9b}é""#
-        );
-        assert_eq!(
-            readable(&Value::String(LuaString::from(b"\xff\x00a"))),
-            r#""\xff\x00a""#
-        );
+        assert_eq!(readable(&string("a\"b\\\n\t\u{1b}\u{9b}é")), r#""a\"b\\\n\t\x1b\u{9b}é""#);
+        assert_eq!(readable(&Value::String(LuaString::from(b"\xff\x00a"))), r#""\xff\x00a""#);
     }
 
     #[test]

@@ -17,20 +17,13 @@ impl Source {
     pub fn read(file: &Path) -> Result<Self> {
         let (text, chunk) = if file == Path::new("-") {
             let mut text = Vec::new();
-            std::io::stdin()
-                .lock()
-                .read_to_end(&mut text)
-                .context("cannot read standard input")?;
+            std::io::stdin().lock().read_to_end(&mut text).context("cannot read standard input")?;
             (text, "=stdin".to_owned())
         } else {
-            let text =
-                std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
             (text, format!("@{}", file.display()))
         };
-        Ok(Self {
-            text: skip_first_comment(text),
-            chunk,
-        })
+        Ok(Self { text: skip_first_comment(text), chunk })
     }
 }
 
@@ -41,10 +34,7 @@ fn skip_first_comment(mut text: Vec<u8>) -> Vec<u8> {
         text.drain(..3);
     }
     if text.starts_with(b"#") {
-        let end = text
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .unwrap_or(text.len());
+        let end = text.iter().position(|&byte| byte == b'\n').unwrap_or(text.len());
         text.drain(..end);
     }
     text

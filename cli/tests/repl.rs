@@ -13,10 +13,7 @@ const TIMEOUT: Option<u64> = Some(60_000);
 
 fn command(home: &TempDir) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("luacell"));
-    command
-        .arg("repl")
-        .env("XDG_STATE_HOME", home.path())
-        .env("TERM", "xterm");
+    command.arg("repl").env("XDG_STATE_HOME", home.path()).env("TERM", "xterm");
     command
 }
 
@@ -70,9 +67,7 @@ fn errors_are_told_and_the_session_goes_on() {
     session.exp_string("stdin:1: no").unwrap();
     session.exp_string("stack traceback:").unwrap();
     session.send_line("x y").unwrap();
-    session
-        .exp_string("stdin:1: syntax error near 'y'")
-        .unwrap();
+    session.exp_string("stdin:1: syntax error near 'y'").unwrap();
     session.send_line("6 * 7").unwrap();
     session.exp_string("\r\n42\r\n").unwrap();
     leave(session);

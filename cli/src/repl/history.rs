@@ -37,11 +37,7 @@ impl History {
 
 /// Where programs keep state: `XDG_STATE_HOME` if it is set, else the platform's habit.
 fn state_folder() -> Option<PathBuf> {
-    let from_environment = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let from_environment = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(folder) = from_environment("XDG_STATE_HOME") {
         return Some(folder);
     }
@@ -49,9 +45,5 @@ fn state_folder() -> Option<PathBuf> {
         return from_environment("LOCALAPPDATA");
     }
     let home = from_environment("HOME")?;
-    Some(if cfg!(target_os = "macos") {
-        home.join("Library/Application Support")
-    } else {
-        home.join(".local/state")
-    })
+    Some(if cfg!(target_os = "macos") { home.join("Library/Application Support") } else { home.join(".local/state") })
 }

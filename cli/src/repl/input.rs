@@ -37,9 +37,7 @@ pub fn form(sandbox: &Sandbox, text: &str) -> Form {
     }
     match parse(sandbox, text) {
         Parsed::Valid if !explicit => Form::Statement,
-        parsed if parsed == Parsed::Unfinished || as_expression == Parsed::Unfinished => {
-            Form::Unfinished
-        }
+        parsed if parsed == Parsed::Unfinished || as_expression == Parsed::Unfinished => Form::Unfinished,
         _ => Form::Statement,
     }
 }

@@ -28,30 +28,17 @@ Globals stay from one input to the next, locals don't. _home is the sandbox's ke
 /// Reads, runs and prints until the end of input.
 pub fn run(args: &ReplArgs) -> Result<(), Failure> {
     let sandbox = Rc::new(sandbox::open(&args.sandbox)?);
-    let config = Config::builder()
-        .auto_add_history(false)
-        .max_history_size(1000)
-        .context("line editor")?
-        .build();
+    let config = Config::builder().auto_add_history(false).max_history_size(1000).context("line editor")?.build();
     let mut editor: Editor<Checker, FileHistory> =
         Editor::with_config(config).context("cannot start the line editor")?;
     editor.set_helper(Some(Checker::new(Rc::clone(&sandbox))));
 
     let interactive = std::io::stdin().is_terminal();
     // Piped input is no history.
-    let history = if interactive {
-        history::open(&mut editor)
-    } else {
-        None
-    };
+    let history = if interactive { history::open(&mut editor) } else { None };
     if interactive {
         output::to_stdout(
-            concat!(
-                "luacell ",
-                env!("CARGO_PKG_VERSION"),
-                ", Lua 5.4. :help explains, Ctrl-D leaves.\n"
-            )
-            .as_bytes(),
+            concat!("luacell ", env!("CARGO_PKG_VERSION"), ", Lua 5.4. :help explains, Ctrl-D leaves.\n").as_bytes(),
         )?;
     }
 
@@ -67,18 +54,14 @@ pub fn run(args: &ReplArgs) -> Result<(), Failure> {
                     Some("help" | "h") => output::to_stdout(HELP.as_bytes())?,
                     Some("quit" | "q") => return Ok(()),
                     Some(other) => {
-                        output::to_stderr(
-                            format!("there is no :{other}; :help lists what there is\n").as_bytes(),
-                        )?;
+                        output::to_stderr(format!("there is no :{other}; :help lists what there is\n").as_bytes())?;
                     }
                 }
             }
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => return Ok(()),
             Err(error) => {
-                return Err(Failure::Usage(
-                    anyhow::Error::new(error).context("cannot read input"),
-                ));
+                return Err(Failure::Usage(anyhow::Error::new(error).context("cannot read input")));
             }
         }
     }

@@ -22,12 +22,13 @@ fn main() -> Result<()> {
     if mode == "program" {
         return program(&engine, argument);
     }
-    let count: u32 = argument
-        .parse()
-        .with_context(|| format!("{argument} is no count"))?;
+    let count: u32 = argument.parse().with_context(|| format!("{argument} is no count"))?;
     ensure!(count > 0, "a count of 0 measures nothing");
     let nanoseconds = match mode.as_str() {
-        "create" => each(count, || Ok(drop(black_box(sandbox(&engine)?)))),
+        "create" => each(count, || {
+            black_box(sandbox(&engine)?);
+            Ok(())
+        }),
         "first" => each(count, || one_plus_one(&sandbox(&engine)?)),
         "compute" => {
             let sandbox = sandbox(&engine)?;

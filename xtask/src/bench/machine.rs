@@ -6,24 +6,11 @@ use super::native;
 
 /// A list in Markdown.
 pub fn describe(lua: &str, wasmtime: &str) -> String {
-    let cores =
-        std::thread::available_parallelism().map_or_else(|_| "?".to_owned(), |n| n.to_string());
+    let cores = std::thread::available_parallelism().map_or_else(|_| "?".to_owned(), |n| n.to_string());
     let lines = [
-        format!(
-            "machine: {}, {cores} cores, {} {}",
-            processor(),
-            std::env::consts::OS,
-            std::env::consts::ARCH
-        ),
-        format!(
-            "native Lua: {lua}, {} -O3",
-            first_line(&native::compiler(), &["--version"])
-        ),
-        format!(
-            "luacell: {}, {}, wasmtime {wasmtime}",
-            env!("CARGO_PKG_VERSION"),
-            first_line("rustc", &["--version"])
-        ),
+        format!("machine: {}, {cores} cores, {} {}", processor(), std::env::consts::OS, std::env::consts::ARCH),
+        format!("native Lua: {lua}, {} -O3", first_line(&native::compiler(), &["--version"])),
+        format!("luacell: {}, {}, wasmtime {wasmtime}", env!("CARGO_PKG_VERSION"), first_line("rustc", &["--version"])),
     ];
     lines.iter().map(|line| format!("- {line}\n")).collect()
 }
@@ -40,8 +27,6 @@ fn processor() -> String {
 
 fn first_line(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
-    let text = output
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().next().unwrap_or("unknown").to_owned()
 }

@@ -53,11 +53,7 @@ impl Pair {
     }
 
     fn rounds(&self, of: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-        self.native
-            .iter()
-            .zip(&self.ours)
-            .map(|(&native, &ours)| of(native, ours))
-            .collect()
+        self.native.iter().zip(&self.ours).map(|(&native, &ours)| of(native, ours)).collect()
     }
 }
 
@@ -67,11 +63,7 @@ fn median(values: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    if sorted.len() % 2 == 1 {
-        at(middle)
-    } else {
-        (at(middle.wrapping_sub(1)) + at(middle)) / 2.0
-    }
+    if sorted.len() % 2 == 1 { at(middle) } else { (at(middle.wrapping_sub(1)) + at(middle)) / 2.0 }
 }
 
 /// The geometric mean.

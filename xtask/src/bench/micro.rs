@@ -27,12 +27,7 @@ const MICROS: &[Micro] = &[
         count: 10_000,
         limit: Some(8_000.0),
     },
-    Micro {
-        mode: "first",
-        what: "the same with `return 1+1` run once",
-        count: 10_000,
-        limit: None,
-    },
+    Micro { mode: "first", what: "the same with `return 1+1` run once", count: 10_000, limit: None },
     Micro {
         mode: "compute",
         what: "compute(\"return 1+1\") / luaL_loadstring + lua_pcall",
@@ -45,36 +40,22 @@ const MICROS: &[Micro] = &[
 pub fn rows(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
     MICROS
         .iter()
-        .map(|micro| {
-            row(contestants, micro, rounds).with_context(|| format!("measuring {}", micro.mode))
-        })
+        .map(|micro| row(contestants, micro, rounds).with_context(|| format!("measuring {}", micro.mode)))
         .collect()
 }
 
 fn row(contestants: &Contestants, micro: &Micro, rounds: usize) -> Result<Row> {
     eprintln!("{}", micro.mode);
     let run = |program: &Path| -> Result<f64> {
-        let text = output_of(
-            program,
-            &[OsStr::new(micro.mode), OsStr::new(&micro.count.to_string())],
-        )?;
-        text.trim()
-            .parse()
-            .with_context(|| format!("{} is no time", text.trim()))
+        let text = output_of(program, &[OsStr::new(micro.mode), OsStr::new(&micro.count.to_string())])?;
+        text.trim().parse().with_context(|| format!("{} is no time", text.trim()))
     };
-    let pair = Pair::measure(
-        rounds,
-        || run(&contestants.native),
-        || run(&contestants.runner),
-    )?;
+    let pair = Pair::measure(rounds, || run(&contestants.native), || run(&contestants.runner))?;
     Ok(Row {
         what: micro.what.to_owned(),
         peer: time(pair.native()),
         ours: time(pair.ours()),
         ratio: format!("{:.2}", pair.ratio()),
-        goal: micro
-            .limit
-            .map(|limit| at_most(pair.ours(), limit, &time(limit)))
-            .unwrap_or_default(),
+        goal: micro.limit.map(|limit| at_most(pair.ours(), limit, &time(limit))).unwrap_or_default(),
     })
 }

@@ -40,9 +40,7 @@ struct Contestants {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the package has no parent folder")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
     let sources = Sources::find(root)?;
     build(root)?;
     let release = sources.target.join("release");
@@ -75,14 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn build(root: &Path) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "bench-runner",
-            "--package",
-            "luacell-cli",
-        ])
+        .args(["build", "--release", "--package", "bench-runner", "--package", "luacell-cli"])
         .current_dir(root)
         .status()
         .context("cannot start cargo")?;
@@ -94,19 +85,11 @@ fn build(root: &Path) -> Result<()> {
 
 /// What a program writes to standard output.
 fn output_of(program: &Path, args: &[&OsStr]) -> Result<String> {
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .with_context(|| format!("cannot start {}", program.display()))?;
+    let output =
+        Command::new(program).args(args).output().with_context(|| format!("cannot start {}", program.display()))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{} {args:?} ended with {}: {}",
-            program.display(),
-            output.status,
-            errors.trim()
-        );
+        bail!("{} {args:?} ended with {}: {}", program.display(), output.status, errors.trim());
     }
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("{} does not write UTF-8", program.display()))
+    String::from_utf8(output.stdout).with_context(|| format!("{} does not write UTF-8", program.display()))
 }

@@ -16,8 +16,7 @@ const PLATFORM: &[&str] = &["-DLUA_USE_POSIX"];
 /// Builds the driver with Lua in it, if that has not been done; its path.
 pub fn build(sources: &Path, target: &Path) -> Result<PathBuf> {
     let folder = target.join("bench").join("native");
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let program = folder.join("native");
 
     let compiler = compiler();
@@ -30,23 +29,14 @@ pub fn build(sources: &Path, target: &Path) -> Result<PathBuf> {
     }
 
     let driver = folder.join("driver.c");
-    std::fs::write(&driver, DRIVER)
-        .with_context(|| format!("cannot write {}", driver.display()))?;
+    std::fs::write(&driver, DRIVER).with_context(|| format!("cannot write {}", driver.display()))?;
     let mut command = Command::new(&compiler);
-    command
-        .args(&flags)
-        .arg("-I")
-        .arg(sources)
-        .arg("-o")
-        .arg(&program)
-        .arg(&driver);
-    command
-        .args(library_sources(sources)?)
-        .args(["-Wl,-E", "-lm", "-ldl"]);
+    command.args(&flags).arg("-I").arg(sources).arg("-o").arg(&program).arg(&driver);
+    command.args(library_sources(sources)?).args(["-Wl,-E", "-lm", "-ldl"]);
     eprintln!("building native Lua with {compiler} {}", flags.join(" "));
-    let status = command.status().with_context(|| {
-        format!("cannot start {compiler}: a C compiler is needed (apt-get install gcc libc6-dev)")
-    })?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {compiler}: a C compiler is needed (apt-get install gcc libc6-dev)"))?;
     if !status.success() {
         bail!("{compiler} ended with {status}");
     }
@@ -62,14 +52,9 @@ pub fn compiler() -> String {
 /// All of Lua except its two programs.
 fn library_sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in
-        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if name.ends_with(".c") && name != "lua.c" && name != "luac.c" {
             files.push(path);
         }

@@ -10,23 +10,13 @@ use super::table::{Row, at_most, time};
 use super::{Contestants, output_of};
 
 /// One row for each program, and the geometric mean of the ratios.
-pub fn rows(
-    contestants: &Contestants,
-    folder: &Path,
-    only: &[String],
-    rounds: usize,
-) -> Result<Vec<Row>> {
+pub fn rows(contestants: &Contestants, folder: &Path, only: &[String], rounds: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut ratios = Vec::new();
     for file in files(folder, only)? {
-        let name = file
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         eprintln!("{name}");
-        let pair =
-            measure(contestants, &file, rounds).with_context(|| format!("program {name}"))?;
+        let pair = measure(contestants, &file, rounds).with_context(|| format!("program {name}"))?;
         ratios.push(pair.ratio());
         rows.push(Row {
             what: name,
@@ -49,15 +39,10 @@ pub fn rows(
 
 fn files(folder: &Path, only: &[String]) -> Result<Vec<PathBuf>> {
     if !only.is_empty() {
-        return Ok(only
-            .iter()
-            .map(|name| folder.join(format!("{name}.lua")))
-            .collect());
+        return Ok(only.iter().map(|name| folder.join(format!("{name}.lua"))).collect());
     }
     let mut files = Vec::new();
-    for entry in
-        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
         if path.extension() == Some(OsStr::new("lua")) {
             files.push(path);
@@ -73,29 +58,17 @@ fn measure(contestants: &Contestants, file: &Path, rounds: usize) -> Result<Pair
     let checked = |program: &Path| {
         let (nanoseconds, result) = run(program, file)?;
         if result != expected {
-            bail!(
-                "{} gives {result}, expected is {expected}",
-                program.display()
-            );
+            bail!("{} gives {result}, expected is {expected}", program.display());
         }
         Ok(nanoseconds)
     };
-    Pair::measure(
-        rounds,
-        || checked(&contestants.native),
-        || checked(&contestants.runner),
-    )
+    Pair::measure(rounds, || checked(&contestants.native), || checked(&contestants.runner))
 }
 
 /// One run in a process of its own: nanoseconds and checksum.
 fn run(program: &Path, file: &Path) -> Result<(f64, String)> {
     let text = output_of(program, &[OsStr::new("program"), file.as_os_str()])?;
-    let (nanoseconds, checksum) = text
-        .trim_end()
-        .split_once('\t')
-        .context("no time and checksum in the output")?;
-    let nanoseconds = nanoseconds
-        .parse()
-        .with_context(|| format!("{nanoseconds} is no time"))?;
+    let (nanoseconds, checksum) = text.trim_end().split_once('\t').context("no time and checksum in the output")?;
+    let nanoseconds = nanoseconds.parse().with_context(|| format!("{nanoseconds} is no time"))?;
     Ok((nanoseconds, checksum.to_owned()))
 }

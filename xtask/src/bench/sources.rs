@@ -40,26 +40,17 @@ impl Sources {
             .output()
             .context("cannot start cargo metadata")?;
         if !output.status.success() {
-            bail!(
-                "cargo metadata failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let metadata: Metadata = serde_json::from_slice(&output.stdout)
-            .context("cargo metadata wrote something unexpected")?;
+        let metadata: Metadata =
+            serde_json::from_slice(&output.stdout).context("cargo metadata wrote something unexpected")?;
         let package = |name: &str| {
-            let found = metadata
-                .packages
-                .iter()
-                .find(|package| package.name == name);
+            let found = metadata.packages.iter().find(|package| package.name == name);
             found.with_context(|| format!("the package {name} is not in Cargo.lock"))
         };
 
         let lua_src = package("lua-src")?;
-        let folder = lua_src
-            .manifest_path
-            .parent()
-            .context("lua-src has no folder")?;
+        let folder = lua_src.manifest_path.parent().context("lua-src has no folder")?;
         let (lua, release) = lua_5_4(folder)?;
         Ok(Self {
             lua,
@@ -72,16 +63,10 @@ impl Sources {
 
 /// The folder `lua-5.4.x` in the package, and its version.
 fn lua_5_4(package: &Path) -> Result<(PathBuf, String)> {
-    for entry in
-        std::fs::read_dir(package).with_context(|| format!("cannot read {}", package.display()))?
-    {
+    for entry in std::fs::read_dir(package).with_context(|| format!("cannot read {}", package.display()))? {
         let entry = entry?;
         let name = entry.file_name();
-        if let Some(release) = name
-            .to_string_lossy()
-            .strip_prefix("lua-")
-            .filter(|r| r.starts_with("5.4."))
-        {
+        if let Some(release) = name.to_string_lossy().strip_prefix("lua-").filter(|r| r.starts_with("5.4.")) {
             return Ok((entry.path(), release.to_owned()));
         }
     }

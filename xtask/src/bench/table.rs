@@ -28,10 +28,7 @@ impl Row {
 
 /// The goal "at most `limit`" with the verdict on `value`.
 pub fn at_most(value: f64, limit: f64, shown: &str) -> String {
-    format!(
-        "at most {shown}: {}",
-        if value <= limit { "met" } else { "MISSED" }
-    )
+    format!("at most {shown}: {}", if value <= limit { "met" } else { "MISSED" })
 }
 
 /// The table as aligned Markdown, readable in a terminal too.
@@ -71,20 +68,15 @@ const END: &str = "<!-- bench:end -->";
 
 /// Puts `text` between the markers of the file at `path`.
 pub fn write_between_markers(path: &Path, text: &str) -> Result<()> {
-    let page =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let page = replace_between_markers(&page, text)
         .with_context(|| format!("{} has no {} ... {END}", path.display(), BEGIN.trim()))?;
     std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn replace_between_markers(page: &str, text: &str) -> Result<String> {
-    let Some((before, rest)) = page.split_once(BEGIN) else {
-        bail!("the first marker is missing")
-    };
-    let Some((_, after)) = rest.split_once(END) else {
-        bail!("the second marker is missing")
-    };
+    let Some((before, rest)) = page.split_once(BEGIN) else { bail!("the first marker is missing") };
+    let Some((_, after)) = rest.split_once(END) else { bail!("the second marker is missing") };
     Ok(format!("{before}{BEGIN}{text}{END}{after}"))
 }
 
@@ -105,10 +97,7 @@ mod tests {
     #[test]
     fn only_what_is_between_the_markers_changes() -> Result<()> {
         let page = format!("a\n{BEGIN}old\n{END}\nb\n");
-        assert_eq!(
-            replace_between_markers(&page, "new\n")?,
-            format!("a\n{BEGIN}new\n{END}\nb\n")
-        );
+        assert_eq!(replace_between_markers(&page, "new\n")?, format!("a\n{BEGIN}new\n{END}\nb\n"));
         assert!(replace_between_markers("a\n", "new").is_err());
         Ok(())
     }

@@ -13,12 +13,7 @@ pub struct Tally {
 impl Tally {
     /// A part that could not run: skipped, but in CI that is a failure.
     pub fn not_run(reason: String, ci: bool) -> Self {
-        Self {
-            failed: u64::from(ci),
-            skipped: u64::from(!ci),
-            notes: vec![reason],
-            ..Self::default()
-        }
+        Self { failed: u64::from(ci), skipped: u64::from(!ci), notes: vec![reason], ..Self::default() }
     }
 
     /// Adds other results.
@@ -85,10 +80,7 @@ fn read_cargo(line: &str, tally: &mut Tally) {
 
 /// `# pass 3`, `# fail 0`, `# cancelled 0`, `# skipped 0`, `# todo 0`, without indentation.
 fn read_tap(line: &str, tally: &mut Tally) {
-    let Some((what, number)) = line
-        .strip_prefix("# ")
-        .and_then(|rest| rest.split_once(' '))
-    else {
+    let Some((what, number)) = line.strip_prefix("# ").and_then(|rest| rest.split_once(' ')) else {
         return;
     };
     let Ok(number) = number.trim().parse::<u64>() else {
@@ -107,8 +99,7 @@ fn corpus_line(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("corpus: ")?;
     let (number, rest) = rest.split_once(' ')?;
     number.parse::<u64>().ok()?;
-    rest.starts_with("case")
-        .then(|| format!("corpus: {number} {}", rest.trim()))
+    rest.starts_with("case").then(|| format!("corpus: {number} {}", rest.trim()))
 }
 
 #[cfg(test)]

@@ -40,12 +40,9 @@ pub fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
     for part in PARTS {
         if args.parts.is_empty() || args.parts.iter().any(|name| name == part.name) {
-            let tally = run_part(part, &root, ci)
-                .with_context(|| format!("the part {} could not be run", part.name))?;
-            rows.push(Row {
-                part: part.name,
-                tally,
-            });
+            let tally =
+                run_part(part, &root, ci).with_context(|| format!("the part {} could not be run", part.name))?;
+            rows.push(Row { part: part.name, tally });
         }
     }
 
@@ -144,10 +141,7 @@ fn test_files(root: &Path, folder: &str, suffix: &str) -> Result<Vec<OsString>> 
 
 /// Prints the table and, as the last line, the totals in a form that scripts read.
 fn report(rows: &[Row]) -> Tally {
-    println!(
-        "\n{:<12} {:>6} {:>7} {:>7} {:>8}  notes",
-        "part", "run", "passed", "failed", "skipped"
-    );
+    println!("\n{:<12} {:>6} {:>7} {:>7} {:>8}  notes", "part", "run", "passed", "failed", "skipped");
     let mut total = Tally::default();
     for Row { part, tally } in rows {
         println!(

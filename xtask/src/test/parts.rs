@@ -28,12 +28,7 @@ pub struct Step {
 }
 
 const fn cargo_test(args: &'static [&'static str]) -> Step {
-    Step {
-        program: "cargo",
-        args,
-        files: None,
-        format: Format::Cargo,
-    }
+    Step { program: "cargo", args, files: None, format: Format::Cargo }
 }
 
 /// All parts, in the order in which they run.
@@ -49,13 +44,7 @@ pub const PARTS: &[Part] = &[
         about: "the crate luacell, with the conformance corpus",
         needs: &[],
         // Output is shown for the line that says how many corpus cases ran.
-        steps: &[cargo_test(&[
-            "test",
-            "--package",
-            "luacell",
-            "--features",
-            "jit,json",
-        ])],
+        steps: &[cargo_test(&["test", "--package", "luacell", "--features", "jit,json"])],
     },
     Part {
         name: "cli",

@@ -13,37 +13,21 @@ pub struct Tool {
 }
 
 /// Node.js 20 or later: the first with a stable test runner and the TAP reporter.
-pub const NODE: Tool = Tool {
-    program: "node",
-    at_least: 20,
-    install: "apt-get install nodejs",
-};
+pub const NODE: Tool = Tool { program: "node", at_least: 20, install: "apt-get install nodejs" };
 
 /// What to tell the user when `tool` is absent or too old.
 pub fn missing(tool: &Tool) -> Option<String> {
-    let Tool {
-        program,
-        at_least,
-        install,
-    } = tool;
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output();
+    let Tool { program, at_least, install } = tool;
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
     match output {
         Ok(output) if output.status.success() => {
             let version = String::from_utf8_lossy(&output.stdout);
             match major(&version) {
                 Some(found) if found >= *at_least => None,
-                _ => Some(format!(
-                    "{program} {at_least} or later is needed, this is {}; {install}",
-                    version.trim()
-                )),
+                _ => Some(format!("{program} {at_least} or later is needed, this is {}; {install}", version.trim())),
             }
         }
-        _ => Some(format!(
-            "{program} {at_least} or later is missing; {install}"
-        )),
+        _ => Some(format!("{program} {at_least} or later is missing; {install}")),
     }
 }
 
@@ -51,9 +35,7 @@ pub fn missing(tool: &Tool) -> Option<String> {
 fn major(version: &str) -> Option<u32> {
     let start = version.find(|c: char| c.is_ascii_digit())?;
     let digits = version.get(start..)?;
-    let end = digits
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(digits.len());
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     digits.get(..end)?.parse().ok()
 }
 
