@@ -1,36 +1,264 @@
 //! The compiled guest and the pool of instances.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use wasmtime::{Config, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
+
+use crate::host::Host;
+use crate::instance::{Blueprint, Guest, NotStarted};
+use crate::wasm_config::shared_config;
 use crate::{Error, Result, Sandbox, SandboxConfig};
 
-/// Settings of an [`Engine`].
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct EngineConfig {}
+/// Our guest, compiled for this platform by the build script.
+static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm"));
 
-/// The compiled guest, shared by any number of sandboxes and threads. Cloning is cheap.
-#[derive(Clone, Debug, Default)]
-pub struct Engine(());
+/// Settings of an [`Engine`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EngineConfig {
+    pool_size: u32,
+    max_memory: u64,
+    max_stack: usize,
+    call_deadline: Option<Duration>,
+}
+
+impl EngineConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many sandboxes at a time come from a pool of prepared memory, which makes them cheap to create. Default 1000. Each takes about
+    /// 4 GiB of address space, not of memory. Further sandboxes work as well and take a little longer to make; 0 turns the pool
+    /// off. When the system refuses that much address space, there is no pool.
+    #[must_use]
+    pub fn pool_size(mut self, sandboxes: u32) -> Self {
+        self.pool_size = sandboxes;
+        self
+    }
+
+    /// The most memory that a sandbox's wasm module may take, in bytes, everything included: a ceiling that also holds for a guest that
+    /// does not bound itself. Default 1 GiB, at most 4 GiB.
+    #[must_use]
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.max_memory = bytes.min(4 << 30);
+        self
+    }
+
+    /// The most native stack that a sandbox uses, in bytes. Default 512 KiB, at most 1.5 MiB. The threads that run sandboxes must have this much left.
+    #[must_use]
+    pub fn max_stack(mut self, bytes: usize) -> Self {
+        self.max_stack = bytes.clamp(64 << 10, 1536 << 10);
+        self
+    }
+
+    /// For [`Engine::from_wasm`]: how long one call into the module may take before it is stopped with the kind `Timeout`. Default 60 seconds;
+    /// `None` for no bound.
+    #[must_use]
+    pub fn call_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.call_deadline = deadline.into();
+        self
+    }
+
+    fn apply(&self, config: &mut Config) {
+        config.max_wasm_stack(self.max_stack);
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig {
+            pool_size: 1000,
+            max_memory: 1 << 30,
+            max_stack: 512 << 10,
+            call_deadline: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// The compiled guest, shared by any number of sandboxes and threads. Cloning is cheap and gives the same engine.
+///
+/// [`Engine::default`] is one that the whole process shares. Loading the guest takes a fraction of a millisecond and happens with the first sandbox.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    config: EngineConfig,
+    /// Somebody else's guest, if that is what this runs.
+    foreign: Option<Arc<Blueprint>>,
+    /// `None` when there is no pool.
+    pooled: OnceLock<Option<Arc<Blueprint>>>,
+    on_demand: OnceLock<Result<Arc<Blueprint>>>,
+}
 
 impl Engine {
     /// An engine with these settings.
-    pub fn new(_config: EngineConfig) -> Result<Engine> {
-        Err(Error::internal("not built yet"))
+    ///
+    /// # Errors
+    /// `Internal` when the guest can't be loaded, for example because the processor lacks instructions that every x86-64 processor since 2009 has.
+    pub fn new(config: EngineConfig) -> Result<Engine> {
+        let engine = Engine::lazy(config);
+        if engine.pooled().is_none() {
+            engine.on_demand()?;
+        }
+        Ok(engine)
     }
 
-    /// An engine around somebody else's `lua.wasm`. Needs the feature `jit`, else `InvalidArgument`.
-    pub fn from_wasm(_wasm: impl AsRef<[u8]>, _config: EngineConfig) -> Result<Engine> {
-        Err(Error::internal("not built yet"))
+    fn lazy(config: EngineConfig) -> Engine {
+        Engine(Arc::new(Inner { config, foreign: None, pooled: OnceLock::new(), on_demand: OnceLock::new() }))
+    }
+
+    /// An engine around somebody else's `lua.wasm`, compiled here and now. The module is treated as hostile: it can reach
+    /// nothing but the sandbox's tables, and whatever it does wrong gives errors. A module of revision 1 runs plain [`compute`](Sandbox::compute) only.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the feature `jit` is off, or the bytes are no such module.
+    pub fn from_wasm(wasm: impl AsRef<[u8]>, config: EngineConfig) -> Result<Engine> {
+        let foreign = Some(compile(wasm.as_ref(), &config)?);
+        Ok(Engine(Arc::new(Inner { config, foreign, pooled: OnceLock::new(), on_demand: OnceLock::new() })))
     }
 
     /// As [`from_wasm`](Self::from_wasm), from a file.
-    pub fn from_wasm_file(_path: impl AsRef<Path>, _config: EngineConfig) -> Result<Engine> {
-        Err(Error::internal("not built yet"))
+    ///
+    /// # Errors
+    /// As `from_wasm`; `InvalidArgument` also when the file can't be read.
+    pub fn from_wasm_file(path: impl AsRef<Path>, config: EngineConfig) -> Result<Engine> {
+        let path = path.as_ref();
+        let wasm = std::fs::read(path)
+            .map_err(|e| Error::invalid(format!("can't read {}: {e}", path.display())).with_source(e))?;
+        Engine::from_wasm(wasm, config)
     }
 
     /// A new sandbox.
-    pub fn sandbox(&self, _config: SandboxConfig) -> Result<Sandbox> {
-        Err(Error::internal("not built yet"))
+    ///
+    /// # Errors
+    /// `Memory` when there is no memory for one more, `Store` when the store fails.
+    pub fn sandbox(&self, config: SandboxConfig) -> Result<Sandbox> {
+        Sandbox::create(self.clone(), config)
     }
+
+    /// Whether sandboxes come from a pool; see [`EngineConfig::pool_size`].
+    #[must_use]
+    pub fn is_pooled(&self) -> bool {
+        self.0.foreign.is_none() && self.pooled().is_some()
+    }
+
+    pub(crate) fn max_memory(&self) -> u64 {
+        self.0.config.max_memory
+    }
+
+    fn pooled(&self) -> Option<&Arc<Blueprint>> {
+        let load = || {
+            if self.0.config.pool_size == 0 {
+                return None;
+            }
+            let mut pool = PoolingAllocationConfig::new();
+            let n = self.0.config.pool_size;
+            pool.total_core_instances(n)
+                .total_memories(n)
+                .total_tables(n)
+                .max_memory_size(4 << 30)
+                .max_core_instance_size(64 << 10)
+                .linear_memory_keep_resident(KEEP_RESIDENT)
+                .table_keep_resident(64 << 10)
+                .max_unused_warm_slots(16);
+            let mut config = shared_config();
+            self.0.config.apply(&mut config);
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+            // Too little address space (a limit, a small machine) is no reason to fail: then there is no pool.
+            load_own(&config).ok().map(Arc::new)
+        };
+        self.0.pooled.get_or_init(load).as_ref()
+    }
+
+    fn on_demand(&self) -> Result<&Arc<Blueprint>> {
+        let load = || {
+            let mut config = shared_config();
+            self.0.config.apply(&mut config);
+            load_own(&config).map(Arc::new)
+        };
+        self.0.on_demand.get_or_init(load).as_ref().map_err(Error::clone)
+    }
+
+    /// A new instance of the guest.
+    pub(crate) fn instantiate(&self, mut host: Host, max_memory: u64) -> Result<Guest, Box<NotStarted>> {
+        let max_memory = usize::try_from(max_memory.min(self.max_memory())).unwrap_or(usize::MAX);
+        if let Some(foreign) = &self.0.foreign {
+            return Guest::new(foreign, host, max_memory);
+        }
+        if let Some(pooled) = self.pooled() {
+            match Guest::new(pooled, host, max_memory) {
+                Err(not_started) if not_started.exhausted => host = not_started.host,
+                other => return other,
+            }
+        }
+        match self.on_demand() {
+            Ok(blueprint) => Guest::new(blueprint, host, max_memory),
+            Err(error) => Err(Box::new(NotStarted { error, host, exhausted: false })),
+        }
+    }
+}
+
+/// How much of a pooled memory is cleared by writing instead of being given back to the system.
+const KEEP_RESIDENT: usize = 0;
+
+impl Default for Engine {
+    /// The engine that the whole process shares.
+    fn default() -> Self {
+        static SHARED: OnceLock<Engine> = OnceLock::new();
+        SHARED.get_or_init(|| Engine::lazy(EngineConfig::default())).clone()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.0.config).field("foreign", &self.0.foreign.is_some()).finish()
+    }
+}
+
+fn load_own(config: &Config) -> Result<Blueprint> {
+    let fail = |e: wasmtime::Error| Error::internal(format!("the compiled guest can't be loaded: {e:#}"));
+    let engine = wasmtime::Engine::new(config).map_err(fail)?;
+    // SAFETY: these bytes are what wasmtime's own `precompile_module` gave in this crate's build script, unchanged and embedded in the
+    // program; wasmtime checks its version and settings besides.
+    #[allow(unsafe_code, reason = "the only way to load code that was compiled ahead of time")]
+    let module = unsafe { Module::deserialize(&engine, GUEST) }.map_err(fail)?;
+    Blueprint::new(&module, true, None)
+}
+
+#[cfg(not(feature = "jit"))]
+fn compile(_: &[u8], _: &EngineConfig) -> Result<Arc<Blueprint>> {
+    Err(Error::invalid("this build of luacell can't compile wasm; turn on the feature `jit`"))
+}
+
+#[cfg(feature = "jit")]
+fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Arc<Blueprint>> {
+    let mut config = shared_config();
+    settings.apply(&mut config);
+    config.epoch_interruption(true);
+    config.cranelift_opt_level(wasmtime::OptLevel::Speed);
+    let engine = wasmtime::Engine::new(&config).map_err(|e| Error::internal(format!("{e:#}")))?;
+    let module = Module::from_binary(&engine, wasm)
+        .map_err(|e| Error::invalid(format!("this is no lua.wasm that luacell can run: {e:#}")))?;
+    let deadline = settings.call_deadline.unwrap_or(Duration::MAX);
+    let blueprint = Arc::new(Blueprint::new(&module, false, Some(deadline))?);
+    if settings.call_deadline.is_some() {
+        let weak = engine.weak();
+        drop(engine);
+        std::thread::Builder::new()
+            .name("luacell-clock".to_owned())
+            .spawn(move || {
+                while let Some(engine) = weak.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(crate::instance::TICK);
+                }
+            })
+            .map_err(|e| Error::internal("no thread for the clock could be started").with_source(e))?;
+    }
+    Ok(blueprint)
 }

@@ -114,6 +114,8 @@ struct Details {
     value: Value,
     metrics: Metrics,
     source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
+    /// Whether the guest can't be used after this.
+    fatal: bool,
 }
 
 impl Error {
@@ -129,6 +131,7 @@ impl Error {
             value: Value::Nil,
             metrics: Metrics::default(),
             source: None,
+            fatal: false,
         }))
     }
 
@@ -211,6 +214,16 @@ impl Error {
     pub(crate) fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.0.metrics = metrics;
         self
+    }
+
+    /// The guest crashed or broke its contract: it can't be used after this.
+    pub(crate) fn fatal(mut self) -> Self {
+        self.0.fatal = true;
+        self
+    }
+
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.0.fatal
     }
 
     pub(crate) fn busy() -> Self {

@@ -1,24 +1,63 @@
 //! luacell runs untrusted Lua 5.4 inside any program.
 //!
-//! ```no_run
+//! ```
+//! use luacell::{ComputeOptions, Sandbox};
+//!
 //! # fn main() -> Result<(), luacell::Error> {
-//! let sandbox = luacell::Sandbox::new()?;
-//! let outcome = sandbox.compute("return 1 + 1")?;
-//! assert_eq!(outcome.get::<i64>()?, 2);
+//! let sandbox = Sandbox::new()?;
+//! assert_eq!(sandbox.compute("return 1 + 1")?.get::<i64>()?, 2);
+//!
+//! // Arguments, several results, printed text.
+//! let options = ComputeOptions::new().name("=sums").args((3, 4.5));
+//! let outcome = sandbox.compute_with("print('adding') local a, b = ... return a + b, a * b", options)?;
+//! assert_eq!(outcome.values, [7.5.into(), 13.5.into()]);
+//! assert_eq!(outcome.output, "adding\n");
+//!
+//! // `_home` is kept, and the host sees it too.
+//! sandbox.compute("_home.player = {name = 'Ada', level = 3}")?;
+//! let player = sandbox.home().get("player")?;
+//! assert_eq!(player.as_stored_table().unwrap().get("level")?.as_integer(), Some(3));
+//!
+//! // Errors carry everything that is known.
+//! let error = sandbox.compute_with("local t = nil\nreturn t.x", ComputeOptions::new().name("=demo")).unwrap_err();
+//! assert_eq!(error.kind(), luacell::ErrorKind::Runtime);
+//! assert_eq!(error.message(), "demo:2: attempt to index a nil value (local 't')");
+//! assert_eq!(error.line(), Some(2));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! - [`Engine`]: the compiled guest and a pool of instances, shared by everything in the process.
+//! - [`Sandbox`]: one isolated Lua. Used by one caller at a time; may move between threads.
+//! - [`Value`], [`Table`], [`Function`], [`StoredTable`]: what goes in and comes out.
+//! - [`TableStore`]: where tables that are kept live.
 
+mod bytes;
+mod codec;
 mod engine;
 mod error;
+mod host;
+mod instance;
+#[cfg(feature = "json")]
+mod json;
+mod keys;
 mod metrics;
+mod ordered;
+mod outcome;
+mod overlay;
+mod path;
 mod sandbox;
 mod store;
+mod stored;
+mod tables;
 mod value;
+mod wasm_config;
 
 pub use engine::{Engine, EngineConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use metrics::{MemoryStats, Metrics};
-pub use sandbox::{ComputeOptions, Home, Outcome, Sandbox, SandboxConfig, StoredTable};
-pub use store::{MemoryStore, TableStore};
-pub use value::{FromValue, Function, IntoArgs, LuaString, Table, Value};
+pub use outcome::Outcome;
+pub use sandbox::{ComputeOptions, Sandbox, SandboxConfig};
+pub use store::{Batch, MemoryStore, StoreError, StoreResult, TableStore, Write};
+pub use stored::{Home, StoredTable};
+pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};

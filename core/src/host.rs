@@ -1,0 +1,359 @@
+//! The host's side of the five functions that the guest imports. The contract is in `docs/HOST_FUNCTION_IMPORTS.md`.
+//!
+//! Every number that comes from the guest is untrusted: pointers and lengths are checked against the memory of this moment, and
+//! nothing here panics.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::store::StoreError;
+use crate::tables::{Tables, is_valid};
+
+/// No such table or key, no such operation, a pointer that points nowhere.
+const ABSENT: i32 = -1;
+/// The store failed, for a guest of revision 2.
+const STORE_FAILED: i32 = i32::MIN;
+
+/// Keys up to this length are copied to the stack.
+const SHORT_KEY: usize = 64;
+
+/// Requests to the host, as calls to `js_ext_table_get` with table id 0.
+mod operation {
+    pub(super) const FETCH: u8 = 0x00;
+    pub(super) const CLOCK: u8 = 0x02;
+    pub(super) const SEED: u8 = 0x03;
+    pub(super) const STORE_FAILURE: u8 = 0x08;
+}
+
+/// What the five functions work on.
+pub(crate) struct Host {
+    pub(crate) tables: Tables,
+    /// The revision of the contract that the guest speaks.
+    pub(crate) revision: u32,
+    /// Why the store failed last.
+    pub(crate) failure: Option<String>,
+    /// Whether a failure could not be reported to the guest, so that the run must not succeed.
+    pub(crate) unreported: bool,
+    /// When the present run began.
+    pub(crate) started: Option<Instant>,
+    /// An answer that did not fit.
+    answer: Vec<u8>,
+}
+
+/// The part of memory that the guest names.
+#[inline]
+fn part(memory: &[u8], ptr: i32, len: i32) -> Option<&[u8]> {
+    let start = ptr.cast_unsigned() as usize;
+    memory.get(start..start.checked_add(len.cast_unsigned() as usize)?)
+}
+
+#[inline]
+fn part_mut(memory: &mut [u8], ptr: i32, len: i32) -> Option<&mut [u8]> {
+    let start = ptr.cast_unsigned() as usize;
+    memory.get_mut(start..start.checked_add(len.cast_unsigned() as usize)?)
+}
+
+/// "Too small, this many bytes are needed."
+#[inline]
+fn too_small(needed: usize) -> i32 {
+    i32::try_from(needed).ok().and_then(|n| ABSENT.checked_sub(n)).filter(|n| *n != STORE_FAILED).unwrap_or(ABSENT)
+}
+
+/// Hands the key to `f`, copied out of memory. `None` when it does not lie in memory or is not UTF-8.
+#[inline]
+fn with_key<T>(memory: &mut [u8], ptr: i32, len: i32, f: impl FnOnce(&mut [u8], &str) -> T) -> Option<T> {
+    let key = part(memory, ptr, len)?;
+    let mut short = [0; SHORT_KEY];
+    if let Some(copy) = short.get_mut(..key.len()) {
+        copy.copy_from_slice(key);
+        return Some(f(memory, std::str::from_utf8(copy).ok()?));
+    }
+    let long = std::str::from_utf8(key).ok()?.to_owned();
+    Some(f(memory, &long))
+}
+
+impl Host {
+    pub(crate) fn new(tables: Tables, revision: u32) -> Self {
+        Host { tables, revision, failure: None, unreported: false, started: None, answer: Vec::new() }
+    }
+
+    /// Starts a run.
+    #[inline]
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.failure = None;
+        self.unreported = false;
+        self.started = Some(now);
+        if !self.answer.is_empty() {
+            self.answer = Vec::new();
+        }
+    }
+
+    #[cold]
+    fn failed(&mut self, error: StoreError) -> i32 {
+        self.failure = Some(error.to_string());
+        if self.revision >= 2 { STORE_FAILED } else { ABSENT }
+    }
+
+    /// `js_ext_table_set`
+    #[inline]
+    pub(crate) fn set(
+        &mut self,
+        memory: &mut [u8],
+        table: i32,
+        key_ptr: i32,
+        key_len: i32,
+        val_ptr: i32,
+        val_len: i32,
+    ) -> i32 {
+        let table = table.cast_unsigned();
+        if !is_valid(table) {
+            return ABSENT;
+        }
+        with_key(memory, key_ptr, key_len, |memory, key| match part(memory, val_ptr, val_len) {
+            Some(value) => {
+                self.tables.set(table, key, value);
+                0
+            }
+            None => ABSENT,
+        })
+        .unwrap_or(ABSENT)
+    }
+
+    /// `js_ext_table_get`
+    #[inline]
+    pub(crate) fn get(
+        &mut self,
+        memory: &mut [u8],
+        table: i32,
+        key_ptr: i32,
+        key_len: i32,
+        val_ptr: i32,
+        max_len: i32,
+    ) -> i32 {
+        let table = table.cast_unsigned();
+        if table == 0 {
+            return self.request(memory, key_ptr, key_len, val_ptr, max_len);
+        }
+        if !is_valid(table) {
+            return ABSENT;
+        }
+        let result = with_key(memory, key_ptr, key_len, |memory, key| {
+            let Some(room) = part_mut(memory, val_ptr, max_len) else {
+                return Ok(ABSENT);
+            };
+            let mut answer = ABSENT;
+            self.tables.get(table, key, &mut |value| match room.get_mut(..value.len()) {
+                Some(place) => {
+                    place.copy_from_slice(value);
+                    answer = value.len() as i32;
+                }
+                None => answer = too_small(value.len()),
+            })?;
+            Ok(answer)
+        });
+        match result {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => self.failed(error),
+            None => ABSENT,
+        }
+    }
+
+    /// `js_ext_table_delete`
+    pub(crate) fn delete(&mut self, memory: &mut [u8], table: i32, key_ptr: i32, key_len: i32) -> i32 {
+        let table = table.cast_unsigned();
+        if !is_valid(table) {
+            return ABSENT;
+        }
+        let result = with_key(memory, key_ptr, key_len, |_, key| {
+            if !self.tables.exists(table)? {
+                return Ok(ABSENT);
+            }
+            self.tables.delete(table, key);
+            Ok(0)
+        });
+        match result {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => self.failed(error),
+            None => ABSENT,
+        }
+    }
+
+    /// `js_ext_table_size`
+    pub(crate) fn size(&mut self, table: i32) -> i32 {
+        let table = table.cast_unsigned();
+        if !is_valid(table) {
+            return 0;
+        }
+        match self.tables.size(table) {
+            Ok(n) => i32::try_from(n).unwrap_or(i32::MAX),
+            Err(error) => {
+                self.failed(error);
+                self.unreported = true;
+                0
+            }
+        }
+    }
+
+    /// `js_ext_table_keys`
+    pub(crate) fn keys(&mut self, memory: &mut [u8], table: i32, buf_ptr: i32, max_len: i32) -> i32 {
+        let table = table.cast_unsigned();
+        if !is_valid(table) {
+            return ABSENT;
+        }
+        let Some(room) = part_mut(memory, buf_ptr, max_len) else {
+            return ABSENT;
+        };
+        let mut needed = 0usize;
+        let mut any = false;
+        let mut add = |bytes: &[u8]| {
+            if let Some(place) = room.get_mut(needed..needed.saturating_add(bytes.len())) {
+                place.copy_from_slice(bytes);
+            }
+            needed = needed.saturating_add(bytes.len());
+        };
+        let result = self.tables.keys(table, &mut |key| {
+            if any {
+                add(b"\n");
+            }
+            any = true;
+            add(key.as_bytes());
+        });
+        let room = max_len.cast_unsigned() as usize;
+        match result {
+            Err(error) => self.failed(error),
+            Ok(()) if needed > room => too_small(needed),
+            Ok(()) if any => i32::try_from(needed).unwrap_or(ABSENT),
+            Ok(()) => match self.tables.exists(table) {
+                Ok(true) => 0,
+                Ok(false) => ABSENT,
+                Err(error) => self.failed(error),
+            },
+        }
+    }
+
+    /// A request over the channel.
+    #[cold]
+    fn request(&mut self, memory: &mut [u8], ptr: i32, len: i32, answer_ptr: i32, max_len: i32) -> i32 {
+        let Some((operation, payload)) = part(memory, ptr, len).and_then(<[u8]>::split_first) else {
+            return ABSENT;
+        };
+        let answer = match *operation {
+            operation::FETCH => std::mem::take(&mut self.answer),
+            operation::CLOCK => match self.clock(payload) {
+                Some(nanoseconds) => nanoseconds.to_le_bytes().to_vec(),
+                None => return ABSENT,
+            },
+            operation::SEED => {
+                let mut seed = [0; 16];
+                if getrandom::fill(&mut seed).is_err() {
+                    return ABSENT;
+                }
+                seed.to_vec()
+            }
+            operation::STORE_FAILURE => self.failure.as_deref().unwrap_or_default().as_bytes().to_vec(),
+            _ => return ABSENT,
+        };
+        let Some(room) = part_mut(memory, answer_ptr, max_len) else {
+            return ABSENT;
+        };
+        match room.get_mut(..answer.len()) {
+            Some(place) => {
+                place.copy_from_slice(&answer);
+                answer.len() as i32
+            }
+            None => {
+                self.answer = answer;
+                too_small(self.answer.len())
+            }
+        }
+    }
+
+    fn clock(&self, payload: &[u8]) -> Option<i64> {
+        let nanoseconds = match payload {
+            [0] => match SystemTime::now().duration_since(UNIX_EPOCH) {
+                Ok(since) => i64::try_from(since.as_nanos()).ok()?,
+                Err(before) => -i64::try_from(before.duration().as_nanos()).ok()?,
+            },
+            [1] => i64::try_from(self.started?.elapsed().as_nanos()).ok()?,
+            _ => return None,
+        };
+        Some(nanoseconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Host {
+        Host::new(Tables::in_memory(), 2)
+    }
+
+    #[test]
+    fn the_contract() {
+        let mut host = host();
+        let mut memory = b"keyVALUE........................".to_vec();
+        assert_eq!(host.get(&mut memory, 7, 0, 3, 8, 24), -1);
+        assert_eq!(host.delete(&mut memory, 7, 0, 3), -1);
+        assert_eq!(host.keys(&mut memory, 7, 8, 24), -1);
+        assert_eq!(host.size(7), 0);
+        assert_eq!(host.set(&mut memory, 7, 0, 3, 3, 5), 0);
+        assert_eq!(host.set(&mut memory, 7, 1, 2, 3, 0), 0);
+        assert_eq!(host.size(7), 2);
+        assert_eq!(host.get(&mut memory, 7, 0, 3, 8, 24), 5);
+        assert_eq!(&memory[8..13], b"VALUE");
+        assert_eq!(host.get(&mut memory, 7, 1, 2, 8, 0), 0);
+        assert_eq!(host.get(&mut memory, 7, 0, 3, 8, 4), -6);
+        assert_eq!(host.keys(&mut memory, 7, 8, 24), 6);
+        assert_eq!(&memory[8..14], b"key\ney");
+        assert_eq!(host.keys(&mut memory, 7, 8, 5), -7);
+        assert_eq!(host.delete(&mut memory, 7, 0, 3), 0);
+        assert_eq!(host.delete(&mut memory, 7, 0, 3), 0);
+        assert_eq!(host.delete(&mut memory, 7, 1, 2), 0);
+        assert_eq!(host.size(7), 0);
+        assert_eq!(host.keys(&mut memory, 7, 8, 0), 0);
+    }
+
+    #[test]
+    fn pointers_are_checked() {
+        let mut host = host();
+        let mut memory = vec![b'a'; 100];
+        for (ptr, len) in [(99, 2), (100, 1), (-1, 1), (0, -1), (i32::MIN, 1), (1, i32::MAX), (-1, -1)] {
+            assert_eq!(host.set(&mut memory, 3, ptr, len, 0, 1), -1);
+            assert_eq!(host.set(&mut memory, 3, 0, 1, ptr, len), -1);
+            assert_eq!(host.get(&mut memory, 3, ptr, len, 0, 1), -1);
+            assert_eq!(host.get(&mut memory, 3, 0, 1, ptr, len), -1);
+            assert_eq!(host.get(&mut memory, 0, ptr, len, 0, 1), -1);
+            assert_eq!(host.delete(&mut memory, 3, ptr, len), -1);
+            assert_eq!(host.keys(&mut memory, 3, ptr, len), -1);
+        }
+        assert_eq!(host.size(3), 0);
+        assert_eq!(host.set(&mut memory, 3, 100, 0, 100, 0), 0, "an empty part at the very end is inside");
+    }
+
+    #[test]
+    fn odd_ids_and_keys_are_refused() {
+        let mut host = host();
+        let mut memory = b"\xff\xfe..".to_vec();
+        for id in [0, -1] {
+            assert_eq!(host.set(&mut memory, id, 2, 1, 2, 1), -1);
+            assert_eq!(host.delete(&mut memory, id, 2, 1), -1);
+            assert_eq!(host.keys(&mut memory, id, 2, 1), -1);
+            assert_eq!(host.size(id), 0);
+        }
+        assert_eq!(host.set(&mut memory, 3, 0, 2, 2, 1), -1, "keys are UTF-8");
+    }
+
+    #[test]
+    fn an_answer_is_kept_until_it_is_fetched() {
+        let mut host = host();
+        let mut memory = vec![0; 64];
+        memory[0] = operation::SEED;
+        memory[1] = operation::FETCH;
+        assert_eq!(host.get(&mut memory, 0, 0, 1, 32, 4), -17);
+        assert_eq!(host.get(&mut memory, 0, 1, 1, 32, 8), -17);
+        assert_eq!(host.get(&mut memory, 0, 1, 1, 32, 16), 16);
+        assert_eq!(host.get(&mut memory, 0, 1, 1, 32, 16), 0);
+        memory[0] = 0x77;
+        assert_eq!(host.get(&mut memory, 0, 0, 1, 32, 16), -1);
+    }
+}

@@ -1,0 +1,191 @@
+//! A hash map that keeps the order of insertion, also across removals.
+
+use hashbrown::HashTable;
+
+/// Maps this small are searched from front to back and have no index.
+const SMALL: usize = 8;
+
+#[derive(Clone)]
+struct Entry<K, V> {
+    hash: u64,
+    key: K,
+    value: V,
+}
+
+/// Keys and values in the order of insertion. The caller brings the hash, which has to be keyed when scripts choose the
+/// keys. Removal leaves a gap; gaps are closed when there are more of them than entries, so every operation is O(1)
+/// over time.
+#[derive(Clone)]
+pub(crate) struct OrderedMap<K, V> {
+    entries: Vec<Option<Entry<K, V>>>,
+    index: HashTable<u32>,
+    live: usize,
+}
+
+impl<K, V> Default for OrderedMap<K, V> {
+    fn default() -> Self {
+        OrderedMap { entries: Vec::new(), index: HashTable::new(), live: 0 }
+    }
+}
+
+impl<K, V> OrderedMap<K, V> {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.live
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, mut eq: impl FnMut(&K) -> bool) -> Option<usize> {
+        if self.index.is_empty() {
+            return self
+                .entries
+                .iter()
+                .position(|e| e.as_ref().is_some_and(|e| e.hash == hash && eq(&e.key)));
+        }
+        self.index
+            .find(hash, |&i| self.entry(i).is_some_and(|e| e.hash == hash && eq(&e.key)))
+            .map(|&i| i as usize)
+    }
+
+    #[inline]
+    fn entry(&self, i: u32) -> Option<&Entry<K, V>> {
+        self.entries.get(i as usize)?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, hash: u64, eq: impl FnMut(&K) -> bool) -> Option<&V> {
+        let i = self.find(hash, eq)?;
+        self.entries.get(i)?.as_ref().map(|e| &e.value)
+    }
+
+    /// Sets a value; the one that was there before.
+    #[inline]
+    pub(crate) fn insert(&mut self, hash: u64, key: K, value: V, eq: impl FnMut(&K) -> bool) -> Option<V> {
+        if let Some(i) = self.find(hash, eq)
+            && let Some(Some(entry)) = self.entries.get_mut(i)
+        {
+            return Some(std::mem::replace(&mut entry.value, value));
+        }
+        let i = self.entries.len();
+        self.entries.push(Some(Entry { hash, key, value }));
+        self.live += 1;
+        if !self.index.is_empty() {
+            let entries = &self.entries;
+            self.index.insert_unique(hash, i as u32, |&i| hash_of(entries, i));
+        } else if i >= SMALL {
+            self.rebuild_index();
+        }
+        None
+    }
+
+    pub(crate) fn remove(&mut self, hash: u64, eq: impl FnMut(&K) -> bool) -> Option<(K, V)> {
+        let i = self.find(hash, eq)?;
+        if !self.index.is_empty()
+            && let Ok(found) = self.index.find_entry(hash, |&other| other as usize == i)
+        {
+            found.remove();
+        }
+        let entry = self.entries.get_mut(i)?.take()?;
+        self.live -= 1;
+        while let Some(None) = self.entries.last() {
+            self.entries.pop();
+        }
+        if self.entries.len() > SMALL && self.live < self.entries.len() / 2 {
+            self.compact();
+        } else if self.index.is_empty() && self.entries.len() > SMALL {
+            self.rebuild_index();
+        }
+        Some((entry.key, entry.value))
+    }
+
+    fn compact(&mut self) {
+        self.entries.retain(Option::is_some);
+        if self.entries.capacity() > 4 * self.entries.len().max(SMALL) {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+        self.index = HashTable::new();
+        if self.entries.len() > SMALL {
+            self.rebuild_index();
+        }
+    }
+
+    fn rebuild_index(&mut self) {
+        let mut index = HashTable::with_capacity(self.entries.len() * 2);
+        for (i, entry) in self.entries.iter().enumerate() {
+            if let Some(entry) = entry {
+                index.insert_unique(entry.hash, i as u32, |&i| hash_of(&self.entries, i));
+            }
+        }
+        self.index = index;
+    }
+
+    /// All entries in the order of insertion.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().flatten().map(|e| (&e.key, &e.value))
+    }
+
+    /// The first entry at or after a position, and the position after it.
+    pub(crate) fn next_from(&self, position: usize) -> Option<(usize, &K, &V)> {
+        let (i, entry) = self
+            .entries
+            .iter()
+            .enumerate()
+            .skip(position)
+            .find_map(|(i, e)| e.as_ref().map(|e| (i, e)))?;
+        Some((i + 1, &entry.key, &entry.value))
+    }
+
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (K, V)> {
+        self.entries.into_iter().flatten().map(|e| (e.key, e.value))
+    }
+}
+
+fn hash_of<K, V>(entries: &[Option<Entry<K, V>>], i: u32) -> u64 {
+    match entries.get(i as usize) {
+        Some(Some(entry)) => entry.hash,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    // A poor hash on purpose, so that collisions happen.
+    fn hash(key: u32) -> u64 {
+        u64::from(key % 5) << 57 | u64::from(key % 7)
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_list_of_pairs(ops in prop::collection::vec((0u32..40, prop::option::of(0u8..255)), 0..400)) {
+            let mut map = OrderedMap::default();
+            let mut model: Vec<(u32, u8)> = Vec::new();
+            for (key, value) in ops {
+                let at = model.iter().position(|(k, _)| *k == key);
+                match value {
+                    Some(value) => {
+                        let old = map.insert(hash(key), key, value, |k| *k == key);
+                        prop_assert_eq!(old, at.map(|i| model[i].1));
+                        match at {
+                            Some(i) => model[i].1 = value,
+                            None => model.push((key, value)),
+                        }
+                    }
+                    None => {
+                        let old = map.remove(hash(key), |k| *k == key);
+                        prop_assert_eq!(old, at.map(|i| model.remove(i)));
+                    }
+                }
+                prop_assert_eq!(map.len(), model.len());
+                let now: Vec<_> = map.iter().map(|(k, v)| (*k, *v)).collect();
+                prop_assert_eq!(&now, &model);
+                for k in 0..40 {
+                    let expected = model.iter().find(|(other, _)| *other == k).map(|(_, v)| v);
+                    prop_assert_eq!(map.get(hash(k), |other| *other == k), expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The writes of one run, between the guest and the store.
+//!
+//! A run sees its own writes; the store gets them together when the run has succeeded, or never.
+
+use std::hash::{BuildHasher, Hasher};
+
+use ahash::RandomState;
+use hashbrown::{HashMap, HashTable};
+
+use crate::bytes::SmallBytes;
+use crate::store::{Batch, StoreResult, TableStore, Write};
+
+/// The end of a list of entries.
+const NONE: u32 = u32::MAX;
+
+/// More room than this is given back after a run.
+const KEPT: usize = 4096;
+
+/// Whether the store holds a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InStore {
+    Unknown,
+    Yes,
+    No,
+}
+
+/// One written key.
+struct Entry {
+    table: u32,
+    /// The next entry of the same table.
+    next: u32,
+    hash: u64,
+    key: SmallBytes,
+    /// `None`: deleted.
+    value: Option<SmallBytes>,
+    in_store: InStore,
+}
+
+/// What is known of a table that was written to.
+struct TableState {
+    first: u32,
+    last: u32,
+    /// The first entry of which it is not known whether the store has it.
+    unresolved: u32,
+    /// The size in the store.
+    stored: Option<u64>,
+    /// How much larger the table is now, without unresolved entries.
+    growth: i64,
+    /// To be removed with everything in it.
+    removed: bool,
+}
+
+impl TableState {
+    const fn new(stored: Option<u64>) -> Self {
+        TableState { first: NONE, last: NONE, unresolved: NONE, stored, growth: 0, removed: false }
+    }
+}
+
+/// Writes that are not in the store yet. One list and one hash table for all tables: a run may make a million small ones.
+pub(crate) struct Overlay {
+    entries: Vec<Entry>,
+    index: HashTable<u32>,
+    tables: HashMap<u32, TableState, RandomState>,
+    state: RandomState,
+    /// Tables from this id on are new: the store has nothing of them.
+    fresh_from: u32,
+    /// How many new tables got entries.
+    created: usize,
+}
+
+impl Overlay {
+    pub(crate) fn new() -> Self {
+        let state = RandomState::new();
+        Overlay {
+            entries: Vec::new(),
+            index: HashTable::new(),
+            tables: HashMap::with_hasher(state.clone()),
+            state,
+            fresh_from: u32::MAX,
+            created: 0,
+        }
+    }
+
+    /// Starts a run.
+    pub(crate) fn begin(&mut self, fresh_from: u32) {
+        self.fresh_from = fresh_from;
+    }
+
+    /// Whether there is nothing to write.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    pub(crate) fn created(&self) -> usize {
+        self.created
+    }
+
+    /// The new tables are counted elsewhere.
+    pub(crate) fn forget_created(&mut self) {
+        self.created = 0;
+    }
+
+    /// Forgets all writes.
+    pub(crate) fn clear(&mut self) {
+        if self.tables.is_empty() {
+            return;
+        }
+        if self.entries.capacity() > KEPT || self.tables.capacity() > KEPT {
+            self.entries = Vec::new();
+            self.index = HashTable::new();
+            self.tables = HashMap::with_hasher(self.state.clone());
+        } else {
+            self.entries.clear();
+            self.index.clear();
+            self.tables.clear();
+        }
+        self.created = 0;
+    }
+
+    #[inline]
+    fn hash(&self, table: u32, key: &[u8]) -> u64 {
+        let mut hasher = self.state.build_hasher();
+        hasher.write_u32(table);
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, table: u32, key: &[u8]) -> Option<u32> {
+        self.index
+            .find(hash, |&i| {
+                self.entries
+                    .get(i as usize)
+                    .is_some_and(|e| e.hash == hash && e.table == table && e.key.as_slice() == key)
+            })
+            .copied()
+    }
+
+    fn entry(&self, i: u32) -> Option<&Entry> {
+        self.entries.get(i as usize)
+    }
+
+    /// Reads a value as this run sees it.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        store: &mut dyn TableStore,
+        table: u32,
+        key: &str,
+        read: &mut dyn FnMut(&[u8]),
+    ) -> StoreResult<bool> {
+        if let Some(state) = self.tables.get(&table) {
+            if let Some(i) = self.find(self.hash(table, key.as_bytes()), table, key.as_bytes()) {
+                let value = self.entry(i).and_then(|e| e.value.as_ref());
+                if let Some(value) = value {
+                    read(value.as_slice());
+                }
+                return Ok(value.is_some());
+            }
+            if state.stored == Some(0) || state.removed {
+                return Ok(false);
+            }
+        }
+        store.get(table, key, read)
+    }
+
+    /// Notes a write; `None` deletes.
+    #[inline]
+    pub(crate) fn put(&mut self, table: u32, key: &str, value: Option<&[u8]>) {
+        let hash = self.hash(table, key.as_bytes());
+        let value = value.map(SmallBytes::new);
+        if let Some(i) = self.find(hash, table, key.as_bytes())
+            && let Some(entry) = self.entries.get_mut(i as usize)
+        {
+            let change = i64::from(value.is_some()) - i64::from(entry.value.is_some());
+            entry.value = value;
+            if change != 0
+                && entry.in_store != InStore::Unknown
+                && let Some(state) = self.tables.get_mut(&table)
+            {
+                state.growth += change;
+            }
+            return;
+        }
+        let fresh = table >= self.fresh_from;
+        let created = &mut self.created;
+        let state = self.tables.entry(table).or_insert_with(|| {
+            *created += usize::from(fresh);
+            TableState::new(fresh.then_some(0))
+        });
+        let i = self.entries.len() as u32;
+        let in_store = if state.stored == Some(0) { InStore::No } else { InStore::Unknown };
+        match in_store {
+            InStore::No => state.growth += i64::from(value.is_some()),
+            _ if state.unresolved == NONE => state.unresolved = i,
+            _ => {}
+        }
+        let last = std::mem::replace(&mut state.last, i);
+        if last == NONE {
+            state.first = i;
+        } else if let Some(entry) = self.entries.get_mut(last as usize) {
+            entry.next = i;
+        }
+        self.entries.push(Entry { table, next: NONE, hash, key: SmallBytes::new(key.as_bytes()), value, in_store });
+        let entries = &self.entries;
+        self.index.insert_unique(hash, i, |&i| entries.get(i as usize).map_or(0, |e| e.hash));
+    }
+
+    /// The entries of a table, in the order of their first write.
+    fn entries_of(&self, table: u32) -> impl Iterator<Item = &Entry> {
+        let mut next = self.tables.get(&table).map_or(NONE, |state| state.first);
+        std::iter::from_fn(move || {
+            let entry = self.entry(next)?;
+            next = entry.next;
+            Some(entry)
+        })
+    }
+
+    /// Finds out for each written key of a table whether the store has it. Each key is asked for once in a run.
+    fn resolve(&mut self, store: &mut dyn TableStore, table: u32) -> StoreResult<()> {
+        let Some(state) = self.tables.get_mut(&table) else {
+            return Ok(());
+        };
+        if state.stored.is_none() {
+            state.stored = Some(store.size(table)?);
+        }
+        while let Some(entry) = self.entries.get_mut(state.unresolved as usize) {
+            let key = std::str::from_utf8(entry.key.as_slice())?;
+            let there = state.stored != Some(0) && store.contains(table, key)?;
+            entry.in_store = if there { InStore::Yes } else { InStore::No };
+            state.growth += i64::from(entry.value.is_some()) - i64::from(there);
+            state.unresolved = entry.next;
+        }
+        Ok(())
+    }
+
+    /// The number of entries as this run sees it.
+    pub(crate) fn size(&mut self, store: &mut dyn TableStore, table: u32) -> StoreResult<u64> {
+        if !self.tables.contains_key(&table) {
+            return store.size(table);
+        }
+        self.resolve(store, table)?;
+        Ok(self.tables.get(&table).map_or(0, |state| {
+            if state.removed { 0 } else { state.stored.unwrap_or(0).saturating_add_signed(state.growth) }
+        }))
+    }
+
+    /// Whether anything was ever written to the table.
+    pub(crate) fn exists(&self, store: &mut dyn TableStore, table: u32) -> StoreResult<bool> {
+        match self.tables.get(&table) {
+            Some(state) => Ok(!state.removed),
+            None => Ok(store.size(table)? > 0),
+        }
+    }
+
+    /// Hands every entry to `visit`, as this run sees them: first those of the store, in its order, then new ones.
+    pub(crate) fn scan(
+        &mut self,
+        store: &mut dyn TableStore,
+        table: u32,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> StoreResult<()> {
+        if !self.tables.contains_key(&table) {
+            return store.scan(table, visit);
+        }
+        self.resolve(store, table)?;
+        let Some(state) = self.tables.get(&table) else {
+            return Ok(());
+        };
+        if state.removed {
+            return Ok(());
+        }
+        if state.stored != Some(0) {
+            store.scan(table, &mut |key, value| {
+                match self.find(self.hash(table, key.as_bytes()), table, key.as_bytes()).and_then(|i| self.entry(i)) {
+                    None => visit(key, value),
+                    Some(Entry { value: Some(value), .. }) => visit(key, value.as_slice()),
+                    Some(_) => {}
+                }
+            })?;
+        }
+        for entry in self.entries_of(table) {
+            if entry.in_store == InStore::No
+                && let Some(value) = &entry.value
+            {
+                visit(std::str::from_utf8(entry.key.as_slice())?, value.as_slice());
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands every key to `visit`, as `scan` does.
+    pub(crate) fn keys(
+        &mut self,
+        store: &mut dyn TableStore,
+        table: u32,
+        visit: &mut dyn FnMut(&str),
+    ) -> StoreResult<()> {
+        if self.tables.contains_key(&table) {
+            return self.scan(store, table, &mut |key, _| visit(key));
+        }
+        store.keys(table, visit)
+    }
+
+    /// Notes that a table is to be removed with everything in it.
+    pub(crate) fn remove_table(&mut self, table: u32) {
+        let fresh = table >= self.fresh_from;
+        self.tables.entry(table).or_insert_with(|| TableState::new(fresh.then_some(0))).removed = true;
+    }
+
+    /// The tables that were written to.
+    pub(crate) fn written_tables(&self) -> impl Iterator<Item = u32> {
+        self.tables.iter().filter(|(_, state)| !state.removed).map(|(table, _)| *table)
+    }
+
+    /// The tables that have to be removed from the store.
+    pub(crate) fn removed_tables(&self) -> impl Iterator<Item = u32> {
+        self.tables.iter().filter(|(_, state)| state.removed && state.stored != Some(0)).map(|(table, _)| *table)
+    }
+
+    fn is_removed(&self, table: u32) -> bool {
+        self.tables.get(&table).is_some_and(|state| state.removed)
+    }
+
+    /// What has to be written, in order.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = Write<'_>> {
+        let mut removed: Vec<u32> = self.removed_tables().collect();
+        removed.sort_unstable();
+        let removals = removed.into_iter().map(|table| Write::RemoveTable { table });
+        let rest = self.entries.iter().filter(|e| !self.is_removed(e.table)).filter_map(|e| {
+            let key = std::str::from_utf8(e.key.as_slice()).ok()?;
+            match &e.value {
+                Some(value) => Some(Write::Set { table: e.table, key, value: value.as_slice() }),
+                None if e.in_store == InStore::No => None,
+                None => Some(Write::Delete { table: e.table, key }),
+            }
+        });
+        removals.chain(rest)
+    }
+
+    /// Hands all writes but removed tables to `take` and forgets them.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(u32, SmallBytes, Option<SmallBytes>)) {
+        let tables = &self.tables;
+        let any_removed = tables.values().any(|state| state.removed);
+        for entry in self.entries.drain(..) {
+            if !(any_removed && tables.get(&entry.table).is_some_and(|state| state.removed)) {
+                take(entry.table, entry.key, entry.value);
+            }
+        }
+    }
+
+    /// Gives all writes to the store and forgets them; they are forgotten also when it fails.
+    pub(crate) fn commit(&mut self, store: &mut dyn TableStore) -> StoreResult<()> {
+        let result = store.commit(&mut Batch { overlay: self });
+        self.clear();
+        result
+    }
+}

@@ -1,0 +1,141 @@
+//! Tables in memory.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+
+use super::{Batch, StoreResult, TableStore};
+use crate::bytes::SmallBytes;
+use crate::ordered::OrderedMap;
+
+/// Tables in memory: the default. They live as long as the sandbox.
+///
+/// Keys come in the order in which they were first set, so that a script sees the same order in every run; hashes are keyed, so that a script can't
+/// choose keys that collide.
+pub struct MemoryStore {
+    tables: HashMap<u32, OrderedMap<SmallBytes, SmallBytes>, RandomState>,
+    state: RandomState,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let state = RandomState::new();
+        MemoryStore { tables: HashMap::with_hasher(state.clone()), state }
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.state.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    #[inline]
+    fn find(&self, table: u32, key: &[u8]) -> Option<&SmallBytes> {
+        let entries = self.tables.get(&table)?;
+        entries.get(self.hash(key), |other| other.as_slice() == key)
+    }
+
+    fn put(&mut self, table: u32, key: SmallBytes, value: SmallBytes) {
+        let hash = self.hash(key.as_slice());
+        let probe = key.clone();
+        self.tables.entry(table).or_default().insert(hash, key, value, |other| *other == probe);
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        MemoryStore::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("tables", &self.tables.len()).finish()
+    }
+}
+
+/// What the store holds is text, because only text gets in.
+fn text(key: &SmallBytes) -> &str {
+    std::str::from_utf8(key.as_slice()).unwrap_or_default()
+}
+
+impl TableStore for MemoryStore {
+    #[inline]
+    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        let found = self.find(table, key.as_bytes());
+        if let Some(value) = found {
+            read(value.as_slice());
+        }
+        Ok(found.is_some())
+    }
+
+    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
+        self.put(table, SmallBytes::new(key.as_bytes()), SmallBytes::new(value));
+        Ok(())
+    }
+
+    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
+        let hash = self.hash(key.as_bytes());
+        if let Some(entries) = self.tables.get_mut(&table) {
+            entries.remove(hash, |other| other.as_slice() == key.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn size(&mut self, table: u32) -> StoreResult<u64> {
+        Ok(self.tables.get(&table).map_or(0, |entries| entries.len() as u64))
+    }
+
+    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
+        if let Some(entries) = self.tables.get(&table) {
+            entries.iter().for_each(|(key, _)| visit(text(key)));
+        }
+        Ok(())
+    }
+
+    fn contains(&mut self, table: u32, key: &str) -> StoreResult<bool> {
+        Ok(self.find(table, key.as_bytes()).is_some())
+    }
+
+    fn scan(&mut self, table: u32, visit: &mut dyn FnMut(&str, &[u8])) -> StoreResult<()> {
+        if let Some(entries) = self.tables.get(&table) {
+            entries.iter().for_each(|(key, value)| visit(text(key), value.as_slice()));
+        }
+        Ok(())
+    }
+
+    fn remove_table(&mut self, table: u32) -> StoreResult<()> {
+        self.tables.remove(&table);
+        Ok(())
+    }
+
+    fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
+        self.tables.keys().for_each(|table| visit(*table));
+        Ok(true)
+    }
+
+    fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
+        for table in batch.overlay.removed_tables() {
+            self.tables.remove(&table);
+        }
+        batch.overlay.drain(|table, key, value| match value {
+            Some(value) => self.put(table, key, value),
+            None => {
+                let hash = self.hash(key.as_slice());
+                if let Some(entries) = self.tables.get_mut(&table) {
+                    entries.remove(hash, |other| *other == key);
+                }
+            }
+        });
+        // A store that was large once gives the room back.
+        if self.tables.capacity() > 1024 && self.tables.len() < self.tables.capacity() / 8 {
+            self.tables.shrink_to(self.tables.len() * 2);
+        }
+        Ok(())
+    }
+}

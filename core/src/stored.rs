@@ -1,0 +1,386 @@
+//! Views of stored tables, and values on their way into a store.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::codec::{self, Links};
+use crate::sandbox::{Inner, Shared};
+use crate::store::StoreError;
+use crate::tables::{HOME, IO};
+use crate::value::{Graph, Node, Slot, Table, Value};
+use crate::{Error, ErrorKind, Result, keys};
+
+/// The kept table `_home`.
+pub type Home = StoredTable;
+
+/// A live view of a table in the sandbox's store. Cloning gives another view of the same table; while one exists, the
+/// table is not removed.
+///
+/// Every method that reads or writes gives `Busy` while the sandbox runs, `Closed` when it is gone, and `Store` when the store fails.
+/// Each write is a transaction of its own: it is there completely or not at all.
+#[derive(Clone)]
+pub struct StoredTable(Arc<View>);
+
+struct View {
+    sandbox: Weak<Shared>,
+    id: u32,
+    /// Holds an upvalue of a stored function.
+    cell: bool,
+}
+
+/// How often each table is viewed from the host.
+#[derive(Default)]
+pub(crate) struct Pins(Mutex<HashMap<u32, usize>>);
+
+impl Pins {
+    fn add(&self, id: u32) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default() += 1;
+    }
+
+    fn remove(&self, id: u32) {
+        let mut pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(n) = pins.get_mut(&id) {
+            *n -= 1;
+            if *n == 0 {
+                pins.remove(&id);
+            }
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        if self.id > IO
+            && let Some(shared) = self.sandbox.upgrade()
+        {
+            shared.pins.remove(self.id);
+        }
+    }
+}
+
+impl StoredTable {
+    pub(crate) fn new(shared: &Arc<Shared>, id: u32, cell: bool) -> Self {
+        if id > IO {
+            shared.pins.add(id);
+        }
+        StoredTable(Arc::new(View { sandbox: Arc::downgrade(shared), id, cell }))
+    }
+
+    pub(crate) fn is_cell(&self) -> bool {
+        self.0.cell
+    }
+
+    pub(crate) fn belongs_to(&self, shared: &Arc<Shared>) -> bool {
+        std::ptr::eq(self.0.sandbox.as_ptr(), Arc::as_ptr(shared))
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>> {
+        self.0.sandbox.upgrade().ok_or_else(Error::closed)
+    }
+
+    /// The table's number in the store. `_home` is 1.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.0.id
+    }
+
+    /// The value under a key; nil when there is none. Nested tables come as live views.
+    ///
+    /// # Errors
+    /// `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN; see also the type's description.
+    pub fn get(&self, key: impl Into<Value>) -> Result<Value> {
+        let mut text = String::new();
+        keys::encode(&key.into(), &mut text)?;
+        self.get_text(&text)
+    }
+
+    pub(crate) fn get_text(&self, key: &str) -> Result<Value> {
+        let shared = self.shared()?;
+        let mut inner = shared.lock()?;
+        let mut result = Ok(Value::Nil);
+        let links = inner.links(&shared);
+        inner
+            .tables()?
+            .get(self.0.id, key, &mut |bytes| result = stored_value(bytes, &links, self.0.id, key))
+            .map_err(store_error)?;
+        result
+    }
+
+    /// Sets the value under a key; nil removes it. A nested [`Table`] becomes a stored table itself, deeply, with sharing and cycles.
+    ///
+    /// # Errors
+    /// `Conversion` for a key or value that can't be stored (a function of the running sandbox, for one), naming its place;
+    /// `InvalidArgument` for a nil or NaN key or a view of another sandbox's table; see also the type's description.
+    pub fn set(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
+        let key = key.into();
+        let mut text = String::new();
+        keys::encode(&key, &mut text)?;
+        self.set_text(&text, key, value.into())
+    }
+
+    pub(crate) fn set_text(&self, key: &str, shown: Value, value: Value) -> Result<()> {
+        let shared = self.shared()?;
+        let mut inner = shared.lock()?;
+        let result = write(&mut inner, &shared, self.0.id, key, shown, value);
+        inner.finish_write(result)
+    }
+
+    /// Removes a key; whether it was there.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn remove(&self, key: impl Into<Value>) -> Result<bool> {
+        let mut text = String::new();
+        keys::encode(&key.into(), &mut text)?;
+        let shared = self.shared()?;
+        let mut inner = shared.lock()?;
+        let tables = inner.tables()?;
+        let there = tables.contains(self.0.id, &text).map_err(store_error)?;
+        if there {
+            tables.delete(self.0.id, &text);
+            inner.finish_write(Ok(()))?;
+        }
+        Ok(there)
+    }
+
+    /// Removes all entries.
+    ///
+    /// # Errors
+    /// See the type's description.
+    pub fn clear(&self) -> Result<()> {
+        let shared = self.shared()?;
+        let mut inner = shared.lock()?;
+        let tables = inner.tables()?;
+        let mut texts = Vec::new();
+        tables.keys(self.0.id, &mut |key| texts.push(key.to_owned())).map_err(store_error)?;
+        for key in texts {
+            tables.delete(self.0.id, &key);
+        }
+        inner.finish_write(Ok(()))
+    }
+
+    /// The number of entries.
+    ///
+    /// # Errors
+    /// See the type's description.
+    pub fn len(&self) -> Result<usize> {
+        let shared = self.shared()?;
+        let mut inner = shared.lock()?;
+        let n = inner.tables()?.size(self.0.id).map_err(store_error)?;
+        Ok(usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
+    /// Whether there are no entries.
+    ///
+    /// # Errors
+    /// See the type's description.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// All keys, in the store's order.
+    ///
+    /// # Errors
+    /// See the type's description.
+    pub fn keys(&self) -> Result<Vec<Value>> {
+        let shared = self.shared()?;
+        let mut inner = shared.lock()?;
+        let mut all = Vec::new();
+        inner.tables()?.keys(self.0.id, &mut |key| all.push(keys::decode(key.as_bytes()))).map_err(store_error)?;
+        Ok(all)
+    }
+
+    /// All entries as they are at this moment. Nested tables come as live views.
+    ///
+    /// # Errors
+    /// See the type's description.
+    pub fn entries(&self) -> Result<Vec<(Value, Value)>> {
+        let shared = self.shared()?;
+        let mut inner = shared.lock()?;
+        let links = inner.links(&shared);
+        let id = self.0.id;
+        let mut all = Ok(Vec::new());
+        inner
+            .tables()?
+            .scan(id, &mut |key, bytes| {
+                let value = stored_value(bytes, &links, id, key);
+                match (&mut all, value) {
+                    (Ok(list), Ok(value)) => list.push((keys::decode(key.as_bytes()), value)),
+                    (Ok(_), Err(error)) => all = Err(error),
+                    (Err(_), _) => {}
+                }
+            })
+            .map_err(store_error)?;
+        all
+    }
+
+    /// All entries as they are at this moment, one after another; the same as going through [`entries`](Self::entries).
+    ///
+    /// # Errors
+    /// See the type's description.
+    pub fn iter(&self) -> Result<std::vec::IntoIter<(Value, Value)>> {
+        self.entries().map(Vec::into_iter)
+    }
+
+    /// A deep copy as a plain table, taken at one moment; sharing and cycles are kept. Stored functions stay what they are.
+    ///
+    /// # Errors
+    /// See the type's description.
+    pub fn to_table(&self) -> Result<Table> {
+        let shared = self.shared()?;
+        let mut inner = shared.lock()?;
+        let links = inner.links(&shared);
+        let mut graph = Graph::new();
+        let mut numbers = HashMap::from([(self.0.id, graph.add(Node::default())?)]);
+        let mut pending = vec![self.0.id];
+        while let Some(id) = pending.pop() {
+            let mut entries = Ok(Vec::new());
+            inner
+                .tables()?
+                .scan(id, &mut |key, bytes| {
+                    let value = stored_value(bytes, &links, id, key);
+                    match (&mut entries, value) {
+                        (Ok(list), Ok(value)) => list.push((keys::decode(key.as_bytes()), value)),
+                        (Ok(_), Err(error)) => entries = Err(error),
+                        (Err(_), _) => {}
+                    }
+                })
+                .map_err(store_error)?;
+            let number = numbers.get(&id).copied().unwrap_or_default();
+            for (key, value) in entries? {
+                let slot = match value {
+                    Value::StoredTable(inner) => {
+                        let next = match numbers.get(&inner.id()) {
+                            Some(next) => *next,
+                            None => {
+                                let next = graph.add(Node::default())?;
+                                numbers.insert(inner.id(), next);
+                                pending.push(inner.id());
+                                next
+                            }
+                        };
+                        Slot::Node(next)
+                    }
+                    other => Slot::from_value(other),
+                };
+                graph.put(number, Slot::from_value(key), slot);
+            }
+        }
+        Ok(Table::of_graph(&Arc::new(graph), 0))
+    }
+}
+
+impl PartialEq for StoredTable {
+    /// Whether both are views of the same table.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id && Weak::ptr_eq(&self.0.sandbox, &other.0.sandbox)
+    }
+}
+
+impl fmt::Debug for StoredTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.id {
+            HOME => f.write_str("table: _home"),
+            IO => f.write_str("table: _io"),
+            id => write!(f, "table: stored {id}"),
+        }
+    }
+}
+
+pub(crate) fn store_error(error: StoreError) -> Error {
+    Error::new(ErrorKind::Store, error.to_string())
+}
+
+/// The one value that is stored under a key.
+fn stored_value(bytes: &[u8], links: &dyn Links, table: u32, key: &str) -> Result<Value> {
+    let broken = || Error::new(ErrorKind::Store, format!("table {table} holds a malformed value under '{key}'"));
+    let mut values = codec::decode(bytes, links).map_err(|_| broken())?.into_iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(broken()),
+    }
+}
+
+/// A table on its way into the store.
+struct Pending {
+    table: Table,
+    /// Which one holds it, and under which key, for messages.
+    parent: Option<usize>,
+    key: Value,
+}
+
+/// Writes a value, and all tables in it, as part of the present transaction.
+fn write(inner: &mut Inner, shared: &Arc<Shared>, table: u32, key: &str, shown: Value, value: Value) -> Result<()> {
+    let links = inner.links(shared);
+    if value.is_nil() {
+        inner.tables()?.delete(table, key);
+        return Ok(());
+    }
+    let mut bytes = Vec::new();
+    let Value::Table(root) = value else {
+        codec::encode_stored(&Slot::from_value(value), &mut bytes, &links)
+            .map_err(|e| with_path(&e, &[], None, &shown))?;
+        inner.tables()?.set(table, key, &bytes);
+        return Ok(());
+    };
+    let all = collect(root, shown);
+    let count = u32::try_from(all.len()).map_err(|_| Error::conversion("too many tables in one value"))?;
+    let first = inner.allocate_ids(count)?;
+    let numbers: HashMap<(usize, u32), u32> =
+        all.iter().zip(first..).map(|(pending, id)| (pending.table.identity(), id)).collect();
+    let tables = inner.tables()?;
+    codec::encode_reference(first, &mut bytes);
+    tables.set(table, key, &bytes);
+    let mut text = String::new();
+    for (at, id) in (0..all.len()).zip(first..) {
+        let Some(pending) = all.get(at) else { break };
+        for (key, value) in pending.table.pairs() {
+            keys::encode(&key, &mut text).map_err(|e| with_path(&e, &all, Some(at), &key))?;
+            bytes.clear();
+            match &value {
+                Value::Table(t) => codec::encode_reference(numbers.get(&t.identity()).copied().unwrap_or_default(), &mut bytes),
+                _ => codec::encode_stored(&Slot::from_value(value), &mut bytes, &links)
+                    .map_err(|e| with_path(&e, &all, Some(at), &key))?,
+            }
+            tables.set(id, &text, &bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Every table that can be reached from this one.
+fn collect(root: Table, key: Value) -> Vec<Pending> {
+    let mut seen = std::collections::HashSet::from([root.identity()]);
+    let mut all = vec![Pending { table: root, parent: None, key }];
+    let mut at = 0;
+    while let Some(pending) = all.get(at) {
+        let inner: Vec<Pending> = pending
+            .table
+            .pairs()
+            .filter_map(|(key, value)| match value {
+                Value::Table(table) if seen.insert(table.identity()) => Some(Pending { table, parent: Some(at), key }),
+                _ => None,
+            })
+            .collect();
+        all.extend(inner);
+        at += 1;
+    }
+    all
+}
+
+/// The error with the place at which it happened.
+fn with_path(error: &Error, all: &[Pending], mut parent: Option<usize>, key: &Value) -> Error {
+    let mut path = vec![key.clone()];
+    while let Some(pending) = parent.and_then(|i| all.get(i)) {
+        path.push(pending.key.clone());
+        parent = pending.parent;
+    }
+    path.reverse();
+    let path = crate::path::path("", path.into_iter());
+    Error::new(error.kind(), format!("{} ({})", error.message(), path.trim_start_matches('.')))
+}

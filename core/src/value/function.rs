@@ -1,0 +1,121 @@
+//! Functions as values.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{IntoArgs, LuaString};
+use crate::sandbox::Shared;
+use crate::{Error, Outcome, Result, StoredTable};
+
+/// A Lua function.
+///
+/// One that a script returned or passed can be called while its sandbox lives and was not reset; afterwards calls
+/// give `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored table, and
+/// built-ins, can be stored again, but not be called from here.
+#[derive(Clone)]
+pub struct Function(pub(crate) Arc<FunctionKind>);
+
+pub(crate) enum FunctionKind {
+    /// In a running sandbox.
+    Live(Handle),
+    /// Bytecode, from a store.
+    Bytecode(LuaString),
+    /// A built-in, by name.
+    Builtin(LuaString),
+    /// Described by a stored table.
+    Stored(StoredTable),
+}
+
+/// What keeps a function in the guest alive.
+pub(crate) struct Handle {
+    pub(crate) sandbox: Weak<Shared>,
+    /// Which of the sandbox's instances it belongs to.
+    pub(crate) instance: u64,
+    pub(crate) id: u32,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(shared) = self.sandbox.upgrade() {
+            shared.released.push(self.instance, self.id);
+        }
+    }
+}
+
+/// Handles whose last clone was dropped. The guest hears of them at the next entry: a drop never runs the guest.
+#[derive(Default)]
+pub(crate) struct ReleaseQueue {
+    any: AtomicBool,
+    queue: Mutex<Vec<(u64, u32)>>,
+}
+
+impl ReleaseQueue {
+    fn push(&self, instance: u64, id: u32) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push((instance, id));
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Everything that was queued so far.
+    #[inline]
+    pub(crate) fn take(&self) -> Vec<(u64, u32)> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        self.any.store(false, Ordering::Release);
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Function {
+    /// Calls the function.
+    ///
+    /// # Errors
+    /// Whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs,
+    /// `InvalidArgument` for a function that is not in a running sandbox.
+    pub fn call(&self, args: impl IntoArgs) -> Result<Outcome> {
+        match &*self.0 {
+            FunctionKind::Live(handle) => {
+                let shared = handle.sandbox.upgrade().ok_or_else(Error::closed)?;
+                shared.call_handle(handle, &args.into_args())
+            }
+            _ => Err(Error::invalid(
+                "only a function that a running sandbox returned can be called from the host",
+            )),
+        }
+    }
+
+    /// The name of a built-in function, such as `string.format`, when this is one by name.
+    #[must_use]
+    pub fn builtin_name(&self) -> Option<&str> {
+        match &*self.0 {
+            FunctionKind::Builtin(name) => name.as_str(),
+            _ => None,
+        }
+    }
+}
+
+impl PartialEq for Function {
+    fn eq(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return true;
+        }
+        match (&*self.0, &*other.0) {
+            (FunctionKind::Bytecode(a), FunctionKind::Bytecode(b)) => a == b,
+            (FunctionKind::Builtin(a), FunctionKind::Builtin(b)) => a == b,
+            (FunctionKind::Stored(a), FunctionKind::Stored(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            FunctionKind::Live(handle) => write!(f, "function: {}", handle.id),
+            FunctionKind::Bytecode(code) => write!(f, "function: {} bytes of code", code.len()),
+            FunctionKind::Builtin(name) => write!(f, "function: builtin: {name}"),
+            FunctionKind::Stored(table) => write!(f, "function: stored as table {}", table.id()),
+        }
+    }
+}

@@ -1,0 +1,548 @@
+//! Tables by value: graphs of nodes behind one reference count.
+//!
+//! All tables of one message from Lua are nodes of one [`Graph`], and refer to each other by number. So cycles cost nothing and leak
+//! nothing, and dropping is a loop over nodes. A table that the host puts into another one brings its own graph along.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use ahash::RandomState;
+
+use super::{Function, LuaString, Value, exact_integer};
+use crate::ordered::OrderedMap;
+use crate::{Error, Result, StoredTable};
+
+/// A table by value.
+///
+/// Sharing and cycles inside it are kept. A clone is independent: changing one does not show in the other.
+///
+/// Tables used as keys are found by identity ([`identity`](Self::identity)), as in Lua; a change to the outer table may give its inner tables
+/// new identities.
+#[derive(Clone)]
+pub struct Table {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) node: u32,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Graph {
+    nodes: Vec<Node>,
+    /// Whether some slot holds a table of another graph.
+    nested: bool,
+}
+
+/// One table. Invariant: the last slot of `array` is not nil.
+#[derive(Clone, Default)]
+pub(crate) struct Node {
+    array: Vec<Slot>,
+    hash: Option<Box<OrderedMap<Slot, Slot>>>,
+}
+
+/// A value inside a graph.
+#[derive(Clone, Default)]
+pub(crate) enum Slot {
+    #[default]
+    Nil,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    String(LuaString),
+    /// A table of the same graph.
+    Node(u32),
+    /// A table of another graph.
+    Table(Table),
+    Stored(StoredTable),
+    Function(Function),
+}
+
+/// Scripts choose the keys, so the hash is keyed.
+fn hash_state() -> &'static RandomState {
+    static STATE: OnceLock<RandomState> = OnceLock::new();
+    STATE.get_or_init(RandomState::new)
+}
+
+impl Slot {
+    /// The hash as a table key.
+    fn key_hash(&self) -> u64 {
+        let mut hasher = hash_state().build_hasher();
+        match self {
+            Slot::Nil => 0u8.hash(&mut hasher),
+            Slot::Boolean(b) => (1u8, b).hash(&mut hasher),
+            Slot::Integer(n) => n.hash(&mut hasher),
+            Slot::Float(x) => x.to_bits().hash(&mut hasher),
+            Slot::String(s) => s.as_bytes().hash(&mut hasher),
+            Slot::Node(n) => (2u8, n).hash(&mut hasher),
+            Slot::Table(t) => t.identity().hash(&mut hasher),
+            Slot::Stored(t) => (3u8, t.id()).hash(&mut hasher),
+            Slot::Function(f) => match f.builtin_name() {
+                Some(name) => name.hash(&mut hasher),
+                None => 4u8.hash(&mut hasher),
+            },
+        }
+        hasher.finish()
+    }
+
+    /// Equality as table keys: tables by identity.
+    fn key_eq(&self, other: &Slot) -> bool {
+        match (self, other) {
+            (Slot::Nil, Slot::Nil) => true,
+            (Slot::Boolean(a), Slot::Boolean(b)) => a == b,
+            (Slot::Integer(a), Slot::Integer(b)) => a == b,
+            (Slot::Float(a), Slot::Float(b)) => a.to_bits() == b.to_bits(),
+            (Slot::String(a), Slot::String(b)) => a == b,
+            (Slot::Node(a), Slot::Node(b)) => a == b,
+            (Slot::Table(a), Slot::Table(b)) => a.identity() == b.identity(),
+            (Slot::Stored(a), Slot::Stored(b)) => a == b,
+            (Slot::Function(a), Slot::Function(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// A value as a slot of some other graph.
+    pub(crate) fn from_value(value: Value) -> Slot {
+        match value {
+            Value::Nil => Slot::Nil,
+            Value::Boolean(b) => Slot::Boolean(b),
+            Value::Integer(n) => Slot::Integer(n),
+            Value::Float(x) => Slot::Float(x),
+            Value::String(s) => Slot::String(s),
+            Value::Table(t) => Slot::Table(t),
+            Value::StoredTable(t) => Slot::Stored(t),
+            Value::Function(f) => Slot::Function(f),
+        }
+    }
+
+    /// The value that this is in its graph.
+    pub(crate) fn into_value(self, graph: &Arc<Graph>) -> Value {
+        match self {
+            Slot::Nil => Value::Nil,
+            Slot::Boolean(b) => Value::Boolean(b),
+            Slot::Integer(n) => Value::Integer(n),
+            Slot::Float(x) => Value::Float(x),
+            Slot::String(s) => Value::String(s),
+            Slot::Node(n) => Value::Table(Table::of_graph(graph, n)),
+            Slot::Table(t) => Value::Table(t),
+            Slot::Stored(t) => Value::StoredTable(t),
+            Slot::Function(f) => Value::Function(f),
+        }
+    }
+
+    pub(crate) fn is_nil(&self) -> bool {
+        matches!(self, Slot::Nil)
+    }
+
+    /// As a table key: floats that are integers become integers. `None` for nil and NaN.
+    pub(crate) fn into_key(self) -> Option<Slot> {
+        match self {
+            Slot::Nil => None,
+            Slot::Float(x) if x.is_nan() => None,
+            Slot::Float(x) => Some(exact_integer(x).map_or(Slot::Float(x), Slot::Integer)),
+            key => Some(key),
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn with_capacity(array: usize) -> Self {
+        Node { array: Vec::with_capacity(array), hash: None }
+    }
+
+    pub(crate) fn array(&self) -> &[Slot] {
+        &self.array
+    }
+
+    pub(crate) fn hash(&self) -> Option<&OrderedMap<Slot, Slot>> {
+        self.hash.as_deref()
+    }
+
+    pub(crate) fn hash_len(&self) -> usize {
+        self.hash.as_ref().map_or(0, |h| h.len())
+    }
+
+    fn count(&self) -> usize {
+        self.array.iter().filter(|slot| !slot.is_nil()).count() + self.hash_len()
+    }
+
+    /// Appends to the array part, nil included; [`finish_array`](Self::finish_array) has to follow.
+    pub(crate) fn push_raw(&mut self, slot: Slot) {
+        self.array.push(slot);
+    }
+
+    /// Restores the invariant after `push_raw`.
+    pub(crate) fn finish_array(&mut self) {
+        while self.array.last().is_some_and(Slot::is_nil) {
+            self.array.pop();
+        }
+    }
+
+    fn get(&self, key: &Slot) -> &Slot {
+        if let Slot::Integer(n) = key
+            && let Some(i) = array_index(*n)
+            && let Some(slot) = self.array.get(i)
+        {
+            return slot;
+        }
+        self.hash
+            .as_ref()
+            .and_then(|h| h.get(key.key_hash(), |other| other.key_eq(key)))
+            .unwrap_or(&Slot::Nil)
+    }
+
+    /// Sets a value under a key that `into_key` made.
+    pub(crate) fn set(&mut self, key: Slot, value: Slot) {
+        if let Slot::Integer(n) = key
+            && let Some(i) = array_index(n)
+        {
+            if let Some(slot) = self.array.get_mut(i) {
+                *slot = value;
+                self.finish_array();
+                return;
+            }
+            if i == self.array.len() && !value.is_nil() {
+                self.hash_remove(&key);
+                self.array.push(value);
+                self.migrate();
+                return;
+            }
+        }
+        if value.is_nil() {
+            self.hash_remove(&key);
+            return;
+        }
+        let hash = key.key_hash();
+        let probe = key.clone();
+        self.hash.get_or_insert_default().insert(hash, key, value, |other| other.key_eq(&probe));
+    }
+
+    fn hash_remove(&mut self, key: &Slot) -> Option<Slot> {
+        let hash = self.hash.as_mut()?;
+        hash.remove(key.key_hash(), |other| other.key_eq(key)).map(|(_, value)| value)
+    }
+
+    /// Moves what follows the array from the hash part into it.
+    fn migrate(&mut self) {
+        while self.hash_len() > 0 {
+            let key = Slot::Integer(self.array.len() as i64 + 1);
+            match self.hash_remove(&key) {
+                Some(value) => self.array.push(value),
+                None => break,
+            }
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.array.iter().chain(self.hash.iter().flat_map(|h| h.iter()).flat_map(|(k, v)| [k, v]))
+    }
+}
+
+/// The position in the array part of an integer key.
+fn array_index(key: i64) -> Option<usize> {
+    usize::try_from(key.checked_sub(1)?).ok()
+}
+
+impl Graph {
+    pub(crate) fn new() -> Self {
+        Graph::default()
+    }
+
+    pub(crate) fn add(&mut self, node: Node) -> Result<u32> {
+        let number = u32::try_from(self.nodes.len()).map_err(|_| Error::conversion("too many tables in one value"))?;
+        self.nodes.push(node);
+        Ok(number)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn node(&self, number: u32) -> Option<&Node> {
+        self.nodes.get(number as usize)
+    }
+
+    pub(crate) fn node_mut(&mut self, number: u32) -> Option<&mut Node> {
+        self.nodes.get_mut(number as usize)
+    }
+
+    /// Sets a value in a node; a nil or NaN key is ignored.
+    pub(crate) fn put(&mut self, number: u32, key: Slot, value: Slot) {
+        self.nested |= matches!(key, Slot::Table(_)) || matches!(value, Slot::Table(_));
+        if let Some(key) = key.into_key()
+            && let Some(node) = self.node_mut(number)
+        {
+            node.set(key, value);
+        }
+    }
+
+    /// Moves the tables of other graphs out of this one, so that they can be dropped without recursion.
+    fn take_nested(&mut self, pending: &mut Vec<Arc<Graph>>) {
+        if !self.nested {
+            return;
+        }
+        self.nested = false;
+        for node in &mut self.nodes {
+            let hash = node.hash.take().map(|h| h.into_entries()).into_iter().flatten();
+            let slots = node.array.drain(..).chain(hash.flat_map(|(k, v)| [k, v]));
+            for slot in slots {
+                if let Slot::Table(table) = slot {
+                    pending.push(table.graph);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.take_nested(&mut pending);
+        while let Some(graph) = pending.pop() {
+            if let Some(mut graph) = Arc::into_inner(graph) {
+                graph.take_nested(&mut pending);
+            }
+        }
+    }
+}
+
+static EMPTY: Node = Node { array: Vec::new(), hash: None };
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Table { graph: Arc::new(Graph { nodes: vec![Node::default()], nested: false }), node: 0 }
+    }
+
+    pub(crate) fn of_graph(graph: &Arc<Graph>, node: u32) -> Self {
+        Table { graph: Arc::clone(graph), node }
+    }
+
+    pub(crate) fn own_node(&self) -> &Node {
+        self.graph.node(self.node).unwrap_or(&EMPTY)
+    }
+
+    /// A copy of this table and what it reaches inside its graph.
+    fn extract(&self) -> Table {
+        let mut numbers: hashbrown::HashMap<u32, u32, RandomState> = hashbrown::HashMap::with_hasher(RandomState::new());
+        let mut order = vec![self.node];
+        numbers.insert(self.node, 0);
+        let mut done = 0;
+        while let Some(&number) = order.get(done) {
+            done += 1;
+            for slot in self.graph.node(number).unwrap_or(&EMPTY).slots() {
+                if let Slot::Node(child) = slot {
+                    let next = order.len() as u32;
+                    numbers.entry(*child).or_insert_with(|| {
+                        order.push(*child);
+                        next
+                    });
+                }
+            }
+        }
+        let renumber = |slot: &Slot| match slot {
+            Slot::Node(n) => Slot::Node(numbers.get(n).copied().unwrap_or_default()),
+            other => other.clone(),
+        };
+        let nodes = order
+            .iter()
+            .map(|&number| {
+                let old = self.graph.node(number).unwrap_or(&EMPTY);
+                let mut new = Node { array: old.array.iter().map(renumber).collect(), hash: None };
+                for (key, value) in old.hash.iter().flat_map(|h| h.iter()) {
+                    new.set(renumber(key), renumber(value));
+                }
+                new
+            })
+            .collect();
+        Table { graph: Arc::new(Graph { nodes, nested: self.graph.nested }), node: 0 }
+    }
+
+    fn slot_value(&self, slot: &Slot) -> Value {
+        slot.clone().into_value(&self.graph)
+    }
+
+    /// The value under a key, or nil.
+    pub fn get(&self, key: impl Into<Value>) -> Value {
+        let slot = match key.into() {
+            Value::Table(t) if Arc::ptr_eq(&t.graph, &self.graph) => Slot::Node(t.node),
+            key => Slot::from_value(key),
+        };
+        match slot.into_key() {
+            Some(key) => self.slot_value(self.own_node().get(&key)),
+            None => Value::Nil,
+        }
+    }
+
+    /// Sets the value under a key; nil removes it. The value is taken as it is now: later changes to a clone of it do not show here.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a nil or NaN key.
+    pub fn set(&mut self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
+        let key = match key.into() {
+            // A key that is a table of this very graph has to be named as the graph names it.
+            Value::Table(t) if Arc::ptr_eq(&t.graph, &self.graph) && !self.own_node().get(&Slot::Node(t.node)).is_nil() => {
+                *self = Table { graph: Arc::new(Graph::clone(&self.graph)), node: self.node };
+                Slot::Node(t.node)
+            }
+            key => Slot::from_value(key),
+        };
+        let key = key.into_key().ok_or_else(|| Error::invalid("a table key must not be nil or NaN"))?;
+        let value = Slot::from_value(value.into());
+        let nested = matches!(key, Slot::Table(_)) || matches!(value, Slot::Table(_));
+        if Arc::get_mut(&mut self.graph).is_none() {
+            *self = self.extract();
+        }
+        let graph = Arc::make_mut(&mut self.graph);
+        graph.nested |= nested;
+        if let Some(node) = graph.node_mut(self.node) {
+            node.set(key, value);
+        }
+        Ok(())
+    }
+
+    /// Appends a value at the key [`len`](Self::len) + 1; nil changes nothing.
+    pub fn push(&mut self, value: impl Into<Value>) {
+        let next = self.len() as i64 + 1;
+        // An integer is always a valid key.
+        let _ = self.set(next, value);
+    }
+
+    /// The length of the sequence 1 to n, as `#` gives it in Lua.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.own_node().array.len()
+    }
+
+    /// Whether there are no entries at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.own_node().array.is_empty() && self.own_node().hash_len() == 0
+    }
+
+    /// The number of all entries.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.own_node().count()
+    }
+
+    /// Whether the table is a sequence: its keys are exactly 1 to n, with n > 0.
+    #[must_use]
+    pub fn is_sequence(&self) -> bool {
+        let node = self.own_node();
+        !node.array.is_empty() && node.hash_len() == 0 && !node.array.iter().any(Slot::is_nil)
+    }
+
+    /// The values of the keys 1 to [`len`](Self::len), in order; nil where there is a gap.
+    pub fn sequence(&self) -> impl ExactSizeIterator<Item = Value> + '_ {
+        self.own_node().array.iter().map(|slot| self.slot_value(slot))
+    }
+
+    /// All entries: the sequence first, then the others in the order in which they came.
+    pub fn pairs(&self) -> impl Iterator<Item = (Value, Value)> + '_ {
+        let node = self.own_node();
+        let array = node.array.iter().enumerate().filter(|(_, slot)| !slot.is_nil());
+        array
+            .map(|(i, slot)| (Value::Integer(i as i64 + 1), self.slot_value(slot)))
+            .chain(
+                node.hash
+                    .iter()
+                    .flat_map(|h| h.iter())
+                    .map(|(key, value)| (self.slot_value(key), self.slot_value(value))),
+            )
+    }
+
+    /// What tells this very table from others: equal for two views of one table that is shared or part of a cycle. Valid
+    /// while one of them lives.
+    #[must_use]
+    pub fn identity(&self) -> (usize, u32) {
+        (Arc::as_ptr(&self.graph).addr(), self.node)
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table::new()
+    }
+}
+
+impl<V: Into<Value>> FromIterator<V> for Table {
+    /// A sequence. Nil leaves a gap.
+    fn from_iter<I: IntoIterator<Item = V>>(values: I) -> Self {
+        let mut nested = false;
+        let mut node = Node::default();
+        for value in values {
+            let slot = Slot::from_value(value.into());
+            nested |= matches!(slot, Slot::Table(_));
+            node.push_raw(slot);
+        }
+        node.finish_array();
+        Table { graph: Arc::new(Graph { nodes: vec![node], nested }), node: 0 }
+    }
+}
+
+/// Builds tables that share tables or hold themselves.
+///
+/// ```
+/// # use luacell::{TableBuilder, Value};
+/// let mut builder = TableBuilder::new();
+/// let node = builder.table();
+/// builder.set(node, "name", "a")?;
+/// builder.set_table(node, "self", node)?;
+/// let table = builder.finish(node);
+/// assert_eq!(table.get("self").as_table().map(|t| t.identity()), Some(table.identity()));
+/// # Ok::<(), luacell::Error>(())
+/// ```
+#[derive(Default)]
+pub struct TableBuilder(Graph);
+
+/// A table in a [`TableBuilder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TableRef(u32);
+
+impl TableBuilder {
+    /// An empty builder.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new empty table. At most `u32::MAX` per builder; what comes after that is the last one again.
+    pub fn table(&mut self) -> TableRef {
+        TableRef(self.0.add(Node::default()).unwrap_or(u32::MAX))
+    }
+
+    /// Sets a value.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a nil or NaN key.
+    pub fn set(&mut self, table: TableRef, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
+        self.put(table, Slot::from_value(key.into()), Slot::from_value(value.into()))
+    }
+
+    /// Sets a table of this builder as value.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a nil or NaN key.
+    pub fn set_table(&mut self, table: TableRef, key: impl Into<Value>, value: TableRef) -> Result<()> {
+        self.put(table, Slot::from_value(key.into()), Slot::Node(value.0))
+    }
+
+    /// Sets a value under a key that is a table of this builder.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn set_with_table_key(&mut self, table: TableRef, key: TableRef, value: impl Into<Value>) -> Result<()> {
+        self.put(table, Slot::Node(key.0), Slot::from_value(value.into()))
+    }
+
+    fn put(&mut self, table: TableRef, key: Slot, value: Slot) -> Result<()> {
+        let key = key.into_key().ok_or_else(|| Error::invalid("a table key must not be nil or NaN"))?;
+        self.0.put(table.0, key, value);
+        Ok(())
+    }
+
+    /// The finished table, with everything that it reaches.
+    #[must_use]
+    pub fn finish(self, table: TableRef) -> Table {
+        Table { graph: Arc::new(self.0), node: table.0 }
+    }
+}
