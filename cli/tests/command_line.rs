@@ -129,7 +129,7 @@ fn errors_name_chunk_line_and_traceback() {
     luacell(&["eval", "x.y = 1"]).assert().code(1).stderr(starts_with(
         "luacell: (command line):1: attempt to index a nil value (global 'x')\nstack traceback:\n",
     ));
-    luacell(&["eval", "return +"])
+    luacell(&["eval", "return 1 +"])
         .assert()
         .code(1)
         .stderr(starts_with("luacell: (command line):1: unexpected symbol near <eof>\n"));
