@@ -50,6 +50,9 @@ extern struct lua_State *luacell_running;
 double luacell_cpu_seconds (struct lua_State *L);
 long long luacell_wall_seconds (struct lua_State *L);
 
+/* 'strtod' for decimal numerals: see libc_numbers.h and patch 13. */
+double luacell_strtod (const char *restrict s, char **restrict end);
+
 /* 'table.sort' takes the middle: the same work each time. */
 #define l_randomizePivot()		0u
 

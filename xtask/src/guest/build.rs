@@ -45,25 +45,15 @@ impl Folders {
             .output()
             .context("running cargo metadata")?;
         if !output.status.success() {
-            bail!(
-                "cargo metadata failed:\n{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            bail!("cargo metadata failed:\n{}", String::from_utf8_lossy(&output.stderr));
         }
-        let metadata: Metadata =
-            serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+        let metadata: Metadata = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
         let package = metadata
             .packages
             .iter()
-            .find(|package| {
-                package.name == recipe::LUA_CRATE && package.version == recipe::LUA_CRATE_VERSION
-            })
+            .find(|package| package.name == recipe::LUA_CRATE && package.version == recipe::LUA_CRATE_VERSION)
             .with_context(|| {
-                format!(
-                    "crate {} {} is not among the dependencies",
-                    recipe::LUA_CRATE,
-                    recipe::LUA_CRATE_VERSION
-                )
+                format!("crate {} {} is not among the dependencies", recipe::LUA_CRATE, recipe::LUA_CRATE_VERSION)
             })?;
         Ok(Self {
             guest: metadata.workspace_root.join("core/guest"),
@@ -86,14 +76,12 @@ pub fn linked_module(folders: &Folders) -> Result<Vec<u8>> {
     copy_sources(&folders.guest.join("src"), &build.join("src"))?;
     apply_all(&folders.guest.join("patches"), &build.join("lua"))?;
 
-    let mut files: Vec<PathBuf> = recipe::LUA_FILES
-        .iter()
-        .map(|file| Path::new("lua").join(file))
-        .collect();
+    let mut files: Vec<PathBuf> = recipe::LUA_FILES.iter().map(|file| Path::new("lua").join(file)).collect();
     for file in files_with_extension(&build.join("src"), "c")? {
         let name = file.file_name().context("a source file without a name")?;
         files.push(Path::new("src").join(name));
     }
+    files.extend(libc_objects(&toolchain, &build)?);
     toolchain.compile(&build, &arguments(&files))?;
     fs::read(build.join(LINKED)).context("reading the linked module")
 }
@@ -112,13 +100,36 @@ fn arguments(files: &[PathBuf]) -> Vec<OsString> {
     args
 }
 
+/// Compiles the files of the C library that the recipe wants differently. Returns the objects.
+fn libc_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
+    let libc = toolchain.libc()?;
+    fs::create_dir_all(build.join("libc")).context("making a folder for libc's files")?;
+    let mut objects = Vec::new();
+    for file in recipe::LIBC_FILES {
+        let name = Path::new(file).file_name().context("a file without a name")?;
+        let source = Path::new("libc").join(name);
+        let object = source.with_extension("o");
+        fs::copy(libc.join(file), build.join(&source)).with_context(|| format!("copying {file}"))?;
+        let mut args: Vec<OsString> = recipe::COMPILE_FLAGS.iter().map(Into::into).collect();
+        args.push("-w".into()); // not our code
+        for folder in recipe::LIBC_INCLUDES {
+            args.extend(["-I".into(), libc.join(folder).into()]);
+        }
+        args.push("-include".into());
+        args.push(Path::new("src").join(recipe::LIBC_FORCED_INCLUDE).into());
+        args.extend(["-c".into(), source.into(), "-o".into(), object.clone().into()]);
+        toolchain.compile(build, &args)?;
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
 fn copy_sources(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("making folder {}", to.display()))?;
     for extension in ["c", "h"] {
         for file in files_with_extension(from, extension)? {
             let name = file.file_name().context("a source file without a name")?;
-            fs::copy(&file, to.join(name))
-                .with_context(|| format!("copying {}", file.display()))?;
+            fs::copy(&file, to.join(name)).with_context(|| format!("copying {}", file.display()))?;
         }
     }
     Ok(())

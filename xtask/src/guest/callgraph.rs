@@ -44,10 +44,7 @@ impl CallGraph {
 
     /// Functions with a direct call of this one.
     pub fn callers_of(&self, callee: u32) -> impl Iterator<Item = u32> + '_ {
-        self.calls
-            .iter()
-            .filter(move |(_, calls)| calls.direct.contains(&callee))
-            .map(|(caller, _)| *caller)
+        self.calls.iter().filter(move |(_, calls)| calls.direct.contains(&callee)).map(|(caller, _)| *caller)
     }
 
     /// Everything reachable from these functions and from the table.
@@ -66,10 +63,7 @@ impl CallGraph {
 
     /// Which calls can end in an error, given the function that raises one and the one that catches it.
     pub fn throwing(&self, module: &Module<'_>, throw: u32, catch: u32) -> Result<Throwing> {
-        let mut throwing = Throwing {
-            functions: BTreeSet::from([throw]),
-            types: BTreeSet::new(),
-        };
+        let mut throwing = Throwing { functions: BTreeSet::from([throw]), types: BTreeSet::new() };
         loop {
             let mut changed = false;
             for function in &module.table {
@@ -85,10 +79,7 @@ impl CallGraph {
                     continue;
                 }
                 let direct = calls.direct.iter().any(|callee| throwing.call(*callee));
-                let indirect = calls
-                    .indirect
-                    .iter()
-                    .any(|ty| throwing.call_indirect(module, *ty));
+                let indirect = calls.indirect.iter().any(|ty| throwing.call_indirect(module, *ty));
                 if direct || indirect {
                     changed |= throwing.functions.insert(*function);
                 }

@@ -16,12 +16,7 @@ pub fn linked(wasm: &[u8]) -> Result<()> {
         let known = import.name == recipe::THROW_IMPORT || recipe::IMPORTS.contains(&import.name);
         if import.module != "env" || !known {
             let callers: Vec<String> = callers(&module, &calls, index, 4);
-            unwanted += &format!(
-                "\n  {}.{}, called by {}",
-                import.module,
-                import.name,
-                callers.join(", by ")
-            );
+            unwanted += &format!("\n  {}.{}, called by {}", import.module, import.name, callers.join(", by "));
         }
     }
     if !unwanted.is_empty() {
@@ -57,10 +52,9 @@ fn constructors(module: &Module<'_>) -> Result<()> {
     for operator in body.get_operators_reader()? {
         match operator? {
             Operator::End => {}
-            Operator::Call { function_index } => bail!(
-                "{} is a constructor, and nothing would call it",
-                module.display_name(function_index)
-            ),
+            Operator::Call { function_index } => {
+                bail!("{} is a constructor, and nothing would call it", module.display_name(function_index))
+            }
             other => bail!("{} does something: {other:?}", recipe::CONSTRUCTORS),
         }
     }
@@ -80,10 +74,7 @@ pub fn finished(wasm: &[u8]) -> Result<()> {
     let mut imports: Vec<&str> = module.imports.iter().map(|import| import.name).collect();
     imports.sort_unstable();
     if imports != recipe::IMPORTS {
-        bail!(
-            "lua.wasm must import {:?}, but imports {imports:?}",
-            recipe::IMPORTS
-        );
+        bail!("lua.wasm must import {:?}, but imports {imports:?}", recipe::IMPORTS);
     }
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {

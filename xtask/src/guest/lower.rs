@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail};
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, ExportSection, Function, FunctionSection, GlobalSection,
-    GlobalType, ImportSection, Instruction, ValType,
+    BlockType, CodeSection, ConstExpr, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
+    ImportSection, Instruction, ValType,
 };
 use wasmparser::{
-    BinaryReaderError, ExportSectionReader, ExternalKind, FuncType, FunctionBody,
-    FunctionSectionReader, GlobalSectionReader, ImportSectionReader, Operator, Parser,
+    BinaryReaderError, ExportSectionReader, ExternalKind, FuncType, FunctionBody, FunctionSectionReader,
+    GlobalSectionReader, ImportSectionReader, Operator, Parser,
 };
 
 use super::callgraph::{CallGraph, Throwing};
@@ -64,11 +64,7 @@ pub fn lower(wasm: &[u8], names: &Names<'_>) -> Result<Lowered> {
     let catch = module.function_named(names.catch)?;
     let throwing = calls.throwing(&module, throw, catch)?;
 
-    let exports: Vec<_> = module
-        .exports
-        .iter()
-        .filter(|(name, _)| !names.dropped_exports.contains(name))
-        .collect();
+    let exports: Vec<_> = module.exports.iter().filter(|(name, _)| !names.dropped_exports.contains(name)).collect();
     let roots: Vec<u32> = exports.iter().map(|(_, function)| *function).collect();
     let mut reachable = calls.reachable(&module, &roots);
     // Imports stay, used or not, but for the one that is lowered.
@@ -90,12 +86,10 @@ pub fn lower(wasm: &[u8], names: &Names<'_>) -> Result<Lowered> {
         tail_calls: 0,
     };
     let mut output = wasm_encoder::Module::new();
-    rewriter
-        .parse_core_module(&mut output, Parser::new(0), wasm)
-        .map_err(|error| match error {
-            Error::UserError(error) => error,
-            other => anyhow!("rewriting the module: {other}"),
-        })?;
+    rewriter.parse_core_module(&mut output, Parser::new(0), wasm).map_err(|error| match error {
+        Error::UserError(error) => error,
+        other => anyhow!("rewriting the module: {other}"),
+    })?;
     Ok(Lowered {
         checked_calls: rewriter.checked_calls,
         tail_calls: rewriter.tail_calls,
@@ -140,11 +134,7 @@ impl Reencode for Rewriter<'_> {
         new.ok_or_else(|| failed(anyhow!("removed function {old} is still used")))
     }
 
-    fn parse_import_section(
-        &mut self,
-        imports: &mut ImportSection,
-        section: ImportSectionReader<'_>,
-    ) -> Outcome {
+    fn parse_import_section(&mut self, imports: &mut ImportSection, section: ImportSectionReader<'_>) -> Outcome {
         for (index, import) in (0..).zip(section.into_imports()) {
             let import = import?;
             if index != self.throw {
@@ -168,30 +158,17 @@ impl Reencode for Rewriter<'_> {
         Ok(())
     }
 
-    fn parse_global_section(
-        &mut self,
-        globals: &mut GlobalSection,
-        section: GlobalSectionReader<'_>,
-    ) -> Outcome {
+    fn parse_global_section(&mut self, globals: &mut GlobalSection, section: GlobalSectionReader<'_>) -> Outcome {
         utils::parse_global_section(self, globals, section)?;
-        let flag = GlobalType {
-            val_type: ValType::I32,
-            mutable: true,
-            shared: false,
-        };
+        let flag = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
         globals.global(flag, &ConstExpr::i32_const(0));
         Ok(())
     }
 
-    fn parse_export_section(
-        &mut self,
-        exports: &mut ExportSection,
-        section: ExportSectionReader<'_>,
-    ) -> Outcome {
+    fn parse_export_section(&mut self, exports: &mut ExportSection, section: ExportSectionReader<'_>) -> Outcome {
         for export in section {
             let export = export?;
-            let dropped = export.kind == ExternalKind::Func
-                && self.names.dropped_exports.contains(&export.name);
+            let dropped = export.kind == ExternalKind::Func && self.names.dropped_exports.contains(&export.name);
             if !dropped {
                 self.parse_export(exports, export)?;
             }
@@ -251,10 +228,8 @@ impl Rewriter<'_> {
     /// <zeros>
     /// ```
     fn checked_body(&mut self, function: u32, body: &FunctionBody<'_>) -> Outcome<Function> {
-        let operators: Vec<Operator<'_>> = body
-            .get_operators_reader()?
-            .into_iter()
-            .collect::<Result<_, BinaryReaderError>>()?;
+        let operators: Vec<Operator<'_>> =
+            body.get_operators_reader()?.into_iter().collect::<Result<_, BinaryReaderError>>()?;
         let plan: Vec<After> = self.plan(&operators);
         let wrapped = plan.iter().any(|after| *after != After::Nothing);
         let ty = self.module.function_type(function).map_err(failed)?;
@@ -307,14 +282,11 @@ impl Rewriter<'_> {
                     continue;
                 }
                 Operator::Call { function_index } => self.throwing.call(*function_index),
-                Operator::CallIndirect { type_index, .. } => {
-                    self.throwing.call_indirect(self.module, *type_index)
-                }
+                Operator::CallIndirect { type_index, .. } => self.throwing.call_indirect(self.module, *type_index),
                 _ => false,
             };
             // The callee's zeros are as good as ours when they are returned at once.
-            let returns = position + 1 == last
-                || matches!(operators.get(position + 1), Some(Operator::Return));
+            let returns = position + 1 == last || matches!(operators.get(position + 1), Some(Operator::Return));
             plan.push(match (may_throw, returns) {
                 (false, _) => After::Nothing,
                 (true, true) => {
@@ -375,9 +347,7 @@ impl Rewriter<'_> {
             }
         }
         if indirect_calls != 1 {
-            return Err(failed(anyhow!(
-                "it must make exactly one indirect call but makes {indirect_calls}"
-            )));
+            return Err(failed(anyhow!("it must make exactly one indirect call but makes {indirect_calls}")));
         }
         Ok(output)
     }
@@ -402,10 +372,7 @@ fn skip_wrapper(instruction: &mut Instruction<'_>, depth: u32) {
 
 /// Ends the block around a body: the ordinary way out, then the one of errors.
 fn close_wrapper(output: &mut Function, ty: &FuncType, last: Option<&Operator<'_>>) -> Outcome {
-    let leaves = matches!(
-        last,
-        Some(Operator::Return | Operator::Unreachable | Operator::Br { .. })
-    );
+    let leaves = matches!(last, Some(Operator::Return | Operator::Unreachable | Operator::Br { .. }));
     if !ty.results().is_empty() && !leaves {
         output.instruction(&Instruction::Return);
     }

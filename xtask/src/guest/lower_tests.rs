@@ -53,12 +53,8 @@ impl Run {
         let arguments = [Val::I32(argument)];
         let count = function.ty(&self.store).params().len();
         let arguments = arguments.get(..count).unwrap_or_default();
-        function
-            .call(&mut self.store, arguments, &mut results)
-            .map_err(failed)?;
-        results[0]
-            .i32()
-            .ok_or_else(|| anyhow!("{name} returned no i32"))
+        function.call(&mut self.store, arguments, &mut results).map_err(failed)?;
+        results[0].i32().ok_or_else(|| anyhow!("{name} returned no i32"))
     }
 }
 
@@ -137,10 +133,7 @@ fn an_indirect_call_throws_if_a_function_of_its_type_in_the_table_does() -> Resu
     assert_eq!(run.call("run", 1)?, 0);
     // Without the thrower in the table the same call needs no check.
     assert_eq!(lowered(body)?.checked_calls, 1);
-    assert_eq!(
-        lowered(&body.replace("$top $bad $good", "$top $good"))?.checked_calls,
-        0
-    );
+    assert_eq!(lowered(&body.replace("$top $bad $good", "$top $good"))?.checked_calls, 0);
     Ok(())
 }
 
@@ -234,32 +227,17 @@ fn exports_that_throw_are_reported_and_unused_ones_dropped() -> Result<()> {
 fn what_the_pass_would_get_wrong_is_an_error() {
     let message = |body: &str, from: &str, to: &str| {
         let text = format!("(module {PRELUDE} (table 1 funcref) {body})").replace(from, to);
-        let lowered = wat::parse_str(text)
-            .map_err(Into::into)
-            .and_then(|wasm| lower(&wasm, &NAMES));
+        let lowered = wat::parse_str(text).map_err(Into::into).and_then(|wasm| lower(&wasm, &NAMES));
         format!("{:#}", lowered.err().unwrap_or_else(|| anyhow!("none")))
     };
     let inlined = message("", "$luacell_try", "$other");
-    assert!(
-        inlined.contains("luacell_try: not in the name section"),
-        "{inlined}"
-    );
+    assert!(inlined.contains("luacell_try: not in the name section"), "{inlined}");
     let two_calls = "(local.get $f))
       (call_indirect (type $body) (local.get $L) (local.get $ud) (local.get $f)))";
-    let twice = message(
-        "(export \"t\" (func $luacell_try))",
-        "(local.get $f)))",
-        two_calls,
-    );
-    assert!(
-        twice.contains("in luacell_try: it must make exactly one"),
-        "{twice}"
-    );
+    let twice = message("(export \"t\" (func $luacell_try))", "(local.get $f)))", two_calls);
+    assert!(twice.contains("in luacell_try: it must make exactly one"), "{twice}");
     let no_import = message("", "\"luacell_throw\"", "\"other\"");
-    assert!(
-        no_import.contains("does not import env.luacell_throw"),
-        "{no_import}"
-    );
+    assert!(no_import.contains("does not import env.luacell_throw"), "{no_import}");
     let taken = message("(elem (i32.const 0) $throw)", "", "");
     assert!(taken.contains("address of luacell_throw"), "{taken}");
     let start = message("(func $s) (start $s)", "", "");

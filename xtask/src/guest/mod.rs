@@ -38,20 +38,14 @@ pub fn run(args: &Args) -> Result<()> {
         dropped_exports: recipe::DROPPED_EXPORTS,
     };
     let lowered = lower::lower(&linked, &names).context("lowering errors")?;
-    let escaping: Vec<&String> = lowered
-        .throwing_exports
-        .iter()
-        .filter(|name| !recipe::THROWING_EXPORTS.contains(&name.as_str()))
-        .collect();
+    let escaping: Vec<&String> =
+        lowered.throwing_exports.iter().filter(|name| !recipe::THROWING_EXPORTS.contains(&name.as_str())).collect();
     if !escaping.is_empty() {
         bail!("an error could leave through the exports {escaping:?}, where nothing catches it");
     }
     check::finished(&lowered.wasm).context("the finished module")?;
 
-    let digest: String = Sha256::digest(&lowered.wasm)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String = Sha256::digest(&lowered.wasm).iter().map(|byte| format!("{byte:02x}")).collect();
     println!(
         "lua.wasm: {} bytes ({} before lowering, without names {}), {} calls checked, {} more return at once, \
          errors pass through {} functions\nsha256 {digest}",
@@ -68,8 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
     let checksum_line = format!("{digest}  lua.wasm\n");
     if args.check {
         let committed = fs::read(&module).context("reading core/guest/lua.wasm")?;
-        let committed_line =
-            fs::read_to_string(&checksum).context("reading core/guest/lua.wasm.sha256")?;
+        let committed_line = fs::read_to_string(&checksum).context("reading core/guest/lua.wasm.sha256")?;
         if committed != lowered.wasm {
             bail!(
                 "core/guest/lua.wasm ({} bytes) is not what its sources give ({} bytes); \

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use wasmparser::{
-    ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom, Name, Parser,
-    Payload, TypeRef,
+    ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom, Name, Parser, Payload, TypeRef,
 };
 
 /// An imported function.
@@ -50,10 +49,7 @@ impl<'a> Module<'a> {
                             bail!("import {}.{} is no function", import.module, import.name);
                         };
                         module.functions.push(ty);
-                        module.imports.push(Import {
-                            module: import.module,
-                            name: import.name,
-                        });
+                        module.imports.push(Import { module: import.module, name: import.name });
                     }
                 }
                 Payload::FunctionSection(section) => {
@@ -105,8 +101,7 @@ impl<'a> Module<'a> {
     /// Type of a function.
     pub fn function_type(&self, function: u32) -> Result<&FuncType> {
         let ty = self.functions.get(function as usize);
-        ty.and_then(|ty| self.types.get(*ty as usize))
-            .with_context(|| format!("function {function} has no type"))
+        ty.and_then(|ty| self.types.get(*ty as usize)).with_context(|| format!("function {function} has no type"))
     }
 
     /// The function index of the body with this position in the code section.

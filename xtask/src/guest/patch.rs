@@ -36,8 +36,7 @@ impl Patch {
     /// Applies all edits to the files in `folder`.
     pub fn apply(&self, folder: &Path) -> Result<()> {
         for (index, edit) in self.edits.iter().enumerate() {
-            edit.apply(folder)
-                .with_context(|| format!("edit {} ({})", index + 1, edit.file))?;
+            edit.apply(folder).with_context(|| format!("edit {} ({})", index + 1, edit.file))?;
         }
         Ok(())
     }
@@ -46,8 +45,7 @@ impl Patch {
 impl Edit {
     fn apply(&self, folder: &Path) -> Result<()> {
         let path = folder.join(&self.file);
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("Lua has no file {}", self.file))?;
+        let text = fs::read_to_string(&path).with_context(|| format!("Lua has no file {}", self.file))?;
         let text = self.replace_once(&text)?;
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }
@@ -58,10 +56,7 @@ impl Edit {
         }
         match text.matches(self.find.as_str()).count() {
             1 => Ok(text.replacen(&self.find, &self.replace, 1)),
-            count => bail!(
-                "`find` must match exactly once but matches {count} times:\n{}",
-                self.find.trim_end()
-            ),
+            count => bail!("`find` must match exactly once but matches {count} times:\n{}", self.find.trim_end()),
         }
     }
 }
@@ -72,9 +67,7 @@ pub fn apply_all(patches: &Path, folder: &Path) -> Result<usize> {
     for file in &files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let text = fs::read_to_string(file).with_context(|| format!("reading patch {name}"))?;
-        Patch::parse(&text)
-            .and_then(|patch| patch.apply(folder))
-            .with_context(|| format!("patch {name}"))?;
+        Patch::parse(&text).and_then(|patch| patch.apply(folder)).with_context(|| format!("patch {name}"))?;
     }
     Ok(files.len())
 }
@@ -82,9 +75,7 @@ pub fn apply_all(patches: &Path, folder: &Path) -> Result<usize> {
 /// The files in a folder with this extension, sorted by name.
 pub fn files_with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("reading folder {}", folder.display()))?
-    {
+    for entry in fs::read_dir(folder).with_context(|| format!("reading folder {}", folder.display()))? {
         let path = entry?.path();
         if path.extension().is_some_and(|found| found == extension) {
             files.push(path);
@@ -100,11 +91,7 @@ mod tests {
     use super::*;
 
     fn edit(find: &str, replace: &str) -> Edit {
-        Edit {
-            file: "a.c".into(),
-            find: find.into(),
-            replace: replace.into(),
-        }
+        Edit { file: "a.c".into(), find: find.into(), replace: replace.into() }
     }
 
     #[test]
@@ -136,18 +123,13 @@ mod tests {
         fs::write(patches.join("10-test.toml"), text).unwrap();
         let missing = format!("{:#}", apply_all(&patches, &folder).unwrap_err());
         fs::remove_dir_all(&folder).unwrap();
-        assert!(
-            error.starts_with("patch 10-test.toml: edit 2 (a.c): "),
-            "{error}"
-        );
+        assert!(error.starts_with("patch 10-test.toml: edit 2 (a.c): "), "{error}");
         assert!(missing.contains("no file missing.c"), "{missing}");
     }
 
     #[test]
     fn a_patch_says_why_and_has_no_unknown_keys() {
         assert!(Patch::parse("[[edit]]\nfile='a'\nfind='b'\nreplace='c'\n").is_err());
-        assert!(
-            Patch::parse("why='w'\n[[edit]]\nfile='a'\nfind='b'\nreplace='c'\nall=true\n").is_err()
-        );
+        assert!(Patch::parse("why='w'\n[[edit]]\nfile='a'\nfind='b'\nreplace='c'\nall=true\n").is_err());
     }
 }

@@ -62,6 +62,24 @@ pub const COMPILE_FLAGS: &[&str] = &[
     "-Wno-unused-function",
 ];
 
+/// Files of wasi-libc, in the wheel's `lib/libc`, that are compiled again with other settings than zig's, and so take
+/// the place of those in its library: number formatting and parsing.
+pub const LIBC_FILES: &[&str] = &[
+    "wasi/libc-top-half/musl/src/stdio/vfprintf.c",
+    "wasi/libc-top-half/musl/src/internal/floatscan.c",
+    "wasi/libc-top-half/musl/src/stdlib/strtod.c",
+];
+pub const LIBC_FORCED_INCLUDE: &str = "libc_numbers.h";
+
+/// Where those files find the headers that are private to wasi-libc, in this order.
+pub const LIBC_INCLUDES: &[&str] = &[
+    "wasi/libc-top-half/musl/src/internal",
+    "wasi/libc-top-half/musl/src/include",
+    "musl/src/internal",
+    "musl/src/include",
+    "wasi/libc-top-half/headers/private",
+];
+
 /// Room for C's stack, at the start of the memory so that overrunning it traps.
 pub const STACK_SIZE: u32 = 512 * 1024;
 
@@ -69,13 +87,8 @@ pub const STACK_SIZE: u32 = 512 * 1024;
 pub const INITIAL_PAGES: u64 = 32;
 
 /// The only functions that the finished module may import, and must: all five of them, from `env`.
-pub const IMPORTS: &[&str] = &[
-    "js_ext_table_delete",
-    "js_ext_table_get",
-    "js_ext_table_keys",
-    "js_ext_table_set",
-    "js_ext_table_size",
-];
+pub const IMPORTS: &[&str] =
+    &["js_ext_table_delete", "js_ext_table_get", "js_ext_table_keys", "js_ext_table_set", "js_ext_table_size"];
 
 /// Exports that the linker adds and the module does not need.
 pub const DROPPED_EXPORTS: &[&str] = &["_initialize"];

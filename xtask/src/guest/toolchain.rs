@@ -19,35 +19,19 @@ impl Toolchain {
     pub fn install(folder: &Path) -> Result<Self> {
         let venv = folder.join("zig");
         let toolchain = Self {
-            python: venv.join(if cfg!(windows) {
-                "Scripts/python.exe"
-            } else {
-                "bin/python"
-            }),
+            python: venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" }),
             cache: folder.join("zig-cache"),
         };
         if toolchain.version().as_deref() == Some(ZIG_VERSION) {
             return Ok(toolchain);
         }
-        println!(
-            "installing {ZIG_PACKAGE} {ZIG_VERSION} into {}",
-            venv.display()
-        );
-        run(Command::new(system_python()?)
-            .args(["-m", "venv"])
-            .arg(&venv))
-        .context(
+        println!("installing {ZIG_PACKAGE} {ZIG_VERSION} into {}", venv.display());
+        run(Command::new(system_python()?).args(["-m", "venv"]).arg(&venv)).context(
             "making a Python virtual environment failed; on Debian and Ubuntu install it with: \
              apt-get install python3-venv",
         )?;
         run(Command::new(&toolchain.python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
             .args(["--only-binary", ":all:", "--no-deps"])
             .arg(format!("{ZIG_PACKAGE}=={ZIG_VERSION}")))?;
         match toolchain.version() {
@@ -65,6 +49,17 @@ impl Toolchain {
             bail!("the compiler failed ({status}) in {}", folder.display());
         }
         Ok(())
+    }
+
+    /// The folder with the sources of the C libraries inside the wheel.
+    pub fn libc(&self) -> Result<PathBuf> {
+        let script = "import os, ziglang; print(os.path.dirname(ziglang.__file__))";
+        let output = Command::new(&self.python)
+            .args(["-c", script])
+            .output()
+            .context("asking Python for the compiler's folder")?;
+        let folder = String::from_utf8(output.stdout).context("the compiler's folder")?;
+        Ok(Path::new(folder.trim()).join("lib/libc"))
     }
 
     fn zig(&self) -> Command {
@@ -99,9 +94,7 @@ fn system_python() -> Result<&'static str> {
 
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("running {program}"))?;
+    let status = command.status().with_context(|| format!("running {program}"))?;
     if !status.success() {
         bail!("failed ({status}): {command:?}");
     }
