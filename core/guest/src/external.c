@@ -45,6 +45,7 @@ void external_push (lua_State *L, unsigned id) {
   need_stack(L, 2);
   push_table(L);
   hvalue(s2v(L->top.p - 1))->extid = id;
+  invalidateTMcache(hvalue(s2v(L->top.p - 1))); /* a new table claims none */
   objects_put(L, id, s2v(L->top.p - 1));
 }
 

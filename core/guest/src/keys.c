@@ -58,6 +58,8 @@ static int is_plain (const char *s, size_t len) {
   const byte *p = (const byte *)s, *end = p + len;
   lua_Integer unused;
   if (len == 0 || s[0] == ESCAPE) return 0;
+  /* decoders drop a byte order mark at the start of a text */
+  if (len >= 3 && memcmp(s, "\xEF\xBB\xBF", 3) == 0) return 0;
   if ((lisdigit(*p) || *p == '-') && integer_text(s, len, &unused)) return 0;
   while (p < end) {
     size_t n;

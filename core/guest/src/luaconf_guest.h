@@ -46,7 +46,9 @@ void luacell_random_seed (unsigned long long seed[2]);
 /* The thread that runs now: see patch 30. */
 extern struct lua_State *luacell_running;
 
-/* Time comes from the host too. */
+/* Time comes from the host too, and is UTC. */
+#define l_gmtime(t,r)		gmtime_r(t,r)
+#define l_localtime(t,r)	gmtime_r(t,r)
 double luacell_cpu_seconds (struct lua_State *L);
 long long luacell_wall_seconds (struct lua_State *L);
 
