@@ -32,6 +32,7 @@ _Static_assert(sizeof(Slab) % GRAIN == 0, "places must be aligned");
 
 static Slab *with_room[CLASSES];
 static size_t in_use;
+static size_t peak; /* of this run */
 static size_t limit; /* 0: none */
 
 static unsigned class_of (size_t n) {
@@ -84,7 +85,7 @@ static void *small_alloc (unsigned class) {
   return p;
 }
 
-static void small_free (void *p, unsigned class) {
+static void small_free (void *p) {
   Slab *s = (Slab *)((uintptr_t)p & ~(uintptr_t)(SLAB_SIZE - 1));
   if (l_unlikely(s->room == 0)) link_slab(s);
   *(void **)p = s->free;
@@ -105,7 +106,7 @@ static void *resize (void *ptr, size_t osize, size_t nsize) {
   result = nsize <= MAX_SMALL ? small_alloc(class_of(nsize)) : malloc(nsize);
   if (ptr == NULL || result == NULL) return result;
   memcpy(result, ptr, osize < nsize ? osize : nsize);
-  if (osize <= MAX_SMALL) small_free(ptr, class_of(osize));
+  if (osize <= MAX_SMALL) small_free(ptr);
   else free(ptr);
   return result;
 }
@@ -118,7 +119,7 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   }
   if (nsize == 0) {
     if (ptr == NULL) return NULL;
-    if (osize <= MAX_SMALL) small_free(ptr, class_of(osize));
+    if (osize <= MAX_SMALL) small_free(ptr);
     else free(ptr);
     in_use -= osize;
     return NULL;
@@ -128,11 +129,18 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
     if (in_use >= limit || growth > limit - in_use) return NULL;
   }
   result = resize(ptr, osize, nsize);
-  if (result != NULL) in_use += nsize - osize;
+  if (result != NULL) {
+    in_use += nsize - osize;
+    if (in_use > peak) peak = in_use;
+  }
   return result;
 }
 
 size_t luacell_bytes_in_use (void) { return in_use; }
+
+size_t luacell_peak_bytes (void) { return peak; }
+
+void luacell_begin_peak (void) { peak = in_use; }
 
 void luacell_set_limit (size_t bytes) { limit = bytes; }
 

@@ -133,6 +133,12 @@ void set_host_revision (int revision) {
 EXPORT(set_transactional)
 void set_transactional (int flag) { guest.transactional = flag != 0; }
 
+EXPORT(set_instruction_grant)
+void set_instruction_grant (int ticks) { budget_set_grant(ticks); }
+
+EXPORT(set_output_limit)
+void set_output_limit (size_t bytes) { output_set_limit(bytes); }
+
 EXPORT(set_memory_limit)
 void set_memory_limit (size_t bytes) { luacell_set_limit(bytes); }
 
@@ -349,6 +355,7 @@ static int run_request (lua_State *L) {
   n = decode_values(L, request.args, request.args_len);
   closures_begin_run(L);
   lua_call(L, n, LUA_MULTRET);
+  luacell_not_refused(L);
   n = lua_gettop(L);
   need_stack(L, 20);
   cells_end_run(L);
@@ -371,38 +378,55 @@ static int report_error (lua_State *L) {
   return 0;
 }
 
+/* Of the last run; read by the host where get_run_metrics says. */
+static struct {
+  int64_t instructions;
+  uint32_t peak_bytes;
+  uint32_t bytes;
+} metrics;
+
+/* Calls 'f' with nothing but its arguments at the top; pops a failure. */
+static void protected_step (lua_State *L, lua_CFunction f, int nargs) {
+  lua_pushcfunction(L, f);
+  lua_insert(L, -nargs - 1);
+  if (lua_pcall(L, nargs, 0, 0) != LUA_OK) lua_pop(L, 1);
+  gc_drop_holds(L);
+}
+
 static void run_protected (lua_State *L, void *ud) {
   int *result = ud;
   int status;
   clear_stack(L);
   lua_pushcfunction(L, luacell_message_handler);
   lua_pushcfunction(L, run_request);
+  budget_begin_run();
   status = lua_pcall(L, 0, 0, 1);
   gc_drop_holds(L);
   luacell_running = L;
   request.what = RUN_NOTHING;
-  if (l_likely(status == LUA_OK)) {
+  if (l_unlikely(status != LUA_OK)) {
+    io.len = 0;
+    lua_pushinteger(L, status);
+    protected_step(L, report_error, 2); /* may run __tostring: metered */
+  }
+  metrics.instructions = budget_end_run();
+  metrics.peak_bytes = (uint32_t)luacell_peak_bytes();
+  metrics.bytes = (uint32_t)luacell_bytes_in_use();
+  if (l_unlikely(status != LUA_OK)) {
+    if (guest.transactional) protected_step(L, undo_run, 0);
+    *result = -(int)io.len - 1;
+  }
+  else
     *result = (int)io.len;
-    clear_stack(L);
-    return;
-  }
-  if (guest.transactional) {
-    lua_pushcfunction(L, undo_run);
-    if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
-    gc_drop_holds(L);
-  }
-  io.len = 0;
-  lua_pushcfunction(L, report_error);
-  lua_insert(L, -2);
-  lua_pushinteger(L, status);
-  lua_pcall(L, 2, 0, 0);
-  gc_drop_holds(L);
-  *result = -(int)io.len - 1;
   clear_stack(L);
 }
 
+EXPORT(get_run_metrics)
+const void *get_run_metrics (void) { return &metrics; }
+
 static int run (void) {
   int result = -1;
+  luacell_begin_peak();
   bytes_shrink(&luacell_output);
   luacell_forget_error();
   host_begin_run();

@@ -102,18 +102,25 @@ static void find_place (lua_State *L, const char *msg) {
   if (found) set_place(L, chunk, line);
 }
 
+/* Keeps where it happened; the error value is at the top of the stack. */
+static void note_error (lua_State *L, int level) {
+  forget(ERROR_CHUNK);
+  forget(ERROR_TRACEBACK);
+  error_line = 0;
+  find_place(L, lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL);
+  luaL_traceback(L, L, NULL, level);
+  remember(L, ERROR_TRACEBACK, s2v(L->top.p - 1));
+  lua_pop(L, 1);
+}
+
+void luacell_note_error (lua_State *L) { note_error(L, 0); }
+
 /* Handler of every protected call that a host starts. */
 int luacell_message_handler (lua_State *L) {
   const TValue *marked = luaH_getint(guest.errors, ERROR_MARKED);
   if (guest.kind == KIND_SYNTAX && luaV_rawequalobj(marked, s2v(L->top.p - 1)))
     return 1; /* the compiler has said where */
-  forget(ERROR_CHUNK);
-  forget(ERROR_TRACEBACK);
-  error_line = 0;
-  find_place(L, lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL);
-  luaL_traceback(L, L, NULL, 1);
-  remember(L, ERROR_TRACEBACK, s2v(L->top.p - 1));
-  lua_settop(L, 1);
+  note_error(L, 1); /* without this handler itself */
   return 1;
 }
 
@@ -153,33 +160,44 @@ static int make_message (lua_State *L) {
   return 1;
 }
 
-/*
-** The error value is at the top of the stack and is popped. Writes the
-** message to the start of the I/O buffer and returns its length.
-*/
-size_t luacell_finish_error (lua_State *L, int status, Bytes *io) {
-  const TValue *value = s2v(L->top.p - 1);
+/* Kind of the error value at the top of the stack. */
+static int kind_of (lua_State *L, int status) {
   const TValue *marked = luaH_getint(guest.errors, ERROR_MARKED);
-  const char *msg;
-  size_t len;
-  has_error = 1;
+  if (luacell_refused) return luacell_refused;
   if (status == LUA_ERRMEM) {
-    error_kind = KIND_MEMORY;
     forget(ERROR_CHUNK);
     forget(ERROR_TRACEBACK);
     error_line = 0;
+    return KIND_MEMORY;
   }
-  else if (!ttisnil(marked) && luaV_rawequalobj(marked, value))
-    error_kind = guest.kind;
-  else
-    error_kind = KIND_RUNTIME;
-  remember(L, ERROR_VALUE, value); /* the slots exist since 'init' */
+  if (!ttisnil(marked) && luaV_rawequalobj(marked, s2v(L->top.p - 1)))
+    return guest.kind;
+  return KIND_RUNTIME;
+}
+
+/*
+** The error value is at the top of the stack and is popped. Writes the
+** message to the start of the I/O buffer.
+*/
+void luacell_finish_error (lua_State *L, int status, Bytes *io) {
+  const TValue *limit;
+  size_t len;
+  const char *msg;
+  has_error = 1;
+  error_kind = kind_of(L, status);
+  remember(L, ERROR_VALUE, s2v(L->top.p - 1));
   lua_pushcfunction(L, make_message);
   lua_insert(L, -2);
   if (lua_pcall(L, 1, 1, 0) != LUA_OK &&
       lua_type(L, -1) != LUA_TSTRING) {
     lua_pop(L, 1);
     lua_pushliteral(L, "error in error handling");
+  }
+  limit = luaH_getint(guest.errors, ERROR_LIMIT);
+  if (luacell_refused && ttisstring(limit)) { /* maybe while it was made */
+    error_kind = luacell_refused;
+    setobj2s(L, L->top.p - 1, limit);
+    remember(L, ERROR_VALUE, limit);
   }
   remember(L, ERROR_MESSAGE, s2v(L->top.p - 1));
   msg = lua_tolstring(L, -1, &len);
@@ -192,7 +210,6 @@ size_t luacell_finish_error (lua_State *L, int status, Bytes *io) {
   memcpy(io->p, msg, len);
   io->len = len;
   lua_pop(L, 1);
-  return len;
 }
 
 static void push_slot (lua_State *L, int slot) {

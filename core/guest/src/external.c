@@ -321,6 +321,7 @@ static int cursor_find (const char *k, size_t klen) {
   while (pos < len) {
     const char *end = memchr(keys + pos, '\n', len - pos);
     size_t n = end == NULL ? len - pos : (size_t)(end - (keys + pos));
+    luacell_count(1 + (n >> 6));
     if (n == klen && memcmp(keys + pos, k, n) == 0) {
       cursor.start = pos;
       cursor.pos = pos + n + 1;

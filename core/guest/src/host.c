@@ -20,6 +20,9 @@ extern int js_ext_table_keys (unsigned id, byte *buf, size_t max);
 /* What a revision 2 host answers when its store failed. */
 #define STORE_FAILED INT_MIN
 
+/* A call of the host, and the bytes that cross. */
+#define count_call(bytes) luacell_count(16 + ((bytes) >> 5))
+
 /* Key lists of a revision 1 host are tried up to this size. */
 #define MAX_BLIND_KEYS ((size_t)1 << 28)
 
@@ -67,8 +70,10 @@ byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
       if ((size_t)n > incoming.cap)
         luacell_error(L, KIND_STORE, "the host gave a value of wrong size");
       *len = (size_t)n;
+      count_call((unsigned)n + klen);
       return incoming.p;
     }
+    count_call(klen);
     if (n == -1) return NULL;
     if (n == STORE_FAILED) store_failed(L, "read", key, klen);
     if ((size_t)(-(n + 1)) <= incoming.cap) return NULL;
@@ -83,6 +88,7 @@ void host_set (lua_State *L, unsigned id, const char *key, size_t klen,
     luacell_error(L, KIND_CONVERSION,
                   "value of %d bytes is too large for this host (%d at most)",
                   (int)vlen, (int)BASE_SIZE);
+  count_call(klen + vlen);
   if (l_unlikely(js_ext_table_set(id, key, klen, val, vlen) < 0))
     store_failed(L, "store", key, klen);
 }
@@ -114,6 +120,7 @@ const char *host_keys (lua_State *L, unsigned id, size_t *len) {
       if ((size_t)n > incoming.cap)
         luacell_error(L, KIND_STORE, "the host gave a key list of wrong size");
       *len = (size_t)n;
+      count_call((unsigned)n);
       return (const char *)incoming.p;
     }
     if (n == STORE_FAILED) store_failed(L, "list the keys of", "table", 5);

@@ -58,6 +58,12 @@ enum {
   KIND_SYNTAX = 1,
   KIND_RUNTIME = 2,
   KIND_MEMORY = 3,
+  KIND_INSTRUCTION_LIMIT = 4,
+  KIND_TIMEOUT = 5,
+  KIND_INTERRUPTED = 6,
+  KIND_OUTPUT_LIMIT = 7,
+  KIND_STORE_LIMIT = 8,
+  KIND_HOST_CALL_LIMIT = 9,
   KIND_CONVERSION = 11,
   KIND_STORE = 12,
   KIND_INVALID_ARGUMENT = 17,
@@ -86,6 +92,7 @@ enum {
   CHANNEL_FETCH = 0x00,
   CHANNEL_CLOCK = 0x02,
   CHANNEL_SEED = 0x03,
+  CHANNEL_LIMITS = 0x06,
   CHANNEL_STORE_FAILURE = 0x08
 };
 
@@ -135,11 +142,13 @@ extern Guest guest;
 
 /* Values of the guest's own Lua tables that C keeps at fixed places. */
 enum { ERROR_MARKED = 1, ERROR_VALUE, ERROR_MESSAGE, ERROR_CHUNK,
-       ERROR_TRACEBACK, ERROR_SLOTS };
+       ERROR_TRACEBACK, ERROR_LIMIT, ERROR_SLOTS };
 
 /* alloc.c */
 void *luacell_realloc (void *ptr, size_t osize, size_t nsize);
 size_t luacell_bytes_in_use (void);
+size_t luacell_peak_bytes (void);
+void luacell_begin_peak (void);
 void luacell_set_limit (size_t limit);
 void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
 
@@ -153,10 +162,11 @@ l_noret luacell_error (lua_State *L, int kind, const char *fmt, ...);
 l_noret luacell_memory_error (lua_State *L);
 void luacell_mark_error (lua_State *L, int kind, const TValue *message);
 int luacell_message_handler (lua_State *L);
+void luacell_note_error (lua_State *L);
 void luacell_forget_error (void);
 int luacell_has_error (void);
 void luacell_keep_syntax_error (lua_State *L, const char *chunkname);
-size_t luacell_finish_error (lua_State *L, int status, Bytes *io);
+void luacell_finish_error (lua_State *L, int status, Bytes *io);
 int luacell_write_error_details (lua_State *L);
 
 /*
@@ -187,6 +197,13 @@ void path_key (lua_State *L, const TValue *key);
 void path_upvalue (lua_State *L, const char *name);
 void path_cut (lua_State *L);
 const char *path_text (lua_State *L);
+
+/* budget.c: metering */
+extern int luacell_refused;
+void budget_set_grant (int ticks);
+void budget_begin_run (void);
+int64_t budget_end_run (void);
+l_noret luacell_refuse (lua_State *L, int kind);
 
 /* host.c: the five host functions with retries, and the channel. */
 byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
@@ -255,6 +272,7 @@ int builtin_push (lua_State *L, const char *name, size_t len);
 
 /* output.c */
 extern Bytes luacell_output;
+void output_set_limit (size_t bytes);
 int luacell_print (lua_State *L);
 
 #include "hooks.h"

@@ -46,6 +46,9 @@ void luacell_random_seed (unsigned long long seed[2]);
 /* The thread that runs now: see patch 30. */
 extern struct lua_State *luacell_running;
 
+/* Lua's allocator: see patch 34. */
+void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
+
 /* Time comes from the host too, and is UTC. */
 #define l_gmtime(t,r)		gmtime_r(t,r)
 #define l_localtime(t,r)	gmtime_r(t,r)
@@ -54,6 +57,15 @@ long long luacell_wall_seconds (struct lua_State *L);
 
 /* 'strtod' for decimal numerals: see libc_numbers.h and patch 13. */
 double luacell_strtod (const char *restrict s, char **restrict end);
+
+/* Metering: see budget.c. */
+extern int luacell_budget;
+void luacell_budget_spent (struct lua_State *L);
+void luacell_not_refused (struct lua_State *L);
+#define luacell_count(n)	(luacell_budget -= (int)(n))
+/* Long chains of a hash table count, the usual short ones don't pay. */
+#define luacell_chain(links)	\
+	((++(links) & 15) == 0 ? (void)luacell_count(16) : (void)0)
 
 /* 'table.sort' takes the middle: the same work each time. */
 #define l_randomizePivot()		0u

@@ -5,7 +5,13 @@
 
 Bytes luacell_output;
 
+static size_t limit; /* 0: none */
+
+void output_set_limit (size_t bytes) { limit = bytes; }
+
 static void write_output (lua_State *L, const char *s, size_t n) {
+  if (limit != 0 && n > limit - luacell_output.len)
+    luacell_refuse(L, KIND_OUTPUT_LIMIT);
   if (!bytes_add(&luacell_output, s, n)) luacell_memory_error(L);
 }
 

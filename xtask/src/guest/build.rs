@@ -19,7 +19,7 @@ pub struct Folders {
     /// Where everything intermediate goes.
     pub work: PathBuf,
     /// Lua's sources as the crate carries them.
-    lua: PathBuf,
+    pub lua: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +93,9 @@ fn arguments(files: &[PathBuf]) -> Vec<OsString> {
     args.extend(["-Ilua", "-Isrc", "-include"].map(Into::into));
     args.push(Path::new("src").join(recipe::FORCED_INCLUDE).into());
     args.extend(["-mexec-model=reactor", "-Wl,--no-entry"].map(Into::into));
+    for name in [recipe::BUDGET, recipe::BUDGET_SPENT] {
+        args.push(format!("-Wl,--export={name}").into());
+    }
     args.push(format!("-Wl,-z,stack-size={}", recipe::STACK_SIZE).into());
     args.push(format!("-Wl,--initial-memory={}", recipe::INITIAL_PAGES * 65536).into());
     args.extend(files.iter().map(Into::into));

@@ -42,6 +42,13 @@ impl CallGraph {
         Ok(Self { calls: graph })
     }
 
+    /// Adds direct calls that a pass is going to insert.
+    pub fn add_calls(&mut self, callers: &BTreeSet<u32>, callee: u32) {
+        for caller in callers {
+            self.calls.entry(*caller).or_default().direct.insert(callee);
+        }
+    }
+
     /// Functions with a direct call of this one.
     pub fn callers_of(&self, callee: u32) -> impl Iterator<Item = u32> + '_ {
         self.calls.iter().filter(move |(_, calls)| calls.direct.contains(&callee)).map(|(caller, _)| *caller)

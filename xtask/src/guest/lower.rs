@@ -16,11 +16,12 @@ use wasm_encoder::{
     ImportSection, Instruction, ValType,
 };
 use wasmparser::{
-    BinaryReaderError, ExportSectionReader, ExternalKind, FuncType, FunctionBody, FunctionSectionReader,
+    BinaryReaderError, ExportSectionReader, FuncType, FunctionBody, FunctionSectionReader,
     GlobalSectionReader, ImportSectionReader, Operator, Parser,
 };
 
 use super::callgraph::{CallGraph, Throwing};
+use super::meter::{self, Metering};
 use super::module::Module;
 
 /// The names that the pass goes by.
@@ -33,6 +34,8 @@ pub struct Names<'a> {
     pub stack_pointer: &'a str,
     /// Exports to leave out.
     pub dropped_exports: &'a [&'a str],
+    /// For metering; none without.
+    pub metering: Option<meter::Names<'a>>,
 }
 
 /// A lowered module and what was done to it.
@@ -46,12 +49,18 @@ pub struct Lowered {
     pub throwing_functions: usize,
     /// Exports that an error could leave through.
     pub throwing_exports: Vec<String>,
+    /// Functions whose loops are metered.
+    pub metered_functions: usize,
 }
 
 /// Lowers errors, and leaves out custom sections and functions that nothing reaches.
 pub fn lower(wasm: &[u8], names: &Names<'_>) -> Result<Lowered> {
     let module = Module::parse(wasm)?;
-    let calls = CallGraph::new(&module)?;
+    let mut calls = CallGraph::new(&module)?;
+    let metering = names.metering.as_ref().map(|names| Metering::find(&module, names)).transpose()?;
+    if let Some(metering) = &metering {
+        calls.add_calls(&metering.checked, metering.spent);
+    }
     let throw = module
         .imports
         .iter()
@@ -77,6 +86,7 @@ pub fn lower(wasm: &[u8], names: &Names<'_>) -> Result<Lowered> {
         stack_pointer: module.global_named(names.stack_pointer)?,
         module: &module,
         names,
+        metering: metering.as_ref(),
         throwing: &throwing,
         throw,
         catch,
@@ -91,6 +101,7 @@ pub fn lower(wasm: &[u8], names: &Names<'_>) -> Result<Lowered> {
         other => anyhow!("rewriting the module: {other}"),
     })?;
     Ok(Lowered {
+        metered_functions: metering.as_ref().map_or(0, Metering::functions),
         checked_calls: rewriter.checked_calls,
         tail_calls: rewriter.tail_calls,
         throwing_functions: reachable.iter().filter(|f| throwing.call(**f)).count(),
@@ -113,6 +124,7 @@ fn failed(error: impl Into<anyhow::Error>) -> Error<anyhow::Error> {
 struct Rewriter<'a> {
     module: &'a Module<'a>,
     names: &'a Names<'a>,
+    metering: Option<&'a Metering>,
     throwing: &'a Throwing,
     throw: u32,
     catch: u32,
@@ -168,7 +180,7 @@ impl Reencode for Rewriter<'_> {
     fn parse_export_section(&mut self, exports: &mut ExportSection, section: ExportSectionReader<'_>) -> Outcome {
         for export in section {
             let export = export?;
-            let dropped = export.kind == ExternalKind::Func && self.names.dropped_exports.contains(&export.name);
+            let dropped = self.names.dropped_exports.contains(&export.name);
             if !dropped {
                 self.parse_export(exports, export)?;
             }
@@ -231,10 +243,14 @@ impl Rewriter<'_> {
         let operators: Vec<Operator<'_>> =
             body.get_operators_reader()?.into_iter().collect::<Result<_, BinaryReaderError>>()?;
         let plan: Vec<After> = self.plan(&operators);
-        let wrapped = plan.iter().any(|after| *after != After::Nothing);
+        let metering = self.metering;
+        let meters = metering.filter(|metering| metering.meters(function));
+        let checks = meters.filter(|metering| metering.checks(function));
+        let wrapped = checks.is_some() || plan.iter().any(|after| *after != After::Nothing);
         let ty = self.module.function_type(function).map_err(failed)?;
 
-        let mut output = self.new_function_with_parsed_locals(body)?;
+        let copies = metering.is_some() && operators.iter().any(meter::is_bulk);
+        let (mut output, length) = self.function_with_spare_local(ty, body, copies)?;
         if wrapped {
             output.instruction(&Instruction::Block(BlockType::Empty));
         }
@@ -260,7 +276,17 @@ impl Rewriter<'_> {
                 if wrapped {
                     skip_wrapper(&mut instruction, depth);
                 }
+                if let Some(metering) = metering.filter(|_| meter::is_bulk(&operator)) {
+                    metering.bulk(&mut output, length);
+                }
                 output.instruction(&instruction);
+            }
+            if let (Some(metering), Operator::Loop { .. }) = (meters, &operator) {
+                metering.tick(&mut output);
+                if checks.is_some() {
+                    let spent = self.function_index(metering.spent)?;
+                    metering.check(&mut output, spent, self.thrown, depth);
+                }
             }
             if after == After::Check {
                 output.instruction(&Instruction::GlobalGet(self.thrown));
@@ -269,6 +295,26 @@ impl Rewriter<'_> {
             before_end = Some(operator);
         }
         Ok(output)
+    }
+
+    /// An empty body with the locals of the original, and one more if wanted, whose index is returned.
+    fn function_with_spare_local(
+        &mut self,
+        ty: &FuncType,
+        body: &FunctionBody<'_>,
+        wanted: bool,
+    ) -> Outcome<(Function, u32)> {
+        let mut locals = Vec::new();
+        let mut spare = u32::try_from(ty.params().len()).map_err(failed)?;
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
+            locals.push((count, self.val_type(ty)?));
+            spare += count;
+        }
+        if wanted {
+            locals.push((1, ValType::I32));
+        }
+        Ok((Function::new(locals), spare))
     }
 
     /// Decides for each instruction what has to follow it.
@@ -305,16 +351,7 @@ impl Rewriter<'_> {
     /// The catching function: clears the flag and restores the stack pointer after its one call.
     fn catching_body(&mut self, function: u32, body: &FunctionBody<'_>) -> Outcome<Function> {
         let ty = self.module.function_type(function).map_err(failed)?;
-        let mut locals = Vec::new();
-        let mut saved = u32::try_from(ty.params().len()).map_err(failed)?;
-        for group in body.get_locals_reader()? {
-            let (count, ty) = group?;
-            locals.push((count, self.val_type(ty)?));
-            saved += count;
-        }
-        locals.push((1, ValType::I32));
-
-        let mut output = Function::new(locals);
+        let (mut output, saved) = self.function_with_spare_local(ty, body, true)?;
         output.instruction(&Instruction::GlobalGet(self.stack_pointer));
         output.instruction(&Instruction::LocalSet(saved));
         let mut indirect_calls = 0;

@@ -10,6 +10,7 @@ const NAMES: Names<'static> = Names {
     catch: "luacell_try",
     stack_pointer: "__stack_pointer",
     dropped_exports: &["_initialize"],
+    metering: None,
 };
 
 /// What every module starts with. `$try` runs table entry `f` with the argument `ud`.

@@ -8,6 +8,7 @@ mod build;
 mod callgraph;
 mod check;
 mod lower;
+mod meter;
 mod module;
 mod patch;
 mod recipe;
@@ -36,6 +37,12 @@ pub fn run(args: &Args) -> Result<()> {
         catch: recipe::TRY_FUNCTION,
         stack_pointer: recipe::STACK_POINTER,
         dropped_exports: recipe::DROPPED_EXPORTS,
+        metering: Some(meter::Names {
+            budget: recipe::BUDGET,
+            spent: recipe::BUDGET_SPENT,
+            checked: meter::functions_of(&folders.lua, recipe::METERED_FILES)?,
+            counted: recipe::COUNTED_FUNCTIONS,
+        }),
     };
     let lowered = lower::lower(&linked, &names).context("lowering errors")?;
     let escaping: Vec<&String> =
@@ -48,13 +55,14 @@ pub fn run(args: &Args) -> Result<()> {
     let digest: String = Sha256::digest(&lowered.wasm).iter().map(|byte| format!("{byte:02x}")).collect();
     println!(
         "lua.wasm: {} bytes ({} before lowering, without names {}), {} calls checked, {} more return at once, \
-         errors pass through {} functions\nsha256 {digest}",
+         errors pass through {} functions, loops are metered in {}\nsha256 {digest}",
         lowered.wasm.len(),
         code_size(&linked)?,
         code_size(&lowered.wasm)?,
         lowered.checked_calls,
         lowered.tail_calls,
         lowered.throwing_functions,
+        lowered.metered_functions,
     );
 
     let module = folders.guest.join("lua.wasm");

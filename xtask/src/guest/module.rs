@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use wasmparser::{
-    ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom, Name, Parser, Payload, TypeRef,
+    ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom, Name, Operator, Parser, Payload, TypeRef,
 };
 
 /// An imported function.
@@ -27,6 +27,10 @@ pub struct Module<'a> {
     /// Functions that an indirect call can reach.
     pub table: Vec<u32>,
     pub globals: u32,
+    /// Values of the globals that are constants, such as addresses of exported variables.
+    pub constants: BTreeMap<u32, i32>,
+    /// Exported globals.
+    pub global_exports: BTreeMap<&'a str, u32>,
     pub function_names: BTreeMap<u32, &'a str>,
     pub global_names: BTreeMap<u32, &'a str>,
 }
@@ -57,12 +61,22 @@ impl<'a> Module<'a> {
                         module.functions.push(ty?);
                     }
                 }
-                Payload::GlobalSection(section) => module.globals = section.count(),
+                Payload::GlobalSection(section) => {
+                    module.globals = section.count();
+                    for (index, global) in (0..).zip(section) {
+                        if let Ok(Operator::I32Const { value }) = global?.init_expr.get_operators_reader().read() {
+                            module.constants.insert(index, value);
+                        }
+                    }
+                }
                 Payload::ExportSection(section) => {
                     for export in section {
                         let export = export?;
                         if export.kind == ExternalKind::Func {
                             module.exports.push((export.name, export.index));
+                        }
+                        if export.kind == ExternalKind::Global {
+                            module.global_exports.insert(export.name, export.index);
                         }
                     }
                 }
@@ -126,6 +140,14 @@ impl<'a> Module<'a> {
     /// The one function with this name.
     pub fn function_named(&self, wanted: &str) -> Result<u32> {
         the_one(&self.function_names, wanted).with_context(|| format!("function {wanted}"))
+    }
+
+    /// Address of an exported variable.
+    pub fn address_of(&self, variable: &str) -> Result<u32> {
+        let global = self.global_exports.get(variable);
+        let address = global.and_then(|global| self.constants.get(global));
+        let address = address.with_context(|| format!("the variable {variable} is not exported"))?;
+        Ok(u32::try_from(*address)?)
     }
 
     /// The one global with this name.

@@ -91,7 +91,7 @@ pub const IMPORTS: &[&str] =
     &["js_ext_table_delete", "js_ext_table_get", "js_ext_table_keys", "js_ext_table_set", "js_ext_table_size"];
 
 /// Exports that the linker adds and the module does not need.
-pub const DROPPED_EXPORTS: &[&str] = &["_initialize"];
+pub const DROPPED_EXPORTS: &[&str] = &["_initialize", BUDGET, BUDGET_SPENT];
 
 /// The linker's function that runs constructors. Nobody calls it in the finished module, so it must be empty.
 pub const CONSTRUCTORS: &str = "__wasm_call_ctors";
@@ -103,3 +103,26 @@ pub const STACK_POINTER: &str = "__stack_pointer";
 
 /// Exports through which an error may leave although nothing would catch it. None should.
 pub const THROWING_EXPORTS: &[&str] = &[];
+
+/// Names that metering goes by: the variable with the budget and what to call when it is used up.
+pub const BUDGET: &str = "luacell_budget";
+pub const BUDGET_SPENT: &str = "luacell_budget_spent_here";
+
+/// Files of Lua whose loops are metered and may be left by an error at each turn. The interpreter, tables, strings and
+/// the collector are not among them: patch 40 meters those where it is safe.
+pub const METERED_FILES: &[&str] = &[
+    "lauxlib.c",
+    "lbaselib.c",
+    "lcode.c",
+    "lcorolib.c",
+    "ldblib.c",
+    "llex.c",
+    "loslib.c",
+    "lparser.c",
+    "lstrlib.c",
+    "ltablib.c",
+    "lutf8lib.c",
+];
+
+/// Functions of the C library whose loops are counted: what they scan can be as long as memory.
+pub const COUNTED_FUNCTIONS: &[&str] = &["memchr", "strpbrk", "strspn", "strcspn", "__strchrnul"];

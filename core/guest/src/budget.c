@@ -1,0 +1,123 @@
+/*
+** Metering. Lua code and library loops take ticks from a budget; when it is
+** used up the host is asked, and it grants more or says which limit was
+** reached. That error can't be caught: what would catch it raises it again.
+**
+** A tick is about one instruction of the Lua machine: a loop takes the length
+** of its body each time round, a call the length of the function, a loop in
+** the C libraries one per turn, copying one per 64 bytes.
+*/
+#include "luacell.h"
+
+/* Enough to never look again soon; an int, so that a tick is cheap. */
+#define PLENTY (1 << 30)
+
+int luacell_budget = PLENTY;
+int luacell_refused; /* kind of the limit that was reached, or 0 */
+
+static int grant; /* what a run starts with; 0: not metered */
+static int64_t granted; /* in this run */
+
+static const char *const limit_messages[] = {
+  [KIND_INSTRUCTION_LIMIT] = "instruction limit reached",
+  [KIND_TIMEOUT] = "time limit reached",
+  [KIND_INTERRUPTED] = "interrupted",
+  [KIND_OUTPUT_LIMIT] = "output limit reached",
+  [KIND_STORE_LIMIT] = "store limit reached",
+  [KIND_HOST_CALL_LIMIT] = "host call limit reached"
+};
+
+static const char *limit_message (int kind) {
+  size_t n = sizeof limit_messages / sizeof limit_messages[0];
+  if (kind > 0 && (size_t)kind < n && limit_messages[kind] != NULL)
+    return limit_messages[kind];
+  return "stopped by the host";
+}
+
+void budget_set_grant (int ticks) { grant = ticks > 0 ? ticks : 0; }
+
+void budget_begin_run (void) {
+  luacell_refused = 0;
+  luacell_budget = grant > 0 ? grant : PLENTY;
+  granted = luacell_budget;
+}
+
+int64_t budget_used (void) { return granted - luacell_budget; }
+
+/* After a run: what the guest itself has to do is not metered. */
+int64_t budget_end_run (void) {
+  int64_t used = budget_used();
+  luacell_budget = PLENTY;
+  luacell_refused = 0;
+  return used;
+}
+
+/* Once a limit was reached every further tick comes here. */
+static l_noret raise_again (lua_State *L) {
+  luacell_budget = -1;
+  need_stack(L, 4);
+  setobj2s(L, L->top.p, luaH_getint(guest.errors, ERROR_LIMIT));
+  api_incr_top(L);
+  gc_drop_holds(L);
+  luaD_throw(L, LUA_ERRRUN);
+}
+
+static void add_grant (int64_t ticks) {
+  int64_t room = PLENTY - (int64_t)luacell_budget;
+  if (ticks <= 0 || ticks > room) ticks = room;
+  luacell_budget += (int)ticks;
+  granted += ticks;
+}
+
+/* Asks the host; 0 when the run may go on. */
+static int ask (lua_State *L) {
+  byte request[9];
+  int64_t used = budget_used();
+  size_t n;
+  const byte *answer;
+  request[0] = CHANNEL_LIMITS;
+  memcpy(request + 1, &used, 8);
+  answer = grant > 0 ? host_request(L, request, sizeof request, &n) : NULL;
+  if (answer == NULL || n != 8) {
+    add_grant(0);
+    return 0;
+  }
+  if (get_u32(answer) != 0) return (int)get_u32(answer);
+  add_grant(get_u32(answer + 4));
+  return 0;
+}
+
+/* Ends the run with a limit, whatever the script does about it. */
+l_noret luacell_refuse (lua_State *L, int kind) {
+  luacell_refused = kind;
+  luacell_budget = PLENTY; /* the message needs some */
+  need_stack(L, 10);
+  luaL_where(L, 0);
+  if (lua_tostring(L, -1)[0] == '\0') {
+    lua_pop(L, 1);
+    luaL_where(L, 1);
+  }
+  lua_pushstring(L, limit_message(kind));
+  lua_concat(L, 2);
+  table_put(L, guest.errors, ERROR_LIMIT, s2v(L->top.p - 1));
+  luacell_note_error(L);
+  raise_again(L);
+}
+
+void luacell_budget_spent (lua_State *L) {
+  if (luacell_refused) raise_again(L);
+  while (luacell_budget < 0) {
+    int kind = ask(L);
+    if (kind != 0) luacell_refuse(L, kind);
+  }
+}
+
+/* For loops in the C libraries, where the build puts it. */
+void luacell_budget_spent_here (void) {
+  luacell_budget_spent(luacell_running);
+}
+
+/* Where an error was caught: go on only if it was not a limit. */
+void luacell_not_refused (lua_State *L) {
+  if (l_unlikely(luacell_refused)) raise_again(L);
+}
