@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wasmtime::{Config, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
 use crate::host::Host;
 use crate::instance::{Blueprint, Guest, NotStarted};
@@ -163,9 +163,12 @@ impl Engine {
                 .total_tables(n)
                 .max_memory_size(4 << 30)
                 .max_core_instance_size(64 << 10)
-                .linear_memory_keep_resident(KEEP_RESIDENT)
                 .table_keep_resident(64 << 10)
                 .max_unused_warm_slots(16);
+            if PoolingAllocationConfig::is_pagemap_scan_available() {
+                // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox finds them in place.
+                pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
+            }
             let mut config = shared_config();
             self.0.config.apply(&mut config);
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
@@ -203,8 +206,8 @@ impl Engine {
     }
 }
 
-/// How much of a pooled memory is cleared by writing instead of being given back to the system.
-const KEEP_RESIDENT: usize = 0;
+/// How much of the memory that a sandbox wrote to is kept for the next one; the rest is given back to the system.
+const KEEP_RESIDENT: usize = 1 << 20;
 
 impl Default for Engine {
     /// The engine that the whole process shares.

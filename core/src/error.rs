@@ -107,6 +107,8 @@ pub struct Error(Box<Details>);
 struct Details {
     kind: ErrorKind,
     message: String,
+    /// The message where it is not UTF-8.
+    raw_message: Option<LuaString>,
     chunk: Option<String>,
     line: Option<u32>,
     traceback: Option<String>,
@@ -124,6 +126,7 @@ impl Error {
         Error(Box::new(Details {
             kind,
             message: message.into(),
+            raw_message: None,
             chunk: None,
             line: None,
             traceback: None,
@@ -145,6 +148,12 @@ impl Error {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// The message as the script made it: a Lua message may be any bytes, and [`message`](Self::message) shows U+FFFD for what is not UTF-8.
+    #[must_use]
+    pub fn message_bytes(&self) -> &[u8] {
+        self.0.raw_message.as_ref().map_or(self.0.message.as_bytes(), LuaString::as_bytes)
     }
 
     /// The chunk in which a Lua error happened, as in Lua's `short_src`.
@@ -188,6 +197,15 @@ impl Error {
     pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(std::sync::Arc::new(source));
         self
+    }
+
+    /// An error with a message that Lua made.
+    pub(crate) fn from_lua(kind: ErrorKind, message: &LuaString) -> Self {
+        let mut error = Error::new(kind, message.to_string_lossy());
+        if message.as_str().is_none() {
+            error.0.raw_message = Some(message.clone());
+        }
+        error
     }
 
     pub(crate) fn with_position(mut self, chunk: Option<String>, line: Option<u32>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wasmtime::{Caller, Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter, Store};
+use wasmtime::{Caller, Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter, Store, TypedFunc};
 
 use crate::host::Host;
 use crate::{Error, ErrorKind, Result};
@@ -64,41 +64,32 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Data>> {
 }
 
 macro_rules! exports {
-    ($($(#[$doc:meta])* $name:ident($($param:ident: $type:ty),*) $(-> $result:ty)?;)+) => {
+    (
+        cached: $($runner:ident),+;
+        $($(#[$doc:meta])* $name:ident($($param:ident: $type:ty),*) $(-> $result:ty)?;)+
+    ) => {
         /// Where the exports are in the module.
-        #[derive(Default)]
         struct ExportIndex {
+            $($runner: Option<ModuleExport>,)+
             $($name: Option<ModuleExport>,)+
         }
 
         impl ExportIndex {
             fn of(module: &Module) -> Self {
-                ExportIndex { $($name: module.get_export_index(stringify!($name)),)+ }
+                ExportIndex {
+                    $($runner: module.get_export_index(stringify!($runner)),)+
+                    $($name: module.get_export_index(stringify!($name)),)+
+                }
             }
-        }
-
-        /// Exports that were called before.
-        #[derive(Default)]
-        struct Exports {
-            $($name: Option<wasmtime::TypedFunc<($($type,)*), exports!(@result $($result)?)>>,)+
         }
 
         impl Guest {
             $(
                 $(#[$doc])*
                 pub(crate) fn $name(&mut self, $($param: $type),*) -> Result<exports!(@result $($result)?)> {
-                    let function = match &self.exports.$name {
-                        Some(function) => function.clone(),
-                        None => {
-                            let function = self.resolve(|index| index.$name.as_ref(), stringify!($name))?;
-                            self.exports.$name.insert(function).clone()
-                        }
-                    };
+                    let function = self.resolve(|index| index.$name.as_ref(), stringify!($name))?;
                     self.before_call();
-                    match function.call(&mut self.store, ($($param,)*)) {
-                        Ok(result) => Ok(result),
-                        Err(error) => Err(trap(&error)),
-                    }
+                    function.call(&mut self.store, ($($param,)*)).map_err(|error| trap(&error))
                 }
             )+
 
@@ -113,10 +104,10 @@ macro_rules! exports {
 }
 
 exports! {
+    cached: compute, compute_named, call, call_handle;
     init() -> i32;
     get_buffer_ptr() -> i32;
     get_buffer_size() -> i32;
-    compute(code_ptr: i32, code_len: i32) -> i32;
     get_memory_stats(ptr: i32);
     run_gc();
     attach_memory_table(id: i32);
@@ -126,14 +117,51 @@ exports! {
     set_host_revision(revision: i32);
     set_transactional(flag: i32);
     reserve_buffer(size: i32) -> i32;
-    compute_named(name_len: i32, code_len: i32, args_len: i32) -> i32;
-    call(path_len: i32, args_len: i32) -> i32;
-    call_handle(handle: i32, args_len: i32) -> i32;
     release_handle(handle: i32);
     get_error_details() -> i32;
     set_memory_limit(bytes: i32);
     allocate_table_ids(count: i32) -> i32;
     list_table_ids() -> i32;
+}
+
+/// The exports that run scripts, once looked up.
+#[derive(Default)]
+struct Runners {
+    compute: Option<TypedFunc<(i32, i32), i32>>,
+    compute_named: Option<TypedFunc<(i32, i32, i32), i32>>,
+    call: Option<TypedFunc<(i32, i32), i32>>,
+    call_handle: Option<TypedFunc<(i32, i32), i32>>,
+}
+
+macro_rules! runners {
+    ($($name:ident = $export:ident($($param:ident),*);)+) => {
+        impl Guest {
+            $(
+                /// As the export, with what was looked up kept.
+                #[inline]
+                pub(crate) fn $name(&mut self, $($param: i32),*) -> Result<i32> {
+                    if self.runners.$export.is_none() {
+                        self.runners.$export =
+                            Some(self.resolve(|index| index.$export.as_ref(), stringify!($export))?);
+                    }
+                    self.before_call();
+                    match &self.runners.$export {
+                        Some(function) => {
+                            function.call(&mut self.store, ($($param),*)).map_err(|error| trap(&error))
+                        }
+                        None => Err(missing(stringify!($export))),
+                    }
+                }
+            )+
+        }
+    };
+}
+
+runners! {
+    run_compute = compute(code_ptr, code_len);
+    run_compute_named = compute_named(name_len, code_len, args_len);
+    run_call = call(path_len, args_len);
+    run_call_handle = call_handle(handle, args_len);
 }
 
 /// Where a guest's I/O buffer is. Both numbers come from the guest.
@@ -250,7 +278,7 @@ pub(crate) struct Guest {
     instance: Instance,
     memory: Memory,
     blueprint: std::sync::Arc<Blueprint>,
-    exports: Exports,
+    runners: Runners,
     pub(crate) buffer: Buffer,
     pub(crate) revision: u32,
 }
@@ -298,7 +326,7 @@ impl Guest {
             instance,
             memory,
             blueprint: std::sync::Arc::clone(blueprint),
-            exports: Exports::default(),
+            runners: Runners::default(),
             buffer: Buffer::default(),
             revision: 1,
         };
@@ -358,7 +386,7 @@ impl Guest {
         &mut self,
         index: impl Fn(&ExportIndex) -> Option<&ModuleExport>,
         name: &str,
-    ) -> Result<wasmtime::TypedFunc<P, R>> {
+    ) -> Result<TypedFunc<P, R>> {
         let export = index(&self.blueprint.index).ok_or_else(|| missing(name))?;
         let function = self
             .instance

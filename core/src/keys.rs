@@ -6,6 +6,8 @@ use crate::value::{LuaString, Value, exact_integer};
 use crate::{Error, Result};
 
 const ESCAPE: char = '\\';
+/// Decoders drop it at the start of a text, so it is no plain key there.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The integer that this text is the plain form of.
 fn integer_text(text: &[u8]) -> Option<i64> {
@@ -55,7 +57,7 @@ fn write_integer(n: i64, out: &mut String) {
 fn write_string(bytes: &[u8], out: &mut String) {
     if let Ok(text) = std::str::from_utf8(bytes)
         && !text.is_empty()
-        && !text.starts_with(ESCAPE)
+        && !text.starts_with([ESCAPE, BYTE_ORDER_MARK])
         && !text.contains('\n')
         && integer_text(bytes).is_none()
     {
@@ -204,7 +206,7 @@ mod tests {
         assert_eq!(text_of(0.1 + 0.2), "\\f0.30000000000000004");
         assert_eq!(text_of(f64::INFINITY), "\\finf");
         assert_eq!(text_of(f64::NEG_INFINITY), "\\f-inf");
-        assert_eq!(text_of(9_223_372_036_854_775_808.0), "\\f9.223372036854775808e+18".replace("775808", "78"));
+        assert_eq!(text_of(9_223_372_036_854_775_808.0), "\\f9.223372036854776e+18");
         assert_eq!(text_of(i64::MIN), "-9223372036854775808");
         assert_eq!(text_of("-9223372036854775809"), "-9223372036854775809");
         assert_eq!(text_of("-0"), "-0");

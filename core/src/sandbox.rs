@@ -243,7 +243,7 @@ impl Shared {
             codec::encode_args(args, encoded, links)?;
             guest.reserve(encoded.len())?;
             guest.write(&[encoded])?;
-            guest.call_handle(id.cast_signed(), encoded.len() as i32)
+            guest.run_call_handle(id.cast_signed(), encoded.len() as i32)
         })
     }
 }
@@ -493,9 +493,8 @@ impl Inner {
         if message.is_empty() {
             return Ok(Error::new(ErrorKind::Runtime, "the guest refused the source and gave no message"));
         }
-        let message = message.to_string_lossy().into_owned();
-        let (chunk, line) = position(&message);
-        Ok(Error::new(ErrorKind::Runtime, message).with_position(chunk, line))
+        let (chunk, line) = position(&message.to_string_lossy());
+        Ok(Error::from_lua(ErrorKind::Runtime, &message).with_position(chunk, line))
     }
 
     /// Takes back what a failed run wrote. After a crash, or when the guest breaks its contract, the instance goes too.
@@ -576,7 +575,7 @@ fn details(message: &LuaString, values: Vec<Value>) -> Result<Error> {
         _ => LuaString::default(),
     };
     let value = next();
-    Ok(Error::new(kind.unwrap_or(ErrorKind::Runtime), message.to_string_lossy())
+    Ok(Error::from_lua(kind.unwrap_or(ErrorKind::Runtime), &message)
         .with_position(chunk, line)
         .with_traceback(traceback)
         .with_output(output)
@@ -651,7 +650,7 @@ impl Sandbox {
         self.shared.lock()?.run(&self.shared, |guest, _, _| {
             guest.reserve(source.len())?;
             guest.write(&[source])?;
-            guest.compute(guest.buffer.ptr.cast_signed(), source.len() as i32)
+            guest.run_compute(guest.buffer.ptr.cast_signed(), source.len() as i32)
         })
     }
 
@@ -666,7 +665,7 @@ impl Sandbox {
             codec::encode_args(&options.args, args, links)?;
             guest.reserve(name.len() + source.len() + args.len())?;
             guest.write(&[name, source, args])?;
-            guest.compute_named(name.len() as i32, source.len() as i32, args.len() as i32)
+            guest.run_compute_named(name.len() as i32, source.len() as i32, args.len() as i32)
         })
     }
 
@@ -680,7 +679,7 @@ impl Sandbox {
             codec::encode_args(&values, args, links)?;
             guest.reserve(path.len() + args.len())?;
             guest.write(&[path.as_bytes(), args])?;
-            guest.call(path.len() as i32, args.len() as i32)
+            guest.run_call(path.len() as i32, args.len() as i32)
         })
     }
 

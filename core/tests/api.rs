@@ -106,7 +106,7 @@ fn functions_are_handles() {
     // Both can be passed back.
     let source = "local f, up = ... return f(10), up('ok')";
     let outcome = sandbox.compute_with(source, ComputeOptions::new().args((count.clone(), upper))).unwrap();
-    assert_eq!(outcome.values, [15.into(), "ok".into()]);
+    assert_eq!(outcome.values, [15.into(), "OK".into()]);
     // But not to another sandbox.
     let other = self::sandbox();
     let error = other.compute_with("return ...", ComputeOptions::new().args((count.clone(),))).unwrap_err();
@@ -624,4 +624,30 @@ fn many_errors_and_many_runs() {
     sandbox.gc().unwrap();
     let after = sandbox.memory_stats().unwrap();
     assert!(after.wasm_bytes <= before.wasm_bytes + (1 << 20), "{before:?} {after:?} {:?}", started.elapsed());
+}
+
+#[test]
+fn the_documented_error_kinds_are_the_real_ones() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/API_REFERENCE.md")).unwrap();
+    let section = page.split("## ").find(|s| s.starts_with("Error kinds")).unwrap();
+    let rows: Vec<(u16, &str)> = section
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.split('|').map(str::trim).skip(1);
+            Some((cells.next()?.parse().ok()?, cells.next()?.trim_matches('`')))
+        })
+        .collect();
+    let kinds: Vec<(u16, &str)> = ErrorKind::ALL.iter().map(|kind| (kind.number(), kind.name())).collect();
+    assert_eq!(rows, kinds);
+    for kind in ErrorKind::ALL {
+        assert_eq!(ErrorKind::from_number(kind.number()), Some(*kind));
+    }
+    assert_eq!(ErrorKind::from_number(0), None);
+}
+
+#[test]
+fn messages_may_be_any_bytes() {
+    let error = sandbox().compute("error('a\\xff', 0)").unwrap_err();
+    assert_eq!(error.message(), "a\u{fffd}");
+    assert_eq!(error.message_bytes(), b"a\xff");
 }

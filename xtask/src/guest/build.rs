@@ -1,7 +1,7 @@
 //! From sources to the linked module, before any pass of ours.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,6 +65,9 @@ impl Folders {
 
 /// Copies and patches the sources, compiles and links them. Returns the linked module.
 pub fn linked_module(folders: &Folders) -> Result<Vec<u8>> {
+    fs::create_dir_all(&folders.work).context("making a folder for the build")?;
+    let lock = File::create(folders.work.join("lock")).context("making the build's lock")?;
+    lock.lock().context("waiting for another build")?; // held to the end of this function
     let toolchain = Toolchain::install(&folders.work)?;
     // A fresh copy each time, and compiler runs with relative paths only, so that nothing depends on where the
     // repository is or what was built before.
