@@ -16,8 +16,8 @@ use wasm_encoder::{
     ImportSection, Instruction, ValType,
 };
 use wasmparser::{
-    BinaryReaderError, ExportSectionReader, FuncType, FunctionBody, FunctionSectionReader,
-    GlobalSectionReader, ImportSectionReader, Operator, Parser,
+    BinaryReaderError, ExportSectionReader, FuncType, FunctionBody, FunctionSectionReader, GlobalSectionReader,
+    ImportSectionReader, Operator, Parser,
 };
 
 use super::callgraph::{CallGraph, Throwing};

@@ -168,7 +168,10 @@ mod tests {
     #[test]
     fn definitions_are_recognised() {
         assert_eq!(defined_name("static int str_find_aux (lua_State *L, int find) {"), Some("str_find_aux"));
-        assert_eq!(defined_name("LUALIB_API char *luaL_prepbuffsize (luaL_Buffer *B, size_t sz) {"), Some("luaL_prepbuffsize"));
+        assert_eq!(
+            defined_name("LUALIB_API char *luaL_prepbuffsize (luaL_Buffer *B, size_t sz) {"),
+            Some("luaL_prepbuffsize")
+        );
         assert_eq!(defined_name("static const char *match (MatchState *ms, const char *s, const char *p);"), None);
         assert_eq!(defined_name("  while (n-- > 0) {"), None);
     }
