@@ -20,7 +20,7 @@ pub fn row(contestants: &Contestants, rounds: usize) -> Result<Row> {
     )?;
     let limit = 10e6;
     Ok(Row {
-        what: "cold process to first result: `luacell eval 'return 1'` / `true`".to_owned(),
+        what: "whole process: `luacell eval 'return 1'` / `true`".to_owned(),
         peer: time(pair.native()),
         ours: time(pair.ours()),
         ratio: format!("+{}", time(pair.difference())),

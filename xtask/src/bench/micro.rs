@@ -23,14 +23,14 @@ struct Micro {
 const MICROS: &[Micro] = &[
     Micro {
         mode: "create",
-        what: "new sandbox, ready to compute, and drop / luaL_newstate + luaL_openlibs + lua_close",
+        what: "new sandbox and drop / newstate, openlibs, close",
         count: 10_000,
         limit: Some(8_000.0),
     },
-    Micro { mode: "first", what: "the same with `return 1+1` run once", count: 10_000, limit: None },
+    Micro { mode: "first", what: "the same with `return 1+1` in between", count: 10_000, limit: None },
     Micro {
         mode: "compute",
-        what: "compute(\"return 1+1\") / luaL_loadstring + lua_pcall",
+        what: "compute(\"return 1+1\") / loadstring, pcall",
         count: 300_000,
         limit: Some(1_000.0),
     },

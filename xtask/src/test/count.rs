@@ -51,6 +51,22 @@ impl Format {
             tally.notes.push(corpus);
         }
     }
+
+    /// Whether the line is worth showing. TAP spends five lines on every success; `in_failure` is kept between lines.
+    pub fn shows(self, line: &str, in_failure: &mut bool) -> bool {
+        match self {
+            Self::Cargo => true,
+            Self::Tap => {
+                let text = line.trim_start();
+                if text.starts_with("not ok ") {
+                    *in_failure = true;
+                } else if text.starts_with("ok ") || text.starts_with("# ") {
+                    *in_failure = false;
+                }
+                *in_failure || line.starts_with("# ") || line.starts_with("ok ")
+            }
+        }
+    }
 }
 
 /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
@@ -94,12 +110,12 @@ fn read_tap(line: &str, tally: &mut Tally) {
     }
 }
 
-/// `corpus: 321 cases`, anywhere in a line.
+/// `corpus: 321 cases`; in TAP after a `#`.
 fn corpus_line(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("corpus: ")?;
-    let (number, rest) = rest.split_once(' ')?;
+    let line = line.trim_start_matches(['#', ' ']);
+    let number = line.strip_prefix("corpus: ")?.split(' ').next()?;
     number.parse::<u64>().ok()?;
-    rest.starts_with("case").then(|| format!("corpus: {number} {}", rest.trim()))
+    Some(line.to_owned())
 }
 
 #[cfg(test)]
@@ -132,11 +148,22 @@ mod tests {
     fn tap_reads_the_closing_numbers_only() {
         let tally = count(
             Format::Tap,
-            "TAP version 13\n    # pass 7\nok 1 - init\n# a remark\n# corpus: 300 cases, 21 skipped\n1..1\n\
+            "TAP version 13\n    # pass 7\nok 1 - init\n# a remark\n# corpus: 300 cases, skipped: 21\n1..1\n\
              # tests 6\n# suites 0\n# pass 4\n# fail 1\n# cancelled 1\n# skipped 2\n# todo 0\n# duration_ms 12.5\n",
         );
         assert_eq!((tally.passed, tally.failed, tally.skipped), (4, 2, 2));
-        assert_eq!(tally.notes, ["corpus: 300 cases, 21 skipped"]);
+        assert_eq!(tally.notes, ["corpus: 300 cases, skipped: 21"]);
+    }
+
+    #[test]
+    fn of_tap_failures_and_the_outermost_results_are_shown() {
+        let text = "TAP version 13\n    # Subtest: a\n    ok 1 - a\n      ---\n      duration_ms: 1\n      ...\n    \
+                    not ok 2 - b\n      ---\n      error: 'no'\n      ...\n    ok 3 - c\nnot ok 1 - all\n# fail 2\n";
+        let mut in_failure = false;
+        let shown: Vec<&str> = text.lines().filter(|line| Format::Tap.shows(line, &mut in_failure)).collect();
+        let expected =
+            ["    not ok 2 - b", "      ---", "      error: 'no'", "      ...", "not ok 1 - all", "# fail 2"];
+        assert_eq!(shown, expected);
     }
 
     #[test]

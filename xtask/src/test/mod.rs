@@ -103,12 +103,14 @@ fn run_step(step: &Step, root: &Path) -> Result<Tally> {
         .with_context(|| format!("cannot start {}", step.program))?;
 
     let mut tally = Tally::default();
+    let mut in_failure = false;
     let output = child.stdout.take().context("no output pipe")?;
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("cannot read the runner's output")?;
         let line = String::from_utf8_lossy(&line);
-        if writeln!(std::io::stdout(), "{line}").is_err() {
-            // Our reader has gone; the tests still count for the exit status.
+        if step.format.shows(&line, &mut in_failure) {
+            // When our reader has gone, the tests still count for the exit status.
+            let _ = writeln!(std::io::stdout(), "{line}");
         }
         step.format.read(&line, &mut tally);
     }
