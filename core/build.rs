@@ -73,7 +73,10 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>> {
         // Rounding and bit counting in one instruction each; every x86-64 processor since 2009 can do it, and loading
         // the code checks for it.
         for flag in ["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"] {
-            #[allow(unsafe_code, reason = "these flags only name instructions; loading the code verifies that the processor has them")]
+            #[allow(
+                unsafe_code,
+                reason = "these flags only name instructions; loading the code verifies that the processor has them"
+            )]
             unsafe {
                 config.cranelift_flag_enable(flag);
             }

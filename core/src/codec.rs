@@ -376,3 +376,104 @@ pub(crate) fn encode_stored(slot: &Slot, out: &mut Vec<u8>, links: &dyn Links) -
 pub(crate) fn encode_reference(id: u32, out: &mut Vec<u8>) {
     put_u32(out, tag::EXTERNAL, id);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A sandbox that knows no tables and no functions.
+    struct Nothing;
+
+    impl Links for Nothing {
+        fn stored(&self, _: u32, _: bool) -> StoredTable {
+            StoredTable::detached()
+        }
+        fn handle(&self, _: u32) -> Function {
+            Function(Arc::new(FunctionKind::Builtin(LuaString::default())))
+        }
+        fn id_of(&self, _: &StoredTable) -> Result<u32> {
+            Ok(7)
+        }
+        fn handle_of(&self, _: &crate::value::Handle) -> Result<u32> {
+            Ok(7)
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let plain = prop_oneof![
+            Just(Value::Nil),
+            any::<bool>().prop_map(Value::Boolean),
+            any::<i64>().prop_map(Value::Integer),
+            any::<f64>().prop_filter("NaN equals nothing", |x| !x.is_nan()).prop_map(Value::Float),
+            prop::collection::vec(any::<u8>(), 0..30).prop_map(|b| Value::String(b.into())),
+            "[a-z.]{1,12}".prop_map(|name| Value::Function(Function(Arc::new(FunctionKind::Builtin(name.into()))))),
+        ];
+        plain.prop_recursive(5, 60, 8, |inner| {
+            let entries = prop::collection::vec((any::<bool>(), inner.clone(), inner), 0..8);
+            entries.prop_map(|entries| {
+                let mut table = Table::new();
+                for (push, key, value) in entries {
+                    if push {
+                        table.push(value);
+                    } else if !matches!(key, Value::Table(_)) {
+                        let _ = table.set(key, value);
+                    }
+                }
+                Value::Table(table)
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn values_survive(values in prop::collection::vec(values(), 0..5)) {
+            let mut bytes = Vec::new();
+            encode_args(&values, &mut bytes, &Nothing).unwrap();
+            prop_assert_eq!(decode(&bytes, &Nothing).unwrap(), values);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes, &Nothing);
+            references(&bytes, &mut |_| {});
+        }
+
+        #[test]
+        fn likely_bytes_are_read_or_refused(bytes in prop::collection::vec(0u8..13, 0..200)) {
+            if let Ok(values) = decode(&bytes, &Nothing) {
+                // What was read can be written, and reads back the same.
+                let mut again = Vec::new();
+                encode_args(&values, &mut again, &Nothing).unwrap();
+                decode(&again, &Nothing).unwrap();
+            }
+        }
+
+        #[test]
+        fn what_is_cut_short_is_refused(values in prop::collection::vec(values(), 1..4), cut in any::<prop::sample::Index>()) {
+            let mut bytes = Vec::new();
+            encode_args(&values, &mut bytes, &Nothing).unwrap();
+            bytes.truncate(cut.index(bytes.len()));
+            if let Ok(fewer) = decode(&bytes, &Nothing) {
+                prop_assert!(fewer.len() < values.len());
+            }
+        }
+    }
+
+    #[test]
+    fn references_are_found_wherever_they_stand() {
+        let bytes = [
+            &[tag::TABLE, 2, 0, 0, 0, 1, 0, 0, 0][..],
+            &[tag::EXTERNAL, 5, 0, 0, 0],
+            &[tag::STRING, 5, 0, 0, 0, 7, 9, 9, 9, 9],
+            &[tag::BOOLEAN, 1],
+            &[tag::STORED_FUNCTION, 6, 0, 0, 0],
+            &[tag::STORED_UPVALUE, 7, 0, 0, 0],
+        ]
+        .concat();
+        let mut found = Vec::new();
+        references(&bytes, &mut |id| found.push(id));
+        assert_eq!(found, [5, 6, 7]);
+    }
+}

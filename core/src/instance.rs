@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use wasmtime::{Caller, Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter, Store, TypedFunc};
+use wasmtime::{
+    Caller, Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter, Store,
+    TypedFunc,
+};
 
 use crate::host::Host;
 use crate::{Error, ErrorKind, Result};
@@ -45,12 +48,20 @@ fn parts<'a>(caller: &'a mut Caller<'_, Data>) -> Option<(&'a mut [u8], &'a mut 
 
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<Data>> {
     let mut linker = Linker::new(engine);
-    linker.func_wrap("env", "js_ext_table_set", |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32, v: i32, vl: i32| {
-        parts(&mut c).map_or(-1, |(memory, host)| host.set(memory, t, k, kl, v, vl))
-    })?;
-    linker.func_wrap("env", "js_ext_table_get", |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32, v: i32, m: i32| {
-        parts(&mut c).map_or(-1, |(memory, host)| host.get(memory, t, k, kl, v, m))
-    })?;
+    linker.func_wrap(
+        "env",
+        "js_ext_table_set",
+        |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32, v: i32, vl: i32| {
+            parts(&mut c).map_or(-1, |(memory, host)| host.set(memory, t, k, kl, v, vl))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "js_ext_table_get",
+        |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32, v: i32, m: i32| {
+            parts(&mut c).map_or(-1, |(memory, host)| host.get(memory, t, k, kl, v, m))
+        },
+    )?;
     linker.func_wrap("env", "js_ext_table_delete", |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32| {
         parts(&mut c).map_or(-1, |(memory, host)| host.delete(memory, t, k, kl))
     })?;
@@ -332,9 +343,7 @@ impl Guest {
         };
         match guest.start() {
             Ok(()) => Ok(guest),
-            Err(error) => {
-                Err(Box::new(NotStarted { error, host: guest.store.into_data().host, exhausted: false }))
-            }
+            Err(error) => Err(Box::new(NotStarted { error, host: guest.store.into_data().host, exhausted: false })),
         }
     }
 
@@ -393,7 +402,9 @@ impl Guest {
             .get_module_export(&mut self.store, export)
             .and_then(wasmtime::Extern::into_func)
             .ok_or_else(|| missing(name))?;
-        function.typed(&self.store).map_err(|e| Error::internal(format!("the guest's export {name} has another type: {e}")))
+        function
+            .typed(&self.store)
+            .map_err(|e| Error::internal(format!("the guest's export {name} has another type: {e}")))
     }
 
     /// Asks the guest where its buffer is now.

@@ -5,8 +5,11 @@ use serde_json::{Map, Number, Value as Json};
 use crate::value::{Table, TableBuilder, TableRef, Value};
 use crate::{Error, Result};
 
-/// More values than this are not written as JSON: a small table that is shared many times would become arbitrarily large.
-const MAX_VALUES: usize = 10_000_000;
+/// A small table that is shared many times would become arbitrarily large as JSON. Written out, a value may have this many times as many parts as
+/// it really has.
+const MAX_REPEATS: usize = 10;
+/// Or as many as this, if that is more.
+const FREE_VALUES: usize = 100_000;
 
 /// Deeper JSON is refused, because `serde_json::Value` itself is dropped recursively.
 const MAX_DEPTH: usize = 500;
@@ -68,13 +71,15 @@ struct Open {
 /// becomes an empty object. A stored table is read through.
 ///
 /// `Conversion`, naming the place, for what JSON does not have: floats that are not finite, strings that are not UTF-8,
-/// other keys, functions, cycles, and more than 500 levels or ten million values.
+/// other keys, functions, cycles, more than 500 levels, and tables that are shared so often that they would become more than ten times as large.
 impl TryFrom<&Value> for Json {
     type Error = Error;
 
     fn try_from(value: &Value) -> Result<Json> {
         let mut open: Vec<Open> = Vec::new();
         let mut count = 0usize;
+        let mut seen = std::collections::HashSet::new();
+        let mut real = 0usize;
         let mut current = (None, Value::Nil, value.clone());
         loop {
             let (key, place, value) = current;
@@ -82,10 +87,13 @@ impl TryFrom<&Value> for Json {
             let fail = |what: &str, open: &[Open], place: &Value| {
                 let keys: Vec<Value> = open.iter().skip(1).map(|o| o.place.clone()).collect();
                 let keys = if open.is_empty() { keys } else { keys.into_iter().chain([place.clone()]).collect() };
-                Error::conversion(format!("{what} can't be written as JSON ({})", crate::path::path("value", keys.into_iter())))
+                Error::conversion(format!(
+                    "{what} can't be written as JSON ({})",
+                    crate::path::path("value", keys.into_iter())
+                ))
             };
-            if count > MAX_VALUES {
-                return Err(fail("more than ten million values", &open, &place));
+            if count > FREE_VALUES.max(real.saturating_mul(MAX_REPEATS)) {
+                return Err(fail("a value with so much repetition", &open, &place));
             }
             let table = match &value {
                 Value::Table(table) => Some(table.clone()),
@@ -98,6 +106,9 @@ impl TryFrom<&Value> for Json {
                 }
                 if open.iter().any(|o| o.table.identity() == table.identity()) {
                     return Err(fail("a cycle", &open, &place));
+                }
+                if seen.insert(table.identity()) {
+                    real += table.count();
                 }
                 let json = if table.is_sequence() { Json::Array(Vec::new()) } else { Json::Object(Map::new()) };
                 let entries = table.pairs().collect::<Vec<_>>().into_iter();

@@ -37,14 +37,9 @@ impl<K, V> OrderedMap<K, V> {
     #[inline]
     fn find(&self, hash: u64, mut eq: impl FnMut(&K) -> bool) -> Option<usize> {
         if self.index.is_empty() {
-            return self
-                .entries
-                .iter()
-                .position(|e| e.as_ref().is_some_and(|e| e.hash == hash && eq(&e.key)));
+            return self.entries.iter().position(|e| e.as_ref().is_some_and(|e| e.hash == hash && eq(&e.key)));
         }
-        self.index
-            .find(hash, |&i| self.entry(i).is_some_and(|e| e.hash == hash && eq(&e.key)))
-            .map(|&i| i as usize)
+        self.index.find(hash, |&i| self.entry(i).is_some_and(|e| e.hash == hash && eq(&e.key))).map(|&i| i as usize)
     }
 
     #[inline]
@@ -126,12 +121,8 @@ impl<K, V> OrderedMap<K, V> {
 
     /// The first entry at or after a position, and the position after it.
     pub(crate) fn next_from(&self, position: usize) -> Option<(usize, &K, &V)> {
-        let (i, entry) = self
-            .entries
-            .iter()
-            .enumerate()
-            .skip(position)
-            .find_map(|(i, e)| e.as_ref().map(|e| (i, e)))?;
+        let (i, entry) =
+            self.entries.iter().enumerate().skip(position).find_map(|(i, e)| e.as_ref().map(|e| (i, e)))?;
         Some((i + 1, &entry.key, &entry.value))
     }
 

@@ -1,8 +1,8 @@
 //! What runs give.
 
+use crate::Result;
 use crate::metrics::Metrics;
 use crate::value::{FromValue, LuaString, Value};
-use crate::Result;
 
 /// What a run gave.
 #[derive(Clone, Debug, Default, PartialEq)]

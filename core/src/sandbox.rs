@@ -480,7 +480,8 @@ impl Inner {
         let guest = self.guest()?;
         // The message may have moved the buffer.
         guest.refresh_buffer()?;
-        let len = u32::try_from(-i64::from(n) - 1).map_err(|_| Error::internal("the guest gave an impossible length"))?;
+        let len =
+            u32::try_from(-i64::from(n) - 1).map_err(|_| Error::internal("the guest gave an impossible length"))?;
         let message = LuaString::new(guest.result(len)?);
         if guest.revision >= 2 && guest.has_error_details() {
             let len = guest.get_error_details()?;
@@ -547,7 +548,9 @@ fn read_result(bytes: &[u8], links: &SandboxLinks) -> Result<(LuaString, Vec<Val
     if bytes.is_empty() {
         return Ok((LuaString::default(), Vec::new()));
     }
-    let (len, rest) = bytes.split_first_chunk().ok_or_else(|| Error::internal("the guest gave a result that is too short").fatal())?;
+    let (len, rest) = bytes
+        .split_first_chunk()
+        .ok_or_else(|| Error::internal("the guest gave a result that is too short").fatal())?;
     let (output, values) = rest
         .split_at_checked(u32::from_le_bytes(*len) as usize)
         .ok_or_else(|| Error::internal("the guest claims more output than it gave").fatal())?;

@@ -71,6 +71,12 @@ impl StoredTable {
         StoredTable(Arc::new(View { sandbox: Arc::downgrade(shared), id, cell }))
     }
 
+    /// A view of nothing.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        StoredTable(Arc::new(View { sandbox: Weak::new(), id: 7, cell: false }))
+    }
+
     pub(crate) fn is_cell(&self) -> bool {
         self.0.cell
     }
@@ -343,7 +349,9 @@ fn write(inner: &mut Inner, shared: &Arc<Shared>, table: u32, key: &str, shown: 
             keys::encode(&key, &mut text).map_err(|e| with_path(&e, &all, Some(at), &key))?;
             bytes.clear();
             match &value {
-                Value::Table(t) => codec::encode_reference(numbers.get(&t.identity()).copied().unwrap_or_default(), &mut bytes),
+                Value::Table(t) => {
+                    codec::encode_reference(numbers.get(&t.identity()).copied().unwrap_or_default(), &mut bytes)
+                }
                 _ => codec::encode_stored(&Slot::from_value(value), &mut bytes, &links)
                     .map_err(|e| with_path(&e, &all, Some(at), &key))?,
             }

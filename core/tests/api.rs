@@ -26,15 +26,8 @@ fn values_of_every_type_come_out() {
     table.push(1);
     table.push(2);
     table.set("x", Table::new()).unwrap();
-    let expected: Vec<Value> = vec![
-        Value::Nil,
-        true.into(),
-        3.into(),
-        3.0.into(),
-        "text".into(),
-        b"\xff".into(),
-        table.into(),
-    ];
+    let expected: Vec<Value> =
+        vec![Value::Nil, true.into(), 3.into(), 3.0.into(), "text".into(), b"\xff".into(), table.into()];
     assert_eq!(outcome.values, expected);
     assert_eq!(outcome.values[5].as_str(), None);
     assert!(outcome.metrics.wall_time > Duration::ZERO);
@@ -90,7 +83,13 @@ fn sharing_and_cycles_are_kept_both_ways() {
     // Two views of one table stay one table also when they come from outside.
     let shared = Table::from_iter([1]);
     let pair = vec![shared.clone(), shared];
-    assert!(sandbox.compute_with("local p = ... return p[1] == p[2]", ComputeOptions::new().args((pair,))).unwrap().get::<bool>().unwrap());
+    assert!(
+        sandbox
+            .compute_with("local p = ... return p[1] == p[2]", ComputeOptions::new().args((pair,)))
+            .unwrap()
+            .get::<bool>()
+            .unwrap()
+    );
 }
 
 #[test]
@@ -174,7 +173,11 @@ fn input_output_and_meta() {
     let sandbox = sandbox();
     sandbox.set_input(HashMap::from([("list", vec![1, 2, 3])])).unwrap();
     sandbox.set_meta("m").unwrap();
-    sandbox.compute("local s = 0 for _, v in ipairs(_io.input.list) do s = s + v end _io.output = {sum = s, meta = _io.meta}").unwrap();
+    sandbox
+        .compute(
+            "local s = 0 for _, v in ipairs(_io.input.list) do s = s + v end _io.output = {sum = s, meta = _io.meta}",
+        )
+        .unwrap();
     let output: Table = FromValueExt::into_table(sandbox.output().unwrap());
     assert_eq!(output.get("sum"), 6.into());
     assert_eq!(output.get("meta"), "m".into());
@@ -319,7 +322,10 @@ fn what_somebody_holds_is_no_orphan() {
     sandbox.home().remove("g").unwrap();
     sandbox.gc().unwrap();
     assert_eq!(g.as_stored_table().unwrap().get("name").unwrap(), "g".into());
-    assert_eq!(sandbox.compute("return held.name, f(), _home.d.e.up.name").unwrap().values, ["a".into(), "b".into(), "d".into()]);
+    assert_eq!(
+        sandbox.compute("return held.name, f(), _home.d.e.up.name").unwrap().values,
+        ["a".into(), "b".into(), "d".into()]
+    );
     let before = sandbox.table_count().unwrap().unwrap();
     drop(g);
     sandbox.compute("held = nil f = nil").unwrap();
@@ -331,7 +337,12 @@ fn what_somebody_holds_is_no_orphan() {
 fn sizes_far_beyond_64_kib() {
     let sandbox = sandbox();
     let big = "x".repeat(5_000_000);
-    let outcome = sandbox.compute_with("local s = ... _home.s = s _home[s] = 1 return s, #s", ComputeOptions::new().args((big.as_str(),))).unwrap();
+    let outcome = sandbox
+        .compute_with(
+            "local s = ... _home.s = s _home[s] = 1 return s, #s",
+            ComputeOptions::new().args((big.as_str(),)),
+        )
+        .unwrap();
     assert_eq!(outcome.values, [big.as_str().into(), 5_000_000.into()]);
     assert_eq!(sandbox.home().get("s").unwrap(), big.as_str().into());
     assert_eq!(sandbox.home().get(big.as_str()).unwrap(), 1.into());
@@ -455,7 +466,8 @@ fn a_store_that_fails() {
 fn a_store_that_panics() {
     let sandbox = Sandbox::with_config(SandboxConfig::new().store(Slow(MemoryStore::new()))).unwrap();
     sandbox.compute("_home.kept = {1}").unwrap();
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sandbox.compute("_home.lost = 1 return _home.panic")));
+    let result =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sandbox.compute("_home.lost = 1 return _home.panic")));
     assert!(result.is_err());
     assert_eq!(sandbox.compute("return _home.kept[1], _home.lost").unwrap().values, [1.into(), Value::Nil]);
 }
@@ -471,7 +483,11 @@ fn five_functions_are_a_store() {
         }
         assert_eq!(sandbox.table_count().unwrap(), None);
     }
-    assert!(store.0.lock().unwrap().len() < 2000, "orphans of this session are removed: {}", store.0.lock().unwrap().len());
+    assert!(
+        store.0.lock().unwrap().len() < 2000,
+        "orphans of this session are removed: {}",
+        store.0.lock().unwrap().len()
+    );
     let sandbox = Sandbox::with_config(SandboxConfig::new().store(store.clone())).unwrap();
     assert_eq!(sandbox.compute("return #_home.a.b, _home.f()").unwrap().values, [3.into(), 5.into()]);
     sandbox.compute("_home.new = {9}").unwrap();
@@ -502,7 +518,8 @@ impl TableStore for Shelf {
         Ok(self.0.lock().unwrap().range((table, String::new())..(table + 1, String::new())).count() as u64)
     }
     fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
-        let keys: Vec<String> = self.0.lock().unwrap().keys().filter(|(t, _)| *t == table).map(|(_, k)| k.clone()).collect();
+        let keys: Vec<String> =
+            self.0.lock().unwrap().keys().filter(|(t, _)| *t == table).map(|(_, k)| k.clone()).collect();
         keys.iter().for_each(|key| visit(key));
         Ok(())
     }
@@ -533,7 +550,14 @@ fn more_sandboxes_than_the_pool_has() {
     let engine = Engine::new(EngineConfig::new().pool_size(3)).unwrap();
     let all: Vec<Sandbox> = (0..10).map(|_| engine.sandbox(SandboxConfig::new()).unwrap()).collect();
     for (i, sandbox) in all.iter().enumerate() {
-        assert_eq!(sandbox.compute_with("x = ... return x", ComputeOptions::new().args((i as u32,))).unwrap().get::<usize>().unwrap(), i);
+        assert_eq!(
+            sandbox
+                .compute_with("x = ... return x", ComputeOptions::new().args((i as u32,)))
+                .unwrap()
+                .get::<usize>()
+                .unwrap(),
+            i
+        );
     }
     let engine = Engine::new(EngineConfig::new().pool_size(0)).unwrap();
     assert!(!engine.is_pooled());
@@ -603,7 +627,8 @@ fn clock_and_seed() {
     let there = one("return os.time()").as_integer().unwrap();
     assert!((there - now).abs() <= 1);
     assert!(one("return os.clock()").as_number().unwrap() < 5.0);
-    let random: std::collections::HashSet<i64> = (0..10).map(|_| one("return math.random(0)").as_integer().unwrap()).collect();
+    let random: std::collections::HashSet<i64> =
+        (0..10).map(|_| one("return math.random(0)").as_integer().unwrap()).collect();
     assert_eq!(random.len(), 10, "every sandbox has its own seed");
 }
 

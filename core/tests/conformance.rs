@@ -26,7 +26,8 @@ fn main() {
         let cases: Vec<Json> = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         for case in cases {
-            let name = case["name"].as_str().unwrap_or_else(|| panic!("{}: a case without name", file.display())).to_owned();
+            let name =
+                case["name"].as_str().unwrap_or_else(|| panic!("{}: a case without name", file.display())).to_owned();
             assert!(names.insert(name.clone()), "two cases are named '{name}'");
             trials.push(Trial::test(format!("{stem}: {name}"), move || run(&case).map_err(Failed::from)));
         }
@@ -84,7 +85,8 @@ fn list(json: &Json) -> Result<&Vec<Json>> {
 }
 
 fn bytes_of_hex(text: &str) -> Result<Vec<u8>> {
-    let digits: Vec<u32> = text.chars().map(|c| c.to_digit(16).ok_or_else(|| format!("no hex: {text}"))).collect::<Result<_>>()?;
+    let digits: Vec<u32> =
+        text.chars().map(|c| c.to_digit(16).ok_or_else(|| format!("no hex: {text}"))).collect::<Result<_>>()?;
     if digits.len() % 2 != 0 {
         return Err(format!("no hex: {text}"));
     }
@@ -205,15 +207,15 @@ fn check(
             check_error(&failure, expected)?;
             failure.output().clone()
         }
-        (Ok(outcome), Some(expected)) => return Err(format!("expected the error {}, got {}", short(expected), short(&outcome.values))),
+        (Ok(outcome), Some(expected)) => {
+            return Err(format!("expected the error {}, got {}", short(expected), short(&outcome.values)));
+        }
         (Err(failure), None) => return Err(short(&failure)),
     };
     match output {
-        Some(output) if printed.as_bytes() != output.as_slice() => Err(format!(
-            "expected the output {}, got {}",
-            short(&luacell::LuaString::new(output)),
-            short(&printed)
-        )),
+        Some(output) if printed.as_bytes() != output.as_slice() => {
+            Err(format!("expected the output {}, got {}", short(&luacell::LuaString::new(output)), short(&printed)))
+        }
         _ => Ok(()),
     }
 }
@@ -231,7 +233,11 @@ fn check_error(error: &Error, expected: &Json) -> Result {
         fields.take("traceback_contains").is_none_or(|part| contains(error.traceback(), &part)),
     ];
     fields.done()?;
-    if fits.iter().all(|f| *f) { Ok(()) } else { Err(format!("expected the error {}, got {}", short(expected), short(error))) }
+    if fits.iter().all(|f| *f) {
+        Ok(())
+    } else {
+        Err(format!("expected the error {}, got {}", short(expected), short(error)))
+    }
 }
 
 /// A list of values, in which tables may be shared.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::table::{Slot, Table};
 use super::Value;
+use super::table::{Slot, Table};
 
 /// Equal content. Two tables that refer to each other the same way are equal, cycles included; tables used as keys are compared in the
 /// order in which they stand.
@@ -13,7 +13,10 @@ impl PartialEq for Table {
         let mut pending = vec![(self.clone(), other.clone())];
         while let Some((a, b)) = pending.pop() {
             // Tables that are assumed equal already need no second look; so cycles end, and the work is linear.
-            if a.identity() != b.identity() && classes.join(a.identity(), b.identity()) && !same_content(&a, &b, &mut pending) {
+            if a.identity() != b.identity()
+                && classes.join(a.identity(), b.identity())
+                && !same_content(&a, &b, &mut pending)
+            {
                 return false;
             }
         }

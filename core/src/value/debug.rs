@@ -44,7 +44,8 @@ fn write(f: &mut fmt::Formatter<'_>, first: Value) -> fmt::Result {
             }
             parts.push(Work::Value(value));
         }
-        let others = table.pairs().filter(|(k, _)| !matches!(k, Value::Integer(n) if *n >= 1 && *n as u64 <= sequence as u64));
+        let others =
+            table.pairs().filter(|(k, _)| !matches!(k, Value::Integer(n) if *n >= 1 && *n as u64 <= sequence as u64));
         for (key, value) in others {
             if !parts.is_empty() {
                 parts.push(Work::Text(", "));

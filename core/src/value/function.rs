@@ -1,8 +1,8 @@
 //! Functions as values.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{IntoArgs, LuaString};
 use crate::sandbox::Shared;
@@ -79,9 +79,7 @@ impl Function {
                 let shared = handle.sandbox.upgrade().ok_or_else(Error::closed)?;
                 shared.call_handle(handle, &args.into_args())
             }
-            _ => Err(Error::invalid(
-                "only a function that a running sandbox returned can be called from the host",
-            )),
+            _ => Err(Error::invalid("only a function that a running sandbox returned can be called from the host")),
         }
     }
 

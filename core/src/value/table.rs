@@ -182,10 +182,7 @@ impl Node {
         {
             return slot;
         }
-        self.hash
-            .as_ref()
-            .and_then(|h| h.get(key.key_hash(), |other| other.key_eq(key)))
-            .unwrap_or(&Slot::Nil)
+        self.hash.as_ref().and_then(|h| h.get(key.key_hash(), |other| other.key_eq(key))).unwrap_or(&Slot::Nil)
     }
 
     /// Sets a value under a key that `into_key` made.
@@ -322,7 +319,8 @@ impl Table {
 
     /// A copy of this table and what it reaches inside its graph.
     fn extract(&self) -> Table {
-        let mut numbers: hashbrown::HashMap<u32, u32, RandomState> = hashbrown::HashMap::with_hasher(RandomState::new());
+        let mut numbers: hashbrown::HashMap<u32, u32, RandomState> =
+            hashbrown::HashMap::with_hasher(RandomState::new());
         let mut order = vec![self.node];
         numbers.insert(self.node, 0);
         let mut done = 0;
@@ -379,7 +377,9 @@ impl Table {
     pub fn set(&mut self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
         let key = match key.into() {
             // A key that is a table of this very graph has to be named as the graph names it.
-            Value::Table(t) if Arc::ptr_eq(&t.graph, &self.graph) && !self.own_node().get(&Slot::Node(t.node)).is_nil() => {
+            Value::Table(t)
+                if Arc::ptr_eq(&t.graph, &self.graph) && !self.own_node().get(&Slot::Node(t.node)).is_nil() =>
+            {
                 *self = Table { graph: Arc::new(Graph::clone(&self.graph)), node: self.node };
                 Slot::Node(t.node)
             }
@@ -440,14 +440,9 @@ impl Table {
     pub fn pairs(&self) -> impl Iterator<Item = (Value, Value)> + '_ {
         let node = self.own_node();
         let array = node.array.iter().enumerate().filter(|(_, slot)| !slot.is_nil());
-        array
-            .map(|(i, slot)| (Value::Integer(i as i64 + 1), self.slot_value(slot)))
-            .chain(
-                node.hash
-                    .iter()
-                    .flat_map(|h| h.iter())
-                    .map(|(key, value)| (self.slot_value(key), self.slot_value(value))),
-            )
+        array.map(|(i, slot)| (Value::Integer(i as i64 + 1), self.slot_value(slot))).chain(
+            node.hash.iter().flat_map(|h| h.iter()).map(|(key, value)| (self.slot_value(key), self.slot_value(value))),
+        )
     }
 
     /// What tells this very table from others: equal for two views of one table that is shared or part of a cycle. Valid
