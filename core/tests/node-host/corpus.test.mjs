@@ -19,6 +19,6 @@ test("conformance corpus", async (t) => {
     ran++;
     await t.test(`${file}: ${one.name}`, () => runCase(one));
   }
-  t.diagnostic(`${ran} corpus cases ran, skipped: ${JSON.stringify(Object.fromEntries(skipped))}`);
+  t.diagnostic(`corpus: ${ran} cases, skipped: ${JSON.stringify(Object.fromEntries(skipped))}`);
   assert.ok(ran > 0, "no case ran");
 });
