@@ -32,6 +32,11 @@
 //! - [`Value`], [`Table`], [`Function`], [`StoredTable`]: what goes in and comes out.
 //! - [`TableStore`]: where tables that are kept live.
 
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")
+)]
+
 mod bytes;
 mod codec;
 mod engine;

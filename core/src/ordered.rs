@@ -7,9 +7,29 @@ const SMALL: usize = 8;
 
 #[derive(Clone)]
 struct Entry<K, V> {
-    hash: u64,
+    hash: u32,
     key: K,
     value: V,
+}
+
+/// A place in a list, with the hash of what is there, so that neither probing nor growing the index looks at the list.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) hash: u32,
+    pub(crate) index: u32,
+}
+
+impl Place {
+    /// The hash as the index wants it: all 64 bits in use.
+    #[inline]
+    pub(crate) fn spread(hash: u32) -> u64 {
+        u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    #[inline]
+    pub(crate) fn rehash(&self) -> u64 {
+        Place::spread(self.hash)
+    }
 }
 
 /// Keys and values in the order of insertion. The caller brings the hash, which has to be keyed when scripts choose the
@@ -18,7 +38,7 @@ struct Entry<K, V> {
 #[derive(Clone)]
 pub(crate) struct OrderedMap<K, V> {
     entries: Vec<Option<Entry<K, V>>>,
-    index: HashTable<u32>,
+    index: HashTable<Place>,
     live: usize,
 }
 
@@ -35,11 +55,15 @@ impl<K, V> OrderedMap<K, V> {
     }
 
     #[inline]
-    fn find(&self, hash: u64, mut eq: impl FnMut(&K) -> bool) -> Option<usize> {
+    fn find(&self, hash: u32, mut eq: impl FnMut(&K) -> bool) -> Option<usize> {
         if self.index.is_empty() {
             return self.entries.iter().position(|e| e.as_ref().is_some_and(|e| e.hash == hash && eq(&e.key)));
         }
-        self.index.find(hash, |&i| self.entry(i).is_some_and(|e| e.hash == hash && eq(&e.key))).map(|&i| i as usize)
+        self.index
+            .find(Place::spread(hash), |place| {
+                place.hash == hash && self.entry(place.index).is_some_and(|e| eq(&e.key))
+            })
+            .map(|place| place.index as usize)
     }
 
     #[inline]
@@ -47,16 +71,18 @@ impl<K, V> OrderedMap<K, V> {
         self.entries.get(i as usize)?.as_ref()
     }
 
+    /// The value under a key with this hash, of which the lower half is used.
     #[inline]
     pub(crate) fn get(&self, hash: u64, eq: impl FnMut(&K) -> bool) -> Option<&V> {
-        let i = self.find(hash, eq)?;
+        let i = self.find(hash as u32, eq)?;
         self.entries.get(i)?.as_ref().map(|e| &e.value)
     }
 
     /// Sets a value; the one that was there before.
     #[inline]
-    pub(crate) fn insert(&mut self, hash: u64, key: K, value: V, eq: impl FnMut(&K) -> bool) -> Option<V> {
-        if let Some(i) = self.find(hash, eq)
+    pub(crate) fn insert(&mut self, hash: u64, key: K, value: V, eq: impl Fn(&K, &K) -> bool) -> Option<V> {
+        let hash = hash as u32;
+        if let Some(i) = self.find(hash, |other| eq(other, &key))
             && let Some(Some(entry)) = self.entries.get_mut(i)
         {
             return Some(std::mem::replace(&mut entry.value, value));
@@ -65,8 +91,7 @@ impl<K, V> OrderedMap<K, V> {
         self.entries.push(Some(Entry { hash, key, value }));
         self.live += 1;
         if !self.index.is_empty() {
-            let entries = &self.entries;
-            self.index.insert_unique(hash, i as u32, |&i| hash_of(entries, i));
+            self.index.insert_unique(Place::spread(hash), Place { hash, index: i as u32 }, Place::rehash);
         } else if i >= SMALL {
             self.rebuild_index();
         }
@@ -74,9 +99,10 @@ impl<K, V> OrderedMap<K, V> {
     }
 
     pub(crate) fn remove(&mut self, hash: u64, eq: impl FnMut(&K) -> bool) -> Option<(K, V)> {
+        let hash = hash as u32;
         let i = self.find(hash, eq)?;
         if !self.index.is_empty()
-            && let Ok(found) = self.index.find_entry(hash, |&other| other as usize == i)
+            && let Ok(found) = self.index.find_entry(Place::spread(hash), |place| place.index as usize == i)
         {
             found.remove();
         }
@@ -108,7 +134,8 @@ impl<K, V> OrderedMap<K, V> {
         let mut index = HashTable::with_capacity(self.entries.len() * 2);
         for (i, entry) in self.entries.iter().enumerate() {
             if let Some(entry) = entry {
-                index.insert_unique(entry.hash, i as u32, |&i| hash_of(&self.entries, i));
+                let place = Place { hash: entry.hash, index: i as u32 };
+                index.insert_unique(place.rehash(), place, Place::rehash);
             }
         }
         self.index = index;
@@ -131,13 +158,6 @@ impl<K, V> OrderedMap<K, V> {
     }
 }
 
-fn hash_of<K, V>(entries: &[Option<Entry<K, V>>], i: u32) -> u64 {
-    match entries.get(i as usize) {
-        Some(Some(entry)) => entry.hash,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,7 +165,7 @@ mod tests {
 
     // A poor hash on purpose, so that collisions happen.
     fn hash(key: u32) -> u64 {
-        u64::from(key % 5) << 57 | u64::from(key % 7)
+        u64::from(key % 7)
     }
 
     proptest! {
@@ -157,7 +177,7 @@ mod tests {
                 let at = model.iter().position(|(k, _)| *k == key);
                 match value {
                     Some(value) => {
-                        let old = map.insert(hash(key), key, value, |k| *k == key);
+                        let old = map.insert(hash(key), key, value, |a, b| a == b);
                         prop_assert_eq!(old, at.map(|i| model[i].1));
                         match at {
                             Some(i) => model[i].1 = value,

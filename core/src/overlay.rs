@@ -5,9 +5,11 @@
 use std::hash::{BuildHasher, Hasher};
 
 use ahash::RandomState;
+use hashbrown::hash_table::Entry as IndexEntry;
 use hashbrown::{HashMap, HashTable};
 
 use crate::bytes::SmallBytes;
+use crate::ordered::Place;
 use crate::store::{Batch, StoreResult, TableStore, Write};
 
 /// The end of a list of entries.
@@ -29,11 +31,17 @@ struct Entry {
     table: u32,
     /// The next entry of the same table.
     next: u32,
-    hash: u64,
     key: SmallBytes,
     /// `None`: deleted.
     value: Option<SmallBytes>,
     in_store: InStore,
+}
+
+impl Entry {
+    #[inline]
+    fn is(&self, table: u32, key: &[u8]) -> bool {
+        self.table == table && self.key.as_slice() == key
+    }
 }
 
 /// What is known of a table that was written to.
@@ -59,7 +67,7 @@ impl TableState {
 /// Writes that are not in the store yet. One list and one hash table for all tables: a run may make a million small ones.
 pub(crate) struct Overlay {
     entries: Vec<Entry>,
-    index: HashTable<u32>,
+    index: HashTable<Place>,
     tables: HashMap<u32, TableState, RandomState>,
     state: RandomState,
     /// Tables from this id on are new: the store has nothing of them.
@@ -119,22 +127,20 @@ impl Overlay {
     }
 
     #[inline]
-    fn hash(&self, table: u32, key: &[u8]) -> u64 {
+    fn hash(&self, table: u32, key: &[u8]) -> u32 {
         let mut hasher = self.state.build_hasher();
         hasher.write_u32(table);
         hasher.write(key);
-        hasher.finish()
+        hasher.finish() as u32
     }
 
     #[inline]
-    fn find(&self, hash: u64, table: u32, key: &[u8]) -> Option<u32> {
+    fn find(&self, hash: u32, table: u32, key: &[u8]) -> Option<u32> {
         self.index
-            .find(hash, |&i| {
-                self.entries
-                    .get(i as usize)
-                    .is_some_and(|e| e.hash == hash && e.table == table && e.key.as_slice() == key)
+            .find(Place::spread(hash), |place| {
+                place.hash == hash && self.entry(place.index).is_some_and(|e| e.is(table, key))
             })
-            .copied()
+            .map(|place| place.index)
     }
 
     fn entry(&self, i: u32) -> Option<&Entry> {
@@ -173,18 +179,27 @@ impl Overlay {
     pub(crate) fn put(&mut self, table: u32, key: &str, value: Option<&[u8]>) {
         let hash = self.hash(table, key.as_bytes());
         let value = value.map(SmallBytes::new);
-        if let Some(i) = self.find(hash, table, key.as_bytes())
-            && let Some(entry) = self.entries.get_mut(i as usize)
-        {
-            let change = i64::from(value.is_some()) - i64::from(entry.value.is_some());
-            entry.value = value;
-            if change != 0
-                && entry.in_store != InStore::Unknown
-                && let Some(state) = self.tables.get_mut(&table)
-            {
-                state.growth += change;
+        let entries = &mut self.entries;
+        let i = entries.len() as u32;
+        let same = |place: &Place| {
+            place.hash == hash && entries.get(place.index as usize).is_some_and(|e| e.is(table, key.as_bytes()))
+        };
+        match self.index.entry(Place::spread(hash), same, Place::rehash) {
+            IndexEntry::Occupied(found) => {
+                let Some(entry) = entries.get_mut(found.get().index as usize) else {
+                    return;
+                };
+                let change = i64::from(value.is_some()) - i64::from(entry.value.is_some());
+                entry.value = value;
+                if change != 0
+                    && entry.in_store != InStore::Unknown
+                    && let Some(state) = self.tables.get_mut(&table)
+                {
+                    state.growth += change;
+                }
+                return;
             }
-            return;
+            IndexEntry::Vacant(free) => drop(free.insert(Place { hash, index: i })),
         }
         let fresh = table >= self.fresh_from;
         let created = &mut self.created;
@@ -192,7 +207,6 @@ impl Overlay {
             *created += usize::from(fresh);
             TableState::new(fresh.then_some(0))
         });
-        let i = self.entries.len() as u32;
         let in_store = if state.stored == Some(0) { InStore::No } else { InStore::Unknown };
         match in_store {
             InStore::No => state.growth += i64::from(value.is_some()),
@@ -205,9 +219,7 @@ impl Overlay {
         } else if let Some(entry) = self.entries.get_mut(last as usize) {
             entry.next = i;
         }
-        self.entries.push(Entry { table, next: NONE, hash, key: SmallBytes::new(key.as_bytes()), value, in_store });
-        let entries = &self.entries;
-        self.index.insert_unique(hash, i, |&i| entries.get(i as usize).map_or(0, |e| e.hash));
+        self.entries.push(Entry { table, next: NONE, key: SmallBytes::new(key.as_bytes()), value, in_store });
     }
 
     /// The entries of a table, in the order of their first write.

@@ -496,7 +496,9 @@ fn five_functions_are_a_store() {
 
 /// The smallest store there can be, shared between sandboxes.
 #[derive(Clone, Default)]
-struct Shelf(Arc<std::sync::Mutex<BTreeMap<(u32, String), Vec<u8>>>>);
+struct Shelf(Arc<std::sync::Mutex<Entries>>);
+
+type Entries = BTreeMap<(u32, String), Vec<u8>>;
 
 impl TableStore for Shelf {
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {

@@ -87,7 +87,7 @@ fn list(json: &Json) -> Result<&Vec<Json>> {
 fn bytes_of_hex(text: &str) -> Result<Vec<u8>> {
     let digits: Vec<u32> =
         text.chars().map(|c| c.to_digit(16).ok_or_else(|| format!("no hex: {text}"))).collect::<Result<_>>()?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(format!("no hex: {text}"));
     }
     Ok(digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())

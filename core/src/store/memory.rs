@@ -42,8 +42,7 @@ impl MemoryStore {
 
     fn put(&mut self, table: u32, key: SmallBytes, value: SmallBytes) {
         let hash = self.hash(key.as_slice());
-        let probe = key.clone();
-        self.tables.entry(table).or_default().insert(hash, key, value, |other| *other == probe);
+        self.tables.entry(table).or_default().insert(hash, key, value, SmallBytes::eq);
     }
 }
 

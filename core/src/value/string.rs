@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A Lua string: any bytes, often UTF-8. Immutable; cloning is cheap.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LuaString(Repr);
 
 // `None` for the empty string, which needs no allocation.
@@ -46,12 +46,6 @@ impl LuaString {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
-    }
-}
-
-impl Default for LuaString {
-    fn default() -> Self {
-        LuaString(None)
     }
 }
 

@@ -207,8 +207,7 @@ impl Node {
             return;
         }
         let hash = key.key_hash();
-        let probe = key.clone();
-        self.hash.get_or_insert_default().insert(hash, key, value, |other| other.key_eq(&probe));
+        self.hash.get_or_insert_default().insert(hash, key, value, Slot::key_eq);
     }
 
     fn hash_remove(&mut self, key: &Slot) -> Option<Slot> {
