@@ -66,3 +66,8 @@ pub use sandbox::{ComputeOptions, Sandbox, SandboxConfig};
 pub use store::{Batch, MemoryStore, StoreError, StoreResult, TableStore, Write};
 pub use stored::{Home, StoredTable};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
