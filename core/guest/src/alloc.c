@@ -17,6 +17,9 @@
 #define MAX_SMALL 512u
 #define CLASSES (MAX_SMALL / GRAIN + 1)
 
+/* malloc's own arithmetic, and sbrk's, fail near 2 GiB. */
+#define MAX_BLOCK (((size_t)1 << 31) - ((size_t)1 << 20))
+
 typedef struct Slab {
   struct Slab *next, *prev; /* among those of its size with room */
   void *free; /* list of freed places */
@@ -124,6 +127,7 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
     in_use -= osize;
     return NULL;
   }
+  if (nsize > MAX_BLOCK) return NULL;
   if (nsize > osize && limit != 0) {
     size_t growth = nsize - osize;
     if (in_use >= limit || growth > limit - in_use) return NULL;
@@ -164,6 +168,7 @@ void *lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize) {
     in_use -= before;
     return NULL;
   }
+  if (nsize > MAX_BLOCK) return NULL;
   if (nsize > before && limit != 0 &&
       (in_use >= limit || nsize - before > limit - in_use))
     return NULL;

@@ -59,9 +59,21 @@ void external_list_ids (lua_State *L, Bytes *to) {
   }
 }
 
+/*
+** A host that knows a table from its first entry on would not count the id of
+** one that stays empty as taken.
+*/
+void external_announce (lua_State *L, unsigned id) {
+  static const byte nil = TAG_NIL;
+  if (guest.transactional) return; /* such a host looks at references */
+  host_set(L, id, "1", 1, &nil, 1);
+  host_delete(L, id, "1", 1);
+}
+
 /* ext.table() */
 int luacell_ext_table (lua_State *L) {
   unsigned id = external_take_ids(L, 1);
+  external_announce(L, id);
   external_push(L, id);
   made_add(L, id);
   return 1;
@@ -171,12 +183,16 @@ static int has_index (lua_State *L, Table *t, lua_Unsigned i) {
   return luacell_has(L, t, &key);
 }
 
-/* With n entries, keys 1 to n are there when the table is a sequence. */
+/*
+** With n entries, keys 1 to n are there when the table is a sequence. No
+** border lies beyond twice n, whatever a host says.
+*/
 lua_Unsigned luacell_length (lua_State *L, Table *t) {
   lua_Unsigned low = 0, high = host_size(t->extid);
   if (high == 0) return 0;
   if (has_index(L, t, high)) {
-    while (has_index(L, t, high + 1)) high++;
+    lua_Unsigned end = high * 2;
+    while (high < end && has_index(L, t, high + 1)) high++;
     return high;
   }
   while (high - low > 1) {

@@ -212,14 +212,17 @@ static void write_out (lua_State *L, const TValue *v) {
 
 static void write_table (lua_State *L, Table *t, unsigned id) {
   unsigned pos = 0;
+  int empty = 1;
   TValue key, val;
   while (table_step(t, &pos, &key, &val)) {
     size_t klen;
     const char *k;
+    empty = 0;
     write_out(L, &val);
     k = key_to_text(L, &key, &klen);
     host_set(L, id, k, klen, outgoing.p, outgoing.len);
   }
+  if (empty) external_announce(L, id);
 }
 
 static void write_closure (lua_State *L, LClosure *cl, unsigned id) {
