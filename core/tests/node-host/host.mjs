@@ -286,7 +286,7 @@ export function decode(bytes) {
 export const bytes = {
   u32: (n) => {
     const b = Buffer.alloc(4);
-    b.writeUInt32LE(n);
+    b.writeUInt32LE(n >>> 0);
     return b;
   },
   nil: () => Buffer.of(0),

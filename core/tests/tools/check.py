@@ -21,7 +21,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 CASES = HERE.parent / "cases"
 ROOT = HERE.parent.parent.parent
 
-NEEDS = {"args", "call", "input", "clock", "large", "limits", "host_functions", "reopen", "table_keys"}
+NEEDS = {"args", "call", "input", "clock", "large", "limits", "host_functions", "reopen", "table_keys",
+         "transactions"}
 CASE_FIELDS = {"name", "needs", "limits", "steps"}
 ACTIONS = {"source", "source_hex", "source_parts", "call", "set_input", "reopen", "gc"}
 STEP_FIELDS = ACTIONS | {"args", "chunk", "times", "values", "output", "error"}
