@@ -87,6 +87,7 @@ static int start (lua_State *L) {
   guest.builtin_names = table_new_anchored(L, NULL);
   guest.cells_held = table_new_anchored(L, NULL);
   guest.cells_saved = table_new_anchored(L, NULL);
+  guest.chunks = table_new_anchored(L, NULL);
   guest.errors = table_new_anchored(L, NULL);
   luaH_resize(L, guest.errors, ERROR_SLOTS, 0);
   guest.tm_ring = table_new_anchored(L, NULL);
@@ -307,8 +308,8 @@ static void push_global (lua_State *L, const char *path, size_t len) {
 static void push_target (lua_State *L) {
   switch (request.what) {
     case RUN_SOURCE:
-      if (luaL_loadbufferx(L, (const char *)request.code, request.code_len,
-                           request.chunkname, "t") != LUA_OK) {
+      if (chunk_load(L, (const char *)request.code, request.code_len,
+                     request.chunkname) != LUA_OK) {
         if (lua_type(L, -1) == LUA_TSTRING)
           luacell_keep_syntax_error(L, request.chunkname);
         lua_error(L);

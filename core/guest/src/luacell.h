@@ -133,6 +133,7 @@ typedef struct Guest {
   Table *cells_held; /* strong: id -> upvalue, while a run lasts */
   Table *cells_saved; /* strong: id -> value in the store */
   Table *tm_ring; /* array that metamethods of external tables live in */
+  Table *chunks; /* compiled sources, see chunks.c */
   Table *errors; /* array of the ERROR_ slots */
   unsigned next_handle;
   int kind; /* of the message kept as ERROR_MARKED */
@@ -265,6 +266,10 @@ void made_undo (lua_State *L);
 int luacell_ext_table (lua_State *L);
 void external_list_ids (lua_State *L, Bytes *to);
 void external_begin_run (void);
+
+/* chunks.c */
+int chunk_load (lua_State *L, const char *source, size_t len,
+                const char *name);
 
 /* library.c */
 void luacell_open_libraries (lua_State *L);
