@@ -44,6 +44,30 @@ static int of_tables_only (lua_State *L) {
   return lua_gettop(L);
 }
 
+/*
+** Named variables of Lua functions. What lies between them belongs to the
+** interpreter and to running built-ins.
+*/
+static int of_named_locals_only (lua_State *L) {
+  int n = lua_gettop(L);
+  int level = 1;
+  const char *name;
+  if (lua_isthread(L, 1)) level = lua_tothread(L, 1) == L ? 2 : 0;
+  if (level > 0 && lua_type(L, level) == LUA_TNUMBER) {
+    lua_pushinteger(L, luaL_checkinteger(L, level) + 1); /* this function */
+    lua_replace(L, level);
+  }
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, n, LUA_MULTRET);
+  name = lua_gettop(L) > 0 ? lua_tostring(L, 1) : NULL;
+  if (name == NULL || (name[0] == '(' && strcmp(name, "(vararg)") != 0)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  return lua_gettop(L);
+}
+
 static void wrap (lua_State *L, const char *name, lua_CFunction by) {
   lua_getfield(L, -1, name);
   lua_pushcclosure(L, by, 1);
@@ -53,13 +77,14 @@ static void wrap (lua_State *L, const char *name, lua_CFunction by) {
 static void tame_debug (lua_State *L) {
   static const char *const unsafe[] = {"getregistry", "getuservalue",
                                        "setuservalue", "sethook", "gethook",
-                                       "setcstacklimit", NULL};
+                                       "setcstacklimit", "setlocal", NULL};
   int i;
   lua_getglobal(L, LUA_DBLIBNAME);
   for (i = 0; unsafe[i] != NULL; i++) {
     lua_pushnil(L);
     lua_setfield(L, -2, unsafe[i]);
   }
+  wrap(L, "getlocal", of_named_locals_only);
   wrap(L, "getupvalue", of_lua_functions_only);
   wrap(L, "setupvalue", of_lua_functions_only);
   wrap(L, "upvalueid", of_lua_functions_only);
