@@ -103,7 +103,7 @@ fn repeated(json: &Json) -> Result<String> {
 fn run(case: &Json) -> Result {
     let mut fields = Fields::new("case", case)?;
     fields.take("name");
-    let known = ["args", "call", "input", "clock", "large", "limits", "reopen", "table_keys"];
+    let known = ["args", "call", "input", "clock", "large", "limits", "reopen", "table_keys", "transactions"];
     for need in fields.take("needs").iter().map(list).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         let need = text(need)?;
         if !known.contains(&need.as_str()) {
