@@ -37,20 +37,19 @@ pub const PARTS: &[Part] = &[
         name: "guest",
         about: "how lua.wasm is made, and this tool itself",
         needs: &[],
-        steps: &[cargo_test(&["test", "--package", "xtask"])],
+        steps: &[cargo_test(&["test", "--no-fail-fast", "--package", "xtask"])],
     },
     Part {
         name: "core",
         about: "the crate luacell, with the conformance corpus",
         needs: &[],
-        // Output is shown for the line that says how many corpus cases ran.
-        steps: &[cargo_test(&["test", "--package", "luacell", "--features", "jit,json"])],
+        steps: &[cargo_test(&["test", "--no-fail-fast", "--package", "luacell", "--features", "jit,json"])],
     },
     Part {
         name: "cli",
         about: "the command line program luacell",
         needs: &[],
-        steps: &[cargo_test(&["test", "--package", "luacell-cli"])],
+        steps: &[cargo_test(&["test", "--no-fail-fast", "--package", "luacell-cli"])],
     },
     Part {
         name: "node-host",
