@@ -11,7 +11,8 @@ static Bytes io = {io_start, 0, BASE_SIZE, io_start, BASE_SIZE};
 
 
 
-enum { RUN_NOTHING, RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE };
+enum { RUN_NOTHING, RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE, RUN_REGISTER,
+       RUN_UNREGISTER };
 
 /* What the host asked for. */
 static struct {
@@ -31,18 +32,44 @@ static int in_memory (const void *p, size_t n) {
   return (uint64_t)(uintptr_t)p + n <= size;
 }
 
+/* Runs of which this one is part: a host function may run Lua again. */
+static int depth;
+
+/* Host functions that run Lua that calls host functions ... */
+#define MAX_DEPTH 32
+
+/* May the host call into the guest now? */
+static int is_open (void) {
+  return guest.L != NULL && (!busy || luacell_in_host_call);
+}
+
 /*
 ** Every export that may reach an error goes through here. 'f' protects
 ** itself with lua_pcall; what could still escape has no handler in Lua and
-** traps in luaD_throw.
+** traps in luaD_throw. Inside a host function it is the calling coroutine
+** that goes on, and 'f' has to leave its stack as it was.
 */
 static void enter (Pfunc f, void *ud) {
+  int was_busy = busy;
+  int was_in_host_call = luacell_in_host_call;
   busy = 1;
-  luacell_try(f, guest.L, ud);
-  busy = 0;
+  luacell_in_host_call = 0;
+  luacell_try(f, was_busy ? luacell_running : guest.L, ud);
+  luacell_in_host_call = was_in_host_call;
+  busy = was_busy;
 }
 
-static void clear_stack (lua_State *L) { L->top.p = L->ci->func.p + 1; }
+static void clear_stack (lua_State *L, int base) {
+  L->top.p = L->ci->func.p + 1 + base;
+}
+
+/* What is on the stack and not ours: nothing, unless a run is under way. */
+static int stack_base (lua_State *L) {
+  int base = depth > 0 ? lua_gettop(L) : 0;
+  clear_stack(L, base);
+  need_stack(L, 10);
+  return base;
+}
 
 struct Guarded {
   lua_CFunction f;
@@ -51,17 +78,18 @@ struct Guarded {
 
 static void run_guarded (lua_State *L, void *ud) {
   struct Guarded *g = ud;
-  clear_stack(L);
+  int base = stack_base(L);
   lua_pushcfunction(L, g->f);
   g->ok = lua_pcall(L, 0, 0, 0) == LUA_OK;
   gc_drop_holds(L);
-  clear_stack(L);
+  luacell_running = L;
+  clear_stack(L, base);
 }
 
-/* Runs 'f' protected, with nothing on the stack; 0 when it failed. */
+/* Runs 'f' protected, with nothing on its stack; 0 when it failed. */
 static int guarded (lua_CFunction f) {
   struct Guarded g = {f, 0};
-  if (guest.L == NULL || busy) return 0;
+  if (!is_open()) return 0;
   enter(run_guarded, &g);
   return g.ok;
 }
@@ -89,6 +117,7 @@ static int start (lua_State *L) {
   guest.cells_saved = table_new_anchored(L, NULL);
   guest.chunks = table_new_anchored(L, NULL);
   guest.errors = table_new_anchored(L, NULL);
+  guest.host_errors = table_new_anchored(L, NULL);
   luaH_resize(L, guest.errors, ERROR_SLOTS, 0);
   guest.tm_ring = table_new_anchored(L, NULL);
   luaH_resize(L, guest.tm_ring, 16, 0);
@@ -112,7 +141,7 @@ EXPORT(init)
 int init (void) {
   lua_State *L = NULL;
   if (guest.L != NULL) return 0;
-  enter(new_state, &L);
+  luacell_try(new_state, NULL, &L);
   if (L == NULL) return -1;
   guest.L = luacell_running = L;
   if (!guarded(start)) {
@@ -139,6 +168,12 @@ void set_instruction_grant (int ticks) { budget_set_grant(ticks); }
 
 EXPORT(set_output_limit)
 void set_output_limit (size_t bytes) { output_set_limit(bytes); }
+
+EXPORT(set_print_streaming)
+void set_print_streaming (int flag) { output_set_streaming(flag); }
+
+EXPORT(set_deterministic)
+void set_deterministic (int flag) { luacell_deterministic = flag != 0; }
 
 EXPORT(set_memory_limit)
 void set_memory_limit (size_t bytes) { luacell_set_limit(bytes); }
@@ -305,8 +340,77 @@ static void push_global (lua_State *L, const char *path, size_t len) {
   }
 }
 
+/*
+** The table that holds the global with this dotted name, and the name's last
+** part on top of it. Tables on the way are made; what is there and no table
+** is an error.
+*/
+static void push_holder (lua_State *L, const char *path, size_t len) {
+  const char *end = path + len;
+  const char *dot;
+  lua_pushglobaltable(L);
+  while ((dot = memchr(path, '.', (size_t)(end - path))) != NULL) {
+    lua_pushlstring(L, path, (size_t)(dot - path));
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, -3) == LUA_TNIL) {
+      lua_pop(L, 1);
+      lua_newtable(L);
+      lua_pushvalue(L, -2);
+      lua_pushvalue(L, -2);
+      lua_rawset(L, -5);
+    }
+    if (!lua_istable(L, -1) || hvalue(s2v(L->top.p - 1))->extid != 0)
+      luacell_error(L, KIND_INVALID_ARGUMENT,
+                    "can't put a function into '%s': it is %s",
+                    lua_tostring(L, -2),
+                    lua_istable(L, -1) ? "a stored table" : "no table");
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    path = dot + 1;
+  }
+  lua_pushlstring(L, path, (size_t)(end - path));
+}
+
+static int do_nothing (lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+static void register_name (lua_State *L, const char *path, size_t len,
+                           unsigned id) {
+  push_holder(L, path, len);
+  host_function_push(L, id);
+  lua_pushlstring(L, path, len);
+  lua_pushvalue(L, -2);
+  builtin_add(L, lua_tostring(L, -2));
+  lua_settop(L, -3);
+  lua_rawset(L, -3);
+}
+
+/* Only what is still that function goes. */
+static void unregister_name (lua_State *L, const char *path, size_t len,
+                             unsigned id) {
+  lua_pushlstring(L, path, len);
+  builtin_remove(L, lua_tostring(L, -1));
+  push_holder(L, path, len);
+  lua_pushvalue(L, -1);
+  lua_rawget(L, -3);
+  if (host_function_is(s2v(L->top.p - 1), id)) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+    lua_rawset(L, -3);
+  }
+}
+
 static void push_target (lua_State *L) {
   switch (request.what) {
+    case RUN_REGISTER:
+    case RUN_UNREGISTER:
+      (request.what == RUN_REGISTER ? register_name : unregister_name)
+          (L, (const char *)request.code, request.code_len, request.handle);
+      lua_settop(L, 0);
+      lua_pushcfunction(L, do_nothing);
+      break;
     case RUN_SOURCE:
       if (chunk_load(L, (const char *)request.code, request.code_len,
                      request.chunkname) != LUA_OK) {
@@ -333,9 +437,12 @@ static void push_target (lua_State *L) {
   }
 }
 
-/* The captured text goes in front of the results. */
+/*
+** The captured text goes in front of the results. What a run inside another
+** one prints belongs to the outer one.
+*/
 static void write_output (lua_State *L) {
-  size_t n = luacell_output.len;
+  size_t n = depth == 1 ? luacell_output.len : 0;
   byte head[4];
   io.len = 0;
   if (guest.revision < 2 && n + 4 > io.cap)
@@ -351,17 +458,18 @@ static void write_output (lua_State *L) {
 static int run_request (lua_State *L) {
   int n;
   lua_settop(L, 0);
+  if (depth == 1) luacell_forget_host_errors(L);
   push_target(L);
   request.what = RUN_NOTHING;
   n = decode_values(L, request.args, request.args_len);
-  closures_begin_run(L);
+  if (depth == 1) closures_begin_run(L);
   lua_call(L, n, LUA_MULTRET);
   luacell_not_refused(L);
   n = lua_gettop(L);
   need_stack(L, 20);
-  cells_end_run(L);
+  if (depth == 1) cells_end_run(L);
   write_output(L);
-  encode_values(L, 1, n, &io);
+  encode_values(L, "result", 1, n, &io);
   return 0;
 }
 
@@ -396,12 +504,18 @@ static void protected_step (lua_State *L, lua_CFunction f, int nargs) {
 
 static void run_protected (lua_State *L, void *ud) {
   int *result = ud;
-  int status;
-  clear_stack(L);
+  int outermost = depth++ == 0;
+  int base, status;
+  if (outermost) {
+    clear_stack(L, 0);
+    base = 0;
+  }
+  else
+    base = stack_base(L);
   lua_pushcfunction(L, luacell_message_handler);
   lua_pushcfunction(L, run_request);
-  budget_begin_run();
-  status = lua_pcall(L, 0, 0, 1);
+  if (outermost) budget_begin_run();
+  status = lua_pcall(L, 0, 0, base + 1);
   gc_drop_holds(L);
   luacell_running = L;
   request.what = RUN_NOTHING;
@@ -410,16 +524,19 @@ static void run_protected (lua_State *L, void *ud) {
     lua_pushinteger(L, status);
     protected_step(L, report_error, 2); /* may run __tostring: metered */
   }
-  metrics.instructions = budget_end_run();
-  metrics.peak_bytes = (uint32_t)luacell_peak_bytes();
-  metrics.bytes = (uint32_t)luacell_bytes_in_use();
+  if (outermost) {
+    metrics.instructions = budget_end_run();
+    metrics.peak_bytes = (uint32_t)luacell_peak_bytes();
+    metrics.bytes = (uint32_t)luacell_bytes_in_use();
+  }
   if (l_unlikely(status != LUA_OK)) {
-    if (guest.transactional) protected_step(L, undo_run, 0);
+    if (outermost && guest.transactional) protected_step(L, undo_run, 0);
     *result = -(int)io.len - 1;
   }
   else
     *result = (int)io.len;
-  clear_stack(L);
+  clear_stack(L, base);
+  depth--;
 }
 
 EXPORT(get_run_metrics)
@@ -427,12 +544,19 @@ const void *get_run_metrics (void) { return &metrics; }
 
 static int run (void) {
   int result = -1;
-  luacell_begin_peak();
-  bytes_shrink(&luacell_output);
-  luacell_forget_error();
-  host_begin_run();
-  decode_begin_run();
-  external_begin_run();
+  if (depth == 0) {
+    luacell_begin_peak();
+    output_begin_run();
+    luacell_forget_error();
+    host_begin_run();
+    decode_begin_run();
+    external_begin_run();
+  }
+  else if (depth >= MAX_DEPTH) {
+    io.len = 0;
+    if (!bytes_add(&io, "too many runs inside each other", 31)) return -1;
+    return -32;
+  }
   enter(run_protected, &result);
   return result;
 }
@@ -451,7 +575,7 @@ static const char *name_from_source (const byte *code, size_t len) {
 
 EXPORT(compute)
 int compute (const byte *code, size_t len) {
-  if (guest.L == NULL || busy) return -1;
+  if (!is_open()) return -1;
   if (len == 0) return 0;
   if (len > io.cap || !in_memory(code, len)) return -1;
   request.what = RUN_SOURCE;
@@ -471,7 +595,7 @@ static int fit (size_t a, size_t b, size_t c) {
 EXPORT(compute_named)
 int compute_named (size_t name_len, size_t code_len, size_t args_len) {
   static char name[256];
-  if (guest.L == NULL || busy || !fit(name_len, code_len, args_len))
+  if (!is_open() || !fit(name_len, code_len, args_len))
     return -1;
   if (code_len == 0) return 0;
   request.what = RUN_SOURCE;
@@ -492,7 +616,7 @@ int compute_named (size_t name_len, size_t code_len, size_t args_len) {
 
 EXPORT(call)
 int call (size_t path_len, size_t args_len) {
-  if (guest.L == NULL || busy || !fit(path_len, args_len, 0)) return -1;
+  if (!is_open() || !fit(path_len, args_len, 0)) return -1;
   request.what = RUN_GLOBAL;
   request.code = io.p;
   request.code_len = path_len;
@@ -503,12 +627,33 @@ int call (size_t path_len, size_t args_len) {
 
 EXPORT(call_handle)
 int call_handle (unsigned handle, size_t args_len) {
-  if (guest.L == NULL || busy || !fit(args_len, 0, 0)) return -1;
+  if (!is_open() || !fit(args_len, 0, 0)) return -1;
   request.what = RUN_HANDLE;
   request.handle = handle;
   request.args = io.p;
   request.args_len = args_len;
   return run();
+}
+
+/* The name of a host function stands at the start of the buffer. */
+static int change_functions (int what, size_t name_len, unsigned id) {
+  if (!is_open() || !fit(name_len, 0, 0)) return -1;
+  request.what = what;
+  request.code = io.p;
+  request.code_len = name_len;
+  request.handle = id;
+  request.args_len = 0;
+  return run();
+}
+
+EXPORT(register_function)
+int register_function (size_t name_len, unsigned id) {
+  return change_functions(RUN_REGISTER, name_len, id);
+}
+
+EXPORT(unregister_function)
+int unregister_function (size_t name_len, unsigned id) {
+  return change_functions(RUN_UNREGISTER, name_len, id);
 }
 
 static int with_value;
@@ -518,7 +663,7 @@ static int write_details (lua_State *L) {
   lua_pushboolean(L, with_value);
   n = luacell_write_error_details(L);
   io.len = 0;
-  encode_values(L, 1, n, &io);
+  encode_values(L, "result", 1, n, &io);
   return 0;
 }
 

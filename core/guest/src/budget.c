@@ -104,6 +104,12 @@ l_noret luacell_refuse (lua_State *L, int kind) {
   raise_again(L);
 }
 
+/* Gives the host an occasion to end the run. */
+void budget_ask (lua_State *L) {
+  int kind = ask(L);
+  if (kind != 0) luacell_refuse(L, kind);
+}
+
 void luacell_budget_spent (lua_State *L) {
   if (luacell_refused) raise_again(L);
   while (luacell_budget < 0) {

@@ -19,7 +19,8 @@ static Bytes seen; /* of Table*: every inline table of this message */
 
 static Bytes *out;
 static size_t written; /* may pass the capacity, see 'put' */
-static int result_number;
+static const char *what_is_written; /* "result" or "argument" */
+static int number_of_it;
 
 void put_u32 (byte *p, uint32_t v) { memcpy(p, &v, 4); }
 
@@ -58,15 +59,8 @@ static Open *top (void) {
 
 /* "result 1.list[3]"; a long way is cut in the middle. */
 static const char *path_of (lua_State *L) {
-  char root[32];
   size_t n = opened.len / sizeof(Open), i;
-  lua_Integer number = result_number;
-  TValue text;
-  setivalue(&text, number);
-  luaO_tostring(L, &text);
-  memcpy(root, "result ", 7);
-  memcpy(root + 7, svalue(&text), vslen(&text) + 1);
-  path_start(L, root);
+  path_start(L, lua_pushfstring(L, "%s %d", what_is_written, number_of_it));
   for (i = 0; i < n; i++) {
     TValue key = ((Open *)opened.p + i)->key;
     if (n > 12 && i == 6) {
@@ -80,7 +74,8 @@ static const char *path_of (lua_State *L) {
 }
 
 static l_noret cannot_return (lua_State *L, const TValue *v) {
-  luacell_error(L, KIND_CONVERSION, "can't return a %s (%s)",
+  luacell_error(L, KIND_CONVERSION, "can't %s a %s (%s)",
+                what_is_written[0] == 'r' ? "return" : "pass",
                 type_name(L, v), path_of(L));
 }
 
@@ -150,7 +145,7 @@ static void put_value (lua_State *L, const TValue *v) {
       break;
     }
     case LUA_VNUMFLT: {
-      lua_Number n = fltvalue(v);
+      lua_Number n = luacell_same_nan(fltvalue(v));
       b[0] = TAG_FLOAT;
       memcpy(b + 1, &n, 8);
       put(L, b, 9);
@@ -216,14 +211,16 @@ static void put_next (lua_State *L) {
 }
 
 /* Appends the values at stack indices first, first+1, ... to 'to'. */
-void encode_values (lua_State *L, int first, int count, Bytes *to) {
+void encode_values (lua_State *L, const char *what, int first, int count,
+                    Bytes *to) {
   int i;
+  what_is_written = what;
   opened.len = seen.len = 0;
   out = to;
   written = to->len;
   for (i = 0; i < count; i++) {
     TValue v = *s2v(L->ci->func.p + first + i);
-    result_number = i + 1;
+    number_of_it = i + 1;
     put_value(L, &v);
     while (opened.len > 0) put_next(L);
   }

@@ -12,6 +12,7 @@
 static int has_error;
 static int error_kind;
 static int error_line;
+static int error_from_host; /* is anything in guest.host_errors? */
 
 static void remember (lua_State *L, int slot, const TValue *v) {
   luaH_setint(L, guest.errors, slot, (TValue *)v);
@@ -142,6 +143,33 @@ void luacell_forget_error (void) {
   for (i = ERROR_MARKED; i < ERROR_SLOTS; i++) forget(i);
 }
 
+void luacell_forget_host_errors (lua_State *L) {
+  if (!error_from_host) return;
+  table_clear(L, guest.host_errors);
+  error_from_host = 0;
+}
+
+/*
+** The error value at the top of the stack came from a host function, which
+** knows it by this number.
+*/
+void luacell_host_error (lua_State *L, uint32_t number) {
+  TValue n;
+  error_from_host = 1;
+  setivalue(&n, number);
+  if (ttisnil(s2v(L->top.p - 1))) return;
+  luaH_set(L, guest.host_errors, s2v(L->top.p - 1), &n);
+  luaC_barrierback(L, obj2gco(guest.host_errors), s2v(L->top.p - 1));
+  invalidateTMcache(guest.host_errors);
+  luacell_mark_error(L, KIND_HOST_FUNCTION, s2v(L->top.p - 1));
+}
+
+/* The number of this error value; 0 when it is not from a host function. */
+static lua_Integer host_error_number (const TValue *v) {
+  const TValue *n = ttisnil(v) ? v : luaH_get(guest.host_errors, v);
+  return ttisinteger(n) ? ivalue(n) : 0;
+}
+
 int luacell_has_error (void) { return has_error; }
 
 /* Runs protected: makes the message text of the error value at index 1. */
@@ -172,6 +200,7 @@ static int kind_of (lua_State *L, int status) {
   }
   if (!ttisnil(marked) && luaV_rawequalobj(marked, s2v(L->top.p - 1)))
     return guest.kind;
+  if (host_error_number(s2v(L->top.p - 1)) != 0) return KIND_HOST_FUNCTION;
   return KIND_RUNTIME;
 }
 
@@ -225,6 +254,8 @@ static void push_slot (lua_State *L, int slot) {
 /* Pushes the parts in the order that MEMORY_PROTOCOL.md gives. */
 int luacell_write_error_details (lua_State *L) {
   int with_value = lua_toboolean(L, 1);
+  lua_Integer number =
+      host_error_number(luaH_getint(guest.errors, ERROR_VALUE));
   lua_settop(L, 0);
   lua_pushinteger(L, error_kind);
   push_slot(L, ERROR_MESSAGE);
@@ -238,5 +269,6 @@ int luacell_write_error_details (lua_State *L) {
     lua_pop(L, 1);
     lua_pushnil(L);
   }
-  return 7;
+  lua_pushinteger(L, number);
+  return 8;
 }

@@ -42,6 +42,7 @@ static l_noret store_failed (lua_State *L, const char *what, const char *key,
                              size_t klen) {
   static const byte request[] = {CHANNEL_STORE_FAILURE};
   size_t n = 0;
+  budget_ask(L); /* it may be a limit */
   const byte *reason = host_request(L, request, sizeof request, &n);
   size_t shown = klen < 60 ? klen : 60;
   lua_pushlstring(L, key, shown);
@@ -156,11 +157,35 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
   }
 }
 
+/*
+** A call of a host function: unlike a request it may come back into Lua, so
+** the answer goes to memory of the caller's own, and a larger one is fetched.
+** Below -1: the answer has -(n + 1) bytes and is kept.
+*/
+int host_call (const byte *request, size_t n, byte *answer, size_t max) {
+  return js_ext_table_get(CHANNEL_ID, (const char *)request, n, answer, max);
+}
+
+/* Waits until the host function that was called has its answer ready. */
+int host_wait (void) { return js_ext_table_size(CHANNEL_ID); }
+
+/* An answer that is kept; NULL when the host has lost it. */
+const byte *host_fetch (lua_State *L, size_t len) {
+  static const byte fetch[] = {CHANNEL_FETCH};
+  make_room(L, len);
+  if (js_ext_table_get(CHANNEL_ID, (const char *)fetch, sizeof fetch,
+                       incoming.p, incoming.cap) != (int)len)
+    return NULL;
+  return incoming.p;
+}
+
 static int64_t read_clock (lua_State *L, int which) {
-  byte request[2] = {CHANNEL_CLOCK, (byte)which};
+  byte request[10] = {CHANNEL_CLOCK, (byte)which};
   size_t n;
-  int64_t nanoseconds;
-  const byte *answer = host_request(L, request, sizeof request, &n);
+  int64_t nanoseconds, used = budget_used();
+  const byte *answer;
+  memcpy(request + 2, &used, 8);
+  answer = host_request(L, request, sizeof request, &n);
   if (answer == NULL || n != 8) luaL_error(L, "this host has no clock");
   memcpy(&nanoseconds, answer, 8);
   return nanoseconds;
@@ -186,6 +211,13 @@ void luacell_random_seed (unsigned long long seed[2]) {
     seed[0] = 0x9E3779B97F4A7C15u; /* no host entropy: a fixed start */
     seed[1] = 0;
   }
+}
+
+int luacell_deterministic;
+
+double luacell_checked_nan (lua_State *L, int arg) {
+  double n = luaL_checknumber(L, arg);
+  return luacell_same_nan(n);
 }
 
 /* The same in every instance: a snapshot fixes it anyway. */

@@ -111,6 +111,17 @@ static void name_value (lua_State *L, const char *name) {
 }
 
 /* Names the functions in the table at the top, "prefix.name". */
+void builtin_add (lua_State *L, const char *name) { name_value(L, name); }
+
+/* Values that are still there keep their name for messages. */
+void builtin_remove (lua_State *L, const char *name) {
+  TValue nil;
+  setnilvalue(&nil);
+  lua_pushstring(L, name);
+  luaH_set(L, guest.builtins, s2v(L->top.p - 1), &nil);
+  lua_pop(L, 1);
+}
+
 static void name_functions (lua_State *L, const char *prefix) {
   lua_pushnil(L);
   while (lua_next(L, -2)) {

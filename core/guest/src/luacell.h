@@ -64,6 +64,7 @@ enum {
   KIND_OUTPUT_LIMIT = 7,
   KIND_STORE_LIMIT = 8,
   KIND_HOST_CALL_LIMIT = 9,
+  KIND_HOST_FUNCTION = 10,
   KIND_CONVERSION = 11,
   KIND_STORE = 12,
   KIND_INVALID_ARGUMENT = 17,
@@ -90,8 +91,10 @@ enum {
 /* Operations of the host channel: see docs/HOST_FUNCTION_IMPORTS.md. */
 enum {
   CHANNEL_FETCH = 0x00,
+  CHANNEL_CALL = 0x01,
   CHANNEL_CLOCK = 0x02,
   CHANNEL_SEED = 0x03,
+  CHANNEL_PRINT = 0x04,
   CHANNEL_LIMITS = 0x06,
   CHANNEL_STORE_FAILURE = 0x08
 };
@@ -135,6 +138,7 @@ typedef struct Guest {
   Table *tm_ring; /* array that metamethods of external tables live in */
   Table *chunks; /* compiled sources, see chunks.c */
   Table *errors; /* array of the ERROR_ slots */
+  Table *host_errors; /* error value -> number that the host gave it */
   unsigned next_handle;
   int kind; /* of the message kept as ERROR_MARKED */
 } Guest;
@@ -165,10 +169,12 @@ void luacell_mark_error (lua_State *L, int kind, const TValue *message);
 int luacell_message_handler (lua_State *L);
 void luacell_note_error (lua_State *L);
 void luacell_forget_error (void);
+void luacell_forget_host_errors (lua_State *L);
 int luacell_has_error (void);
 void luacell_keep_syntax_error (lua_State *L, const char *chunkname);
 void luacell_finish_error (lua_State *L, int status, Bytes *io);
 int luacell_write_error_details (lua_State *L);
+void luacell_host_error (lua_State *L, uint32_t number);
 
 /*
 ** Room for pushing n values. lua_checkstack would also raise the limit of the
@@ -203,8 +209,10 @@ const char *path_text (lua_State *L);
 extern int luacell_refused;
 void budget_set_grant (int ticks);
 void budget_begin_run (void);
+int64_t budget_used (void);
 int64_t budget_end_run (void);
 l_noret luacell_refuse (lua_State *L, int kind);
+void budget_ask (lua_State *L);
 
 /* host.c: the five host functions with retries, and the channel. */
 byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
@@ -216,6 +224,9 @@ int host_delete_quietly (unsigned id, const char *key, size_t klen);
 unsigned host_size (unsigned id);
 const char *host_keys (lua_State *L, unsigned id, size_t *len);
 byte *host_request (lua_State *L, const byte *request, size_t n, size_t *len);
+int host_call (const byte *request, size_t n, byte *answer, size_t max);
+int host_wait (void);
+const byte *host_fetch (lua_State *L, size_t len);
 
 void host_begin_run (void);
 
@@ -225,7 +236,8 @@ void key_from_text (lua_State *L, const char *s, size_t len);
 int key_is_storable (const TValue *key);
 
 /* encode.c: results for the host */
-void encode_values (lua_State *L, int first, int count, Bytes *out);
+void encode_values (lua_State *L, const char *what, int first, int count,
+                    Bytes *out);
 void put_u32 (byte *p, uint32_t v);
 
 /* decode.c: values from the host or a store, pushed on the stack */
@@ -276,9 +288,18 @@ void luacell_open_libraries (lua_State *L);
 const char *builtin_name (const TValue *v, size_t *len);
 int builtin_push (lua_State *L, const char *name, size_t len);
 
+/* host_function.c */
+extern int luacell_in_host_call;
+void host_function_push (lua_State *L, unsigned id);
+int host_function_is (const TValue *v, unsigned id);
+void builtin_add (lua_State *L, const char *name);
+void builtin_remove (lua_State *L, const char *name);
+
 /* output.c */
 extern Bytes luacell_output;
 void output_set_limit (size_t bytes);
+void output_set_streaming (int flag);
+void output_begin_run (void);
 int luacell_print (lua_State *L);
 
 #include "hooks.h"

@@ -67,6 +67,12 @@ void luacell_not_refused (struct lua_State *L);
 #define luacell_chain(links)	\
 	((++(links) & 15) == 0 ? (void)luacell_count(16) : (void)0)
 
+/* In deterministic mode one NaN for all: see patch 14. */
+extern int luacell_deterministic;
+#define luacell_same_nan(n)	\
+	(luacell_deterministic && (n) != (n) ? __builtin_nan("") : (n))
+double luacell_checked_nan (struct lua_State *L, int arg);
+
 /* 'table.sort' takes the middle: the same work each time. */
 #define l_randomizePivot()		0u
 

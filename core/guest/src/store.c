@@ -179,11 +179,13 @@ static void write_out (lua_State *L, const TValue *v) {
       memcpy(b + 1, &v->value_.i, 8);
       out_add(L, b, 9);
       break;
-    case LUA_VNUMFLT:
+    case LUA_VNUMFLT: {
+      lua_Number n = luacell_same_nan(fltvalue(v));
       b[0] = TAG_FLOAT;
-      memcpy(b + 1, &v->value_.n, 8);
+      memcpy(b + 1, &n, 8);
       out_add(L, b, 9);
       break;
+    }
     case LUA_VSHRSTR:
     case LUA_VLNGSTR:
       out_tagged(L, TAG_STRING, (uint32_t)vslen(v));

@@ -1,0 +1,103 @@
+/*
+** Functions of the host as Lua functions. While one runs, the host may come
+** back and run Lua: see 'enter' in api.c.
+*/
+#include "luacell.h"
+
+/* Status of an answer: see docs/HOST_FUNCTION_IMPORTS.md. */
+enum { ANSWER_RESULTS, ANSWER_ERROR, ANSWER_LIMIT, ANSWER_PENDING };
+
+int luacell_in_host_call; /* may the host run Lua now? */
+
+static _Alignas(16) byte request_start[512];
+static Bytes request = {request_start, 0, sizeof request_start, request_start,
+                        sizeof request_start};
+
+/* The function's registered name, for messages. */
+static const char *name_of (lua_State *L) {
+  size_t n;
+  const char *name = builtin_name(s2v(L->ci->func.p), &n);
+  return name == NULL ? "?" : name;
+}
+
+static l_noret broken (lua_State *L) {
+  luacell_error(L, KIND_INTERNAL, "the host gave a broken answer");
+}
+
+/*
+** A message gets the place of the call in front, as messages of built-ins
+** have it; any other value is raised as it is.
+*/
+static l_noret raise (lua_State *L, const byte *answer, size_t n) {
+  uint32_t number;
+  if (n < 5) broken(L);
+  number = get_u32(answer + 1);
+  gc_hold(L);
+  if (decode_values(L, answer + 5, n - 5) != 1) broken(L);
+  gc_release(L);
+  if (number != 0 && lua_type(L, -1) == LUA_TSTRING) {
+    luaL_where(L, 1);
+    lua_insert(L, -2);
+    lua_concat(L, 2);
+  }
+  if (number != 0) luacell_host_error(L, number);
+  luaG_errormsg(L);
+}
+
+static int finish (lua_State *L, const byte *answer, size_t n) {
+  int results;
+  if (n == 0) broken(L);
+  switch (answer[0]) {
+    case ANSWER_RESULTS:
+      gc_hold(L);
+      results = decode_values(L, answer + 1, n - 1);
+      gc_release(L);
+      return results;
+    case ANSWER_ERROR:
+      raise(L, answer, n);
+    case ANSWER_LIMIT:
+      if (n == 5) luacell_refuse(L, (int)get_u32(answer + 1));
+  }
+  broken(L);
+}
+
+static int call_host (lua_State *L) {
+  byte answer[256];
+  lua_Integer id = lua_tointeger(L, lua_upvalueindex(1));
+  int n;
+  int before = luacell_in_host_call;
+  request.len = 5;
+  request.p[0] = CHANNEL_CALL;
+  put_u32(request.p + 1, (uint32_t)id);
+  encode_values(L, "argument", 1, lua_gettop(L), &request);
+  luacell_count(16 + (request.len >> 5));
+  lua_settop(L, 0);
+  luacell_in_host_call = 1;
+  n = host_call(request.p, request.len, answer, sizeof answer);
+  if (n == 1 && answer[0] == ANSWER_PENDING) n = host_wait();
+  luacell_in_host_call = before;
+  luacell_running = L;
+  bytes_shrink(&request);
+  luacell_not_refused(L); /* a run inside this one may have been stopped */
+  if (l_likely(n >= 0 && (size_t)n <= sizeof answer))
+    return finish(L, answer, (size_t)n);
+  if (n == -1)
+    luacell_error(L, KIND_HOST_FUNCTION,
+                  "this host does not offer the function '%s'", name_of(L));
+  n = -(n + 1);
+  {
+    const byte *large = host_fetch(L, (size_t)n);
+    if (large == NULL) broken(L);
+    return finish(L, large, (size_t)n);
+  }
+}
+
+void host_function_push (lua_State *L, unsigned id) {
+  lua_pushinteger(L, id);
+  lua_pushcclosure(L, call_host, 1);
+}
+
+int host_function_is (const TValue *v, unsigned id) {
+  return ttisCclosure(v) && clCvalue(v)->f == call_host &&
+         ivalue(&clCvalue(v)->upvalue[0]) == (lua_Integer)id;
+}
