@@ -165,6 +165,8 @@ impl Engine {
                 .max_core_instance_size(64 << 10)
                 .table_keep_resident(64 << 10)
                 .max_unused_warm_slots(16);
+            #[cfg(feature = "async")]
+            pool.total_stacks(n);
             if PoolingAllocationConfig::is_pagemap_scan_available() {
                 // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox finds them in place.
                 pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
@@ -188,19 +190,20 @@ impl Engine {
     }
 
     /// A new instance of the guest.
-    pub(crate) fn instantiate(&self, mut host: Host, max_memory: u64) -> Result<Guest, Box<NotStarted>> {
+    pub(crate) fn instantiate(&self, mut host: Host, max_memory: u64, waits: bool) -> Result<Guest, Box<NotStarted>> {
+        host.waits = waits;
         let max_memory = usize::try_from(max_memory.min(self.max_memory())).unwrap_or(usize::MAX);
         if let Some(foreign) = &self.0.foreign {
-            return Guest::new(foreign, host, max_memory);
+            return Guest::new(foreign, host, max_memory, waits);
         }
         if let Some(pooled) = self.pooled() {
-            match Guest::new(pooled, host, max_memory) {
+            match Guest::new(pooled, host, max_memory, waits) {
                 Err(not_started) if not_started.exhausted => host = not_started.host,
                 other => return other,
             }
         }
         match self.on_demand() {
-            Ok(blueprint) => Guest::new(blueprint, host, max_memory),
+            Ok(blueprint) => Guest::new(blueprint, host, max_memory, waits),
             Err(error) => Err(Box::new(NotStarted { error, host, exhausted: false })),
         }
     }

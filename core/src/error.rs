@@ -118,6 +118,8 @@ struct Details {
     source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
     /// Whether the guest can't be used after this.
     fatal: bool,
+    /// Whether a host function got it from its own sandbox.
+    nested: bool,
 }
 
 impl Error {
@@ -135,7 +137,27 @@ impl Error {
             metrics: Metrics::default(),
             source: None,
             fatal: false,
+            nested: false,
         }))
+    }
+
+    /// For host functions: an error with this cause, text or any error. The cause comes out of the run as the
+    /// [`source`](std::error::Error::source) when the script does not catch it.
+    pub fn host(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let cause = cause.into();
+        let mut error = Error::new(ErrorKind::HostFunction, cause.to_string());
+        error.0.source = Some(cause.into());
+        error
+    }
+
+    /// For host functions: raises this value in the script, as `error(value)` does there.
+    pub fn raise(value: impl Into<Value>) -> Self {
+        let value = value.into();
+        let message = match &value {
+            Value::String(text) => text.to_string_lossy().into_owned(),
+            other => format!("(error object is a {} value)", other.type_name()),
+        };
+        Error::new(ErrorKind::HostFunction, message).with_value(value)
     }
 
     /// The kind of failure.
@@ -242,6 +264,30 @@ impl Error {
 
     pub(crate) fn is_fatal(&self) -> bool {
         self.0.fatal
+    }
+
+    /// A run that a host function started in its own sandbox gave this.
+    pub(crate) fn nested(mut self) -> Self {
+        self.0.nested = true;
+        self
+    }
+
+    pub(crate) fn is_nested(&self) -> bool {
+        self.0.nested
+    }
+
+    /// What comes out of a run that failed with an error of a host function: Lua's view of it, and the function's error behind it.
+    pub(crate) fn caused_by_host(mut self, cause: Error) -> Self {
+        self.0.source = Some(match cause.0.kind {
+            ErrorKind::HostFunction if cause.0.source.is_some() => match cause.0.source {
+                Some(source) => source,
+                None => return self,
+            },
+            // A value that was raised has nothing behind it.
+            ErrorKind::HostFunction if !cause.0.value.is_nil() => return self,
+            _ => std::sync::Arc::new(cause),
+        });
+        self
     }
 
     pub(crate) fn busy() -> Self {

@@ -3,10 +3,20 @@
 //! Every number that comes from the guest is untrusted: pointers and lengths are checked against the memory of this moment, and
 //! nothing here panics.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::config::PrintSink;
+use crate::control::Control;
+use crate::functions::Functions;
+use crate::limits::{GRANT, Limits};
+use crate::modules::{self, ModuleResolver};
+use crate::sandbox::SandboxLinks;
 use crate::store::StoreError;
 use crate::tables::{Tables, is_valid};
+use crate::virtual_time::VirtualTime;
+use crate::{Error, ErrorKind};
 
 /// No such table or key, no such operation, a pointer that points nowhere.
 const ABSENT: i32 = -1;
@@ -19,29 +29,57 @@ const SHORT_KEY: usize = 64;
 /// Requests to the host, as calls to `js_ext_table_get` with table id 0.
 mod operation {
     pub(super) const FETCH: u8 = 0x00;
+    pub(super) const CALL: u8 = 0x01;
     pub(super) const CLOCK: u8 = 0x02;
     pub(super) const SEED: u8 = 0x03;
+    pub(super) const PRINT: u8 = 0x04;
+    pub(super) const MODULE: u8 = 0x05;
+    pub(super) const LIMITS: u8 = 0x06;
     pub(super) const STORE_FAILURE: u8 = 0x08;
 }
 
-/// What the five functions work on.
+/// What the five functions work on, and what they need to know of the run.
 pub(crate) struct Host {
     pub(crate) tables: Tables,
     /// The revision of the contract that the guest speaks.
     pub(crate) revision: u32,
     /// Why the store failed last.
     pub(crate) failure: Option<String>,
-    /// Whether a failure could not be reported to the guest, so that the run must not succeed.
-    pub(crate) unreported: bool,
+    /// A failure that could not be reported to the guest: the run must not succeed.
+    pub(crate) doomed: Option<Error>,
+    pub(crate) functions: Functions,
+    /// Errors that host functions gave in this run, by number from 1.
+    errors: Vec<Error>,
+    pub(crate) print: Option<PrintSink>,
+    pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) virtual_time: Option<VirtualTime>,
+    /// Of the present run.
+    pub(crate) limits: Limits,
     /// When the present run began.
     pub(crate) started: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
+    /// The limit that ends the present run.
+    refused: Option<ErrorKind>,
+    pub(crate) host_calls: u64,
+    pub(crate) bytes_stored: u64,
+    /// How many host functions run inside each other.
+    pub(crate) nesting: u32,
+    /// How values of the present run are tied to the sandbox.
+    pub(crate) links: Option<SandboxLinks>,
+    /// Whether the instance can wait for futures.
+    pub(crate) waits: bool,
+    #[cfg(feature = "async")]
+    pub(crate) pending: Option<crate::functions::Pending>,
+    /// For encoding, kept for its room.
+    pub(crate) scratch: Vec<u8>,
     /// An answer that did not fit.
     answer: Vec<u8>,
 }
 
 /// The part of memory that the guest names.
 #[inline]
-fn part(memory: &[u8], ptr: i32, len: i32) -> Option<&[u8]> {
+pub(crate) fn part(memory: &[u8], ptr: i32, len: i32) -> Option<&[u8]> {
     let start = ptr.cast_unsigned() as usize;
     memory.get(start..start.checked_add(len.cast_unsigned() as usize)?)
 }
@@ -72,19 +110,117 @@ fn with_key<T>(memory: &mut [u8], ptr: i32, len: i32, f: impl FnOnce(&mut [u8], 
 }
 
 impl Host {
-    pub(crate) fn new(tables: Tables, revision: u32) -> Self {
-        Host { tables, revision, failure: None, unreported: false, started: None, answer: Vec::new() }
+    pub(crate) fn new(tables: Tables, revision: u32, control: Arc<Control>) -> Self {
+        Host {
+            tables,
+            revision,
+            failure: None,
+            doomed: None,
+            functions: Functions::default(),
+            errors: Vec::new(),
+            print: None,
+            modules: None,
+            control,
+            virtual_time: None,
+            limits: Limits::default(),
+            started: None,
+            deadline: None,
+            refused: None,
+            host_calls: 0,
+            bytes_stored: 0,
+            nesting: 0,
+            links: None,
+            waits: false,
+            #[cfg(feature = "async")]
+            pending: None,
+            scratch: Vec::new(),
+            answer: Vec::new(),
+        }
     }
 
     /// Starts a run.
     #[inline]
-    pub(crate) fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant, limits: &Limits, links: SandboxLinks) {
         self.failure = None;
-        self.unreported = false;
+        self.doomed = None;
+        self.refused = None;
         self.started = Some(now);
+        self.deadline = limits.timeout.and_then(|timeout| now.checked_add(timeout));
+        self.limits = *limits;
+        self.host_calls = 0;
+        self.bytes_stored = 0;
+        self.nesting = 0;
+        self.links = Some(links);
+        self.control.begin();
         if !self.answer.is_empty() {
             self.answer = Vec::new();
         }
+        if !self.errors.is_empty() {
+            self.errors = Vec::new();
+        }
+    }
+
+    /// Ends a run.
+    #[inline]
+    pub(crate) fn end(&mut self, ticks: u64) {
+        self.links = None;
+        if let Some(time) = &mut self.virtual_time {
+            time.pass(ticks);
+        }
+        if self.scratch.capacity() > 1 << 16 {
+            self.scratch = Vec::new();
+        }
+    }
+
+    /// Notes that a limit ends the run.
+    pub(crate) fn refuse(&mut self, kind: ErrorKind) -> ErrorKind {
+        *self.refused.get_or_insert(kind)
+    }
+
+    /// The limit that was passed, apart from instructions.
+    #[inline]
+    pub(crate) fn passed_limit(&mut self) -> Option<ErrorKind> {
+        if self.refused.is_some() {
+            return self.refused;
+        }
+        if self.control.is_interrupted() {
+            return Some(self.refuse(ErrorKind::Interrupted));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(self.refuse(ErrorKind::Timeout));
+        }
+        None
+    }
+
+    /// The guest has used up what it was granted: the limit that was passed or 0, and what is granted now.
+    fn grant(&mut self, payload: &[u8]) -> Option<[u8; 8]> {
+        let used = u64::from_le_bytes(payload.try_into().ok()?);
+        let left = self.limits.instructions.saturating_sub(used);
+        let mut kind = self.passed_limit();
+        if kind.is_none() && left == 0 {
+            kind = Some(self.refuse(ErrorKind::InstructionLimit));
+        }
+        let kind = kind.map_or(0, |kind| u32::from(kind.number()));
+        let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(GRANT.cast_unsigned());
+        let answer = u64::from(kind) | u64::from(ticks) << 32;
+        Some(answer.to_le_bytes())
+    }
+
+    /// Keeps an error that a host function gave; its number.
+    pub(crate) fn keep_error(&mut self, error: Error) -> u32 {
+        // A script that collects errors must not collect the host's memory.
+        const MOST: usize = 1000;
+        if self.errors.len() >= MOST {
+            self.errors.clear();
+        }
+        self.errors.push(error);
+        self.errors.len() as u32
+    }
+
+    /// The error with this number.
+    pub(crate) fn take_error(&mut self, number: i64) -> Option<Error> {
+        let at = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.errors.get(at).cloned()
     }
 
     #[cold]
@@ -109,10 +245,20 @@ impl Host {
             return ABSENT;
         }
         with_key(memory, key_ptr, key_len, |memory, key| match part(memory, val_ptr, val_len) {
-            Some(value) => {
-                self.tables.set(table, key, value);
-                0
-            }
+            Some(value) => match self.tables.set_within(table, key, value, &self.limits.store) {
+                Ok(true) => {
+                    self.bytes_stored += (key.len() + value.len()) as u64;
+                    0
+                }
+                Ok(false) => {
+                    self.refuse(ErrorKind::StoreLimit);
+                    ABSENT
+                }
+                Err(error) => {
+                    self.failed(error);
+                    ABSENT
+                }
+            },
             None => ABSENT,
         })
         .unwrap_or(ABSENT)
@@ -130,9 +276,6 @@ impl Host {
         max_len: i32,
     ) -> i32 {
         let table = table.cast_unsigned();
-        if table == 0 {
-            return self.request(memory, key_ptr, key_len, val_ptr, max_len);
-        }
         if !is_valid(table) {
             return ABSENT;
         }
@@ -187,7 +330,8 @@ impl Host {
             Ok(n) => i32::try_from(n).unwrap_or(i32::MAX),
             Err(error) => {
                 self.failed(error);
-                self.unreported = true;
+                let message = self.failure.clone().unwrap_or_default();
+                self.doomed = Some(Error::new(ErrorKind::Store, message));
                 0
             }
         }
@@ -230,53 +374,103 @@ impl Host {
         }
     }
 
-    /// A request over the channel.
-    #[cold]
-    fn request(&mut self, memory: &mut [u8], ptr: i32, len: i32, answer_ptr: i32, max_len: i32) -> i32 {
+    /// Whether a request is a call of a host function.
+    #[inline]
+    pub(crate) fn is_call(memory: &[u8], ptr: i32, len: i32) -> bool {
+        part(memory, ptr, len).is_some_and(|request| request.first() == Some(&operation::CALL))
+    }
+
+    /// A request over the channel that is no call of a function.
+    pub(crate) fn request(&mut self, memory: &mut [u8], ptr: i32, len: i32, answer_ptr: i32, max_len: i32) -> i32 {
         let Some((operation, payload)) = part(memory, ptr, len).and_then(<[u8]>::split_first) else {
             return ABSENT;
         };
-        let answer = match *operation {
+        let mut answer = match *operation {
             operation::FETCH => std::mem::take(&mut self.answer),
             operation::CLOCK => match self.clock(payload) {
                 Some(nanoseconds) => nanoseconds.to_le_bytes().to_vec(),
                 None => return ABSENT,
             },
-            operation::SEED => {
-                let mut seed = [0; 16];
-                if getrandom::fill(&mut seed).is_err() {
-                    return ABSENT;
+            operation::SEED => match self.seed() {
+                Some(seed) => seed.to_vec(),
+                None => return ABSENT,
+            },
+            operation::PRINT => match &mut self.print {
+                Some(print) => {
+                    if catch_unwind(AssertUnwindSafe(|| print(payload))).is_err() {
+                        self.doomed = Some(Error::host("the function that takes printed text panicked"));
+                    }
+                    Vec::new()
                 }
-                seed.to_vec()
-            }
+                None => return ABSENT,
+            },
+            operation::MODULE => match &self.modules {
+                Some(resolver) => match catch_unwind(AssertUnwindSafe(|| modules::answer(&**resolver, payload))) {
+                    Ok(answer) => answer,
+                    Err(_) => return ABSENT,
+                },
+                None => return ABSENT,
+            },
+            operation::LIMITS => match self.grant(payload) {
+                Some(answer) => {
+                    let Some(Some(place)) = part_mut(memory, answer_ptr, max_len).map(<[u8]>::first_chunk_mut) else {
+                        return ABSENT;
+                    };
+                    *place = answer;
+                    return answer.len() as i32;
+                }
+                None => return ABSENT,
+            },
             operation::STORE_FAILURE => self.failure.as_deref().unwrap_or_default().as_bytes().to_vec(),
             _ => return ABSENT,
         };
-        let Some(room) = part_mut(memory, answer_ptr, max_len) else {
+        self.deliver(memory, &mut answer, answer_ptr, max_len)
+    }
+
+    /// Writes an answer to memory, or keeps it when it does not fit.
+    #[inline]
+    pub(crate) fn deliver(&mut self, memory: &mut [u8], answer: &mut Vec<u8>, ptr: i32, max_len: i32) -> i32 {
+        let Some(room) = part_mut(memory, ptr, max_len) else {
             return ABSENT;
         };
         match room.get_mut(..answer.len()) {
             Some(place) => {
-                place.copy_from_slice(&answer);
+                place.copy_from_slice(answer);
                 answer.len() as i32
             }
-            None => {
-                self.answer = answer;
-                too_small(self.answer.len())
-            }
+            None => self.keep(std::mem::take(answer)),
         }
     }
 
+    /// Keeps an answer until it is fetched.
+    pub(crate) fn keep(&mut self, answer: Vec<u8>) -> i32 {
+        self.answer = answer;
+        too_small(self.answer.len())
+    }
+
+    fn seed(&mut self) -> Option<[u8; 16]> {
+        if let Some(time) = &mut self.virtual_time {
+            return Some(time.seed());
+        }
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).ok()?;
+        Some(seed)
+    }
+
     fn clock(&self, payload: &[u8]) -> Option<i64> {
-        let nanoseconds = match payload {
-            [0] => match SystemTime::now().duration_since(UNIX_EPOCH) {
-                Ok(since) => i64::try_from(since.as_nanos()).ok()?,
-                Err(before) => -i64::try_from(before.duration().as_nanos()).ok()?,
+        let (which, ticks) = payload.split_first()?;
+        if let Some(time) = &self.virtual_time {
+            let ticks = ticks.first_chunk().copied().map_or(0, u64::from_le_bytes);
+            return time.read(*which, ticks);
+        }
+        match which {
+            0 => match SystemTime::now().duration_since(UNIX_EPOCH) {
+                Ok(since) => i64::try_from(since.as_nanos()).ok(),
+                Err(before) => i64::try_from(before.duration().as_nanos()).ok().map(|n| -n),
             },
-            [1] => i64::try_from(self.started?.elapsed().as_nanos()).ok()?,
-            _ => return None,
-        };
-        Some(nanoseconds)
+            1 => i64::try_from(self.started?.elapsed().as_nanos()).ok(),
+            _ => None,
+        }
     }
 }
 
@@ -285,7 +479,7 @@ mod tests {
     use super::*;
 
     fn host() -> Host {
-        Host::new(Tables::in_memory(), 2)
+        Host::new(Tables::in_memory(), 2, Arc::default())
     }
 
     #[test]
@@ -322,7 +516,7 @@ mod tests {
             assert_eq!(host.set(&mut memory, 3, 0, 1, ptr, len), -1);
             assert_eq!(host.get(&mut memory, 3, ptr, len, 0, 1), -1);
             assert_eq!(host.get(&mut memory, 3, 0, 1, ptr, len), -1);
-            assert_eq!(host.get(&mut memory, 0, ptr, len, 0, 1), -1);
+            assert_eq!(host.request(&mut memory, ptr, len, 0, 1), -1);
             assert_eq!(host.delete(&mut memory, 3, ptr, len), -1);
             assert_eq!(host.keys(&mut memory, 3, ptr, len), -1);
         }
@@ -349,11 +543,11 @@ mod tests {
         let mut memory = vec![0; 64];
         memory[0] = operation::SEED;
         memory[1] = operation::FETCH;
-        assert_eq!(host.get(&mut memory, 0, 0, 1, 32, 4), -17);
-        assert_eq!(host.get(&mut memory, 0, 1, 1, 32, 8), -17);
-        assert_eq!(host.get(&mut memory, 0, 1, 1, 32, 16), 16);
-        assert_eq!(host.get(&mut memory, 0, 1, 1, 32, 16), 0);
+        assert_eq!(host.request(&mut memory, 0, 1, 32, 4), -17);
+        assert_eq!(host.request(&mut memory, 1, 1, 32, 8), -17);
+        assert_eq!(host.request(&mut memory, 1, 1, 32, 16), 16);
+        assert_eq!(host.request(&mut memory, 1, 1, 32, 16), 0);
         memory[0] = 0x77;
-        assert_eq!(host.get(&mut memory, 0, 0, 1, 32, 16), -1);
+        assert_eq!(host.request(&mut memory, 0, 1, 32, 16), -1);
     }
 }

@@ -1,14 +1,15 @@
 //! One running guest: the only place that knows how wasm is executed.
 
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use wasmtime::{
-    Caller, Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, ModuleExport, ResourceLimiter, Store,
-    TypedFunc,
+    AsContextMut, Caller, Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, ModuleExport,
+    ResourceLimiter, Store, StoreContextMut, TypedFunc,
 };
 
 use crate::host::Host;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, functions};
 
 /// The five functions and how many parameters each has.
 const IMPORTS: [(&str, usize); 5] = [
@@ -22,9 +23,23 @@ const IMPORTS: [(&str, usize); 5] = [
 /// What a wasm store carries.
 pub(crate) struct Data {
     pub(crate) host: Host,
-    memory: Option<Memory>,
+    blueprint: Arc<Blueprint>,
+    /// Set once the instance is there.
+    parts: Option<Parts>,
+    runners: Runners,
+    /// Where the guest's I/O buffer is.
+    pub(crate) buffer: Buffer,
+    pub(crate) revision: u32,
     /// The most that the wasm memory may grow to, in bytes.
     max_memory: usize,
+    /// Where the guest keeps the metrics of its last run; 0 for nowhere.
+    metrics: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Parts {
+    instance: Instance,
+    memory: Memory,
 }
 
 impl ResourceLimiter for Data {
@@ -41,12 +56,25 @@ impl ResourceLimiter for Data {
 #[inline]
 fn parts<'a>(caller: &'a mut Caller<'_, Data>) -> Option<(&'a mut [u8], &'a mut Host)> {
     // A start function may call before the memory is known.
-    let memory = caller.data().memory?;
+    let memory = caller.data().parts?.memory;
     let (bytes, data) = memory.data_and_store_mut(caller);
     Some((bytes, &mut data.host))
 }
 
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<Data>> {
+/// A request over the channel: it may run a host function, which may come back into the guest.
+#[inline]
+fn channel(caller: &mut Caller<'_, Data>, request: i32, request_len: i32, answer: i32, max_len: i32) -> i32 {
+    let Some((memory, host)) = parts(caller) else {
+        return -1;
+    };
+    if Host::is_call(memory, request, request_len) {
+        return functions::answer_call(&mut Context(caller.as_context_mut()), request, request_len, answer, max_len);
+    }
+    host.request(memory, request, request_len, answer, max_len)
+}
+
+/// The five functions. With `waits`, the one that waits for host functions does so as a future.
+fn linker(engine: &Engine, waits: bool) -> wasmtime::Result<Linker<Data>> {
     let mut linker = Linker::new(engine);
     linker.func_wrap(
         "env",
@@ -59,15 +87,30 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Data>> {
         "env",
         "js_ext_table_get",
         |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32, v: i32, m: i32| {
+            if t == 0 {
+                return channel(&mut c, k, kl, v, m);
+            }
             parts(&mut c).map_or(-1, |(memory, host)| host.get(memory, t, k, kl, v, m))
         },
     )?;
     linker.func_wrap("env", "js_ext_table_delete", |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32| {
         parts(&mut c).map_or(-1, |(memory, host)| host.delete(memory, t, k, kl))
     })?;
-    linker.func_wrap("env", "js_ext_table_size", |mut c: Caller<'_, Data>, t: i32| {
-        parts(&mut c).map_or(0, |(_, host)| host.size(t))
-    })?;
+    if waits {
+        #[cfg(feature = "async")]
+        linker.func_wrap_async("env", "js_ext_table_size", |mut c: Caller<'_, Data>, (t,): (i32,)| {
+            Box::new(async move {
+                if t == 0 {
+                    return crate::waiting::wait(&mut Context(c.as_context_mut())).await;
+                }
+                parts(&mut c).map_or(0, |(_, host)| host.size(t))
+            })
+        })?;
+    } else {
+        linker.func_wrap("env", "js_ext_table_size", |mut c: Caller<'_, Data>, t: i32| {
+            parts(&mut c).map_or(0, |(_, host)| host.size(t))
+        })?;
+    }
     linker.func_wrap("env", "js_ext_table_keys", |mut c: Caller<'_, Data>, t: i32, b: i32, m: i32| {
         parts(&mut c).map_or(-1, |(memory, host)| host.keys(memory, t, b, m))
     })?;
@@ -94,20 +137,14 @@ macro_rules! exports {
             }
         }
 
-        impl Guest {
+        impl Context<'_> {
             $(
                 $(#[$doc])*
                 pub(crate) fn $name(&mut self, $($param: $type),*) -> Result<exports!(@result $($result)?)> {
                     let function = self.resolve(|index| index.$name.as_ref(), stringify!($name))?;
-                    self.before_call();
-                    function.call(&mut self.store, ($($param,)*)).map_err(|error| trap(&error))
+                    self.invoke(&function, ($($param,)*))
                 }
             )+
-
-            /// Whether the guest has all of revision 2.
-            fn has_revision_2(index: &ExportIndex) -> bool {
-                index.get_protocol_revision.is_some()
-            }
         }
     };
     (@result) => { () };
@@ -115,7 +152,7 @@ macro_rules! exports {
 }
 
 exports! {
-    cached: compute, compute_named, call, call_handle;
+    cached: compute, compute_named, call, call_handle, register_function, unregister_function;
     init() -> i32;
     get_buffer_ptr() -> i32;
     get_buffer_size() -> i32;
@@ -133,46 +170,110 @@ exports! {
     set_memory_limit(bytes: i32);
     allocate_table_ids(count: i32) -> i32;
     list_table_ids() -> i32;
+    set_output_limit(bytes: i32);
+    set_print_streaming(flag: i32);
+    set_deterministic(flag: i32);
+    set_instruction_grant(ticks: i32);
+    get_run_metrics() -> i32;
 }
 
 /// The exports that run scripts, once looked up.
 #[derive(Default)]
 struct Runners {
-    compute: Option<TypedFunc<(i32, i32), i32>>,
+    two: [Option<TypedFunc<(i32, i32), i32>>; 5],
     compute_named: Option<TypedFunc<(i32, i32, i32), i32>>,
-    call: Option<TypedFunc<(i32, i32), i32>>,
-    call_handle: Option<TypedFunc<(i32, i32), i32>>,
 }
 
-macro_rules! runners {
-    ($($name:ident = $export:ident($($param:ident),*);)+) => {
-        impl Guest {
-            $(
-                /// As the export, with what was looked up kept.
-                #[inline]
-                pub(crate) fn $name(&mut self, $($param: i32),*) -> Result<i32> {
-                    if self.runners.$export.is_none() {
-                        self.runners.$export =
-                            Some(self.resolve(|index| index.$export.as_ref(), stringify!($export))?);
-                    }
-                    self.before_call();
-                    match &self.runners.$export {
-                        Some(function) => {
-                            function.call(&mut self.store, ($($param),*)).map_err(|error| trap(&error))
-                        }
-                        None => Err(missing(stringify!($export))),
-                    }
+/// A run of the guest that is ready to begin: what it needs lies in the buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entry {
+    Compute { len: i32 },
+    ComputeNamed { name_len: i32, code_len: i32, args_len: i32 },
+    Call { path_len: i32, args_len: i32 },
+    CallHandle { handle: i32, args_len: i32 },
+    RegisterFunction { name_len: i32, id: i32 },
+    UnregisterFunction { name_len: i32, id: i32 },
+}
+
+/// The export that an [`Entry`] calls.
+enum Runner {
+    Two(usize, TypedFunc<(i32, i32), i32>, (i32, i32)),
+    Three(TypedFunc<(i32, i32, i32), i32>, (i32, i32, i32)),
+}
+
+impl Context<'_> {
+    /// The export, taken out of its place: a run inside this one looks it up again.
+    #[inline]
+    fn runner(&mut self, entry: Entry) -> Result<Runner> {
+        let buffer = self.data().buffer.ptr.cast_signed();
+        let (at, args, name): (usize, _, _) = match entry {
+            Entry::ComputeNamed { name_len, code_len, args_len } => {
+                let function = match self.data_mut().runners.compute_named.take() {
+                    Some(function) => function,
+                    None => self.resolve(|index| index.compute_named.as_ref(), "compute_named")?,
+                };
+                return Ok(Runner::Three(function, (name_len, code_len, args_len)));
+            }
+            Entry::Compute { len } => (0, (buffer, len), "compute"),
+            Entry::Call { path_len, args_len } => (1, (path_len, args_len), "call"),
+            Entry::CallHandle { handle, args_len } => (2, (handle, args_len), "call_handle"),
+            Entry::RegisterFunction { name_len, id } => (3, (name_len, id), "register_function"),
+            Entry::UnregisterFunction { name_len, id } => (4, (name_len, id), "unregister_function"),
+        };
+        let function = match self.data_mut().runners.two.get_mut(at).and_then(Option::take) {
+            Some(function) => function,
+            None => self.resolve(
+                |index| match at {
+                    0 => index.compute.as_ref(),
+                    1 => index.call.as_ref(),
+                    2 => index.call_handle.as_ref(),
+                    3 => index.register_function.as_ref(),
+                    _ => index.unregister_function.as_ref(),
+                },
+                name,
+            )?,
+        };
+        Ok(Runner::Two(at, function, args))
+    }
+
+    /// Keeps the export for the next run.
+    #[inline]
+    fn keep_runner(&mut self, runner: Runner) {
+        let runners = &mut self.data_mut().runners;
+        match runner {
+            Runner::Two(at, function, _) => {
+                if let Some(place) = runners.two.get_mut(at) {
+                    *place = Some(function);
                 }
-            )+
+            }
+            Runner::Three(function, _) => runners.compute_named = Some(function),
         }
-    };
-}
+    }
 
-runners! {
-    run_compute = compute(code_ptr, code_len);
-    run_compute_named = compute_named(name_len, code_len, args_len);
-    run_call = call(path_len, args_len);
-    run_call_handle = call_handle(handle, args_len);
+    /// Runs the guest; what it answers.
+    #[inline]
+    pub(crate) fn execute(&mut self, entry: Entry) -> Result<i32> {
+        let runner = self.runner(entry)?;
+        let result = match &runner {
+            Runner::Two(_, function, args) => self.invoke(function, *args),
+            Runner::Three(function, args) => self.invoke(function, *args),
+        };
+        self.keep_runner(runner);
+        result
+    }
+
+    /// As [`execute`](Self::execute), for an instance whose host functions may be futures.
+    #[cfg(feature = "async")]
+    pub(crate) async fn execute_async(&mut self, entry: Entry) -> Result<i32> {
+        let runner = self.runner(entry)?;
+        self.before_call();
+        let result = match &runner {
+            Runner::Two(_, function, args) => function.call_async(&mut self.0, *args).await,
+            Runner::Three(function, args) => function.call_async(&mut self.0, *args).await,
+        };
+        self.keep_runner(runner);
+        result.map_err(|error| trap(&error))
+    }
 }
 
 /// Where a guest's I/O buffer is. Both numbers come from the guest.
@@ -185,14 +286,24 @@ pub(crate) struct Buffer {
 /// A module that is ready to be instantiated.
 pub(crate) struct Blueprint {
     pre: InstancePre<Data>,
+    /// The same with host functions that may be futures.
+    #[cfg(feature = "async")]
+    waiting: InstancePre<Data>,
     memory: ModuleExport,
     index: ExportIndex,
     /// Whether `init` was called before the module was compiled.
     ready: bool,
     /// How long one call may take, where the code is compiled with checks for that.
     deadline: Option<Duration>,
-    /// The buffer of a new instance, once known.
-    buffer: std::sync::OnceLock<(Buffer, u32)>,
+    /// What is the same in every new instance, once known.
+    known: OnceLock<Known>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    buffer: Buffer,
+    revision: u32,
+    metrics: u32,
 }
 
 impl Blueprint {
@@ -201,10 +312,21 @@ impl Blueprint {
         check_imports(module)?;
         check_exports(module)?;
         let memory = module.get_export_index("memory").ok_or_else(|| refused("it exports no memory"))?;
-        let linker = linker(module.engine()).map_err(|e| Error::internal(e.to_string()))?;
-        let pre = linker.instantiate_pre(module).map_err(|e| refused(&e.to_string()))?;
+        let prepare = |waits| {
+            let linker = linker(module.engine(), waits).map_err(|e| Error::internal(e.to_string()))?;
+            linker.instantiate_pre(module).map_err(|e| refused(&e.to_string()))
+        };
         let index = ExportIndex::of(module);
-        Ok(Blueprint { pre, memory, index, ready, deadline, buffer: std::sync::OnceLock::new() })
+        Ok(Blueprint {
+            pre: prepare(false)?,
+            #[cfg(feature = "async")]
+            waiting: prepare(true)?,
+            memory,
+            index,
+            ready,
+            deadline,
+            known: OnceLock::new(),
+        })
     }
 }
 
@@ -286,12 +408,9 @@ fn not_started(error: &wasmtime::Error) -> Error {
 /// One running guest.
 pub(crate) struct Guest {
     store: Store<Data>,
-    instance: Instance,
-    memory: Memory,
-    blueprint: std::sync::Arc<Blueprint>,
-    runners: Runners,
-    pub(crate) buffer: Buffer,
-    pub(crate) revision: u32,
+    /// Whether it runs on a stack of its own and can wait.
+    #[cfg(feature = "async")]
+    waits: bool,
 }
 
 /// Why an instance was not made, and the host that it was meant for.
@@ -302,21 +421,38 @@ pub(crate) struct NotStarted {
     pub(crate) exhausted: bool,
 }
 
+/// A guest that somebody has at hand: from outside, or inside a host function that it called.
+pub(crate) struct Context<'a>(pub(crate) StoreContextMut<'a, Data>);
+
 impl Guest {
     /// Makes an instance.
     pub(crate) fn new(
-        blueprint: &std::sync::Arc<Blueprint>,
+        blueprint: &Arc<Blueprint>,
         host: Host,
         max_memory: usize,
+        waits: bool,
     ) -> Result<Self, Box<NotStarted>> {
-        let data = Data { host, memory: None, max_memory };
+        let data = Data {
+            host,
+            blueprint: Arc::clone(blueprint),
+            parts: None,
+            runners: Runners::default(),
+            buffer: Buffer::default(),
+            revision: 1,
+            max_memory,
+            metrics: 0,
+        };
         let mut store = Store::new(blueprint.pre.module().engine(), data);
         store.limiter(|data| data);
         if let Some(deadline) = blueprint.deadline {
             store.set_epoch_deadline(ticks(deadline));
         }
-        let instance = match blueprint.pre.instantiate(&mut store) {
-            Ok(instance) => instance,
+        match instantiate(blueprint, &mut store, waits) {
+            Ok(instance) => {
+                let memory =
+                    instance.get_module_export(&mut store, &blueprint.memory).and_then(wasmtime::Extern::into_memory);
+                store.data_mut().parts = memory.map(|memory| Parts { instance, memory });
+            }
             Err(error) => {
                 let exhausted = error.is::<wasmtime::PoolConcurrencyLimitError>();
                 return Err(Box::new(NotStarted {
@@ -325,42 +461,106 @@ impl Guest {
                     exhausted,
                 }));
             }
-        };
-        let memory = instance.get_module_export(&mut store, &blueprint.memory).and_then(wasmtime::Extern::into_memory);
-        let Some(memory) = memory else {
-            let host = store.into_data().host;
-            return Err(Box::new(NotStarted { error: refused("it exports no memory"), host, exhausted: false }));
-        };
-        store.data_mut().memory = Some(memory);
+        }
         let mut guest = Guest {
             store,
-            instance,
-            memory,
-            blueprint: std::sync::Arc::clone(blueprint),
-            runners: Runners::default(),
-            buffer: Buffer::default(),
-            revision: 1,
+            #[cfg(feature = "async")]
+            waits,
         };
-        match guest.start() {
+        match guest.context().start() {
             Ok(()) => Ok(guest),
-            Err(error) => Err(Box::new(NotStarted { error, host: guest.store.into_data().host, exhausted: false })),
+            Err(error) => Err(Box::new(NotStarted { error, host: guest.into_host(), exhausted: false })),
         }
     }
 
+    #[inline]
+    pub(crate) fn context(&mut self) -> Context<'_> {
+        Context(self.store.as_context_mut())
+    }
+
+    #[inline]
+    pub(crate) fn host(&mut self) -> &mut Host {
+        &mut self.store.data_mut().host
+    }
+
+    /// Whether host functions may be futures.
+    #[cfg(feature = "async")]
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Ends the instance and gives back what outlives it.
+    pub(crate) fn into_host(self) -> Host {
+        self.store.into_data().host
+    }
+
+    /// Whether this is somebody else's guest.
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.store.data().blueprint.ready
+    }
+
+    pub(crate) fn buffer_size(&self) -> u32 {
+        self.store.data().buffer.size
+    }
+}
+
+#[cfg(not(feature = "async"))]
+fn instantiate(blueprint: &Blueprint, store: &mut Store<Data>, _: bool) -> wasmtime::Result<Instance> {
+    blueprint.pre.instantiate(store)
+}
+
+#[cfg(feature = "async")]
+fn instantiate(blueprint: &Blueprint, store: &mut Store<Data>, waits: bool) -> wasmtime::Result<Instance> {
+    if waits {
+        crate::waiting::block_on(blueprint.waiting.instantiate_async(store))
+    } else {
+        blueprint.pre.instantiate(store)
+    }
+}
+
+impl Context<'_> {
+    #[inline]
+    pub(crate) fn data(&self) -> &Data {
+        self.0.data()
+    }
+
+    #[inline]
+    pub(crate) fn data_mut(&mut self) -> &mut Data {
+        self.0.data_mut()
+    }
+
+    #[inline]
+    pub(crate) fn host(&mut self) -> &mut Host {
+        &mut self.0.data_mut().host
+    }
+
+    #[inline]
+    fn parts(&self) -> Result<Parts> {
+        self.data().parts.ok_or_else(|| refused("it exports no memory"))
+    }
+
+    /// Memory and host at the same time.
+    #[inline]
+    pub(crate) fn memory_and_host(&mut self) -> Result<(&mut [u8], &mut Host)> {
+        let memory = self.parts()?.memory;
+        let (bytes, data) = memory.data_and_store_mut(&mut self.0);
+        Ok((bytes, &mut data.host))
+    }
+
     fn start(&mut self) -> Result<()> {
-        let blueprint = std::sync::Arc::clone(&self.blueprint);
+        self.parts()?;
+        let blueprint = Arc::clone(&self.data().blueprint);
         if blueprint.ready
-            && let Some((buffer, revision)) = blueprint.buffer.get()
+            && let Some(known) = blueprint.known.get()
         {
-            self.buffer = *buffer;
-            self.set_revision(*revision);
+            self.set_known(*known);
             return Ok(());
         }
         if !blueprint.ready && self.init()? != 0 {
             return Err(Error::new(ErrorKind::Memory, "the guest could not start Lua"));
         }
         let mut revision = 1;
-        if Guest::has_revision_2(&blueprint.index) {
+        if blueprint.index.get_protocol_revision.is_some() {
             revision = self.get_protocol_revision()?.clamp(1, 2).cast_unsigned();
         }
         if !blueprint.ready && revision >= 2 {
@@ -368,26 +568,51 @@ impl Guest {
             if blueprint.index.set_transactional.is_some() {
                 self.set_transactional(1)?;
             }
+            if blueprint.index.set_instruction_grant.is_some() {
+                self.set_instruction_grant(crate::limits::GRANT)?;
+            }
         }
-        self.set_revision(revision);
+        let mut metrics = 0;
+        if revision >= 2 && blueprint.index.get_run_metrics.is_some() {
+            metrics = self.get_run_metrics()?.cast_unsigned();
+        }
         self.refresh_buffer()?;
+        let known = Known { buffer: self.data().buffer, revision, metrics };
+        self.set_known(known);
         if blueprint.ready {
-            // The same in every instance of this snapshot.
-            let _ = blueprint.buffer.set((self.buffer, revision));
+            let _ = blueprint.known.set(known);
         }
         Ok(())
     }
 
-    fn set_revision(&mut self, revision: u32) {
-        self.revision = revision;
-        self.host().revision = revision;
+    fn set_known(&mut self, known: Known) {
+        let data = self.data_mut();
+        data.buffer = known.buffer;
+        data.metrics = known.metrics;
+        data.revision = known.revision;
+        data.host.revision = known.revision;
     }
 
     #[inline]
     fn before_call(&mut self) {
-        if let Some(deadline) = self.blueprint.deadline {
-            self.store.set_epoch_deadline(ticks(deadline));
+        if let Some(deadline) = self.data().blueprint.deadline {
+            self.0.set_epoch_deadline(ticks(deadline));
         }
+    }
+
+    /// Calls an export.
+    #[inline]
+    fn invoke<P, R>(&mut self, function: &TypedFunc<P, R>, params: P) -> Result<R>
+    where
+        P: wasmtime::WasmParams + Sync,
+        R: wasmtime::WasmResults + Sync,
+    {
+        self.before_call();
+        #[cfg(feature = "async")]
+        if self.data().host.waits {
+            return crate::waiting::block_on(function.call_async(&mut self.0, params)).map_err(|error| trap(&error));
+        }
+        function.call(&mut self.0, params).map_err(|error| trap(&error))
     }
 
     #[cold]
@@ -396,25 +621,24 @@ impl Guest {
         index: impl Fn(&ExportIndex) -> Option<&ModuleExport>,
         name: &str,
     ) -> Result<TypedFunc<P, R>> {
-        let export = index(&self.blueprint.index).ok_or_else(|| missing(name))?;
-        let function = self
-            .instance
-            .get_module_export(&mut self.store, export)
+        let instance = self.parts()?.instance;
+        let blueprint = Arc::clone(&self.data().blueprint);
+        let export = index(&blueprint.index).ok_or_else(|| missing(name))?;
+        let function = instance
+            .get_module_export(&mut self.0, export)
             .and_then(wasmtime::Extern::into_func)
             .ok_or_else(|| missing(name))?;
-        function
-            .typed(&self.store)
-            .map_err(|e| Error::internal(format!("the guest's export {name} has another type: {e}")))
+        function.typed(&self.0).map_err(|e| Error::internal(format!("the guest's export {name} has another type: {e}")))
     }
 
     /// Asks the guest where its buffer is now.
     pub(crate) fn refresh_buffer(&mut self) -> Result<()> {
         let ptr = self.get_buffer_ptr()?.cast_unsigned();
         let size = self.get_buffer_size()?.cast_unsigned();
-        if u64::from(ptr) + u64::from(size) > self.memory.data_size(&self.store) as u64 || ptr == 0 {
+        if u64::from(ptr) + u64::from(size) > self.memory_size() || ptr == 0 {
             return Err(Error::internal("the guest's buffer does not lie in its memory").fatal());
         }
-        self.buffer = Buffer { ptr, size };
+        self.data_mut().buffer = Buffer { ptr, size };
         Ok(())
     }
 
@@ -422,8 +646,9 @@ impl Guest {
     #[inline]
     pub(crate) fn bytes(&self, ptr: u32, len: u32) -> Result<&[u8]> {
         let start = ptr as usize;
-        self.memory
-            .data(&self.store)
+        self.parts()?
+            .memory
+            .data(&self.0)
             .get(start..start + len as usize)
             .ok_or_else(|| Error::internal("the guest named bytes outside of its memory").fatal())
     }
@@ -431,35 +656,34 @@ impl Guest {
     /// The start of the I/O buffer. A guest may claim any length: what does not lie in the buffer is refused.
     #[inline]
     pub(crate) fn result(&self, len: u32) -> Result<&[u8]> {
-        if len > self.buffer.size {
+        let buffer = self.data().buffer;
+        if len > buffer.size {
             return Err(Error::internal("the guest gave a result that is larger than its buffer").fatal());
         }
-        self.bytes(self.buffer.ptr, len)
+        self.bytes(buffer.ptr, len)
     }
 
     /// Makes room in the I/O buffer.
     pub(crate) fn reserve(&mut self, len: usize) -> Result<()> {
-        if len <= self.buffer.size as usize {
+        let size = self.data().buffer.size as usize;
+        if len <= size {
             return Ok(());
         }
         let too_large = || Error::new(ErrorKind::Memory, format!("{len} bytes are more than the guest has room for"));
-        if self.revision < 2 {
-            return Err(Error::conversion(format!(
-                "{len} bytes are too large for this guest ({} at most)",
-                self.buffer.size
-            )));
+        if self.data().revision < 2 {
+            return Err(Error::conversion(format!("{len} bytes are too large for this guest ({size} at most)")));
         }
-        let size = i32::try_from(len).map_err(|_| too_large())?;
-        let ptr = self.reserve_buffer(size)?;
+        let wanted = i32::try_from(len).map_err(|_| too_large())?;
+        let ptr = self.reserve_buffer(wanted)?;
         self.refresh_buffer()?;
-        if ptr == 0 || (self.buffer.size as usize) < len { Err(too_large()) } else { Ok(()) }
+        if ptr == 0 || (self.data().buffer.size as usize) < len { Err(too_large()) } else { Ok(()) }
     }
 
     /// Writes the parts one behind another to the I/O buffer, which has to be large enough.
     #[inline]
     pub(crate) fn write(&mut self, parts: &[&[u8]]) -> Result<()> {
-        let mut at = self.buffer.ptr as usize;
-        let memory = self.memory.data_mut(&mut self.store);
+        let mut at = self.data().buffer.ptr as usize;
+        let memory = self.parts()?.memory.data_mut(&mut self.0);
         for part in parts {
             memory
                 .get_mut(at..at + part.len())
@@ -470,47 +694,72 @@ impl Guest {
         Ok(())
     }
 
-    #[inline]
-    pub(crate) fn host(&mut self) -> &mut Host {
-        &mut self.store.data_mut().host
+    /// All of the guest's memory. Between runs this is everything that the guest is: its wasm globals have their first values then.
+    #[cfg(feature = "async")]
+    pub(crate) fn copy_memory(&self) -> Result<Vec<u8>> {
+        Ok(self.parts()?.memory.data(&self.0).to_vec())
     }
 
-    /// Ends the instance and gives back what outlives it.
-    pub(crate) fn into_host(self) -> Host {
-        self.store.into_data().host
+    /// Makes this new instance one that goes on where that memory was copied.
+    #[cfg(feature = "async")]
+    pub(crate) fn put_memory(&mut self, copy: &[u8]) -> Result<()> {
+        const PAGE: u64 = 1 << 16;
+        let memory = self.parts()?.memory;
+        let missing = (copy.len() as u64).saturating_sub(memory.data_size(&self.0) as u64);
+        if missing > 0 {
+            let grown = memory.grow(&mut self.0, missing.div_ceil(PAGE));
+            grown.map_err(|e| Error::new(ErrorKind::Memory, format!("no memory for the sandbox: {e:#}")).fatal())?;
+        }
+        let room = memory.data_mut(&mut self.0).get_mut(..copy.len());
+        room.ok_or_else(|| Error::internal("the memory did not grow").fatal())?.copy_from_slice(copy);
+        self.refresh_buffer()
+    }
+
+    /// What the guest counted in its last run: ticks, and the most bytes in use at once.
+    #[inline]
+    pub(crate) fn run_metrics(&self) -> (u64, u64) {
+        let at = self.data().metrics;
+        let bytes = if at == 0 { None } else { self.bytes(at, 12).ok() };
+        let Some((ticks, rest)) = bytes.and_then(<[u8]>::split_first_chunk) else {
+            return (0, 0);
+        };
+        let peak = rest.first_chunk().copied().map_or(0, u32::from_le_bytes);
+        (u64::from_le_bytes(*ticks), u64::from(peak))
     }
 
     /// Bounds the whole wasm memory, for a guest that can't bound Lua's heap.
     pub(crate) fn set_max_memory(&mut self, bytes: u64) {
-        let data = self.store.data_mut();
+        let data = self.data_mut();
         data.max_memory = data.max_memory.min(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 
-    /// Whether this is somebody else's guest.
-    pub(crate) fn is_foreign(&self) -> bool {
-        !self.blueprint.ready
-    }
-
     pub(crate) fn memory_size(&self) -> u64 {
-        self.memory.data_size(&self.store) as u64
+        self.parts().map_or(0, |parts| parts.memory.data_size(&self.0) as u64)
     }
+}
 
-    /// Whether the guest has the export.
-    pub(crate) fn has_table_lists(&self) -> bool {
-        self.blueprint.index.list_table_ids.is_some()
-    }
+/// Which of the optional exports the guest has.
+macro_rules! offers {
+    ($($name:ident: $export:ident;)+) => {
+        impl Context<'_> {
+            $(
+                pub(crate) fn $name(&self) -> bool {
+                    self.data().blueprint.index.$export.is_some()
+                }
+            )+
+        }
+    };
+}
 
-    pub(crate) fn has_table_ids(&self) -> bool {
-        self.blueprint.index.allocate_table_ids.is_some()
-    }
-
-    pub(crate) fn has_memory_limit(&self) -> bool {
-        self.blueprint.index.set_memory_limit.is_some()
-    }
-
-    pub(crate) fn has_error_details(&self) -> bool {
-        self.blueprint.index.get_error_details.is_some()
-    }
+offers! {
+    has_table_lists: list_table_ids;
+    has_table_ids: allocate_table_ids;
+    has_memory_limit: set_memory_limit;
+    has_output_limit: set_output_limit;
+    has_print_streaming: set_print_streaming;
+    has_error_details: get_error_details;
+    has_deterministic: set_deterministic;
+    has_instruction_grant: set_instruction_grant;
 }
 
 #[cold]
@@ -523,9 +772,4 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 fn ticks(deadline: Duration) -> u64 {
     u64::try_from(deadline.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX / 2).clamp(1, u64::MAX / 2)
-}
-
-/// For `Instant` in one place only.
-pub(crate) fn now() -> Instant {
-    Instant::now()
 }

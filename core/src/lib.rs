@@ -37,33 +37,50 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")
 )]
 
+mod active;
 mod bytes;
 mod codec;
+mod config;
+mod control;
 mod engine;
 mod error;
+mod functions;
 mod host;
 mod instance;
 #[cfg(feature = "json")]
 mod json;
 mod keys;
+mod limits;
 mod metrics;
+mod modules;
 mod ordered;
 mod outcome;
 mod overlay;
 mod path;
+mod run;
 mod sandbox;
+mod shared;
 mod store;
 mod stored;
 mod tables;
+mod usage;
 mod value;
+mod virtual_time;
+#[cfg(feature = "async")]
+mod waiting;
 mod wasm_config;
 
+pub use config::{ComputeOptions, SandboxConfig};
+pub use control::Interrupter;
 pub use engine::{Engine, EngineConfig};
 pub use error::{Error, ErrorKind, Result};
+pub use functions::FromArgs;
+pub use limits::StoreLimit;
 pub use metrics::{MemoryStats, Metrics};
+pub use modules::{Folder, Module, ModuleResolver, Resolved};
 pub use outcome::Outcome;
-pub use sandbox::{ComputeOptions, Sandbox, SandboxConfig};
-pub use store::{Batch, MemoryStore, StoreError, StoreResult, TableStore, Write};
+pub use sandbox::Sandbox;
+pub use store::{Batch, MemoryStore, StoreError, StoreResult, TableStore, Usage, Write};
 pub use stored::{Home, StoredTable};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
 

@@ -8,6 +8,14 @@ use std::time::Duration;
 pub struct Metrics {
     /// Wall time from entering the sandbox to the finished result.
     pub wall_time: Duration,
+    /// Instructions that the script took, about those of the Lua machine; the same in every run of the same script.
+    pub instructions: u64,
+    /// The most bytes that Lua had in use at once.
+    pub peak_memory: u64,
+    /// How often the script called host functions.
+    pub host_calls: u64,
+    /// Bytes of keys and values that the script wrote to stored tables.
+    pub bytes_stored: u64,
 }
 
 /// A sandbox's memory at one moment.

@@ -10,7 +10,7 @@ use hashbrown::{HashMap, HashTable};
 
 use crate::bytes::SmallBytes;
 use crate::ordered::Place;
-use crate::store::{Batch, StoreResult, TableStore, Write};
+use crate::store::{Batch, StoreResult, TableStore, Usage, Write};
 
 /// The end of a list of entries.
 const NONE: u32 = u32::MAX;
@@ -317,6 +317,28 @@ impl Overlay {
             return self.scan(store, table, &mut |key, _| visit(key));
         }
         store.keys(table, visit)
+    }
+
+    /// What the tables hold with these writes, when they held `before` without them. Tables that are to be removed still count.
+    pub(crate) fn usage_after(&self, store: &mut dyn TableStore, before: Usage) -> StoreResult<Usage> {
+        let mut usage = before;
+        for entry in &self.entries {
+            let key = std::str::from_utf8(entry.key.as_slice())?;
+            let mut old = None;
+            if self.tables.get(&entry.table).is_none_or(|state| state.stored != Some(0)) {
+                store.get(entry.table, key, &mut |value| old = Some(value.len()))?;
+            }
+            let size = |len: usize| (key.len() + len) as u64;
+            if let Some(value) = &entry.value {
+                usage.bytes = usage.bytes.saturating_add(size(value.as_slice().len()));
+                usage.entries += 1;
+            }
+            if let Some(old) = old {
+                usage.bytes = usage.bytes.saturating_sub(size(old));
+                usage.entries = usage.entries.saturating_sub(1);
+            }
+        }
+        Ok(usage)
     }
 
     /// Notes that a table is to be removed with everything in it.

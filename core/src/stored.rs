@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::codec::{self, Links};
-use crate::sandbox::{Inner, Shared};
+use crate::sandbox::{Reach, Shared};
 use crate::store::StoreError;
 use crate::tables::{HOME, IO};
 use crate::value::{Graph, Node, Slot, Table, Value};
@@ -18,7 +18,8 @@ pub type Home = StoredTable;
 /// table is not removed.
 ///
 /// Every method that reads or writes gives `Busy` while the sandbox runs, `Closed` when it is gone, and `Store` when the store fails.
-/// Each write is a transaction of its own: it is there completely or not at all.
+/// Each write is a transaction of its own: it is there completely or not at all. A host function may use tables of the sandbox that
+/// called it; what it writes is kept or dropped with the script's run.
 #[derive(Clone)]
 pub struct StoredTable(Arc<View>);
 
@@ -107,14 +108,15 @@ impl StoredTable {
 
     pub(crate) fn get_text(&self, key: &str) -> Result<Value> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let mut result = Ok(Value::Nil);
-        let links = inner.links(&shared);
-        inner
-            .tables()?
-            .get(self.0.id, key, &mut |bytes| result = stored_value(bytes, &links, self.0.id, key))
-            .map_err(store_error)?;
-        result
+        shared.access(|reach| {
+            let mut result = Ok(Value::Nil);
+            let links = reach.links(&shared)?;
+            reach
+                .tables()?
+                .get(self.0.id, key, &mut |bytes| result = stored_value(bytes, &links, self.0.id, key))
+                .map_err(store_error)?;
+            result
+        })
     }
 
     /// Sets the value under a key; nil removes it. A nested [`Table`] becomes a stored table itself, deeply, with sharing and cycles.
@@ -131,9 +133,10 @@ impl StoredTable {
 
     pub(crate) fn set_text(&self, key: &str, shown: Value, value: Value) -> Result<()> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let result = write(&mut inner, &shared, self.0.id, key, shown, value);
-        inner.finish_write(result)
+        shared.access(|reach| {
+            let result = write(reach, &shared, self.0.id, key, shown, value);
+            reach.finish_write(result)
+        })
     }
 
     /// Removes a key; whether it was there.
@@ -144,14 +147,15 @@ impl StoredTable {
         let mut text = String::new();
         keys::encode(&key.into(), &mut text)?;
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let tables = inner.tables()?;
-        let there = tables.contains(self.0.id, &text).map_err(store_error)?;
-        if there {
-            tables.delete(self.0.id, &text);
-            inner.finish_write(Ok(()))?;
-        }
-        Ok(there)
+        shared.access(|reach| {
+            let tables = reach.tables()?;
+            let there = tables.contains(self.0.id, &text).map_err(store_error)?;
+            if there {
+                tables.delete(self.0.id, &text);
+                reach.finish_write(Ok(()))?;
+            }
+            Ok(there)
+        })
     }
 
     /// Removes all entries.
@@ -160,14 +164,15 @@ impl StoredTable {
     /// See the type's description.
     pub fn clear(&self) -> Result<()> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let tables = inner.tables()?;
-        let mut texts = Vec::new();
-        tables.keys(self.0.id, &mut |key| texts.push(key.to_owned())).map_err(store_error)?;
-        for key in texts {
-            tables.delete(self.0.id, &key);
-        }
-        inner.finish_write(Ok(()))
+        shared.access(|reach| {
+            let tables = reach.tables()?;
+            let mut texts = Vec::new();
+            tables.keys(self.0.id, &mut |key| texts.push(key.to_owned())).map_err(store_error)?;
+            for key in texts {
+                tables.delete(self.0.id, &key);
+            }
+            reach.finish_write(Ok(()))
+        })
     }
 
     /// The number of entries.
@@ -176,8 +181,7 @@ impl StoredTable {
     /// See the type's description.
     pub fn len(&self) -> Result<usize> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let n = inner.tables()?.size(self.0.id).map_err(store_error)?;
+        let n = shared.access(|reach| reach.tables()?.size(self.0.id).map_err(store_error))?;
         Ok(usize::try_from(n).unwrap_or(usize::MAX))
     }
 
@@ -195,9 +199,11 @@ impl StoredTable {
     /// See the type's description.
     pub fn keys(&self) -> Result<Vec<Value>> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
         let mut all = Vec::new();
-        inner.tables()?.keys(self.0.id, &mut |key| all.push(keys::decode(key.as_bytes()))).map_err(store_error)?;
+        shared.access(|reach| {
+            let visit = &mut |key: &str| all.push(keys::decode(key.as_bytes()));
+            reach.tables()?.keys(self.0.id, visit).map_err(store_error)
+        })?;
         Ok(all)
     }
 
@@ -207,22 +213,10 @@ impl StoredTable {
     /// See the type's description.
     pub fn entries(&self) -> Result<Vec<(Value, Value)>> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let links = inner.links(&shared);
-        let id = self.0.id;
-        let mut all = Ok(Vec::new());
-        inner
-            .tables()?
-            .scan(id, &mut |key, bytes| {
-                let value = stored_value(bytes, &links, id, key);
-                match (&mut all, value) {
-                    (Ok(list), Ok(value)) => list.push((keys::decode(key.as_bytes()), value)),
-                    (Ok(_), Err(error)) => all = Err(error),
-                    (Err(_), _) => {}
-                }
-            })
-            .map_err(store_error)?;
-        all
+        shared.access(|reach| {
+            let links = reach.links(&shared)?;
+            scan(reach, &links, self.0.id)
+        })
     }
 
     /// All entries as they are at this moment, one after another; the same as going through [`entries`](Self::entries).
@@ -239,46 +233,50 @@ impl StoredTable {
     /// See the type's description.
     pub fn to_table(&self) -> Result<Table> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let links = inner.links(&shared);
-        let mut graph = Graph::new();
-        let mut numbers = HashMap::from([(self.0.id, graph.add(Node::default())?)]);
-        let mut pending = vec![self.0.id];
-        while let Some(id) = pending.pop() {
-            let mut entries = Ok(Vec::new());
-            inner
-                .tables()?
-                .scan(id, &mut |key, bytes| {
-                    let value = stored_value(bytes, &links, id, key);
-                    match (&mut entries, value) {
-                        (Ok(list), Ok(value)) => list.push((keys::decode(key.as_bytes()), value)),
-                        (Ok(_), Err(error)) => entries = Err(error),
-                        (Err(_), _) => {}
-                    }
-                })
-                .map_err(store_error)?;
-            let number = numbers.get(&id).copied().unwrap_or_default();
-            for (key, value) in entries? {
-                let slot = match value {
-                    Value::StoredTable(inner) => {
-                        let next = match numbers.get(&inner.id()) {
-                            Some(next) => *next,
-                            None => {
-                                let next = graph.add(Node::default())?;
-                                numbers.insert(inner.id(), next);
-                                pending.push(inner.id());
-                                next
-                            }
-                        };
-                        Slot::Node(next)
-                    }
-                    other => Slot::from_value(other),
-                };
-                graph.put(number, Slot::from_value(key), slot);
+        shared.access(|reach| {
+            let links = reach.links(&shared)?;
+            let mut graph = Graph::new();
+            let mut numbers = HashMap::from([(self.0.id, graph.add(Node::default())?)]);
+            let mut pending = vec![self.0.id];
+            while let Some(id) = pending.pop() {
+                let number = numbers.get(&id).copied().unwrap_or_default();
+                for (key, value) in scan(reach, &links, id)? {
+                    let slot = match value {
+                        Value::StoredTable(inner) => {
+                            let next = match numbers.get(&inner.id()) {
+                                Some(next) => *next,
+                                None => {
+                                    let next = graph.add(Node::default())?;
+                                    numbers.insert(inner.id(), next);
+                                    pending.push(inner.id());
+                                    next
+                                }
+                            };
+                            Slot::Node(next)
+                        }
+                        other => Slot::from_value(other),
+                    };
+                    graph.put(number, Slot::from_value(key), slot);
+                }
             }
-        }
-        Ok(Table::of_graph(&Arc::new(graph), 0))
+            Ok(Table::of_graph(&Arc::new(graph), 0))
+        })
     }
+}
+
+/// All entries of a table.
+fn scan(reach: &mut Reach<'_>, links: &dyn Links, id: u32) -> Result<Vec<(Value, Value)>> {
+    let mut all = Ok(Vec::new());
+    let visit = &mut |key: &str, bytes: &[u8]| {
+        let value = stored_value(bytes, links, id, key);
+        match (&mut all, value) {
+            (Ok(list), Ok(value)) => list.push((keys::decode(key.as_bytes()), value)),
+            (Ok(_), Err(error)) => all = Err(error),
+            (Err(_), _) => {}
+        }
+    };
+    reach.tables()?.scan(id, visit).map_err(store_error)?;
+    all
 }
 
 impl PartialEq for StoredTable {
@@ -320,29 +318,27 @@ struct Pending {
     key: Value,
 }
 
-/// Writes a value, and all tables in it, as part of the present transaction.
-fn write(inner: &mut Inner, shared: &Arc<Shared>, table: u32, key: &str, shown: Value, value: Value) -> Result<()> {
-    let links = inner.links(shared);
+/// Writes a value, and all tables in it, as part of the present transaction. Nothing is written before everything is known to be storable.
+fn write(reach: &mut Reach<'_>, shared: &Arc<Shared>, table: u32, key: &str, shown: Value, value: Value) -> Result<()> {
+    let links = reach.links(shared)?;
     if value.is_nil() {
-        inner.tables()?.delete(table, key);
+        reach.tables()?.delete(table, key);
         return Ok(());
     }
     let mut bytes = Vec::new();
     let Value::Table(root) = value else {
         codec::encode_stored(&Slot::from_value(value), &mut bytes, &links)
             .map_err(|e| with_path(&e, &[], None, &shown))?;
-        inner.tables()?.set(table, key, &bytes);
+        reach.tables()?.set(table, key, &bytes);
         return Ok(());
     };
     let all = collect(root, shown);
     let count = u32::try_from(all.len()).map_err(|_| Error::conversion("too many tables in one value"))?;
-    let first = inner.allocate_ids(count)?;
+    let first = reach.allocate_ids(count)?;
     let numbers: HashMap<(usize, u32), u32> =
         all.iter().zip(first..).map(|(pending, id)| (pending.table.identity(), id)).collect();
-    let tables = inner.tables()?;
-    codec::encode_reference(first, &mut bytes);
-    tables.set(table, key, &bytes);
     let mut text = String::new();
+    let mut writes = Vec::new();
     for (at, id) in (0..all.len()).zip(first..) {
         let Some(pending) = all.get(at) else { break };
         for (key, value) in pending.table.pairs() {
@@ -355,8 +351,15 @@ fn write(inner: &mut Inner, shared: &Arc<Shared>, table: u32, key: &str, shown: 
                 _ => codec::encode_stored(&Slot::from_value(value), &mut bytes, &links)
                     .map_err(|e| with_path(&e, &all, Some(at), &key))?,
             }
-            tables.set(id, &text, &bytes);
+            writes.push((id, text.clone(), bytes.clone()));
         }
+    }
+    let tables = reach.tables()?;
+    bytes.clear();
+    codec::encode_reference(first, &mut bytes);
+    tables.set(table, key, &bytes);
+    for (id, key, value) in writes {
+        tables.set(id, &key, &value);
     }
     Ok(())
 }

@@ -3,9 +3,11 @@
 use ahash::RandomState;
 use hashbrown::HashSet;
 
+use crate::StoreLimit;
 use crate::codec::{self, tag};
 use crate::overlay::Overlay;
 use crate::store::{MemoryStore, StoreResult, TableStore};
+use crate::usage::Meter;
 
 /// `_home`, unless another table is attached.
 pub(crate) const HOME: u32 = 1;
@@ -43,6 +45,9 @@ pub(crate) struct Tables {
     created: usize,
     /// Tables made since opening, for a store that can't list its tables. `None` when it can.
     session: Option<IdSet>,
+    meter: Meter,
+    /// Whether `meter` knows what the store held when the present run began.
+    metered: bool,
 }
 
 /// Whether a guest may use this id.
@@ -86,8 +91,17 @@ impl Tables {
     }
 
     fn with(store: Box<dyn TableStore>, next_id: u32, saved_next_id: u32, session: Option<IdSet>) -> Self {
-        let mut tables =
-            Tables { store, overlay: Overlay::new(), next_id, saved_next_id, live: 0, created: 0, session };
+        let mut tables = Tables {
+            store,
+            overlay: Overlay::new(),
+            next_id,
+            saved_next_id,
+            live: 0,
+            created: 0,
+            session,
+            meter: Meter::default(),
+            metered: false,
+        };
         tables.overlay.begin(next_id);
         tables
     }
@@ -128,7 +142,60 @@ impl Tables {
         self.overlay.put(table, key, Some(value));
     }
 
+    /// As [`set`](Self::set) when there is room for it; false when there is not.
+    #[inline]
+    pub(crate) fn set_within(&mut self, table: u32, key: &str, value: &[u8], limit: &StoreLimit) -> StoreResult<bool> {
+        if !self.metered {
+            self.begin_metering()?;
+        }
+        let size = (key.len() + value.len()) as u64;
+        if !self.meter.add_surely(size, limit) && !self.fits(table, key, size, limit)? {
+            return Ok(false);
+        }
+        self.set(table, key, value);
+        Ok(true)
+    }
+
+    #[cold]
+    fn begin_metering(&mut self) -> StoreResult<()> {
+        self.meter.begin(self.store.usage()?.unwrap_or_default());
+        self.metered = true;
+        if !self.overlay.is_empty() {
+            // The host wrote something in this run already.
+            self.count_exactly()?;
+        }
+        Ok(())
+    }
+
+    fn count_exactly(&mut self) -> StoreResult<()> {
+        let usage = self.overlay.usage_after(&mut *self.store, self.meter.before)?;
+        self.meter.set_exact(usage);
+        Ok(())
+    }
+
+    /// Near the limit: what was there before counts.
+    #[cold]
+    fn fits(&mut self, table: u32, key: &str, size: u64, limit: &StoreLimit) -> StoreResult<bool> {
+        if !self.meter.is_exact() {
+            self.count_exactly()?;
+        }
+        let old = self.entry_size(table, key)?;
+        Ok(self.meter.change(old, Some(size), limit))
+    }
+
+    fn entry_size(&mut self, table: u32, key: &str) -> StoreResult<Option<u64>> {
+        let mut size = None;
+        self.get(table, key, &mut |value| size = Some((key.len() + value.len()) as u64))?;
+        Ok(size)
+    }
+
     pub(crate) fn delete(&mut self, table: u32, key: &str) {
+        if self.metered
+            && self.meter.is_exact()
+            && let Ok(old) = self.entry_size(table, key)
+        {
+            self.meter.change(old, None, &StoreLimit::UNLIMITED);
+        }
         self.overlay.put(table, key, None);
     }
 
@@ -182,6 +249,7 @@ impl Tables {
             Err(_) => self.saved_next_id = saved,
         }
         self.overlay.begin(self.next_id);
+        self.metered = false;
         result
     }
 
@@ -189,6 +257,7 @@ impl Tables {
     pub(crate) fn rollback(&mut self) {
         self.overlay.clear();
         self.overlay.begin(self.next_id);
+        self.metered = false;
     }
 
     /// Whether so many tables were made that a look for orphans is due. The work is proportional to the number of tables, so it is done when

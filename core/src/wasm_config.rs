@@ -7,6 +7,9 @@ use wasmtime::Config;
 const RESERVED: u64 = 4 << 30;
 const GUARD: u64 = 32 << 20;
 
+/// What each run of the guest starts with, see `limits::GRANT`; part of the snapshot.
+pub(crate) const INSTRUCTION_GRANT: i32 = 100_000;
+
 /// Everything that compiled code depends on, set explicitly, because defaults differ with the features that some other user
 /// of wasmtime in the same program may have turned on.
 pub(crate) fn shared_config() -> Config {

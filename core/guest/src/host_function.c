@@ -25,17 +25,17 @@ static l_noret broken (lua_State *L) {
 }
 
 /*
-** A message gets the place of the call in front, as messages of built-ins
-** have it; any other value is raised as it is.
+** A message gets the place of the call in front when the host wants it, as
+** messages of built-ins have it; any other value is raised as it is.
 */
 static l_noret raise (lua_State *L, const byte *answer, size_t n) {
   uint32_t number;
-  if (n < 5) broken(L);
-  number = get_u32(answer + 1);
+  if (n < 6) broken(L);
+  number = get_u32(answer + 2);
   gc_hold(L);
-  if (decode_values(L, answer + 5, n - 5) != 1) broken(L);
+  if (decode_values(L, answer + 6, n - 6) != 1) broken(L);
   gc_release(L);
-  if (number != 0 && lua_type(L, -1) == LUA_TSTRING) {
+  if (answer[1] != 0 && lua_type(L, -1) == LUA_TSTRING) {
     luaL_where(L, 1);
     lua_insert(L, -2);
     lua_concat(L, 2);

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use ahash::RandomState;
 use hashbrown::HashMap;
 
-use super::{Batch, StoreResult, TableStore};
+use super::{Batch, StoreResult, TableStore, Usage};
 use crate::bytes::SmallBytes;
 use crate::ordered::OrderedMap;
 
@@ -17,6 +17,7 @@ use crate::ordered::OrderedMap;
 pub struct MemoryStore {
     tables: HashMap<u32, OrderedMap<SmallBytes, SmallBytes>, RandomState>,
     state: RandomState,
+    usage: Usage,
 }
 
 impl MemoryStore {
@@ -24,7 +25,7 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         let state = RandomState::new();
-        MemoryStore { tables: HashMap::with_hasher(state.clone()), state }
+        MemoryStore { tables: HashMap::with_hasher(state.clone()), state, usage: Usage::default() }
     }
 
     #[inline]
@@ -42,7 +43,33 @@ impl MemoryStore {
 
     fn put(&mut self, table: u32, key: SmallBytes, value: SmallBytes) {
         let hash = self.hash(key.as_slice());
-        self.tables.entry(table).or_default().insert(hash, key, value, SmallBytes::eq);
+        let (key_len, len) = (key.as_slice().len(), value.as_slice().len());
+        let old = self.tables.entry(table).or_default().insert(hash, key, value, SmallBytes::eq);
+        match old {
+            Some(old) => self.usage.bytes -= old.as_slice().len() as u64,
+            None => {
+                self.usage.bytes += key_len as u64;
+                self.usage.entries += 1;
+            }
+        }
+        self.usage.bytes += len as u64;
+    }
+
+    fn take(&mut self, table: u32, key: &[u8]) {
+        let hash = self.hash(key);
+        let entries = self.tables.get_mut(&table);
+        if let Some((key, value)) = entries.and_then(|entries| entries.remove(hash, |other| other.as_slice() == key)) {
+            self.usage.bytes -= (key.as_slice().len() + value.as_slice().len()) as u64;
+            self.usage.entries -= 1;
+        }
+    }
+
+    fn drop_table(&mut self, table: u32) {
+        if let Some(entries) = self.tables.remove(&table) {
+            let bytes: usize = entries.iter().map(|(key, value)| key.as_slice().len() + value.as_slice().len()).sum();
+            self.usage.bytes -= bytes as u64;
+            self.usage.entries -= entries.len() as u64;
+        }
     }
 }
 
@@ -79,10 +106,7 @@ impl TableStore for MemoryStore {
     }
 
     fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
-        let hash = self.hash(key.as_bytes());
-        if let Some(entries) = self.tables.get_mut(&table) {
-            entries.remove(hash, |other| other.as_slice() == key.as_bytes());
-        }
+        self.take(table, key.as_bytes());
         Ok(())
     }
 
@@ -109,7 +133,7 @@ impl TableStore for MemoryStore {
     }
 
     fn remove_table(&mut self, table: u32) -> StoreResult<()> {
-        self.tables.remove(&table);
+        self.drop_table(table);
         Ok(())
     }
 
@@ -118,18 +142,17 @@ impl TableStore for MemoryStore {
         Ok(true)
     }
 
+    fn usage(&mut self) -> StoreResult<Option<Usage>> {
+        Ok(Some(self.usage))
+    }
+
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
         for table in batch.overlay.removed_tables() {
-            self.tables.remove(&table);
+            self.drop_table(table);
         }
         batch.overlay.drain(|table, key, value| match value {
             Some(value) => self.put(table, key, value),
-            None => {
-                let hash = self.hash(key.as_slice());
-                if let Some(entries) = self.tables.get_mut(&table) {
-                    entries.remove(hash, |other| *other == key);
-                }
-            }
+            None => self.take(table, key.as_slice()),
         });
         // A store that was large once gives the room back.
         if self.tables.capacity() > 1024 && self.tables.len() < self.tables.capacity() / 8 {

@@ -128,6 +128,16 @@ pub trait TableStore: Send {
         Ok(false)
     }
 
+    /// How much all tables hold, if the store keeps count; it should be quick. A sandbox's
+    /// [`store_limit`](crate::SandboxConfig::store_limit) bounds the whole store by it; where a store does not know, it bounds what a single run
+    /// adds.
+    ///
+    /// # Errors
+    /// When the store failed.
+    fn usage(&mut self) -> StoreResult<Option<Usage>> {
+        Ok(None)
+    }
+
     /// Applies all writes of one run, in order. The default does so one by one.
     ///
     /// # Errors
@@ -135,6 +145,15 @@ pub trait TableStore: Send {
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
         batch.apply_to(self)
     }
+}
+
+/// How much tables hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of all keys and values together.
+    pub bytes: u64,
+    /// The number of entries of all tables together.
+    pub entries: u64,
 }
 
 /// One write of a [`Batch`].

@@ -277,7 +277,8 @@ macro_rules! try_from_value {
 
 try_from_value!(() bool f64 String LuaString Table StoredTable Function);
 
-/// What can be passed as arguments: a tuple, an array, a `Vec`, a slice of values.
+/// What can be passed as arguments or given as a host function's results: a single value, or several as a tuple, an array, a `Vec`, or a
+/// slice of values; `()` for none.
 pub trait IntoArgs {
     /// The values, in order.
     fn into_args(self) -> Vec<Value>;
@@ -310,6 +311,24 @@ impl IntoArgs for &Vec<Value> {
 impl IntoArgs for () {
     fn into_args(self) -> Vec<Value> {
         Vec::new()
+    }
+}
+
+macro_rules! single_args {
+    ($($type:ty)+) => {$(
+        impl IntoArgs for $type {
+            fn into_args(self) -> Vec<Value> {
+                vec![self.into()]
+            }
+        }
+    )+};
+}
+
+single_args!(bool i8 i16 i32 i64 u8 u16 u32 f32 f64 &str &String String LuaString Value Table StoredTable Function);
+
+impl<T: Into<Value>> IntoArgs for Option<T> {
+    fn into_args(self) -> Vec<Value> {
+        vec![self.into()]
     }
 }
 

@@ -1,0 +1,86 @@
+//! Sandboxes that run a host function on this thread: those the function may use, although they are in use.
+
+#![allow(
+    unsafe_code,
+    reason = "in what the macro of scoped-tls-hkt expands to, which shortens lifetimes for the time of a call"
+)]
+
+use std::sync::Arc;
+
+use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
+use wasmtime::AsContextMut;
+
+use crate::instance::Context;
+use crate::sandbox::Shared;
+
+/// A sandbox in the middle of a host function.
+trait Running {
+    fn sandbox(&self) -> *const Shared;
+    fn context(&mut self) -> Context<'_>;
+    /// The one whose host function led to this one.
+    fn outer(&mut self) -> Option<&mut dyn Running>;
+}
+
+struct Active<'a> {
+    sandbox: *const Shared,
+    context: Context<'a>,
+    outer: Option<&'a mut dyn Running>,
+}
+
+impl Running for Active<'_> {
+    fn sandbox(&self) -> *const Shared {
+        self.sandbox
+    }
+
+    fn context(&mut self) -> Context<'_> {
+        Context(self.context.0.as_context_mut())
+    }
+
+    fn outer(&mut self) -> Option<&mut dyn Running> {
+        match &mut self.outer {
+            Some(outer) => Some(&mut **outer),
+            None => None,
+        }
+    }
+}
+
+struct Innermost<'a>(&'a mut (dyn Running + 'a));
+
+impl<'a, 'b: 'a> ReborrowMut<'a> for Innermost<'b> {
+    type Result = Innermost<'a>;
+    fn reborrow_mut(&'a mut self) -> Innermost<'a> {
+        Innermost(&mut *self.0)
+    }
+}
+
+scoped_thread_local!(static mut INNERMOST: for<'a> Innermost<'a>);
+
+/// Runs `f`, during which this thread may come back into the sandbox.
+#[inline]
+pub(crate) fn during<R>(context: &mut Context<'_>, sandbox: &Arc<Shared>, f: impl FnOnce() -> R) -> R {
+    let sandbox = Arc::as_ptr(sandbox);
+    let context = Context(context.0.as_context_mut());
+    if !INNERMOST.is_set() {
+        let mut active = Active { sandbox, context, outer: None };
+        return INNERMOST.set(Innermost(&mut active), f);
+    }
+    INNERMOST.with(|Innermost(outer)| {
+        let mut active = Active { sandbox, context, outer: Some(outer) };
+        INNERMOST.set(Innermost(&mut active), f)
+    })
+}
+
+fn search<R>(running: &mut dyn Running, sandbox: *const Shared, f: impl FnOnce(Context<'_>) -> R) -> Option<R> {
+    if running.sandbox() == sandbox {
+        return Some(f(running.context()));
+    }
+    search(running.outer()?, sandbox, f)
+}
+
+/// Hands the sandbox to `f` when it runs a host function on this thread.
+pub(crate) fn find<R>(sandbox: &Arc<Shared>, f: impl FnOnce(Context<'_>) -> R) -> Option<R> {
+    if !INNERMOST.is_set() {
+        return None;
+    }
+    INNERMOST.with(|Innermost(running)| search(running, Arc::as_ptr(sandbox), f))
+}

@@ -1,0 +1,118 @@
+//! Settings of sandboxes and of runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::TableStore;
+use crate::limits::{SetLimits, limit_setters};
+use crate::modules::ModuleResolver;
+use crate::value::{IntoArgs, Value};
+
+/// Takes what a script prints, piece by piece.
+pub(crate) type PrintSink = Box<dyn FnMut(&[u8]) + Send>;
+
+/// Settings of one sandbox. More will come.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct SandboxConfig {
+    pub(crate) limits: SetLimits,
+    pub(crate) no_memory_alias: bool,
+    pub(crate) store: Option<Box<dyn TableStore>>,
+    pub(crate) print: Option<PrintSink>,
+    pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
+    pub(crate) seed: Option<u64>,
+}
+
+limit_setters!(SandboxConfig);
+
+impl SandboxConfig {
+    /// The defaults: tables in memory, and the limits that the methods name.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where stored tables live. Default: a [`MemoryStore`](crate::MemoryStore).
+    #[must_use]
+    pub fn store(mut self, store: impl TableStore + 'static) -> Self {
+        self.store = Some(Box::new(store));
+        self
+    }
+
+    /// Whether `_home` is also the global `Memory`. Default: it is.
+    #[must_use]
+    pub fn memory_alias(mut self, on: bool) -> Self {
+        self.no_memory_alias = !on;
+        self
+    }
+
+    /// Gets what scripts print at once, one call for each `print`, its newline included; [`Outcome::output`](crate::Outcome) then stays empty. It
+    /// runs on the thread that runs the script, and can't use the sandbox.
+    #[must_use]
+    pub fn on_print(mut self, sink: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        self.print = Some(Box::new(sink));
+        self
+    }
+
+    /// Where `require` finds modules: a map from names to sources, [`Folder`](crate::Folder), or a function. Default: only what the guest
+    /// brings along (`bigint`).
+    #[must_use]
+    pub fn modules(mut self, resolver: impl ModuleResolver + 'static) -> Self {
+        self.modules = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Makes runs repeatable: random numbers come from this seed, the clock is virtual (it starts at 2000-01-01 00:00:00 UTC and
+    /// advances a nanosecond with each instruction), and NaN has one form. The same calls on a new sandbox then give the same results, output and
+    /// instruction counts, byte for byte, on every platform; wall time is reported as 0. Use an instruction limit with it, for a
+    /// timeout depends on the machine. Default: off, with randomness from the system.
+    #[must_use]
+    pub fn deterministic(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl fmt::Debug for SandboxConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxConfig")
+            .field("limits", &self.limits)
+            .field("memory_alias", &!self.no_memory_alias)
+            .field("store", &self.store.as_ref().map(|_| "..."))
+            .field("deterministic", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of one run. Limits that are set here hold instead of the sandbox's. More will come.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ComputeOptions {
+    pub(crate) name: String,
+    pub(crate) args: Vec<Value>,
+    pub(crate) limits: SetLimits,
+}
+
+limit_setters!(ComputeOptions);
+
+impl ComputeOptions {
+    /// The defaults: no arguments, a chunk that is named after its source, the sandbox's limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The chunk's name for messages, as in Lua: `=name` is shown as it is, `@name` as a file's.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The chunk's arguments, its `...`; with [`call_with`](crate::Sandbox::call_with) the function's.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoArgs) -> Self {
+        self.args = args.into_args();
+        self
+    }
+}

@@ -1,0 +1,299 @@
+//! Host functions: what Lua calls by name.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::codec;
+use crate::host::Host;
+use crate::instance::Context;
+use crate::sandbox::SandboxLinks;
+use crate::value::{FromValue, LuaString, Value};
+use crate::{Error, ErrorKind, Result, active};
+
+/// A future that gives a host function's results.
+#[cfg(feature = "async")]
+pub(crate) type Pending = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>;
+
+/// A host function.
+#[derive(Clone)]
+pub(crate) enum HostFunction {
+    Plain(Arc<dyn Fn(Vec<Value>) -> Result<Vec<Value>> + Send + Sync>),
+    #[cfg(feature = "async")]
+    Future(Arc<dyn Fn(Vec<Value>) -> Pending + Send + Sync>),
+}
+
+/// Host functions by number. Numbers stay, because Lua knows functions by them.
+#[derive(Default)]
+pub(crate) struct Functions(Vec<Registered>);
+
+struct Registered {
+    name: Arc<str>,
+    /// `None` when it was taken away.
+    function: Option<HostFunction>,
+}
+
+impl Functions {
+    /// Adds or replaces the function of that name; its number, and what was there before.
+    pub(crate) fn add(&mut self, name: &str, function: HostFunction) -> Result<(i32, Option<HostFunction>)> {
+        if let Some(at) = self.position(name) {
+            let place = self.0.get_mut(at).map(|registered| &mut registered.function);
+            return Ok((at as i32, place.and_then(|place| place.replace(function))));
+        }
+        let number = i32::try_from(self.0.len()).map_err(|_| Error::invalid("too many host functions"))?;
+        self.0.push(Registered { name: name.into(), function: Some(function) });
+        Ok((number, None))
+    }
+
+    /// Takes away what `add` added.
+    pub(crate) fn put_back(&mut self, number: i32, before: Option<HostFunction>) {
+        if let Some(registered) = self.0.get_mut(number as usize) {
+            registered.function = before;
+        }
+    }
+
+    /// Takes the function of that name away; its number.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<i32> {
+        let at = self.position(name)?;
+        self.0.get_mut(at)?.function.take()?;
+        Some(at as i32)
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|registered| &*registered.name == name)
+    }
+
+    /// Names and numbers of all functions that are there.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, Arc<str>)> + '_ {
+        let there = self.0.iter().enumerate().filter(|(_, registered)| registered.function.is_some());
+        there.map(|(at, registered)| (at as i32, Arc::clone(&registered.name)))
+    }
+
+    fn find(&self, number: u32) -> Result<HostFunction> {
+        let Some(registered) = self.0.get(number as usize) else {
+            return Err(Error::internal("the guest calls a host function that never was"));
+        };
+        let gone = || Error::host(format!("the host function '{}' is not registered any more", registered.name));
+        registered.function.clone().ok_or_else(gone)
+    }
+}
+
+/// A name that can be registered: Lua names with dots between them.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let is_name = |part: &str| {
+        part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && part.chars().next().is_some_and(|c| !c.is_ascii_digit())
+    };
+    if name.split('.').all(is_name) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("'{name}' is no name for a host function: use Lua names with dots between them")))
+}
+
+/// What a call gave.
+enum Answer {
+    Results(Vec<Value>),
+    Error(Error),
+    Limit(ErrorKind),
+    #[cfg(feature = "async")]
+    Later,
+}
+
+mod status {
+    pub(super) const RESULTS: u8 = 0;
+    pub(super) const ERROR: u8 = 1;
+    pub(super) const LIMIT: u8 = 2;
+    #[cfg(feature = "async")]
+    pub(super) const PENDING: u8 = 3;
+}
+
+/// The guest calls a host function: runs it and writes the answer, as the channel wants it.
+pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, answer: i32, max_len: i32) -> i32 {
+    let Some((number, args, links)) = read_call(context, request, len) else {
+        return -1;
+    };
+    let result = match args {
+        Ok(args) => call(context, &links, number, args),
+        Err(error) => Answer::Error(error),
+    };
+    let Ok((memory, host)) = context.memory_and_host() else {
+        return -1;
+    };
+    let mut bytes = std::mem::take(&mut host.scratch);
+    encode(host, &links, result, &mut bytes);
+    let length = host.deliver(memory, &mut bytes, answer, max_len);
+    host.scratch = bytes;
+    length
+}
+
+type Call = (u32, Result<Vec<Value>>, SandboxLinks);
+
+fn read_call(context: &mut Context<'_>, request: i32, len: i32) -> Option<Call> {
+    let (memory, host) = context.memory_and_host().ok()?;
+    let payload = crate::host::part(memory, request, len)?.get(1..)?;
+    let (number, args) = payload.split_first_chunk()?;
+    let links = host.links.clone()?;
+    Some((u32::from_le_bytes(*number), codec::decode(args, &links), links))
+}
+
+fn call(context: &mut Context<'_>, links: &SandboxLinks, number: u32, args: Vec<Value>) -> Answer {
+    let host = context.host();
+    host.host_calls += 1;
+    if host.host_calls > host.limits.host_calls {
+        return Answer::Limit(host.refuse(ErrorKind::HostCallLimit));
+    }
+    let function = match host.functions.find(number) {
+        Ok(function) => function,
+        Err(error) => return Answer::Error(error),
+    };
+    let result = match function {
+        HostFunction::Plain(function) => {
+            host.nesting += 1;
+            let result = active::during(context, links.shared(), || catch_unwind(AssertUnwindSafe(|| function(args))));
+            context.host().nesting -= 1;
+            result.unwrap_or_else(|panic| Err(panicked(&*panic)))
+        }
+        #[cfg(feature = "async")]
+        HostFunction::Future(function) => {
+            let pending = match catch_unwind(AssertUnwindSafe(|| function(args))) {
+                Ok(pending) => pending,
+                Err(panic) => return Answer::Error(panicked(&*panic)),
+            };
+            if host.waits && host.nesting == 0 {
+                host.pending = Some(pending);
+                return Answer::Later;
+            }
+            // Nobody further out can wait: this thread does.
+            match crate::waiting::block_on(crate::waiting::finish(context, links, pending)) {
+                Ok(result) => result,
+                Err(kind) => return Answer::Limit(context.host().refuse(kind)),
+            }
+        }
+    };
+    match context.host().passed_limit() {
+        Some(kind) => Answer::Limit(kind),
+        None => result.map_or_else(Answer::Error, Answer::Results),
+    }
+}
+
+/// What a panic in a host function becomes. The panic's own text has gone to where panics go.
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::host(format!("the host function panicked: {}", text.unwrap_or("no message")))
+}
+
+/// The answer of a function that was waited for, ready to be fetched; its length as the channel names it.
+#[cfg(feature = "async")]
+pub(crate) fn keep_answer(context: &mut Context<'_>, result: Result<Result<Vec<Value>>, ErrorKind>) -> i32 {
+    let host = context.host();
+    let Some(links) = host.links.clone() else {
+        return -1;
+    };
+    let answer = match result {
+        Err(kind) => Answer::Limit(host.refuse(kind)),
+        Ok(Ok(values)) => Answer::Results(values),
+        Ok(Err(error)) => Answer::Error(error),
+    };
+    let mut bytes = Vec::new();
+    encode(host, &links, answer, &mut bytes);
+    host.keep(bytes)
+}
+
+fn encode(host: &mut Host, links: &SandboxLinks, answer: Answer, out: &mut Vec<u8>) {
+    out.clear();
+    let error = match answer {
+        Answer::Results(values) => {
+            out.push(status::RESULTS);
+            match codec::encode_args(&values, out, links) {
+                Ok(()) => return,
+                Err(error) => Error::new(error.kind(), error.message().replacen("argument", "result", 1)),
+            }
+        }
+        Answer::Limit(kind) => {
+            out.push(status::LIMIT);
+            out.extend_from_slice(&u32::from(kind.number()).to_le_bytes());
+            return;
+        }
+        #[cfg(feature = "async")]
+        Answer::Later => return out.push(status::PENDING),
+        Answer::Error(error) => error,
+    };
+    out.clear();
+    out.push(status::ERROR);
+    // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing catches them.
+    let passes = error.is_nested() && error.kind() != ErrorKind::HostFunction;
+    let value = match error.value() {
+        Value::Nil => Value::String(LuaString::new(error.message_bytes())),
+        value => value.clone(),
+    };
+    let add_place = !passes && !error.is_nested();
+    out.push(u8::from(add_place));
+    let number = if passes { 0 } else { host.keep_error(error) };
+    out.extend_from_slice(&number.to_le_bytes());
+    let start = out.len();
+    if codec::encode_args(&[value], out, links).is_err() {
+        out.truncate(start);
+        let text = Value::from("the host function failed with a value that can't be passed");
+        let _ = codec::encode_args(&[text], out, links);
+    }
+}
+
+/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for whatever comes.
+///
+/// Arguments that are missing are nil, those beyond are dropped, as in Lua.
+pub trait FromArgs: Sized {
+    /// The arguments as these types.
+    ///
+    /// # Errors
+    /// `Conversion` when one does not fit, naming its position.
+    fn from_args(args: Vec<Value>) -> Result<Self>;
+}
+
+fn argument<T: FromValue>(position: usize, value: Option<Value>) -> Result<T> {
+    T::from_value(value.unwrap_or_default())
+        .map_err(|e| Error::new(e.kind(), format!("bad argument #{position} ({})", e.message())))
+}
+
+impl FromArgs for Vec<Value> {
+    fn from_args(args: Vec<Value>) -> Result<Self> {
+        Ok(args)
+    }
+}
+
+impl FromArgs for () {
+    fn from_args(_: Vec<Value>) -> Result<Self> {
+        Ok(())
+    }
+}
+
+macro_rules! one_arg {
+    ($($type:ty)+) => {$(
+        impl FromArgs for $type {
+            fn from_args(args: Vec<Value>) -> Result<Self> {
+                argument(1, args.into_iter().next())
+            }
+        }
+    )+};
+}
+
+one_arg!(bool i8 i16 i32 i64 u8 u16 u32 u64 isize usize f64 String LuaString Value);
+one_arg!(crate::Table crate::StoredTable crate::Function);
+
+macro_rules! tuple_from_args {
+    ($($name:ident $position:literal)+) => {
+        impl<$($name: FromValue),+> FromArgs for ($($name,)+) {
+            fn from_args(args: Vec<Value>) -> Result<Self> {
+                let mut args = args.into_iter();
+                Ok(($(argument::<$name>($position, args.next())?,)+))
+            }
+        }
+    };
+}
+
+tuple_from_args!(A 1);
+tuple_from_args!(A 1 B 2);
+tuple_from_args!(A 1 B 2 C 3);
+tuple_from_args!(A 1 B 2 C 3 D 4);
+tuple_from_args!(A 1 B 2 C 3 D 4 E 5);
+tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6);
+tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6 G 7);
+tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6 G 7 H 8);

@@ -1,0 +1,704 @@
+//! What all handles of one sandbox share, and who may use it when.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Instant;
+
+use wasmtime::AsContextMut;
+
+use crate::codec::{self, Links};
+use crate::config::SandboxConfig;
+use crate::control::Control;
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::instance::{Context, Entry, Guest};
+use crate::limits::{GRANT, Limits, SetLimits};
+use crate::stored::{Pins, StoredTable, store_error};
+use crate::tables::{HOME, IO, Tables};
+use crate::value::{Function, FunctionKind, Handle, ReleaseQueue, Value};
+use crate::virtual_time::VirtualTime;
+use crate::{Error, ErrorKind, Outcome, Result, active};
+
+/// An I/O buffer that grew beyond this is given back after the run.
+const KEPT_BUFFER: u32 = 1 << 20;
+
+/// Table ids that a guest of revision 1 may have taken without the host hearing of it.
+const UNSEEN_IDS: u32 = 1 << 16;
+
+/// What values of a sandbox point back to.
+pub(crate) struct Shared {
+    inner: Mutex<Inner>,
+    closed: AtomicBool,
+    pub(crate) control: Arc<Control>,
+    pub(crate) released: ReleaseQueue,
+    pub(crate) pins: Arc<Pins>,
+}
+
+/// The part that one caller at a time works with.
+pub(crate) struct Inner {
+    engine: Engine,
+    running: Running,
+    /// Counts instances: functions of an earlier one can't be called any more.
+    number: u64,
+    limits: Limits,
+    applied: Applied,
+    no_memory_alias: bool,
+    deterministic: bool,
+    /// Encoded arguments, kept for its room.
+    args: Vec<u8>,
+    /// Tables that the host has views of.
+    pins: Arc<Pins>,
+}
+
+/// What the present instance was told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Applied {
+    memory: u64,
+    output: u64,
+    grant: i32,
+}
+
+const FRESH: Applied = Applied { memory: 0, output: 0, grant: GRANT };
+
+pub(crate) enum Running {
+    Guest(Box<Guest>),
+    /// A future has the guest.
+    #[cfg(feature = "async")]
+    Away,
+    /// No instance could be made; the next call tries again.
+    Stopped(Box<Host>),
+    Closed,
+}
+
+/// Does what somebody asked for by `close` while the sandbox was in use.
+struct Finish<'a>(&'a Shared);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        if self.0.closed.load(Ordering::SeqCst) {
+            self.0.free();
+        }
+    }
+}
+
+/// How values in messages are tied to a sandbox.
+#[derive(Clone)]
+pub(crate) struct SandboxLinks {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl SandboxLinks {
+    #[inline]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Links for SandboxLinks {
+    fn stored(&self, id: u32, cell: bool) -> StoredTable {
+        StoredTable::new(&self.shared, id, cell)
+    }
+
+    fn handle(&self, id: u32) -> Function {
+        let handle = Handle { sandbox: Arc::downgrade(&self.shared), instance: self.number, id };
+        Function(Arc::new(FunctionKind::Live(handle)))
+    }
+
+    fn id_of(&self, table: &StoredTable) -> Result<u32> {
+        if table.belongs_to(&self.shared) {
+            Ok(table.id())
+        } else {
+            Err(Error::invalid("a stored table of another sandbox can't be passed; copy it with to_table"))
+        }
+    }
+
+    fn handle_of(&self, function: &Handle) -> Result<u32> {
+        if !std::ptr::eq(function.sandbox.as_ptr(), Arc::as_ptr(&self.shared)) {
+            return Err(Error::invalid("a function of another sandbox can't be passed"));
+        }
+        if function.instance != self.number {
+            return Err(Error::new(ErrorKind::Closed, "the function is gone: its sandbox was started anew"));
+        }
+        Ok(function.id)
+    }
+}
+
+/// A sandbox that the caller may use now.
+pub(crate) enum Reach<'a> {
+    /// Nothing else happens in it.
+    Whole(&'a mut Inner),
+    /// It runs a host function on this thread, which uses it.
+    Within(Context<'a>),
+}
+
+impl Reach<'_> {
+    pub(crate) fn links(&mut self, shared: &Arc<Shared>) -> Result<SandboxLinks> {
+        match self {
+            Reach::Whole(inner) => Ok(inner.links(shared)),
+            Reach::Within(context) => context.host().links.clone().ok_or_else(Error::busy),
+        }
+    }
+
+    /// The tables, for reading and writing from the host.
+    pub(crate) fn tables(&mut self) -> Result<&mut Tables> {
+        match self {
+            Reach::Whole(inner) => inner.tables(),
+            Reach::Within(context) => Ok(&mut context.host().tables),
+        }
+    }
+
+    pub(crate) fn host(&mut self) -> Result<&mut Host> {
+        match self {
+            Reach::Whole(inner) => inner.host(),
+            Reach::Within(context) => Ok(context.host()),
+        }
+    }
+
+    /// The guest; made anew when there is none.
+    pub(crate) fn guest(&mut self) -> Result<Context<'_>> {
+        match self {
+            Reach::Whole(inner) => inner.guest(),
+            Reach::Within(context) => Ok(Context(context.0.as_context_mut())),
+        }
+    }
+
+    /// Takes this many table ids.
+    pub(crate) fn allocate_ids(&mut self, count: u32) -> Result<u32> {
+        let seen = self.tables()?.next_id();
+        allocate_ids(&mut self.guest()?, seen, count)
+    }
+
+    /// Ends a write from the host: all of it is stored, or nothing. Inside a run it is stored with the run.
+    pub(crate) fn finish_write(&mut self, result: Result<()>) -> Result<()> {
+        match self {
+            Reach::Whole(inner) => inner.finish_write(result),
+            Reach::Within(_) => result,
+        }
+    }
+
+    /// Runs the guest once: `enter` passes in what is to be run.
+    #[inline]
+    pub(crate) fn run(
+        &mut self,
+        shared: &Arc<Shared>,
+        set: Option<&SetLimits>,
+        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Outcome> {
+        match self {
+            Reach::Whole(inner) => inner.run(shared, set, enter),
+            Reach::Within(context) => context.run_nested(enter),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(engine: Engine, config: SandboxConfig) -> Result<Arc<Self>> {
+        let tables = match config.store {
+            Some(store) => Tables::open(store).map_err(store_error)?,
+            None => Tables::in_memory(),
+        };
+        let pins = Arc::new(Pins::default());
+        let control = Arc::new(Control::default());
+        let mut host = Host::new(tables, 1, Arc::clone(&control));
+        host.print = config.print;
+        host.modules = config.modules;
+        host.virtual_time = config.seed.map(VirtualTime::new);
+        let mut inner = Inner {
+            engine,
+            running: Running::Stopped(Box::new(host)),
+            number: 0,
+            limits: Limits::default().with(&config.limits),
+            applied: FRESH,
+            no_memory_alias: config.no_memory_alias,
+            deterministic: config.seed.is_some(),
+            args: Vec::new(),
+            pins: Arc::clone(&pins),
+        };
+        inner.start(false)?;
+        Ok(Arc::new(Shared {
+            inner: Mutex::new(inner),
+            closed: AtomicBool::new(false),
+            control,
+            released: ReleaseQueue::default(),
+            pins,
+        }))
+    }
+
+    /// Hands the sandbox to `f` if nobody else has it, or if it runs a host function on this very thread.
+    #[inline]
+    pub(crate) fn access<T>(self: &Arc<Self>, f: impl FnOnce(&mut Reach<'_>) -> Result<T>) -> Result<T> {
+        let Some(mut inner) = self.lock()? else {
+            return active::find(self, |context| f(&mut Reach::Within(context))).unwrap_or_else(|| Err(Error::busy()));
+        };
+        let _finish = Finish(self);
+        let result = f(&mut Reach::Whole(&mut inner));
+        // What closes the sandbox now needs the lock.
+        drop(inner);
+        result
+    }
+
+    /// As `access`, for what can't be done in the middle of a run.
+    pub(crate) fn access_whole<T>(&self, f: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
+        let Some(mut inner) = self.lock()? else {
+            return Err(Error::busy());
+        };
+        let _finish = Finish(self);
+        let result = f(&mut inner);
+        drop(inner);
+        result
+    }
+
+    /// `None` when somebody else has it.
+    #[inline]
+    fn lock(&self) -> Result<Option<MutexGuard<'_, Inner>>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed());
+        }
+        match self.inner.try_lock() {
+            #[cfg(feature = "async")]
+            Ok(guard) if matches!(guard.running, Running::Away) => Ok(None),
+            Ok(guard) => Ok(Some(guard)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // A store of the user's panicked in the middle of something: nothing of the instance can be relied on.
+                self.inner.clear_poison();
+                let mut inner = poisoned.into_inner();
+                inner.restart();
+                Ok(Some(inner))
+            }
+        }
+    }
+
+    /// As `lock`, for somebody who brings back what was away.
+    #[cfg(feature = "async")]
+    pub(crate) fn lock_away(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends the sandbox, at once or when who uses it is done.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.free();
+    }
+
+    /// Frees what a closed sandbox holds, unless somebody still uses it, who then does it.
+    pub(crate) fn free(&self) {
+        let running = match self.inner.try_lock() {
+            #[cfg(feature = "async")]
+            Ok(inner) if matches!(inner.running, Running::Away) => return,
+            Ok(mut inner) => std::mem::replace(&mut inner.running, Running::Closed),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                std::mem::replace(&mut poisoned.into_inner().running, Running::Closed)
+            }
+            Err(TryLockError::WouldBlock) => return,
+        };
+        drop(running);
+    }
+
+    /// Calls a function of this sandbox.
+    pub(crate) fn call_handle(self: &Arc<Self>, handle: &Handle, args: &[Value]) -> Result<Outcome> {
+        self.access(|reach| {
+            let id = reach.links(self)?.handle_of(handle)?;
+            reach.run(self, None, |guest, links, encoded| {
+                codec::encode_args(args, encoded, links)?;
+                guest.reserve(encoded.len())?;
+                guest.write(&[encoded])?;
+                Ok(Entry::CallHandle { handle: id.cast_signed(), args_len: encoded.len() as i32 })
+            })
+        })
+    }
+}
+
+fn allocate_ids(guest: &mut Context<'_>, seen: u32, count: u32) -> Result<u32> {
+    let none_left = || Error::new(ErrorKind::Store, "no table numbers are left");
+    if guest.has_table_ids() {
+        let first = guest.allocate_table_ids(count.cast_signed())?.cast_unsigned();
+        // A guest that gives out numbers which are taken would mix up its own tables.
+        if first < IO + 1 || first.checked_add(count).is_none_or(|end| end == u32::MAX) {
+            return Err(none_left());
+        }
+        return Ok(first);
+    }
+    let first = seen.checked_add(UNSEEN_IDS).ok_or_else(none_left)?;
+    let end = first.checked_add(count).filter(|end| *end < u32::MAX).ok_or_else(none_left)?;
+    guest.sync_external_table_counter(end.cast_signed())?;
+    Ok(first)
+}
+
+/// A run that has begun.
+pub(crate) struct Begun {
+    pub(crate) entry: Entry,
+    pub(crate) links: SandboxLinks,
+}
+
+impl Inner {
+    pub(crate) fn links(&self, shared: &Arc<Shared>) -> SandboxLinks {
+        SandboxLinks { shared: Arc::clone(shared), number: self.number }
+    }
+
+    pub(crate) fn host(&mut self) -> Result<&mut Host> {
+        match &mut self.running {
+            Running::Guest(guest) => Ok(guest.host()),
+            Running::Stopped(host) => Ok(host),
+            #[cfg(feature = "async")]
+            Running::Away => Err(Error::busy()),
+            Running::Closed => Err(Error::closed()),
+        }
+    }
+
+    pub(crate) fn tables(&mut self) -> Result<&mut Tables> {
+        Ok(&mut self.host()?.tables)
+    }
+
+    /// The guest; made anew when there is none.
+    #[inline]
+    pub(crate) fn guest(&mut self) -> Result<Context<'_>> {
+        if !matches!(self.running, Running::Guest(_)) {
+            self.start(false)?;
+        }
+        match &mut self.running {
+            Running::Guest(guest) => Ok(guest.context()),
+            _ => Err(Error::closed()),
+        }
+    }
+
+    /// Makes an instance for the tables that there are.
+    #[cold]
+    pub(crate) fn start(&mut self, waits: bool) -> Result<()> {
+        let host = match std::mem::replace(&mut self.running, Running::Closed) {
+            Running::Stopped(host) => *host,
+            other => {
+                self.running = other;
+                return Ok(());
+            }
+        };
+        self.number += 1;
+        self.applied = FRESH;
+        // Without the guest's own bound the whole memory has to be bounded.
+        match self.engine.instantiate(host, self.engine.max_memory(), waits) {
+            Ok(mut guest) => match self.prepare(&mut guest) {
+                Ok(()) => {
+                    self.running = Running::Guest(Box::new(guest));
+                    Ok(())
+                }
+                Err(error) => {
+                    self.running = Running::Stopped(Box::new(guest.into_host()));
+                    Err(error)
+                }
+            },
+            Err(not_started) => {
+                self.running = Running::Stopped(Box::new(not_started.host));
+                Err(not_started.error)
+            }
+        }
+    }
+
+    /// Tells a new instance how this sandbox is set up.
+    fn prepare(&mut self, guest: &mut Guest) -> Result<()> {
+        let foreign = guest.is_foreign();
+        let mut context = guest.context();
+        apply(&mut context, &mut self.applied, &self.limits)?;
+        if self.no_memory_alias {
+            context.set_memory_alias_enabled(0)?;
+        }
+        if context.host().print.is_some() && context.has_print_streaming() {
+            context.set_print_streaming(1)?;
+        }
+        if self.deterministic && context.has_deterministic() {
+            context.set_deterministic(1)?;
+        }
+        if foreign {
+            context.attach_memory_table(HOME.cast_signed())?;
+        }
+        let next = context.host().tables.next_id();
+        if next > IO + 1 {
+            context.sync_external_table_counter(next.cast_signed())?;
+        }
+        let functions: Vec<_> = context.host().functions.iter().collect();
+        functions.into_iter().try_for_each(|(id, name)| register(&mut context, &name, id))
+    }
+
+    /// Gives up the instance, with everything that was not stored.
+    #[cold]
+    pub(crate) fn restart(&mut self) {
+        match std::mem::replace(&mut self.running, Running::Closed) {
+            Running::Guest(guest) => {
+                let mut host = guest.into_host();
+                host.tables.rollback();
+                host.end(0);
+                self.running = Running::Stopped(Box::new(host));
+            }
+            other => self.running = other,
+        }
+    }
+
+    /// Ends a write from the host: all of it is stored, or nothing.
+    pub(crate) fn finish_write(&mut self, result: Result<()>) -> Result<()> {
+        let result = result.and_then(|()| {
+            self.sweep_if_due()?;
+            self.tables()?.commit().map_err(store_error)
+        });
+        if let Err(error) = &result {
+            self.abandon(error);
+        }
+        result
+    }
+
+    /// The result of a call into the guest that is no run.
+    pub(crate) fn check<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.abandon(error);
+        }
+        result
+    }
+
+    /// Looks for orphans when enough tables were made.
+    #[inline]
+    fn sweep_if_due(&mut self) -> Result<()> {
+        if self.tables()?.wants_sweep() { self.sweep() } else { Ok(()) }
+    }
+
+    /// Removes stored tables that nothing refers to, as part of the present transaction. Lua knows which ones it still holds; a guest of
+    /// revision 1 can't tell, and then nothing is removed.
+    #[cold]
+    pub(crate) fn sweep(&mut self) -> Result<()> {
+        let mut held = self.pins.ids();
+        if let Running::Guest(guest) = &mut self.running {
+            let mut context = guest.context();
+            if !context.has_table_lists() {
+                return Ok(());
+            }
+            let n = context.list_table_ids()?;
+            let Ok(n) = u32::try_from(n) else {
+                // No memory for the list: another time.
+                return Ok(());
+            };
+            context.refresh_buffer()?;
+            let ids = context.result(n)?.chunks_exact(4);
+            held.extend(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))));
+        }
+        self.tables()?.sweep(held).map_err(store_error)
+    }
+
+    /// Runs the guest once: `enter` passes in what is to be run.
+    #[inline]
+    pub(crate) fn run(
+        &mut self,
+        shared: &Arc<Shared>,
+        set: Option<&SetLimits>,
+        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Outcome> {
+        let result = match self.begin_run(shared, set, enter) {
+            Ok(begun) => {
+                let executed = self.guest().and_then(|mut guest| guest.execute(begun.entry));
+                self.end_run(executed, &begun.links)
+            }
+            Err(error) => Err(error),
+        };
+        self.clean_up(&result);
+        result
+    }
+
+    /// The first part of a run: everything up to the guest's own work.
+    #[inline]
+    pub(crate) fn begin_run(
+        &mut self,
+        shared: &Arc<Shared>,
+        set: Option<&SetLimits>,
+        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Begun> {
+        let started = Instant::now();
+        self.release_handles(shared)?;
+        let links = self.links(shared);
+        let limits = set.map_or(self.limits, |set| self.limits.with(set));
+        let mut args = std::mem::take(&mut self.args);
+        args.clear();
+        let mut applied = self.applied;
+        let mut guest = self.guest()?;
+        guest.host().begin(started, &limits, links.clone());
+        let result = apply(&mut guest, &mut applied, &limits).and_then(|()| enter(&mut guest, &links, &mut args));
+        self.applied = applied;
+        if args.capacity() <= KEPT_BUFFER as usize {
+            self.args = args;
+        }
+        Ok(Begun { entry: result?, links })
+    }
+
+    /// The last part of a run: from what the guest answered.
+    #[inline]
+    pub(crate) fn end_run(&mut self, executed: Result<i32>, links: &SandboxLinks) -> Result<Outcome> {
+        let mut guest = self.guest()?;
+        let metrics = guest.finish_metrics();
+        let result = match executed {
+            Ok(n) if n >= 0 => guest.read_success(n, links),
+            Ok(n) => Err(guest.read_failure(n, links)),
+            Err(error) => Err(error),
+        };
+        let host = guest.host();
+        host.end(metrics.instructions);
+        let (output, values) = result.map_err(|error| error.with_metrics(metrics))?;
+        let failed = |error: Error, output| error.with_output(output).with_metrics(metrics);
+        if let Some(error) = host.doomed.take() {
+            return Err(failed(error, output));
+        }
+        if host.tables.is_dirty() {
+            let stored = self.sweep_if_due().and_then(|()| self.tables()?.commit().map_err(store_error));
+            if let Err(error) = stored {
+                return Err(failed(error, output));
+            }
+        }
+        Ok(Outcome { values, output, metrics })
+    }
+
+    /// After a run: what failed is taken back, what was unusually large is given back.
+    #[inline]
+    pub(crate) fn clean_up(&mut self, result: &Result<Outcome>) {
+        if let Err(error) = result {
+            self.abandon(error);
+        }
+        if let Running::Guest(guest) = &self.running
+            && guest.buffer_size() > KEPT_BUFFER
+        {
+            self.shrink_buffer();
+        }
+    }
+
+    /// Takes back what a failed run wrote. After a crash, or when the guest breaks its contract, the instance goes too.
+    #[cold]
+    fn abandon(&mut self, error: &Error) {
+        if error.is_fatal() {
+            self.restart();
+        } else if let Ok(host) = self.host() {
+            host.end(0);
+            host.tables.rollback();
+        }
+    }
+
+    #[cold]
+    fn shrink_buffer(&mut self) {
+        if let Ok(mut guest) = self.guest()
+            && guest.data().revision >= 2
+            && (guest.reserve_buffer(0).is_err() || guest.refresh_buffer().is_err())
+        {
+            self.restart();
+        }
+    }
+
+    /// Tells the guest which functions nobody needs any more.
+    #[inline]
+    pub(crate) fn release_handles(&mut self, shared: &Shared) -> Result<()> {
+        let released = shared.released.take();
+        if released.is_empty() {
+            return Ok(());
+        }
+        let number = self.number;
+        if let Running::Guest(guest) = &mut self.running {
+            let mut context = guest.context();
+            for (_, id) in released.into_iter().filter(|(instance, _)| *instance == number) {
+                if let Err(error) = context.release_handle(id.cast_signed()) {
+                    self.restart();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the guest away, for somebody who brings it back.
+    #[cfg(feature = "async")]
+    pub(crate) fn take_guest(&mut self) -> Result<Box<Guest>> {
+        match std::mem::replace(&mut self.running, Running::Away) {
+            Running::Guest(guest) => Ok(guest),
+            other => {
+                self.running = other;
+                Err(Error::internal("there is no guest"))
+            }
+        }
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn bring_guest(&mut self, guest: Box<Guest>) {
+        self.running = Running::Guest(guest);
+    }
+
+    /// Sees to it that the instance can wait for futures.
+    #[cfg(feature = "async")]
+    pub(crate) fn make_waiting(&mut self) -> Result<()> {
+        if let Running::Guest(guest) = &mut self.running {
+            if guest.waits() || guest.is_foreign() {
+                return Ok(());
+            }
+            let copy = guest.context().copy_memory()?;
+            let host = std::mem::replace(&mut self.running, Running::Closed);
+            if let Running::Guest(guest) = host {
+                self.running = Running::Stopped(Box::new(guest.into_host()));
+            }
+            self.number -= 1;
+            let applied = self.applied;
+            self.start(true)?;
+            self.applied = applied;
+            if let Running::Guest(guest) = &mut self.running {
+                return guest.context().put_memory(&copy);
+            }
+        }
+        self.start(true)
+    }
+}
+
+/// Tells the guest those limits that it keeps itself.
+#[inline]
+fn apply(guest: &mut Context<'_>, applied: &mut Applied, limits: &Limits) -> Result<()> {
+    let grant = i32::try_from(limits.instructions).unwrap_or(i32::MAX).clamp(1, GRANT);
+    let wanted = Applied { memory: limits.memory, output: limits.output, grant };
+    if *applied == wanted {
+        return Ok(());
+    }
+    apply_changes(guest, applied, wanted)
+}
+
+#[cold]
+fn apply_changes(guest: &mut Context<'_>, applied: &mut Applied, wanted: Applied) -> Result<()> {
+    // For the guest 0 means no limit.
+    let bound = |bytes: u64| u32::try_from(bytes.max(1)).unwrap_or(0).cast_signed();
+    if applied.memory != wanted.memory {
+        if guest.has_memory_limit() {
+            guest.set_memory_limit(bound(wanted.memory))?;
+        } else {
+            guest.set_max_memory(wanted.memory);
+        }
+    }
+    if applied.output != wanted.output && guest.has_output_limit() {
+        guest.set_output_limit(bound(wanted.output))?;
+    }
+    if applied.grant != wanted.grant && guest.has_instruction_grant() {
+        guest.set_instruction_grant(wanted.grant)?;
+    }
+    *applied = wanted;
+    Ok(())
+}
+
+/// Makes a host function known to the guest.
+pub(crate) fn register(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {
+    change_function(guest, name, |name_len| Entry::RegisterFunction { name_len, id })
+}
+
+pub(crate) fn unregister(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {
+    change_function(guest, name, |name_len| Entry::UnregisterFunction { name_len, id })
+}
+
+fn change_function(guest: &mut Context<'_>, name: &str, entry: impl FnOnce(i32) -> Entry) -> Result<()> {
+    guest.reserve(name.len())?;
+    guest.write(&[name.as_bytes()])?;
+    let n = guest.execute(entry(name.len() as i32))?;
+    if n >= 0 {
+        return Ok(());
+    }
+    guest.refresh_buffer()?;
+    let len = u32::try_from(-i64::from(n) - 1).unwrap_or_default();
+    Err(Error::invalid(String::from_utf8_lossy(guest.result(len)?)))
+}

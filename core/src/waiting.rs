@@ -1,0 +1,238 @@
+//! Runs and host functions as futures.
+//!
+//! A run that waits has a stack of its own (wasmtime's fibers), so that a script can wait in the middle of plain Lua code while its
+//! thread does other things.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Instant;
+
+use futures_timer::Delay;
+
+use crate::config::ComputeOptions;
+use crate::functions::{self, FromArgs, HostFunction, Pending};
+use crate::instance::{Context, Entry, Guest};
+use crate::limits::SetLimits;
+use crate::sandbox::{SandboxLinks, Shared};
+use crate::value::{IntoArgs, Value};
+use crate::{Error, ErrorKind, Outcome, Result, Sandbox, active};
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this thread, which sleeps while there is nothing to do.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    // Most futures here never wait: they cost no waker.
+    if let Poll::Ready(value) = future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+        return value;
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut task = TaskContext::from_waker(&waker);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut task) {
+            return value;
+        }
+        std::thread::park();
+    }
+}
+
+/// Waits for a host function, but no longer than the run may take.
+pub(crate) async fn finish(
+    context: &mut Context<'_>,
+    links: &SandboxLinks,
+    mut pending: Pending,
+) -> Result<Result<Vec<Value>>, ErrorKind> {
+    let mut timer = None;
+    std::future::poll_fn(|task| {
+        let host = context.host();
+        host.control.waker.register(task.waker());
+        if let Some(kind) = host.passed_limit() {
+            return Poll::Ready(Err(kind));
+        }
+        let deadline = host.deadline;
+        host.nesting += 1;
+        let polled = active::during(context, links.shared(), || {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pending.as_mut().poll(task)))
+        });
+        context.host().nesting -= 1;
+        match polled {
+            Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
+            Ok(Poll::Pending) => {}
+            Err(panic) => return Poll::Ready(Ok(Err(functions::panicked(&*panic)))),
+        }
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timer = timer.get_or_insert_with(|| Delay::new(left));
+            if Pin::new(timer).poll(task).is_ready() {
+                return Poll::Ready(Err(context.host().refuse(ErrorKind::Timeout)));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// The guest waits for the host function that it called; how long the answer is, which it fetches.
+pub(crate) async fn wait(context: &mut Context<'_>) -> i32 {
+    let host = context.host();
+    let (Some(pending), Some(links)) = (host.pending.take(), host.links.clone()) else {
+        return -1;
+    };
+    let result = finish(context, &links, pending).await;
+    functions::keep_answer(context, result)
+}
+
+/// A guest that runs, with the way back to its sandbox.
+struct Flight {
+    shared: Arc<Shared>,
+    /// `None` when it has landed.
+    future: Option<Pin<Box<dyn Future<Output = (Box<Guest>, Result<i32>)> + Send>>>,
+}
+
+impl Flight {
+    fn new(shared: &Arc<Shared>, mut guest: Box<Guest>, entry: Entry) -> Self {
+        let future = async move {
+            let result = guest.context().execute_async(entry).await;
+            (guest, result)
+        };
+        Flight { shared: Arc::clone(shared), future: Some(Box::pin(future)) }
+    }
+}
+
+impl Future for Flight {
+    type Output = Result<i32>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Result<i32>> {
+        let Some(future) = &mut self.future else {
+            return Poll::Ready(Err(Error::internal("a run that has ended was waited for")));
+        };
+        match future.as_mut().poll(task) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready((guest, result)) => {
+                self.future = None;
+                self.shared.lock_away().bring_guest(guest);
+                Poll::Ready(result)
+            }
+        }
+    }
+}
+
+impl Drop for Flight {
+    /// Somebody lost interest: the script is stopped as by `interrupt`, so that Lua stays whole.
+    fn drop(&mut self) {
+        let Some(mut future) = self.future.take() else {
+            return;
+        };
+        let mut task = TaskContext::from_waker(Waker::noop());
+        let (guest, result) = loop {
+            self.shared.control.interrupt();
+            if let Poll::Ready(landed) = future.as_mut().poll(&mut task) {
+                break landed;
+            }
+        };
+        let mut inner = self.shared.lock_away();
+        inner.bring_guest(guest);
+        let error = match result {
+            Err(error) => error,
+            Ok(_) => Error::new(ErrorKind::Interrupted, "the run was dropped"),
+        };
+        inner.clean_up(&Err(error));
+        drop(inner);
+        if self.shared.is_closed() {
+            self.shared.free();
+        }
+    }
+}
+
+/// A run as a future.
+async fn run(
+    shared: Arc<Shared>,
+    set: SetLimits,
+    enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry> + Send,
+) -> Result<Outcome> {
+    let (begun, guest) = shared.access_whole(|inner| {
+        inner.make_waiting()?;
+        let begun = inner.begin_run(&shared, Some(&set), enter);
+        let begun = inner.check(begun)?;
+        Ok((begun, inner.take_guest()?))
+    })?;
+    let executed = Flight::new(&shared, guest, begun.entry).await;
+    let mut inner = shared.lock_away();
+    let result = inner.end_run(executed, &begun.links);
+    inner.clean_up(&result);
+    drop(inner);
+    if shared.is_closed() {
+        shared.free();
+    }
+    result
+}
+
+impl Sandbox {
+    /// As [`compute_with`](Self::compute_with), as a future that any executor can drive: while a host function is waited for, the thread does
+    /// other things. The timeout counts while waiting.
+    ///
+    /// The first such run of a sandbox moves it to an instance that can wait, with all its state; functions that the host has stay
+    /// valid. The run begins when the future is first polled. Until it ends the sandbox is in use, and others get `Busy`. Dropping the
+    /// future ends the run as [`interrupt`](Self::interrupt) does; the sandbox can be used afterwards.
+    ///
+    /// # Errors
+    /// As `compute_with`.
+    pub fn compute_async(
+        &self,
+        source: impl Into<Vec<u8>>,
+        options: ComputeOptions,
+    ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
+        let source = source.into();
+        run(Arc::clone(&self.shared), options.limits, move |guest, links, args| {
+            crate::sandbox::enter_compute_with(guest, links, args, &source, &options)
+        })
+    }
+
+    /// As [`call_with`](Self::call_with), as a future; see [`compute_async`](Self::compute_async).
+    ///
+    /// # Errors
+    /// As `call_with`.
+    pub fn call_async(
+        &self,
+        path: impl Into<String>,
+        options: ComputeOptions,
+    ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
+        let path = path.into();
+        run(Arc::clone(&self.shared), options.limits, move |guest, links, args| {
+            crate::sandbox::enter_call(guest, links, args, &path, &options.args)
+        })
+    }
+
+    /// As [`register`](Self::register), for a function whose results come later. In a script it is called like any other function. In
+    /// `compute_async` and `call_async` the script's thread is free while the future is pending; in the other runs, and when the script is itself
+    /// called by a host function, the thread sleeps. The future is dropped when the run ends before it.
+    ///
+    /// While it is polled the future may use the sandbox as other host functions may; what it spawns elsewhere gets `Busy`.
+    ///
+    /// # Errors
+    /// As `register`.
+    pub fn register_async<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 'static>(
+        &self,
+        name: &str,
+        function: impl Fn(A) -> F + Send + Sync + 'static,
+    ) -> Result<()> {
+        let start = move |args| -> Pending {
+            match A::from_args(args) {
+                Ok(args) => {
+                    let results = function(args);
+                    Box::pin(async move { results.await.map(IntoArgs::into_args) })
+                }
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        };
+        self.add_function(name, HostFunction::Future(Arc::new(start)))
+    }
+}
