@@ -16,9 +16,8 @@ use crate::sandbox::Shared;
 /// A sandbox in the middle of a host function.
 trait Running {
     fn sandbox(&self) -> *const Shared;
-    fn context(&mut self) -> Context<'_>;
-    /// The one whose host function led to this one.
-    fn outer(&mut self) -> Option<&mut dyn Running>;
+    /// The sandbox, and the one whose host function led to this one.
+    fn split(&mut self) -> (Context<'_>, Option<&mut dyn Running>);
 }
 
 struct Active<'a> {
@@ -32,15 +31,12 @@ impl Running for Active<'_> {
         self.sandbox
     }
 
-    fn context(&mut self) -> Context<'_> {
-        Context(self.context.0.as_context_mut())
-    }
-
-    fn outer(&mut self) -> Option<&mut dyn Running> {
-        match &mut self.outer {
+    fn split(&mut self) -> (Context<'_>, Option<&mut dyn Running>) {
+        let outer: Option<&mut dyn Running> = match &mut self.outer {
             Some(outer) => Some(&mut **outer),
             None => None,
-        }
+        };
+        (Context(self.context.0.as_context_mut()), outer)
     }
 }
 
@@ -70,11 +66,33 @@ pub(crate) fn during<R>(context: &mut Context<'_>, sandbox: &Arc<Shared>, f: imp
     })
 }
 
-fn search<R>(running: &mut dyn Running, sandbox: *const Shared, f: impl FnOnce(Context<'_>) -> R) -> Option<R> {
-    if running.sandbox() == sandbox {
-        return Some(f(running.context()));
+/// Goes outwards from `next`. When the sandbox is found, `f` gets it, and all others stay within reach: they were put into `passed`.
+fn search<R>(
+    next: Option<&mut dyn Running>,
+    sandbox: *const Shared,
+    found: Option<Context<'_>>,
+    passed: Option<&mut dyn Running>,
+    f: impl FnOnce(Context<'_>) -> R,
+) -> Option<R> {
+    let Some(running) = next else {
+        let context = found?;
+        return Some(match passed {
+            Some(passed) => INNERMOST.set(Innermost(passed), || f(context)),
+            None => f(context),
+        });
+    };
+    let this = running.sandbox();
+    let (context, outer) = running.split();
+    if this == sandbox {
+        return search(outer, sandbox, Some(context), passed, f);
     }
-    search(running.outer()?, sandbox, f)
+    // The lifetime behind a reference shortens where the reference itself is at hand.
+    let outer_passed: Option<&mut dyn Running> = match passed {
+        Some(passed) => Some(passed),
+        None => None,
+    };
+    let mut passed = Active { sandbox: this, context, outer: outer_passed };
+    search(outer, sandbox, found, Some(&mut passed), f)
 }
 
 /// Hands the sandbox to `f` when it runs a host function on this thread.
@@ -82,5 +100,5 @@ pub(crate) fn find<R>(sandbox: &Arc<Shared>, f: impl FnOnce(Context<'_>) -> R) -
     if !INNERMOST.is_set() {
         return None;
     }
-    INNERMOST.with(|Innermost(running)| search(running, Arc::as_ptr(sandbox), f))
+    INNERMOST.with(|Innermost(running)| search(Some(running), Arc::as_ptr(sandbox), None, None, f))
 }

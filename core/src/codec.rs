@@ -33,6 +33,8 @@ pub(crate) trait Links {
     fn stored(&self, id: u32, cell: bool) -> StoredTable;
     /// The function behind a handle.
     fn handle(&self, id: u32) -> Function;
+    /// The built-in of that name.
+    fn builtin(&self, name: LuaString) -> Function;
     /// The id of a table, if it belongs to this sandbox.
     fn id_of(&self, table: &StoredTable) -> Result<u32>;
     /// The handle of a function, if it is in this sandbox's present instance.
@@ -107,7 +109,7 @@ impl Decoder<'_> {
             }
             tag::BUILTIN => {
                 let name = LuaString::new(self.reader.bytes()?);
-                Slot::Function(Function(Arc::new(FunctionKind::Builtin(name))))
+                Slot::Function(self.links.builtin(name))
             }
             tag::EXTERNAL => Slot::Stored(self.links.stored(self.id()?, false)),
             tag::TABLE => self.table()?,
@@ -353,7 +355,7 @@ fn put_function(out: &mut Vec<u8>, function: &Function, links: &dyn Links) -> Re
     match &*function.0 {
         FunctionKind::Live(handle) => put_u32(out, tag::HANDLE, links.handle_of(handle)?),
         FunctionKind::Bytecode(code) => put_bytes(out, tag::FUNCTION, code.as_bytes())?,
-        FunctionKind::Builtin(name) => put_bytes(out, tag::BUILTIN, name.as_bytes())?,
+        FunctionKind::Builtin(builtin) => put_bytes(out, tag::BUILTIN, builtin.name.as_bytes())?,
         FunctionKind::Stored(table) => put_u32(out, tag::STORED_FUNCTION, links.id_of(table)?),
     }
     Ok(())
@@ -382,6 +384,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::value::Builtin;
 
     /// A sandbox that knows no tables and no functions.
     struct Nothing;
@@ -391,7 +394,10 @@ mod tests {
             StoredTable::detached()
         }
         fn handle(&self, _: u32) -> Function {
-            Function(Arc::new(FunctionKind::Builtin(LuaString::default())))
+            self.builtin(LuaString::default())
+        }
+        fn builtin(&self, name: LuaString) -> Function {
+            Function(Arc::new(FunctionKind::Builtin(Builtin { name, sandbox: std::sync::Weak::new() })))
         }
         fn id_of(&self, _: &StoredTable) -> Result<u32> {
             Ok(7)
@@ -408,7 +414,7 @@ mod tests {
             any::<i64>().prop_map(Value::Integer),
             any::<f64>().prop_filter("NaN equals nothing", |x| !x.is_nan()).prop_map(Value::Float),
             prop::collection::vec(any::<u8>(), 0..30).prop_map(|b| Value::String(b.into())),
-            "[a-z.]{1,12}".prop_map(|name| Value::Function(Function(Arc::new(FunctionKind::Builtin(name.into()))))),
+            "[a-z.]{1,12}".prop_map(|name| Value::Function(Nothing.builtin(name.into()))),
         ];
         plain.prop_recursive(5, 60, 8, |inner| {
             let entries = prop::collection::vec((any::<bool>(), inner.clone(), inner), 0..8);

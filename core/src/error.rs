@@ -120,6 +120,8 @@ struct Details {
     fatal: bool,
     /// Whether a host function got it from its own sandbox.
     nested: bool,
+    /// Whether `value` is to be raised in Lua.
+    raises: bool,
 }
 
 impl Error {
@@ -138,6 +140,7 @@ impl Error {
             source: None,
             fatal: false,
             nested: false,
+            raises: false,
         }))
     }
 
@@ -157,7 +160,9 @@ impl Error {
             Value::String(text) => text.to_string_lossy().into_owned(),
             other => format!("(error object is a {} value)", other.type_name()),
         };
-        Error::new(ErrorKind::HostFunction, message).with_value(value)
+        let mut error = Error::new(ErrorKind::HostFunction, message).with_value(value);
+        error.0.raises = true;
+        error
     }
 
     /// The kind of failure.
@@ -272,6 +277,14 @@ impl Error {
         self
     }
 
+    /// What Lua gets to see of it.
+    pub(crate) fn lua_value(&self) -> Value {
+        match &self.0.value {
+            Value::Nil if !self.0.raises => Value::String(LuaString::new(self.message_bytes())),
+            value => value.clone(),
+        }
+    }
+
     pub(crate) fn is_nested(&self) -> bool {
         self.0.nested
     }
@@ -284,7 +297,7 @@ impl Error {
                 None => return self,
             },
             // A value that was raised has nothing behind it.
-            ErrorKind::HostFunction if !cause.0.value.is_nil() => return self,
+            ErrorKind::HostFunction if cause.0.raises => return self,
             _ => std::sync::Arc::new(cause),
         });
         self

@@ -221,10 +221,7 @@ fn encode(host: &mut Host, links: &SandboxLinks, answer: Answer, out: &mut Vec<u
     out.push(status::ERROR);
     // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing catches them.
     let passes = error.is_nested() && error.kind() != ErrorKind::HostFunction;
-    let value = match error.value() {
-        Value::Nil => Value::String(LuaString::new(error.message_bytes())),
-        value => value.clone(),
-    };
+    let value = error.lua_value();
     let add_place = !passes && !error.is_nested();
     out.push(u8::from(add_place));
     let number = if passes { 0 } else { host.keep_error(error) };
@@ -277,6 +274,12 @@ macro_rules! one_arg {
 
 one_arg!(bool i8 i16 i32 i64 u8 u16 u32 u64 isize usize f64 String LuaString Value);
 one_arg!(crate::Table crate::StoredTable crate::Function);
+
+impl<T: FromValue> FromArgs for Option<T> {
+    fn from_args(args: Vec<Value>) -> Result<Self> {
+        argument(1, args.into_iter().next())
+    }
+}
 
 macro_rules! tuple_from_args {
     ($($name:ident $position:literal)+) => {

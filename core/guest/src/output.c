@@ -28,6 +28,7 @@ static void send_output (lua_State *L, size_t start) {
   size_t n = luacell_output.len - start - 1;
   size_t len;
   luacell_count(16 + (n >> 5));
+  sent++;
   luacell_output.p[start] = CHANNEL_PRINT;
   if (host_request(L, luacell_output.p + start, n + 1, &len) == NULL)
     memmove(luacell_output.p + start, luacell_output.p + start + 1, n);
@@ -43,7 +44,10 @@ int luacell_print (lua_State *L) {
   int n = lua_gettop(L);
   int i;
   size_t start = luacell_output.len;
-  if (streaming) write_output(L, "", 1); /* room for the operation */
+  if (streaming) { /* room for the operation, which does not count */
+    sent--;
+    write_output(L, "", 1);
+  }
   for (i = 1; i <= n; i++) {
     size_t len;
     const char *s = luaL_tolstring(L, i, &len);

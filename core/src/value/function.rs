@@ -11,8 +11,8 @@ use crate::{Error, Outcome, Result, StoredTable};
 /// A Lua function.
 ///
 /// One that a script returned or passed can be called while its sandbox lives and was not reset; afterwards calls
-/// give `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored table, and
-/// built-ins, can be stored again, but not be called from here.
+/// give `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored table can be stored again, but
+/// not be called from here.
 #[derive(Clone)]
 pub struct Function(pub(crate) Arc<FunctionKind>);
 
@@ -22,9 +22,16 @@ pub(crate) enum FunctionKind {
     /// Bytecode, from a store.
     Bytecode(LuaString),
     /// A built-in, by name.
-    Builtin(LuaString),
+    Builtin(Builtin),
     /// Described by a stored table.
     Stored(StoredTable),
+}
+
+/// A built-in, or a host function, as Lua keeps it in stores.
+pub(crate) struct Builtin {
+    pub(crate) name: LuaString,
+    /// Where it was seen.
+    pub(crate) sandbox: Weak<Shared>,
 }
 
 /// What keeps a function in the guest alive.
@@ -79,6 +86,10 @@ impl Function {
                 let shared = handle.sandbox.upgrade().ok_or_else(Error::closed)?;
                 shared.call_handle(handle, &args.into_args())
             }
+            FunctionKind::Builtin(builtin) => {
+                let shared = builtin.sandbox.upgrade().ok_or_else(Error::closed)?;
+                shared.call_builtin(self, args.into_args())
+            }
             _ => Err(Error::invalid("only a function that a running sandbox returned can be called from the host")),
         }
     }
@@ -87,7 +98,7 @@ impl Function {
     #[must_use]
     pub fn builtin_name(&self) -> Option<&str> {
         match &*self.0 {
-            FunctionKind::Builtin(name) => name.as_str(),
+            FunctionKind::Builtin(builtin) => builtin.name.as_str(),
             _ => None,
         }
     }
@@ -100,7 +111,7 @@ impl PartialEq for Function {
         }
         match (&*self.0, &*other.0) {
             (FunctionKind::Bytecode(a), FunctionKind::Bytecode(b)) => a == b,
-            (FunctionKind::Builtin(a), FunctionKind::Builtin(b)) => a == b,
+            (FunctionKind::Builtin(a), FunctionKind::Builtin(b)) => a.name == b.name,
             (FunctionKind::Stored(a), FunctionKind::Stored(b)) => a == b,
             _ => false,
         }
@@ -112,7 +123,7 @@ impl fmt::Debug for Function {
         match &*self.0 {
             FunctionKind::Live(handle) => write!(f, "function: {}", handle.id),
             FunctionKind::Bytecode(code) => write!(f, "function: {} bytes of code", code.len()),
-            FunctionKind::Builtin(name) => write!(f, "function: builtin: {name}"),
+            FunctionKind::Builtin(builtin) => write!(f, "function: builtin: {}", builtin.name),
             FunctionKind::Stored(table) => write!(f, "function: stored as table {}", table.id()),
         }
     }

@@ -9,7 +9,7 @@ mod table;
 
 pub use convert::{FromValue, IntoArgs};
 pub use function::Function;
-pub(crate) use function::{FunctionKind, Handle, ReleaseQueue};
+pub(crate) use function::{Builtin, FunctionKind, Handle, ReleaseQueue};
 pub use string::LuaString;
 pub(crate) use table::{Graph, Node, Slot};
 pub use table::{Table, TableBuilder, TableRef};
