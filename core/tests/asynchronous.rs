@@ -1,0 +1,300 @@
+//! Runs as futures, through the public interface and with several executors' ways of driving them.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_timer::Delay;
+use futures_util::future::join_all;
+use luacell::{ComputeOptions, Engine, EngineConfig, Error, ErrorKind, Function, Sandbox, SandboxConfig};
+use pollster::block_on;
+
+fn options() -> ComputeOptions {
+    ComputeOptions::new()
+}
+
+fn with_sleep() -> Sandbox {
+    let lua = Sandbox::new().unwrap();
+    add_sleep(&lua);
+    lua
+}
+
+fn add_sleep(lua: &Sandbox) {
+    lua.register_async("sleep", |ms: u64| async move {
+        Delay::new(Duration::from_millis(ms)).await;
+        Ok(ms as i64)
+    })
+    .unwrap();
+}
+
+fn poll_once<T>(future: std::pin::Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn a_script_waits_in_plain_code() {
+    let lua = with_sleep();
+    let source = "local a = sleep(5) local t = {3, 1, 2} table.sort(t, function(x, y) sleep(1) return x < y end)
+        local ok, b = pcall(sleep, 3) local c = coroutine.wrap(function() coroutine.yield(sleep(2)) end)()
+        local m = setmetatable({}, {__index = function(_, k) return sleep(k) end}) print(t[1], t[3])
+        return a, ok, b, c, m[4], (('x'):gsub('x', function() return sleep(1) end))";
+    let out = block_on(lua.compute_async(source, options())).unwrap();
+    assert_eq!(out.values, [5.into(), true.into(), 3.into(), 2.into(), 4.into(), "1".into()]);
+    assert_eq!(out.output, "1\t3\n");
+    assert!(out.metrics.host_calls >= 7);
+    // The same script without a future: the thread sleeps.
+    assert_eq!(lua.compute(source).unwrap().values, out.values);
+    // And in a sandbox that never waited before.
+    assert_eq!(with_sleep().compute(source).unwrap().values, out.values);
+}
+
+#[test]
+fn the_state_moves_along() {
+    let lua = with_sleep();
+    let kept: Function = lua
+        .compute("x = {1, 2, big = ('y'):rep(5000000)} co = coroutine.wrap(function() for i = 1, 9 do coroutine.yield(i) end end) co() _home.n = 5 return function() return #x.big end")
+        .unwrap()
+        .get()
+        .unwrap();
+    let out = block_on(lua.compute_async("sleep(1) return x[2], co(), _home.n, math.type(math.random(0))", options()))
+        .unwrap();
+    assert_eq!(out.values, [2.into(), 2.into(), 5.into(), "integer".into()]);
+    assert_eq!(kept.call(()).unwrap().get::<i64>().unwrap(), 5_000_000);
+    assert_eq!(lua.compute("return co()").unwrap().values, [3.into()]);
+    lua.compute("function f(a, b) sleep(1) return a + b end").unwrap();
+    let out = block_on(lua.call_async("f", options().args((1, 2)))).unwrap();
+    assert_eq!(out.values, [3.into()]);
+    lua.reset().unwrap();
+    assert_eq!(block_on(lua.compute_async("return x, sleep(1)", options())).unwrap().values[1], 1.into());
+}
+
+#[test]
+fn errors() {
+    let lua = with_sleep();
+    lua.register_async("fail", |()| async move {
+        Delay::new(Duration::from_millis(1)).await;
+        Err::<(), _>(Error::host("no luck"))
+    })
+    .unwrap();
+    lua.register_async("panics", |()| async move {
+        Delay::new(Duration::from_millis(1)).await;
+        if true {
+            panic!("oops");
+        }
+        Ok(())
+    })
+    .unwrap();
+    let error = block_on(lua.compute_async("fail()", options().name("=x"))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HostFunction);
+    assert_eq!(error.message(), "x:1: no luck");
+    let out = block_on(lua.compute_async("return pcall(fail)", options())).unwrap();
+    assert_eq!(out.values, [false.into(), "no luck".into()]);
+    let error = block_on(lua.compute_async("panics()", options())).unwrap_err();
+    assert!(error.message().contains("oops"), "{error}");
+    assert_eq!(
+        block_on(lua.compute_async("return sleep('x')", options())).unwrap_err().kind(),
+        ErrorKind::HostFunction
+    );
+    let error = block_on(lua.compute_async("_home.x = 1 sleep(1) error('x')", options())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Runtime);
+    assert!(lua.home().is_empty().unwrap());
+    assert_eq!(block_on(lua.compute_async("return +", options())).unwrap_err().kind(), ErrorKind::Syntax);
+}
+
+#[test]
+fn busy_while_it_waits() {
+    let lua = Arc::new(with_sleep());
+    let mut run = pin!(lua.compute_async("return sleep(30000)", options()));
+    // Nothing happens before the first poll.
+    lua.compute("x = 1").unwrap();
+    assert!(poll_once(run.as_mut()).is_pending());
+    assert_eq!(lua.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(lua.home().get("x").unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(block_on(lua.compute_async("return 1", options())).unwrap_err().kind(), ErrorKind::Busy);
+    lua.interrupt();
+    assert_eq!(block_on(run).unwrap_err().kind(), ErrorKind::Interrupted);
+    assert_eq!(lua.compute("return x").unwrap().values, [1.into()]);
+}
+
+#[test]
+fn the_deadline_counts_while_waiting() {
+    let lua = with_sleep();
+    let began = Instant::now();
+    let short = || options().timeout(Duration::from_millis(30));
+    let error = block_on(lua.compute_async("x = 1 pcall(sleep, 30000) x = 2", short())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(lua.compute("return x").unwrap().values, [1.into()]);
+    // Also when the thread sleeps.
+    assert_eq!(lua.compute_with("sleep(30000)", short()).unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(with_sleep().compute_with("sleep(30000)", short()).unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[test]
+fn interrupt_while_a_thread_sleeps() {
+    let lua = with_sleep();
+    let interrupter = lua.interrupter();
+    let (tell, wait) = std::sync::mpsc::channel();
+    lua.register("going", move |()| {
+        tell.send(()).ok();
+        Ok(())
+    })
+    .unwrap();
+    let thread = std::thread::spawn(move || {
+        wait.recv().unwrap();
+        interrupter.interrupt();
+    });
+    assert_eq!(lua.compute("going() sleep(30000)").unwrap_err().kind(), ErrorKind::Interrupted);
+    thread.join().unwrap();
+}
+
+#[test]
+fn dropping_the_future_cancels_cleanly() {
+    struct Notes(Arc<AtomicBool>);
+    impl Drop for Notes {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let lua = with_sleep();
+    let dropped = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&dropped);
+    lua.register_async("forever", move |()| {
+        let notes = Notes(Arc::clone(&flag));
+        async move {
+            let _notes = notes;
+            std::future::pending::<()>().await;
+            Ok(())
+        }
+    })
+    .unwrap();
+    lua.compute("state = 'kept'").unwrap();
+    for source in [
+        "_home.x = 1 state2 = 1 forever()",
+        "while true do pcall(forever) end",
+        "local c <close> = setmetatable({}, {__close = function() while true do end end}) forever()",
+        "coroutine.wrap(function() forever() end)()",
+    ] {
+        {
+            let mut run = pin!(lua.compute_async(source, options()));
+            assert!(poll_once(run.as_mut()).is_pending());
+            assert!(poll_once(run.as_mut()).is_pending());
+        }
+        assert!(dropped.swap(false, Ordering::SeqCst), "{source}");
+        assert_eq!(lua.compute("return state, state2").unwrap().values, ["kept".into(), 1.into()], "{source}");
+        assert!(lua.home().is_empty().unwrap());
+    }
+    // Dropped before it began, and after the sandbox was closed.
+    drop(lua.compute_async("x = 1", options()));
+    let mut run = Box::pin(lua.compute_async("forever()", options()));
+    assert!(poll_once(run.as_mut()).is_pending());
+    lua.close();
+    drop(run);
+    assert_eq!(lua.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
+    let lua = with_sleep();
+    let run = lua.compute_async("return sleep(5)", options());
+    drop(lua);
+    assert_eq!(block_on(run).unwrap().values, [5.into()]);
+}
+
+#[test]
+fn host_functions_of_both_kinds_use_the_sandbox() {
+    let lua = with_sleep();
+    lua.register("call", |f: Function| f.call(7).map(|out| out.values)).unwrap();
+    lua.register_async("call_later", |f: Function| async move {
+        let before = f.call(1)?.get::<i64>()?;
+        Delay::new(Duration::from_millis(2)).await;
+        let after = f.call(2)?.get::<i64>()?;
+        Ok((before, after))
+    })
+    .unwrap();
+    let source = "local a = call(function(n) return n + sleep(1) end)
+        local b, c = call_later(function(n) return n * 10 + sleep(1) end)
+        return a, b, c, call(function() return call(function(n) return call_later(function(n) return n end) end) end)";
+    let expected = [8.into(), 11.into(), 21.into(), 1.into(), 2.into()];
+    assert_eq!(block_on(lua.compute_async(source, options())).unwrap().values, expected);
+    assert_eq!(lua.compute(source).unwrap().values, expected);
+    assert_eq!(with_call(source), expected);
+}
+
+fn with_call(source: &str) -> Vec<luacell::Value> {
+    let lua = with_sleep();
+    lua.register("call", |f: Function| f.call(7).map(|out| out.values)).unwrap();
+    lua.register_async(
+        "call_later",
+        |f: Function| async move { Ok((f.call(1)?.get::<i64>()?, f.call(2)?.get::<i64>()?)) },
+    )
+    .unwrap();
+    lua.compute(source).unwrap().values
+}
+
+#[test]
+fn many_sandboxes_wait_on_few_threads() {
+    const SANDBOXES: usize = 1000;
+    let engine = Engine::new(EngineConfig::new().pool_size(SANDBOXES as u32)).unwrap();
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let sandboxes: Vec<Sandbox> = (0..SANDBOXES)
+        .map(|_| {
+            let lua = engine.sandbox(SandboxConfig::new()).unwrap();
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            lua.register_async("fetch", move |n: i64| {
+                let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+                async move {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    Delay::new(Duration::from_millis(100)).await;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    Ok(n * 2)
+                }
+            })
+            .unwrap();
+            lua
+        })
+        .collect();
+    let began = Instant::now();
+    let runs = sandboxes
+        .iter()
+        .enumerate()
+        .map(|(i, lua)| lua.compute_async("local n = ... local r = fetch(n) return r + 1", options().args(i as i64)));
+    let results = block_on(join_all(runs));
+    println!("{SANDBOXES} sandboxes: {:?}", began.elapsed());
+    for (i, result) in results.into_iter().enumerate() {
+        assert_eq!(result.unwrap().get::<i64>().unwrap(), i as i64 * 2 + 1);
+    }
+    // All at once, on this one thread.
+    assert_eq!(most.load(Ordering::SeqCst), SANDBOXES);
+}
+
+#[test]
+fn runs_move_between_threads() {
+    let lua = Arc::new(with_sleep());
+    let results = Arc::new(Mutex::new(Vec::new()));
+    for i in 0..4 {
+        let mut run =
+            Box::pin(lua.compute_async("local n = 0 for i = 1, 3 do n = n + sleep(1) end return n", options()));
+        let _ = poll_once(run.as_mut());
+        let into = Arc::clone(&results);
+        std::thread::spawn(move || into.lock().unwrap().push(block_on(run).unwrap().values)).join().unwrap();
+        assert_eq!(results.lock().unwrap().len(), i + 1);
+    }
+    assert!(results.lock().unwrap().iter().all(|values| *values == [3.into()]));
+}
+
+#[test]
+fn endless_work_between_waits_is_bounded_too() {
+    let lua = with_sleep();
+    let limited = options().instruction_limit(1_000_000);
+    let error = block_on(lua.compute_async("sleep(1) while true do end", limited)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InstructionLimit);
+    let mut polled = 0;
+    let mut run = pin!(lua.compute_async("for i = 1, 5 do sleep(1) end return 1", options()));
+    let out = block_on(poll_fn(|task| {
+        polled += 1;
+        run.as_mut().poll(task)
+    }));
+    assert_eq!(out.unwrap().values, [1.into()]);
+    assert!(polled >= 5);
+}

@@ -1,0 +1,373 @@
+//! Limits that scripts can't dodge, through the public interface.
+
+use std::time::{Duration, Instant};
+
+use luacell::{ComputeOptions, Engine, EngineConfig, ErrorKind, Sandbox, SandboxConfig, StoreLimit, Value};
+
+/// Scripts that do not end by themselves, or not in this century. `scripts/` of the benchmark measures how soon a deadline ends them.
+const HOSTILE: &[(&str, &str)] = &[
+    ("tight loop", "while true do end"),
+    ("numeric loop", "for i = 1, math.huge do end"),
+    ("goto", "::again:: goto again"),
+    ("pcall loop", "while true do pcall(function() while true do end end) end"),
+    ("xpcall handler", "xpcall(error, function() while true do end end)"),
+    (
+        "handler of handlers",
+        "while true do xpcall(function() while true do end end, function(m) return pcall(function() while true do end end) end) end",
+    ),
+    ("coroutines in coroutines", "local function f() while true do coroutine.wrap(f)() end end f()"),
+    ("coroutine that never yields", "coroutine.wrap(function() while true do end end)()"),
+    (
+        "close of a coroutine",
+        "local co = coroutine.create(function() local x <close> = setmetatable({}, {__close = function() while true do end end}) coroutine.yield() end) coroutine.resume(co) coroutine.close(co)",
+    ),
+    ("gc handler", "setmetatable({}, {__gc = function() while true do end end}) while true do local t = {} end"),
+    (
+        "gc handler that comes back",
+        "local function again() setmetatable({}, {__gc = again}) end again() while true do local t = {} end",
+    ),
+    ("close handler", "do local x <close> = setmetatable({}, {__close = function() while true do end end}) end"),
+    (
+        "close handler after an error",
+        "local x <close> = setmetatable({}, {__close = function() while true do end end}) error('x')",
+    ),
+    ("exponential find", "string.find(('a'):rep(60), ('a*'):rep(30) .. 'b')"),
+    ("exponential gsub", "string.gsub(('a'):rep(60), ('a-'):rep(30) .. 'b', '')"),
+    ("exponential gmatch", "for _ in string.gmatch(('a'):rep(60), ('a?'):rep(60) .. ('a*'):rep(20) .. 'b') do end"),
+    ("balance", "while true do string.find(('('):rep(10000), '%b()') end"),
+    ("rep", "while true do local s = ('x'):rep(1000000) end"),
+    ("concat", "local t = {} for i = 1, 10000 do t[i] = 'x' end while true do local s = table.concat(t, ',') end"),
+    (
+        "lying comparator",
+        "local t = {} for i = 1, 100000 do t[i] = i end while true do pcall(table.sort, t, function() return true end) end",
+    ),
+    ("sort", "local t = {} for i = 1, 100000 do t[i] = i end while true do table.sort(t) end"),
+    ("huge load", "while true do load(('x = 1 '):rep(100000)) end"),
+    ("load of a function", "load(function() return 'x = 1 ' end)"),
+    ("format", "while true do local s = string.format('%99.99f', 1e308) end"),
+    (
+        "metamethod recursion",
+        "local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k + 1] end while true do pcall(function() return t[1] end) end",
+    ),
+    (
+        "chain of __index",
+        "local f = setmetatable({}, {__index = function() return nil end}) local t = f for i = 1, 100 do local u = t t = setmetatable({}, {__index = function(_, k) return u[k] end}) end while true do local x = t.x end",
+    ),
+    (
+        "chain of tables",
+        "local t = {} for i = 1, 1000 do t = setmetatable({}, {__index = t}) end while true do local x = t.x end",
+    ),
+    ("tostring", "local t = setmetatable({}, {__tostring = function() while true do end end}) print(t)"),
+    ("error that is a loop", "error(setmetatable({}, {__tostring = function() while true do end end}))"),
+    ("unpack", "while true do select('#', table.unpack({}, 1, 200)) end"),
+    ("move", "local t = {} while true do table.move(t, 1, 1000000, 2) end"),
+    ("insert in front", "local t = {} while true do table.insert(t, 1, 1) if #t > 20000 then t = {} end end"),
+    (
+        "next over holes",
+        "local t = {} for i = 1, 100000 do t[i] = i end for i = 1, 100000 do t[i] = nil end while true do next(t) end",
+    ),
+    ("len of holes", "local t = {} for i = 1, 2 ^ 16 do t[i] = 1 end while true do local n = #t end"),
+    ("collectgarbage", "while true do collectgarbage() end"),
+    ("utf8", "while true do utf8.len(('ä'):rep(100000)) end"),
+    ("pack", "while true do string.pack(('i8'):rep(100), table.unpack({}, 1, 100)) end"),
+    ("home", "while true do _home.x = 1 end"),
+    ("home pairs", "for i = 1, 10000 do _home[i] = i end while true do for k in pairs(_home) do end end"),
+    (
+        "traceback",
+        "local function f(n) if n == 0 then while true do debug.traceback() end end return (f(n - 1)) end f(150)",
+    ),
+    ("string keys", "local t = {} local i = 0 while true do i = i + 1 t['key' .. (i % 100000)] = i end"),
+    ("rawequal long strings", "local a, b = ('x'):rep(1000000), ('x'):rep(1000000) while true do local c = a == b end"),
+    (
+        "comparison of strings",
+        "local a, b = ('x'):rep(1000000) .. 'a', ('x'):rep(1000000) .. 'b' while true do local c = a < b end",
+    ),
+    ("tonumber", "local s = ('1'):rep(190) while true do tonumber(s) end"),
+    ("reverse", "local s = ('x'):rep(1000000) while true do s:reverse() end"),
+    ("byte", "local s = ('x'):rep(200) while true do s:byte(1, -1) end"),
+    ("os.date", "while true do os.date(('%c'):rep(100)) end"),
+];
+
+fn run_after(lua: &Sandbox, name: &str) {
+    assert_eq!(lua.compute("return still_here, 1 + 1").unwrap().values, ["yes".into(), 2.into()], "after {name}");
+}
+
+#[test]
+fn a_timeout_ends_every_hostile_script() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(64 << 20)).unwrap();
+    lua.compute("still_here = 'yes'").unwrap();
+    for (name, source) in HOSTILE {
+        let options = ComputeOptions::new().timeout(Duration::from_millis(50));
+        let error = lua.compute_with(source, options).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{name}: {error}");
+        assert!(error.metrics().wall_time >= Duration::from_millis(50), "{name}");
+        run_after(&lua, name);
+    }
+}
+
+#[test]
+fn an_instruction_limit_ends_every_hostile_script_at_the_same_place() {
+    let run = || {
+        let lua =
+            Sandbox::with_config(SandboxConfig::new().memory_limit(64 << 20).instruction_limit(3_000_000)).unwrap();
+        lua.compute("still_here = 'yes'").unwrap();
+        let count = |(name, source): &(&str, &str)| {
+            let error = lua.compute(source).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::InstructionLimit, "{name}: {error}");
+            run_after(&lua, name);
+            (error.metrics().instructions, error.metrics().peak_memory, error.message().to_owned())
+        };
+        HOSTILE.iter().map(count).collect::<Vec<_>>()
+    };
+    let first = run();
+    for ((instructions, ..), (name, _)) in first.iter().zip(HOSTILE) {
+        assert!((3_000_000..4_000_000).contains(instructions), "{name}: {instructions}");
+    }
+    assert_eq!(first, run());
+}
+
+#[test]
+fn interrupt_from_another_thread() {
+    let lua = Sandbox::new().unwrap();
+    lua.compute("still_here = 'yes'").unwrap();
+    // Nothing runs: nothing happens.
+    lua.interrupt();
+    for (name, source) in HOSTILE.iter().take(20) {
+        let interrupter = lua.interrupter();
+        let (started, wait) = std::sync::mpsc::channel();
+        let config_print = SandboxConfig::new().on_print(move |_| started.send(()).unwrap());
+        drop(config_print);
+        let thread = std::thread::spawn(move || {
+            // The script takes a while to get going; the interrupt has to come after it began.
+            let _ = wait.recv_timeout(Duration::from_millis(20));
+            interrupter.interrupt();
+        });
+        let error = lua.compute(source).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{name}: {error}");
+        thread.join().unwrap();
+        run_after(&lua, name);
+    }
+}
+
+#[test]
+fn limits_of_one_run_hold_for_that_run() {
+    let lua = Sandbox::with_config(SandboxConfig::new().instruction_limit(10_000)).unwrap();
+    let loop_ = "for i = 1, 100000 do end return 1";
+    assert_eq!(lua.compute(loop_).unwrap_err().kind(), ErrorKind::InstructionLimit);
+    let more = ComputeOptions::new().instruction_limit(1_000_000);
+    assert_eq!(lua.compute_with(loop_, more).unwrap().values, [1.into()]);
+    assert_eq!(lua.compute(loop_).unwrap_err().kind(), ErrorKind::InstructionLimit);
+    lua.compute("function f(n) for i = 1, n do end return n end").unwrap();
+    assert_eq!(lua.call("f", 100_000).unwrap_err().kind(), ErrorKind::InstructionLimit);
+    let options = ComputeOptions::new().instruction_limit(u64::MAX).args(100_000);
+    assert_eq!(lua.call_with("f", options).unwrap().values, [100_000.into()]);
+    // Beyond one grant, and beyond 32 bits of grants.
+    let exact =
+        lua.compute_with(loop_, ComputeOptions::new().instruction_limit(u64::MAX)).unwrap().metrics.instructions;
+    let options = |n| ComputeOptions::new().instruction_limit(n);
+    assert!(lua.compute_with(loop_, options(exact)).is_ok());
+    assert_eq!(lua.compute_with(loop_, options(exact - 1000)).unwrap_err().kind(), ErrorKind::InstructionLimit);
+    assert_eq!(lua.compute_with("return 1", options(0)).unwrap_err().kind(), ErrorKind::InstructionLimit);
+}
+
+#[test]
+fn memory() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(8 << 20)).unwrap();
+    lua.compute("still_here = 'yes'").unwrap();
+    for (name, source) in [
+        ("string", "return ('x'):rep(1 << 30)"),
+        ("doubling", "local s = 'x' while true do s = s .. s end"),
+        ("table", "local t = {} for i = 1, math.huge do t[i] = i end"),
+        ("hash", "local t = {} for i = 1, math.huge do t['k' .. i] = i end"),
+        ("closures", "local t = {} for i = 1, math.huge do t[i] = function() return i end end"),
+        ("coroutines", "local t = {} for i = 1, math.huge do t[i] = coroutine.create(print) end"),
+        ("concat", "local t = {} for i = 1, 100000 do t[i] = ('x'):rep(1000) end return table.concat(t)"),
+        ("gsub", "return (('x'):rep(1000000):gsub('x', ('y'):rep(1000)))"),
+        ("output", "while true do print(('x'):rep(10000)) end"),
+        ("stored", "local t = {} for i = 1, 1e6 do t[i] = {i} end _home.x = t"),
+    ] {
+        let error = lua.compute(source).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Memory, "{name}: {error}");
+        assert_eq!(error.message(), "not enough memory", "{name}");
+        run_after(&lua, name);
+        lua.gc().unwrap();
+    }
+    let caught = lua.compute("local ok, e = pcall(string.rep, 'x', 1 << 30) return ok, e").unwrap();
+    assert_eq!(caught.values, [false.into(), "not enough memory".into()]);
+    assert!(caught.metrics.peak_memory < 8 << 20);
+    let used = lua.compute("local s = ('x'):rep(3000000) return #s").unwrap();
+    assert!((3_000_000..8 << 20).contains(&used.metrics.peak_memory), "{}", used.metrics.peak_memory);
+}
+
+#[test]
+fn the_hard_ceiling_of_the_engine() {
+    let engine = Engine::new(EngineConfig::new().max_memory(16 << 20).pool_size(4)).unwrap();
+    let (a, b) = (engine.sandbox(SandboxConfig::new()).unwrap(), engine.sandbox(SandboxConfig::new()).unwrap());
+    a.compute("still_here = 'yes'").unwrap();
+    b.compute("still_here = 'yes'").unwrap();
+    let error = a.compute("local t = {} for i = 1, math.huge do t[i] = ('x'):rep(1000) .. i end").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Memory);
+    run_after(&a, "the ceiling");
+    run_after(&b, "the other one's ceiling");
+    assert!(a.memory_stats().unwrap().wasm_bytes <= 16 << 20);
+}
+
+#[test]
+fn output() {
+    let lua = Sandbox::with_config(SandboxConfig::new().output_limit(10)).unwrap();
+    assert_eq!(lua.compute("print('123456789')").unwrap().output, "123456789\n");
+    for source in ["print('1234567890')", "pcall(print, '1234567890') return 1", "while true do pcall(print, 1) end"] {
+        let error = lua.compute(source).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutputLimit, "{source}");
+    }
+    let options = ComputeOptions::new().output_limit(u64::MAX);
+    assert_eq!(lua.compute_with("print(('x'):rep(1000))", options).unwrap().output.len(), 1001);
+    assert_eq!(lua.compute("print(('x'):rep(1000))").unwrap_err().kind(), ErrorKind::OutputLimit);
+}
+
+#[test]
+fn store() {
+    let lua = Sandbox::with_config(SandboxConfig::new().store_limit(StoreLimit::new(10_000, 100))).unwrap();
+    lua.compute("still_here = 'yes'").unwrap();
+    let fails = |source: &str| {
+        let error = lua.compute(source).expect_err(source);
+        assert_eq!(error.kind(), ErrorKind::StoreLimit, "{source}: {error}");
+        run_after(&lua, source);
+    };
+    fails("for i = 1, 101 do _home[i] = 1 end");
+    fails("while true do pcall(function() _home[#_home + 1] = 1 end) end");
+    fails("_home.x = ('x'):rep(10001)");
+    fails("local t = {} for i = 1, 101 do t[i] = {} end _home.t = t");
+    fails("ext.table().x = ('x'):rep(10001)");
+    assert_eq!(lua.home().len().unwrap(), 0);
+    lua.compute("for i = 1, 100 do _home[i] = 1 end").unwrap();
+    fails("_home[101] = 1");
+    // What goes makes room, and what is overwritten takes none.
+    lua.compute("_home[1] = nil _home[101] = 1").unwrap();
+    lua.compute("for i = 2, 101 do _home[i] = 2 end for j = 1, 1000 do _home[5] = j end").unwrap();
+    fails("_home[1] = 1");
+    lua.home().clear().unwrap();
+    for _ in 0..20 {
+        let out = lua.compute("_home.x = ('x'):rep(9000)").unwrap();
+        assert_eq!(out.metrics.bytes_stored, 9006);
+    }
+    fails("_home.y = ('x'):rep(1000)");
+    // The host is not refused, but what it stores counts.
+    lua.home().set("y", "x".repeat(1000)).unwrap();
+    fails("_home.z = 1");
+    lua.compute_with("_home.z = 1", ComputeOptions::new().store_limit(20_000)).unwrap();
+}
+
+#[test]
+fn host_calls() {
+    let lua = Sandbox::with_config(SandboxConfig::new().host_call_limit(10)).unwrap();
+    lua.register("f", |()| Ok(())).unwrap();
+    assert_eq!(lua.compute("for i = 1, 10 do f() end").unwrap().metrics.host_calls, 10);
+    for source in ["for i = 1, 11 do f() end", "while true do pcall(f) end"] {
+        let error = lua.compute(source).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::HostCallLimit, "{source}");
+    }
+    lua.compute("for i = 1, 10 do f() end").unwrap();
+}
+
+#[test]
+fn a_host_function_that_takes_too_long() {
+    let lua = Sandbox::with_config(SandboxConfig::new().timeout(Duration::from_millis(20))).unwrap();
+    lua.register("slow", |()| {
+        let end = Instant::now() + Duration::from_millis(25);
+        while Instant::now() < end {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    })
+    .unwrap();
+    let error = lua.compute("pcall(slow) reached = true").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(lua.compute("return reached").unwrap().values, [Value::Nil]);
+}
+
+#[test]
+fn a_limit_inside_a_callback_ends_everything() {
+    let lua = Sandbox::with_config(SandboxConfig::new().instruction_limit(1_000_000)).unwrap();
+    lua.register("call", |f: luacell::Function| Ok(f.call(()).map(|_| "fine").unwrap_or("caught by the host")))
+        .unwrap();
+    let error = lua.compute("x = 1 pcall(call, function() while true do end end) x = 2").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InstructionLimit);
+    assert_eq!(lua.compute("return x").unwrap().values, [1.into()]);
+}
+
+#[test]
+fn source_size() {
+    let lua = Sandbox::with_config(SandboxConfig::new().source_limit(100)).unwrap();
+    let error = lua.compute(" ".repeat(101)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.message().contains("101"), "{error}");
+    lua.compute(" ".repeat(100)).unwrap();
+    lua.compute_with(" ".repeat(101), ComputeOptions::new().source_limit(1000)).unwrap();
+}
+
+#[test]
+fn nesting() {
+    let lua = Sandbox::new().unwrap();
+    for source in [
+        format!("return {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("return {}{}", "{".repeat(100_000), "}".repeat(100_000)),
+        format!("x = {}1", "-".repeat(10).replace('-', "- ").repeat(20_000)),
+        "do ".repeat(100_000),
+        format!("return {}", "function() return ".repeat(100_000)),
+        format!("x = 'a' {}", ".. 'a' ".repeat(100_000)),
+    ] {
+        let error = lua.compute(&source).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Syntax, "{error}");
+    }
+    assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
+}
+
+#[test]
+fn metrics_of_errors_and_outcomes() {
+    let lua = Sandbox::new().unwrap();
+    let short = lua.compute("for i = 1, 100 do end").unwrap().metrics;
+    let long = lua.compute("for i = 1, 10000 do end").unwrap().metrics;
+    assert!(short.instructions > 100 && long.instructions > 10_000 && long.instructions < 100_000, "{long:?}");
+    assert_eq!(lua.compute("for i = 1, 10000 do end").unwrap().metrics.instructions, long.instructions);
+    assert!(short.wall_time > Duration::ZERO && short.peak_memory > 0);
+    let error = lua.compute("_home.x = 'abc' error('x')").unwrap_err();
+    assert!(error.metrics().instructions > 0 && error.metrics().bytes_stored == 9, "{:?}", error.metrics());
+}
+
+#[test]
+fn deterministic_runs() {
+    let run = |seed| {
+        let lua = Sandbox::with_config(SandboxConfig::new().deterministic(seed).instruction_limit(10_000_000)).unwrap();
+        let mut all = Vec::new();
+        for source in [
+            "print(math.random(), math.random(1000), os.time(), os.clock(), os.date()) return math.random(0)",
+            "local t = {} for i = 1, 100 do t['k' .. i] = i end local s = {} for k in pairs(t) do s[#s + 1] = k end return table.concat(s, ',')",
+            "return tostring({}), tostring(print), string.format('%p', {}), 0 / 0, -(0 / 0), tostring(0 / 0), string.format('%f %g', 0/0, -(0/0)), string.pack('d', 0/0)",
+            "_home.t = {x = {}, y = 0/0} for i = 1, 50 do _home['k' .. i] = i end local s = {} for k in pairs(_home) do s[#s + 1] = tostring(k) end return table.concat(s, ',')",
+            "while os.clock() < 0.001 do end return os.time{year = 2024, month = 1, day = 1, hour = 0}",
+            "error(math.random(0))",
+            "while true do end",
+        ] {
+            match lua.compute(source) {
+                Ok(out) => all.push(format!("{:?} {:?} {:?}", out.values, out.output, out.metrics)),
+                Err(error) => all.push(format!("{error:?} {:?}", error.metrics())),
+            }
+        }
+        all
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1)[0], run(2)[0]);
+    assert!(run(1)[2].contains("\"nan\""), "{}", run(1)[2]);
+    assert!(run(3)[0].contains("946684800\t"), "{}", run(3)[0]);
+}
+
+#[test]
+fn without_a_seed_every_sandbox_has_its_own_random_numbers() {
+    let random = || Sandbox::new().unwrap().compute("return math.random(0)").unwrap().values;
+    assert_ne!(random(), random());
+    let lua = Sandbox::new().unwrap();
+    let first = lua.compute("return math.random(0)").unwrap().values;
+    lua.reset().unwrap();
+    assert_ne!(first, lua.compute("return math.random(0)").unwrap().values);
+}
