@@ -80,6 +80,10 @@ static const char *path_of (lua_State *L) {
 }
 
 static l_noret cannot_return (lua_State *L, const TValue *v) {
+  if (big_of(v) != NULL)
+    luacell_error(L, KIND_CONVERSION,
+                  "can't return a bigint (%s): tostring gives its digits",
+                  path_of(L));
   luacell_error(L, KIND_CONVERSION, "can't return a %s (%s)",
                 type_name(L, v), path_of(L));
 }

@@ -64,6 +64,7 @@ enum {
   KIND_OUTPUT_LIMIT = 7,
   KIND_STORE_LIMIT = 8,
   KIND_HOST_CALL_LIMIT = 9,
+  KIND_HOST_FUNCTION = 10,
   KIND_CONVERSION = 11,
   KIND_STORE = 12,
   KIND_INVALID_ARGUMENT = 17,
@@ -84,7 +85,8 @@ enum {
   TAG_BACKREF = 0x09,
   TAG_HANDLE = 0x0A,
   TAG_CLOSURE = 0x0B,
-  TAG_CELL = 0x0C
+  TAG_CELL = 0x0C,
+  TAG_BIGINT = 0x0D
 };
 
 /* Operations of the host channel: see docs/HOST_FUNCTION_IMPORTS.md. */
@@ -92,6 +94,7 @@ enum {
   CHANNEL_FETCH = 0x00,
   CHANNEL_CLOCK = 0x02,
   CHANNEL_SEED = 0x03,
+  CHANNEL_MODULE = 0x05,
   CHANNEL_LIMITS = 0x06,
   CHANNEL_STORE_FAILURE = 0x08
 };
@@ -135,6 +138,9 @@ typedef struct Guest {
   Table *tm_ring; /* array that metamethods of external tables live in */
   Table *chunks; /* compiled sources, see chunks.c */
   Table *errors; /* array of the ERROR_ slots */
+  Table *package; /* what scripts see under this name */
+  Table *loading; /* weak: name of a module -> thread that loads it */
+  Table *bigint_meta; /* of all arbitrary-precision integers */
   unsigned next_handle;
   int kind; /* of the message kept as ERROR_MARKED */
 } Guest;
@@ -270,6 +276,16 @@ void external_begin_run (void);
 /* chunks.c */
 int chunk_load (lua_State *L, const char *source, size_t len,
                 const char *name);
+
+/* modules.c */
+void modules_open (lua_State *L);
+
+/* bigint.c: see bigint.h for its parts */
+typedef struct Big Big;
+void bigint_open (lua_State *L);
+const Big *big_of (const TValue *v);
+void big_push_decimal (lua_State *L, const TValue *v);
+int big_push_stored (lua_State *L, const char *s, size_t len);
 
 /* library.c */
 void luacell_open_libraries (lua_State *L);
