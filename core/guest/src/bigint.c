@@ -448,16 +448,15 @@ static int big_sqrt (lua_State *L) {
   room[0][bits / LIMB_BITS] = (Limb)1 << bits % LIMB_BITS;
   x.d = room[0];
   x.n = n;
-  for (;;) { /* next = (x + a / x) / 2, until it grows no smaller */
-    Limb *next = room[!which], carry;
+  for (;;) { /* x = (x + a / x) / 2, as long as that is less */
+    Limb *next = room[!which];
     size_t qn = a.m.n - x.n + 1, i;
     limbs_div(L, quotient, rest, a.m.d, a.m.n, x.d, x.n);
     qn = limbs_trim(quotient, qn);
-    carry = limbs_add(next, x.d, x.n, quotient, qn);
-    next[x.n] = carry;
+    if (limbs_compare(quotient, qn, x.d, x.n) >= 0) break;
+    next[x.n] = limbs_add(next, x.d, x.n, quotient, qn);
     for (i = 0; i < x.n; i++)
       next[i] = next[i] >> 1 | next[i + 1] << (LIMB_BITS - 1);
-    if (limbs_compare(next, limbs_trim(next, x.n), x.d, x.n) >= 0) break;
     which = !which;
     x.d = next;
     x.n = limbs_trim(next, x.n);
