@@ -102,8 +102,10 @@ static int search_host (lua_State *L) {
       answer += 4;
       if (chunk_len > n) malformed(L, name);
       /* no step of the collector: a finalizer could ask the host something */
-      push_string(L, (const char *)answer, chunk_len);
       push_string(L, (const char *)answer + chunk_len, n - chunk_len);
+      if (chunk_len > 0) push_string(L, (const char *)answer, chunk_len);
+      else lua_pushfstring(L, "=%s", name);
+      lua_insert(L, -2);
       return load_source(L, name);
     case MODULE_MISSING: {
       const char *text = (const char *)answer + 4;
