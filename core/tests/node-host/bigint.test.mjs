@@ -168,6 +168,49 @@ suite(`bigint, seed ${seed}`, () => {
   });
 });
 
+suite("encoded", () => {
+  const encoded = (digits) => Buffer.concat([Buffer.of(0x0d), bytes.u32(digits.length), Buffer.from(digits)]);
+
+  test("decimal digits in a store, with hosts of both revisions", () => {
+    for (const revision of [1, 2]) {
+      const box = new Sandbox({ revision });
+      box.compute("local big = require 'bigint' _home.a = big.new(2) ^ 70 _home.b = -(big.new(2) ^ 70) _home.c = big.new(0) _home.t = {big.new(-7)}");
+      const table = (id) => box.store.tables.get(id);
+      assert.deepEqual(Buffer.from(table(1).get("a")), encoded(String(2n ** 70n)));
+      assert.deepEqual(Buffer.from(table(1).get("b")), encoded(String(-(2n ** 70n))));
+      assert.deepEqual(Buffer.from(table(1).get("c")), encoded("0"));
+      assert.deepEqual(Buffer.from(table(Buffer.from(table(1).get("t")).readUInt32LE(1)).get("1")), encoded("-7"));
+    }
+  });
+
+  test("what a host wrote, without anybody having required the module", () => {
+    const box = new Sandbox({ revision: 2 });
+    for (const digits of ["0", "7", "-7", "007", "12345678901234567890", "-0"]) {
+      box.store.set(1, "x", encoded(digits));
+      assert.equal(box.compute("return tostring(_home.x + 1)").values[0].toString(), String(BigInt(digits) + 1n));
+      assert.equal(box.compute("return tostring((...))", { args: encoded(digits) }).values[0].toString(), String(BigInt(digits)));
+    }
+  });
+
+  test("malformed ones are errors", () => {
+    const box = new Sandbox({ revision: 2 });
+    for (const value of [encoded(""), encoded("-"), encoded("+1"), encoded(" 1"), encoded("1a"), encoded("--1"), encoded("1").subarray(0, 3), encoded("123456789").subarray(0, 10)]) {
+      box.store.set(1, "x", value);
+      assert.throws(() => box.compute("return tostring(_home.x)"), (error) => error instanceof LuaError && error.details.kind === 11);
+      assert.throws(() => box.compute("return tostring((...))", { args: value }), (error) => error instanceof LuaError && error.details.kind === 11);
+    }
+    assert.equal(box.compute("return 1").values[0], 1n);
+  });
+
+  test("a revision 1 host is told when one is too large for it", () => {
+    const box = new Sandbox();
+    box.compute("x = require('bigint').new(10) ^ 65530 _home.x = x"); // 65,531 digits and 5 bytes in front of them
+    assert.equal(box.compute("return _home.x == x").values[0], true);
+    assert.throws(() => box.compute("_home.x = x * 10"), /value of 65537 bytes is too large/);
+    assert.equal(box.compute("return _home.x == x").values[0], true);
+  });
+});
+
 suite("limits", () => {
   const failing = (box, source) => assert.throws(() => box.compute(source), LuaError);
 

@@ -128,11 +128,17 @@ suite("modules from the host", () => {
     }
   });
 
-  test("a finalizer that reads stored tables does not disturb the source", () => {
-    const { box } = make((name) => found("=m", `return '${name}${"x".repeat(3000)}'`));
-    box.compute("_home.v = ('y'):rep(3000)");
-    assert.deepEqual(values(box, `collectgarbage('setpause', 0) collectgarbage('setstepmul', 1000)
-      for i = 1, 500 do setmetatable({}, {__gc = function() local v = _home.v end}) assert(require('m' .. i) == 'm' .. i .. ('x'):rep(3000)) end return true`), [true]);
+  test("a finalizer that asks the host does not disturb the source", () => {
+    const { box } = make((name) => found(`=chunk of ${name}`, `return '${name}${"x".repeat(3000)}'`));
+    assert.deepEqual(values(box, `local disturb = {__gc = function() pcall(require, 'other') end}
+      collectgarbage('setpause', 0) collectgarbage('setstepmul', 1000)
+      for i = 1, 500 do
+        for j = 1, 20 do setmetatable({}, disturb) end
+        local value, chunk = require('m' .. i)
+        assert(value == 'm' .. i .. ('x'):rep(3000) and chunk == 'chunk of m' .. i, chunk)
+        package.loaded.other = nil
+      end
+      return true`), [true]);
   });
 
   test("a limit inside a module can't be caught, and the module can be loaded later", () => {
@@ -146,6 +152,16 @@ suite("modules from the host", () => {
     assert.equal(failure(box, "coroutine.wrap(function() pcall(require, 'm') end)() return 'caught'").details.kind, 4);
     limit = false;
     assert.deepEqual(values(box, "return (require 'm')"), ["done"]);
+  });
+
+  test("a limit while a module is compiled", () => {
+    const { box } = make(() => found("=m", "x = 1 ".repeat(100000)), { other: (request) => (request[0] === 6 ? all(bytes.u32(4), bytes.u32(0)) : null) });
+    box.exports.set_instruction_grant(10000);
+    const error = failure(box, "pcall(require, 'm') return 'caught'");
+    assert.equal(error.details.kind, 4);
+    assert.match(error.message, /instruction limit reached$/);
+    box.exports.set_instruction_grant(0);
+    assert.deepEqual(values(box, "return (require 'm'), x"), [true, 1n]);
   });
 
   test("a module that can't be read for lack of memory", () => {
