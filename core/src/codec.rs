@@ -25,6 +25,7 @@ pub(crate) mod tag {
     pub(crate) const HANDLE: u8 = 0x0A;
     pub(crate) const STORED_FUNCTION: u8 = 0x0B;
     pub(crate) const STORED_UPVALUE: u8 = 0x0C;
+    pub(crate) const BIGINT: u8 = 0x0D;
 }
 
 /// What values of one sandbox refer to.
@@ -126,6 +127,8 @@ impl Decoder<'_> {
                 Slot::Function(Function(Arc::new(FunctionKind::Stored(table))))
             }
             tag::STORED_UPVALUE => Slot::Stored(self.links.stored(self.id()?, true)),
+            // The host sees a big integer's digits.
+            tag::BIGINT => Slot::String(LuaString::new(self.reader.bytes()?)),
             other => return Err(malformed(&format!("unknown tag 0x{other:02x}"))),
         })
     }
@@ -211,7 +214,7 @@ pub(crate) fn references(bytes: &[u8], visit: &mut dyn FnMut(u32)) {
                 tag::NIL => {}
                 tag::BOOLEAN => drop(reader.take(1)?),
                 tag::INTEGER | tag::FLOAT | tag::TABLE => drop(reader.take(8)?),
-                tag::STRING | tag::FUNCTION | tag::BUILTIN => drop(reader.bytes()?),
+                tag::STRING | tag::FUNCTION | tag::BUILTIN | tag::BIGINT => drop(reader.bytes()?),
                 tag::SEEN | tag::HANDLE => drop(reader.take(4)?),
                 tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE => visit(reader.u32()?),
                 other => return Err(malformed(&format!("unknown tag 0x{other:02x}"))),

@@ -4,9 +4,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use luacell::{ComputeOptions, Error, Outcome, Sandbox, SandboxConfig, Table, TableBuilder, TableRef, Value};
+use luacell::{
+    ComputeOptions, Error, Function, Outcome, Sandbox, SandboxConfig, StoreLimit, Table, TableBuilder, TableRef, Value,
+};
 use serde_json::{Map, Value as Json};
 
 type Result<T = (), E = String> = std::result::Result<T, E>;
@@ -103,7 +106,19 @@ fn repeated(json: &Json) -> Result<String> {
 fn run(case: &Json) -> Result {
     let mut fields = Fields::new("case", case)?;
     fields.take("name");
-    let known = ["args", "call", "input", "clock", "large", "limits", "reopen", "table_keys", "transactions"];
+    let known = [
+        "args",
+        "call",
+        "input",
+        "clock",
+        "host_functions",
+        "large",
+        "limits",
+        "modules",
+        "reopen",
+        "table_keys",
+        "transactions",
+    ];
     for need in fields.take("needs").iter().map(list).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         let need = text(need)?;
         if !known.contains(&need.as_str()) {
@@ -113,18 +128,65 @@ fn run(case: &Json) -> Result {
     let mut config = SandboxConfig::new();
     if let Some(limits) = fields.take("limits") {
         let mut limits = Fields::new("limits", &limits)?;
-        if let Some(bytes) = limits.take("memory_limit") {
-            config = config.memory_limit(bytes.as_u64().ok_or("memory_limit is no number")?);
+        let mut take = |name| -> Result<Option<u64>> {
+            limits.take(name).map(|n| n.as_u64().ok_or_else(|| format!("{name} is no number"))).transpose()
+        };
+        if let Some(bytes) = take("memory_limit")? {
+            config = config.memory_limit(bytes);
+        }
+        if let Some(instructions) = take("instruction_limit")? {
+            config = config.instruction_limit(instructions);
+        }
+        if let Some(milliseconds) = take("timeout")? {
+            config = config.timeout(Duration::from_millis(milliseconds));
+        }
+        if let Some(bytes) = take("output_limit")? {
+            config = config.output_limit(bytes);
+        }
+        let store = (take("store_limit")?, take("store_entries")?);
+        if store != (None, None) {
+            config = config.store_limit(StoreLimit::new(store.0.unwrap_or(u64::MAX), store.1.unwrap_or(u64::MAX)));
+        }
+        if let Some(calls) = take("host_call_limit")? {
+            config = config.host_call_limit(calls);
+        }
+        if let Some(bytes) = take("source_limit")? {
+            config = config.source_limit(bytes);
         }
         limits.done()?;
     }
+    if let Some(modules) = fields.take("modules") {
+        let sources = modules.as_object().ok_or("modules is no object")?.iter();
+        let sources = sources.map(|(name, source)| Ok((name.clone(), bytes(source)?)));
+        config = config.modules(sources.collect::<Result<HashMap<String, Vec<u8>>>>()?);
+    }
+    let functions = fields.take("functions").map_or(Ok(Vec::new()), |names| list(&names).cloned())?;
     let steps = fields.take("steps").ok_or("a case without steps")?;
     fields.done()?;
     let sandbox = Sandbox::with_config(config).map_err(|e| e.to_string())?;
+    for name in functions {
+        register(&sandbox, &text(&name)?)?;
+    }
     for (number, step) in list(&steps)?.iter().enumerate() {
         run_step(&sandbox, step).map_err(|e| format!("step {}: {e}", number + 1))?;
     }
     Ok(())
+}
+
+/// The host functions that `cases/README.md` describes.
+fn register(sandbox: &Sandbox, name: &str) -> Result {
+    match name {
+        "host.echo" => sandbox.register(name, |args: Vec<Value>| Ok(args)),
+        "host.add" => sandbox.register(name, |(a, b): (i64, i64)| Ok(a.wrapping_add(b))),
+        "host.fail" => sandbox.register(name, |message: String| Err::<(), _>(Error::host(message))),
+        "host.raise" => sandbox.register(name, |value: Value| Err::<(), _>(Error::raise(value))),
+        "host.call" => sandbox.register(name, |mut args: Vec<Value>| {
+            let function: Function = if args.is_empty() { Value::Nil } else { args.remove(0) }.try_into()?;
+            function.call(args).map(|out| out.values)
+        }),
+        _ => return Err(format!("unknown host function '{name}'")),
+    }
+    .map_err(|e| e.to_string())
 }
 
 fn run_step(sandbox: &Sandbox, step: &Json) -> Result {

@@ -130,6 +130,10 @@ static void push_next (lua_State *L, Input *in) {
       closure_load(L, id);
       break;
     }
+    case TAG_BIGINT:
+      s = take_bytes(L, in, &n);
+      if (!big_push_stored(L, s, n)) malformed(L, in);
+      break;
     default:
       in->p--;
       malformed(L, in);

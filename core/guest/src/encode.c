@@ -74,8 +74,12 @@ static const char *path_of (lua_State *L) {
 }
 
 static l_noret cannot_return (lua_State *L, const TValue *v) {
-  luacell_error(L, KIND_CONVERSION, "can't %s a %s (%s)",
-                what_is_written[0] == 'r' ? "return" : "pass",
+  const char *verb = what_is_written[0] == 'r' ? "return" : "pass";
+  if (big_of(v) != NULL)
+    luacell_error(L, KIND_CONVERSION,
+                  "can't %s a bigint (%s): tostring gives its digits", verb,
+                  path_of(L));
+  luacell_error(L, KIND_CONVERSION, "can't %s a %s (%s)", verb,
                 type_name(L, v), path_of(L));
 }
 

@@ -140,6 +140,21 @@ static void name_functions (lua_State *L, const char *prefix) {
   }
 }
 
+/* The same for the tables in it. */
+static void name_tables (lua_State *L, const char *prefix) {
+  lua_pushnil(L);
+  while (lua_next(L, -2)) {
+    if (lua_istable(L, -1)) {
+      const char *name =
+          lua_pushfstring(L, "%s.%s", prefix, lua_tostring(L, -2));
+      lua_insert(L, -2);
+      name_value(L, name);
+      lua_remove(L, -2);
+    }
+    lua_pop(L, 1);
+  }
+}
+
 static void name_builtins (lua_State *L) {
   const luaL_Reg *lib;
   lua_pushglobaltable(L);
@@ -154,7 +169,14 @@ static void name_builtins (lua_State *L) {
   lua_getfield(L, -1, "ext");
   name_value(L, "ext");
   name_functions(L, "ext");
-  lua_pop(L, 2);
+  lua_getfield(L, -2, LUA_LOADLIBNAME);
+  name_value(L, LUA_LOADLIBNAME);
+  name_tables(L, LUA_LOADLIBNAME);
+  lua_pop(L, 3);
+  bigint_open(L);
+  name_value(L, "bigint");
+  name_functions(L, "bigint");
+  lua_pop(L, 1);
 }
 
 /* The name of a built-in function or library; NULL for anything else. */
@@ -192,5 +214,6 @@ void luacell_open_libraries (lua_State *L) {
   tame_debug(L);
   luaL_newlib(L, ext_functions);
   lua_setglobal(L, "ext");
+  modules_open(L);
   name_builtins(L);
 }

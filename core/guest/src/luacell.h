@@ -85,7 +85,8 @@ enum {
   TAG_BACKREF = 0x09,
   TAG_HANDLE = 0x0A,
   TAG_CLOSURE = 0x0B,
-  TAG_CELL = 0x0C
+  TAG_CELL = 0x0C,
+  TAG_BIGINT = 0x0D
 };
 
 /* Operations of the host channel: see docs/HOST_FUNCTION_IMPORTS.md. */
@@ -95,6 +96,7 @@ enum {
   CHANNEL_CLOCK = 0x02,
   CHANNEL_SEED = 0x03,
   CHANNEL_PRINT = 0x04,
+  CHANNEL_MODULE = 0x05,
   CHANNEL_LIMITS = 0x06,
   CHANNEL_STORE_FAILURE = 0x08
 };
@@ -139,6 +141,9 @@ typedef struct Guest {
   Table *chunks; /* compiled sources, see chunks.c */
   Table *errors; /* array of the ERROR_ slots */
   Table *host_errors; /* error value -> number that the host gave it */
+  Table *package; /* what scripts see under this name */
+  Table *loading; /* weak: name of a module -> thread that loads it */
+  Table *bigint_meta; /* of all arbitrary-precision integers */
   unsigned next_handle;
   int kind; /* of the message kept as ERROR_MARKED */
 } Guest;
@@ -282,6 +287,16 @@ void external_begin_run (void);
 /* chunks.c */
 int chunk_load (lua_State *L, const char *source, size_t len,
                 const char *name);
+
+/* modules.c */
+void modules_open (lua_State *L);
+
+/* bigint.c: see bigint.h for its parts */
+typedef struct Big Big;
+void bigint_open (lua_State *L);
+const Big *big_of (const TValue *v);
+void big_push_decimal (lua_State *L, const TValue *v);
+int big_push_stored (lua_State *L, const char *s, size_t len);
 
 /* library.c */
 void luacell_open_libraries (lua_State *L);

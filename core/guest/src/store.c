@@ -110,6 +110,8 @@ static void find (lua_State *L, const TValue *v, int parent,
       if (builtin_name(v, &n) == NULL) cannot_store(L, v, parent, key);
       break;
     case LUA_VUSERDATA:
+      if (big_of(v) != NULL) break;
+      cannot_store(L, v, parent, key);
     case LUA_VLIGHTUSERDATA:
     case LUA_VTHREAD:
       cannot_store(L, v, parent, key);
@@ -200,6 +202,12 @@ static void write_out (lua_State *L, const TValue *v) {
       closure_dump(L, v, &outgoing);
       put_u32(outgoing.p + 1, (uint32_t)outgoing.len - 5);
       bytecode_known(L, outgoing.p + 5, outgoing.len - 5, v);
+      break;
+    case LUA_VUSERDATA: /* what else could it be: see 'find' */
+      big_push_decimal(L, v);
+      out_tagged(L, TAG_BIGINT, (uint32_t)vslen(s2v(L->top.p - 1)));
+      out_add(L, svalue(s2v(L->top.p - 1)), vslen(s2v(L->top.p - 1)));
+      lua_pop(L, 1);
       break;
     default:
       name = builtin_name(v, &n);
@@ -361,7 +369,7 @@ void store_convert (lua_State *L, const TValue *v) {
 void load_value (lua_State *L, const byte *p, size_t len) {
   static Bytes copy; /* loading may call the host, which reuses 'p' */
   copy.len = 0;
-  if (len <= 9 || p[0] == TAG_STRING || p[0] == TAG_FUNCTION ||
+  if ((len <= 9 && p[0] != TAG_BIGINT) || p[0] == TAG_STRING || p[0] == TAG_FUNCTION ||
       p[0] == TAG_BUILTIN) {
     if (decode_values(L, p, len) != 1)
       luacell_error(L, KIND_CONVERSION, "malformed value in the store");

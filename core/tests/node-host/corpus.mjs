@@ -1,4 +1,4 @@
-// Runs the conformance corpus on a bare host, of revision 2 (without the host channel) or of revision 1.
+// Runs the conformance corpus on a bare host, of revision 2 (with nothing but modules on the host channel) or of revision 1.
 
 import { readFileSync, readdirSync } from "node:fs";
 
@@ -9,7 +9,7 @@ const casesPath = new URL("../cases/", import.meta.url);
 /** What this host can do beyond five functions and `compute`, by revision. */
 export const offered = {
   1: new Set(["input", "reopen"]),
-  2: new Set(["args", "call", "input", "large", "limits", "reopen", "table_keys", "transactions"]),
+  2: new Set(["args", "call", "input", "large", "limits", "modules", "reopen", "table_keys", "transactions"]),
 };
 const offeredLimits = new Set(["memory_limit"]);
 
@@ -166,7 +166,8 @@ function sourceOf(step) {
 }
 
 function open(test, store, revision) {
-  const box = new Sandbox({ store, revision, transactional: revision > 1, module: guestModule() });
+  const modules = test.modules && new Map(Object.entries(test.modules).map(([name, source]) => [name, textBytes(source)]));
+  const box = new Sandbox({ store, revision, transactional: revision > 1, modules, module: guestModule() });
   if (test.limits?.memory_limit) box.exports.set_memory_limit(test.limits.memory_limit);
   return box;
 }

@@ -70,12 +70,14 @@ export class LuaError extends Error {
 export class Sandbox {
   /**
    * `revision`: what to announce. `imports`: functions that replace the host's own. `init`: whether to call it.
-   * `transactional`: writes of failing runs are taken back (revision 2).
+   * `transactional`: writes of failing runs are taken back. `modules`: object or `Map` of name -> source text or bytes, for
+   * `require`; without it the host offers no modules (both revision 2).
    */
-  constructor({ store = new Store(), revision = 1, imports = {}, init = true, transactional = false, module = guestModule() } = {}) {
+  constructor({ store = new Store(), revision = 1, imports = {}, init = true, transactional = false, modules, module = guestModule() } = {}) {
     this.store = store;
     this.revision = revision;
     this.transactional = transactional;
+    this.modules = modules instanceof Map || !modules ? modules : new Map(Object.entries(modules));
     const own = {
       js_ext_table_set: (id, kp, kl, vp, vl) => {
         const key = this.#take(kp, kl);
@@ -86,6 +88,7 @@ export class Sandbox {
       },
       js_ext_table_get: (id, kp, kl, vp, max) => {
         const key = this.#take(kp, kl);
+        if (id === 0) return key && revision > 1 ? this.#channel(key, vp, max) : -1;
         const value = key && store.tables.get(id >>> 0)?.get(keyDecoder.decode(key));
         return value ? this.#give(value, vp, max) : -1;
       },
@@ -131,6 +134,26 @@ export class Sandbox {
     if (bytes.length > max) return this.revision > 1 ? -(bytes.length + 1) : -1;
     memory.set(bytes, ptr);
     return bytes.length;
+  }
+
+  #answer = null; // what did not fit the guest's buffer at the first try
+
+  /** The host channel: the operation is the request's first byte. */
+  #channel(request, ptr, max) {
+    let answer = null;
+    if (request[0] === 0x00) answer = this.#answer;
+    if (request[0] === 0x05 && this.modules) answer = this.#findModule(Buffer.from(request.subarray(1)).toString("utf8"));
+    if (!answer) return -1;
+    const written = this.#give(answer, ptr, max);
+    this.#answer = written < -1 ? answer : null;
+    return written;
+  }
+
+  #findModule(name) {
+    const source = this.modules.get(name);
+    if (source === undefined) return Buffer.concat([bytes.u32(1), Buffer.from(`\n\tno source for '${name}' from the host`)]);
+    const chunk = Buffer.from(`=${name}`);
+    return Buffer.concat([bytes.u32(0), bytes.u32(chunk.length), chunk, Buffer.from(source)]);
   }
 
   /** `len` bytes of the I/O buffer, as a copy. */

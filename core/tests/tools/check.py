@@ -21,9 +21,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 CASES = HERE.parent / "cases"
 ROOT = HERE.parent.parent.parent
 
-NEEDS = {"args", "call", "input", "clock", "large", "limits", "host_functions", "reopen", "table_keys",
-         "transactions"}
-CASE_FIELDS = {"name", "needs", "limits", "steps"}
+NEEDS = {"args", "call", "input", "clock", "large", "limits", "host_functions", "modules", "reopen",
+         "table_keys", "transactions"}
+CASE_FIELDS = {"name", "needs", "limits", "modules", "steps"}
 ACTIONS = {"source", "source_hex", "source_parts", "call", "set_input", "reopen", "gc"}
 STEP_FIELDS = ACTIONS | {"args", "chunk", "times", "values", "output", "error"}
 ERROR_FIELDS = {"kind", "message", "message_contains", "line", "chunk", "traceback_contains"}
@@ -54,7 +54,7 @@ def build(lua):
         lua = found[-1]
     sources = []
     for path in sorted(pathlib.Path(lua).glob("*.c")):
-        if path.name in ("lua.c", "luac.c", "onelua.c", "ltests.c", "loadlib.c", "liolib.c", "linit.c"):
+        if path.name in ("lua.c", "luac.c", "onelua.c", "ltests.c", "liolib.c", "linit.c"):
             continue
         if path.name == "lbaselib.c":  # `load` takes text only
             text = path.read_text()
@@ -368,6 +368,10 @@ def check_form(case):
         implied.add("limits")
         if not all(type(x) is int for x in case["limits"].values()):
             raise Bad("limits are whole numbers")
+    if "modules" in case:
+        implied.add("modules")
+        for source in case["modules"].values():
+            as_bytes(source)
     if not case["steps"]:
         raise Bad("no steps")
     for step in case["steps"]:
@@ -404,9 +408,15 @@ def one_line(m):
     return m if len(m) < 300 else m[:300] + b"..."
 
 
-def check_step(oracle, step):
+def offer_modules(oracle, modules):
+    for name, source in modules.items():
+        oracle.ask(b"P", name.encode(), as_bytes(source))
+
+
+def check_step(oracle, step, modules):
     if "reopen" in step:
         oracle.ask(b"R")
+        offer_modules(oracle, modules)
         return
     if "gc" in step:
         oracle.ask(b"G")
@@ -454,10 +464,11 @@ def check_step(oracle, step):
 def run_case(program, case):
     oracle = Oracle(program, case.get("limits", {}).get("memory_limit", 0))
     try:
+        offer_modules(oracle, case.get("modules", {}))
         for i, step in enumerate(case["steps"]):
             for _ in range(step.get("times", 1)):
                 try:
-                    check_step(oracle, step)
+                    check_step(oracle, step, case.get("modules", {}))
                 except Bad as bad:
                     raise Bad(f"step {i + 1}: {bad}") from None
     finally:

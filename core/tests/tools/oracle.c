@@ -212,13 +212,19 @@ static const char *const reset =
   "local next = next\n"
   "for k in next, G do G[k] = nil end\n"
   "for k, v in next, pristine do G[k] = v end\n"
-  "for k in next, kept do G[k] = keep[k] end";
+  "for k in next, kept do G[k] = keep[k] end\n"
+  "local p = pristine.package\n"
+  "for k in next, p.loaded do if pristine[k] == nil then p.loaded[k] = nil end end\n"
+  "for k in next, p.preload do p.preload[k] = nil end";
 
 static const char *const setup =
   "dofile, loadfile = nil\n"
   "os = {time = os.time, clock = os.clock, date = os.date, difftime = os.difftime,\n"
   "      getenv = function() return nil end}\n"
   "debug = {traceback = debug.traceback, getinfo = debug.getinfo}\n"
+  "package.loaded.os, package.loaded.debug = os, debug\n"
+  "for _, name in ipairs {'path', 'cpath', 'loadlib', 'searchpath'} do package[name] = nil end\n"
+  "package.searchers = {package.searchers[1], function() return 'the host offers no modules' end}\n"
   "local pristine = {} for k, v in next, _G do pristine[k] = v end\n"
   "_home = {} Memory = _home _io = {} ext = {table = function() return {} end}\n"
   "pristine.ext = ext return pristine";
@@ -229,7 +235,8 @@ int main(int argc, char **argv) {
   if (!L) return 2;
   static const luaL_Reg libs[] = {{LUA_GNAME, luaopen_base}, {LUA_COLIBNAME, luaopen_coroutine},
     {LUA_TABLIBNAME, luaopen_table}, {LUA_STRLIBNAME, luaopen_string}, {LUA_MATHLIBNAME, luaopen_math},
-    {LUA_UTF8LIBNAME, luaopen_utf8}, {LUA_OSLIBNAME, luaopen_os}, {LUA_DBLIBNAME, luaopen_debug}, {NULL, NULL}};
+    {LUA_UTF8LIBNAME, luaopen_utf8}, {LUA_OSLIBNAME, luaopen_os}, {LUA_DBLIBNAME, luaopen_debug},
+    {LUA_LOADLIBNAME, luaopen_package}, {NULL, NULL}};
   for (const luaL_Reg *l = libs; l->name; l++) { luaL_requiref(L, l->name, l->func, 1); lua_pop(L, 1); }
   if (luaL_dostring(L, setup)) return 2;
   lua_setfield(L, LUA_REGISTRYINDEX, "pristine");
@@ -267,6 +274,12 @@ int main(int argc, char **argv) {
       push_values(L, value, n);
       lua_setfield(L, -2, "input");
       free(value);
+      answer(0, "", 0);
+    } else if (op == 'P') { /* a module of the host: close to one in package.preload */
+      char *name = read_part(&n), *source = read_part(&m);
+      luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+      if (!luaL_loadbufferx(L, source, m, lua_pushfstring(L, "=%s", name), "t")) lua_setfield(L, -3, name);
+      free(name); free(source);
       answer(0, "", 0);
     } else if (op == 'R') {
       luaL_loadstring(L, reset);
