@@ -727,6 +727,17 @@ impl Context<'_> {
         (u64::from_le_bytes(*ticks), u64::from(peak))
     }
 
+    /// What the last run printed, where the guest keeps it.
+    pub(crate) fn captured_output(&self) -> &[u8] {
+        let at = self.data().metrics;
+        let bytes = if at == 0 { None } else { self.bytes(at.saturating_add(16), 8).ok() };
+        let Some((ptr, len)) = bytes.and_then(<[u8]>::split_first_chunk) else {
+            return &[];
+        };
+        let len = len.first_chunk().copied().map_or(0, u32::from_le_bytes);
+        self.bytes(u32::from_le_bytes(*ptr), len).unwrap_or_default()
+    }
+
     /// Bounds the whole wasm memory, for a guest that can't bound Lua's heap.
     pub(crate) fn set_max_memory(&mut self, bytes: u64) {
         let data = self.data_mut();

@@ -46,7 +46,11 @@ impl Context<'_> {
             if len != 0 {
                 self.refresh_buffer()?;
                 let values = codec::decode(self.result(len.cast_unsigned())?, links)?;
-                let (error, number) = details(&message, values);
+                let no_output = values.get(5).is_none_or(Value::is_nil);
+                let (mut error, number) = details(&message, values);
+                if no_output {
+                    error = error.with_output(LuaString::new(self.captured_output()));
+                }
                 return Ok(match self.host().take_error(number) {
                     Some(cause) => error.caused_by_host(cause),
                     None => error,

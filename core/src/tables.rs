@@ -16,7 +16,7 @@ pub(crate) const IO: u32 = 2;
 /// The first id for other tables.
 const FIRST_FREE: u32 = 3;
 /// The library's own table.
-const OWN: u32 = u32::MAX;
+pub(crate) const OWN: u32 = u32::MAX;
 const NEXT_KEY: &str = "next";
 
 /// The next free id is written down in steps of this, so that not every new table costs a write.

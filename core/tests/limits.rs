@@ -15,7 +15,7 @@ const HOSTILE: &[(&str, &str)] = &[
         "handler of handlers",
         "while true do xpcall(function() while true do end end, function(m) return pcall(function() while true do end end) end) end",
     ),
-    ("coroutines in coroutines", "local function f() while true do coroutine.wrap(f)() end end f()"),
+    ("coroutines in coroutines", "local function f() while true do pcall(coroutine.wrap(f)) end end f()"),
     ("coroutine that never yields", "coroutine.wrap(function() while true do end end)()"),
     (
         "close of a coroutine",
@@ -132,21 +132,25 @@ fn interrupt_from_another_thread() {
     lua.compute("still_here = 'yes'").unwrap();
     // Nothing runs: nothing happens.
     lua.interrupt();
-    for (name, source) in HOSTILE.iter().take(20) {
-        let interrupter = lua.interrupter();
-        let (started, wait) = std::sync::mpsc::channel();
-        let config_print = SandboxConfig::new().on_print(move |_| started.send(()).unwrap());
-        drop(config_print);
-        let thread = std::thread::spawn(move || {
-            // The script takes a while to get going; the interrupt has to come after it began.
-            let _ = wait.recv_timeout(Duration::from_millis(20));
+    let (started, wait) = std::sync::mpsc::channel();
+    lua.register("going", move |()| {
+        let _ = started.send(());
+        Ok(())
+    })
+    .unwrap();
+    let interrupter = lua.interrupter();
+    let thread = std::thread::spawn(move || {
+        while wait.recv().is_ok() {
             interrupter.interrupt();
-        });
-        let error = lua.compute(source).expect_err(name);
+        }
+    });
+    for (name, source) in HOSTILE {
+        let error = lua.compute(format!("going() {source}")).expect_err(name);
         assert_eq!(error.kind(), ErrorKind::Interrupted, "{name}: {error}");
-        thread.join().unwrap();
         run_after(&lua, name);
     }
+    drop(lua);
+    thread.join().unwrap();
 }
 
 #[test]
@@ -359,7 +363,7 @@ fn deterministic_runs() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1)[0], run(2)[0]);
     assert!(run(1)[2].contains("\"nan\""), "{}", run(1)[2]);
-    assert!(run(3)[0].contains("946684800\t"), "{}", run(3)[0]);
+    assert!(run(3)[0].contains("946684800"), "{}", run(3)[0]);
 }
 
 #[test]

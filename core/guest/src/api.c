@@ -492,6 +492,8 @@ static struct {
   int64_t instructions;
   uint32_t peak_bytes;
   uint32_t bytes;
+  const byte *output; /* what was captured, until the next run */
+  uint32_t output_len;
 } metrics;
 
 /* Calls 'f' with nothing but its arguments at the top; pops a failure. */
@@ -528,6 +530,8 @@ static void run_protected (lua_State *L, void *ud) {
     metrics.instructions = budget_end_run();
     metrics.peak_bytes = (uint32_t)luacell_peak_bytes();
     metrics.bytes = (uint32_t)luacell_bytes_in_use();
+    metrics.output = luacell_output.p;
+    metrics.output_len = (uint32_t)luacell_output.len;
   }
   if (l_unlikely(status != LUA_OK)) {
     if (outermost && guest.transactional) protected_step(L, undo_run, 0);
@@ -656,12 +660,11 @@ int unregister_function (size_t name_len, unsigned id) {
   return change_functions(RUN_UNREGISTER, name_len, id);
 }
 
-static int with_value;
+/* How much of the error is told: large parts may not fit into memory. */
+static int extent;
 
 static int write_details (lua_State *L) {
-  int n;
-  lua_pushboolean(L, with_value);
-  n = luacell_write_error_details(L);
+  int n = luacell_write_error_details(L, extent);
   io.len = 0;
   encode_values(L, "result", 1, n, &io);
   return 0;
@@ -670,10 +673,9 @@ static int write_details (lua_State *L) {
 EXPORT(get_error_details)
 int get_error_details (void) {
   if (guest.L == NULL || !luacell_has_error()) return 0;
-  with_value = 1;
-  if (guarded(write_details)) return (int)io.len;
-  with_value = 0; /* the error value itself could not be encoded */
-  return guarded(write_details) ? (int)io.len : 0;
+  for (extent = DETAILS_ALL; extent >= 0; extent--)
+    if (guarded(write_details)) return (int)io.len;
+  return 0;
 }
 
 /* }== */

@@ -252,8 +252,7 @@ static void push_slot (lua_State *L, int slot) {
 }
 
 /* Pushes the parts in the order that MEMORY_PROTOCOL.md gives. */
-int luacell_write_error_details (lua_State *L) {
-  int with_value = lua_toboolean(L, 1);
+int luacell_write_error_details (lua_State *L, int extent) {
   lua_Integer number =
       host_error_number(luaH_getint(guest.errors, ERROR_VALUE));
   lua_settop(L, 0);
@@ -263,9 +262,12 @@ int luacell_write_error_details (lua_State *L) {
   if (error_line > 0) lua_pushinteger(L, error_line);
   else lua_pushnil(L);
   push_slot(L, ERROR_TRACEBACK);
-  lua_pushlstring(L, (const char *)luacell_output.p, luacell_output.len);
+  if (extent >= DETAILS_WITH_OUTPUT)
+    lua_pushlstring(L, (const char *)luacell_output.p, luacell_output.len);
+  else
+    lua_pushnil(L);
   push_slot(L, ERROR_VALUE);
-  if (!with_value || lua_type(L, -1) == LUA_TSTRING) {
+  if (extent < DETAILS_ALL || lua_type(L, -1) == LUA_TSTRING) {
     lua_pop(L, 1);
     lua_pushnil(L);
   }

@@ -178,7 +178,8 @@ void luacell_forget_host_errors (lua_State *L);
 int luacell_has_error (void);
 void luacell_keep_syntax_error (lua_State *L, const char *chunkname);
 void luacell_finish_error (lua_State *L, int status, Bytes *io);
-int luacell_write_error_details (lua_State *L);
+enum { DETAILS_WITH_OUTPUT = 1, DETAILS_ALL = 2 };
+int luacell_write_error_details (lua_State *L, int extent);
 void luacell_host_error (lua_State *L, uint32_t number);
 
 /*

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use super::{Batch, StoreResult, TableStore, Usage};
 use crate::bytes::SmallBytes;
 use crate::ordered::OrderedMap;
+use crate::tables::OWN;
 
 /// Tables in memory: the default. They live as long as the sandbox.
 ///
@@ -45,6 +46,9 @@ impl MemoryStore {
         let hash = self.hash(key.as_slice());
         let (key_len, len) = (key.as_slice().len(), value.as_slice().len());
         let old = self.tables.entry(table).or_default().insert(hash, key, value, SmallBytes::eq);
+        if table == OWN {
+            return;
+        }
         match old {
             Some(old) => self.usage.bytes -= old.as_slice().len() as u64,
             None => {
@@ -59,8 +63,10 @@ impl MemoryStore {
         let hash = self.hash(key);
         let entries = self.tables.get_mut(&table);
         if let Some((key, value)) = entries.and_then(|entries| entries.remove(hash, |other| other.as_slice() == key)) {
-            self.usage.bytes -= (key.as_slice().len() + value.as_slice().len()) as u64;
-            self.usage.entries -= 1;
+            if table != OWN {
+                self.usage.bytes -= (key.as_slice().len() + value.as_slice().len()) as u64;
+                self.usage.entries -= 1;
+            }
         }
     }
 

@@ -128,7 +128,7 @@ pub trait TableStore: Send {
         Ok(false)
     }
 
-    /// How much all tables hold, if the store keeps count; it should be quick. A sandbox's
+    /// How much all tables but the library's own hold, if the store keeps count; it should be quick. A sandbox's
     /// [`store_limit`](crate::SandboxConfig::store_limit) bounds the whole store by it; where a store does not know, it bounds what a single run
     /// adds.
     ///

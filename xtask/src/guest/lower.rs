@@ -51,6 +51,8 @@ pub struct Lowered {
     pub throwing_exports: Vec<String>,
     /// Functions whose loops are metered.
     pub metered_functions: usize,
+    /// The names of its functions, by index.
+    pub function_names: Vec<String>,
 }
 
 /// Lowers errors, and leaves out custom sections and functions that nothing reaches.
@@ -79,6 +81,7 @@ pub fn lower(wasm: &[u8], names: &Names<'_>) -> Result<Lowered> {
     // Imports stay, used or not, but for the one that is lowered.
     reachable.extend(0..u32::try_from(module.imports.len())?);
     reachable.remove(&throw);
+    let function_names = reachable.iter().map(|f| module.display_name(*f)).collect();
     let new_index = reachable.iter().copied().zip(0..).collect();
 
     let mut rewriter = Rewriter {
@@ -111,6 +114,7 @@ pub fn lower(wasm: &[u8], names: &Names<'_>) -> Result<Lowered> {
             .map(|(name, _)| (*name).to_owned())
             .collect(),
         wasm: output.finish(),
+        function_names,
     })
 }
 

@@ -52,6 +52,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     check::finished(&lowered.wasm).context("the finished module")?;
 
+    // For whoever reads a wasm stack trace: the shipped module has no names.
+    let names: String = lowered.function_names.iter().enumerate().map(|(i, name)| format!("{i} {name}\n")).collect();
+    fs::write(folders.work.join("functions.txt"), names)?;
+
     let digest: String = Sha256::digest(&lowered.wasm).iter().map(|byte| format!("{byte:02x}")).collect();
     println!(
         "lua.wasm: {} bytes ({} before lowering, without names {}), {} calls checked, {} more return at once, \
