@@ -79,22 +79,47 @@ pub fn linked_module(folders: &Folders) -> Result<Vec<u8>> {
     copy_sources(&folders.guest.join("src"), &build.join("src"))?;
     apply_all(&folders.guest.join("patches"), &build.join("lua"))?;
 
-    let mut files: Vec<PathBuf> = recipe::LUA_FILES.iter().map(|file| Path::new("lua").join(file)).collect();
+    let in_one_piece = recipe::LUA_FILES.iter().filter(|file| !recipe::METERED_FILES.contains(file));
+    let mut files: Vec<PathBuf> = in_one_piece.map(|file| Path::new("lua").join(file)).collect();
     for file in files_with_extension(&build.join("src"), "c")? {
         let name = file.file_name().context("a source file without a name")?;
         files.push(Path::new("src").join(name));
     }
-    files.extend(libc_objects(&toolchain, &build)?);
+    // Before anything that needs them, or else the linker takes the library's own.
+    let mut objects = libc_objects(&toolchain, &build)?;
+    objects.extend(metered_objects(&toolchain, &build)?);
+    files.splice(0..0, objects);
     toolchain.compile(&build, &arguments(&files))?;
     fs::read(build.join(LINKED)).context("reading the linked module")
 }
 
 const LINKED: &str = "linked.wasm";
 
-fn arguments(files: &[PathBuf]) -> Vec<OsString> {
+/// How every file of Lua and of the guest is compiled.
+fn lua_flags() -> Vec<OsString> {
     let mut args: Vec<OsString> = recipe::COMPILE_FLAGS.iter().map(Into::into).collect();
     args.extend(["-Ilua", "-Isrc", "-include"].map(Into::into));
     args.push(Path::new("src").join(recipe::FORCED_INCLUDE).into());
+    args
+}
+
+/// Compiles the files whose loops are metered, each for itself: a loop of the interpreter's core that was inlined into one of them
+/// would be metered too, and left by an error in the middle of what must not be left. Returns the objects.
+fn metered_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
+    let mut objects = Vec::new();
+    for file in recipe::METERED_FILES {
+        let source = Path::new("lua").join(file);
+        let object = source.with_extension("o");
+        let mut args = lua_flags();
+        args.extend(["-fno-lto".into(), "-c".into(), source.into(), "-o".into(), object.clone().into()]);
+        toolchain.compile(build, &args)?;
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
+fn arguments(files: &[PathBuf]) -> Vec<OsString> {
+    let mut args = lua_flags();
     args.extend(["-mexec-model=reactor", "-Wl,--no-entry"].map(Into::into));
     for name in [recipe::BUDGET, recipe::BUDGET_SPENT] {
         args.push(format!("-Wl,--export={name}").into());
