@@ -101,7 +101,9 @@ fn functions_are_handles() {
     assert_eq!(count.call((3,)).unwrap().get::<i64>().unwrap(), 5);
     let upper: Function = outcome.get_at(1).unwrap();
     assert_eq!(upper.builtin_name(), Some("string.upper"));
-    assert_eq!(upper.call(("x",)).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(upper.call("x").unwrap().values, ["X".into()]);
+    sandbox.compute("string.upper = string.lower").unwrap();
+    assert_eq!(upper.call("x").unwrap().values, ["X".into()], "the built-in, not the global of its name");
     // Both can be passed back.
     let source = "local f, up = ... return f(10), up('ok')";
     let outcome = sandbox.compute_with(source, ComputeOptions::new().args((count.clone(), upper))).unwrap();

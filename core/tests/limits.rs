@@ -69,7 +69,7 @@ const HOSTILE: &[(&str, &str)] = &[
     ("len of holes", "local t = {} for i = 1, 2 ^ 16 do t[i] = 1 end while true do local n = #t end"),
     ("collectgarbage", "while true do collectgarbage() end"),
     ("utf8", "while true do utf8.len(('ä'):rep(100000)) end"),
-    ("pack", "while true do string.pack(('i8'):rep(100), table.unpack({}, 1, 100)) end"),
+    ("pack", "local t = {} for i = 1, 100 do t[i] = i end while true do string.pack(('i8'):rep(100), table.unpack(t)) end"),
     ("home", "while true do _home.x = 1 end"),
     ("home pairs", "for i = 1, 10000 do _home[i] = i end while true do for k in pairs(_home) do end end"),
     (

@@ -72,6 +72,7 @@ int chunk_load (lua_State *L, const char *source, size_t len,
   seen[place].hash = hash;
   seen[place].len = (unsigned)len;
   if (again && clLvalue(s2v(L->top.p - 1))->nupvalues == 1) {
+    before = budget_used();
     need_stack(L, 2);
     keep(L, place, CHUNK_FUNCTION, s2v(L->top.p - 1));
     push_string(L, name, name_len);
@@ -82,6 +83,7 @@ int chunk_load (lua_State *L, const char *source, size_t len,
     L->top.p--;
     push_instance(L, clLvalue(s2v(L->top.p - 1)));
     lua_remove(L, -2);
+    luacell_budget += (int)(budget_used() - before); /* not the script's */
   }
   return LUA_OK;
 }
