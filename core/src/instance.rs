@@ -133,6 +133,7 @@ exports! {
     set_memory_limit(bytes: i32);
     allocate_table_ids(count: i32) -> i32;
     list_table_ids() -> i32;
+    undo_run();
 }
 
 /// The exports that run scripts, once looked up.
@@ -502,6 +503,10 @@ impl Guest {
 
     pub(crate) fn has_table_ids(&self) -> bool {
         self.blueprint.index.allocate_table_ids.is_some()
+    }
+
+    pub(crate) fn has_undo(&self) -> bool {
+        self.blueprint.index.undo_run.is_some()
     }
 
     pub(crate) fn has_memory_limit(&self) -> bool {

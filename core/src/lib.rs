@@ -63,7 +63,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use metrics::{MemoryStats, Metrics};
 pub use outcome::Outcome;
 pub use sandbox::{ComputeOptions, Sandbox, SandboxConfig};
-pub use store::{Batch, MemoryStore, StoreError, StoreResult, TableStore, Write};
+pub use store::{
+    Batch, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult, TableStore, Write,
+};
 pub use stored::{Home, StoredTable};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
 

@@ -13,10 +13,13 @@ use crate::instance::{self, Guest};
 use crate::stored::{Home, Pins, StoredTable, store_error};
 use crate::tables::{HOME, IO, Tables};
 use crate::value::{Function, FunctionKind, Handle, IntoArgs, LuaString, ReleaseQueue, Value};
-use crate::{Error, ErrorKind, MemoryStats, Metrics, Outcome, Result, TableStore};
+use crate::{Error, ErrorKind, IntoStore, MemoryStats, Metrics, Outcome, Result, StoreResult, TableStore};
 
 /// An I/O buffer that grew beyond this is given back after the run.
 const KEPT_BUFFER: u32 = 1 << 20;
+
+/// How often a run is repeated after a conflict.
+const CONFLICT_RETRIES: u32 = 10;
 
 /// Table ids that a guest of revision 1 may have taken without the host hearing of it.
 const UNSEEN_IDS: u32 = 1 << 16;
@@ -27,7 +30,8 @@ const UNSEEN_IDS: u32 = 1 << 16;
 pub struct SandboxConfig {
     memory_limit: Option<u64>,
     no_memory_alias: bool,
-    store: Option<Box<dyn TableStore>>,
+    store: Option<StoreResult<Box<dyn TableStore>>>,
+    conflict_retries: Option<u32>,
 }
 
 impl SandboxConfig {
@@ -45,10 +49,19 @@ impl SandboxConfig {
         self
     }
 
-    /// Where stored tables live. Default: a [`MemoryStore`](crate::MemoryStore).
+    /// Where `_home` is kept: a store, the path of a [`FileStore`](crate::FileStore), or a server's URL (feature `redis`). When it can't be
+    /// opened, making the sandbox fails with the kind `Store`. Default: memory; `_home` ends with the sandbox.
     #[must_use]
-    pub fn store(mut self, store: impl TableStore + 'static) -> Self {
-        self.store = Some(Box::new(store));
+    pub fn store(mut self, store: impl IntoStore) -> Self {
+        self.store = Some(store.into_store());
+        self
+    }
+
+    /// How often a run is repeated when somebody else, who uses the same store, changed what it had read. Then it fails with the kind
+    /// `Conflict`. Globals that the run has set stay set, as after an error. Default 10.
+    #[must_use]
+    pub fn conflict_retries(mut self, times: u32) -> Self {
+        self.conflict_retries = Some(times);
         self
     }
 
@@ -65,7 +78,8 @@ impl fmt::Debug for SandboxConfig {
         f.debug_struct("SandboxConfig")
             .field("memory_limit", &self.memory_limit)
             .field("memory_alias", &!self.no_memory_alias)
-            .field("store", &self.store.as_ref().map(|_| "..."))
+            .field("store", &self.store.as_ref().map(|store| store.as_ref().map(|_| "...")))
+            .field("conflict_retries", &self.conflict_retries)
             .finish()
     }
 }
@@ -125,6 +139,7 @@ pub(crate) struct Inner {
     number: u64,
     memory_limit: Option<u64>,
     no_memory_alias: bool,
+    conflict_retries: u32,
     /// Encoded arguments, kept for its room.
     args: Vec<u8>,
     /// Tables that the host has views of.
@@ -151,6 +166,15 @@ impl Drop for Finish<'_> {
     fn drop(&mut self) {
         if self.0.closed.load(Ordering::SeqCst) {
             self.0.free();
+        }
+    }
+}
+
+impl Drop for Access<'_> {
+    fn drop(&mut self) {
+        // What was only read needs no end of its own.
+        if let Ok(tables) = self.guard.tables() {
+            tables.end();
         }
     }
 }
@@ -342,14 +366,44 @@ impl Inner {
 
     /// Ends a write from the host: all of it is stored, or nothing.
     pub(crate) fn finish_write(&mut self, result: Result<()>) -> Result<()> {
-        let result = result.and_then(|()| {
-            self.sweep_if_due()?;
-            self.tables()?.commit().map_err(store_error)
-        });
+        let result = result.and_then(|()| self.commit());
         if let Err(error) = &result {
             self.abandon(error);
         }
         result
+    }
+
+    /// Stores what was written.
+    fn commit(&mut self) -> Result<()> {
+        let tables = self.tables()?;
+        let (dirty, first) = (tables.is_dirty(), tables.sweeps_first());
+        if first && dirty {
+            self.sweep_if_due()?;
+        }
+        if self.tables()?.wants_counter()
+            && let Running::Guest(guest) = &mut self.running
+            && guest.has_table_ids()
+        {
+            let next = guest.allocate_table_ids(0)?.cast_unsigned();
+            guest.host().tables.note_counter(next);
+        }
+        self.tables()?.commit().map_err(store_error)?;
+        if !first && dirty && self.sweep_if_due().is_err() {
+            // The next one will do it.
+            self.tables()?.rollback();
+        }
+        Ok(())
+    }
+
+    /// A run that had succeeded could not be stored: Lua takes back what it stored, and counts tables from where it may.
+    #[cold]
+    fn commit_failed(&mut self) -> Result<()> {
+        let guest = self.guest()?;
+        if guest.has_undo() {
+            guest.undo_run()?;
+        }
+        let next = guest.host().tables.next_id();
+        guest.sync_external_table_counter(next.cast_signed())
     }
 
     /// The result of a call into the guest that is no run.
@@ -363,13 +417,13 @@ impl Inner {
     /// Looks for orphans when enough tables were made.
     #[inline]
     fn sweep_if_due(&mut self) -> Result<()> {
-        if self.tables()?.wants_sweep() { self.sweep() } else { Ok(()) }
+        if self.tables()?.wants_sweep() { self.sweep(false) } else { Ok(()) }
     }
 
     /// Removes stored tables that nothing refers to, as part of the present transaction. Lua knows which ones it still holds; a guest of
     /// revision 1 can't tell, and then nothing is removed.
     #[cold]
-    fn sweep(&mut self) -> Result<()> {
+    fn sweep(&mut self, all: bool) -> Result<()> {
         let mut held = self.pins.ids();
         match &mut self.running {
             Running::Guest(guest) => {
@@ -388,7 +442,7 @@ impl Inner {
             Running::Stopped(_) => {}
             Running::Closed => return Err(Error::closed()),
         }
-        self.tables()?.sweep(held).map_err(store_error)
+        self.tables()?.sweep(held, all).map_err(store_error)
     }
 
     /// Takes this many table ids.
@@ -410,12 +464,31 @@ impl Inner {
         Ok(first)
     }
 
-    /// Runs the guest once: `enter` passes in what is to be run and returns what the guest answered.
+    /// Runs the guest: `enter` passes in what is to be run and returns what the guest answered. When somebody else changed what the run
+    /// had read, it is repeated.
     #[inline]
     fn run(
         &mut self,
         shared: &Arc<Shared>,
-        enter: impl FnOnce(&mut Guest, &SandboxLinks, &mut Vec<u8>) -> Result<i32>,
+        enter: impl Fn(&mut Guest, &SandboxLinks, &mut Vec<u8>) -> Result<i32>,
+    ) -> Result<Outcome> {
+        let mut tries = 0;
+        loop {
+            match self.run_once(shared, &enter) {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries < self.conflict_retries => {
+                    tries += 1;
+                    wait_before_retry(tries);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    #[inline]
+    fn run_once(
+        &mut self,
+        shared: &Arc<Shared>,
+        enter: impl Fn(&mut Guest, &SandboxLinks, &mut Vec<u8>) -> Result<i32>,
     ) -> Result<Outcome> {
         let started = instance::now();
         self.release_handles(shared)?;
@@ -458,11 +531,11 @@ impl Inner {
             let message = host.failure.take().unwrap_or_default();
             return Err(Error::new(ErrorKind::Store, message).with_output(output));
         }
-        if host.tables.is_dirty() {
-            self.sweep_if_due()?;
-            if let Err(error) = self.tables()?.commit() {
-                return Err(store_error(error).with_output(output).with_metrics(metrics(started)));
-            }
+        if host.tables.is_open()
+            && let Err(error) = self.commit()
+        {
+            self.commit_failed()?;
+            return Err(error.with_output(output).with_metrics(metrics(started)));
         }
         Ok(Outcome { values, output, metrics: metrics(started) })
     }
@@ -536,6 +609,16 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Those who are in conflict come back at different times.
+#[cold]
+fn wait_before_retry(tries: u32) {
+    let mut random = [0; 4];
+    // Without randomness all wait as long as they may.
+    let random = getrandom::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
+    let most = 200u64 << tries.min(9);
+    std::thread::sleep(std::time::Duration::from_micros(most * u64::from(random) / u64::from(u32::MAX)));
 }
 
 fn metrics(started: Instant) -> Metrics {
@@ -619,7 +702,7 @@ impl Sandbox {
 
     pub(crate) fn create(engine: Engine, config: SandboxConfig) -> Result<Sandbox> {
         let tables = match config.store {
-            Some(store) => Tables::open(store).map_err(store_error)?,
+            Some(store) => store.and_then(Tables::open).map_err(store_error)?,
             None => Tables::in_memory(),
         };
         let pins = Arc::new(Pins::default());
@@ -629,6 +712,7 @@ impl Sandbox {
             number: 0,
             memory_limit: config.memory_limit,
             no_memory_alias: config.no_memory_alias,
+            conflict_retries: config.conflict_retries.unwrap_or(CONFLICT_RETRIES),
             args: Vec::new(),
             pins: Arc::clone(&pins),
         };
@@ -792,7 +876,7 @@ impl Sandbox {
         let mut access = self.shared.lock()?;
         let result = access.release_handles(&self.shared).and_then(|()| access.guest()?.run_gc());
         access.check(result)?;
-        let swept = access.sweep();
+        let swept = access.sweep(true);
         access.finish_write(swept)
     }
 

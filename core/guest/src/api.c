@@ -87,6 +87,7 @@ static int start (lua_State *L) {
   guest.builtin_names = table_new_anchored(L, NULL);
   guest.cells_held = table_new_anchored(L, NULL);
   guest.cells_saved = table_new_anchored(L, NULL);
+  guest.cells_before = table_new_anchored(L, NULL);
   guest.chunks = table_new_anchored(L, NULL);
   guest.errors = table_new_anchored(L, NULL);
   luaH_resize(L, guest.errors, ERROR_SLOTS, 0);
@@ -365,7 +366,7 @@ static int run_request (lua_State *L) {
   return 0;
 }
 
-static int undo_run (lua_State *L) {
+static int undo_step (lua_State *L) {
   cells_restore(L);
   made_undo(L);
   return 0;
@@ -414,12 +415,23 @@ static void run_protected (lua_State *L, void *ud) {
   metrics.peak_bytes = (uint32_t)luacell_peak_bytes();
   metrics.bytes = (uint32_t)luacell_bytes_in_use();
   if (l_unlikely(status != LUA_OK)) {
-    if (guest.transactional) protected_step(L, undo_run, 0);
+    if (guest.transactional) protected_step(L, undo_step, 0);
     *result = -(int)io.len - 1;
   }
   else
     *result = (int)io.len;
   clear_stack(L);
+}
+
+/* The last run had succeeded, and then its writes could not be stored. */
+static int undo_finished (lua_State *L) {
+  cells_unsave(L);
+  return undo_step(L);
+}
+
+EXPORT(undo_run)
+void undo_run (void) {
+  if (guest.transactional) guarded(undo_finished);
 }
 
 EXPORT(get_run_metrics)
