@@ -55,6 +55,8 @@ mod sandbox;
 mod store;
 mod stored;
 mod tables;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod value;
 mod wasm_config;
 

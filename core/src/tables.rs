@@ -424,7 +424,17 @@ impl Tables {
     #[inline]
     pub(crate) fn wants_sweep(&self) -> bool {
         let created = self.created + self.overlay.created();
-        created > MIN_SWEEP && created > self.live
+        (created > MIN_SWEEP && created > self.live) || self.store_is_due()
+    }
+
+    /// Whether a look for orphans in the store is due.
+    #[inline]
+    fn store_is_due(&self) -> bool {
+        let made = u64::from(self.next_id.saturating_sub(self.swept.0));
+        match &self.backing {
+            Backing::Memory(_) => false,
+            Backing::Tiered(store) => made > MIN_SWEEP as u64 && made > self.swept.1 && !store.is_shared(),
+        }
     }
 
     /// Every table that can be reached from these, and how many entries were looked at.
@@ -506,12 +516,15 @@ impl Tables {
         self.live = tiered.local_len();
         self.created = 0;
         // What is in the store.
-        let made = u64::from(self.next_id.saturating_sub(self.swept.0));
-        let due = made > MIN_SWEEP as u64 && made > self.swept.1;
-        if tiered.is_shared() || !(due || all) {
+        let shared = tiered.is_shared();
+        let due = self.store_is_due();
+        if shared || !(due || all) {
             return Ok(());
         }
-        let mut known: IdSet = tiered.moved().collect();
+        let mut known = id_set();
+        if let Backing::Tiered(tiered) = &self.backing {
+            known.extend(tiered.moved());
+        }
         let (seen, weight) = self.reachable(outside.into_iter().chain([HOME]))?;
         self.store()?.tables(&mut |id| {
             known.insert(id);

@@ -5,7 +5,12 @@
 //! bench-runner create COUNT   a new sandbox, dropped; prints nanoseconds for each
 //! bench-runner first COUNT    the same with "return 1+1" run before the drop
 //! bench-runner compute COUNT  "return 1+1" in one sandbox
+//! bench-runner store-durable|store-relaxed COUNT   commits of one write to a file store; prints nanoseconds for each
+//! bench-runner redb-durable|redb-relaxed COUNT     the same writes with redb alone
+//! bench-runner store-open|redb-open COUNT          opening a file with so many entries, and reading one
 //! ```
+
+mod state;
 
 use std::hint::black_box;
 
@@ -15,7 +20,7 @@ use luacell::{ComputeOptions, Engine, EngineConfig, Sandbox, SandboxConfig, Valu
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [mode, argument] = args.as_slice() else {
-        bail!("usage: bench-runner program FILE | bench-runner create|first|compute COUNT");
+        bail!("usage: bench-runner program FILE | bench-runner MODE COUNT");
     };
     let engine = Engine::new(EngineConfig::default())?;
     if mode == "program" {
@@ -23,6 +28,10 @@ fn main() -> Result<()> {
     }
     let count: u32 = argument.parse().with_context(|| format!("{argument} is no count"))?;
     ensure!(count > 0, "a count of 0 measures nothing");
+    if let Some(nanoseconds) = state::measure(&engine, mode, count)? {
+        println!("{nanoseconds:.2}");
+        return Ok(());
+    }
     let nanoseconds = match mode.as_str() {
         "create" => each(count, || {
             black_box(sandbox(&engine)?);

@@ -7,6 +7,7 @@ mod micro;
 mod native;
 mod programs;
 mod sources;
+mod state;
 mod table;
 
 use std::ffi::OsStr;
@@ -55,6 +56,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut rows = programs::rows(&contestants, &folder, &args.programs, rounds)?;
     if args.programs.is_empty() {
         rows.extend(micro::rows(&contestants, rounds)?);
+        rows.extend(state::rows(&contestants, rounds.min(5))?);
         rows.push(cold::row(&contestants, short_rounds)?);
     }
 

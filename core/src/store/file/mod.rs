@@ -146,7 +146,7 @@ impl FileStore {
         let table = &view.table;
         let found = shared.protect(|| Ok(table.get(key.as_slice())?))?;
         if let Some(value) = &found {
-            read(value.value());
+            read(shared.protect(|| Ok(value.value()))?);
         }
         Ok(found.is_some())
     }
@@ -172,10 +172,11 @@ impl FileStore {
         let range = shared.protect(|| Ok(source.range::<&[u8]>(start.as_slice()..end.as_slice())?))?;
         let mut range = range;
         while let Some((key, value)) = shared.protect(|| Ok(range.next().transpose()?))? {
-            let Some(key) = format::entry_key(key.value()) else {
+            let (key, value) = shared.protect(|| Ok((key.value(), value.value())))?;
+            let Some(key) = format::entry_key(key) else {
                 return Err(shared.damaged("a key that is no text"));
             };
-            if !visit(key, value.value()) {
+            if !visit(key, value) {
                 break;
             }
         }

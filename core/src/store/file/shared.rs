@@ -34,8 +34,10 @@ pub(super) struct Shared {
     /// Set when the file has to be opened anew before it is used again.
     broken: AtomicBool,
     generation: AtomicU64,
-    /// Counts commits of this process.
-    commits: AtomicU64,
+    /// Commits of this process that were begun, counted while redb lets one write at a time.
+    started: AtomicU64,
+    /// Those of them that came to an end, whichever.
+    finished: AtomicU64,
     handles: AtomicUsize,
     ids: Mutex<Ids>,
     /// Whether there are commits that are not on the disk.
@@ -77,7 +79,8 @@ pub(super) fn open(path: &Path, cache_size: usize) -> StoreResult<Arc<Shared>> {
         database: RwLock::new(Some(database)),
         broken: AtomicBool::new(false),
         generation: AtomicU64::new(0),
-        commits: AtomicU64::new(0),
+        started: AtomicU64::new(0),
+        finished: AtomicU64::new(0),
         handles: AtomicUsize::new(1),
         ids: Mutex::new(Ids { next, saved: next }),
         unsynced: Mutex::default(),
@@ -292,25 +295,24 @@ impl Shared {
                 // Relaxed commits may be gone, and what they had written down.
                 ids.saved = next;
                 self.generation.fetch_add(1, Ordering::SeqCst);
-                self.commits.fetch_add(1, Ordering::SeqCst);
                 self.broken.store(false, Ordering::SeqCst);
             }
         }
         Ok(self.database.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The file as it is now, with the number of the last commit and of the opening.
+    /// The file as it is now, with the number of commits that it has at least, and of the opening.
     pub(super) fn read(&self) -> StoreResult<(ReadOnlyTable<&'static [u8], &'static [u8]>, u64, u64)> {
         let guard = self.database()?;
         let database = guard.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
         // In this order, so that a commit in between is checked for, not missed.
-        let commit = self.commits.load(Ordering::SeqCst);
+        let commit = self.finished.load(Ordering::SeqCst);
         let generation = self.generation.load(Ordering::SeqCst);
         let table = self.protect(|| Ok(database.begin_read()?.open_table(ENTRIES)?))?;
         Ok((table, commit, generation))
     }
 
-    /// Writes: `f` gets the table and the number of the last commit. Nothing is written when it fails.
+    /// Writes: `f` gets the table and the number of commits that came before. Nothing is written when it fails.
     pub(super) fn write(
         self: &Arc<Self>,
         durability: Durability,
@@ -340,7 +342,7 @@ impl Shared {
         let mut saved = None;
         {
             let mut table = transaction.open_table(ENTRIES)?;
-            f(&mut table, self.commits.load(Ordering::SeqCst))?;
+            f(&mut table, self.started.load(Ordering::SeqCst))?;
             let ids = lock(&self.ids);
             if ids.next > ids.saved {
                 let next = ids.next.saturating_add(ID_STEP - 1) / ID_STEP * ID_STEP;
@@ -349,8 +351,10 @@ impl Shared {
                 saved = Some(next);
             }
         }
-        transaction.commit()?;
-        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.started.fetch_add(1, Ordering::SeqCst);
+        let committed = transaction.commit();
+        self.finished.fetch_add(1, Ordering::SeqCst);
+        committed?;
         if let Some(saved) = saved {
             let mut ids = lock(&self.ids);
             ids.saved = ids.saved.max(saved);
