@@ -115,7 +115,7 @@ macro_rules! exports {
 }
 
 exports! {
-    cached: compute, compute_named, call, call_handle;
+    cached: compute, compute_named, call, call_handle, allocate_table_ids;
     init() -> i32;
     get_buffer_ptr() -> i32;
     get_buffer_size() -> i32;
@@ -131,7 +131,6 @@ exports! {
     release_handle(handle: i32);
     get_error_details() -> i32;
     set_memory_limit(bytes: i32);
-    allocate_table_ids(count: i32) -> i32;
     list_table_ids() -> i32;
     undo_run();
 }
@@ -143,6 +142,7 @@ struct Runners {
     compute_named: Option<TypedFunc<(i32, i32, i32), i32>>,
     call: Option<TypedFunc<(i32, i32), i32>>,
     call_handle: Option<TypedFunc<(i32, i32), i32>>,
+    allocate_table_ids: Option<TypedFunc<i32, i32>>,
 }
 
 macro_rules! runners {
@@ -174,6 +174,7 @@ runners! {
     run_compute_named = compute_named(name_len, code_len, args_len);
     run_call = call(path_len, args_len);
     run_call_handle = call_handle(handle, args_len);
+    take_table_ids = allocate_table_ids(count);
 }
 
 /// Where a guest's I/O buffer is. Both numbers come from the guest.

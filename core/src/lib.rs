@@ -68,6 +68,8 @@ pub use sandbox::{ComputeOptions, Sandbox, SandboxConfig};
 pub use store::{
     Batch, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult, TableStore, Write,
 };
+#[cfg(feature = "redis")]
+pub use store::{RedisOptions, RedisStore};
 pub use stored::{Home, StoredTable};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
 

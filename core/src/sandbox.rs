@@ -384,7 +384,7 @@ impl Inner {
             && let Running::Guest(guest) = &mut self.running
             && guest.has_table_ids()
         {
-            let next = guest.allocate_table_ids(0)?.cast_unsigned();
+            let next = guest.take_table_ids(0)?.cast_unsigned();
             guest.host().tables.note_counter(next);
         }
         self.tables()?.commit().map_err(store_error)?;
@@ -451,7 +451,7 @@ impl Inner {
         let seen = self.tables()?.next_id();
         let guest = self.guest()?;
         if guest.has_table_ids() {
-            let first = guest.allocate_table_ids(count.cast_signed())?.cast_unsigned();
+            let first = guest.take_table_ids(count.cast_signed())?.cast_unsigned();
             // A guest that gives out numbers which are taken would mix up its own tables.
             if first < IO + 1 || first.checked_add(count).is_none_or(|end| end == u32::MAX) {
                 return Err(none_left());

@@ -188,7 +188,7 @@ impl Tables {
 
     /// Whether the guest has to be asked for the next number that it would give, before a commit.
     pub(crate) fn wants_counter(&self) -> bool {
-        self.lease_end.is_some() && !self.overlay.is_empty()
+        self.lease_end.is_some()
     }
 
     /// The next number that the guest would give.
@@ -330,7 +330,7 @@ impl Tables {
     /// Whether the present run has written anything, or read something that a store has to check.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        self.begun || !self.overlay.is_empty()
+        self.begun || self.lease_end.is_some() || !self.overlay.is_empty()
     }
 
     /// Whether the present run has written anything.
@@ -342,6 +342,11 @@ impl Tables {
     /// Ends a run: its writes go to the store. When that fails, they have to be rolled back.
     pub(crate) fn commit(&mut self) -> StoreResult<()> {
         if self.overlay.is_empty() {
+            if self.lease_end.is_some_and(|end| self.next_id > end) {
+                self.store()?;
+                self.extend_lease()?;
+                self.overlay.begin(self.next_id);
+            }
             if !self.begun {
                 return Ok(());
             }

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! # fn main() -> Result<(), luacell::testkit::Broken> {
-//! luacell::testkit::laws(|| Ok(luacell::MemoryStore::new()))?;
+//! luacell::testkit::laws(|| luacell::StoreResult::Ok(luacell::MemoryStore::new()))?;
 //! # Ok(())
 //! # }
 //! ```
@@ -163,7 +163,8 @@ fn commit(store: &mut dyn TableStore, list: &WriteList) -> StoreResult<()> {
 ///
 /// # Errors
 /// The law that is broken.
-pub fn laws<S: TableStore + 'static>(mut new: impl FnMut() -> StoreResult<S>) -> Checked {
+pub fn laws<S: TableStore + 'static, E: Into<StoreError>>(mut new: impl FnMut() -> Result<S, E>) -> Checked {
+    let mut new = || new().map_err(Into::into);
     single_writes(&mut new()?)?;
     batches(&mut new()?)?;
     random(&mut new()?)?;
@@ -297,7 +298,8 @@ fn in_a_sandbox(store: impl TableStore + 'static) -> Checked {
 ///
 /// # Errors
 /// The law that is broken.
-pub fn kept<S: TableStore + 'static>(mut open: impl FnMut() -> StoreResult<S>) -> Checked {
+pub fn kept<S: TableStore + 'static, E: Into<StoreError>>(mut open: impl FnMut() -> Result<S, E>) -> Checked {
+    let mut open = || open().map_err(Into::into);
     let mut model = Model::new();
     for round in 0..4u8 {
         let mut store = open()?;
@@ -324,7 +326,8 @@ pub fn kept<S: TableStore + 'static>(mut open: impl FnMut() -> StoreResult<S>) -
 ///
 /// # Errors
 /// The law that is broken.
-pub fn shared<S: TableStore + 'static>(mut open: impl FnMut() -> StoreResult<S>) -> Checked {
+pub fn shared<S: TableStore + 'static, E: Into<StoreError>>(mut open: impl FnMut() -> Result<S, E>) -> Checked {
+    let mut open = || open().map_err(Into::into);
     let (mut a, mut b) = (open()?, open()?);
     check(a.is_shared() && b.is_shared(), || "is_shared: there are two users".to_owned())?;
     let conflicts = |result: StoreResult<()>| matches!(result, Err(error) if error.is_conflict());

@@ -10,7 +10,7 @@ use luacell::{Batch, Durability, FileStore, MemoryStore, StoreResult, TableStore
 
 #[test]
 fn memory() {
-    testkit::laws(|| Ok(MemoryStore::new())).unwrap();
+    testkit::laws(|| StoreResult::Ok(MemoryStore::new())).unwrap();
 }
 
 #[test]
@@ -87,9 +87,9 @@ impl TableStore for Five {
 
 #[test]
 fn five_functions() {
-    testkit::laws(|| Ok(Five::default())).unwrap();
+    testkit::laws(|| StoreResult::Ok(Five::default())).unwrap();
     let store = Five::default();
-    testkit::kept(|| Ok(store.clone())).unwrap();
+    testkit::kept(|| StoreResult::Ok(store.clone())).unwrap();
 }
 
 #[test]
@@ -101,15 +101,15 @@ fn faults_are_found() {
         (Fault::KeysTwice, "keys"),
         (Fault::LosesWrites, "size"),
     ] {
-        let error = testkit::laws(|| Ok(Five(Arc::default(), fault))).unwrap_err();
+        let error = testkit::laws(|| StoreResult::Ok(Five(Arc::default(), fault))).unwrap_err();
         assert!(error.to_string().starts_with(law), "{error}");
     }
-    let error = testkit::kept(|| Ok(MemoryStore::new())).unwrap_err();
+    let error = testkit::kept(|| StoreResult::Ok(MemoryStore::new())).unwrap_err();
     assert!(error.to_string().contains("size"), "{error}");
     let store = Five::default();
-    let error = testkit::shared(|| Ok(store.clone())).unwrap_err();
+    let error = testkit::shared(|| StoreResult::Ok(store.clone())).unwrap_err();
     assert!(error.to_string().contains("is_shared"), "{error}");
-    let error = testkit::shared(|| Ok(Careless(store.clone()))).unwrap_err();
+    let error = testkit::shared(|| StoreResult::Ok(Careless(store.clone()))).unwrap_err();
     assert!(error.to_string().contains("no conflict"), "{error}");
 }
 

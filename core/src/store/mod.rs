@@ -3,6 +3,8 @@
 mod file;
 mod into;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 mod tiered;
 mod undo;
 
@@ -14,6 +16,8 @@ use crate::overlay::Overlay;
 pub use file::{Durability, FileOptions, FileStore};
 pub use into::IntoStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::{RedisOptions, RedisStore};
 pub(crate) use tiered::Tiered;
 pub(crate) use undo::recover;
 

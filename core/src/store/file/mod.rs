@@ -15,6 +15,8 @@ use redb::{ReadOnlyTable, ReadableTable};
 use self::format::Key;
 use self::shared::Shared;
 use super::{Batch, StoreError, StoreResult, TableStore, Write};
+use crate::Result;
+use crate::stored::store_error;
 
 /// When a commit counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,10 +56,10 @@ impl FileOptions {
     /// Opens the file, or makes it. The folder has to exist.
     ///
     /// # Errors
-    /// When another process has it open, when it is no store of luacell, is damaged, or was written by a later version that
+    /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later version that
     /// this one does not understand; the file is left as it is then. When the system refuses to open it.
-    pub fn open(&self, path: impl AsRef<Path>) -> StoreResult<FileStore> {
-        let shared = shared::open(path.as_ref(), self.cache_size)?;
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
+        let shared = shared::open(path.as_ref(), self.cache_size).map_err(store_error)?;
         Ok(FileStore { shared, durability: self.durability, view: None })
     }
 }
@@ -101,7 +103,7 @@ impl FileStore {
     ///
     /// # Errors
     /// As [`FileOptions::open`].
-    pub fn open(path: impl AsRef<Path>) -> StoreResult<FileStore> {
+    pub fn open(path: impl AsRef<Path>) -> Result<FileStore> {
         FileOptions::default().open(path)
     }
 
@@ -120,9 +122,9 @@ impl FileStore {
     /// Puts all that was committed on the disk; for [`Durability::Relaxed`].
     ///
     /// # Errors
-    /// When the system fails to.
-    pub fn sync(&self) -> StoreResult<()> {
-        self.shared.sync()
+    /// `Store` when the system fails to.
+    pub fn sync(&self) -> Result<()> {
+        self.shared.sync().map_err(store_error)
     }
 
     fn view(&mut self) -> StoreResult<&mut View> {
