@@ -25,9 +25,11 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-changed={GUEST}");
     let wasm = std::fs::read(GUEST).map_err(|e| format!("can't read {GUEST}: {e}"))?;
     let ready = snapshot(&wasm)?;
-    let compiled = compile(&ready)?;
     let out = env::var("OUT_DIR")?;
-    std::fs::write(Path::new(&out).join("guest.cwasm"), compiled)?;
+    std::fs::write(Path::new(&out).join("guest.cwasm"), compile(&ready, false)?)?;
+    if env::var_os("CARGO_FEATURE_HARDENED").is_some() {
+        std::fs::write(Path::new(&out).join("guest-hardened.cwasm"), compile(&ready, true)?)?;
+    }
     Ok(())
 }
 
@@ -65,10 +67,10 @@ fn snapshot(wasm: &[u8]) -> Result<Vec<u8>> {
     Ok(ready_future(wizer.snapshot(&context, &mut state))??)
 }
 
-fn compile(wasm: &[u8]) -> Result<Vec<u8>> {
+fn compile(wasm: &[u8], hardened: bool) -> Result<Vec<u8>> {
     let target = env::var("TARGET")?;
     let mut config: Config = wasm_config::shared_config();
-    config.cranelift_opt_level(OptLevel::Speed);
+    config.cranelift_opt_level(OptLevel::Speed).epoch_interruption(hardened);
     // With a target named, only what every processor of that kind has is used, not what the building machine has.
     config.target(&target)?;
     if target.starts_with("x86_64") {

@@ -8,6 +8,7 @@ use luacell::{ComputeOptions, LuaString, Outcome, Value};
 
 use crate::args::{EvalArgs, RunArgs, SandboxArgs, TaskArgs};
 use crate::failure::Failure;
+use crate::sandbox::Printed;
 use crate::source::Source;
 use crate::{json, output, sandbox, show};
 
@@ -25,39 +26,27 @@ pub fn code(args: &EvalArgs) -> Result<(), Failure> {
 fn task(source: &Source, task: &TaskArgs, settings: &SandboxArgs) -> Result<(), Failure> {
     // Before anything runs: wrong use must not leave half a job behind.
     let input = task.input.as_deref().map(input).transpose()?;
-    let sandbox = sandbox::open(settings)?;
+    let printed = if task.json { Printed::ToStderr } else { Printed::ToStdout };
+    let sandbox = sandbox::open(settings, printed)?;
     if let Some(input) = input {
         sandbox.set_input(input)?;
     }
     let args: Vec<Value> = task.args.iter().map(|arg| string(arg)).collect();
     let options = ComputeOptions::new().name(&source.chunk).args(args);
-    match sandbox.compute_with(&source.text, options) {
-        Ok(outcome) => print(&outcome, task.json),
-        Err(error) => {
-            printed(error.output(), task.json)?;
-            Err(error.into())
-        }
-    }
+    print(&sandbox.compute_with(&source.text, options)?, task.json)
 }
 
 fn print(outcome: &Outcome, as_json: bool) -> Result<(), Failure> {
     if as_json {
-        // Made first: a result that is no JSON must not be half printed.
         let text = json::from_results(&outcome.values)?;
-        printed(&outcome.output, as_json)?;
         return output::to_stdout(format!("{text}\n").as_bytes());
     }
-    let mut bytes = outcome.output.as_bytes().to_vec();
+    let mut bytes = Vec::new();
     for value in &outcome.values {
         bytes.extend(show::result(value));
         bytes.push(b'\n');
     }
     output::to_stdout(&bytes)
-}
-
-/// What the script printed. With --json standard output is kept for the one JSON value.
-fn printed(text: &LuaString, as_json: bool) -> Result<(), Failure> {
-    if as_json { output::to_stderr(text.as_bytes()) } else { output::to_stdout(text.as_bytes()) }
 }
 
 /// The value of --input: JSON, or `@` and a file with JSON.

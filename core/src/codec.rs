@@ -204,6 +204,12 @@ pub(crate) fn decode(bytes: &[u8], links: &dyn Links) -> Result<Vec<Value>> {
     Ok(slots.into_iter().map(|slot| slot.into_value(&graph)).collect())
 }
 
+/// Whether an encoded value may refer to a table: most don't, and show it at once.
+#[inline]
+pub(crate) fn may_refer(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(&(tag::EXTERNAL | tag::TABLE | tag::STORED_FUNCTION | tag::STORED_UPVALUE)))
+}
+
 /// Hands the ids of all tables that an encoded value refers to, to `visit`. Bytes that make no sense end the walk: they refer to nothing.
 pub(crate) fn references(bytes: &[u8], visit: &mut dyn FnMut(u32)) {
     let mut reader = Reader { rest: bytes };

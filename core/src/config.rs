@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::TableStore;
 use crate::limits::{SetLimits, limit_setters};
 use crate::modules::ModuleResolver;
 use crate::value::{IntoArgs, Value};
+use crate::{IntoStore, StoreResult, TableStore};
 
 /// Takes what a script prints, piece by piece.
 pub(crate) type PrintSink = Box<dyn FnMut(&[u8]) + Send>;
@@ -17,7 +17,8 @@ pub(crate) type PrintSink = Box<dyn FnMut(&[u8]) + Send>;
 pub struct SandboxConfig {
     pub(crate) limits: SetLimits,
     pub(crate) no_memory_alias: bool,
-    pub(crate) store: Option<Box<dyn TableStore>>,
+    pub(crate) store: Option<StoreResult<Box<dyn TableStore>>>,
+    pub(crate) conflict_retries: Option<u32>,
     pub(crate) print: Option<PrintSink>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
     pub(crate) seed: Option<u64>,
@@ -32,10 +33,20 @@ impl SandboxConfig {
         Self::default()
     }
 
-    /// Where stored tables live. Default: a [`MemoryStore`](crate::MemoryStore).
+    /// Where `_home` is kept: a store, the path of a [`FileStore`](crate::FileStore), or a server's URL (feature `redis`). When it can't be
+    /// opened, making the sandbox fails with the kind `Store`. Default: memory; `_home` ends with the sandbox.
     #[must_use]
-    pub fn store(mut self, store: impl TableStore + 'static) -> Self {
-        self.store = Some(Box::new(store));
+    pub fn store(mut self, store: impl IntoStore) -> Self {
+        self.store = Some(store.into_store());
+        self
+    }
+
+    /// How often a run is repeated when somebody else, who uses the same store, changed what it had read. Then it fails with the kind
+    /// `Conflict`. Globals that the run has set stay set, as after an error. A run that called a host function is not repeated, unless all
+    /// functions that it called were registered as [repeatable](crate::Sandbox::register_repeatable). Default 10.
+    #[must_use]
+    pub fn conflict_retries(mut self, times: u32) -> Self {
+        self.conflict_retries = Some(times);
         self
     }
 
@@ -78,7 +89,8 @@ impl fmt::Debug for SandboxConfig {
         f.debug_struct("SandboxConfig")
             .field("limits", &self.limits)
             .field("memory_alias", &!self.no_memory_alias)
-            .field("store", &self.store.as_ref().map(|_| "..."))
+            .field("store", &self.store.as_ref().map(|store| store.as_ref().map(|_| "...")))
+            .field("conflict_retries", &self.conflict_retries)
             .field("deterministic", &self.seed)
             .finish_non_exhaustive()
     }

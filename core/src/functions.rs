@@ -30,6 +30,8 @@ struct Registered {
     name: Arc<str>,
     /// `None` when it was taken away.
     function: Option<HostFunction>,
+    /// Whether a run that called it may be repeated.
+    repeatable: bool,
 }
 
 impl Functions {
@@ -40,8 +42,18 @@ impl Functions {
             return Ok((at as i32, place.and_then(|place| place.replace(function))));
         }
         let number = i32::try_from(self.0.len()).map_err(|_| Error::invalid("too many host functions"))?;
-        self.0.push(Registered { name: name.into(), function: Some(function) });
+        self.0.push(Registered { name: name.into(), function: Some(function), repeatable: false });
         Ok((number, None))
+    }
+
+    pub(crate) fn set_repeatable(&mut self, number: i32, repeatable: bool) {
+        if let Some(registered) = self.0.get_mut(number as usize) {
+            registered.repeatable = repeatable;
+        }
+    }
+
+    fn is_repeatable(&self, number: u32) -> bool {
+        self.0.get(number as usize).is_some_and(|registered| registered.repeatable)
     }
 
     /// Takes away what `add` added.
@@ -141,6 +153,7 @@ fn call(context: &mut Context<'_>, links: &SandboxLinks, number: u32, args: Vec<
     if host.host_calls > host.limits.host_calls {
         return Answer::Limit(host.refuse(ErrorKind::HostCallLimit));
     }
+    host.called_unrepeatable |= !host.functions.is_repeatable(number);
     let function = match host.functions.find(number) {
         Ok(function) => function,
         Err(error) => return Answer::Error(error),

@@ -62,6 +62,8 @@ pub(crate) struct Host {
     /// The limit that ends the present run.
     refused: Option<ErrorKind>,
     pub(crate) host_calls: u64,
+    /// Whether a host function was called that must not be called again for the same run.
+    pub(crate) called_unrepeatable: bool,
     pub(crate) bytes_stored: u64,
     /// How many host functions run inside each other.
     pub(crate) nesting: u32,
@@ -127,6 +129,7 @@ impl Host {
             deadline: None,
             refused: None,
             host_calls: 0,
+            called_unrepeatable: false,
             bytes_stored: 0,
             nesting: 0,
             links: None,
@@ -148,6 +151,7 @@ impl Host {
         self.deadline = limits.timeout.and_then(|timeout| now.checked_add(timeout));
         self.limits = *limits;
         self.host_calls = 0;
+        self.called_unrepeatable = false;
         self.bytes_stored = 0;
         self.nesting = 0;
         self.links = Some(links);

@@ -9,6 +9,7 @@ use wasmtime::{
 };
 
 use crate::host::Host;
+use crate::watchdog::{self, Stopped, Watchdog};
 use crate::{Error, ErrorKind, Result, functions};
 
 /// The five functions and how many parameters each has.
@@ -34,6 +35,7 @@ pub(crate) struct Data {
     max_memory: usize,
     /// Where the guest keeps the metrics of its last run; 0 for nowhere.
     metrics: u32,
+    pub(crate) watchdog: Option<Watchdog>,
 }
 
 #[derive(Clone, Copy)]
@@ -170,6 +172,7 @@ exports! {
     set_memory_limit(bytes: i32);
     allocate_table_ids(count: i32) -> i32;
     list_table_ids() -> i32;
+    undo_run();
     set_output_limit(bytes: i32);
     set_print_streaming(flag: i32);
     set_deterministic(flag: i32);
@@ -294,7 +297,7 @@ pub(crate) struct Blueprint {
     /// Whether `init` was called before the module was compiled.
     ready: bool,
     /// How long one call may take, where the code is compiled with checks for that.
-    deadline: Option<Duration>,
+    longest_call: Option<Duration>,
     /// What is the same in every new instance, once known.
     known: OnceLock<Known>,
 }
@@ -308,7 +311,7 @@ struct Known {
 
 impl Blueprint {
     /// Prepares our own guest, or somebody else's, which is checked first.
-    pub(crate) fn new(module: &Module, ready: bool, deadline: Option<Duration>) -> Result<Self> {
+    pub(crate) fn new(module: &Module, ready: bool, longest_call: Option<Duration>) -> Result<Self> {
         check_imports(module)?;
         check_exports(module)?;
         let memory = module.get_export_index("memory").ok_or_else(|| refused("it exports no memory"))?;
@@ -324,7 +327,7 @@ impl Blueprint {
             memory,
             index,
             ready,
-            deadline,
+            longest_call,
             known: OnceLock::new(),
         })
     }
@@ -388,8 +391,10 @@ fn check_exports(module: &Module) -> Result<()> {
 /// What a call that did not return means.
 #[cold]
 fn trap(error: &wasmtime::Error) -> Error {
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        return Error::new(stopped.0, stopped.to_string()).fatal();
+    }
     let error = match error.downcast_ref::<wasmtime::Trap>() {
-        Some(wasmtime::Trap::Interrupt) => Error::new(ErrorKind::Timeout, "the guest ran longer than it may"),
         Some(trap) => Error::new(ErrorKind::Trap, format!("the guest crashed: {trap}")),
         None => Error::new(ErrorKind::Trap, format!("the guest crashed: {error:#}")),
     };
@@ -399,7 +404,7 @@ fn trap(error: &wasmtime::Error) -> Error {
 /// Why no instance could be made.
 #[cold]
 fn not_started(error: &wasmtime::Error) -> Error {
-    if error.downcast_ref::<wasmtime::Trap>().is_some() {
+    if error.is::<wasmtime::Trap>() || error.is::<Stopped>() {
         return trap(error);
     }
     Error::new(ErrorKind::Memory, format!("no sandbox could be made: {error:#}"))
@@ -441,11 +446,13 @@ impl Guest {
             revision: 1,
             max_memory,
             metrics: 0,
+            watchdog: blueprint.longest_call.map(Watchdog::new),
         };
         let mut store = Store::new(blueprint.pre.module().engine(), data);
         store.limiter(|data| data);
-        if let Some(deadline) = blueprint.deadline {
-            store.set_epoch_deadline(ticks(deadline));
+        if blueprint.longest_call.is_some() {
+            store.set_epoch_deadline(1);
+            store.epoch_deadline_callback(watchdog::tick);
         }
         match instantiate(blueprint, &mut store, waits) {
             Ok(instance) => {
@@ -595,8 +602,8 @@ impl Context<'_> {
 
     #[inline]
     fn before_call(&mut self) {
-        if let Some(deadline) = self.data().blueprint.deadline {
-            self.0.set_epoch_deadline(ticks(deadline));
+        if let Some(watchdog) = &mut self.data_mut().watchdog {
+            watchdog.enter();
         }
     }
 
@@ -765,6 +772,7 @@ macro_rules! offers {
 offers! {
     has_table_lists: list_table_ids;
     has_table_ids: allocate_table_ids;
+    has_undo: undo_run;
     has_memory_limit: set_memory_limit;
     has_output_limit: set_output_limit;
     has_print_streaming: set_print_streaming;
@@ -776,11 +784,4 @@ offers! {
 #[cold]
 fn missing(name: &str) -> Error {
     Error::invalid(format!("this guest does not offer that: it lacks the export {name}"))
-}
-
-/// How often the clock of an engine with deadlines ticks.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
-
-fn ticks(deadline: Duration) -> u64 {
-    u64::try_from(deadline.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX / 2).clamp(1, u64::MAX / 2)
 }

@@ -63,12 +63,15 @@ mod shared;
 mod store;
 mod stored;
 mod tables;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod usage;
 mod value;
 mod virtual_time;
 #[cfg(feature = "async")]
 mod waiting;
 mod wasm_config;
+mod watchdog;
 
 pub use config::{ComputeOptions, SandboxConfig};
 pub use control::Interrupter;
@@ -80,7 +83,12 @@ pub use metrics::{MemoryStats, Metrics};
 pub use modules::{Folder, Module, ModuleResolver, Resolved};
 pub use outcome::Outcome;
 pub use sandbox::Sandbox;
-pub use store::{Batch, MemoryStore, StoreError, StoreResult, TableStore, Usage, Write};
+pub use store::{
+    Batch, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult, TableStore, Usage,
+    Write,
+};
+#[cfg(feature = "redis")]
+pub use store::{RedisOptions, RedisStore};
 pub use stored::{Home, StoredTable};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
 

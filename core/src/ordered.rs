@@ -78,6 +78,11 @@ impl<K, V> OrderedMap<K, V> {
         self.entries.get(i)?.as_ref().map(|e| &e.value)
     }
 
+    /// Where a key is, for [`next_from`](Self::next_from).
+    pub(crate) fn position(&self, hash: u64, eq: impl FnMut(&K) -> bool) -> Option<usize> {
+        self.find(hash as u32, eq)
+    }
+
     /// Sets a value; the one that was there before.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u64, key: K, value: V, eq: impl Fn(&K, &K) -> bool) -> Option<V> {

@@ -6,11 +6,11 @@ use std::hash::{BuildHasher, Hasher};
 
 use ahash::RandomState;
 use hashbrown::hash_table::Entry as IndexEntry;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 
 use crate::bytes::SmallBytes;
 use crate::ordered::Place;
-use crate::store::{Batch, StoreResult, TableStore, Usage, Write};
+use crate::store::{Batch, Source, StoreResult, TableStore, Usage, Write};
 
 /// The end of a list of entries.
 const NONE: u32 = u32::MAX;
@@ -72,6 +72,8 @@ pub(crate) struct Overlay {
     state: RandomState,
     /// Tables from this id on are new: the store has nothing of them.
     fresh_from: u32,
+    /// But for these, which somebody else made.
+    foreign: HashSet<u32, RandomState>,
     /// How many new tables got entries.
     created: usize,
 }
@@ -83,6 +85,7 @@ impl Overlay {
             entries: Vec::new(),
             index: HashTable::new(),
             tables: HashMap::with_hasher(state.clone()),
+            foreign: HashSet::with_hasher(state.clone()),
             state,
             fresh_from: u32::MAX,
             created: 0,
@@ -92,6 +95,26 @@ impl Overlay {
     /// Starts a run.
     pub(crate) fn begin(&mut self, fresh_from: u32) {
         self.fresh_from = fresh_from;
+        if !self.foreign.is_empty() {
+            self.foreign.retain(|id| *id >= fresh_from);
+        }
+    }
+
+    /// Remembers that a table of the store has this id, however high it is.
+    #[inline]
+    pub(crate) fn note_foreign(&mut self, id: u32) {
+        if id >= self.fresh_from {
+            self.foreign.insert(id);
+        }
+    }
+
+    pub(crate) fn is_foreign(&self, id: u32) -> bool {
+        self.foreign.contains(&id)
+    }
+
+    /// Whether this is a table that the present run made.
+    pub(crate) fn is_fresh(&self, table: u32) -> bool {
+        table >= self.fresh_from && !self.foreign.contains(&table)
     }
 
     /// Whether there is nothing to write.
@@ -201,7 +224,7 @@ impl Overlay {
             }
             IndexEntry::Vacant(free) => drop(free.insert(Place { hash, index: i })),
         }
-        let fresh = table >= self.fresh_from;
+        let fresh = table >= self.fresh_from && !self.foreign.contains(&table);
         let created = &mut self.created;
         let state = self.tables.entry(table).or_insert_with(|| {
             *created += usize::from(fresh);
@@ -239,6 +262,17 @@ impl Overlay {
         };
         if state.stored.is_none() {
             state.stored = Some(store.size(table)?);
+        }
+        if state.stored != Some(0) && state.unresolved != NONE {
+            let mut keys = Vec::new();
+            let mut next = state.unresolved;
+            while let Some(entry) = self.entries.get(next as usize) {
+                keys.push((table, std::str::from_utf8(entry.key.as_slice())?));
+                next = entry.next;
+            }
+            if keys.len() > 1 {
+                store.prefetch(&keys)?;
+            }
         }
         while let Some(entry) = self.entries.get_mut(state.unresolved as usize) {
             let key = std::str::from_utf8(entry.key.as_slice())?;
@@ -343,13 +377,33 @@ impl Overlay {
 
     /// Notes that a table is to be removed with everything in it.
     pub(crate) fn remove_table(&mut self, table: u32) {
-        let fresh = table >= self.fresh_from;
+        let fresh = self.is_fresh(table);
         self.tables.entry(table).or_insert_with(|| TableState::new(fresh.then_some(0))).removed = true;
     }
 
     /// The tables that were written to.
     pub(crate) fn written_tables(&self) -> impl Iterator<Item = u32> {
         self.tables.iter().filter(|(_, state)| !state.removed).map(|(table, _)| *table)
+    }
+
+    /// The written entries of a table, in the order of their first write; `None` was deleted.
+    pub(crate) fn written_entries(&self, table: u32) -> impl Iterator<Item = (&SmallBytes, Option<&SmallBytes>)> {
+        self.entries_of(table).map(|entry| (&entry.key, entry.value.as_ref()))
+    }
+
+    /// Whether a key was written.
+    pub(crate) fn writes_to(&self, table: u32, key: &[u8]) -> bool {
+        self.find(self.hash(table, key), table, key).is_some()
+    }
+
+    /// Whether a table was written to or removed.
+    pub(crate) fn touches(&self, table: u32) -> bool {
+        self.tables.contains_key(&table)
+    }
+
+    /// The tables that were written to or removed.
+    pub(crate) fn touched_tables(&self) -> impl Iterator<Item = u32> {
+        self.tables.keys().copied()
     }
 
     /// The tables that have to be removed from the store.
@@ -388,11 +442,12 @@ impl Overlay {
         }
     }
 
-    /// Gives all writes to the store and forgets them; they are forgotten also when it fails.
+    /// Gives all writes to the store and forgets them. When it fails they are kept, for the guest to look at while it takes the
+    /// run back; then they have to be cleared.
     pub(crate) fn commit(&mut self, store: &mut dyn TableStore) -> StoreResult<()> {
-        let result = store.commit(&mut Batch { overlay: self });
+        store.commit(&mut Batch(Source::Overlay(self)))?;
         self.clear();
-        result
+        Ok(())
     }
 }
 

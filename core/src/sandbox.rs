@@ -121,14 +121,29 @@ impl Sandbox {
         function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
     ) -> Result<()> {
         let plain = move |args| function(A::from_args(args)?).map(IntoArgs::into_args);
-        self.add_function(name, HostFunction::Plain(Arc::new(plain)))
+        self.add_function(name, HostFunction::Plain(Arc::new(plain)), false)
     }
 
-    pub(crate) fn add_function(&self, name: &str, function: HostFunction) -> Result<()> {
+    /// As [`register`](Self::register), for a function that may be called again when a run is repeated after a
+    /// [conflict](SandboxConfig::conflict_retries): because it only looks something up, for one.
+    ///
+    /// # Errors
+    /// As `register`.
+    pub fn register_repeatable<A: FromArgs, R: IntoArgs>(
+        &self,
+        name: &str,
+        function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let plain = move |args| function(A::from_args(args)?).map(IntoArgs::into_args);
+        self.add_function(name, HostFunction::Plain(Arc::new(plain)), true)
+    }
+
+    pub(crate) fn add_function(&self, name: &str, function: HostFunction, repeatable: bool) -> Result<()> {
         functions::check_name(name)?;
         self.shared.access(|reach| {
             reach.guest()?;
             let (id, before) = reach.host()?.functions.add(name, function)?;
+            reach.host()?.functions.set_repeatable(id, repeatable);
             let result = reach.guest().and_then(|mut guest| shared::register(&mut guest, name, id));
             if result.is_err() {
                 reach.host()?.functions.put_back(id, before);
@@ -272,7 +287,7 @@ impl Sandbox {
         self.shared.access_whole(|inner| {
             let result = inner.release_handles(&self.shared).and_then(|()| inner.guest()?.run_gc());
             inner.check(result)?;
-            let swept = inner.sweep();
+            let swept = inner.sweep(true);
             inner.finish_write(swept)
         })
     }

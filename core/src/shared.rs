@@ -22,6 +22,9 @@ use crate::{Error, ErrorKind, Outcome, Result, active};
 /// An I/O buffer that grew beyond this is given back after the run.
 const KEPT_BUFFER: u32 = 1 << 20;
 
+/// How often a run is repeated after a conflict.
+const CONFLICT_RETRIES: u32 = 10;
+
 /// Table ids that a guest of revision 1 may have taken without the host hearing of it.
 const UNSEEN_IDS: u32 = 1 << 16;
 
@@ -44,6 +47,7 @@ pub(crate) struct Inner {
     applied: Applied,
     no_memory_alias: bool,
     deterministic: bool,
+    conflict_retries: u32,
     /// Encoded arguments, kept for its room.
     args: Vec<u8>,
     /// Tables that the host has views of.
@@ -187,7 +191,7 @@ impl Reach<'_> {
         &mut self,
         shared: &Arc<Shared>,
         set: Option<&SetLimits>,
-        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         match self {
             Reach::Whole(inner) => inner.run(shared, set, enter),
@@ -199,7 +203,7 @@ impl Reach<'_> {
 impl Shared {
     pub(crate) fn new(engine: Engine, config: SandboxConfig) -> Result<Arc<Self>> {
         let tables = match config.store {
-            Some(store) => Tables::open(store).map_err(store_error)?,
+            Some(store) => store.and_then(Tables::open).map_err(store_error)?,
             None => Tables::in_memory(),
         };
         let pins = Arc::new(Pins::default());
@@ -216,6 +220,7 @@ impl Shared {
             applied: FRESH,
             no_memory_alias: config.no_memory_alias,
             deterministic: config.seed.is_some(),
+            conflict_retries: config.conflict_retries.unwrap_or(CONFLICT_RETRIES),
             args: Vec::new(),
             pins: Arc::clone(&pins),
         };
@@ -237,6 +242,7 @@ impl Shared {
         };
         let _finish = Finish(self);
         let result = f(&mut Reach::Whole(&mut inner));
+        inner.end_access();
         // What closes the sandbox now needs the lock.
         drop(inner);
         result
@@ -249,6 +255,7 @@ impl Shared {
         };
         let _finish = Finish(self);
         let result = f(&mut inner);
+        inner.end_access();
         drop(inner);
         result
     }
@@ -373,6 +380,14 @@ impl Inner {
         Ok(&mut self.host()?.tables)
     }
 
+    /// What was only read needs no end of its own.
+    #[inline]
+    fn end_access(&mut self) {
+        if let Ok(tables) = self.tables() {
+            tables.end();
+        }
+    }
+
     /// The guest; made anew when there is none.
     #[inline]
     pub(crate) fn guest(&mut self) -> Result<Context<'_>> {
@@ -457,14 +472,46 @@ impl Inner {
 
     /// Ends a write from the host: all of it is stored, or nothing.
     pub(crate) fn finish_write(&mut self, result: Result<()>) -> Result<()> {
-        let result = result.and_then(|()| {
-            self.sweep_if_due()?;
-            self.tables()?.commit().map_err(store_error)
-        });
+        let result = result.and_then(|()| self.commit());
         if let Err(error) = &result {
             self.abandon(error);
         }
         result
+    }
+
+    /// Stores what was written.
+    fn commit(&mut self) -> Result<()> {
+        let tables = self.tables()?;
+        let (dirty, first) = (tables.is_dirty(), tables.sweeps_first());
+        if first && dirty {
+            self.sweep_if_due()?;
+        }
+        if self.tables()?.wants_counter()
+            && let Running::Guest(guest) = &mut self.running
+        {
+            let mut context = guest.context();
+            if context.has_table_ids() {
+                let next = context.allocate_table_ids(0)?.cast_unsigned();
+                context.host().tables.note_counter(next);
+            }
+        }
+        self.tables()?.commit().map_err(store_error)?;
+        if !first && dirty && self.sweep_if_due().is_err() {
+            // The next one will do it.
+            self.tables()?.rollback();
+        }
+        Ok(())
+    }
+
+    /// A run that had succeeded could not be stored: Lua takes back what it stored, and counts tables from where it may.
+    #[cold]
+    fn commit_failed(&mut self) -> Result<()> {
+        let mut guest = self.guest()?;
+        if guest.has_undo() {
+            guest.undo_run()?;
+        }
+        let next = guest.host().tables.next_id();
+        guest.sync_external_table_counter(next.cast_signed())
     }
 
     /// The result of a call into the guest that is no run.
@@ -478,13 +525,13 @@ impl Inner {
     /// Looks for orphans when enough tables were made.
     #[inline]
     fn sweep_if_due(&mut self) -> Result<()> {
-        if self.tables()?.wants_sweep() { self.sweep() } else { Ok(()) }
+        if self.tables()?.wants_sweep() { self.sweep(false) } else { Ok(()) }
     }
 
     /// Removes stored tables that nothing refers to, as part of the present transaction. Lua knows which ones it still holds; a guest of
     /// revision 1 can't tell, and then nothing is removed.
     #[cold]
-    pub(crate) fn sweep(&mut self) -> Result<()> {
+    pub(crate) fn sweep(&mut self, all: bool) -> Result<()> {
         let mut held = self.pins.ids();
         if let Running::Guest(guest) = &mut self.running {
             let mut context = guest.context();
@@ -500,26 +547,44 @@ impl Inner {
             let ids = context.result(n)?.chunks_exact(4);
             held.extend(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))));
         }
-        self.tables()?.sweep(held).map_err(store_error)
+        self.tables()?.sweep(held, all).map_err(store_error)
     }
 
-    /// Runs the guest once: `enter` passes in what is to be run.
+    /// Runs the guest: `enter` passes in what is to be run. When somebody else changed what the run had read, it is repeated.
     #[inline]
     pub(crate) fn run(
         &mut self,
         shared: &Arc<Shared>,
         set: Option<&SetLimits>,
-        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
-        let result = match self.begin_run(shared, set, enter) {
-            Ok(begun) => {
-                let executed = self.guest().and_then(|mut guest| guest.execute(begun.entry));
-                self.end_run(executed, &begun.links)
+        let mut tries = 0;
+        loop {
+            let result = match self.begin_run(shared, set, &enter) {
+                Ok(begun) => {
+                    let executed = self.guest().and_then(|mut guest| guest.execute(begun.entry));
+                    self.end_run(executed, &begun.links)
+                }
+                Err(error) => Err(error),
+            };
+            self.clean_up(&result);
+            if !self.repeats(&result, &mut tries) {
+                return result;
             }
-            Err(error) => Err(error),
-        };
-        self.clean_up(&result);
-        result
+            std::thread::sleep(pause_before_retry(tries));
+        }
+    }
+
+    /// Whether the run is to be repeated.
+    #[inline]
+    pub(crate) fn repeats(&mut self, result: &Result<Outcome>, tries: &mut u32) -> bool {
+        match result {
+            Err(error) if error.kind() == ErrorKind::Conflict && *tries < self.conflict_retries => {
+                *tries += 1;
+                self.host().is_ok_and(|host| !host.called_unrepeatable)
+            }
+            _ => false,
+        }
     }
 
     /// The first part of a run: everything up to the guest's own work.
@@ -564,11 +629,11 @@ impl Inner {
         if let Some(error) = host.doomed.take() {
             return Err(failed(error, output));
         }
-        if host.tables.is_dirty() {
-            let stored = self.sweep_if_due().and_then(|()| self.tables()?.commit().map_err(store_error));
-            if let Err(error) = stored {
-                return Err(failed(error, output));
-            }
+        if host.tables.is_open()
+            && let Err(error) = self.commit()
+        {
+            self.commit_failed()?;
+            return Err(failed(error, output));
         }
         Ok(Outcome { values, output, metrics })
     }
@@ -719,4 +784,14 @@ fn change_function(guest: &mut Context<'_>, name: &str, entry: impl FnOnce(i32) 
     guest.refresh_buffer()?;
     let len = u32::try_from(-i64::from(n) - 1).unwrap_or_default();
     Err(Error::invalid(String::from_utf8_lossy(guest.result(len)?)))
+}
+
+/// Those who are in conflict come back at different times.
+#[cold]
+pub(crate) fn pause_before_retry(tries: u32) -> std::time::Duration {
+    let mut random = [0; 4];
+    // Without randomness all wait as long as they may.
+    let random = getrandom::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
+    let most = 200u64 << tries.min(9);
+    std::time::Duration::from_micros(most * u64::from(random) / u64::from(u32::MAX))
 }

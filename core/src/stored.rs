@@ -297,7 +297,8 @@ impl fmt::Debug for StoredTable {
 }
 
 pub(crate) fn store_error(error: StoreError) -> Error {
-    Error::new(ErrorKind::Store, error.to_string())
+    let kind = if error.is_conflict() { ErrorKind::Conflict } else { ErrorKind::Store };
+    Error::new(kind, error.to_string())
 }
 
 /// The one value that is stored under a key.

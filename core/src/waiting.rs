@@ -108,20 +108,16 @@ impl Flight {
 }
 
 impl Future for Flight {
-    type Output = Result<i32>;
+    /// The guest, to be brought back together with the run's end; `None` for who asks again afterwards.
+    type Output = Option<(Box<Guest>, Result<i32>)>;
 
-    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Result<i32>> {
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Some(future) = &mut self.future else {
-            return Poll::Ready(Err(Error::internal("a run that has ended was waited for")));
+            return Poll::Ready(None);
         };
-        match future.as_mut().poll(task) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready((guest, result)) => {
-                self.future = None;
-                self.shared.lock_away().bring_guest(guest);
-                Poll::Ready(result)
-            }
-        }
+        let landed = std::task::ready!(future.as_mut().poll(task));
+        self.future = None;
+        Poll::Ready(Some(landed))
     }
 }
 
@@ -156,23 +152,34 @@ impl Drop for Flight {
 async fn run(
     shared: Arc<Shared>,
     set: SetLimits,
-    enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry> + Send,
+    enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry> + Send + Sync,
 ) -> Result<Outcome> {
-    let (begun, guest) = shared.access_whole(|inner| {
-        inner.make_waiting()?;
-        let begun = inner.begin_run(&shared, Some(&set), enter);
-        let begun = inner.check(begun)?;
-        Ok((begun, inner.take_guest()?))
-    })?;
-    let executed = Flight::new(&shared, guest, begun.entry).await;
-    let mut inner = shared.lock_away();
-    let result = inner.end_run(executed, &begun.links);
-    inner.clean_up(&result);
-    drop(inner);
-    if shared.is_closed() {
-        shared.free();
+    let mut tries = 0;
+    loop {
+        let (begun, guest) = shared.access_whole(|inner| {
+            inner.make_waiting()?;
+            let begun = inner.begin_run(&shared, Some(&set), &enter);
+            let begun = inner.check(begun)?;
+            Ok((begun, inner.take_guest()?))
+        })?;
+        let landed = Flight::new(&shared, guest, begun.entry).await;
+        let (guest, executed) = landed.ok_or_else(|| Error::internal("a run that has ended was waited for"))?;
+        let (result, repeats) = {
+            let mut inner = shared.lock_away();
+            inner.bring_guest(guest);
+            let result = inner.end_run(executed, &begun.links);
+            inner.clean_up(&result);
+            let repeats = inner.repeats(&result, &mut tries);
+            (result, repeats)
+        };
+        if shared.is_closed() {
+            shared.free();
+        }
+        if !repeats {
+            return result;
+        }
+        Delay::new(crate::shared::pause_before_retry(tries)).await;
     }
-    result
 }
 
 impl Sandbox {
@@ -233,6 +240,6 @@ impl Sandbox {
                 Err(error) => Box::pin(std::future::ready(Err(error))),
             }
         };
-        self.add_function(name, HostFunction::Future(Arc::new(start)))
+        self.add_function(name, HostFunction::Future(Arc::new(start)), false)
     }
 }

@@ -14,6 +14,7 @@ use rustyline::{Config, Editor};
 
 use crate::args::ReplArgs;
 use crate::failure::{Failure, describe};
+use crate::sandbox::Printed;
 use crate::{output, sandbox, show};
 use input::{Checker, Form};
 
@@ -22,12 +23,12 @@ Type an expression to see its value, or a statement to run it. An unfinished sta
 Globals stay from one input to the next, locals don't. _home is the sandbox's kept table.
   = EXPRESSION   the same as the expression alone
   :help          this text
-  :quit          leave, as does Ctrl-D; Ctrl-C drops the input
+  :quit          leave, as does Ctrl-D; Ctrl-C drops the input, or ends what runs
 ";
 
 /// Reads, runs and prints until the end of input.
 pub fn run(args: &ReplArgs) -> Result<(), Failure> {
-    let sandbox = Rc::new(sandbox::open(&args.sandbox)?);
+    let sandbox = Rc::new(sandbox::open(&args.sandbox, Printed::ToStdout)?);
     let config = Config::builder().auto_add_history(false).max_history_size(1000).context("line editor")?.build();
     let mut editor: Editor<Checker, FileHistory> =
         Editor::with_config(config).context("cannot start the line editor")?;
@@ -75,9 +76,10 @@ fn command(line: &str) -> Option<&str> {
 
 /// Runs one input and prints what it gives.
 fn answer(sandbox: &Sandbox, line: &str) -> Result<(), Failure> {
+    sandbox::forget_ctrl_c();
     match evaluate(sandbox, line) {
         Ok(outcome) => {
-            let mut bytes = outcome.output.as_bytes().to_vec();
+            let mut bytes = Vec::new();
             for value in &outcome.values {
                 bytes.extend(show::readable(value).into_bytes());
                 bytes.push(b'\n');
@@ -85,7 +87,6 @@ fn answer(sandbox: &Sandbox, line: &str) -> Result<(), Failure> {
             output::to_stdout(&bytes)
         }
         Err(error) => {
-            output::to_stdout(error.output().as_bytes())?;
             // Both streams share the terminal: keep their order.
             let _ = std::io::stdout().flush();
             output::to_stderr(describe(&error).as_bytes())

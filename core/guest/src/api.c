@@ -115,6 +115,7 @@ static int start (lua_State *L) {
   guest.builtin_names = table_new_anchored(L, NULL);
   guest.cells_held = table_new_anchored(L, NULL);
   guest.cells_saved = table_new_anchored(L, NULL);
+  guest.cells_before = table_new_anchored(L, NULL);
   guest.chunks = table_new_anchored(L, NULL);
   guest.errors = table_new_anchored(L, NULL);
   guest.host_errors = table_new_anchored(L, NULL);
@@ -473,7 +474,7 @@ static int run_request (lua_State *L) {
   return 0;
 }
 
-static int undo_run (lua_State *L) {
+static int undo_step (lua_State *L) {
   cells_restore(L);
   made_undo(L);
   return 0;
@@ -534,13 +535,24 @@ static void run_protected (lua_State *L, void *ud) {
     metrics.output_len = (uint32_t)luacell_output.len;
   }
   if (l_unlikely(status != LUA_OK)) {
-    if (outermost && guest.transactional) protected_step(L, undo_run, 0);
+    if (outermost && guest.transactional) protected_step(L, undo_step, 0);
     *result = -(int)io.len - 1;
   }
   else
     *result = (int)io.len;
   clear_stack(L, base);
   depth--;
+}
+
+/* The last run had succeeded, and then its writes could not be stored. */
+static int undo_finished (lua_State *L) {
+  cells_unsave(L);
+  return undo_step(L);
+}
+
+EXPORT(undo_run)
+void undo_run (void) {
+  if (guest.transactional) guarded(undo_finished);
 }
 
 EXPORT(get_run_metrics)

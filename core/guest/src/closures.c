@@ -143,10 +143,14 @@ void luacell_cell_freed (UpVal *uv) {
   if (cell_is_bound(uv)) unbind(cell_at(uv->cell));
 }
 
+static int any_before; /* whether 'cells_before' holds anything */
+
 /* A cell must outlive its function until its value was written back. */
 void closures_begin_run (lua_State *L) {
   unsigned i;
   pending.len = 0;
+  if (any_before) table_clear(L, guest.cells_before);
+  any_before = 0;
   for (i = 1; i < cell_count(); i++) {
     UpVal *uv = cell_at(i)->uv;
     if (uv == NULL) continue;
@@ -184,9 +188,32 @@ void cells_end_run (lua_State *L) {
     key = *s2v(L->top.p - 1);
     store_value(L, id, "value", 5, uv->v.p, &key);
     lua_pop(L, 1);
+    saved = luaH_getint(guest.cells_saved, id); /* storing may move it */
+    if (isempty(saved)) {
+      setpvalue(&key, NULL);
+    }
+    else
+      setobj(L, &key, saved);
+    any_before = 1;
+    table_put(L, guest.cells_before, id, &key);
     table_put(L, guest.cells_saved, id, uv->v.p);
   }
   release(L);
+}
+
+/* What 'cells_end_run' wrote does not count. */
+void cells_unsave (lua_State *L) {
+  unsigned i;
+  if (!any_before) return;
+  for (i = 1; i < cell_count(); i++) {
+    unsigned id = cell_at(i)->id;
+    TValue before;
+    if (cell_at(i)->uv == NULL) continue;
+    setobj(L, &before, luaH_getint(guest.cells_before, id));
+    if (isempty(&before)) continue;
+    if (ttislightuserdata(&before)) setnilvalue(&before);
+    table_put(L, guest.cells_saved, id, &before);
+  }
 }
 
 /* After a failed run: back to what the store has. */

@@ -137,6 +137,7 @@ typedef struct Guest {
   Table *bytecode; /* weak: bytecode -> function without own upvalues */
   Table *cells_held; /* strong: id -> upvalue, while a run lasts */
   Table *cells_saved; /* strong: id -> value in the store */
+  Table *cells_before; /* the same before the last run; a NULL for none */
   Table *tm_ring; /* array that metamethods of external tables live in */
   Table *chunks; /* compiled sources, see chunks.c */
   Table *errors; /* array of the ERROR_ slots */
@@ -270,6 +271,7 @@ void cell_unbind (UpVal *uv);
 void cell_bind (lua_State *L, UpVal *uv, unsigned id);
 void closures_begin_run (lua_State *L);
 void cells_end_run (lua_State *L);
+void cells_unsave (lua_State *L);
 void cells_restore (lua_State *L);
 
 /* external.c: Lua tables whose entries live in the host */

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use ahash::RandomState;
 use hashbrown::HashMap;
 
-use super::{Batch, StoreResult, TableStore, Usage};
+use super::{Batch, Source, StoreResult, TableStore, Usage};
 use crate::bytes::SmallBytes;
 use crate::ordered::OrderedMap;
 use crate::tables::OWN;
@@ -152,11 +152,38 @@ impl TableStore for MemoryStore {
         Ok(Some(self.usage))
     }
 
+    fn keys_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str),
+    ) -> StoreResult<()> {
+        let Some(entries) = self.tables.get(&table) else {
+            return Ok(());
+        };
+        let mut position = 0;
+        if let Some(after) = after {
+            let found = entries.position(self.hash(after.as_bytes()), |other| other.as_slice() == after.as_bytes());
+            position = found.map_or(usize::MAX, |i| i + 1);
+        }
+        for _ in 0..limit {
+            let Some((next, key, _)) = entries.next_from(position) else { break };
+            visit(text(key));
+            position = next;
+        }
+        Ok(())
+    }
+
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
-        for table in batch.overlay.removed_tables() {
+        let overlay = match &mut batch.0 {
+            Source::Overlay(overlay) => overlay,
+            Source::List(_) => return batch.apply_to(self),
+        };
+        for table in overlay.removed_tables() {
             self.drop_table(table);
         }
-        batch.overlay.drain(|table, key, value| match value {
+        overlay.drain(|table, key, value| match value {
             Some(value) => self.put(table, key, value),
             None => self.take(table, key.as_slice()),
         });

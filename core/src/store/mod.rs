@@ -1,39 +1,69 @@
 //! Where stored tables live.
 
+mod file;
+mod into;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+mod tiered;
+mod undo;
 
 use std::fmt;
 
+use crate::bytes::SmallBytes;
+use crate::overlay::Overlay;
+
+pub use file::{Durability, FileOptions, FileStore};
+pub use into::IntoStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::{RedisOptions, RedisStore};
+pub(crate) use tiered::Tiered;
+pub(crate) use undo::recover;
 
 /// Why a store failed.
 ///
 /// Any error converts into one, so `?` works in an implementation, and so does `"text".into()`.
-pub struct StoreError(Box<dyn std::error::Error + Send + Sync>);
+pub struct StoreError {
+    cause: Box<dyn std::error::Error + Send + Sync>,
+    conflict: bool,
+}
 
 impl StoreError {
+    /// What [`TableStore::commit`] gives when somebody else has changed what the run read. Nothing was written; the run
+    /// is repeated, or fails with the kind `Conflict`.
+    pub fn conflict(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        StoreError { cause: cause.into(), conflict: true }
+    }
+
+    /// Whether it is a conflict with somebody else's writes.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.conflict
+    }
+
     /// The error behind it.
     #[must_use]
     pub fn into_inner(self) -> Box<dyn std::error::Error + Send + Sync> {
-        self.0
+        self.cause
     }
 }
 
 impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for StoreError {
     fn from(error: E) -> Self {
-        StoreError(error.into())
+        StoreError { cause: error.into(), conflict: false }
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.cause.fmt(f)
     }
 }
 
 impl fmt::Debug for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.cause.fmt(f)
     }
 }
 
@@ -43,18 +73,27 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// Keeps tables: entries of UTF-8 keys and opaque values, in tables with numbers from 1.
 ///
 /// The first five functions are all that a store needs; the others have defaults that build on them and may be replaced
-/// by something faster. A sandbox calls them from one thread at a time, never while another one runs.
+/// by something faster. A sandbox calls them from one thread at a time, never while another one runs. The feature `testkit` checks
+/// any store against the laws below.
 ///
 /// Laws:
 /// - `get` after `set` of the same key gives the value, until the next `set` or `delete` of it or `remove_table` of its table.
 /// - `keys` gives every key exactly once, in an order that does not change while the table does not change.
 /// - `size` is the number of keys that `keys` gives; 0 for a table that was never written.
-/// - Values and keys come back byte for byte; empty values and values of many megabytes too.
+/// - Values and keys come back byte for byte; empty ones and those of many megabytes too. Keys are compared byte by byte.
+/// - What one call wrote is written completely or not at all, and is there when the next call comes; in a store that
+///   outlives the process, also after a crash.
+/// - `commit` writes all or nothing. The default keeps that promise for a store that obeys the law above and has one user at a time: before
+///   it writes more than one key, it sets aside what was there before, and an interrupted commit is taken back when the store
+///   is used next.
+/// - In a store that several sandboxes use at a time, `commit` fails with a [conflict](StoreError::conflict) when what was
+///   read since `begin` is not what is there now, and [`reserve_ids`](Self::reserve_ids) never gives a number twice.
 ///
-/// Writes of one run arrive together, through [`commit`](Self::commit), when the run has succeeded. A store that replaces its default
-/// should apply all of a batch or nothing.
+/// What a run writes arrives together, through [`commit`](Self::commit), when the run has succeeded; until then the
+/// sandbox only reads. `_io` and tables that nothing in `_home` refers to never come to a store.
 ///
-/// Table 4294967295 is the library's own: it keeps the next free table number under the key `next`.
+/// Table 4294967295 is the library's own: it keeps the next free table number under the key `next`, and what an interrupted
+/// commit has to take back under `undo`.
 pub trait TableStore: Send {
     /// Hands the value under a key to `read` and gives true; false when there is no such table or key. `read` is called at
     /// most once, so that the value can be read in place.
@@ -138,12 +177,71 @@ pub trait TableStore: Send {
         Ok(None)
     }
 
-    /// Applies all writes of one run, in order. The default does so one by one.
+    /// Hands at most `limit` keys to `visit`: those that come after the key `after` in the order of [`keys`](Self::keys), or the
+    /// first ones. `after` is a key of the table.
     ///
     /// # Errors
-    /// When the store failed; the run then fails with the kind `Store`.
+    /// When the store failed.
+    fn keys_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str),
+    ) -> StoreResult<()> {
+        let mut found = after.is_none();
+        let mut left = limit;
+        self.keys(table, &mut |key| {
+            if found && left > 0 {
+                left -= 1;
+                visit(key);
+            }
+            found |= after == Some(key);
+        })
+    }
+
+    /// Says that these keys are about to be read, so that they can be fetched together. The default does nothing.
+    ///
+    /// # Errors
+    /// When the store failed.
+    fn prefetch(&mut self, keys: &[(u32, &str)]) -> StoreResult<()> {
+        let _ = keys;
+        Ok(())
+    }
+
+    /// Starts a run: what is read from now on until [`commit`](Self::commit) or [`rollback`](Self::rollback) belongs together.
+    ///
+    /// # Errors
+    /// When the store failed.
+    fn begin(&mut self) -> StoreResult<()> {
+        Ok(())
+    }
+
+    /// Applies all writes of one run, or nothing; an empty batch ends a run that only read.
+    ///
+    /// # Errors
+    /// When the store failed; the run then fails with the kind `Store`. See also [`StoreError::conflict`].
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
-        batch.apply_to(self)
+        undo::commit(self, batch)
+    }
+
+    /// Ends a run that writes nothing.
+    fn rollback(&mut self) {}
+
+    /// Takes `count` numbers for new tables out of those that were never given to anybody, and gives the first; with 0, the next one
+    /// that would be given. `None`, the default: one sandbox at a time uses the store and counts by itself.
+    ///
+    /// # Errors
+    /// When the store failed.
+    fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
+        let _ = count;
+        Ok(None)
+    }
+
+    /// Whether somebody else may use the store at the same time. Tables that nothing refers to are not removed then, because
+    /// somebody may hold one in a variable.
+    fn is_shared(&self) -> bool {
+        false
     }
 }
 
@@ -183,30 +281,59 @@ pub enum Write<'a> {
     },
 }
 
-/// The writes of one run. No key is written twice in it.
-pub struct Batch<'a> {
-    pub(crate) overlay: &'a mut crate::overlay::Overlay,
+/// The writes of one run. No key is written twice in it, and nothing is written to a table that it removes.
+pub struct Batch<'a>(pub(crate) Source<'a>);
+
+/// Where the writes of a batch are.
+pub(crate) enum Source<'a> {
+    Overlay(&'a mut Overlay),
+    List(&'a WriteList),
+}
+
+/// Writes in a list.
+#[derive(Default)]
+pub(crate) struct WriteList {
+    pub(crate) removed: Vec<u32>,
+    /// `None` deletes.
+    pub(crate) entries: Vec<(u32, SmallBytes, Option<SmallBytes>)>,
+}
+
+impl WriteList {
+    fn writes(&self) -> impl Iterator<Item = Write<'_>> {
+        let removals = self.removed.iter().map(|table| Write::RemoveTable { table: *table });
+        removals.chain(self.entries.iter().filter_map(|(table, key, value)| {
+            let (table, key) = (*table, std::str::from_utf8(key.as_slice()).ok()?);
+            Some(match value {
+                Some(value) => Write::Set { table, key, value: value.as_slice() },
+                None => Write::Delete { table, key },
+            })
+        }))
+    }
 }
 
 impl Batch<'_> {
     /// The number of writes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.overlay.writes().count()
+        self.writes().count()
     }
 
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.overlay.writes().next().is_none()
+        self.writes().next().is_none()
     }
 
     /// The writes, in the order in which they have to be applied.
     pub fn writes(&self) -> impl Iterator<Item = Write<'_>> {
-        self.overlay.writes()
+        let (overlay, list) = match &self.0 {
+            Source::Overlay(overlay) => (Some(overlay.writes()), None),
+            Source::List(list) => (None, Some(list.writes())),
+        };
+        overlay.into_iter().flatten().chain(list.into_iter().flatten())
     }
 
-    /// Applies the writes one by one with the store's other functions.
+    /// Applies the writes one by one with the store's other functions. What was applied before an error stays.
     ///
     /// # Errors
     /// The first one that the store gives.

@@ -5,7 +5,16 @@
 //! bench-runner create COUNT   a new sandbox, dropped; prints nanoseconds for each
 //! bench-runner first COUNT    the same with "return 1+1" run before the drop
 //! bench-runner compute COUNT  "return 1+1" in one sandbox
+//! bench-runner hostcall COUNT a host function with two integers and one result, called in a Lua loop
+//! bench-runner deadline COUNT each hostile script so many times with a timeout of 50 ms; prints median and worst milliseconds
+//! bench-runner store-durable|store-relaxed COUNT   commits of one write to a file store; prints nanoseconds for each
+//! bench-runner redb-durable|redb-relaxed COUNT     the same writes with redb alone
+//! bench-runner store-open|redb-open COUNT          opening a file with so many entries, and reading one
 //! ```
+
+#[path = "../../../core/tests/hostile/mod.rs"]
+mod hostile;
+mod state;
 
 use std::hint::black_box;
 
@@ -15,7 +24,7 @@ use luacell::{ComputeOptions, Engine, EngineConfig, Sandbox, SandboxConfig, Valu
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [mode, argument] = args.as_slice() else {
-        bail!("usage: bench-runner program FILE | bench-runner create|first|compute COUNT");
+        bail!("usage: bench-runner program FILE | bench-runner MODE COUNT");
     };
     let engine = Engine::new(EngineConfig::default())?;
     if mode == "program" {
@@ -23,6 +32,15 @@ fn main() -> Result<()> {
     }
     let count: u32 = argument.parse().with_context(|| format!("{argument} is no count"))?;
     ensure!(count > 0, "a count of 0 measures nothing");
+    if mode == "deadline" {
+        let (median, worst) = deadline(&engine, count)?;
+        println!("{median:.1}\t{worst:.1}");
+        return Ok(());
+    }
+    if let Some(nanoseconds) = state::measure(&engine, mode, count)? {
+        println!("{nanoseconds:.2}");
+        return Ok(());
+    }
     let nanoseconds = match mode.as_str() {
         "create" => each(count, || {
             black_box(sandbox(&engine)?);
@@ -33,10 +51,45 @@ fn main() -> Result<()> {
             let sandbox = sandbox(&engine)?;
             each(count, || one_plus_one(&sandbox))
         }
+        "hostcall" => {
+            let sandbox = sandbox(&engine)?;
+            sandbox.register("add", |(a, b): (i64, i64)| Ok(a + b))?;
+            let calls = ComputeOptions::new().args((i64::from(count),));
+            let source = "local add = add for i = 1, ... do add(i, 2) end";
+            sandbox.compute_with(source, calls.clone())?;
+            let start = now();
+            sandbox.compute_with(source, calls)?;
+            Ok((now() - start) / f64::from(count))
+        }
         _ => bail!("{mode} is not known"),
     }?;
     println!("{nanoseconds:.2}");
     Ok(())
+}
+
+/// How long hostile scripts run with a timeout of 50 ms: median and worst, in milliseconds.
+fn deadline(engine: &Engine, count: u32) -> Result<(f64, f64)> {
+    let sandbox = engine.sandbox(SandboxConfig::new().memory_limit(64 << 20))?;
+    let mut times = Vec::new();
+    for _ in 0..count {
+        for (name, source) in hostile::HOSTILE {
+            let options = ComputeOptions::new().timeout(std::time::Duration::from_millis(50));
+            let start = std::time::Instant::now();
+            let Err(error) = sandbox.compute_with(source, options) else {
+                bail!("'{name}' came to an end");
+            };
+            let time = start.elapsed().as_secs_f64() * 1e3;
+            ensure!(error.kind() == luacell::ErrorKind::Timeout, "'{name}' ended with {error}");
+            if time > 60.0 {
+                eprintln!("{name}: {time:.1} ms");
+            }
+            times.push(time);
+            one_plus_one(&sandbox)?;
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    Ok((median, times.last().copied().unwrap_or_default()))
 }
 
 fn sandbox(engine: &Engine) -> Result<Sandbox> {

@@ -34,6 +34,12 @@ const MICROS: &[Micro] = &[
         count: 300_000,
         limit: Some(1_000.0),
     },
+    Micro {
+        mode: "hostcall",
+        what: "host function, two integers to one, in a Lua loop / the same as a C function",
+        count: 1_000_000,
+        limit: Some(250.0),
+    },
 ];
 
 /// One row for each.

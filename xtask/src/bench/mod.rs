@@ -1,12 +1,14 @@
 //! `cargo xtask bench`: luacell against native PUC Lua in one run, reported as ratios.
 
 mod cold;
+mod deadline;
 mod machine;
 mod measure;
 mod micro;
 mod native;
 mod programs;
 mod sources;
+mod state;
 mod table;
 
 use std::ffi::OsStr;
@@ -55,6 +57,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut rows = programs::rows(&contestants, &folder, &args.programs, rounds)?;
     if args.programs.is_empty() {
         rows.extend(micro::rows(&contestants, rounds)?);
+        rows.extend(deadline::rows(&contestants, rounds.min(3))?);
+        rows.extend(state::rows(&contestants, rounds.min(5))?);
         rows.push(cold::row(&contestants, short_rounds)?);
     }
 

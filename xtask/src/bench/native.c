@@ -5,6 +5,7 @@
 **   native program FILE   runs the chunk once; prints nanoseconds, a tab and the result
 **   native create COUNT   luaL_newstate + luaL_openlibs + lua_close; prints nanoseconds for each
 **   native first COUNT    the same with "return 1+1" run before the close
+**   native hostcall COUNT a C function with two integers and one result, called in a Lua loop
 **   native compute COUNT  luaL_loadstring + lua_pcall of "return 1+1" in one state
 */
 #include <stdio.h>
@@ -72,9 +73,30 @@ static void run_program(const char *file) {
   lua_close(L);
 }
 
+static int add(lua_State *L) {
+  lua_pushinteger(L, luaL_checkinteger(L, 1) + luaL_checkinteger(L, 2));
+  return 1;
+}
+
+static void call_host(lua_State *L, long count) {
+  check(L, luaL_loadstring(L, "local add = add for i = 1, ... do add(i, 2) end"));
+  lua_pushinteger(L, count);
+  check(L, lua_pcall(L, 1, 0, 0));
+}
+
 static void repeat(const char *what, long count) {
   double start = now();
   long i;
+  if (strcmp(what, "hostcall") == 0) {
+    lua_State *L = open_state();
+    lua_register(L, "add", add);
+    call_host(L, count);
+    start = now();
+    call_host(L, count);
+    printf("%.2f\n", (now() - start) / (double)count);
+    lua_close(L);
+    return;
+  }
   if (strcmp(what, "compute") == 0) {
     lua_State *L = open_state();
     start = now();
@@ -104,6 +126,6 @@ int main(int argc, char **argv) {
     repeat(argv[1], atol(argv[2]));
     return 0;
   }
-  fputs("usage: native program FILE | native create|first|compute COUNT\n", stderr);
+  fputs("usage: native program FILE | native create|first|compute|hostcall COUNT\n", stderr);
   return 2;
 }

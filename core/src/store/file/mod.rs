@@ -1,0 +1,356 @@
+//! Tables in one file, on redb.
+
+mod format;
+mod probation;
+mod shared;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use redb::{ReadOnlyTable, ReadableTable};
+
+use self::format::Key;
+use self::shared::Shared;
+use super::{Batch, StoreError, StoreResult, TableStore, Write};
+use crate::Result;
+use crate::stored::store_error;
+
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// When it is on the disk: it survives a crash of the process and of the machine. Default.
+    #[default]
+    Full,
+    /// When the next run would see it. A crash of the process or of the machine may lose the commits of the last second, whole ones, the
+    /// latest first; the file stays intact. Much faster for small commits.
+    Relaxed,
+}
+
+/// How a [`FileStore`] is opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FileOptions {
+    durability: Durability,
+    cache_size: usize,
+}
+
+impl FileOptions {
+    /// When a commit counts as done.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How much of the file is kept in memory, in bytes. Default 64 MiB. What the first one to open the file says counts for the whole process.
+    #[must_use]
+    pub fn cache_size(mut self, bytes: usize) -> Self {
+        self.cache_size = bytes;
+        self
+    }
+
+    /// Opens the file, or makes it. The folder has to exist.
+    ///
+    /// # Errors
+    /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later version that
+    /// this one does not understand; the file is left as it is then. When the system refuses to open it.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
+        let shared = shared::open(path.as_ref(), self.cache_size).map_err(store_error)?;
+        Ok(FileStore { shared, durability: self.durability, view: None })
+    }
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        FileOptions { durability: Durability::Full, cache_size: 64 << 20 }
+    }
+}
+
+/// Tables in one file. A commit is there completely or not at all, whatever crashes.
+///
+/// One process at a time has the file open. Within it any number of sandboxes may use the file: opening it again, or
+/// cloning, gives another handle to the same one, and a run that read what another one changed meanwhile is
+/// repeated. Keys come in the order of their bytes. After an error of the system (a full disk, for one) the file is opened anew with the next run.
+pub struct FileStore {
+    shared: Arc<Shared>,
+    durability: Durability,
+    view: Option<View>,
+}
+
+/// What a run sees: the file as it was at its first look.
+struct View {
+    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    /// The commit that made it so.
+    commit: u64,
+    /// Counts how often the file was opened.
+    generation: u64,
+    /// What was read, when others might change it.
+    reads: Option<Reads>,
+}
+
+#[derive(Default)]
+struct Reads {
+    keys: HashSet<Vec<u8>, RandomState>,
+    tables: HashSet<u32, RandomState>,
+}
+
+impl FileStore {
+    /// Opens a file, or makes it, with the default options.
+    ///
+    /// # Errors
+    /// As [`FileOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<FileStore> {
+        FileOptions::default().open(path)
+    }
+
+    /// For other than the default options.
+    #[must_use]
+    pub fn options() -> FileOptions {
+        FileOptions::default()
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.shared.path()
+    }
+
+    /// Puts all that was committed on the disk; for [`Durability::Relaxed`].
+    ///
+    /// # Errors
+    /// `Store` when the system fails to.
+    pub fn sync(&self) -> Result<()> {
+        self.shared.sync().map_err(store_error)
+    }
+
+    fn view(&mut self) -> StoreResult<&mut View> {
+        if self.view.is_none() {
+            let (table, commit, generation) = self.shared.read()?;
+            let reads = self.shared.has_other_handles().then(Reads::default);
+            self.view = Some(View { table, commit, generation, reads });
+        }
+        self.view.as_mut().ok_or_else(|| "no view of the file".into())
+    }
+
+    /// Reads one key.
+    fn read(&mut self, key: &Key, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        let shared = Arc::clone(&self.shared);
+        let view = self.view()?;
+        if let Some(reads) = &mut view.reads
+            && !reads.keys.contains(key.as_slice())
+        {
+            reads.keys.insert(key.as_slice().to_vec());
+        }
+        let table = &view.table;
+        let found = shared.protect(|| Ok(table.get(key.as_slice())?))?;
+        if let Some(value) = &found {
+            read(shared.protect(|| Ok(value.value()))?);
+        }
+        Ok(found.is_some())
+    }
+
+    /// Hands the entries of a table from a key on to `visit` until that gives false.
+    fn entries(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> StoreResult<()> {
+        let shared = Arc::clone(&self.shared);
+        let view = self.view()?;
+        if let Some(reads) = &mut view.reads {
+            reads.tables.insert(table);
+        }
+        let start = match after {
+            Some(key) => Key::entry(table, key).successor(),
+            None => Key::entry(table, ""),
+        };
+        let end = Key::end(table);
+        let source = &view.table;
+        let range = shared.protect(|| Ok(source.range::<&[u8]>(start.as_slice()..end.as_slice())?))?;
+        let mut range = range;
+        while let Some((key, value)) = shared.protect(|| Ok(range.next().transpose()?))? {
+            let (key, value) = shared.protect(|| Ok((key.value(), value.value())))?;
+            let Some(key) = format::entry_key(key) else {
+                return Err(shared.damaged("a key that is no text"));
+            };
+            if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_now(&mut self, batch: &Batch<'_>) -> StoreResult<()> {
+        let shared = Arc::clone(&self.shared);
+        let view = self.view.take();
+        shared.write(self.durability, |table, commit| {
+            match view {
+                Some(view) if view.generation != shared.generation() => {
+                    return Err(StoreError::conflict("the file was opened anew"));
+                }
+                Some(view) if view.commit != commit => view.check(table)?,
+                _ => {}
+            }
+            format::apply(table, batch.writes())
+        })
+    }
+}
+
+impl View {
+    /// Whether what was read is still so.
+    fn check(self, now: &impl ReadableTable<&'static [u8], &'static [u8]>) -> StoreResult<()> {
+        let changed = || StoreError::conflict("another sandbox changed what this one had read");
+        // Somebody opened the file after this run had begun.
+        let reads = self.reads.ok_or_else(changed)?;
+        for key in &reads.keys {
+            let (before, after) = (self.table.get(key.as_slice())?, now.get(key.as_slice())?);
+            if before.as_ref().map(|v| v.value()) != after.as_ref().map(|v| v.value()) {
+                return Err(changed());
+            }
+        }
+        for table in &reads.tables {
+            let (start, end) = (Key::entry(*table, ""), Key::end(*table));
+            let mut before = self.table.range::<&[u8]>(start.as_slice()..end.as_slice())?;
+            let mut after = now.range::<&[u8]>(start.as_slice()..end.as_slice())?;
+            loop {
+                match (before.next().transpose()?, after.next().transpose()?) {
+                    (None, None) => break,
+                    (Some((k, v)), Some((l, w))) if k.value() == l.value() && v.value() == w.value() => {}
+                    _ => return Err(changed()),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Clone for FileStore {
+    /// Another handle to the same file.
+    fn clone(&self) -> Self {
+        self.shared.add_handle();
+        FileStore { shared: Arc::clone(&self.shared), durability: self.durability, view: None }
+    }
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        self.view = None;
+        self.shared.remove_handle();
+    }
+}
+
+impl fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileStore").field("path", &self.path()).field("durability", &self.durability).finish()
+    }
+}
+
+impl TableStore for FileStore {
+    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        self.read(&Key::entry(table, key), read)
+    }
+
+    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
+        self.view = None;
+        let write = Write::Set { table, key, value };
+        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write)))
+    }
+
+    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
+        self.view = None;
+        let write = Write::Delete { table, key };
+        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write)))
+    }
+
+    fn size(&mut self, table: u32) -> StoreResult<u64> {
+        let mut size = Ok(0);
+        self.read(&Key::count(table), &mut |bytes| size = format::read_count(bytes))?;
+        size
+    }
+
+    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
+        self.entries(table, None, &mut |key, _| {
+            visit(key);
+            true
+        })
+    }
+
+    fn scan(&mut self, table: u32, visit: &mut dyn FnMut(&str, &[u8])) -> StoreResult<()> {
+        self.entries(table, None, &mut |key, value| {
+            visit(key, value);
+            true
+        })
+    }
+
+    fn keys_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str),
+    ) -> StoreResult<()> {
+        if limit == 0 {
+            return Ok(());
+        }
+        let mut left = limit;
+        self.entries(table, after, &mut |key, _| {
+            visit(key);
+            left -= 1;
+            left > 0
+        })
+    }
+
+    fn remove_table(&mut self, table: u32) -> StoreResult<()> {
+        self.view = None;
+        let write = Write::RemoveTable { table };
+        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write)))
+    }
+
+    fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
+        let shared = Arc::clone(&self.shared);
+        let source = &self.view()?.table;
+        let mut from = 0;
+        loop {
+            let start = Key::count(from);
+            let next = shared.protect(|| {
+                let entry = source.range::<&[u8]>(start.as_slice()..)?.next().transpose()?;
+                Ok(entry.and_then(|(key, _)| format::table_of(key.value())))
+            })?;
+            let Some(table) = next else { break };
+            visit(table);
+            let Some(after) = table.checked_add(1) else { break };
+            from = after;
+        }
+        Ok(true)
+    }
+
+    fn begin(&mut self) -> StoreResult<()> {
+        self.view = None;
+        Ok(())
+    }
+
+    fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
+        if batch.is_empty() {
+            self.view = None;
+            return Ok(());
+        }
+        self.commit_now(batch)
+    }
+
+    fn rollback(&mut self) {
+        self.view = None;
+    }
+
+    fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
+        self.shared.reserve_ids(count).map(Some)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared.has_other_handles()
+    }
+}

@@ -1,0 +1,199 @@
+//! A file that is only written to when it has turned out to be ours.
+
+use std::fmt;
+use std::fs::File;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+type Result<T> = std::result::Result<T, BackendError>;
+/// What redb's version 4 wants of a backend's input and output.
+type IoResult<T> = std::io::Result<T>;
+
+/// A file for redb. Until it is accepted, writes go to memory.
+#[derive(Clone)]
+pub(super) struct Backend(Arc<Inner>);
+
+struct Inner {
+    file: FileBackend,
+    accepted: AtomicBool,
+    pending: Mutex<Pending>,
+}
+
+/// What would have been done to the file.
+#[derive(Default)]
+struct Pending {
+    steps: Vec<Step>,
+    /// The length that the file would have.
+    len: Option<u64>,
+}
+
+enum Step {
+    Write(u64, Vec<u8>),
+    SetLen(u64),
+    Sync,
+}
+
+impl Backend {
+    pub(super) fn new(file: File) -> std::result::Result<Self, redb::DatabaseError> {
+        Ok(Backend(Arc::new(Inner {
+            file: FileBackend::new(file)?,
+            accepted: AtomicBool::new(false),
+            pending: Mutex::default(),
+        })))
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what was put off; from now on everything goes to the file.
+    pub(super) fn accept(&self) -> IoResult<()> {
+        let mut pending = self.pending();
+        for step in std::mem::take(&mut *pending).steps {
+            match step {
+                Step::Write(offset, bytes) => self.0.file.write(offset, &bytes)?,
+                Step::SetLen(len) => self.0.file.set_len(len)?,
+                Step::Sync => self.0.file.sync_data()?,
+            }
+        }
+        self.0.accepted.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// What was put off, while it may still be.
+    fn undecided(&self) -> Option<MutexGuard<'_, Pending>> {
+        if self.0.accepted.load(Ordering::Acquire) {
+            return None;
+        }
+        let pending = self.pending();
+        // It may have been accepted while we waited.
+        (!self.0.accepted.load(Ordering::Acquire)).then_some(pending)
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").field("accepted", &self.0.accepted).finish_non_exhaustive()
+    }
+}
+
+/// Copies the part of `source`, which is at `at`, that lies in `target`, which is at `offset`.
+fn overlay(target: &mut [u8], offset: u64, source: &[u8], at: u64) {
+    let start = offset.max(at);
+    let end = (offset + target.len() as u64).min(at + source.len() as u64);
+    if start >= end {
+        return;
+    }
+    let part = |base: u64| (start - base) as usize..(end - base) as usize;
+    if let (Some(target), Some(source)) = (target.get_mut(part(offset)), source.get(part(at))) {
+        target.copy_from_slice(source);
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> IoResult<u64> {
+        match self.undecided().and_then(|pending| pending.len) {
+            Some(len) => Ok(len),
+            None => self.0.file.len(),
+        }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> IoResult<()> {
+        let Some(pending) = self.undecided() else {
+            return self.0.file.read(offset, out);
+        };
+        let end = offset.saturating_add(out.len() as u64);
+        let len = match pending.len {
+            Some(len) => len,
+            None => self.0.file.len()?,
+        };
+        if end > len {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        // What the file has not is zero until it is written.
+        out.fill(0);
+        let there = self.0.file.len()?.min(end).saturating_sub(offset) as usize;
+        if let Some(part) = out.get_mut(..there) {
+            self.0.file.read(offset, part)?;
+        }
+        for step in &pending.steps {
+            match step {
+                Step::Write(at, bytes) => overlay(out, offset, bytes, *at),
+                Step::SetLen(len) => {
+                    let kept = len.saturating_sub(offset).min(out.len() as u64) as usize;
+                    if let Some(cut) = out.get_mut(kept..) {
+                        cut.fill(0);
+                    }
+                }
+                Step::Sync => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> IoResult<()> {
+        match self.undecided() {
+            Some(mut pending) => {
+                pending.len = Some(len);
+                pending.steps.push(Step::SetLen(len));
+                Ok(())
+            }
+            None => self.0.file.set_len(len),
+        }
+    }
+
+    fn sync_data(&self) -> IoResult<()> {
+        match self.undecided() {
+            Some(mut pending) => {
+                pending.steps.push(Step::Sync);
+                Ok(())
+            }
+            None => self.0.file.sync_data(),
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> IoResult<()> {
+        let Some(mut pending) = self.undecided() else {
+            return self.0.file.write(offset, data);
+        };
+        let len = match pending.len {
+            Some(len) => len,
+            None => self.0.file.len()?,
+        };
+        pending.len = Some(len.max(offset.saturating_add(data.len() as u64)));
+        pending.steps.push(Step::Write(offset, data.to_vec()));
+        Ok(())
+    }
+
+    fn close(&self) -> IoResult<()> {
+        self.0.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool> {
+        self.0.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool> {
+        self.0.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<()> {
+        self.0.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<()> {
+        self.0.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<()> {
+        self.0.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool> {
+        self.0.file.query_lock_range(start, end)
+    }
+}

@@ -1,0 +1,242 @@
+//! Keeps what is worth keeping in a store, and everything else in memory.
+//!
+//! A new table lives in memory, and so does `_io`, until something in the store refers to the table: then it moves there, with
+//! all that it refers to. So a store holds what can be reached from `_home`, nothing of one sandbox's `_io` shows in
+//! another one that shares the store, and the store never refers to memory.
+
+use ahash::RandomState;
+use hashbrown::HashSet;
+
+use super::{Batch, MemoryStore, Source, StoreResult, TableStore, Usage, Write, WriteList};
+use crate::bytes::SmallBytes;
+use crate::codec;
+use crate::overlay::Overlay;
+use crate::tables::IO;
+
+type IdSet = HashSet<u32, RandomState>;
+
+/// A store behind a [`MemoryStore`].
+pub(crate) struct Tiered {
+    kept: Box<dyn TableStore>,
+    local: MemoryStore,
+    /// The tables in memory that were written to, but for `_io`.
+    local_ids: IdSet,
+    /// The numbers that this sandbox gives to new tables: first and after the last.
+    own: Vec<(u32, u32)>,
+    /// Those of them that moved to the store.
+    moved: IdSet,
+}
+
+impl Tiered {
+    pub(crate) fn new(kept: Box<dyn TableStore>) -> Self {
+        Tiered { kept, local: MemoryStore::new(), local_ids: id_set(), own: Vec::new(), moved: id_set() }
+    }
+
+    /// From now on tables with these numbers are this sandbox's own.
+    pub(crate) fn add_own(&mut self, first: u32, end: u32) {
+        match self.own.last_mut() {
+            Some((_, last)) if *last == first => *last = end,
+            _ => self.own.push((first, end)),
+        }
+    }
+
+    pub(crate) fn is_local(&self, table: u32) -> bool {
+        // The latest ones are asked for most.
+        let own = || self.own.iter().rev().any(|(first, end)| (*first..*end).contains(&table));
+        table == IO || own() && !self.moved.contains(&table)
+    }
+
+    /// The tables in memory, but for `_io`.
+    pub(crate) fn local_ids(&self) -> impl Iterator<Item = u32> {
+        self.local_ids.iter().copied()
+    }
+
+    pub(crate) fn local_len(&self) -> usize {
+        self.local_ids.len()
+    }
+
+    /// The tables that moved to the store.
+    pub(crate) fn moved(&self) -> impl Iterator<Item = u32> {
+        self.moved.iter().copied()
+    }
+
+    /// Removes a table from memory.
+    pub(crate) fn remove_local(&mut self, table: u32) -> StoreResult<()> {
+        self.local_ids.remove(&table);
+        self.local.remove_table(table)
+    }
+
+    fn of(&mut self, table: u32) -> &mut dyn TableStore {
+        if self.is_local(table) { &mut self.local } else { &mut *self.kept }
+    }
+
+    /// The tables in memory that the store is about to refer to, with those that they refer to.
+    fn to_move(&mut self, overlay: &Overlay) -> StoreResult<IdSet> {
+        let mut moving = id_set();
+        let mut pending = Vec::new();
+        for write in overlay.writes() {
+            if let Write::Set { table, value, .. } = write
+                && codec::may_refer(value)
+                && !self.is_local(table)
+            {
+                codec::references(value, &mut |id| pending.push(id));
+            }
+        }
+        while let Some(id) = pending.pop() {
+            if id == IO || !self.is_local(id) || !moving.insert(id) {
+                continue;
+            }
+            for (_, value) in overlay.written_entries(id) {
+                if let Some(value) = value {
+                    codec::references(value.as_slice(), &mut |id| pending.push(id));
+                }
+            }
+            self.local.scan(id, &mut |key, value| {
+                if !overlay.writes_to(id, key.as_bytes()) {
+                    codec::references(value, &mut |id| pending.push(id));
+                }
+            })?;
+        }
+        Ok(moving)
+    }
+
+    fn commit_overlay(&mut self, overlay: &mut Overlay) -> StoreResult<()> {
+        let moving = self.to_move(overlay)?;
+        if moving.is_empty() && !overlay.touched_tables().any(|table| self.is_local(table)) {
+            // By far the most frequent: plain values in tables that are kept.
+            let removed: Vec<u32> = overlay.removed_tables().collect();
+            self.kept.commit(&mut Batch(Source::Overlay(overlay)))?;
+            for id in removed {
+                self.moved.remove(&id);
+            }
+            return Ok(());
+        }
+        let mut kept = WriteList::default();
+        let mut local = WriteList::default();
+        for table in overlay.removed_tables() {
+            let list = if self.is_local(table) { &mut local } else { &mut kept };
+            list.removed.push(table);
+        }
+        for id in &moving {
+            self.local.scan(*id, &mut |key, value| {
+                if !overlay.writes_to(*id, key.as_bytes()) {
+                    kept.entries.push((*id, SmallBytes::new(key.as_bytes()), Some(SmallBytes::new(value))));
+                }
+            })?;
+        }
+        for write in overlay.writes() {
+            let (table, key, value) = match write {
+                Write::Set { table, key, value } => (table, key, Some(SmallBytes::new(value))),
+                Write::Delete { table, key } => (table, key, None),
+                Write::RemoveTable { .. } => continue,
+            };
+            let list = if self.is_local(table) && !moving.contains(&table) { &mut local } else { &mut kept };
+            list.entries.push((table, SmallBytes::new(key.as_bytes()), value));
+        }
+        // The one that can fail goes first.
+        self.kept.commit(&mut Batch(Source::List(&kept)))?;
+        self.local.commit(&mut Batch(Source::List(&local)))?;
+        for id in &local.removed {
+            self.local_ids.remove(id);
+        }
+        let written = overlay.written_tables().filter(|id| *id != IO && self.is_local(*id) && !moving.contains(id));
+        let written: Vec<u32> = written.collect();
+        self.local_ids.extend(written);
+        for id in &kept.removed {
+            self.moved.remove(id);
+        }
+        for id in moving {
+            self.remove_local(id)?;
+            self.moved.insert(id);
+        }
+        Ok(())
+    }
+}
+
+fn id_set() -> IdSet {
+    HashSet::with_hasher(RandomState::new())
+}
+
+impl TableStore for Tiered {
+    fn usage(&mut self) -> StoreResult<Option<Usage>> {
+        let (kept, local) = (self.kept.usage()?.unwrap_or_default(), self.local.usage()?.unwrap_or_default());
+        Ok(Some(Usage { bytes: kept.bytes + local.bytes, entries: kept.entries + local.entries }))
+    }
+
+    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        self.of(table).get(table, key, read)
+    }
+
+    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
+        self.of(table).set(table, key, value)
+    }
+
+    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
+        self.of(table).delete(table, key)
+    }
+
+    fn size(&mut self, table: u32) -> StoreResult<u64> {
+        self.of(table).size(table)
+    }
+
+    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
+        self.of(table).keys(table, visit)
+    }
+
+    fn contains(&mut self, table: u32, key: &str) -> StoreResult<bool> {
+        self.of(table).contains(table, key)
+    }
+
+    fn scan(&mut self, table: u32, visit: &mut dyn FnMut(&str, &[u8])) -> StoreResult<()> {
+        self.of(table).scan(table, visit)
+    }
+
+    fn keys_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str),
+    ) -> StoreResult<()> {
+        self.of(table).keys_after(table, after, limit, visit)
+    }
+
+    fn remove_table(&mut self, table: u32) -> StoreResult<()> {
+        self.of(table).remove_table(table)
+    }
+
+    fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
+        self.kept.tables(visit)
+    }
+
+    fn prefetch(&mut self, keys: &[(u32, &str)]) -> StoreResult<()> {
+        if keys.iter().all(|(table, _)| !self.is_local(*table)) {
+            return self.kept.prefetch(keys);
+        }
+        let kept: Vec<(u32, &str)> = keys.iter().copied().filter(|(table, _)| !self.is_local(*table)).collect();
+        if kept.is_empty() { Ok(()) } else { self.kept.prefetch(&kept) }
+    }
+
+    fn begin(&mut self) -> StoreResult<()> {
+        self.kept.begin()
+    }
+
+    fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
+        match &mut batch.0 {
+            Source::Overlay(overlay) => self.commit_overlay(overlay),
+            Source::List(_) => self.kept.commit(batch),
+        }
+    }
+
+    fn rollback(&mut self) {
+        self.kept.rollback();
+    }
+
+    fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
+        self.kept.reserve_ids(count)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.kept.is_shared()
+    }
+}

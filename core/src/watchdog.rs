@@ -1,0 +1,91 @@
+//! The second line of defence: a clock outside of the guest, for engines whose code is compiled with checks for it.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
+
+use crate::host::Host;
+use crate::instance::Data;
+use crate::{Error, ErrorKind, Result};
+
+/// How often the clock ticks.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How long a guest may take to end a run by itself, once it should.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// Watches over the calls into one guest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watchdog {
+    /// How long one call may take, whatever the limits of the run are.
+    longest_call: Duration,
+    entered: Instant,
+    /// Since when the run should have ended.
+    overdue: Option<Instant>,
+}
+
+impl Watchdog {
+    pub(crate) fn new(longest_call: Duration) -> Self {
+        Watchdog { longest_call, entered: Instant::now(), overdue: None }
+    }
+
+    /// A call begins.
+    pub(crate) fn enter(&mut self) {
+        self.entered = Instant::now();
+        self.overdue = None;
+    }
+
+    /// Why the call has to be stopped now.
+    fn verdict(&mut self, host: &mut Host) -> Option<ErrorKind> {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.entered) >= self.longest_call {
+            return Some(ErrorKind::Timeout);
+        }
+        let kind = host.passed_limit()?;
+        let since = *self.overdue.get_or_insert(now);
+        (now.saturating_duration_since(since) >= GRACE).then_some(kind)
+    }
+}
+
+/// Called with each tick of the clock while the guest runs.
+pub(crate) fn tick(mut store: StoreContextMut<'_, Data>) -> wasmtime::Result<UpdateDeadline> {
+    let data = store.data_mut();
+    let verdict = data.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut data.host));
+    match verdict {
+        Some(kind) => Err(wasmtime::Error::new(Stopped(kind))),
+        None => Ok(UpdateDeadline::Continue(1)),
+    }
+}
+
+/// The watchdog has ended a call.
+#[derive(Debug)]
+pub(crate) struct Stopped(pub(crate) ErrorKind);
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            ErrorKind::Interrupted => "interrupted; the guest did not stop by itself",
+            _ => "the guest ran longer than it may",
+        })
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// Makes the clock of this engine tick, as long as the engine lives.
+pub(crate) fn start_clock(engine: &Engine) -> Result<()> {
+    let weak = engine.weak();
+    let run = move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    std::thread::Builder::new()
+        .name("luacell-clock".to_owned())
+        .spawn(run)
+        .map_err(|e| Error::internal("no thread for the clock could be started").with_source(e))?;
+    Ok(())
+}

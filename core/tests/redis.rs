@@ -1,0 +1,480 @@
+//! The server store, on real servers that come and go. Needs redis-server, redis-cli and openssl.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use luacell::{ErrorKind, RedisStore, Sandbox, SandboxConfig, Value, testkit};
+use tempfile::TempDir;
+
+const INSTALL: &str = "apt-get install redis-server";
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A server of its own for each test.
+struct Server {
+    process: Child,
+    folder: TempDir,
+    port: u16,
+    options: Vec<String>,
+}
+
+impl Server {
+    fn start(options: &[&str]) -> Self {
+        let mut folder = tempfile::tempdir().unwrap();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        loop {
+            let port = free_port();
+            let process = Server::launch(port, folder.path(), &options);
+            let mut server = Server { process, folder, port, options: options.clone() };
+            if server.wait_until_it_listens() {
+                return server;
+            }
+            // Somebody else took the port.
+            folder = std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap());
+        }
+    }
+
+    fn launch(port: u16, folder: &Path, options: &[String]) -> Child {
+        let mut command = Command::new("redis-server");
+        if !options.iter().any(|option| option == "--tls-port") {
+            command.args(["--port", &port.to_string()]);
+        } else {
+            command.args(["--port", "0", "--tls-port", &port.to_string()]);
+        }
+        command.args(["--bind", "127.0.0.1", "--save", "", "--dir"]).arg(folder);
+        command.args(options.iter().filter(|option| *option != "--tls-port"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap_or_else(|error| panic!("redis-server can't be started ({error}); {INSTALL}"))
+    }
+
+    fn wait_until_it_listens(&mut self) -> bool {
+        loop {
+            if self.process.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn open(&self) -> RedisStore {
+        RedisStore::open(&self.url()).unwrap()
+    }
+
+    fn sandbox(&self) -> Sandbox {
+        sandbox(self.open())
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.process = Server::launch(self.port, self.folder.path(), &self.options);
+        assert!(self.wait_until_it_listens());
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn cli(&self, args: &[&str]) -> String {
+        cli(self.port, args)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn cli(port: u16, args: &[&str]) -> String {
+    let output = Command::new("redis-cli").args(["-p", &port.to_string()]).args(args).output().expect(INSTALL);
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn sandbox(store: RedisStore) -> Sandbox {
+    Sandbox::with_config(SandboxConfig::new().store(store).conflict_retries(10_000)).unwrap()
+}
+
+#[test]
+fn laws() {
+    let server = Server::start(&[]);
+    let mut n = 0;
+    testkit::laws(|| {
+        n += 1;
+        RedisStore::options().namespace(format!("laws {n}")).open(&server.url())
+    })
+    .unwrap();
+    testkit::kept(|| RedisStore::options().namespace("kept").open(&server.url())).unwrap();
+    testkit::shared(|| RedisStore::open(&format!("{}/3?namespace=shared", server.url()))).unwrap();
+}
+
+#[test]
+fn a_run_takes_few_round_trips() {
+    let server = Server::start(&[]);
+    let setup = server.sandbox();
+    setup.compute("for i = 1, 10 do _home['small ' .. i] = i end").unwrap();
+    let trips = || -> i64 {
+        let stats = server.cli(&["info", "commandstats"]);
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap();
+        line.split_once("calls=").unwrap().1.split_once(',').unwrap().0.parse().unwrap()
+    };
+    let source = |kind: &str| {
+        format!(
+            "local s = 0 for i = 1, 10 do s = s + _home['{kind} ' .. i] end for i = 1, 10 do _home['new ' .. i] = s end return s"
+        )
+    };
+    // A small table comes as a whole.
+    let sandbox = server.sandbox();
+    let before = trips();
+    assert_eq!(sandbox.compute(source("small")).unwrap().get::<i64>().unwrap(), 55);
+    assert!(trips() - before <= 2, "{} round trips", trips() - before);
+    // Of a large one, what the last run read.
+    setup.compute("for i = 1, 5000 do _home['large ' .. i] = i end").unwrap();
+    let sandbox = server.sandbox();
+    sandbox.compute(source("large")).unwrap();
+    let before = trips();
+    sandbox.compute(source("large")).unwrap();
+    assert!(trips() - before <= 2, "{} round trips", trips() - before);
+}
+
+#[test]
+fn password_namespace_and_wrong_urls() {
+    let server = Server::start(&["--requirepass", "secret word"]);
+    let refused = |url: &str| {
+        let error = Sandbox::with_config(SandboxConfig::new().store(url)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store, "{error}");
+        assert!(!error.message().contains("secret"), "{error}");
+        error.message().to_owned()
+    };
+    let at = format!("127.0.0.1:{}", server.port);
+    assert!(refused(&format!("redis://{at}")).contains("NOAUTH"));
+    refused(&format!("redis://:wrong@{at}"));
+    refused(&format!("redis://{at}/notanumber"));
+    refused(&format!("redis://:secret%20word@{at}?namespace=a{{b}}"));
+    let url = format!("redis://:secret%20word@{at}?namespace=");
+    let open = |namespace: &str| Sandbox::with_config(SandboxConfig::new().store(format!("{url}{namespace}"))).unwrap();
+    open("one").compute("_home.x = 1").unwrap();
+    open("two").compute("_home.x = 2").unwrap();
+    assert_eq!(open("one").compute("return _home.x").unwrap().into_value(), 1.into());
+    let keys = server.cli(&["-a", "secret word", "--no-auth-warning", "keys", "*"]);
+    assert!(keys.lines().all(|key| key.starts_with("{one}:") || key.starts_with("{two}:")), "{keys}");
+    // Another program's data, and a later format.
+    server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{later}:format", "luacell 9"]);
+    assert!(refused(&format!("{url}later")).contains("luacell 9"));
+    server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{other}:t:1", "text"]);
+    let other = open("other");
+    for source in ["return _home.x", "_home.x = 1", "ext.table() _home.y = {1}"] {
+        assert_eq!(other.compute(source).unwrap_err().kind(), ErrorKind::Store);
+    }
+    assert_eq!(server.cli(&["-a", "secret word", "--no-auth-warning", "get", "{other}:t:1"]), "text");
+    let unreachable = Instant::now();
+    refused(&format!("redis://127.0.0.1:{}?namespace=x", free_port()));
+    assert!(unreachable.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).output().expect("apt-get install openssl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (ca, key, cert) = (at("ca.pem"), at("key.pem"), at("cert.pem"));
+    std::fs::write(at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test CA",
+        "-keyout",
+        &at("ca.key"),
+        "-out",
+        &ca,
+    ]);
+    openssl(&[
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-keyout",
+        &key,
+        "-out",
+        &at("request"),
+    ]);
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        &at("request"),
+        "-CA",
+        &ca,
+        "-CAkey",
+        &at("ca.key"),
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        &at("names"),
+        "-out",
+        &cert,
+    ]);
+    let server = Server::start(&[
+        "--tls-port",
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "word",
+    ]);
+    let url = format!("rediss://:word@localhost:{}", server.port);
+    let store = RedisStore::options().root_certificate(std::fs::read(&ca).unwrap()).open(&url).unwrap();
+    sandbox(store).compute("_home.x = {'over TLS'}").unwrap();
+    let named = Sandbox::with_config(SandboxConfig::new().store(format!("{url}?ca={ca}"))).unwrap();
+    assert_eq!(named.compute("return _home.x[1]").unwrap().into_value(), "over TLS".into());
+    // A certificate that nobody vouches for, and no TLS at all.
+    assert_eq!(RedisStore::open(&url).unwrap_err().kind(), ErrorKind::Store);
+    let plain = format!("redis://:word@localhost:{}", server.port);
+    assert_eq!(
+        RedisStore::options().timeout(Duration::from_secs(1)).open(&plain).unwrap_err().kind(),
+        ErrorKind::Store
+    );
+}
+
+/// Several writes, tables among them; all of a run or nothing.
+const COUNT: &str = "
+    local n = (_home.n or 0) + 1
+    _home.n = n
+    _home.history = _home.history or {}
+    _home.history[n % 20 + 1] = {n = n}
+    _home.text = ('x'):rep(n % 2000) .. n
+    _home.also = n
+    return n";
+
+const WHOLE: &str = "
+    local n = _home.n or 0
+    if n == 0 then return 0, _home.also == nil end
+    return n, _home.also == n and _home.text == ('x'):rep(n % 2000) .. n and _home.history[n % 20 + 1].n == n";
+
+fn counted(sandbox: &Sandbox) -> i64 {
+    let outcome = sandbox.compute(WHOLE).unwrap();
+    assert!(outcome.get_at::<bool>(1).unwrap(), "half a commit: {:?}", sandbox.home().to_table().unwrap());
+    outcome.get().unwrap()
+}
+
+#[test]
+fn the_server_is_killed_and_restarted() {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let store = RedisStore::options().timeout(Duration::from_millis(500)).open(&server.url()).unwrap();
+    let sandbox = sandbox(store);
+    sandbox.compute("lua = 0").unwrap();
+    let mut least = 0;
+    for round in 0..15u64 {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (failed, acknowledged) = std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let mut last = least;
+                loop {
+                    match sandbox.compute(COUNT) {
+                        Ok(outcome) => {
+                            last = outcome.get::<i64>().unwrap();
+                            let _ = sender.send(());
+                        }
+                        Err(error) => return (error, last),
+                    }
+                }
+            });
+            // In the middle of the work.
+            for _ in 0..=round % 4 {
+                receiver.recv().unwrap();
+            }
+            std::thread::sleep(Duration::from_micros(round * 97 % 700));
+            server.kill();
+            worker.join().unwrap()
+        });
+        assert_eq!(failed.kind(), ErrorKind::Store, "{failed}");
+        assert_eq!(sandbox.compute("return _home.n").unwrap_err().kind(), ErrorKind::Store);
+        assert_eq!(sandbox.compute("lua = lua + 1 return lua").unwrap().get::<i64>().unwrap(), round as i64 + 1);
+        server.restart();
+        // It may still be reading its log.
+        while server.cli(&["ping"]) != "PONG" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        least = counted(&sandbox);
+        assert!(
+            least == acknowledged || least == acknowledged + 1,
+            "{acknowledged} were acknowledged, {least} are there"
+        );
+    }
+}
+
+#[test]
+fn the_server_freezes() {
+    let server = Server::start(&[]);
+    let store = RedisStore::options().timeout(Duration::from_millis(300)).open(&server.url()).unwrap();
+    let sandbox = sandbox(store);
+    sandbox.compute(COUNT).unwrap();
+    for _ in 0..3 {
+        let before = counted(&sandbox);
+        server.signal("-STOP");
+        let error = sandbox.compute(COUNT).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.message().contains("no answer"), "{error}");
+        // Blind writes too.
+        assert_eq!(sandbox.compute("_home.blind = {1, 2}").unwrap_err().kind(), ErrorKind::Store);
+        server.signal("-CONT");
+        let after = counted(&sandbox);
+        assert!(after == before || after == before + 1);
+        assert_eq!(sandbox.compute(COUNT).unwrap().get::<i64>().unwrap(), after + 1);
+    }
+}
+
+#[test]
+fn the_server_is_out_of_memory() {
+    let server = Server::start(&["--maxmemory", "6mb", "--maxmemory-policy", "noeviction"]);
+    let sandbox = server.sandbox();
+    let mut kept = 0;
+    let error = loop {
+        let source = format!("for j = 1, 20 do _home[{kept} * 20 + j] = ('x'):rep(5000) end _home.n = {kept} + 1");
+        match sandbox.compute(source) {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+        assert!(kept < 1000);
+    };
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(error.message().contains("OOM"), "{error}");
+    let check = "local n = 0 for k in pairs(_home) do if k ~= 'n' then n = n + 1 end end return _home.n, n";
+    assert_eq!(sandbox.compute(check).unwrap().values, [kept.into(), (kept * 20).into()]);
+    server.cli(&["config", "set", "maxmemory", "200mb"]);
+    sandbox.compute("_home.more = {('y'):rep(100000)}").unwrap();
+    assert_eq!(sandbox.compute("return #_home.more[1]").unwrap().into_value(), 100_000.into());
+}
+
+/// Not a test: what a second process does.
+#[test]
+fn child() {
+    let Ok(url) = std::env::var("LUACELL_URL") else { return };
+    count_in_threads(&url);
+    println!("\n> done");
+    std::io::stdout().flush().unwrap();
+}
+
+const TIMES: i64 = 50;
+
+fn count_in_threads(url: &str) {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let sandbox = sandbox(RedisStore::open(url).unwrap());
+                for _ in 0..TIMES {
+                    sandbox.compute(COUNT).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn two_processes_with_four_threads_each_on_one_counter() {
+    let server = Server::start(&[]);
+    let mut other = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture"])
+        .env("LUACELL_URL", server.url())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    count_in_threads(&server.url());
+    let output = BufReader::new(other.stdout.take().unwrap());
+    assert!(output.lines().map_while(Result::ok).any(|line| line == "> done"));
+    other.wait().unwrap();
+    assert_eq!(counted(&server.sandbox()), 8 * TIMES);
+}
+
+#[test]
+fn conflicts_that_do_not_end() {
+    let server = Server::start(&[]);
+    let never = Sandbox::with_config(SandboxConfig::new().store(server.open()).conflict_retries(0)).unwrap();
+    let meddler = server.sandbox();
+    // Somebody writes while the script runs: the script waits for it.
+    never.compute("_home.x = 0 _home.go = 0").unwrap();
+    let error = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| never.compute("local x = _home.x for i = 1, 3e7 do end _home.x = x + 1"));
+        while !worker.is_finished() {
+            meddler.compute("_home.x = (_home.x or 0) + 1").unwrap();
+        }
+        worker.join().unwrap().unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    never.compute("_home.x = -1").unwrap();
+    assert_eq!(meddler.compute("return _home.x").unwrap().into_value(), (-1).into());
+    assert_eq!(never.compute("return _home.y").unwrap().into_value(), Value::Nil);
+}
+
+#[test]
+fn a_cluster_of_three() {
+    let nodes: Vec<Server> = (0..3)
+        .map(|_| {
+            Server::start(&[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-config-file",
+                "nodes.conf",
+                "--cluster-node-timeout",
+                "3000",
+            ])
+        })
+        .collect();
+    let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let mut args = vec!["--cluster", "create"];
+    args.extend(addresses.iter().map(String::as_str));
+    args.extend(["--cluster-replicas", "0", "--cluster-yes"]);
+    let said = nodes[0].cli(&args);
+    assert!(said.contains("All 16384 slots covered"), "{said}");
+    // Whichever node is named, and whichever has the slot.
+    for namespace in ["a", "b", "c", "d", "e", "f"] {
+        for node in &nodes {
+            while !node.cli(&["cluster", "info"]).contains("cluster_state:ok") {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let open = || RedisStore::options().namespace(namespace).open(&node.url());
+            let sandbox = sandbox(open().unwrap());
+            sandbox.compute(COUNT).unwrap();
+        }
+        let store = RedisStore::options().namespace(namespace).open(&nodes[1].url()).unwrap();
+        assert_eq!(counted(&sandbox(store)), 3);
+    }
+    testkit::shared(|| RedisStore::options().namespace("shared").open(&nodes[2].url())).unwrap();
+}

@@ -1,0 +1,79 @@
+//! State that is kept: the file store beside redb alone.
+
+use std::ffi::OsStr;
+
+use anyhow::{Context, Result};
+
+use super::measure::Pair;
+use super::table::{Row, at_most, time};
+use super::{Contestants, output_of};
+
+/// What the runner offers under `store-` and `redb-`.
+struct Case {
+    mode: &'static str,
+    what: &'static str,
+    count: u32,
+    /// At most so many nanoseconds.
+    limit: f64,
+    /// How that is said.
+    shown: &'static str,
+    /// At most so many times as long as the peer.
+    ratio: Option<f64>,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        mode: "durable",
+        what: "file store, commit of one write, durable / redb",
+        count: 500,
+        limit: 1e9 / 300.0,
+        shown: "300 commits/s",
+        ratio: Some(1.5),
+    },
+    Case {
+        mode: "relaxed",
+        what: "file store, commit of one write, relaxed / redb",
+        count: 40_000,
+        limit: 1e9 / 20_000.0,
+        shown: "20,000 commits/s",
+        ratio: Some(1.5),
+    },
+    Case {
+        mode: "open",
+        what: "file store, opening with 1,000,000 entries and reading one / redb",
+        count: 1_000_000,
+        limit: 50e6,
+        shown: "50 ms",
+        ratio: None,
+    },
+];
+
+/// One row for each.
+pub fn rows(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
+    CASES
+        .iter()
+        .map(|case| row(contestants, case, rounds).with_context(|| format!("measuring {}", case.mode)))
+        .collect()
+}
+
+fn row(contestants: &Contestants, case: &Case, rounds: usize) -> Result<Row> {
+    eprintln!("file store, {}", case.mode);
+    let run = |who: &str| -> Result<f64> {
+        let mode = format!("{who}-{}", case.mode);
+        let text = output_of(&contestants.runner, &[OsStr::new(&mode), OsStr::new(&case.count.to_string())])?;
+        text.trim().parse().with_context(|| format!("{} is no time", text.trim()))
+    };
+    let pair = Pair::measure(rounds, || run("redb"), || run("store"))?;
+    let mut goal = at_most(pair.ours(), case.limit, &time(case.limit));
+    goal.push_str(&format!(" ({})", case.shown));
+    if let Some(ratio) = case.ratio {
+        goal.push_str(&format!(", {}", at_most(pair.ratio(), ratio, &format!("{ratio:.2}"))));
+    }
+    Ok(Row {
+        what: case.what.to_owned(),
+        peer: time(pair.native()),
+        ours: time(pair.ours()),
+        ratio: format!("{:.2}", pair.ratio()),
+        goal,
+    })
+}
