@@ -89,10 +89,7 @@ fn tour(module: &Module) -> Result<(), Box<dyn StdError>> {
     run(&mut vm, "_home.visits = 1 _home.log = {'first'}")?;
     let next_table_id = vm.next_table_id()?;
     let mut second = Vm::new(module, vm.into_tables(), next_table_id, Revision::One)?;
-    run(
-        &mut second,
-        "_home.visits = _home.visits + 1 table.insert(_home.log, 'second') return _home.visits",
-    )?;
+    run(&mut second, "_home.visits = _home.visits + 1 table.insert(_home.log, 'second') return _home.visits")?;
     run(&mut second, "_home.more = {} return _home.log, _home.more")?;
     let home = second.home_table_id()?;
     show_table(second.tables(), home)?;
