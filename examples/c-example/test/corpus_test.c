@@ -468,6 +468,7 @@ int main(void) {
     fprintf(stderr, "%s\n", problem);
     return 2;
   }
+  tests_are_parts();
   int count = scandir(CASES_FOLDER, &files, is_json, alphasort);
   for (int revision = 1; revision <= 2; revision++) {
     int counts[2] = {0, 0};

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 static const char *running;
+static const char *indentation = "";
 static bool failed;
 static int passes, failures;
 
@@ -14,10 +15,14 @@ bool test_failed(void) {
 
 void test_end(void) {
   if (running == NULL) return;
-  printf("%s %d - %s\n", failed ? "not ok" : "ok", passes + failures + 1, running);
+  printf("%s%s %d - %s\n", indentation, failed ? "not ok" : "ok", passes + failures + 1, running);
   if (failed) failures++;
   else passes++;
   running = NULL;
+}
+
+void tests_are_parts(void) {
+  indentation = "    ";
 }
 
 void test_begin(const char *name) {

@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 
+/* Marks all tests as parts of one, which readers of the output need not show one by one. */
+void tests_are_parts(void);
+
 /* Begins the next test, and ends the one before. */
 void test_begin(const char *name);
 void test_end(void);
