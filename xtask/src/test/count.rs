@@ -36,6 +36,8 @@ impl Tally {
 pub enum Format {
     /// `cargo test`: one `test result:` line for each test binary.
     Cargo,
+    /// `go test -v`: a line `--- PASS: name (0.01s)` for each test, indented for parts of tests.
+    Go,
     /// The Test Anything Protocol as `node --test` writes it: `# pass 3` and so on at the end.
     Tap,
 }
@@ -45,6 +47,7 @@ impl Format {
     pub fn read(self, line: &str, tally: &mut Tally) {
         match self {
             Self::Cargo => read_cargo(line, tally),
+            Self::Go => read_go(line, tally),
             Self::Tap => read_tap(line, tally),
         }
         if let Some(corpus) = corpus_line(line) {
@@ -56,6 +59,14 @@ impl Format {
     pub fn shows(self, line: &str, in_failure: &mut bool) -> bool {
         match self {
             Self::Cargo => true,
+            Self::Go => {
+                let text = line.trim_start();
+                if text.starts_with("--- ") {
+                    *in_failure = text.starts_with("--- FAIL");
+                }
+                let news = !line.starts_with(' ') && !line.starts_with("=== ");
+                news || (*in_failure && !text.starts_with("=== "))
+            }
             Self::Tap => {
                 let text = line.trim_start();
                 if text.starts_with("not ok ") {
@@ -91,6 +102,16 @@ fn read_cargo(line: &str, tally: &mut Tally) {
             "ignored" => tally.skipped += number,
             _ => {}
         }
+    }
+}
+
+/// Parts of a test count beside the test that they belong to.
+fn read_go(line: &str, tally: &mut Tally) {
+    match line.trim_start().split(": ").next() {
+        Some("--- PASS") => tally.passed += 1,
+        Some("--- FAIL") => tally.failed += 1,
+        Some("--- SKIP") => tally.skipped += 1,
+        _ => {}
     }
 }
 
@@ -153,6 +174,19 @@ mod tests {
         );
         assert_eq!((tally.passed, tally.failed, tally.skipped), (4, 2, 2));
         assert_eq!(tally.notes, ["corpus: 300 cases"]);
+    }
+
+    #[test]
+    fn go_results_are_one_for_each_test() {
+        let text = "=== RUN   TestA\n=== RUN   TestA/b\n    a_test.go:3: wrong: 7\n--- FAIL: TestA (0.01s)\n    \
+                    --- PASS: TestA/a (0.00s)\n    --- FAIL: TestA/b (0.00s)\n        more\n--- SKIP: TestC (0.00s)\n\
+                    corpus: 12 cases with revision 1, 3 more\nFAIL\nFAIL\tgo-example\t0.1s\n";
+        let tally = count(Format::Go, text);
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (1, 2, 1));
+        assert_eq!(tally.notes, ["corpus: 12 cases with revision 1"]);
+        let mut in_failure = false;
+        let shown: Vec<&str> = text.lines().filter(|line| Format::Go.shows(line, &mut in_failure)).collect();
+        assert!(shown.contains(&"        more") && !shown.iter().any(|line| line.contains("PASS: TestA/a")));
     }
 
     #[test]

@@ -95,9 +95,11 @@ fn run_step(step: &Step, root: &Path) -> Result<Tally> {
         "cargo" => std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
         other => other.into(),
     };
+    let caches = step.caches.iter().map(|(name, folder)| (name, root.join("target").join(folder)));
     let mut child = Command::new(&program)
         .args(&arguments)
-        .current_dir(root)
+        .current_dir(root.join(step.folder))
+        .envs(caches)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

