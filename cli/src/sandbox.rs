@@ -10,6 +10,9 @@ pub fn open(args: &SandboxArgs) -> Result<Sandbox, Error> {
     if let Some(bytes) = args.memory {
         config = config.memory_limit(bytes);
     }
+    if let Some(home) = &args.home {
+        config = config.store(home.as_str());
+    }
     // A process with one sandbox has no use for a pool.
     Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config)
 }

@@ -51,6 +51,7 @@ mod ordered;
 mod outcome;
 mod overlay;
 mod path;
+mod portable;
 mod sandbox;
 mod store;
 mod stored;

@@ -368,9 +368,19 @@ impl Inner {
     pub(crate) fn finish_write(&mut self, result: Result<()>) -> Result<()> {
         let result = result.and_then(|()| self.commit());
         if let Err(error) = &result {
+            if error.kind() == ErrorKind::Conflict {
+                self.follow_counter()?;
+            }
             self.abandon(error);
         }
         result
+    }
+
+    /// Tells the guest from where it may count tables.
+    fn follow_counter(&mut self) -> Result<()> {
+        let guest = self.guest()?;
+        let next = guest.host().tables.next_id();
+        guest.sync_external_table_counter(next.cast_signed())
     }
 
     /// Stores what was written.
@@ -402,8 +412,7 @@ impl Inner {
         if guest.has_undo() {
             guest.undo_run()?;
         }
-        let next = guest.host().tables.next_id();
-        guest.sync_external_table_counter(next.cast_signed())
+        self.follow_counter()
     }
 
     /// The result of a call into the guest that is no run.
@@ -613,7 +622,7 @@ impl Inner {
 
 /// Those who are in conflict come back at different times.
 #[cold]
-fn wait_before_retry(tries: u32) {
+pub(crate) fn wait_before_retry(tries: u32) {
     let mut random = [0; 4];
     // Without randomness all wait as long as they may.
     let random = getrandom::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
@@ -768,6 +777,10 @@ impl Sandbox {
             guest.write(&[path.as_bytes(), args])?;
             guest.run_call(path.len() as i32, args.len() as i32)
         })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn stored(&self, id: u32) -> StoredTable {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::codec::{self, Links};
-use crate::sandbox::{Inner, Shared};
+use crate::sandbox::{Inner, Shared, wait_before_retry};
 use crate::store::StoreError;
 use crate::tables::{HOME, IO};
 use crate::value::{Graph, Node, Slot, Table, Value};
@@ -131,9 +131,11 @@ impl StoredTable {
 
     pub(crate) fn set_text(&self, key: &str, shown: Value, value: Value) -> Result<()> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let result = write(&mut inner, &shared, self.0.id, key, shown, value);
-        inner.finish_write(result)
+        retrying(|| {
+            let mut inner = shared.lock()?;
+            let result = write(&mut inner, &shared, self.0.id, key, shown.clone(), value.clone());
+            inner.finish_write(result)
+        })
     }
 
     /// Removes a key; whether it was there.
@@ -144,14 +146,16 @@ impl StoredTable {
         let mut text = String::new();
         keys::encode(&key.into(), &mut text)?;
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let tables = inner.tables()?;
-        let there = tables.contains(self.0.id, &text).map_err(store_error)?;
-        if there {
-            tables.delete(self.0.id, &text);
-            inner.finish_write(Ok(()))?;
-        }
-        Ok(there)
+        retrying(|| {
+            let mut inner = shared.lock()?;
+            let tables = inner.tables()?;
+            let there = tables.contains(self.0.id, &text).map_err(store_error)?;
+            if there {
+                tables.delete(self.0.id, &text);
+                inner.finish_write(Ok(()))?;
+            }
+            Ok(there)
+        })
     }
 
     /// Removes all entries.
@@ -160,14 +164,16 @@ impl StoredTable {
     /// See the type's description.
     pub fn clear(&self) -> Result<()> {
         let shared = self.shared()?;
-        let mut inner = shared.lock()?;
-        let tables = inner.tables()?;
-        let mut texts = Vec::new();
-        tables.keys(self.0.id, &mut |key| texts.push(key.to_owned())).map_err(store_error)?;
-        for key in texts {
-            tables.delete(self.0.id, &key);
-        }
-        inner.finish_write(Ok(()))
+        retrying(|| {
+            let mut inner = shared.lock()?;
+            let tables = inner.tables()?;
+            let mut texts = Vec::new();
+            tables.keys(self.0.id, &mut |key| texts.push(key.to_owned())).map_err(store_error)?;
+            for key in texts {
+                tables.delete(self.0.id, &key);
+            }
+            inner.finish_write(Ok(()))
+        })
     }
 
     /// The number of entries.
@@ -294,6 +300,23 @@ impl fmt::Debug for StoredTable {
             HOME => f.write_str("table: _home"),
             IO => f.write_str("table: _io"),
             id => write!(f, "table: stored {id}"),
+        }
+    }
+}
+
+/// How often a write from the host is repeated when somebody else was faster.
+const RETRIES: u32 = 100;
+
+/// Repeats a write from the host after a conflict.
+pub(crate) fn retrying<T>(write: impl Fn() -> Result<T>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match write() {
+            Err(error) if error.kind() == ErrorKind::Conflict && tries < RETRIES => {
+                tries += 1;
+                wait_before_retry(tries);
+            }
+            result => return result,
         }
     }
 }

@@ -534,7 +534,8 @@ impl Tables {
         self.store()?.tables(&mut |id| {
             known.insert(id);
         })?;
-        let orphans: Vec<u32> = known.into_iter().filter(|id| is_valid(*id) && *id != IO && !seen.contains(id)).collect();
+        let orphans: Vec<u32> =
+            known.into_iter().filter(|id| is_valid(*id) && *id != IO && !seen.contains(id)).collect();
         let any = !orphans.is_empty();
         for id in orphans {
             self.overlay.remove_table(id);

@@ -138,8 +138,38 @@ impl Random {
 /// Keys and values that a careless store confuses.
 fn odd() -> Vec<(String, Vec<u8>)> {
     let keys = [
-        "", "1", "01", "-1", "1.5", "a", "A", "a ", " a", "é", "e\u{301}", "\u{feff}x", "\0", "a\0b", "\\s", "'", "\"", "%",
-        "*", "?", "[", "{}", "next", "undo", "count", "a\nb", "\u{10ffff}", "日本語", "a:b", "a/b", "../x", "NULL",
+        "",
+        "1",
+        "01",
+        "-1",
+        "1.5",
+        "a",
+        "A",
+        "a ",
+        " a",
+        "é",
+        "e\u{301}",
+        "\u{feff}x",
+        "\0",
+        "a\0b",
+        "\\s",
+        "'",
+        "\"",
+        "%",
+        "*",
+        "?",
+        "[",
+        "{}",
+        "next",
+        "undo",
+        "count",
+        "a\nb",
+        "\u{10ffff}",
+        "日本語",
+        "a:b",
+        "a/b",
+        "../x",
+        "NULL",
     ];
     let mut all: Vec<(String, Vec<u8>)> =
         keys.iter().enumerate().map(|(i, key)| ((*key).to_owned(), vec![i as u8; i])).collect();
@@ -190,7 +220,8 @@ fn single_writes(store: &mut dyn TableStore) -> Checked {
     model.entry(2).or_default().extend([("large".to_owned(), large), ("small".to_owned(), b"x".to_vec())]);
     compare(store, &model, [2])?;
     // Overwriting, longer and shorter, and deleting.
-    for (table, key, value) in [(1, "a", Some(&b"changed"[..])), (1, "every byte", Some(b"")), (1, "1", None), (2, "large", None)]
+    for (table, key, value) in
+        [(1, "a", Some(&b"changed"[..])), (1, "every byte", Some(b"")), (1, "1", None), (2, "large", None)]
     {
         let entries = model.entry(table).or_default();
         match value {
@@ -233,7 +264,8 @@ fn batches(store: &mut dyn TableStore) -> Checked {
     commit(store, &WriteList::default())?;
     compare(store, &model, [1, 3, 4])?;
     let many: Vec<String> = (0..5000).map(|i| format!("key {i}")).collect();
-    let writes: Vec<(u32, &str, Option<&[u8]>)> = many.iter().map(|key| (5, key.as_str(), Some(key.as_bytes()))).collect();
+    let writes: Vec<(u32, &str, Option<&[u8]>)> =
+        many.iter().map(|key| (5, key.as_str(), Some(key.as_bytes()))).collect();
     store.begin()?;
     commit(store, &batch(&[], &writes))?;
     model.insert(5, many.iter().map(|key| (key.clone(), key.clone().into_bytes())).collect());
@@ -285,7 +317,9 @@ fn in_a_sandbox(store: impl TableStore + 'static) -> Checked {
     };
     sandbox.compute("_home.a = {b = {1, 2, 3}} for i = 1, 100 do _home[i] = i * i end")?;
     truth("return #_home.a.b == 3 and _home[100] == 10000")?;
-    check(sandbox.compute("_home.lost = 1 _home.a.b = nil error('no')").is_err(), || "an error is an error".to_owned())?;
+    check(sandbox.compute("_home.lost = 1 _home.a.b = nil error('no')").is_err(), || {
+        "an error is an error".to_owned()
+    })?;
     truth("return _home.lost == nil and _home.a.b[3] == 3")?;
     truth("local n = 0 for k, v in pairs(_home) do n = n + 1 end return n == 101")?;
     sandbox.compute("for k in pairs(_home) do _home[k] = nil end _home.self = {} _home.self.self = _home.self")?;
@@ -312,7 +346,8 @@ pub fn kept<S: TableStore + 'static, E: Into<StoreError>>(mut open: impl FnMut()
     }
     for round in 0..3i64 {
         let sandbox = Sandbox::with_config(SandboxConfig::new().store(open()?))?;
-        let n = sandbox.compute("_home.n = (_home.n or 0) + 1 _home[_home.n] = {_home.n} return _home.n")?.get::<i64>()?;
+        let n =
+            sandbox.compute("_home.n = (_home.n or 0) + 1 _home[_home.n] = {_home.n} return _home.n")?.get::<i64>()?;
         check(n == round + 1, || "what a sandbox kept is not there for the next one".to_owned())?;
         let sum = "local s = 0 for i = 1, _home.n do s = s + _home[i][1] end return s";
         let sum = sandbox.compute(sum)?.get::<i64>()?;
@@ -354,7 +389,9 @@ pub fn shared<S: TableStore + 'static, E: Into<StoreError>>(mut open: impl FnMut
             a.begin()?;
             commit(&mut a, &batch(&[], &[(1, "x", change)]))?;
             let result = commit(&mut b, &batch(&[], &[(2, "mine", Some(b"written"))]));
-            check(conflicts(result), || format!("commit: what `{name}` had read was changed, and that was no conflict"))?;
+            check(conflicts(result), || {
+                format!("commit: what `{name}` had read was changed, and that was no conflict")
+            })?;
             b.begin()?;
             check(!b.contains(2, "mine")?, || "commit: something was written in spite of a conflict".to_owned())?;
             b.rollback();
@@ -384,7 +421,8 @@ pub fn shared<S: TableStore + 'static, E: Into<StoreError>>(mut open: impl FnMut
     let mut taken = BTreeSet::new();
     for round in 0..50 {
         let store = if round % 2 == 0 { &mut a } else { &mut b };
-        let first = store.reserve_ids(3)?.ok_or_else(|| Broken("reserve_ids: a shared store gives numbers".to_owned()))?;
+        let first =
+            store.reserve_ids(3)?.ok_or_else(|| Broken("reserve_ids: a shared store gives numbers".to_owned()))?;
         for id in first..first + 3 {
             check(id > 2 && taken.insert(id), || format!("reserve_ids: {id} was given twice, or is taken"))?;
         }
@@ -413,7 +451,8 @@ fn sandboxes<S: TableStore + 'static>(open: &mut dyn FnMut() -> StoreResult<S>) 
             }
             Ok(())
         };
-        let threads: Vec<_> = all.iter().zip(0..).map(|(sandbox, thread)| scope.spawn(move || work(sandbox, thread))).collect();
+        let threads: Vec<_> =
+            all.iter().zip(0..).map(|(sandbox, thread)| scope.spawn(move || work(sandbox, thread))).collect();
         let gone = || crate::Error::new(ErrorKind::Internal, "a thread panicked");
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(gone()))).collect()
     });

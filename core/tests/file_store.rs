@@ -136,7 +136,10 @@ fn kill_often(task: &str, rounds: u32, mut check: impl FnMut(i64, i64)) {
 #[test]
 fn killed_two_hundred_times() {
     kill_often("count", 200, |acknowledged, there| {
-        assert!(there == acknowledged || there == acknowledged + 1, "{acknowledged} were acknowledged, {there} are there");
+        assert!(
+            there == acknowledged || there == acknowledged + 1,
+            "{acknowledged} were acknowledged, {there} are there"
+        );
     });
 }
 
@@ -158,7 +161,10 @@ fn a_full_disk() {
     // A file may not grow beyond 4 MB: the same as a full disk, for this one process.
     let inner = process("fill", &path);
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 8000; exec \"$0\" \"$@\""]).arg(inner.get_program()).args(inner.get_args());
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 8000; exec \"$0\" \"$@\""])
+        .arg(inner.get_program())
+        .args(inner.get_args());
     command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?)))).stdout(Stdio::piped());
     let mut process = command.spawn().unwrap();
     let said = lines(&mut process).collect::<Vec<_>>().pop();
@@ -291,9 +297,13 @@ fn damage_is_refused_or_does_not_matter() {
                 assert_eq!(snapshot(&path), before, "round {round}");
             }
             Ok(sandbox) => {
-                let result = sandbox.compute("local n = 0 for k, v in pairs(_home) do n = n + (v[1] or 0) end return n");
+                let result =
+                    sandbox.compute("local n = 0 for k, v in pairs(_home) do n = n + (v[1] or 0) end return n");
                 if let Err(error) = result {
-                    assert!([ErrorKind::Store, ErrorKind::Runtime, ErrorKind::Conversion].contains(&error.kind()), "{error}");
+                    assert!(
+                        [ErrorKind::Store, ErrorKind::Runtime, ErrorKind::Conversion].contains(&error.kind()),
+                        "{error}"
+                    );
                 }
                 let _ = sandbox.compute("_home.more = 1");
             }
@@ -379,7 +389,8 @@ fn a_script_that_fails_leaves_lua_and_store_alike() {
     let (a, b) = (open(&path), open(&path));
     a.compute("_home.n = 0 local up = 0 _home.f = function() up = up + 1 return up end").unwrap();
     // A conflict in each try: the last one fails.
-    let contended = Sandbox::with_config(SandboxConfig::new().store(Meddling(FileStore::open(&path).unwrap(), b))).unwrap();
+    let contended =
+        Sandbox::with_config(SandboxConfig::new().store(Meddling(FileStore::open(&path).unwrap(), b))).unwrap();
     let error = contended.compute("t = {1, {2}} _home.n = _home.n + 1 _home.t = t g = _home.f return g()").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     // The table is plain again, with its content, and the upvalue is what it was.

@@ -139,7 +139,9 @@ fn a_run_takes_few_round_trips() {
         line.split_once("calls=").unwrap().1.split_once(',').unwrap().0.parse().unwrap()
     };
     let source = |kind: &str| {
-        format!("local s = 0 for i = 1, 10 do s = s + _home['{kind} ' .. i] end for i = 1, 10 do _home['new ' .. i] = s end return s")
+        format!(
+            "local s = 0 for i = 1, 10 do s = s + _home['{kind} ' .. i] end for i = 1, 10 do _home['new ' .. i] = s end return s"
+        )
     };
     // A small table comes as a whole.
     let sandbox = server.sandbox();
@@ -170,9 +172,7 @@ fn password_namespace_and_wrong_urls() {
     refused(&format!("redis://{at}/notanumber"));
     refused(&format!("redis://:secret%20word@{at}?namespace=a{{b}}"));
     let url = format!("redis://:secret%20word@{at}?namespace=");
-    let open = |namespace: &str| {
-        Sandbox::with_config(SandboxConfig::new().store(format!("{url}{namespace}"))).unwrap()
-    };
+    let open = |namespace: &str| Sandbox::with_config(SandboxConfig::new().store(format!("{url}{namespace}"))).unwrap();
     open("one").compute("_home.x = 1").unwrap();
     open("two").compute("_home.x = 2").unwrap();
     assert_eq!(open("one").compute("return _home.x").unwrap().into_value(), 1.into());
@@ -202,12 +202,62 @@ fn tls() {
     };
     let (ca, key, cert) = (at("ca.pem"), at("key.pem"), at("cert.pem"));
     std::fs::write(at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
-    openssl(&["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test CA", "-keyout", &at("ca.key"), "-out", &ca]);
-    openssl(&["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", &key, "-out", &at("request")]);
-    openssl(&["x509", "-req", "-in", &at("request"), "-CA", &ca, "-CAkey", &at("ca.key"), "-CAcreateserial", "-days", "2", "-extfile", &at("names"), "-out", &cert]);
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test CA",
+        "-keyout",
+        &at("ca.key"),
+        "-out",
+        &ca,
+    ]);
+    openssl(&[
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-keyout",
+        &key,
+        "-out",
+        &at("request"),
+    ]);
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        &at("request"),
+        "-CA",
+        &ca,
+        "-CAkey",
+        &at("ca.key"),
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        &at("names"),
+        "-out",
+        &cert,
+    ]);
     let server = Server::start(&[
-        "--tls-port", "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca, "--tls-auth-clients", "no",
-        "--requirepass", "word",
+        "--tls-port",
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "word",
     ]);
     let url = format!("rediss://:word@localhost:{}", server.port);
     let store = RedisStore::options().root_certificate(std::fs::read(&ca).unwrap()).open(&url).unwrap();
@@ -217,7 +267,10 @@ fn tls() {
     // A certificate that nobody vouches for, and no TLS at all.
     assert_eq!(RedisStore::open(&url).unwrap_err().kind(), ErrorKind::Store);
     let plain = format!("redis://:word@localhost:{}", server.port);
-    assert_eq!(RedisStore::options().timeout(Duration::from_secs(1)).open(&plain).unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(
+        RedisStore::options().timeout(Duration::from_secs(1)).open(&plain).unwrap_err().kind(),
+        ErrorKind::Store
+    );
 }
 
 /// Several writes, tables among them; all of a run or nothing.
@@ -280,7 +333,10 @@ fn the_server_is_killed_and_restarted() {
             std::thread::sleep(Duration::from_millis(5));
         }
         least = counted(&sandbox);
-        assert!(least == acknowledged || least == acknowledged + 1, "{acknowledged} were acknowledged, {least} are there");
+        assert!(
+            least == acknowledged || least == acknowledged + 1,
+            "{acknowledged} were acknowledged, {least} are there"
+        );
     }
 }
 
@@ -390,7 +446,16 @@ fn conflicts_that_do_not_end() {
 #[test]
 fn a_cluster_of_three() {
     let nodes: Vec<Server> = (0..3)
-        .map(|_| Server::start(&["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "3000"]))
+        .map(|_| {
+            Server::start(&[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-config-file",
+                "nodes.conf",
+                "--cluster-node-timeout",
+                "3000",
+            ])
+        })
         .collect();
     let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let mut args = vec!["--cluster", "create"];

@@ -101,8 +101,8 @@ fn decode(mut rest: &[u8]) -> Option<Vec<Before>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{MemoryStore, WriteList, Source};
     use crate::bytes::SmallBytes;
+    use crate::store::{MemoryStore, Source, WriteList};
 
     /// Fails at one of its writes, as a process that is killed there does, and works again when it is mended.
     struct Mortal {

@@ -44,7 +44,8 @@ fn value(i: u32) -> [u8; 9] {
 fn store(engine: &Engine, path: &Path, count: u32, durability: Durability) -> Result<f64> {
     let store = FileStore::options().durability(durability).open(path)?;
     let sandbox = engine.sandbox(SandboxConfig::new().store(store))?;
-    sandbox.compute(format!("for i = 0, {KEYS} - 1 do _home['key ' .. i] = i end function set(k, i) _home[k] = i end"))?;
+    sandbox
+        .compute(format!("for i = 0, {KEYS} - 1 do _home['key ' .. i] = i end function set(k, i) _home[k] = i end"))?;
     each(count, |i| {
         sandbox.call("set", (key(i), i))?;
         Ok(())
@@ -76,7 +77,9 @@ fn fill(database: &Database, count: u32) -> Result<()> {
 }
 
 fn store_open(engine: &Engine, path: &Path, count: u32) -> Result<f64> {
-    engine.sandbox(SandboxConfig::new().store(path))?.compute(format!("for i = 0, {count} - 1 do _home['key ' .. i] = i end"))?;
+    engine
+        .sandbox(SandboxConfig::new().store(path))?
+        .compute(format!("for i = 0, {count} - 1 do _home['key ' .. i] = i end"))?;
     let start = Instant::now();
     let sandbox = engine.sandbox(SandboxConfig::new().store(path))?;
     let found = sandbox.compute("return _home['key 7']")?.get::<i64>()?;

@@ -50,7 +50,10 @@ const CASES: &[Case] = &[
 
 /// One row for each.
 pub fn rows(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
-    CASES.iter().map(|case| row(contestants, case, rounds).with_context(|| format!("measuring {}", case.mode))).collect()
+    CASES
+        .iter()
+        .map(|case| row(contestants, case, rounds).with_context(|| format!("measuring {}", case.mode)))
+        .collect()
 }
 
 fn row(contestants: &Contestants, case: &Case, rounds: usize) -> Result<Row> {

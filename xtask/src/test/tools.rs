@@ -15,6 +15,9 @@ pub struct Tool {
 /// Node.js 20 or later: the first with a stable test runner and the TAP reporter.
 pub const NODE: Tool = Tool { program: "node", at_least: 20, install: "apt-get install nodejs" };
 
+/// A server for the server store; 6 is the first with TLS.
+pub const REDIS: Tool = Tool { program: "redis-server", at_least: 6, install: "apt-get install redis-server openssl" };
+
 /// What to tell the user when `tool` is absent or too old.
 pub fn missing(tool: &Tool) -> Option<String> {
     let Tool { program, at_least, install } = tool;

@@ -126,8 +126,10 @@ fn open_database(path: &Path, cache_size: usize) -> StoreResult<(Database, u32)>
         }
         let backend = Backend::new(file).map_err(|error| explain(path, error))?;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database =
-                Builder::new().set_cache_size(cache_size).create_with_backend(backend.clone()).map_err(|e| explain(path, e))?;
+            let database = Builder::new()
+                .set_cache_size(cache_size)
+                .create_with_backend(backend.clone())
+                .map_err(|e| explain(path, e))?;
             if empty {
                 make_tables(&database).map_err(|e| format!("can't write {shown}: {}", e))?;
             }
@@ -164,7 +166,8 @@ fn check_header(file: &mut File, len: u64) -> Result<(), String> {
         header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, |b| u64::from(u32::from_le_bytes(b)))
     };
     let recovery_required = header.get(9).is_some_and(|flags| flags & 2 != 0);
-    let (page, region_header, region_data, full, partial) = (number(12), number(16), number(20), number(24), number(28));
+    let (page, region_header, region_data, full, partial) =
+        (number(12), number(16), number(20), number(24), number(28));
     let regions = full
         .checked_mul(region_header + region_data)
         .and_then(|pages| pages.checked_add(if partial > 0 { region_header + partial } else { 0 }));

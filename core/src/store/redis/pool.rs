@@ -101,7 +101,9 @@ impl Pool {
         if let (None, Some(file)) = (&root_cert, certificate) {
             root_cert = Some(std::fs::read(&file).map_err(|error| format!("can't read {file}: {error}"))?);
         }
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) && rustls::crypto::CryptoProvider::get_default().is_none() {
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+            && rustls::crypto::CryptoProvider::get_default().is_none()
+        {
             // Somebody else may be faster, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
@@ -139,11 +141,7 @@ impl Pool {
     }
 
     fn failed(&self, error: &RedisError) -> StoreError {
-        let what = if error.is_timeout() {
-            format!("no answer within {:?}", self.timeout)
-        } else {
-            words(error)
-        };
+        let what = if error.is_timeout() { format!("no answer within {:?}", self.timeout) } else { words(error) };
         format!("{}: {what}", self.name).into()
     }
 
@@ -156,8 +154,11 @@ impl Pool {
         if format == FORMAT {
             return Ok(());
         }
-        Err(format!("{}: {} holds '{format}', and this version of luacell reads '{FORMAT}' only", self.name, self.prefix)
-            .into())
+        Err(format!(
+            "{}: {} holds '{format}', and this version of luacell reads '{FORMAT}' only",
+            self.name, self.prefix
+        )
+        .into())
     }
 
     pub(super) fn read(&self, arguments: &[Vec<u8>]) -> StoreResult<Value> {
@@ -179,7 +180,8 @@ impl Pool {
 
     pub(super) fn tables(&self) -> StoreResult<Vec<u32>> {
         let key = format!("{}versions", self.prefix);
-        let ids: Vec<String> = self.with_connection(true, |connection| redis::cmd("HKEYS").arg(&key).query(connection))?;
+        let ids: Vec<String> =
+            self.with_connection(true, |connection| redis::cmd("HKEYS").arg(&key).query(connection))?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
