@@ -25,11 +25,20 @@ pub(crate) struct Tiered {
     own: Vec<(u32, u32)>,
     /// Those of them that moved to the store.
     moved: IdSet,
+    /// Those that were on their way when a commit failed: nobody knows whether they arrived.
+    doubtful: IdSet,
 }
 
 impl Tiered {
     pub(crate) fn new(kept: Box<dyn TableStore>) -> Self {
-        Tiered { kept, local: MemoryStore::new(), local_ids: id_set(), own: Vec::new(), moved: id_set() }
+        Tiered {
+            kept,
+            local: MemoryStore::new(),
+            local_ids: id_set(),
+            own: Vec::new(),
+            moved: id_set(),
+            doubtful: id_set(),
+        }
     }
 
     /// From now on tables with these numbers are this sandbox's own.
@@ -58,6 +67,19 @@ impl Tiered {
     /// The tables that moved to the store.
     pub(crate) fn moved(&self) -> impl Iterator<Item = u32> {
         self.moved.iter().copied()
+    }
+
+    /// After a commit that failed: finds out which tables did move. Reads from the store.
+    pub(crate) fn settle(&mut self) -> StoreResult<()> {
+        for id in self.doubtful.clone() {
+            // An empty one is the same in either place.
+            if self.kept.size(id)? > 0 || self.local.size(id)? == 0 {
+                self.remove_local(id)?;
+                self.moved.insert(id);
+            }
+            self.doubtful.remove(&id);
+        }
+        Ok(())
     }
 
     /// Removes a table from memory.
@@ -134,7 +156,12 @@ impl Tiered {
             list.entries.push((table, SmallBytes::new(key.as_bytes()), value));
         }
         // The one that can fail goes first.
-        self.kept.commit(&mut Batch(Source::List(&kept)))?;
+        if let Err(error) = self.kept.commit(&mut Batch(Source::List(&kept))) {
+            if !error.is_conflict() {
+                self.doubtful.extend(moving);
+            }
+            return Err(error);
+        }
         self.local.commit(&mut Batch(Source::List(&local)))?;
         for id in &local.removed {
             self.local_ids.remove(id);
