@@ -93,7 +93,7 @@ impl Tiered {
     }
 
     /// The tables in memory that the store is about to refer to, with those that they refer to.
-    fn to_move(&mut self, overlay: &Overlay) -> StoreResult<IdSet> {
+    fn moving(&mut self, overlay: &Overlay) -> StoreResult<IdSet> {
         let mut moving = id_set();
         let mut pending = Vec::new();
         for write in overlay.writes() {
@@ -123,7 +123,7 @@ impl Tiered {
     }
 
     fn commit_overlay(&mut self, overlay: &mut Overlay) -> StoreResult<()> {
-        let moving = self.to_move(overlay)?;
+        let moving = self.moving(overlay)?;
         if moving.is_empty() && !overlay.touched_tables().any(|table| self.is_local(table)) {
             // By far the most frequent: plain values in tables that are kept.
             let removed: Vec<u32> = overlay.removed_tables().collect();
