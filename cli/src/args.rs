@@ -24,6 +24,63 @@ pub enum Command {
     Eval(EvalArgs),
     /// Type Lua and see what it gives
     Repl(ReplArgs),
+    /// Look into a kept _home, change it, save it or load it
+    #[command(subcommand)]
+    Home(HomeCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HomeCommand {
+    /// Write all of it to a file or to standard output
+    Dump {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Where to; standard output when it is not given
+        file: Option<PathBuf>,
+        /// As JSON, for people; what JSON does not have, such as functions, is an error
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace all of it by what a file or standard input holds
+    Load {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Where from; standard input when it is not given
+        file: Option<PathBuf>,
+        /// JSON: an object or an array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a value as JSON
+    Get {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Keys joined with dots, digits for an integer key: players.1.name
+        path: String,
+    },
+    /// Set a value; null removes it
+    Set {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Keys joined with dots, digits for an integer key
+        path: String,
+        /// The value
+        json: String,
+    },
+    /// Print the keys of _home, or of a table in it, one per line
+    Keys {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Keys joined with dots, digits for an integer key
+        path: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct StoreArgs {
+    /// The file, or the server's URL, that _home is kept in
+    #[arg(value_name = "HOME")]
+    pub home: String,
 }
 
 #[derive(Args, Debug)]
@@ -84,6 +141,9 @@ pub struct SandboxArgs {
     /// Make the run repeatable: random numbers from this seed, and a clock that instructions drive
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
+    /// Keep _home in this file, or on the server with this URL (redis://...)
+    #[arg(long, value_name = "FILE|URL")]
+    pub home: Option<String>,
 }
 
 /// `65536`, `64K`, `16M`, `1G`.

@@ -2,6 +2,7 @@
 
 mod args;
 mod failure;
+mod home;
 mod json;
 mod number;
 mod output;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::file(&args),
         Command::Eval(args) => run::code(&args),
         Command::Repl(args) => repl::run(&args),
+        Command::Home(command) => home::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -38,6 +38,9 @@ pub fn open(args: &SandboxArgs, printed: Printed) -> Result<Sandbox, Error> {
     if let Some(seed) = args.seed {
         config = config.deterministic(seed);
     }
+    if let Some(home) = &args.home {
+        config = config.store(home.as_str());
+    }
     // A process with one sandbox has no use for a pool.
     let sandbox = Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config)?;
     interrupt_on_ctrl_c(sandbox.interrupter());

@@ -1,6 +1,6 @@
 //! The program as its users see it: arguments in, output, errors and exit status out.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -235,4 +235,50 @@ fn a_reader_that_leaves_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn home_is_kept_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.luacell");
+    let file = file.to_str().unwrap();
+    for n in ["1\n", "2\n"] {
+        let code = "_home.n = (_home.n or 0) + 1 _home.list = {'a', {b = true}} return _home.n";
+        luacell(&["eval", code, "--home", file]).assert().success().stdout(n);
+    }
+    luacell(&["home", "get", file, "list.2"]).assert().success().stdout("{\"b\":true}\n");
+    luacell(&["home", "get", file, "nothing"]).assert().success().stdout("null\n");
+    luacell(&["home", "keys", file]).assert().success().stdout("list\nn\n");
+    luacell(&["home", "keys", file, "list"]).assert().success().stdout("1\n2\n");
+    luacell(&["home", "keys", file, "n"]).assert().code(1).stderr(contains("not a table"));
+    luacell(&["home", "set", file, "list.2.c", "[1, 2.5]"]).assert().success();
+    luacell(&["home", "set", file, "n", "null"]).assert().success();
+    let dumped = "{\"list\":[\"a\",{\"b\":true,\"c\":[1,2.5]}]}\n";
+    luacell(&["home", "dump", file, "--json"]).assert().success().stdout(dumped);
+    // Functions too, to another store, and back as JSON.
+    luacell(&["eval", "local n = 4 _home.f = function() n = n + 1 return n end", "--home", file]).assert().success();
+    luacell(&["home", "dump", file, "--json"]).assert().code(1).stderr(contains("function"));
+    let blob = folder.path().join("blob");
+    let (blob, other) = (blob.to_str().unwrap(), folder.path().join("other.luacell"));
+    let other = other.to_str().unwrap();
+    luacell(&["home", "dump", file, blob]).assert().success();
+    luacell(&["eval", "_home.gone = 1", "--home", other]).assert().success();
+    luacell(&["home", "load", other, blob]).assert().success();
+    luacell(&["eval", "return _home.f(), _home.gone, #_home.list", "--home", other])
+        .assert()
+        .success()
+        .stdout("5\nnil\n2\n");
+    luacell(&["home", "load", other, "--json"]).write_stdin("[[1], {\"x\": 2}]").assert().success();
+    luacell(&["home", "dump", other, "--json"]).assert().success().stdout("[[1],{\"x\":2}]\n");
+    // What is wrong changes nothing.
+    let mut bytes = std::fs::read(blob).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(blob, &bytes).unwrap();
+    luacell(&["home", "load", other, blob]).assert().code(2).stderr(contains("checksum"));
+    luacell(&["home", "load", other, "--json"]).write_stdin("3").assert().code(2);
+    luacell(&["home", "dump", other, "--json"]).assert().success().stdout("[[1],{\"x\":2}]\n");
+    let absent = folder.path().join("absent");
+    luacell(&["home", "keys", absent.to_str().unwrap()]).assert().code(2).stderr(contains("there is no"));
+    assert!(!absent.exists());
+    luacell(&["eval", "return 1", "--home", blob]).assert().code(1).stderr(contains("no store of luacell"));
 }

@@ -230,6 +230,28 @@ pub(crate) fn references(bytes: &[u8], visit: &mut dyn FnMut(u32)) {
     })();
 }
 
+/// The value with other numbers for the tables that it refers to; `None` when the bytes are no value.
+pub(crate) fn renumber(bytes: &[u8], number: &mut dyn FnMut(u32) -> u32) -> Option<Vec<u8>> {
+    let mut out = bytes.to_vec();
+    let mut reader = Reader { rest: bytes };
+    while !reader.rest.is_empty() {
+        match reader.u8().ok()? {
+            tag::NIL => {}
+            tag::BOOLEAN => drop(reader.take(1).ok()?),
+            tag::INTEGER | tag::FLOAT | tag::TABLE => drop(reader.take(8).ok()?),
+            tag::STRING | tag::FUNCTION | tag::BUILTIN => drop(reader.bytes().ok()?),
+            tag::SEEN => drop(reader.take(4).ok()?),
+            tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE => {
+                let at = bytes.len() - reader.rest.len();
+                let new = number(reader.u32().ok()?);
+                out.get_mut(at..at + 4)?.copy_from_slice(&new.to_le_bytes());
+            }
+            _ => return None,
+        }
+    }
+    (!bytes.is_empty()).then_some(out)
+}
+
 /// Appends the length and the bytes, after a tag.
 fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<()> {
     let n = u32::try_from(bytes.len()).map_err(|_| Error::conversion("a string of 4 GiB or more can't be passed"))?;

@@ -57,6 +57,7 @@ mod ordered;
 mod outcome;
 mod overlay;
 mod path;
+mod portable;
 mod run;
 mod sandbox;
 mod shared;

@@ -177,6 +177,10 @@ impl Sandbox {
         Interrupter(Arc::clone(&self.shared.control))
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn stored(&self, id: u32) -> StoredTable {
         StoredTable::new(&self.shared, id, false)
     }

@@ -474,9 +474,19 @@ impl Inner {
     pub(crate) fn finish_write(&mut self, result: Result<()>) -> Result<()> {
         let result = result.and_then(|()| self.commit());
         if let Err(error) = &result {
+            if error.kind() == ErrorKind::Conflict {
+                self.follow_counter()?;
+            }
             self.abandon(error);
         }
         result
+    }
+
+    /// Tells the guest from where it may count tables.
+    fn follow_counter(&mut self) -> Result<()> {
+        let mut guest = self.guest()?;
+        let next = guest.host().tables.next_id();
+        guest.sync_external_table_counter(next.cast_signed())
     }
 
     /// Stores what was written.
@@ -510,8 +520,7 @@ impl Inner {
         if guest.has_undo() {
             guest.undo_run()?;
         }
-        let next = guest.host().tables.next_id();
-        guest.sync_external_table_counter(next.cast_signed())
+        self.follow_counter()
     }
 
     /// The result of a call into the guest that is no run.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::codec::{self, Links};
 use crate::sandbox::{Reach, Shared};
+use crate::shared::pause_before_retry;
 use crate::store::StoreError;
 use crate::tables::{HOME, IO};
 use crate::value::{Graph, Node, Slot, Table, Value};
@@ -133,9 +134,11 @@ impl StoredTable {
 
     pub(crate) fn set_text(&self, key: &str, shown: Value, value: Value) -> Result<()> {
         let shared = self.shared()?;
-        shared.access(|reach| {
-            let result = write(reach, &shared, self.0.id, key, shown, value);
-            reach.finish_write(result)
+        retrying(|| {
+            shared.access(|reach| {
+                let result = write(reach, &shared, self.0.id, key, shown.clone(), value.clone());
+                reach.finish_write(result)
+            })
         })
     }
 
@@ -147,14 +150,16 @@ impl StoredTable {
         let mut text = String::new();
         keys::encode(&key.into(), &mut text)?;
         let shared = self.shared()?;
-        shared.access(|reach| {
-            let tables = reach.tables()?;
-            let there = tables.contains(self.0.id, &text).map_err(store_error)?;
-            if there {
-                tables.delete(self.0.id, &text);
-                reach.finish_write(Ok(()))?;
-            }
-            Ok(there)
+        retrying(|| {
+            shared.access(|reach| {
+                let tables = reach.tables()?;
+                let there = tables.contains(self.0.id, &text).map_err(store_error)?;
+                if there {
+                    tables.delete(self.0.id, &text);
+                    reach.finish_write(Ok(()))?;
+                }
+                Ok(there)
+            })
         })
     }
 
@@ -164,14 +169,16 @@ impl StoredTable {
     /// See the type's description.
     pub fn clear(&self) -> Result<()> {
         let shared = self.shared()?;
-        shared.access(|reach| {
-            let tables = reach.tables()?;
-            let mut texts = Vec::new();
-            tables.keys(self.0.id, &mut |key| texts.push(key.to_owned())).map_err(store_error)?;
-            for key in texts {
-                tables.delete(self.0.id, &key);
-            }
-            reach.finish_write(Ok(()))
+        retrying(|| {
+            shared.access(|reach| {
+                let tables = reach.tables()?;
+                let mut texts = Vec::new();
+                tables.keys(self.0.id, &mut |key| texts.push(key.to_owned())).map_err(store_error)?;
+                for key in texts {
+                    tables.delete(self.0.id, &key);
+                }
+                reach.finish_write(Ok(()))
+            })
         })
     }
 
@@ -292,6 +299,23 @@ impl fmt::Debug for StoredTable {
             HOME => f.write_str("table: _home"),
             IO => f.write_str("table: _io"),
             id => write!(f, "table: stored {id}"),
+        }
+    }
+}
+
+/// How often a write from the host is repeated when somebody else was faster.
+const RETRIES: u32 = 100;
+
+/// Repeats a write from the host after a conflict.
+pub(crate) fn retrying<T>(write: impl Fn() -> Result<T>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match write() {
+            Err(error) if error.kind() == ErrorKind::Conflict && tries < RETRIES => {
+                tries += 1;
+                std::thread::sleep(pause_before_retry(tries));
+            }
+            result => return result,
         }
     }
 }

@@ -218,7 +218,10 @@ impl Tables {
             store.begin()?;
             if self.interrupted {
                 store::recover(&mut **store)?;
+                store.settle()?;
                 self.interrupted = false;
+                // What this looked at is none of the run's business.
+                store.begin()?;
             }
             self.begun = true;
         }
@@ -406,8 +409,12 @@ impl Tables {
         self.metered = false;
         if self.overlay.is_empty() {
             if self.lease_end.is_some_and(|end| self.next_id > end) {
-                self.store()?;
-                self.extend_lease()?;
+                // Lua may hold tables that it has not stored yet. A store that fails is no concern of this run: a later one will need it.
+                if let Err(error) = self.extend_lease()
+                    && error.is_conflict()
+                {
+                    return Err(error);
+                }
                 self.overlay.begin(self.next_id);
             }
             if !self.begun {

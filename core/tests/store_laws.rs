@@ -34,7 +34,9 @@ fn file() {
 
 /// The smallest store there can be.
 #[derive(Clone, Default)]
-struct Five(Arc<Mutex<BTreeMap<(u32, String), Vec<u8>>>>, Fault);
+struct Five(Arc<Mutex<Entries>>, Fault);
+
+type Entries = BTreeMap<(u32, String), Vec<u8>>;
 
 /// What is wrong with it.
 #[derive(Clone, Copy, Default, PartialEq)]

@@ -25,11 +25,20 @@ pub(crate) struct Tiered {
     own: Vec<(u32, u32)>,
     /// Those of them that moved to the store.
     moved: IdSet,
+    /// Those that were on their way when a commit failed: nobody knows whether they arrived.
+    doubtful: IdSet,
 }
 
 impl Tiered {
     pub(crate) fn new(kept: Box<dyn TableStore>) -> Self {
-        Tiered { kept, local: MemoryStore::new(), local_ids: id_set(), own: Vec::new(), moved: id_set() }
+        Tiered {
+            kept,
+            local: MemoryStore::new(),
+            local_ids: id_set(),
+            own: Vec::new(),
+            moved: id_set(),
+            doubtful: id_set(),
+        }
     }
 
     /// From now on tables with these numbers are this sandbox's own.
@@ -60,6 +69,19 @@ impl Tiered {
         self.moved.iter().copied()
     }
 
+    /// After a commit that failed: finds out which tables did move. Reads from the store.
+    pub(crate) fn settle(&mut self) -> StoreResult<()> {
+        for id in self.doubtful.clone() {
+            // An empty one is the same in either place.
+            if self.kept.size(id)? > 0 || self.local.size(id)? == 0 {
+                self.remove_local(id)?;
+                self.moved.insert(id);
+            }
+            self.doubtful.remove(&id);
+        }
+        Ok(())
+    }
+
     /// Removes a table from memory.
     pub(crate) fn remove_local(&mut self, table: u32) -> StoreResult<()> {
         self.local_ids.remove(&table);
@@ -71,7 +93,7 @@ impl Tiered {
     }
 
     /// The tables in memory that the store is about to refer to, with those that they refer to.
-    fn to_move(&mut self, overlay: &Overlay) -> StoreResult<IdSet> {
+    fn moving(&mut self, overlay: &Overlay) -> StoreResult<IdSet> {
         let mut moving = id_set();
         let mut pending = Vec::new();
         for write in overlay.writes() {
@@ -101,7 +123,7 @@ impl Tiered {
     }
 
     fn commit_overlay(&mut self, overlay: &mut Overlay) -> StoreResult<()> {
-        let moving = self.to_move(overlay)?;
+        let moving = self.moving(overlay)?;
         if moving.is_empty() && !overlay.touched_tables().any(|table| self.is_local(table)) {
             // By far the most frequent: plain values in tables that are kept.
             let removed: Vec<u32> = overlay.removed_tables().collect();
@@ -134,7 +156,12 @@ impl Tiered {
             list.entries.push((table, SmallBytes::new(key.as_bytes()), value));
         }
         // The one that can fail goes first.
-        self.kept.commit(&mut Batch(Source::List(&kept)))?;
+        if let Err(error) = self.kept.commit(&mut Batch(Source::List(&kept))) {
+            if !error.is_conflict() {
+                self.doubtful.extend(moving);
+            }
+            return Err(error);
+        }
         self.local.commit(&mut Batch(Source::List(&local)))?;
         for id in &local.removed {
             self.local_ids.remove(id);

@@ -1,7 +1,7 @@
 //! What there is to test. A new part is a new entry here.
 
 use super::count::Format;
-use super::tools::{CMAKE, GO, JANSSON, MAKE, NODE, Tool};
+use super::tools::{CMAKE, GO, JANSSON, MAKE, NODE, REDIS, Tool};
 
 /// Tests that are run and reported together.
 pub struct Part {
@@ -62,7 +62,29 @@ pub const PARTS: &[Part] = &[
         name: "core",
         about: "the crate luacell, with the conformance corpus",
         needs: &[],
-        steps: &[cargo_test(&["test", "--no-fail-fast", "--package", "luacell", "--features", "jit,json"])],
+        steps: &[cargo_test(&[
+            "test",
+            "--no-fail-fast",
+            "--package",
+            "luacell",
+            "--features",
+            "async,hardened,jit,json,testkit",
+        ])],
+    },
+    Part {
+        name: "server",
+        about: "the server store, on real servers and a cluster",
+        needs: &[REDIS],
+        steps: &[cargo_test(&[
+            "test",
+            "--no-fail-fast",
+            "--package",
+            "luacell",
+            "--features",
+            "jit,json,redis,testkit",
+            "--test",
+            "redis",
+        ])],
     },
     Part {
         name: "cli",

@@ -42,6 +42,9 @@ pub const JANSSON: Tool = Tool {
     install: "apt-get install libjansson-dev",
 };
 
+/// A server for the server store; 6 is the first with TLS.
+pub const REDIS: Tool = Tool { program: "redis-server", at_least: 6, install: "apt-get install redis-server openssl" };
+
 /// What to tell the user when `tool` is absent or too old.
 pub fn missing(tool: &Tool) -> Option<String> {
     let Tool { name, ask, at_least, install } = tool;

@@ -5,12 +5,16 @@
 //! number of entries (u64, little-endian; absent when there are none), or a 1 and the key for an entry.
 
 use ahash::HashMap;
-use redb::{ReadableTable, Table, TableDefinition};
+use redb::{ReadOnlyTable, ReadableTable, Table, TableDefinition};
 
 use crate::store::{StoreError, StoreResult, Write};
 
 pub(super) const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("luacell");
 pub(super) const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
+
+/// [`ENTRIES`] for reading and for writing.
+pub(super) type Entries = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub(super) type EntriesMut<'a> = Table<'a, &'static [u8], &'static [u8]>;
 
 /// The key in [`ABOUT`] and the format that this version reads and writes.
 pub(super) const FORMAT_KEY: &str = "format";
@@ -92,10 +96,7 @@ pub(super) fn read_count(bytes: &[u8]) -> StoreResult<u64> {
 }
 
 /// Writes everything and brings the sizes up to date.
-pub(super) fn apply<'a>(
-    entries: &mut Table<'_, &'static [u8], &'static [u8]>,
-    writes: impl Iterator<Item = Write<'a>>,
-) -> StoreResult<()> {
+pub(super) fn apply<'a>(entries: &mut EntriesMut<'_>, writes: impl Iterator<Item = Write<'a>>) -> StoreResult<()> {
     let mut growth: HashMap<u32, i64> = HashMap::default();
     // Most commits write to few tables, many times in a row.
     let mut last = (0, 0i64);

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use redb::{ReadOnlyTable, ReadableTable};
+use redb::ReadableTable;
 
-use self::format::Key;
+use self::format::{Entries, Key};
 use self::shared::Shared;
 use super::{Batch, StoreError, StoreResult, TableStore, Write};
 use crate::Result;
@@ -83,7 +83,7 @@ pub struct FileStore {
 
 /// What a run sees: the file as it was at its first look.
 struct View {
-    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    table: Entries,
     /// The commit that made it so.
     commit: u64,
     /// Counts how often the file was opened.

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
-use redb::{Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, StorageError, Table, TableError};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError, TableError};
 
 use super::Durability;
-use super::format::{self, ABOUT, ENTRIES, FORMAT, FORMAT_KEY, Key, MAGIC};
+use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
 use super::probation::Backend;
 use crate::store::{StoreError, StoreResult, Write};
 use crate::tables::{self, NEXT_KEY, OWN};
@@ -305,7 +305,7 @@ impl Shared {
     }
 
     /// The file as it is now, with the number of commits that it has at least, and of the opening.
-    pub(super) fn read(&self) -> StoreResult<(ReadOnlyTable<&'static [u8], &'static [u8]>, u64, u64)> {
+    pub(super) fn read(&self) -> StoreResult<(Entries, u64, u64)> {
         let guard = self.database()?;
         let database = guard.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
         // In this order, so that a commit in between is checked for, not missed.
@@ -319,7 +319,7 @@ impl Shared {
     pub(super) fn write(
         self: &Arc<Self>,
         durability: Durability,
-        f: impl FnOnce(&mut Table<'_, &'static [u8], &'static [u8]>, u64) -> StoreResult<()>,
+        f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<()>,
     ) -> StoreResult<()> {
         {
             let guard = self.database()?;
@@ -336,7 +336,7 @@ impl Shared {
         &self,
         database: &Database,
         durability: Durability,
-        f: impl FnOnce(&mut Table<'_, &'static [u8], &'static [u8]>, u64) -> StoreResult<()>,
+        f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<()>,
     ) -> StoreResult<()> {
         let mut transaction = database.begin_write()?;
         if durability == Durability::Relaxed {

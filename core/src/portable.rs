@@ -1,0 +1,180 @@
+//! All of `_home` as one blob, for backups and for moving it to another store. The format is in `docs/state.md`.
+
+use std::collections::HashMap;
+
+use crate::codec;
+use crate::stored::{retrying, store_error};
+use crate::tables::{HOME, Tables};
+use crate::{Error, ErrorKind, Result, Sandbox};
+
+const MAGIC: &[u8; 8] = b"LUACELL\n";
+const FORMAT: u32 = 1;
+
+/// Magic, format, checksum and length of what follows.
+const HEAD: usize = 8 + 4 + 4 + 8;
+
+/// One table: keys and encoded values, in which tables have the blob's numbers.
+type Entries<'a> = Vec<(&'a str, &'a [u8])>;
+
+impl Sandbox {
+    /// All that `_home` holds, nested tables and stored functions too, as one portable blob with a version and a checksum.
+    ///
+    /// # Errors
+    /// `Store` when the store fails, `Busy`, `Closed`.
+    pub fn export_home(&self) -> Result<Vec<u8>> {
+        self.shared().access(|reach| export(reach.tables()?))
+    }
+
+    /// Replaces all that `_home` holds by what [`export_home`](Self::export_home) gave, in one transaction.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the blob is damaged, no such blob, or of a later version; nothing is changed then. `Store` when the store fails,
+    /// `Busy`, `Closed`.
+    pub fn import_home(&self, blob: &[u8]) -> Result<()> {
+        let all = parse(blob)?;
+        let others = u32::try_from(all.len().saturating_sub(1)).map_err(|_| invalid("it has too many tables"))?;
+        retrying(|| {
+            self.shared().access(|reach| {
+                let result = (|| {
+                    let first = if others > 0 { reach.allocate_ids(others)? } else { 0 };
+                    let id_of = |number: u32| if number == 1 { HOME } else { first + (number - 2) };
+                    let tables = reach.tables()?;
+                    let mut old = Vec::new();
+                    tables.keys(HOME, &mut |key| old.push(key.to_owned())).map_err(store_error)?;
+                    for key in old {
+                        tables.delete(HOME, &key);
+                    }
+                    for (number, entries) in (1..).zip(&all) {
+                        for (key, value) in entries {
+                            let value = codec::renumber(value, &mut |number| id_of(number)).unwrap_or_default();
+                            tables.set(id_of(number), key, &value);
+                        }
+                    }
+                    Ok(())
+                })();
+                reach.finish_write(result)
+            })
+        })
+    }
+}
+
+fn export(tables: &mut Tables) -> Result<Vec<u8>> {
+    // Tables are numbered in the order in which they are met.
+    let mut numbers = HashMap::from([(HOME, 1u32)]);
+    let mut order = vec![HOME];
+    let mut body = Vec::new();
+    let mut at = 0;
+    while let Some(id) = order.get(at).copied() {
+        at += 1;
+        let start = body.len();
+        body.extend_from_slice(&[0; 8]);
+        let mut count = 0u64;
+        let mut malformed = None;
+        tables
+            .scan(id, &mut |key, value| {
+                count += 1;
+                put_bytes(&mut body, key.as_bytes());
+                let renumbered = codec::renumber(value, &mut |id| {
+                    let next = numbers.len() as u32 + 1;
+                    *numbers.entry(id).or_insert_with(|| {
+                        order.push(id);
+                        next
+                    })
+                });
+                match renumbered {
+                    Some(value) => put_bytes(&mut body, &value),
+                    None => malformed = Some(format!("table {id} holds a malformed value under '{key}'")),
+                }
+            })
+            .map_err(store_error)?;
+        if let Some(message) = malformed {
+            return Err(Error::new(ErrorKind::Store, message));
+        }
+        if let Some(place) = body.get_mut(start..start + 8) {
+            place.copy_from_slice(&count.to_le_bytes());
+        }
+    }
+    let mut blob = Vec::with_capacity(HEAD + 4 + body.len());
+    blob.extend_from_slice(MAGIC);
+    blob.extend_from_slice(&FORMAT.to_le_bytes());
+    blob.extend_from_slice(&[0; 4]);
+    blob.extend_from_slice(&(body.len() as u64 + 4).to_le_bytes());
+    blob.extend_from_slice(&(order.len() as u32).to_le_bytes());
+    blob.extend_from_slice(&body);
+    let sum = checksum(&blob);
+    if let Some(place) = blob.get_mut(12..16) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
+    Ok(blob)
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Of everything but the checksum itself.
+fn checksum(blob: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(blob.get(..12).unwrap_or_default());
+    hasher.update(blob.get(16..).unwrap_or_default());
+    hasher.finalize()
+}
+
+fn invalid(why: &str) -> Error {
+    Error::invalid(format!("this is no exported _home that can be loaded: {why}"))
+}
+
+/// Everything in the blob, checked.
+fn parse(blob: &[u8]) -> Result<Vec<Entries<'_>>> {
+    let cut_off = || invalid("it was cut off");
+    if !blob.starts_with(MAGIC) {
+        return Err(invalid("it begins otherwise"));
+    }
+    let (head, mut rest) = blob.split_at_checked(HEAD).ok_or_else(cut_off)?;
+    let number = |at: usize, len: usize| {
+        head.get(at..at + len).unwrap_or_default().iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte))
+    };
+    let format = number(8, 4);
+    if format != u64::from(FORMAT) {
+        return Err(invalid(&format!("it has format {format}, and this version of luacell reads {FORMAT} only")));
+    }
+    if number(16, 8) != rest.len() as u64 {
+        return Err(cut_off());
+    }
+    if number(12, 4) != u64::from(checksum(blob)) {
+        return Err(invalid("it is damaged: its checksum is wrong"));
+    }
+    let mut take = |n: u64| -> Option<&[u8]> {
+        let (part, tail) = rest.split_at_checked(usize::try_from(n).ok()?)?;
+        rest = tail;
+        Some(part)
+    };
+    let mut read = || -> Option<Vec<Entries<'_>>> {
+        let tables = u32::from_le_bytes(take(4)?.try_into().ok()?);
+        let mut all = Vec::new();
+        for _ in 0..tables {
+            let count = u64::from_le_bytes(take(8)?.try_into().ok()?);
+            let mut entries = Vec::new();
+            for _ in 0..count {
+                let len = u64::from_le_bytes(take(8)?.try_into().ok()?);
+                let key = std::str::from_utf8(take(len)?).ok()?;
+                let len = u64::from_le_bytes(take(8)?.try_into().ok()?);
+                let value = take(len)?;
+                let mut known = true;
+                codec::renumber(value, &mut |number| {
+                    known &= (1..=tables).contains(&number);
+                    number
+                })?;
+                if !known {
+                    return None;
+                }
+                entries.push((key, value));
+            }
+            all.push(entries);
+        }
+        Some(all)
+    };
+    let all = read().filter(|all| !all.is_empty()).ok_or_else(|| invalid("its content makes no sense"))?;
+    if rest.is_empty() { Ok(all) } else { Err(invalid("something follows its content")) }
+}
