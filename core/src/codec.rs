@@ -239,7 +239,7 @@ pub(crate) fn renumber(bytes: &[u8], number: &mut dyn FnMut(u32) -> u32) -> Opti
             tag::NIL => {}
             tag::BOOLEAN => drop(reader.take(1).ok()?),
             tag::INTEGER | tag::FLOAT | tag::TABLE => drop(reader.take(8).ok()?),
-            tag::STRING | tag::FUNCTION | tag::BUILTIN => drop(reader.bytes().ok()?),
+            tag::STRING | tag::FUNCTION | tag::BUILTIN | tag::BIGINT => drop(reader.bytes().ok()?),
             tag::SEEN => drop(reader.take(4).ok()?),
             tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE => {
                 let at = bytes.len() - reader.rest.len();

@@ -294,3 +294,26 @@ fn without_a_seed_every_sandbox_has_its_own_random_numbers() {
     lua.reset().unwrap();
     assert_ne!(first, lua.compute("return math.random(0)").unwrap().values);
 }
+
+#[cfg(feature = "hardened")]
+#[test]
+fn a_hardened_engine_runs_the_same() {
+    let engine = Engine::new(EngineConfig::new().hardened(true).pool_size(2)).unwrap();
+    let lua = engine.sandbox(SandboxConfig::new()).unwrap();
+    lua.register("add", |(a, b): (i64, i64)| Ok(a + b)).unwrap();
+    lua.compute("still_here = 'yes'").unwrap();
+    // Long enough for the clock to tick a few times.
+    let out = lua.compute("local n = 0 for i = 1, 3000000 do n = add and n + 1 end return n, add(1, 2)").unwrap();
+    assert_eq!(out.values, [3_000_000.into(), 3.into()]);
+    let options = ComputeOptions::new().timeout(Duration::from_millis(50));
+    assert_eq!(lua.compute_with("while true do end", options).unwrap_err().kind(), ErrorKind::Timeout);
+    run_after(&lua, "a timeout");
+}
+
+#[cfg(not(feature = "hardened"))]
+#[test]
+fn a_hardened_engine_needs_its_feature() {
+    let error = Engine::new(EngineConfig::new().hardened(true)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.message().contains("`hardened`"), "{error}");
+}

@@ -62,11 +62,12 @@ static l_noret raise_again (lua_State *L) {
   luaD_throw(L, LUA_ERRRUN);
 }
 
+/* So many ticks from here, whatever was overdrawn. */
 static void add_grant (int64_t ticks) {
-  int64_t room = PLENTY - (int64_t)luacell_budget;
-  if (ticks <= 0 || ticks > room) ticks = room;
-  luacell_budget += (int)ticks;
-  granted += ticks;
+  int64_t used = budget_used();
+  if (ticks <= 0 || ticks > PLENTY) ticks = PLENTY;
+  luacell_budget = (int)ticks;
+  granted = used + ticks;
 }
 
 /* Asks the host; 0 when the run may go on. */
