@@ -19,6 +19,7 @@ void test_end(void) {
   if (failed) failures++;
   else passes++;
   running = NULL;
+  fflush(stdout); /* what was printed is not lost when the next test crashes */
 }
 
 void tests_are_parts(void) {

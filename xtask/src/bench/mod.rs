@@ -7,6 +7,7 @@ mod measure;
 mod micro;
 mod native;
 mod programs;
+mod runtimes;
 mod sources;
 mod state;
 mod table;
@@ -28,6 +29,9 @@ pub struct Args {
     /// Put the table into docs/performance.md
     #[arg(long)]
     write: bool,
+    /// Measure the bare hosts in examples/ instead: lua.wasm on each runtime
+    #[arg(long)]
+    runtimes: bool,
     /// Only these programs (file names in xtask/programs without .lua) and no other rows
     #[arg(value_name = "PROGRAM", conflicts_with = "write")]
     programs: Vec<String>,
@@ -44,6 +48,9 @@ struct Contestants {
 pub fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
     let sources = Sources::find(root)?;
+    if args.runtimes {
+        return runtimes::run(root, &sources, args);
+    }
     build(root)?;
     let release = sources.target.join("release");
     let contestants = Contestants {
@@ -67,7 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
     println!("\n{machine}\n{table}");
     if args.write {
         let page = root.join("docs").join("performance.md");
-        table::write_between_markers(&page, &format!("\n{machine}\n{table}\n"))?;
+        table::write_between_markers(&page, "bench", &format!("\n{machine}\n{table}\n"))?;
         eprintln!("written to docs/performance.md");
     }
     Ok(())

@@ -37,7 +37,7 @@ pub fn rows(contestants: &Contestants, folder: &Path, only: &[String], rounds: u
     Ok(rows)
 }
 
-fn files(folder: &Path, only: &[String]) -> Result<Vec<PathBuf>> {
+pub fn files(folder: &Path, only: &[String]) -> Result<Vec<PathBuf>> {
     if !only.is_empty() {
         return Ok(only.iter().map(|name| folder.join(format!("{name}.lua"))).collect());
     }
@@ -66,8 +66,13 @@ fn measure(contestants: &Contestants, file: &Path, rounds: usize) -> Result<Pair
 }
 
 /// One run in a process of its own: nanoseconds and checksum.
-fn run(program: &Path, file: &Path) -> Result<(f64, String)> {
-    let text = output_of(program, &[OsStr::new("program"), file.as_os_str()])?;
+pub fn run(program: &Path, file: &Path) -> Result<(f64, String)> {
+    timed(program, &[OsStr::new("program"), file.as_os_str()])
+}
+
+/// What a program writes that times one Lua file: nanoseconds, a tab, the checksum.
+pub fn timed(program: &Path, args: &[&OsStr]) -> Result<(f64, String)> {
+    let text = output_of(program, args)?;
     let (nanoseconds, checksum) = text.trim_end().split_once('\t').context("no time and checksum in the output")?;
     let nanoseconds = nanoseconds.parse().with_context(|| format!("{nanoseconds} is no time"))?;
     Ok((nanoseconds, checksum.to_owned()))

@@ -63,21 +63,19 @@ fn push_line(text: &mut String, cells: &[&str; 5], widths: &[usize; 5]) {
     text.push_str("|\n");
 }
 
-const BEGIN: &str = "<!-- bench:begin -->\n";
-const END: &str = "<!-- bench:end -->";
-
-/// Puts `text` between the markers of the file at `path`.
-pub fn write_between_markers(path: &Path, text: &str) -> Result<()> {
+/// Puts `text` between the markers `<!-- name:begin -->` and `<!-- name:end -->` of the file at `path`.
+pub fn write_between_markers(path: &Path, name: &str, text: &str) -> Result<()> {
     let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let page = replace_between_markers(&page, text)
-        .with_context(|| format!("{} has no {} ... {END}", path.display(), BEGIN.trim()))?;
+    let page = replace_between_markers(&page, name, text).with_context(|| format!("cannot edit {}", path.display()))?;
     std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn replace_between_markers(page: &str, text: &str) -> Result<String> {
-    let Some((before, rest)) = page.split_once(BEGIN) else { bail!("the first marker is missing") };
-    let Some((_, after)) = rest.split_once(END) else { bail!("the second marker is missing") };
-    Ok(format!("{before}{BEGIN}{text}{END}{after}"))
+fn replace_between_markers(page: &str, name: &str, text: &str) -> Result<String> {
+    let begin = format!("<!-- {name}:begin -->\n");
+    let end = format!("<!-- {name}:end -->");
+    let Some((before, rest)) = page.split_once(&begin) else { bail!("the marker {} is missing", begin.trim()) };
+    let Some((_, after)) = rest.split_once(&end) else { bail!("the marker {end} is missing") };
+    Ok(format!("{before}{begin}{text}{end}{after}"))
 }
 
 /// Nanoseconds with a unit that fits.
@@ -96,9 +94,9 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_markers_changes() -> Result<()> {
-        let page = format!("a\n{BEGIN}old\n{END}\nb\n");
-        assert_eq!(replace_between_markers(&page, "new\n")?, format!("a\n{BEGIN}new\n{END}\nb\n"));
-        assert!(replace_between_markers("a\n", "new").is_err());
+        let page = |text| format!("a\n<!-- x:begin -->\n{text}<!-- x:end -->\nb\n");
+        assert_eq!(replace_between_markers(&page("old\n"), "x", "new\n")?, page("new\n"));
+        assert!(replace_between_markers("a\n", "x", "new").is_err());
         Ok(())
     }
 

@@ -1,0 +1,116 @@
+//! `lua.wasm` on each runtime: the bare hosts in `examples/` beside native Lua.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::measure::{Pair, geometric_mean};
+use super::sources::Sources;
+use super::table::{time, write_between_markers};
+use super::{Args, machine, native, programs};
+
+/// A program that times one Lua file when it is called with `--time FILE`.
+struct Host {
+    runtime: &'static str,
+    program: PathBuf,
+    /// Arguments before that one.
+    script: Option<OsString>,
+}
+
+/// Builds everything, measures, prints the table.
+pub fn run(root: &Path, sources: &Sources, args: &Args) -> Result<()> {
+    let native = native::build(&sources.lua, &sources.target)?;
+    let hosts = build(root, &sources.target)?;
+    let rounds = if args.quick { 1 } else { 5 };
+
+    let names: Vec<&str> = hosts.iter().map(|host| host.runtime).collect();
+    let mut text = format!("| program | native | {} |\n|---|--:{}|\n", names.join(" | "), "|--:".repeat(hosts.len()));
+    let mut ratios = vec![Vec::new(); hosts.len()];
+    for file in programs::files(&root.join("xtask").join("programs"), &args.programs)? {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        eprintln!("{name}");
+        let mut peer = f64::NAN;
+        let mut cells = String::new();
+        for (host, ratios) in hosts.iter().zip(&mut ratios) {
+            let pair = measure(&native, host, &file, rounds).with_context(|| format!("{name} on {}", host.runtime))?;
+            peer = pair.native();
+            ratios.push(pair.ratio());
+            cells.push_str(&format!(" {:.2} |", pair.ratio()));
+        }
+        text.push_str(&format!("| {name} | {} |{cells}\n", time(peer)));
+    }
+    let means: String = ratios.iter().map(|ratios| format!(" **{:.2}** |", geometric_mean(ratios))).collect();
+    text.push_str(&format!("| **geometric mean** | |{means}\n"));
+
+    let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
+    println!("\n{machine}\n{text}");
+    if args.write {
+        let page = root.join("docs").join("performance.md");
+        write_between_markers(&page, "runtimes", &format!("\n{machine}\n{text}\n"))?;
+        eprintln!("written to docs/performance.md");
+    }
+    Ok(())
+}
+
+/// One program on both sides; the results must agree.
+fn measure(native: &Path, host: &Host, file: &Path, rounds: usize) -> Result<Pair> {
+    let (_, expected) = programs::run(native, file)?;
+    let mut arguments: Vec<&OsStr> = host.script.as_deref().into_iter().collect();
+    arguments.extend([OsStr::new("--time"), file.as_os_str()]);
+    let ours = || {
+        let (nanoseconds, result) = programs::timed(&host.program, &arguments)?;
+        if result != expected {
+            bail!("the result is {result}, expected is {expected}");
+        }
+        Ok(nanoseconds)
+    };
+    Pair::measure(rounds, || Ok(programs::run(native, file)?.0), ours)
+}
+
+/// Builds the examples as their READMEs say, with all caches below `target/`.
+fn build(root: &Path, target: &Path) -> Result<Vec<Host>> {
+    let examples = root.join("examples");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let exe = std::env::consts::EXE_SUFFIX;
+    let go = target.join("go");
+    let go_program = go.join(format!("go-example{exe}"));
+
+    finish(
+        Command::new(cargo)
+            .args(["build", "--release", "--locked"])
+            .current_dir(examples.join("rust-example"))
+            .env("CARGO_TARGET_DIR", target),
+    )?;
+    finish(Command::new("make").current_dir(examples.join("c-example")))?;
+    finish(
+        Command::new("go")
+            .args(["build", "-modcacherw", "-buildvcs=false", "-o"])
+            .arg(&go_program)
+            .current_dir(examples.join("go-example"))
+            .env("GOCACHE", go.join("build"))
+            .env("GOMODCACHE", go.join("modules")),
+    )?;
+
+    let host = |runtime, program| Host { runtime, program, script: None };
+    Ok(vec![
+        host("wasmtime", target.join("release").join(format!("rust-example{exe}"))),
+        host("wazero", go_program),
+        Host {
+            runtime: "Node.js",
+            program: "node".into(),
+            script: Some(examples.join("nodejs-example").join("index.js").into()),
+        },
+        host("WAMR, interpreter", examples.join("c-example").join("lua-wasm-demo")),
+    ])
+}
+
+fn finish(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot start {program}"))?;
+    if !status.success() {
+        bail!("{program} ended with {status}");
+    }
+    Ok(())
+}
