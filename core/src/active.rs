@@ -86,11 +86,8 @@ fn search<R>(
     if this == sandbox {
         return search(outer, sandbox, Some(context), passed, f);
     }
-    // The lifetime behind a reference shortens where the reference itself is at hand.
-    let outer_passed: Option<&mut dyn Running> = match passed {
-        Some(passed) => Some(passed),
-        None => None,
-    };
+    // The lifetime behind a reference shortens where the reference itself is at hand, not inside an option.
+    let outer_passed = passed.map(|passed| -> &mut dyn Running { passed });
     let mut passed = Active { sandbox: this, context, outer: outer_passed };
     search(outer, sandbox, found, Some(&mut passed), f)
 }

@@ -90,11 +90,14 @@ pub(crate) async fn wait(context: &mut Context<'_>) -> i32 {
     functions::keep_answer(context, result)
 }
 
+/// The guest, and what it answered.
+type Landed = (Box<Guest>, Result<i32>);
+
 /// A guest that runs, with the way back to its sandbox.
 struct Flight {
     shared: Arc<Shared>,
     /// `None` when it has landed.
-    future: Option<Pin<Box<dyn Future<Output = (Box<Guest>, Result<i32>)> + Send>>>,
+    future: Option<Pin<Box<dyn Future<Output = Landed> + Send>>>,
 }
 
 impl Flight {
@@ -109,7 +112,7 @@ impl Flight {
 
 impl Future for Flight {
     /// The guest, to be brought back together with the run's end; `None` for who asks again afterwards.
-    type Output = Option<(Box<Guest>, Result<i32>)>;
+    type Output = Option<Landed>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Some(future) = &mut self.future else {

@@ -1,5 +1,7 @@
 //! Limits that scripts can't dodge, through the public interface.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 use std::time::{Duration, Instant};
 
 mod hostile;

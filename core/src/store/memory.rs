@@ -62,11 +62,11 @@ impl MemoryStore {
     fn take(&mut self, table: u32, key: &[u8]) {
         let hash = self.hash(key);
         let entries = self.tables.get_mut(&table);
-        if let Some((key, value)) = entries.and_then(|entries| entries.remove(hash, |other| other.as_slice() == key)) {
-            if table != OWN {
-                self.usage.bytes -= (key.as_slice().len() + value.as_slice().len()) as u64;
-                self.usage.entries -= 1;
-            }
+        if let Some((key, value)) = entries.and_then(|entries| entries.remove(hash, |other| other.as_slice() == key))
+            && table != OWN
+        {
+            self.usage.bytes -= (key.as_slice().len() + value.as_slice().len()) as u64;
+            self.usage.entries -= 1;
         }
     }
 

@@ -81,7 +81,7 @@ pub const PARTS: &[Part] = &[
             "--package",
             "luacell",
             "--features",
-            "jit,json,redis,testkit",
+            "async,hardened,jit,json,redis,testkit",
             "--test",
             "redis",
         ])],

@@ -43,7 +43,12 @@ pub const JANSSON: Tool = Tool {
 };
 
 /// A server for the server store; 6 is the first with TLS.
-pub const REDIS: Tool = Tool { program: "redis-server", at_least: 6, install: "apt-get install redis-server openssl" };
+pub const REDIS: Tool = Tool {
+    name: "redis-server",
+    ask: &["redis-server", "--version"],
+    at_least: Some((6, 0)),
+    install: "apt-get install redis-server openssl",
+};
 
 /// What to tell the user when `tool` is absent or too old.
 pub fn missing(tool: &Tool) -> Option<String> {
