@@ -146,6 +146,68 @@ fn a_limit_has_its_own_status() {
 }
 
 #[test]
+fn limits_end_scripts() {
+    for (option, value, message) in
+        [("--timeout", "50ms", "time limit reached"), ("--instructions", "100000", "instruction limit reached")]
+    {
+        luacell(&["eval", option, value, "while true do pcall(function() while true do end end) end"])
+            .assert()
+            .code(3)
+            .stdout("")
+            .stderr(contains(message));
+    }
+    luacell(&["eval", "--timeout", "1m", "--instructions", "1000000", "return 1"]).assert().success().stdout("1\n");
+}
+
+#[test]
+fn modules_come_from_folders() {
+    let folder = TempDir::new().unwrap();
+    script(&folder, "greet.lua", "return function(name) return 'hello ' .. name end");
+    let path = folder.path().to_str().unwrap();
+    luacell(&["eval", "--module-path", path, "return require 'greet' 'you'"]).assert().success().stdout("hello you\n");
+    luacell(&["eval", "--module-path", "nowhere", "--module-path", path, "return require 'missing'"])
+        .assert()
+        .code(1)
+        .stderr(contains("no file 'missing.lua'"));
+    luacell(&["eval", "return require('bigint').new(2):pow(100):tostring()"])
+        .assert()
+        .success()
+        .stdout("1267650600228229401496703205376\n");
+}
+
+#[test]
+fn a_seed_makes_runs_repeatable() {
+    let run = |seed| {
+        let code = "return math.random(0), os.time(), tostring({})";
+        luacell(&["eval", "--seed", seed, code]).assert().success().get_output().stdout.clone()
+    };
+    assert_eq!(run("1"), run("1"));
+    assert_ne!(run("1"), run("2"));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_script() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin("luacell"))
+        .args(["eval", "print('going') while true do pcall(function() while true do end end) end"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    // What is printed comes out at once.
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "going\n");
+    let signalled = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signalled.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"), "{output:?}");
+}
+
+#[test]
 fn scripts_get_arguments_and_input() {
     let folder = TempDir::new().unwrap();
     let file = script(&folder, "args.lua", "return select('#', ...), ...");
