@@ -9,6 +9,8 @@
 */
 #include "luacell.h"
 
+#undef luacell_budget
+
 /* Enough to never look again soon; an int, so that a tick is cheap. */
 #define PLENTY (1 << 30)
 

@@ -62,6 +62,9 @@ double luacell_strtod (const char *restrict s, char **restrict end);
 extern int luacell_budget;
 void luacell_budget_spent (struct lua_State *L);
 void luacell_not_refused (struct lua_State *L);
+#ifdef luacell_unmetered  /* only to measure what metering costs */
+#define luacell_budget		(*(int[1]){1 << 30})
+#endif
 #define luacell_count(n)	(luacell_budget -= (int)(n))
 /* Long chains of a hash table count, the usual short ones don't pay. */
 #define luacell_chain(links)	\

@@ -4,6 +4,7 @@ mod cold;
 mod deadline;
 mod machine;
 mod measure;
+mod metering;
 mod micro;
 mod native;
 mod programs;
@@ -51,7 +52,8 @@ pub fn run(args: &Args) -> Result<()> {
     if args.runtimes {
         return runtimes::run(root, &sources, args);
     }
-    build(root)?;
+    let unmetered = if args.programs.is_empty() { Some(metering::build(root, &sources.target)?) } else { None };
+    build(root, None)?;
     let release = sources.target.join("release");
     let contestants = Contestants {
         native: native::build(&sources.lua, &sources.target)?,
@@ -63,6 +65,9 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = root.join("xtask").join("programs");
     let mut rows = programs::rows(&contestants, &folder, &args.programs, rounds)?;
     if args.programs.is_empty() {
+        if let Some(unmetered) = &unmetered {
+            rows.push(metering::row(&contestants, unmetered, &folder, rounds)?);
+        }
         rows.extend(micro::rows(&contestants, rounds)?);
         rows.extend(deadline::rows(&contestants, rounds.min(3))?);
         rows.extend(state::rows(&contestants, rounds.min(5))?);
@@ -80,14 +85,15 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds our side as users get it.
-fn build(root: &Path) -> Result<()> {
+/// Builds our side as users get it, or with another guest.
+fn build(root: &Path, guest: Option<&Path>) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--package", "bench-runner", "--package", "luacell-cli"])
-        .current_dir(root)
-        .status()
-        .context("cannot start cargo")?;
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--package", "bench-runner", "--package", "luacell-cli"]).current_dir(root);
+    if let Some(guest) = guest {
+        command.env("LUACELL_BENCH_GUEST", guest);
+    }
+    let status = command.status().context("cannot start cargo")?;
     if !status.success() {
         bail!("the release build failed");
     }

@@ -63,8 +63,9 @@ impl Folders {
     }
 }
 
-/// Copies and patches the sources, compiles and links them. Returns the linked module.
-pub fn linked_module(folders: &Folders) -> Result<Vec<u8>> {
+/// Copies and patches the sources, compiles and links them. Returns the linked module. Only for measuring what metering costs there
+/// is one without.
+pub fn linked_module(folders: &Folders, metered: bool) -> Result<Vec<u8>> {
     fs::create_dir_all(&folders.work).context("making a folder for the build")?;
     let lock = File::create(folders.work.join("lock")).context("making the build's lock")?;
     lock.lock().context("waiting for another build")?; // held to the end of this function
@@ -78,6 +79,11 @@ pub fn linked_module(folders: &Folders) -> Result<Vec<u8>> {
     copy_sources(&folders.lua, &build.join("lua"))?;
     copy_sources(&folders.guest.join("src"), &build.join("src"))?;
     apply_all(&folders.guest.join("patches"), &build.join("lua"))?;
+    if !metered {
+        let settings = build.join("src").join(recipe::FORCED_INCLUDE);
+        let text = fs::read_to_string(&settings).context("reading the guest's settings")?;
+        fs::write(&settings, format!("#define luacell_unmetered\n{text}")).context("changing the guest's settings")?;
+    }
 
     let in_one_piece = recipe::LUA_FILES.iter().filter(|file| !recipe::METERED_FILES.contains(file));
     let mut files: Vec<PathBuf> = in_one_piece.map(|file| Path::new("lua").join(file)).collect();

@@ -15,6 +15,7 @@ mod recipe;
 mod toolchain;
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -27,22 +28,29 @@ pub struct Args {
     check: bool,
 }
 
-/// Runs the command.
-pub fn run(args: &Args) -> Result<()> {
+/// Writes a module that counts nothing, for measuring what counting costs.
+pub fn write_unmetered(file: &Path) -> Result<()> {
     let folders = build::Folders::find()?;
-    let linked = build::linked_module(&folders)?;
+    let (_, lowered) = make(&folders, false)?;
+    fs::write(file, lowered.wasm).with_context(|| format!("writing {}", file.display()))
+}
+
+/// The linked and the finished module.
+fn make(folders: &build::Folders, metered: bool) -> Result<(Vec<u8>, lower::Lowered)> {
+    let linked = build::linked_module(folders, metered)?;
     check::linked(&linked)?;
+    let metering = meter::Names {
+        budget: recipe::BUDGET,
+        spent: recipe::BUDGET_SPENT,
+        checked: meter::functions_of(&folders.lua, recipe::METERED_FILES)?,
+        counted: recipe::COUNTED_FUNCTIONS,
+    };
     let names = lower::Names {
         throw: recipe::THROW_IMPORT,
         catch: recipe::TRY_FUNCTION,
         stack_pointer: recipe::STACK_POINTER,
         dropped_exports: recipe::DROPPED_EXPORTS,
-        metering: Some(meter::Names {
-            budget: recipe::BUDGET,
-            spent: recipe::BUDGET_SPENT,
-            checked: meter::functions_of(&folders.lua, recipe::METERED_FILES)?,
-            counted: recipe::COUNTED_FUNCTIONS,
-        }),
+        metering: metered.then_some(metering),
     };
     let lowered = lower::lower(&linked, &names).context("lowering errors")?;
     let escaping: Vec<&String> =
@@ -51,6 +59,13 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("an error could leave through the exports {escaping:?}, where nothing catches it");
     }
     check::finished(&lowered.wasm).context("the finished module")?;
+    Ok((linked, lowered))
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let folders = build::Folders::find()?;
+    let (linked, lowered) = make(&folders, true)?;
 
     // For whoever reads a wasm stack trace: the shipped module has no names.
     let names: String = lowered.function_names.iter().enumerate().map(|(i, name)| format!("{i} {name}\n")).collect();
