@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     no_memory_alias: bool,
     deterministic: bool,
     conflict_retries: u32,
+    /// Whether anything was run in the present instance.
+    ran: bool,
     /// Encoded arguments, kept for its room.
     args: Vec<u8>,
     /// Tables that the host has views of.
@@ -221,6 +223,7 @@ impl Shared {
             no_memory_alias: config.no_memory_alias,
             deterministic: config.seed.is_some(),
             conflict_retries: config.conflict_retries.unwrap_or(CONFLICT_RETRIES),
+            ran: false,
             args: Vec::new(),
             pins: Arc::clone(&pins),
         };
@@ -459,6 +462,7 @@ impl Inner {
     /// Gives up the instance, with everything that was not stored.
     #[cold]
     pub(crate) fn restart(&mut self) {
+        self.ran = false;
         match std::mem::replace(&mut self.running, Running::Closed) {
             Running::Guest(guest) => {
                 let mut host = guest.into_host();
@@ -611,6 +615,7 @@ impl Inner {
         let mut args = std::mem::take(&mut self.args);
         args.clear();
         let mut applied = self.applied;
+        self.ran = true;
         let mut guest = self.guest()?;
         guest.host().begin(started, &limits, links.clone());
         let result = apply(&mut guest, &mut applied, &limits).and_then(|()| enter(&mut guest, &links, &mut args));
@@ -725,15 +730,20 @@ impl Inner {
             if guest.waits() || guest.is_foreign() {
                 return Ok(());
             }
-            let copy = guest.context().copy_memory()?;
-            let host = std::mem::replace(&mut self.running, Running::Closed);
-            if let Running::Guest(guest) = host {
+            // What never ran is as good new.
+            let copy = if self.ran { Some(guest.context().copy_memory()?) } else { None };
+            if let Running::Guest(guest) = std::mem::replace(&mut self.running, Running::Closed) {
                 self.running = Running::Stopped(Box::new(guest.into_host()));
             }
+            let Some(copy) = copy else {
+                return self.start(true);
+            };
+            // Functions that the host has stay valid, and so does what the guest was told.
             self.number -= 1;
             let applied = self.applied;
             self.start(true)?;
             self.applied = applied;
+            self.ran = true;
             if let Running::Guest(guest) = &mut self.running {
                 return guest.context().put_memory(&copy);
             }
