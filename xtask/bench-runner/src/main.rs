@@ -7,6 +7,7 @@
 //! bench-runner compute COUNT  "return 1+1" in one sandbox
 //! bench-runner hostcall COUNT a host function with two integers and one result, called in a Lua loop
 //! bench-runner deadline COUNT each hostile script so many times with a timeout of 50 ms; prints median and worst milliseconds
+//! bench-runner wait COUNT     so many sandboxes on one thread, each waits 100 ms in a host function; prints milliseconds in all
 //! bench-runner store-durable|store-relaxed COUNT   commits of one write to a file store; prints nanoseconds for each
 //! bench-runner redb-durable|redb-relaxed COUNT     the same writes with redb alone
 //! bench-runner store-open|redb-open COUNT          opening a file with so many entries, and reading one
@@ -35,6 +36,10 @@ fn main() -> Result<()> {
     if mode == "deadline" {
         let (median, worst) = deadline(&engine, count)?;
         println!("{median:.1}\t{worst:.1}");
+        return Ok(());
+    }
+    if mode == "wait" {
+        println!("{:.1}", wait(count)?);
         return Ok(());
     }
     if let Some(nanoseconds) = state::measure(&engine, mode, count)? {
@@ -90,6 +95,27 @@ fn deadline(engine: &Engine, count: u32) -> Result<(f64, f64)> {
     times.sort_by(f64::total_cmp);
     let median = times.get(times.len() / 2).copied().unwrap_or_default();
     Ok((median, times.last().copied().unwrap_or_default()))
+}
+
+/// How long so many sandboxes take that each wait 100 ms for a host function, on this one thread, in milliseconds.
+fn wait(count: u32) -> Result<f64> {
+    let engine = Engine::new(EngineConfig::new().pool_size(count))?;
+    let sandboxes = (0..count)
+        .map(|_| {
+            let sandbox = sandbox(&engine)?;
+            sandbox.register_async("fetch", |n: i64| async move {
+                futures_timer::Delay::new(std::time::Duration::from_millis(100)).await;
+                Ok(n + 1)
+            })?;
+            Ok(sandbox)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let start = std::time::Instant::now();
+    let runs = sandboxes.iter().map(|sandbox| sandbox.compute_async("return fetch(1)", ComputeOptions::new()));
+    for outcome in pollster::block_on(futures_util::future::join_all(runs)) {
+        ensure!(outcome?.value() == &Value::Integer(2), "a wrong answer");
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
 fn sandbox(engine: &Engine) -> Result<Sandbox> {

@@ -70,6 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         rows.extend(micro::rows(&contestants, rounds)?);
         rows.extend(deadline::rows(&contestants, rounds.min(3))?);
+        rows.push(deadline::waiting(&contestants)?);
         rows.extend(state::rows(&contestants, rounds.min(5))?);
         rows.push(cold::row(&contestants, short_rounds)?);
     }
