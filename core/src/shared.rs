@@ -723,6 +723,12 @@ impl Inner {
         self.running = Running::Guest(guest);
     }
 
+    /// The guest will not come back, nor what it had of the tables.
+    #[cfg(feature = "async")]
+    pub(crate) fn lose_guest(&mut self) {
+        self.running = Running::Closed;
+    }
+
     /// Sees to it that the instance can wait for futures.
     #[cfg(feature = "async")]
     pub(crate) fn make_waiting(&mut self) -> Result<()> {

@@ -3,6 +3,7 @@
 //! A run that waits has a stack of its own (wasmtime's fibers), so that a script can wait in the middle of plain Lua code while its
 //! thread does other things.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -59,9 +60,8 @@ pub(crate) async fn finish(
         }
         let deadline = host.deadline;
         host.nesting += 1;
-        let polled = active::during(context, links.shared(), || {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pending.as_mut().poll(task)))
-        });
+        let polled =
+            active::during(context, links.shared(), || catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(task))));
         context.host().nesting -= 1;
         match polled {
             Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
@@ -110,6 +110,15 @@ impl Flight {
     }
 }
 
+impl Flight {
+    /// A store of the user's panicked in the middle of the run, and the guest went down with it.
+    #[cold]
+    fn lose(&mut self) {
+        self.future = None;
+        self.shared.lock_away().lose_guest();
+    }
+}
+
 impl Future for Flight {
     /// The guest, to be brought back together with the run's end; `None` for who asks again afterwards.
     type Output = Option<Landed>;
@@ -118,7 +127,13 @@ impl Future for Flight {
         let Some(future) = &mut self.future else {
             return Poll::Ready(None);
         };
-        let landed = std::task::ready!(future.as_mut().poll(task));
+        let landed = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+            Ok(polled) => std::task::ready!(polled),
+            Err(panic) => {
+                self.lose();
+                resume_unwind(panic);
+            }
+        };
         self.future = None;
         Poll::Ready(Some(landed))
     }
@@ -127,16 +142,22 @@ impl Future for Flight {
 impl Drop for Flight {
     /// Somebody lost interest: the script is stopped as by `interrupt`, so that Lua stays whole.
     fn drop(&mut self) {
-        let Some(mut future) = self.future.take() else {
+        let Some(future) = &mut self.future else {
             return;
         };
         let mut task = TaskContext::from_waker(Waker::noop());
-        let (guest, result) = loop {
+        let landed = loop {
             self.shared.control.interrupt();
-            if let Poll::Ready(landed) = future.as_mut().poll(&mut task) {
-                break landed;
+            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut task))) {
+                Ok(Poll::Ready(landed)) => break Some(landed),
+                Ok(Poll::Pending) => {}
+                Err(_) => break None,
             }
         };
+        let Some((guest, result)) = landed else {
+            return self.lose();
+        };
+        self.future = None;
         let mut inner = self.shared.lock_away();
         inner.bring_guest(guest);
         let error = match result {

@@ -42,6 +42,8 @@ impl Watchdog {
         if now.saturating_duration_since(self.entered) >= self.longest_call {
             return Some(ErrorKind::Timeout);
         }
+        // Between runs there are no limits.
+        host.links.as_ref()?;
         let kind = host.passed_limit()?;
         let since = *self.overdue.get_or_insert(now);
         (now.saturating_duration_since(since) >= GRACE).then_some(kind)

@@ -311,3 +311,47 @@ fn endless_work_between_waits_is_bounded_too() {
     assert_eq!(out.unwrap().values, [1.into()]);
     assert_eq!(polled, 6);
 }
+
+/// Panics when it is told to.
+struct Fragile(luacell::MemoryStore);
+
+impl luacell::TableStore for Fragile {
+    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> luacell::StoreResult<bool> {
+        assert_ne!(key, "panic");
+        self.0.get(table, key, read)
+    }
+    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> luacell::StoreResult<()> {
+        self.0.set(table, key, value)
+    }
+    fn delete(&mut self, table: u32, key: &str) -> luacell::StoreResult<()> {
+        self.0.delete(table, key)
+    }
+    fn size(&mut self, table: u32) -> luacell::StoreResult<u64> {
+        self.0.size(table)
+    }
+    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> luacell::StoreResult<()> {
+        self.0.keys(table, visit)
+    }
+}
+
+#[test]
+fn a_store_that_panics_ends_the_sandbox_not_the_program() {
+    let open = || {
+        let store = Fragile(luacell::MemoryStore::new());
+        let lua = Sandbox::with_config(SandboxConfig::new().store(store)).unwrap();
+        add_sleep(&lua);
+        lua
+    };
+    let lua = open();
+    let run = lua.compute_async("return _home.panic", options());
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| block_on(run))).is_err());
+    assert_eq!(lua.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
+    // While it is cancelled.
+    let lua = open();
+    let source = "local c <close> = setmetatable({}, {__close = function() return _home.panic end}) sleep(30000)";
+    {
+        let mut run = pin!(lua.compute_async(source, options()));
+        assert!(poll_once(run.as_mut()).is_pending());
+    }
+    let _ = lua.compute("return 1");
+}
