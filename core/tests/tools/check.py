@@ -23,7 +23,7 @@ ROOT = HERE.parent.parent.parent
 
 NEEDS = {"args", "call", "input", "clock", "large", "limits", "host_functions", "modules", "reopen",
          "table_keys", "transactions"}
-CASE_FIELDS = {"name", "needs", "limits", "modules", "steps"}
+CASE_FIELDS = {"name", "needs", "limits", "modules", "functions", "steps"}
 ACTIONS = {"source", "source_hex", "source_parts", "call", "set_input", "reopen", "gc"}
 STEP_FIELDS = ACTIONS | {"args", "chunk", "times", "values", "output", "error"}
 ERROR_FIELDS = {"kind", "message", "message_contains", "line", "chunk", "traceback_contains"}
@@ -368,6 +368,10 @@ def check_form(case):
         implied.add("limits")
         if not all(type(x) is int for x in case["limits"].values()):
             raise Bad("limits are whole numbers")
+    if "functions" in case:
+        implied.add("host_functions")
+        if not all(type(name) is str for name in case["functions"]):
+            raise Bad("functions are names")
     if "modules" in case:
         implied.add("modules")
         for source in case["modules"].values():
@@ -500,7 +504,8 @@ def main():
             check_form(case)
             exempt = {name, file} & set(not_plain)
             used |= exempt
-            if exempt:
+            # Plain Lua has neither hosts nor these limits.
+            if exempt or "functions" in case or set(case.get("limits", {})) - {"memory_limit"}:
                 skipped += 1
                 continue
             ran += 1
