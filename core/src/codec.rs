@@ -192,8 +192,35 @@ impl Decoder<'_> {
     }
 }
 
+/// All values of a message, when they are such that need no looking after: what calls mostly pass.
+#[inline]
+fn decode_simple(bytes: &[u8]) -> Option<Vec<Value>> {
+    let mut reader = Reader { rest: bytes };
+    let mut values = Vec::with_capacity(bytes.len() / 9 + 1);
+    while let Some((tag, rest)) = reader.rest.split_first() {
+        reader.rest = rest;
+        values.push(match *tag {
+            tag::NIL => Value::Nil,
+            tag::BOOLEAN => Value::Boolean(reader.u8().ok()? != 0),
+            tag::INTEGER => Value::Integer(i64::from_le_bytes(reader.array().ok()?)),
+            tag::FLOAT => Value::Float(f64::from_le_bytes(reader.array().ok()?)),
+            tag::STRING => Value::String(LuaString::new(reader.bytes().ok()?)),
+            _ => return None,
+        });
+    }
+    Some(values)
+}
+
 /// All values of a message.
+#[inline]
 pub(crate) fn decode(bytes: &[u8], links: &dyn Links) -> Result<Vec<Value>> {
+    match decode_simple(bytes) {
+        Some(values) => Ok(values),
+        None => decode_any(bytes, links),
+    }
+}
+
+fn decode_any(bytes: &[u8], links: &dyn Links) -> Result<Vec<Value>> {
     let mut decoder =
         Decoder { reader: Reader { rest: bytes }, links, graph: Graph::new(), open: Vec::new(), announced: 0 };
     let mut slots = Vec::new();
@@ -302,7 +329,39 @@ struct Writing {
 }
 
 /// Writes arguments for the guest; tables inline.
+#[inline]
 pub(crate) fn encode_args(values: &[Value], out: &mut Vec<u8>, links: &dyn Links) -> Result<()> {
+    let start = out.len();
+    if encode_simple(values, out) {
+        return Ok(());
+    }
+    out.truncate(start);
+    encode_any(values, out, links)
+}
+
+/// Writes values that need no looking after; false when there is another one among them.
+#[inline]
+fn encode_simple(values: &[Value], out: &mut Vec<u8>) -> bool {
+    for value in values {
+        match value {
+            Value::Nil => out.push(tag::NIL),
+            Value::Boolean(b) => out.extend_from_slice(&[tag::BOOLEAN, u8::from(*b)]),
+            Value::Integer(n) => {
+                out.push(tag::INTEGER);
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            Value::Float(x) => {
+                out.push(tag::FLOAT);
+                out.extend_from_slice(&x.to_le_bytes());
+            }
+            Value::String(s) if put_bytes(out, tag::STRING, s.as_bytes()).is_ok() => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn encode_any(values: &[Value], out: &mut Vec<u8>, links: &dyn Links) -> Result<()> {
     let mut numbers = hashbrown::HashMap::with_hasher(RandomState::new());
     let mut open: Vec<Writing> = Vec::new();
     for (i, value) in values.iter().enumerate() {
