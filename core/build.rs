@@ -61,8 +61,13 @@ fn snapshot(wasm: &[u8]) -> Result<Vec<u8>> {
         return Err("the guest's init failed".into());
     }
     // From here on the guest knows that its host speaks revision 2 and drops the writes of failed runs.
-    let settings =
-        [("set_host_revision", 2), ("set_transactional", 1), ("set_instruction_grant", wasm_config::INSTRUCTION_GRANT)];
+    let settings = [
+        ("set_host_revision", 2),
+        ("set_transactional", 1),
+        ("set_instruction_grant", wasm_config::INSTRUCTION_GRANT),
+        ("set_memory_limit", wasm_config::DEFAULT_MEMORY_LIMIT.cast_signed()),
+        ("set_output_limit", wasm_config::DEFAULT_OUTPUT_LIMIT.cast_signed()),
+    ];
     for (name, argument) in settings {
         if let Ok(set) = instance.get_typed_func::<i32, ()>(&mut store, name) {
             set.call(&mut store, argument)?;

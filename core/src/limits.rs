@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wasm_config::{DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT};
+
 /// How much a script may keep in stored tables: entries, and the bytes of their keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,10 +51,10 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            memory: 256 << 20,
+            memory: DEFAULT_MEMORY_LIMIT.into(),
             instructions: u64::MAX,
             timeout: Some(Duration::from_secs(60)),
-            output: 16 << 20,
+            output: DEFAULT_OUTPUT_LIMIT.into(),
             store: StoreLimit::new(1 << 30, 10_000_000),
             host_calls: u64::MAX,
             source: 16 << 20,

@@ -64,7 +64,19 @@ struct Applied {
     grant: i32,
 }
 
-const FRESH: Applied = Applied { memory: 0, output: 0, grant: GRANT };
+/// A guest that was told nothing but how often to ask.
+const UNTOLD: Applied = Applied { memory: 0, output: 0, grant: GRANT };
+
+impl Applied {
+    /// What a new instance knows: ours was told the defaults before it was compiled.
+    fn fresh(foreign: bool) -> Self {
+        if foreign {
+            return UNTOLD;
+        }
+        let defaults = Limits::default();
+        Applied { memory: defaults.memory, output: defaults.output, grant: GRANT }
+    }
+}
 
 pub(crate) enum Running {
     Guest(Box<Guest>),
@@ -219,7 +231,7 @@ impl Shared {
             running: Running::Stopped(Box::new(host)),
             number: 0,
             limits: Limits::default().with(&config.limits),
-            applied: FRESH,
+            applied: UNTOLD,
             no_memory_alias: config.no_memory_alias,
             deterministic: config.seed.is_some(),
             conflict_retries: config.conflict_retries.unwrap_or(CONFLICT_RETRIES),
@@ -414,7 +426,6 @@ impl Inner {
             }
         };
         self.number += 1;
-        self.applied = FRESH;
         // Without the guest's own bound the whole memory has to be bounded.
         match self.engine.instantiate(host, self.engine.max_memory(), waits) {
             Ok(mut guest) => match self.prepare(&mut guest) {
@@ -437,6 +448,7 @@ impl Inner {
     /// Tells a new instance how this sandbox is set up.
     fn prepare(&mut self, guest: &mut Guest) -> Result<()> {
         let foreign = guest.is_foreign();
+        self.applied = Applied::fresh(foreign);
         let mut context = guest.context();
         apply(&mut context, &mut self.applied, &self.limits)?;
         if self.no_memory_alias {

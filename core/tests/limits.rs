@@ -319,3 +319,15 @@ fn a_hardened_engine_needs_its_feature() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.message().contains("`hardened`"), "{error}");
 }
+
+#[test]
+fn the_defaults_hold() {
+    let lua = Sandbox::new().unwrap();
+    lua.compute("still_here = 'yes'").unwrap();
+    assert_eq!(lua.compute("return ('x'):rep(256 << 20)").unwrap_err().kind(), ErrorKind::Memory);
+    assert_eq!(lua.compute("return #('x'):rep(100 << 20)").unwrap().values, [(100 << 20).into()]);
+    let error = lua.compute("local s = ('x'):rep(1 << 20) for i = 1, 17 do print(s) end").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutputLimit);
+    assert_eq!(lua.compute(" ".repeat((16 << 20) + 1)).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    run_after(&lua, "the defaults");
+}
