@@ -9,6 +9,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use sha2::{Digest, Sha256};
 use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, Store, Val};
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
@@ -27,13 +28,21 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=src/wasm_config.rs");
     println!("cargo:rerun-if-changed={GUEST}");
     println!("cargo:rerun-if-env-changed={OTHER_GUEST}");
+    println!("cargo:rustc-check-cfg=cfg(packed_guest)");
+    // A program that is built for size unpacks the guest when it makes its first engine.
+    let packed = env::var("OPT_LEVEL").is_ok_and(|level| level == "s" || level == "z");
+    if packed {
+        println!("cargo:rustc-cfg=packed_guest");
+    }
+    let finish = |code: Vec<u8>| if packed { miniz_oxide::deflate::compress_to_vec(&code, 10) } else { code };
     let guest = env::var(OTHER_GUEST).unwrap_or_else(|_| GUEST.to_owned());
     let wasm = std::fs::read(&guest).map_err(|e| format!("can't read {guest}: {e}"))?;
     let ready = snapshot(&wasm)?;
     let out = env::var("OUT_DIR")?;
-    std::fs::write(Path::new(&out).join("guest.cwasm"), compile(&ready, false)?)?;
+    std::fs::write(Path::new(&out).join("guest.sha256"), Sha256::digest(&wasm))?;
+    std::fs::write(Path::new(&out).join("guest.cwasm"), finish(compile(&ready, false)?))?;
     if env::var_os("CARGO_FEATURE_HARDENED").is_some() {
-        std::fs::write(Path::new(&out).join("guest-hardened.cwasm"), compile(&ready, true)?)?;
+        std::fs::write(Path::new(&out).join("guest-hardened.cwasm"), finish(compile(&ready, true)?))?;
     }
     Ok(())
 }

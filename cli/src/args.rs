@@ -127,10 +127,10 @@ pub struct TaskArgs {
 #[derive(Args, Debug)]
 pub struct SandboxArgs {
     /// At most so much memory for Lua, in bytes or with K, M or G behind the number
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = luacell::parse_size)]
     pub memory: Option<u64>,
     /// End a run that takes longer, in seconds, or with ms, s, m or h behind the number; without it Ctrl-C ends it
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = luacell::parse_time)]
     pub timeout: Option<Duration>,
     /// End a run that takes more instructions of the Lua machine
     #[arg(long, value_name = "NUMBER")]
@@ -146,29 +146,6 @@ pub struct SandboxArgs {
     pub home: Option<String>,
 }
 
-/// `65536`, `64K`, `16M`, `1G`.
-fn size(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.char_indices().next_back() {
-        Some((at, 'k' | 'K')) => (text.get(..at), 1 << 10),
-        Some((at, 'm' | 'M')) => (text.get(..at), 1 << 20),
-        Some((at, 'g' | 'G')) => (text.get(..at), 1 << 30),
-        _ => (Some(text), 1),
-    };
-    let bytes = number.and_then(|number| number.parse::<u64>().ok()).and_then(|number| number.checked_mul(unit));
-    bytes.filter(|&bytes| bytes > 0).ok_or_else(|| "a size such as 65536, 64K or 16M is expected".to_owned())
-}
-
-/// `2`, `0.5`, `500ms`, `1.5s`, `2m`, `1h`.
-fn time(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let (number, unit) =
-        units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).unwrap_or((text, 1.0));
-    let seconds = number.parse::<f64>().ok().map(|number| number * unit).filter(|seconds| *seconds > 0.0);
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "a time such as 2, 0.5, 500ms or 1m is expected".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -178,26 +155,5 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times() {
-        assert_eq!(time("2"), Ok(Duration::from_secs(2)));
-        assert_eq!(time("0.5"), Ok(Duration::from_millis(500)));
-        assert_eq!(time("50ms"), Ok(Duration::from_millis(50)));
-        assert_eq!(time("1.5m"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "s", "-1", "0", "1x", "1e400", "nan", "inf"] {
-            assert!(time(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(size("512"), Ok(512));
-        assert_eq!(size("64K"), Ok(65536));
-        assert_eq!(size("1g"), Ok(1 << 30));
-        for wrong in ["", "M", "-1", "0", "1.5M", "99999999999G", "é"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
     }
 }

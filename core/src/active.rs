@@ -53,8 +53,7 @@ scoped_thread_local!(static mut INNERMOST: for<'a> Innermost<'a>);
 
 /// Runs `f`, during which this thread may come back into the sandbox.
 #[inline]
-pub(crate) fn during<R>(context: &mut Context<'_>, sandbox: &Arc<Shared>, f: impl FnOnce() -> R) -> R {
-    let sandbox = Arc::as_ptr(sandbox);
+pub(crate) fn during<R>(context: &mut Context<'_>, sandbox: *const Shared, f: impl FnOnce() -> R) -> R {
     let context = Context(context.0.as_context_mut());
     if !INNERMOST.is_set() {
         let mut active = Active { sandbox, context, outer: None };

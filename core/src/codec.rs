@@ -40,6 +40,11 @@ pub(crate) trait Links {
     fn id_of(&self, table: &StoredTable) -> Result<u32>;
     /// The handle of a function, if it is in this sandbox's present instance.
     fn handle_of(&self, function: &crate::value::Handle) -> Result<u32>;
+    /// The number of any function, for who gives numbers to all of them.
+    fn number_of(&self, function: &Function) -> Option<u32> {
+        let _ = function;
+        None
+    }
 }
 
 fn malformed(what: &str) -> Error {
@@ -76,6 +81,20 @@ impl<'a> Reader<'a> {
         let n = self.u32()?;
         self.take(n as usize)
     }
+
+    /// The value behind this tag, when it is one that refers to nothing.
+    #[inline]
+    fn plain(&mut self, tag: u8) -> Result<Option<Value>> {
+        Ok(Some(match tag {
+            tag::NIL => Value::Nil,
+            tag::BOOLEAN => Value::Boolean(self.u8()? != 0),
+            tag::INTEGER => Value::Integer(i64::from_le_bytes(self.array()?)),
+            tag::FLOAT => Value::Float(f64::from_le_bytes(self.array()?)),
+            // The host sees a big integer's digits.
+            tag::STRING | tag::BIGINT => Value::String(LuaString::new(self.bytes()?)),
+            _ => return Ok(None),
+        }))
+    }
 }
 
 /// A table that is being read.
@@ -98,12 +117,11 @@ struct Decoder<'a> {
 impl Decoder<'_> {
     /// One value, or the head of a table.
     fn slot(&mut self) -> Result<Slot> {
-        Ok(match self.reader.u8()? {
-            tag::NIL => Slot::Nil,
-            tag::BOOLEAN => Slot::Boolean(self.reader.u8()? != 0),
-            tag::INTEGER => Slot::Integer(i64::from_le_bytes(self.reader.array()?)),
-            tag::FLOAT => Slot::Float(f64::from_le_bytes(self.reader.array()?)),
-            tag::STRING => Slot::String(LuaString::new(self.reader.bytes()?)),
+        let tag = self.reader.u8()?;
+        if let Some(value) = self.reader.plain(tag)? {
+            return Ok(Slot::from_value(value));
+        }
+        Ok(match tag {
             tag::FUNCTION => {
                 let code = LuaString::new(self.reader.bytes()?);
                 Slot::Function(Function(Arc::new(FunctionKind::Bytecode(code))))
@@ -127,8 +145,6 @@ impl Decoder<'_> {
                 Slot::Function(Function(Arc::new(FunctionKind::Stored(table))))
             }
             tag::STORED_UPVALUE => Slot::Stored(self.links.stored(self.id()?, true)),
-            // The host sees a big integer's digits.
-            tag::BIGINT => Slot::String(LuaString::new(self.reader.bytes()?)),
             other => return Err(malformed(&format!("unknown tag 0x{other:02x}"))),
         })
     }
@@ -194,30 +210,31 @@ impl Decoder<'_> {
 
 /// All values of a message, when they are such that need no looking after: what calls mostly pass.
 #[inline]
-fn decode_simple(bytes: &[u8]) -> Option<Vec<Value>> {
+fn decode_simple(bytes: &[u8], values: &mut Vec<Value>) -> Option<()> {
     let mut reader = Reader { rest: bytes };
-    let mut values = Vec::with_capacity(bytes.len() / 9 + 1);
+    values.reserve(bytes.len() / 9 + 1);
     while let Some((tag, rest)) = reader.rest.split_first() {
         reader.rest = rest;
-        values.push(match *tag {
-            tag::NIL => Value::Nil,
-            tag::BOOLEAN => Value::Boolean(reader.u8().ok()? != 0),
-            tag::INTEGER => Value::Integer(i64::from_le_bytes(reader.array().ok()?)),
-            tag::FLOAT => Value::Float(f64::from_le_bytes(reader.array().ok()?)),
-            tag::STRING => Value::String(LuaString::new(reader.bytes().ok()?)),
-            _ => return None,
-        });
+        values.push(reader.plain(*tag).ok()??);
     }
-    Some(values)
+    Some(())
 }
 
 /// All values of a message.
 #[inline]
 pub(crate) fn decode(bytes: &[u8], links: &dyn Links) -> Result<Vec<Value>> {
-    match decode_simple(bytes) {
-        Some(values) => Ok(values),
-        None => decode_any(bytes, links),
+    let mut values = Vec::new();
+    decode_into(bytes, links, &mut values).map(|()| values)
+}
+
+/// Replaces what is in the list by all values of a message.
+#[inline]
+pub(crate) fn decode_into(bytes: &[u8], links: &dyn Links, values: &mut Vec<Value>) -> Result<()> {
+    values.clear();
+    if decode_simple(bytes, values).is_none() {
+        *values = decode_any(bytes, links)?;
     }
+    Ok(())
 }
 
 fn decode_any(bytes: &[u8], links: &dyn Links) -> Result<Vec<Value>> {
@@ -280,7 +297,7 @@ pub(crate) fn renumber(bytes: &[u8], number: &mut dyn FnMut(u32) -> u32) -> Opti
 }
 
 /// Appends the length and the bytes, after a tag.
-fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<()> {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<()> {
     let n = u32::try_from(bytes.len()).map_err(|_| Error::conversion("a string of 4 GiB or more can't be passed"))?;
     out.push(tag);
     out.extend_from_slice(&n.to_le_bytes());
@@ -288,24 +305,29 @@ fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn put_u32(out: &mut Vec<u8>, tag: u8, n: u32) {
+pub(crate) fn put_u32(out: &mut Vec<u8>, tag: u8, n: u32) {
     out.push(tag);
     out.extend_from_slice(&n.to_le_bytes());
+}
+
+#[inline]
+pub(crate) fn put_boolean(out: &mut Vec<u8>, b: bool) {
+    out.extend_from_slice(&[tag::BOOLEAN, u8::from(b)]);
+}
+
+#[inline]
+pub(crate) fn put_number(out: &mut Vec<u8>, tag: u8, bytes: [u8; 8]) {
+    out.push(tag);
+    out.extend_from_slice(&bytes);
 }
 
 /// Writes everything but tables and functions.
 fn put_plain(out: &mut Vec<u8>, slot: &Slot, links: &dyn Links) -> Result<()> {
     match slot {
         Slot::Nil | Slot::Node(_) | Slot::Table(_) | Slot::Function(_) => out.push(tag::NIL),
-        Slot::Boolean(b) => out.extend_from_slice(&[tag::BOOLEAN, u8::from(*b)]),
-        Slot::Integer(n) => {
-            out.push(tag::INTEGER);
-            out.extend_from_slice(&n.to_le_bytes());
-        }
-        Slot::Float(x) => {
-            out.push(tag::FLOAT);
-            out.extend_from_slice(&x.to_le_bytes());
-        }
+        Slot::Boolean(b) => put_boolean(out, *b),
+        Slot::Integer(n) => put_number(out, tag::INTEGER, n.to_le_bytes()),
+        Slot::Float(x) => put_number(out, tag::FLOAT, x.to_le_bytes()),
         Slot::String(s) => put_bytes(out, tag::STRING, s.as_bytes())?,
         Slot::Stored(table) => {
             let kind = if table.is_cell() { tag::STORED_UPVALUE } else { tag::EXTERNAL };
@@ -345,15 +367,9 @@ fn encode_simple(values: &[Value], out: &mut Vec<u8>) -> bool {
     for value in values {
         match value {
             Value::Nil => out.push(tag::NIL),
-            Value::Boolean(b) => out.extend_from_slice(&[tag::BOOLEAN, u8::from(*b)]),
-            Value::Integer(n) => {
-                out.push(tag::INTEGER);
-                out.extend_from_slice(&n.to_le_bytes());
-            }
-            Value::Float(x) => {
-                out.push(tag::FLOAT);
-                out.extend_from_slice(&x.to_le_bytes());
-            }
+            Value::Boolean(b) => put_boolean(out, *b),
+            Value::Integer(n) => put_number(out, tag::INTEGER, n.to_le_bytes()),
+            Value::Float(x) => put_number(out, tag::FLOAT, x.to_le_bytes()),
             Value::String(s) if put_bytes(out, tag::STRING, s.as_bytes()).is_ok() => {}
             _ => return false,
         }
@@ -442,6 +458,10 @@ fn put_slot(
 }
 
 fn put_function(out: &mut Vec<u8>, function: &Function, links: &dyn Links) -> Result<()> {
+    if let Some(number) = links.number_of(function) {
+        put_u32(out, tag::HANDLE, number);
+        return Ok(());
+    }
     match &*function.0 {
         FunctionKind::Live(handle) => put_u32(out, tag::HANDLE, links.handle_of(handle)?),
         FunctionKind::Bytecode(code) => put_bytes(out, tag::FUNCTION, code.as_bytes())?,
@@ -449,6 +469,14 @@ fn put_function(out: &mut Vec<u8>, function: &Function, links: &dyn Links) -> Re
         FunctionKind::Stored(table) => put_u32(out, tag::STORED_FUNCTION, links.id_of(table)?),
     }
     Ok(())
+}
+
+/// Writes a function or a view of a stored table.
+pub(crate) fn put_reference(out: &mut Vec<u8>, slot: &Slot, links: &dyn Links) -> Result<()> {
+    match slot {
+        Slot::Function(function) => put_function(out, function, links),
+        _ => put_plain(out, slot, links),
+    }
 }
 
 /// Writes a value for a store. A table by value does not come here: it was given an id before.
@@ -474,7 +502,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::value::Builtin;
 
     /// A sandbox that knows no tables and no functions.
     struct Nothing;
@@ -487,7 +514,7 @@ mod tests {
             self.builtin(LuaString::default())
         }
         fn builtin(&self, name: LuaString) -> Function {
-            Function(Arc::new(FunctionKind::Builtin(Builtin { name, sandbox: std::sync::Weak::new() })))
+            Function::detached(name)
         }
         fn id_of(&self, _: &StoredTable) -> Result<u32> {
             Ok(7)

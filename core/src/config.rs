@@ -1,15 +1,19 @@
 //! Settings of sandboxes and of runs.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use crate::args::{ArgList, Args};
 use crate::limits::{SetLimits, limit_setters};
 use crate::modules::ModuleResolver;
-use crate::value::{IntoArgs, Value};
+use crate::value::IntoArgs;
 use crate::{IntoStore, StoreResult, TableStore};
 
 /// Takes what a script prints, piece by piece.
-pub(crate) type PrintSink = Box<dyn FnMut(&[u8]) + Send>;
+pub(crate) type PrintSink = Arc<Mutex<dyn FnMut(&[u8]) + Send>>;
+
+/// Asked now and then whether a run may go on.
+pub(crate) type Check = Arc<Mutex<dyn FnMut() -> bool + Send>>;
 
 /// Settings of one sandbox. More will come.
 #[derive(Default)]
@@ -20,6 +24,7 @@ pub struct SandboxConfig {
     pub(crate) store: Option<StoreResult<Box<dyn TableStore>>>,
     pub(crate) conflict_retries: Option<u32>,
     pub(crate) print: Option<PrintSink>,
+    pub(crate) check: Option<Check>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
     pub(crate) seed: Option<u64>,
 }
@@ -61,7 +66,16 @@ impl SandboxConfig {
     /// runs on the thread that runs the script, and can't use the sandbox.
     #[must_use]
     pub fn on_print(mut self, sink: impl FnMut(&[u8]) + Send + 'static) -> Self {
-        self.print = Some(Box::new(sink));
+        self.print = Some(Arc::new(Mutex::new(sink)));
+        self
+    }
+
+    /// Called on the thread that runs the script, each 100,000 instructions or so, which is several times in a millisecond: for what a host has to
+    /// look after meanwhile, such as signals. When it gives false, the run ends as by [`interrupt`](crate::Sandbox::interrupt). It can't
+    /// use the sandbox.
+    #[must_use]
+    pub fn on_check(mut self, check: impl FnMut() -> bool + Send + 'static) -> Self {
+        self.check = Some(Arc::new(Mutex::new(check)));
         self
     }
 
@@ -101,7 +115,7 @@ impl fmt::Debug for SandboxConfig {
 #[non_exhaustive]
 pub struct ComputeOptions {
     pub(crate) name: String,
-    pub(crate) args: Vec<Value>,
+    pub(crate) args: ArgList,
     pub(crate) limits: SetLimits,
 }
 
@@ -124,7 +138,14 @@ impl ComputeOptions {
     /// The chunk's arguments, its `...`; with [`call_with`](crate::Sandbox::call_with) the function's.
     #[must_use]
     pub fn args(mut self, args: impl IntoArgs) -> Self {
-        self.args = args.into_args();
+        self.args = ArgList::Values(args.into_args());
+        self
+    }
+
+    /// As [`args`](Self::args), for arguments that are encoded already.
+    #[must_use]
+    pub fn encoded_args(mut self, args: impl Into<Args>) -> Self {
+        self.args = ArgList::Encoded(args.into());
         self
     }
 }

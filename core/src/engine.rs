@@ -1,5 +1,6 @@
 //! The compiled guest and the pool of instances.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -8,12 +9,20 @@ use std::time::Duration;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
 use crate::host::Host;
+use crate::image::Base;
 use crate::instance::{Blueprint, Guest, NotStarted};
+use crate::tables::Tables;
 use crate::wasm_config::shared_config;
-use crate::{Error, Result, Sandbox, SandboxConfig, watchdog};
+use crate::{Error, Result, Sandbox, SandboxConfig, Snapshot, watchdog};
 
 /// Our guest, compiled for this platform by the build script.
 static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm"));
+
+/// The SHA-256 of our guest as it was before it was compiled.
+static GUEST_ID: &GuestId = include_bytes!(concat!(env!("OUT_DIR"), "/guest.sha256"));
+
+/// The SHA-256 of a `lua.wasm`.
+pub(crate) type GuestId = [u8; 32];
 
 /// Settings of an [`Engine`].
 #[derive(Clone, Debug)]
@@ -101,10 +110,19 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     config: EngineConfig,
     /// Somebody else's guest, if that is what this runs.
-    foreign: Option<Arc<Blueprint>>,
+    foreign: Option<Foreign>,
     /// `None` when there is no pool.
     pooled: OnceLock<Option<Arc<Blueprint>>>,
+    #[cfg(feature = "async")]
+    waiting_pool: OnceLock<Option<Arc<Blueprint>>>,
     on_demand: OnceLock<Result<Arc<Blueprint>>>,
+    /// The memory of a new instance, once a snapshot needs it.
+    base: OnceLock<Arc<Base>>,
+}
+
+struct Foreign {
+    blueprint: Arc<Blueprint>,
+    id: GuestId,
 }
 
 impl Engine {
@@ -121,7 +139,19 @@ impl Engine {
     }
 
     fn lazy(config: EngineConfig) -> Engine {
-        Engine(Arc::new(Inner { config, foreign: None, pooled: OnceLock::new(), on_demand: OnceLock::new() }))
+        Engine::with(config, None)
+    }
+
+    fn with(config: EngineConfig, foreign: Option<Foreign>) -> Engine {
+        Engine(Arc::new(Inner {
+            config,
+            foreign,
+            pooled: OnceLock::new(),
+            #[cfg(feature = "async")]
+            waiting_pool: OnceLock::new(),
+            on_demand: OnceLock::new(),
+            base: OnceLock::new(),
+        }))
     }
 
     /// An engine around somebody else's `lua.wasm`, compiled here and now. The module is treated as hostile: it can reach
@@ -130,8 +160,8 @@ impl Engine {
     /// # Errors
     /// `InvalidArgument` when the feature `jit` is off, or the bytes are no such module.
     pub fn from_wasm(wasm: impl AsRef<[u8]>, config: EngineConfig) -> Result<Engine> {
-        let foreign = Some(compile(wasm.as_ref(), &config)?);
-        Ok(Engine(Arc::new(Inner { config, foreign, pooled: OnceLock::new(), on_demand: OnceLock::new() })))
+        let foreign = compile(wasm.as_ref(), &config)?;
+        Ok(Engine::with(config, Some(foreign)))
     }
 
     /// As [`from_wasm`](Self::from_wasm), from a file.
@@ -150,7 +180,42 @@ impl Engine {
     /// # Errors
     /// `Memory` when there is no memory for one more, `Store` when the store fails.
     pub fn sandbox(&self, config: SandboxConfig) -> Result<Sandbox> {
-        Sandbox::create(self.clone(), config)
+        Sandbox::create(self.clone(), config, None)
+    }
+
+    /// A new sandbox that goes on where the snapshot was taken, as [`Sandbox::restore`] does it. Host functions that it uses are linked by their names
+    /// when they are registered.
+    ///
+    /// # Errors
+    /// As [`sandbox`](Self::sandbox) and [`Sandbox::restore`].
+    pub fn sandbox_from(&self, snapshot: &Snapshot, config: SandboxConfig) -> Result<Sandbox> {
+        Sandbox::create(self.clone(), config, Some(snapshot))
+    }
+
+    /// Tells guests apart.
+    pub(crate) fn guest_id(&self) -> &GuestId {
+        self.0.foreign.as_ref().map_or(GUEST_ID, |foreign| &foreign.id)
+    }
+
+    /// Whether it runs somebody else's guest, which may begin differently each time.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.0.foreign.is_some()
+    }
+
+    /// The memory of a new instance.
+    pub(crate) fn base(&self) -> Result<Arc<Base>> {
+        if let Some(base) = self.0.base.get() {
+            return Ok(Arc::clone(base));
+        }
+        let mut guest = self.blank()?;
+        let base = Arc::new(Base::new(guest.context().memory()?));
+        Ok(Arc::clone(self.0.base.get_or_init(|| base)))
+    }
+
+    /// An instance that belongs to no sandbox yet.
+    pub(crate) fn blank(&self) -> Result<Guest> {
+        let host = Host::new(Tables::in_memory(), 1, Arc::default());
+        self.instantiate(host, self.max_memory(), false).map_err(|not_started| not_started.error)
     }
 
     /// Whether sandboxes come from a pool; see [`EngineConfig::pool_size`].
@@ -164,32 +229,41 @@ impl Engine {
     }
 
     fn pooled(&self) -> Option<&Arc<Blueprint>> {
-        let load = || {
-            if self.0.config.pool_size == 0 {
-                return None;
-            }
-            let mut pool = PoolingAllocationConfig::new();
-            let n = self.0.config.pool_size;
-            pool.total_core_instances(n)
-                .total_memories(n)
-                .total_tables(n)
-                .max_memory_size(4 << 30)
-                .max_core_instance_size(64 << 10)
-                .table_keep_resident(64 << 10)
-                .max_unused_warm_slots(16);
-            #[cfg(feature = "async")]
-            pool.total_stacks(n);
-            if PoolingAllocationConfig::is_pagemap_scan_available() {
-                // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox finds them in place.
-                pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
-            }
-            let mut config = shared_config();
-            self.0.config.apply(&mut config);
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-            // Too little address space (a limit, a small machine) is no reason to fail: then there is no pool.
-            load_own(&config, &self.0.config).ok().map(Arc::new)
-        };
-        self.0.pooled.get_or_init(load).as_ref()
+        self.0.pooled.get_or_init(|| self.load_pool(false)).as_ref()
+    }
+
+    /// As `pooled`, for instances that can wait.
+    #[cfg(feature = "async")]
+    fn waiting_pool(&self) -> Option<&Arc<Blueprint>> {
+        self.0.waiting_pool.get_or_init(|| self.load_pool(true)).as_ref()
+    }
+
+    #[cfg_attr(not(feature = "async"), allow(unused_variables, reason = "nothing waits"))]
+    fn load_pool(&self, waits: bool) -> Option<Arc<Blueprint>> {
+        if self.0.config.pool_size == 0 {
+            return None;
+        }
+        let mut pool = PoolingAllocationConfig::new();
+        let n = self.0.config.pool_size;
+        pool.total_core_instances(n)
+            .total_memories(n)
+            .total_tables(n)
+            .max_memory_size(4 << 30)
+            .max_core_instance_size(64 << 10)
+            .table_keep_resident(64 << 10)
+            .max_unused_warm_slots(16);
+        // The guard pages of a thousand stacks are a thousand calls of the system, which would make the first sandbox wait for milliseconds.
+        #[cfg(feature = "async")]
+        pool.total_stacks(if waits { n } else { 1 });
+        if PoolingAllocationConfig::is_pagemap_scan_available() {
+            // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox finds them in place.
+            pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
+        }
+        let mut config = shared_config();
+        self.0.config.apply(&mut config);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        // Too little address space (a limit, a small machine) is no reason to fail: then there is no pool.
+        load_own(&config, &self.0.config).ok().map(Arc::new)
     }
 
     fn on_demand(&self) -> Result<&Arc<Blueprint>> {
@@ -206,9 +280,13 @@ impl Engine {
         host.waits = waits;
         let max_memory = usize::try_from(max_memory.min(self.max_memory())).unwrap_or(usize::MAX);
         if let Some(foreign) = &self.0.foreign {
-            return Guest::new(foreign, host, max_memory, waits);
+            return Guest::new(&foreign.blueprint, host, max_memory, waits);
         }
-        if let Some(pooled) = self.pooled() {
+        #[cfg(feature = "async")]
+        let pooled = if waits { self.waiting_pool() } else { self.pooled() };
+        #[cfg(not(feature = "async"))]
+        let pooled = self.pooled();
+        if let Some(pooled) = pooled {
             match Guest::new(pooled, host, max_memory, waits) {
                 Err(not_started) if not_started.exhausted => host = not_started.host,
                 other => return other,
@@ -248,14 +326,23 @@ fn hardened_guest() -> Result<&'static [u8]> {
     Err(Error::invalid("this build of luacell has no hardened guest; turn on the feature `hardened`"))
 }
 
+/// The build script packs the guest in programs that are built for size.
+fn unpacked(code: &[u8]) -> Result<Cow<'_, [u8]>> {
+    if cfg!(not(packed_guest)) {
+        return Ok(Cow::Borrowed(code));
+    }
+    let unpacked = miniz_oxide::inflate::decompress_to_vec(code);
+    unpacked.map(Cow::Owned).map_err(|e| Error::internal(format!("the packed guest is damaged: {e}")))
+}
+
 fn load_own(config: &Config, settings: &EngineConfig) -> Result<Blueprint> {
-    let code = if settings.hardened { hardened_guest()? } else { GUEST };
+    let code = unpacked(if settings.hardened { hardened_guest()? } else { GUEST })?;
     let fail = |e: wasmtime::Error| Error::internal(format!("the compiled guest can't be loaded: {e:#}"));
     let engine = wasmtime::Engine::new(config).map_err(fail)?;
     // SAFETY: these bytes are what wasmtime's own `precompile_module` gave in this crate's build script, unchanged and embedded in the
     // program; wasmtime checks its version and settings besides.
     #[allow(unsafe_code, reason = "the only way to load code that was compiled ahead of time")]
-    let module = unsafe { Module::deserialize(&engine, code) }.map_err(fail)?;
+    let module = unsafe { Module::deserialize(&engine, &code) }.map_err(fail)?;
     if !settings.hardened {
         return Blueprint::new(&module, true, None);
     }
@@ -264,12 +351,14 @@ fn load_own(config: &Config, settings: &EngineConfig) -> Result<Blueprint> {
 }
 
 #[cfg(not(feature = "jit"))]
-fn compile(_: &[u8], _: &EngineConfig) -> Result<Arc<Blueprint>> {
+fn compile(_: &[u8], _: &EngineConfig) -> Result<Foreign> {
     Err(Error::invalid("this build of luacell can't compile wasm; turn on the feature `jit`"))
 }
 
 #[cfg(feature = "jit")]
-fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Arc<Blueprint>> {
+fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Foreign> {
+    use sha2::Digest;
+
     let mut config = shared_config();
     settings.apply(&mut config);
     config.epoch_interruption(true);
@@ -280,5 +369,5 @@ fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Arc<Blueprint>> {
     let longest_call = settings.call_deadline.unwrap_or(Duration::MAX);
     let blueprint = Arc::new(Blueprint::new(&module, false, Some(longest_call))?);
     watchdog::start_clock(&engine)?;
-    Ok(blueprint)
+    Ok(Foreign { blueprint, id: sha2::Sha256::digest(wasm).into() })
 }

@@ -291,13 +291,11 @@ impl Error {
 
     /// What comes out of a run that failed with an error of a host function: Lua's view of it, and the function's error behind it.
     pub(crate) fn caused_by_host(mut self, cause: Error) -> Self {
-        self.0.source = Some(match cause.0.kind {
-            ErrorKind::HostFunction if cause.0.source.is_some() => match cause.0.source {
-                Some(source) => source,
-                None => return self,
-            },
+        let made_by_host = cause.0.kind == ErrorKind::HostFunction;
+        self.0.source = Some(match cause.0.source.clone() {
+            Some(source) if made_by_host => source,
             // A value that was raised has nothing behind it.
-            ErrorKind::HostFunction if cause.0.raises => return self,
+            _ if made_by_host && cause.0.raises => return self,
             _ => std::sync::Arc::new(cause),
         });
         self

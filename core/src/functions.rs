@@ -1,31 +1,50 @@
 //! Host functions: what Lua calls by name.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::vec::Drain;
 
 use crate::codec;
 use crate::host::Host;
 use crate::instance::Context;
 use crate::sandbox::SandboxLinks;
-use crate::value::{FromValue, LuaString, Value};
+use crate::value::{FromValue, IntoArgs, LuaString, Value};
 use crate::{Error, ErrorKind, Result, active};
 
 /// A future that gives a host function's results.
 #[cfg(feature = "async")]
 pub(crate) type Pending = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>;
 
+/// What takes its arguments out of a list.
+type Taking<R> = Arc<dyn Fn(&mut Vec<Value>) -> R + Send + Sync>;
+
 /// A host function.
 #[derive(Clone)]
 pub(crate) enum HostFunction {
-    Plain(Arc<dyn Fn(Vec<Value>) -> Result<Vec<Value>> + Send + Sync>),
+    /// Leaves its results in the list.
+    Plain(Taking<Result<()>>),
     #[cfg(feature = "async")]
-    Future(Arc<dyn Fn(Vec<Value>) -> Pending + Send + Sync>),
+    Future(Taking<Pending>),
+}
+
+impl HostFunction {
+    pub(crate) fn plain<A: FromArgs, R: IntoArgs>(
+        function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
+    ) -> HostFunction {
+        HostFunction::Plain(Arc::new(move |values| {
+            let args = A::from_args(values.drain(..))?;
+            function(args)?.push_args(values);
+            Ok(())
+        }))
+    }
 }
 
 /// Host functions by number. Numbers stay, because Lua knows functions by them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Functions(Vec<Registered>);
 
+#[derive(Clone)]
 struct Registered {
     name: Arc<str>,
     /// `None` when it was taken away.
@@ -80,11 +99,27 @@ impl Functions {
         there.map(|(at, registered)| (at as i32, Arc::clone(&registered.name)))
     }
 
+    /// The names of all numbers, and whether the function is there.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (Arc<str>, bool)> + '_ {
+        self.0.iter().map(|registered| (Arc::clone(&registered.name), registered.function.is_some()))
+    }
+
+    /// These functions under the numbers that they have in a list of names; what the list does not have follows it.
+    pub(crate) fn renumbered(&self, names: &[(Arc<str>, bool)]) -> Functions {
+        let of_name = |name: &Arc<str>| match self.position(name).and_then(|at| self.0.get(at)) {
+            Some(registered) => registered.clone(),
+            None => Registered { name: Arc::clone(name), function: None, repeatable: false },
+        };
+        let listed: HashSet<&str> = names.iter().map(|(name, _)| &**name).collect();
+        let others = self.0.iter().filter(|registered| !listed.contains(&*registered.name)).cloned();
+        Functions(names.iter().map(|(name, _)| of_name(name)).chain(others).collect())
+    }
+
     fn find(&self, number: u32) -> Result<HostFunction> {
         let Some(registered) = self.0.get(number as usize) else {
             return Err(Error::internal("the guest calls a host function that never was"));
         };
-        let gone = || Error::host(format!("the host function '{}' is not registered any more", registered.name));
+        let gone = || Error::host(format!("the host function '{}' is not registered", registered.name));
         registered.function.clone().ok_or_else(gone)
     }
 }
@@ -106,11 +141,27 @@ const CLOCK_STEP: u64 = 8;
 
 /// What a call gave.
 enum Answer {
-    Results(Vec<Value>),
+    /// In the list of the call.
+    Results,
     Error(Error),
     Limit(ErrorKind),
     #[cfg(feature = "async")]
     Later,
+}
+
+#[cfg(feature = "async")]
+impl Answer {
+    /// What a function gave that was waited for, or the limit that ended it.
+    fn of(result: Result<Result<Vec<Value>>, ErrorKind>, values: &mut Vec<Value>) -> Self {
+        match result {
+            Ok(Ok(results)) => {
+                *values = results;
+                Answer::Results
+            }
+            Ok(Err(error)) => Answer::Error(error),
+            Err(kind) => Answer::Limit(kind),
+        }
+    }
 }
 
 mod status {
@@ -121,36 +172,42 @@ mod status {
     pub(super) const PENDING: u8 = 3;
 }
 
+/// A list of values with more room than this is not kept.
+const KEPT_VALUES: usize = 256;
+
 /// The guest calls a host function: runs it and writes the answer, as the channel wants it.
 pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, answer: i32, max_len: i32) -> i32 {
-    let Some((number, args, links)) = read_call(context, request, len) else {
-        return -1;
-    };
-    let result = match args {
-        Ok(args) => call(context, &links, number, args),
-        Err(error) => Answer::Error(error),
+    // Kept for its room; a call inside this one makes its own.
+    let mut values = std::mem::take(&mut context.host().values);
+    let given = match read_call(context, request, len, &mut values) {
+        Some(Ok(number)) => call(context, number, &mut values),
+        Some(Err(error)) => Answer::Error(error),
+        None => return -1,
     };
     let Ok((memory, host)) = context.memory_and_host() else {
         return -1;
     };
     let mut bytes = std::mem::take(&mut host.scratch);
-    encode(host, &links, result, &mut bytes);
+    encode(host, given, &values, &mut bytes);
     let length = host.deliver(memory, &mut bytes, answer, max_len);
     host.scratch = bytes;
+    if values.capacity() <= KEPT_VALUES {
+        values.clear();
+        host.values = values;
+    }
     length
 }
 
-type Call = (u32, Result<Vec<Value>>, SandboxLinks);
-
-fn read_call(context: &mut Context<'_>, request: i32, len: i32) -> Option<Call> {
+/// The function's number; its arguments are added to `values`.
+fn read_call(context: &mut Context<'_>, request: i32, len: i32, values: &mut Vec<Value>) -> Option<Result<u32>> {
     let (memory, host) = context.memory_and_host().ok()?;
     let payload = crate::host::part(memory, request, len)?.get(1..)?;
     let (number, args) = payload.split_first_chunk()?;
-    let links = host.links.clone()?;
-    Some((u32::from_le_bytes(*number), codec::decode(args, &links), links))
+    let links = host.links.as_ref()?;
+    Some(codec::decode_into(args, links, values).map(|()| u32::from_le_bytes(*number)))
 }
 
-fn call(context: &mut Context<'_>, links: &SandboxLinks, number: u32, args: Vec<Value>) -> Answer {
+fn call(context: &mut Context<'_>, number: u32, values: &mut Vec<Value>) -> Answer {
     let host = context.host();
     host.host_calls += 1;
     if host.host_calls > host.limits.host_calls {
@@ -163,14 +220,17 @@ fn call(context: &mut Context<'_>, links: &SandboxLinks, number: u32, args: Vec<
     };
     let result = match function {
         HostFunction::Plain(function) => {
+            let Some(sandbox) = host.links.as_ref().map(|links| Arc::as_ptr(links.shared())) else {
+                return Answer::Error(Error::internal("a host function is called outside of a run"));
+            };
             host.nesting += 1;
-            let result = active::during(context, links.shared(), || catch_unwind(AssertUnwindSafe(|| function(args))));
+            let result = active::during(context, sandbox, || catch_unwind(AssertUnwindSafe(|| function(values))));
             context.host().nesting -= 1;
             result.unwrap_or_else(|panic| Err(panicked(&*panic)))
         }
         #[cfg(feature = "async")]
         HostFunction::Future(function) => {
-            let pending = match catch_unwind(AssertUnwindSafe(|| function(args))) {
+            let pending = match catch_unwind(AssertUnwindSafe(|| function(values))) {
                 Ok(pending) => pending,
                 Err(panic) => return Answer::Error(panicked(&*panic)),
             };
@@ -178,11 +238,11 @@ fn call(context: &mut Context<'_>, links: &SandboxLinks, number: u32, args: Vec<
                 host.pending = Some(pending);
                 return Answer::Later;
             }
+            let Some(links) = host.links.clone() else {
+                return Answer::Error(Error::internal("a host function is called outside of a run"));
+            };
             // Nobody further out can wait: this thread does.
-            match crate::waiting::block_on(crate::waiting::finish(context, links, pending)) {
-                Ok(result) => result,
-                Err(kind) => return Answer::Limit(context.host().refuse(kind)),
-            }
+            return Answer::of(crate::waiting::block_on(crate::waiting::finish(context, &links, pending)), values);
         }
     };
     // Looking at the clock takes as long as a small function: many of them are looked after by the guest's own counting.
@@ -192,7 +252,10 @@ fn call(context: &mut Context<'_>, links: &SandboxLinks, number: u32, args: Vec<
     {
         return Answer::Limit(kind);
     }
-    result.map_or_else(Answer::Error, Answer::Results)
+    match result {
+        Ok(()) => Answer::Results,
+        Err(error) => Answer::Error(error),
+    }
 }
 
 /// What a panic in a host function becomes. The panic's own text has gone to where panics go.
@@ -205,25 +268,20 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
 #[cfg(feature = "async")]
 pub(crate) fn keep_answer(context: &mut Context<'_>, result: Result<Result<Vec<Value>>, ErrorKind>) -> i32 {
     let host = context.host();
-    let Some(links) = host.links.clone() else {
-        return -1;
-    };
-    let answer = match result {
-        Err(kind) => Answer::Limit(host.refuse(kind)),
-        Ok(Ok(values)) => Answer::Results(values),
-        Ok(Err(error)) => Answer::Error(error),
-    };
+    let mut values = Vec::new();
+    let answer = Answer::of(result, &mut values);
     let mut bytes = Vec::new();
-    encode(host, &links, answer, &mut bytes);
+    encode(host, answer, &values, &mut bytes);
     host.keep(bytes)
 }
 
-fn encode(host: &mut Host, links: &SandboxLinks, answer: Answer, out: &mut Vec<u8>) {
+fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) {
     out.clear();
+    let links = host.links.as_ref();
     let error = match answer {
-        Answer::Results(values) => {
+        Answer::Results => {
             out.push(status::RESULTS);
-            match codec::encode_args(&values, out, links) {
+            match encode_values(values, out, links) {
                 Ok(()) => return,
                 Err(error) => Error::new(error.kind(), error.message().replacen("argument", "result", 1)),
             }
@@ -247,11 +305,17 @@ fn encode(host: &mut Host, links: &SandboxLinks, answer: Answer, out: &mut Vec<u
     let number = if passes { 0 } else { host.keep_error(error) };
     out.extend_from_slice(&number.to_le_bytes());
     let start = out.len();
-    if codec::encode_args(&[value], out, links).is_err() {
+    if encode_values(&[value], out, host.links.as_ref()).is_err() {
         out.truncate(start);
         let text = Value::from("the host function failed with a value that can't be passed");
-        let _ = codec::encode_args(&[text], out, links);
+        let _ = encode_values(&[text], out, host.links.as_ref());
     }
+}
+
+#[inline]
+fn encode_values(values: &[Value], out: &mut Vec<u8>, links: Option<&SandboxLinks>) -> Result<()> {
+    let links = links.ok_or_else(|| Error::internal("a host function answers outside of a run"))?;
+    codec::encode_args(values, out, links)
 }
 
 /// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for whatever comes.
@@ -262,22 +326,25 @@ pub trait FromArgs: Sized {
     ///
     /// # Errors
     /// `Conversion` when one does not fit, naming its position.
-    fn from_args(args: Vec<Value>) -> Result<Self>;
+    fn from_args(args: Drain<'_, Value>) -> Result<Self>;
 }
 
+#[inline]
 fn argument<T: FromValue>(position: usize, value: Option<Value>) -> Result<T> {
     T::from_value(value.unwrap_or_default())
         .map_err(|e| Error::new(e.kind(), format!("bad argument #{position} ({})", e.message())))
 }
 
 impl FromArgs for Vec<Value> {
-    fn from_args(args: Vec<Value>) -> Result<Self> {
-        Ok(args)
+    #[inline]
+    fn from_args(args: Drain<'_, Value>) -> Result<Self> {
+        Ok(args.collect())
     }
 }
 
 impl FromArgs for () {
-    fn from_args(_: Vec<Value>) -> Result<Self> {
+    #[inline]
+    fn from_args(_: Drain<'_, Value>) -> Result<Self> {
         Ok(())
     }
 }
@@ -285,8 +352,9 @@ impl FromArgs for () {
 macro_rules! one_arg {
     ($($type:ty)+) => {$(
         impl FromArgs for $type {
-            fn from_args(args: Vec<Value>) -> Result<Self> {
-                argument(1, args.into_iter().next())
+            #[inline]
+            fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
+                argument(1, args.next())
             }
         }
     )+};
@@ -296,16 +364,17 @@ one_arg!(bool i8 i16 i32 i64 u8 u16 u32 u64 isize usize f64 String LuaString Val
 one_arg!(crate::Table crate::StoredTable crate::Function);
 
 impl<T: FromValue> FromArgs for Option<T> {
-    fn from_args(args: Vec<Value>) -> Result<Self> {
-        argument(1, args.into_iter().next())
+    #[inline]
+    fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
+        argument(1, args.next())
     }
 }
 
 macro_rules! tuple_from_args {
     ($($name:ident $position:literal)+) => {
         impl<$($name: FromValue),+> FromArgs for ($($name,)+) {
-            fn from_args(args: Vec<Value>) -> Result<Self> {
-                let mut args = args.into_iter();
+            #[inline]
+            fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
                 Ok(($(argument::<$name>($position, args.next())?,)+))
             }
         }

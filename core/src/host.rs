@@ -4,17 +4,18 @@
 //! nothing here panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::config::PrintSink;
+use crate::config::{Check, PrintSink};
 use crate::control::Control;
 use crate::functions::Functions;
 use crate::limits::{GRANT, Limits};
 use crate::modules::{self, ModuleResolver};
 use crate::sandbox::SandboxLinks;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreResult};
 use crate::tables::{Tables, is_valid};
+use crate::value::Value;
 use crate::virtual_time::VirtualTime;
 use crate::{Error, ErrorKind};
 
@@ -22,6 +23,10 @@ use crate::{Error, ErrorKind};
 const ABSENT: i32 = -1;
 /// The store failed, for a guest of revision 2.
 const STORE_FAILED: i32 = i32::MIN;
+
+/// How a portion of a table's entries begins.
+const MORE_PORTIONS: u8 = 0;
+const LAST_PORTION: u8 = 1;
 
 /// Keys up to this length are copied to the stack.
 const SHORT_KEY: usize = 64;
@@ -35,6 +40,7 @@ mod operation {
     pub(super) const PRINT: u8 = 0x04;
     pub(super) const MODULE: u8 = 0x05;
     pub(super) const LIMITS: u8 = 0x06;
+    pub(super) const ENTRIES: u8 = 0x07;
     pub(super) const STORE_FAILURE: u8 = 0x08;
 }
 
@@ -51,6 +57,7 @@ pub(crate) struct Host {
     /// Errors that host functions gave in this run, by number from 1.
     errors: Vec<Error>,
     pub(crate) print: Option<PrintSink>,
+    pub(crate) check: Option<Check>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
     pub(crate) control: Arc<Control>,
     pub(crate) virtual_time: Option<VirtualTime>,
@@ -75,6 +82,8 @@ pub(crate) struct Host {
     pub(crate) pending: Option<crate::functions::Pending>,
     /// For encoding, kept for its room.
     pub(crate) scratch: Vec<u8>,
+    /// For arguments and results of host functions, kept for its room.
+    pub(crate) values: Vec<Value>,
     /// An answer that did not fit.
     answer: Vec<u8>,
 }
@@ -121,6 +130,7 @@ impl Host {
             functions: Functions::default(),
             errors: Vec::new(),
             print: None,
+            check: None,
             modules: None,
             control,
             virtual_time: None,
@@ -137,13 +147,14 @@ impl Host {
             #[cfg(feature = "async")]
             pending: None,
             scratch: Vec::new(),
+            values: Vec::new(),
             answer: Vec::new(),
         }
     }
 
     /// Starts a run.
     #[inline]
-    pub(crate) fn begin(&mut self, now: Instant, limits: &Limits, links: SandboxLinks) {
+    pub(crate) fn begin(&mut self, now: Instant, limits: &Limits) {
         self.failure = None;
         self.doomed = None;
         self.refused = None;
@@ -154,7 +165,6 @@ impl Host {
         self.called_unrepeatable = false;
         self.bytes_stored = 0;
         self.nesting = 0;
-        self.links = Some(links);
         self.control.begin();
         if !self.answer.is_empty() {
             self.answer = Vec::new();
@@ -200,6 +210,12 @@ impl Host {
     fn grant(&mut self, payload: &[u8]) -> Option<[u8; 8]> {
         let used = u64::from_le_bytes(payload.try_into().ok()?);
         let left = self.limits.instructions.saturating_sub(used);
+        if let Some(check) = &self.check
+            && !catch_unwind(AssertUnwindSafe(|| check.lock().unwrap_or_else(PoisonError::into_inner)()))
+                .unwrap_or(false)
+        {
+            self.control.interrupt();
+        }
         let mut kind = self.passed_limit();
         if kind.is_none() && left == 0 {
             kind = Some(self.refuse(ErrorKind::InstructionLimit));
@@ -399,9 +415,11 @@ impl Host {
                 Some(seed) => seed.to_vec(),
                 None => return ABSENT,
             },
-            operation::PRINT => match &mut self.print {
+            operation::PRINT => match &self.print {
                 Some(print) => {
-                    if catch_unwind(AssertUnwindSafe(|| print(payload))).is_err() {
+                    // A fork has the same sink.
+                    let print = || print.lock().unwrap_or_else(PoisonError::into_inner)(payload);
+                    if catch_unwind(AssertUnwindSafe(print)).is_err() {
                         self.doomed = Some(Error::host("the function that takes printed text panicked"));
                     }
                     Vec::new()
@@ -425,10 +443,54 @@ impl Host {
                 }
                 None => return ABSENT,
             },
+            operation::ENTRIES => match self.entries(payload) {
+                Some(Ok(answer)) => answer,
+                Some(Err(error)) => return self.failed(error),
+                None => return ABSENT,
+            },
             operation::STORE_FAILURE => self.failure.as_deref().unwrap_or_default().as_bytes().to_vec(),
             _ => return ABSENT,
         };
         self.deliver(memory, &mut answer, answer_ptr, max_len)
+    }
+
+    /// A portion of a table's entries, empty when the key after which they are to come is not there. `None` for a malformed request.
+    fn entries(&mut self, payload: &[u8]) -> Option<StoreResult<Vec<u8>>> {
+        /// An entry that is larger comes without its value, which is read by itself.
+        const LARGEST: usize = 4096;
+        const MOST: usize = 1 << 16;
+        const KEY_ONLY: u32 = u32::MAX;
+        let (table, rest) = payload.split_first_chunk()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let (table, count) = (u32::from_le_bytes(*table), u32::from_le_bytes(*count));
+        let after = match rest.split_first()? {
+            (0, []) => None,
+            (1, key) => Some(std::str::from_utf8(key).ok()?),
+            _ => return None,
+        };
+        if !is_valid(table) {
+            return None;
+        }
+        let mut answer = vec![LAST_PORTION];
+        let mut left = count.max(1);
+        let result = self.tables.scan_after(table, after, &mut |key, value| {
+            let size = 8 + key.len() + value.len();
+            let room = MOST.saturating_sub(answer.len());
+            if left == 0 || (8 + key.len() > room && answer.len() > 1) {
+                if let Some(first) = answer.first_mut() {
+                    *first = MORE_PORTIONS;
+                }
+                return false;
+            }
+            left -= 1;
+            answer.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            let value = (size <= room && size <= LARGEST).then_some(value);
+            answer.extend_from_slice(&value.map_or(KEY_ONLY, |value| value.len() as u32).to_le_bytes());
+            answer.extend_from_slice(key.as_bytes());
+            answer.extend_from_slice(value.unwrap_or_default());
+            true
+        });
+        Some(result.map(|known| if known { answer } else { Vec::new() }))
     }
 
     /// Writes an answer to memory, or keeps it when it does not fit.
@@ -539,6 +601,26 @@ mod tests {
             assert_eq!(host.size(id), 0);
         }
         assert_eq!(host.set(&mut memory, 3, 0, 2, 2, 1), -1, "keys are UTF-8");
+    }
+
+    #[test]
+    fn entries_come_in_portions() {
+        let mut host = host();
+        for (key, len) in [("a", 3), ("b", 5000), ("c", 0)] {
+            host.tables.set(7, key, &vec![b'x'; len]);
+        }
+        let ask = |host: &mut Host, payload: &[u8]| host.entries(payload).map(Result::unwrap);
+        let first = ask(&mut host, &[7, 0, 0, 0, 2, 0, 0, 0, 0]).unwrap();
+        assert_eq!(first, b"\0\x01\0\0\0\x03\0\0\0axxx\x01\0\0\0\xff\xff\xff\xffb");
+        assert_eq!(ask(&mut host, b"\x07\0\0\0\x02\0\0\0\x01b").unwrap(), b"\x01\x01\0\0\0\0\0\0\0c");
+        assert_eq!(ask(&mut host, b"\x07\0\0\0\x02\0\0\0\x01c").unwrap(), b"\x01");
+        assert_eq!(ask(&mut host, b"\x07\0\0\0\x02\0\0\0\x01d").unwrap(), b"");
+        assert_eq!(ask(&mut host, &[8, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap(), b"\x01");
+        for broken in
+            [&b""[..], &[7, 0, 0, 0], &[7, 0, 0, 0, 1, 0, 0, 0], &[7, 0, 0, 0, 1, 0, 0, 0, 2], &[0; 9], &[255; 4]]
+        {
+            assert_eq!(ask(&mut host, broken), None);
+        }
     }
 
     #[test]

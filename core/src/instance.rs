@@ -9,6 +9,7 @@ use wasmtime::{
 };
 
 use crate::host::Host;
+use crate::image::Image;
 use crate::watchdog::{self, Stopped, Watchdog};
 use crate::{Error, ErrorKind, Result, functions};
 
@@ -168,11 +169,14 @@ exports! {
     set_transactional(flag: i32);
     reserve_buffer(size: i32) -> i32;
     release_handle(handle: i32);
+    forget_handles();
     get_error_details() -> i32;
     set_memory_limit(bytes: i32);
     allocate_table_ids(count: i32) -> i32;
     list_table_ids() -> i32;
     undo_run();
+    set_transaction(flag: i32);
+    set_keep_failed(flag: i32);
     set_output_limit(bytes: i32);
     set_print_streaming(flag: i32);
     set_deterministic(flag: i32);
@@ -289,9 +293,9 @@ pub(crate) struct Buffer {
 /// A module that is ready to be instantiated.
 pub(crate) struct Blueprint {
     pre: InstancePre<Data>,
-    /// The same with host functions that may be futures.
+    /// The same with host functions that may be futures, once somebody wants that.
     #[cfg(feature = "async")]
-    waiting: InstancePre<Data>,
+    waiting: OnceLock<InstancePre<Data>>,
     memory: ModuleExport,
     index: ExportIndex,
     /// Whether `init` was called before the module was compiled.
@@ -315,21 +319,29 @@ impl Blueprint {
         check_imports(module)?;
         check_exports(module)?;
         let memory = module.get_export_index("memory").ok_or_else(|| refused("it exports no memory"))?;
-        let prepare = |waits| {
-            let linker = linker(module.engine(), waits).map_err(|e| Error::internal(e.to_string()))?;
-            linker.instantiate_pre(module).map_err(|e| refused(&e.to_string()))
-        };
+        let linker = linker(module.engine(), false).map_err(|e| Error::internal(e.to_string()))?;
+        let pre = linker.instantiate_pre(module).map_err(|e| refused(&e.to_string()))?;
         let index = ExportIndex::of(module);
         Ok(Blueprint {
-            pre: prepare(false)?,
+            pre,
             #[cfg(feature = "async")]
-            waiting: prepare(true)?,
+            waiting: OnceLock::new(),
             memory,
             index,
             ready,
             longest_call,
             known: OnceLock::new(),
         })
+    }
+
+    #[cfg(feature = "async")]
+    fn waiting(&self) -> wasmtime::Result<&InstancePre<Data>> {
+        if let Some(pre) = self.waiting.get() {
+            return Ok(pre);
+        }
+        let module = self.pre.module();
+        let pre = linker(module.engine(), true)?.instantiate_pre(module)?;
+        Ok(self.waiting.get_or_init(|| pre))
     }
 }
 
@@ -496,6 +508,14 @@ impl Guest {
         self.waits
     }
 
+    /// Makes a blank instance that of a sandbox.
+    pub(crate) fn take_over(&mut self, host: Host) {
+        let data = self.store.data_mut();
+        data.host = host;
+        data.host.revision = data.revision;
+        data.host.waits = false;
+    }
+
     /// Ends the instance and gives back what outlives it.
     pub(crate) fn into_host(self) -> Host {
         self.store.into_data().host
@@ -519,7 +539,7 @@ fn instantiate(blueprint: &Blueprint, store: &mut Store<Data>, _: bool) -> wasmt
 #[cfg(feature = "async")]
 fn instantiate(blueprint: &Blueprint, store: &mut Store<Data>, waits: bool) -> wasmtime::Result<Instance> {
     if waits {
-        crate::waiting::block_on(blueprint.waiting.instantiate_async(store))
+        crate::waiting::block_on(blueprint.waiting()?.instantiate_async(store))
     } else {
         blueprint.pre.instantiate(store)
     }
@@ -710,15 +730,32 @@ impl Context<'_> {
     /// Makes this new instance one that goes on where that memory was copied.
     #[cfg(feature = "async")]
     pub(crate) fn put_memory(&mut self, copy: &[u8]) -> Result<()> {
+        self.grown(copy.len())?.copy_from_slice(copy);
+        self.refresh_buffer()
+    }
+
+    /// So much of the memory, which grows when it has to.
+    fn grown(&mut self, size: usize) -> Result<&mut [u8]> {
         const PAGE: u64 = 1 << 16;
         let memory = self.parts()?.memory;
-        let missing = (copy.len() as u64).saturating_sub(memory.data_size(&self.0) as u64);
+        let missing = (size as u64).saturating_sub(memory.data_size(&self.0) as u64);
         if missing > 0 {
             let grown = memory.grow(&mut self.0, missing.div_ceil(PAGE));
             grown.map_err(|e| Error::new(ErrorKind::Memory, format!("no memory for the sandbox: {e:#}")).fatal())?;
         }
-        let room = memory.data_mut(&mut self.0).get_mut(..copy.len());
-        room.ok_or_else(|| Error::internal("the memory did not grow").fatal())?.copy_from_slice(copy);
+        let room = memory.data_mut(&mut self.0).get_mut(..size);
+        room.ok_or_else(|| Error::internal("the memory did not grow").fatal())
+    }
+
+    /// All of the guest's memory.
+    pub(crate) fn memory(&self) -> Result<&[u8]> {
+        Ok(self.parts()?.memory.data(&self.0))
+    }
+
+    /// Makes this new instance one that goes on where the image was taken.
+    pub(crate) fn put_image(&mut self, image: &Image, whole: bool) -> Result<()> {
+        let memory = self.grown(image.size())?;
+        image.put(memory, whole).ok_or_else(|| Error::internal("the image does not fit the memory").fatal())?;
         self.refresh_buffer()
     }
 
@@ -773,6 +810,8 @@ offers! {
     has_table_lists: list_table_ids;
     has_table_ids: allocate_table_ids;
     has_undo: undo_run;
+    has_keep_failed: set_keep_failed;
+    has_forget_handles: forget_handles;
     has_memory_limit: set_memory_limit;
     has_output_limit: set_output_limit;
     has_print_streaming: set_print_streaming;

@@ -38,6 +38,7 @@
 )]
 
 mod active;
+mod args;
 mod bytes;
 mod codec;
 mod config;
@@ -46,6 +47,7 @@ mod engine;
 mod error;
 mod functions;
 mod host;
+mod image;
 mod instance;
 #[cfg(feature = "json")]
 mod json;
@@ -61,11 +63,13 @@ mod portable;
 mod run;
 mod sandbox;
 mod shared;
+mod snapshot;
 mod store;
 mod stored;
 mod tables;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod units;
 mod usage;
 mod value;
 mod virtual_time;
@@ -73,7 +77,9 @@ mod virtual_time;
 mod waiting;
 mod wasm_config;
 mod watchdog;
+pub mod wire;
 
+pub use args::Args;
 pub use config::{ComputeOptions, SandboxConfig};
 pub use control::Interrupter;
 pub use engine::{Engine, EngineConfig};
@@ -84,6 +90,7 @@ pub use metrics::{MemoryStats, Metrics};
 pub use modules::{Folder, Module, ModuleResolver, Resolved};
 pub use outcome::Outcome;
 pub use sandbox::Sandbox;
+pub use snapshot::Snapshot;
 pub use store::{
     Batch, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult, TableStore, Usage,
     Write,
@@ -91,6 +98,7 @@ pub use store::{
 #[cfg(feature = "redis")]
 pub use store::{RedisOptions, RedisStore};
 pub use stored::{Home, StoredTable};
+pub use units::{parse_size, parse_time};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
 
 /// The README's example is a test.

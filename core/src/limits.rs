@@ -46,6 +46,7 @@ pub(crate) struct Limits {
     pub(crate) store: StoreLimit,
     pub(crate) host_calls: u64,
     pub(crate) source: u64,
+    pub(crate) commit_on_error: bool,
 }
 
 impl Default for Limits {
@@ -58,6 +59,7 @@ impl Default for Limits {
             store: StoreLimit::new(1 << 30, 10_000_000),
             host_calls: u64::MAX,
             source: 16 << 20,
+            commit_on_error: false,
         }
     }
 }
@@ -72,6 +74,7 @@ pub(crate) struct SetLimits {
     pub(crate) store: Option<StoreLimit>,
     pub(crate) host_calls: Option<u64>,
     pub(crate) source: Option<u64>,
+    pub(crate) commit_on_error: Option<bool>,
 }
 
 impl Limits {
@@ -90,6 +93,7 @@ impl Limits {
         put(&mut self.store, set.store);
         put(&mut self.host_calls, set.host_calls);
         put(&mut self.source, set.source);
+        put(&mut self.commit_on_error, set.commit_on_error);
         self
     }
 }
@@ -153,6 +157,14 @@ macro_rules! limit_setters {
             #[must_use]
             pub fn source_limit(mut self, bytes: u64) -> Self {
                 self.limits.source = Some(bytes);
+                self
+            }
+
+            /// Whether what a run wrote to tables is kept although it fails, by an error or a limit: everything up to the failure. A crash of the guest (`Trap`) takes its
+            /// writes along all the same. Default: a run that fails stores nothing.
+            #[must_use]
+            pub fn commit_on_error(mut self, on: bool) -> Self {
+                self.limits.commit_on_error = Some(on);
                 self
             }
         }

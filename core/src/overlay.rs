@@ -340,6 +340,60 @@ impl Overlay {
         Ok(())
     }
 
+    /// Hands entries to `visit` until that gives false: in the order of `scan`, those that come after the key `after`, or from the first one on. False when
+    /// there is no such key; one that this run deleted still has its place.
+    pub(crate) fn scan_after(
+        &mut self,
+        store: &mut dyn TableStore,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> StoreResult<bool> {
+        self.resolve(store, table)?;
+        let written = after.and_then(|key| self.find(self.hash(table, key.as_bytes()), table, key.as_bytes()));
+        let written = written.and_then(|i| self.entry(i));
+        if let (None, Some(key)) = (written, after)
+            && !store.contains(table, key)?
+        {
+            return Ok(false);
+        }
+        let Some(state) = self.tables.get(&table) else {
+            store.scan_after(table, after, visit)?;
+            return Ok(true);
+        };
+        if state.removed {
+            return Ok(true);
+        }
+        let mut next = state.first;
+        if let Some(Entry { in_store: InStore::No, next: following, .. }) = written {
+            next = *following;
+        } else if state.stored != Some(0) {
+            let mut more = true;
+            store.scan_after(table, after, &mut |key, value| {
+                let entry = self.find(self.hash(table, key.as_bytes()), table, key.as_bytes());
+                more = match entry.and_then(|i| self.entry(i)) {
+                    None => visit(key, value),
+                    Some(Entry { value: Some(value), .. }) => visit(key, value.as_slice()),
+                    Some(_) => true,
+                };
+                more
+            })?;
+            if !more {
+                return Ok(true);
+            }
+        }
+        while let Some(entry) = self.entry(next) {
+            if entry.in_store == InStore::No
+                && let Some(value) = &entry.value
+                && !visit(std::str::from_utf8(entry.key.as_slice())?, value.as_slice())
+            {
+                break;
+            }
+            next = entry.next;
+        }
+        Ok(true)
+    }
+
     /// Hands every key to `visit`, as `scan` does.
     pub(crate) fn keys(
         &mut self,
@@ -499,9 +553,28 @@ mod tests {
                 })
                 .unwrap();
             assert_eq!(&seen, expected);
-            let mut keys = 0;
-            overlay.keys(store, table, &mut |_| keys += 1).unwrap();
-            assert_eq!(keys, expected.len());
+            let mut keys = Vec::new();
+            overlay.keys(store, table, &mut |key| keys.push(key.to_owned())).unwrap();
+            assert_eq!(keys.len(), expected.len());
+            for portion in [1, 3, 100] {
+                let mut again: Vec<String> = Vec::new();
+                loop {
+                    let (last, before) = (again.last().cloned(), again.len());
+                    let known = overlay
+                        .scan_after(store, table, last.as_deref(), &mut |key, value| {
+                            assert_eq!(expected.get(key).map(Vec::as_slice), Some(value));
+                            again.push(key.to_owned());
+                            again.len() < before + portion
+                        })
+                        .unwrap();
+                    assert!(known);
+                    if again.len() == before {
+                        break;
+                    }
+                }
+                assert_eq!(again, keys);
+            }
+            assert!(!overlay.scan_after(store, table, Some("never"), &mut |_, _| true).unwrap());
             for key in 0..12 {
                 let key = format!("k{key}");
                 let mut value = None;

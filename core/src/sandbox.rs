@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::codec;
+use crate::args::ArgList;
 use crate::control::Interrupter;
 use crate::engine::Engine;
 use crate::functions::{self, FromArgs, HostFunction};
@@ -12,7 +12,7 @@ pub(crate) use crate::shared::{Reach, SandboxLinks, Shared};
 use crate::stored::{Home, StoredTable, store_error};
 use crate::tables::{HOME, IO};
 use crate::value::{IntoArgs, Value};
-use crate::{ComputeOptions, Error, MemoryStats, Outcome, Result, SandboxConfig, shared};
+use crate::{ComputeOptions, Error, MemoryStats, Outcome, Result, SandboxConfig, Snapshot, shared};
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
@@ -43,8 +43,8 @@ impl Sandbox {
         Engine::default().sandbox(config)
     }
 
-    pub(crate) fn create(engine: Engine, config: SandboxConfig) -> Result<Sandbox> {
-        Ok(Sandbox { shared: Shared::new(engine, config)? })
+    pub(crate) fn create(engine: Engine, config: SandboxConfig, from: Option<&Snapshot>) -> Result<Sandbox> {
+        Ok(Sandbox { shared: Shared::new(engine, config, from)? })
     }
 
     /// Runs Lua source, text or bytes. Empty source gives an empty outcome.
@@ -75,7 +75,7 @@ impl Sandbox {
     /// # Errors
     /// As [`compute_with`](Self::compute_with); `Runtime` when there is no such function.
     pub fn call(&self, path: &str, args: impl IntoArgs) -> Result<Outcome> {
-        let values = args.into_args();
+        let values = ArgList::Values(args.into_args());
         self.shared.access(|reach| {
             reach.run(&self.shared, None, |guest, links, args| enter_call(guest, links, args, path, &values))
         })
@@ -120,8 +120,7 @@ impl Sandbox {
         name: &str,
         function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
     ) -> Result<()> {
-        let plain = move |args| function(A::from_args(args)?).map(IntoArgs::into_args);
-        self.add_function(name, HostFunction::Plain(Arc::new(plain)), false)
+        self.add_function(name, HostFunction::plain(function), false)
     }
 
     /// As [`register`](Self::register), for a function that may be called again when a run is repeated after a
@@ -134,8 +133,7 @@ impl Sandbox {
         name: &str,
         function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
     ) -> Result<()> {
-        let plain = move |args| function(A::from_args(args)?).map(IntoArgs::into_args);
-        self.add_function(name, HostFunction::Plain(Arc::new(plain)), true)
+        self.add_function(name, HostFunction::plain(function), true)
     }
 
     pub(crate) fn add_function(&self, name: &str, function: HostFunction, repeatable: bool) -> Result<()> {
@@ -289,6 +287,7 @@ impl Sandbox {
     /// `Store` when the store fails, `Busy`, `Closed`, `Trap`.
     pub fn gc(&self) -> Result<()> {
         self.shared.access_whole(|inner| {
+            inner.outside_transaction("a collection")?;
             let result = inner.release_handles(&self.shared).and_then(|()| inner.guest()?.run_gc());
             inner.check(result)?;
             let swept = inner.sweep(true);
@@ -303,15 +302,72 @@ impl Sandbox {
     /// `Memory` when there is no memory for a new instance, `Busy`, `Closed`.
     pub fn reset(&self) -> Result<()> {
         self.shared.access_whole(|inner| {
+            inner.outside_transaction("a reset")?;
             inner.restart();
             inner.start(false)
         })
+    }
+
+    /// Copies everything: globals, closures, coroutines that wait in the middle of something, and all tables. Host functions are in it by name only.
+    ///
+    /// The tables are those that `_home` and `_io` reach or that Lua holds, wherever they are kept: a snapshot of a sandbox with a store holds a copy
+    /// of what the store holds.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), luacell::Error> {
+    /// let sandbox = luacell::Sandbox::new()?;
+    /// sandbox.compute("next = coroutine.wrap(function() for i = 1, 9 do coroutine.yield(i) end end) next()")?;
+    /// let snapshot = sandbox.snapshot()?;
+    /// assert_eq!(sandbox.call("next", ())?.get::<i64>()?, 2);
+    /// sandbox.restore(&snapshot)?;
+    /// assert_eq!(sandbox.call("next", ())?.get::<i64>()?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Busy` also from within a host function of this sandbox; `Store` when the store fails, `Closed`, `Trap`.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.shared.access_whole(|inner| inner.snapshot(&self.shared))
+    }
+
+    /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
+    ///
+    /// Tables become what they were then, in the sandbox's store too, in one transaction; tables of the store that were not reached then are removed.
+    /// Limits, where printed text goes and where modules come from stay as they are. Host functions are linked by their names: those that the snapshot uses and this
+    /// sandbox does not have give an error when a script calls them, until they are registered; those that the snapshot does not know become globals. With a
+    /// virtual clock that goes on from the time of the snapshot.
+    ///
+    /// Functions that the host still has give `Closed` afterwards, and so do views of tables other than `_home` and `_io`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time: theirs would be taken back too.
+    /// `Memory` when there is no memory for it, `Store` when the store fails, `Busy` also from within a host function of this sandbox, `Closed`,
+    /// `Trap`. The sandbox is as before then.
+    pub fn restore(&self, snapshot: &Snapshot) -> Result<()> {
+        self.shared.access_whole(|inner| inner.restore(snapshot))
+    }
+
+    /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on. Its tables are a copy in
+    /// memory, whatever store this one has. Memory that neither wrote since Lua started is shared; the rest is copied.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot); `Memory` when there is no memory for one more.
+    pub fn fork(&self) -> Result<Sandbox> {
+        let shared = self.shared.access_whole(|inner| inner.fork(&self.shared))?;
+        Ok(Sandbox { shared })
     }
 
     /// Ends the sandbox and frees what it holds. Every later call gives `Closed`, also of values that belong to it. A run in
     /// another thread comes to its end first.
     pub fn close(&self) {
         self.shared.close();
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
     }
 }
 
@@ -332,7 +388,7 @@ pub(crate) fn enter_compute_with(
     options: &ComputeOptions,
 ) -> Result<Entry> {
     check_source(guest, source)?;
-    codec::encode_args(&options.args, args, links)?;
+    let args = options.args.encoded(args, links)?;
     guest.enter_source(options.name.as_bytes(), source, args)
 }
 
@@ -341,9 +397,9 @@ pub(crate) fn enter_call(
     links: &SandboxLinks,
     args: &mut Vec<u8>,
     path: &str,
-    values: &[Value],
+    values: &ArgList,
 ) -> Result<Entry> {
-    codec::encode_args(values, args, links)?;
+    let args = values.encoded(args, links)?;
     guest.reserve(path.len() + args.len())?;
     guest.write(&[path.as_bytes(), args])?;
     Ok(Entry::Call { path_len: path.len() as i32, args_len: args.len() as i32 })

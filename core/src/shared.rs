@@ -1,11 +1,15 @@
 //! What all handles of one sandbox share, and who may use it when.
 
+mod snapshot;
+mod transaction;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
 use wasmtime::AsContextMut;
 
+use self::transaction::Transaction;
 use crate::codec::{self, Links};
 use crate::config::SandboxConfig;
 use crate::control::Control;
@@ -17,7 +21,7 @@ use crate::stored::{Pins, StoredTable, store_error};
 use crate::tables::{HOME, IO, Tables};
 use crate::value::{Builtin, Function, FunctionKind, Handle, LuaString, ReleaseQueue, Value};
 use crate::virtual_time::VirtualTime;
-use crate::{Error, ErrorKind, Outcome, Result, active};
+use crate::{Error, ErrorKind, Outcome, Result, Snapshot, active};
 
 /// An I/O buffer that grew beyond this is given back after the run.
 const KEPT_BUFFER: u32 = 1 << 20;
@@ -54,6 +58,10 @@ pub(crate) struct Inner {
     args: Vec<u8>,
     /// Tables that the host has views of.
     pins: Arc<Pins>,
+    /// What the host does as one transaction.
+    transaction: Option<Transaction>,
+    /// Whether the run that failed just now is kept all the same.
+    kept: bool,
 }
 
 /// What the present instance was told.
@@ -62,19 +70,26 @@ struct Applied {
     memory: u64,
     output: u64,
     grant: i32,
+    keep_failed: bool,
 }
 
 /// A guest that was told nothing but how often to ask.
-const UNTOLD: Applied = Applied { memory: 0, output: 0, grant: GRANT };
+const UNTOLD: Applied = Applied { memory: 0, output: 0, grant: GRANT, keep_failed: false };
 
 impl Applied {
+    #[inline]
+    fn of(limits: &Limits) -> Self {
+        let grant = i32::try_from(limits.instructions).unwrap_or(i32::MAX).clamp(1, GRANT);
+        Applied { memory: limits.memory, output: limits.output, grant, keep_failed: limits.commit_on_error }
+    }
+
     /// What a new instance knows: ours was told the defaults before it was compiled.
     fn fresh(foreign: bool) -> Self {
         if foreign {
             return UNTOLD;
         }
         let defaults = Limits::default();
-        Applied { memory: defaults.memory, output: defaults.output, grant: GRANT }
+        Applied { memory: defaults.memory, output: defaults.output, grant: GRANT, keep_failed: false }
     }
 }
 
@@ -88,8 +103,8 @@ pub(crate) enum Running {
     Closed,
 }
 
-/// Does what somebody asked for by `close` while the sandbox was in use.
-struct Finish<'a>(&'a Shared);
+/// Does what somebody asked for by `close` while the sandbox was in use. Made before the lock is taken, so that it is dropped after it.
+pub(crate) struct Finish<'a>(pub(crate) &'a Shared);
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
@@ -129,6 +144,7 @@ impl Links for SandboxLinks {
 
     fn id_of(&self, table: &StoredTable) -> Result<u32> {
         if table.belongs_to(&self.shared) {
+            table.check(&self.shared)?;
             Ok(table.id())
         } else {
             Err(Error::invalid("a stored table of another sandbox can't be passed; copy it with to_table"))
@@ -215,18 +231,17 @@ impl Reach<'_> {
 }
 
 impl Shared {
-    pub(crate) fn new(engine: Engine, config: SandboxConfig) -> Result<Arc<Self>> {
+    pub(crate) fn new(engine: Engine, config: SandboxConfig, from: Option<&Snapshot>) -> Result<Arc<Self>> {
         let tables = match config.store {
             Some(store) => store.and_then(Tables::open).map_err(store_error)?,
             None => Tables::in_memory(),
         };
-        let pins = Arc::new(Pins::default());
-        let control = Arc::new(Control::default());
-        let mut host = Host::new(tables, 1, Arc::clone(&control));
+        let mut host = Host::new(tables, 1, Arc::default());
         host.print = config.print;
+        host.check = config.check;
         host.modules = config.modules;
         host.virtual_time = config.seed.map(VirtualTime::new);
-        let mut inner = Inner {
+        let inner = Inner {
             engine,
             running: Running::Stopped(Box::new(host)),
             number: 0,
@@ -237,9 +252,19 @@ impl Shared {
             conflict_retries: config.conflict_retries.unwrap_or(CONFLICT_RETRIES),
             ran: false,
             args: Vec::new(),
-            pins: Arc::clone(&pins),
+            pins: Arc::default(),
+            transaction: None,
+            kept: false,
         };
-        inner.start(false)?;
+        Shared::started(inner, from)
+    }
+
+    fn started(mut inner: Inner, from: Option<&Snapshot>) -> Result<Arc<Self>> {
+        match from {
+            Some(snapshot) => inner.restore(snapshot)?,
+            None => inner.start(false)?,
+        }
+        let (pins, control) = (Arc::clone(&inner.pins), Arc::clone(&inner.host()?.control));
         Ok(Arc::new(Shared {
             inner: Mutex::new(inner),
             closed: AtomicBool::new(false),
@@ -284,6 +309,9 @@ impl Shared {
         match self.inner.try_lock() {
             #[cfg(feature = "async")]
             Ok(guard) if matches!(guard.running, Running::Away) => Ok(None),
+            Ok(guard) if guard.transaction.as_ref().is_some_and(|t| t.thread != std::thread::current().id()) => {
+                Ok(None)
+            }
             Ok(guard) => Ok(Some(guard)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Poisoned(poisoned)) => {
@@ -313,7 +341,7 @@ impl Shared {
     }
 
     /// Frees what a closed sandbox holds, unless somebody still uses it, who then does it.
-    pub(crate) fn free(&self) {
+    fn free(&self) {
         let running = match self.inner.try_lock() {
             #[cfg(feature = "async")]
             Ok(inner) if matches!(inner.running, Running::Away) => return,
@@ -338,9 +366,7 @@ impl Shared {
             })
         })
     }
-}
 
-impl Shared {
     /// Calls a built-in, whatever the script has made of the global of its name.
     pub(crate) fn call_builtin(self: &Arc<Self>, function: &Function, args: Vec<Value>) -> Result<Outcome> {
         const SOURCE: &[u8] = b"return (function(f, ...) return f(...) end)(...)";
@@ -370,12 +396,6 @@ fn allocate_ids(guest: &mut Context<'_>, seen: u32, count: u32) -> Result<u32> {
     Ok(first)
 }
 
-/// A run that has begun.
-pub(crate) struct Begun {
-    pub(crate) entry: Entry,
-    pub(crate) links: SandboxLinks,
-}
-
 impl Inner {
     pub(crate) fn links(&self, shared: &Arc<Shared>) -> SandboxLinks {
         SandboxLinks { shared: Arc::clone(shared), number: self.number }
@@ -398,7 +418,9 @@ impl Inner {
     /// What was only read needs no end of its own.
     #[inline]
     fn end_access(&mut self) {
-        if let Ok(tables) = self.tables() {
+        if self.transaction.is_none()
+            && let Ok(tables) = self.tables()
+        {
             tables.end();
         }
     }
@@ -488,9 +510,12 @@ impl Inner {
 
     /// Ends a write from the host: all of it is stored, or nothing.
     pub(crate) fn finish_write(&mut self, result: Result<()>) -> Result<()> {
-        let result = result.and_then(|()| self.commit());
+        let result = result.and_then(|()| self.check_transaction()).and_then(|()| match self.transaction {
+            None => self.commit(),
+            Some(_) => Ok(()),
+        });
         if let Err(error) = &result {
-            if error.kind() == ErrorKind::Conflict {
+            if error.kind() == ErrorKind::Conflict && self.transaction.is_none() {
                 self.follow_counter()?;
             }
             self.abandon(error);
@@ -559,18 +584,10 @@ impl Inner {
     pub(crate) fn sweep(&mut self, all: bool) -> Result<()> {
         let mut held = self.pins.ids();
         if let Running::Guest(guest) = &mut self.running {
-            let mut context = guest.context();
-            if !context.has_table_lists() {
-                return Ok(());
+            match held_tables(&mut guest.context())? {
+                Some(ids) => held.extend(ids),
+                None => return Ok(()),
             }
-            let n = context.list_table_ids()?;
-            let Ok(n) = u32::try_from(n) else {
-                // No memory for the list: another time.
-                return Ok(());
-            };
-            context.refresh_buffer()?;
-            let ids = context.result(n)?.chunks_exact(4);
-            held.extend(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))));
         }
         self.tables()?.sweep(held, all).map_err(store_error)
     }
@@ -586,9 +603,9 @@ impl Inner {
         let mut tries = 0;
         loop {
             let result = match self.begin_run(shared, set, &enter) {
-                Ok(begun) => {
-                    let executed = self.guest().and_then(|mut guest| guest.execute(begun.entry));
-                    self.end_run(executed, &begun.links)
+                Ok(entry) => {
+                    let executed = self.guest().and_then(|mut guest| guest.execute(entry));
+                    self.end_run(executed)
                 }
                 Err(error) => Err(error),
             };
@@ -619,8 +636,9 @@ impl Inner {
         shared: &Arc<Shared>,
         set: Option<&SetLimits>,
         enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
-    ) -> Result<Begun> {
+    ) -> Result<Entry> {
         let started = Instant::now();
+        self.check_transaction()?;
         self.release_handles(shared)?;
         let links = self.links(shared);
         let limits = set.map_or(self.limits, |set| self.limits.with(set));
@@ -629,39 +647,63 @@ impl Inner {
         let mut applied = self.applied;
         self.ran = true;
         let mut guest = self.guest()?;
-        guest.host().begin(started, &limits, links.clone());
+        guest.host().begin(started, &limits);
         let result = apply(&mut guest, &mut applied, &limits).and_then(|()| enter(&mut guest, &links, &mut args));
+        guest.host().links = Some(links);
         self.applied = applied;
         if args.capacity() <= KEPT_BUFFER as usize {
             self.args = args;
         }
-        Ok(Begun { entry: result?, links })
+        result
     }
 
     /// The last part of a run: from what the guest answered.
     #[inline]
-    pub(crate) fn end_run(&mut self, executed: Result<i32>, links: &SandboxLinks) -> Result<Outcome> {
+    pub(crate) fn end_run(&mut self, executed: Result<i32>) -> Result<Outcome> {
         let mut guest = self.guest()?;
         let metrics = guest.finish_metrics();
+        let links = guest.host().links.take().ok_or_else(|| Error::internal("a run ends that never began"))?;
         let result = match executed {
-            Ok(n) if n >= 0 => guest.read_success(n, links),
-            Ok(n) => Err(guest.read_failure(n, links)),
+            Ok(n) if n >= 0 => guest.read_success(n, &links),
+            Ok(n) => Err(guest.read_failure(n, &links)),
             Err(error) => Err(error),
         };
         let host = guest.host();
         host.end(metrics.instructions);
-        let (output, values) = result.map_err(|error| error.with_metrics(metrics))?;
         let failed = |error: Error, output| error.with_output(output).with_metrics(metrics);
+        let keeps = host.limits.commit_on_error && host.doomed.is_none();
+        let (output, values) = match result {
+            Ok(read) => read,
+            Err(error) if keeps && !error.is_fatal() => return Err(self.keep_failed(error.with_metrics(metrics))),
+            Err(error) => return Err(error.with_metrics(metrics)),
+        };
         if let Some(error) = host.doomed.take() {
             return Err(failed(error, output));
         }
-        if host.tables.is_open()
+        if self.transaction.is_none()
+            && self.tables()?.is_open()
             && let Err(error) = self.commit()
         {
             self.commit_failed()?;
             return Err(failed(error, output));
         }
         Ok(Outcome { values, output, metrics })
+    }
+
+    /// Stores what a failed run wrote; the run's error, or why that was not possible.
+    #[cold]
+    fn keep_failed(&mut self, error: Error) -> Error {
+        self.kept = true;
+        if self.transaction.is_some() {
+            return error;
+        }
+        match self.commit() {
+            Ok(()) => error,
+            Err(failure) => {
+                self.kept = false;
+                self.commit_failed().err().unwrap_or(failure)
+            }
+        }
     }
 
     /// After a run: what failed is taken back, what was unusually large is given back.
@@ -680,6 +722,13 @@ impl Inner {
     /// Takes back what a failed run wrote. After a crash, or when the guest breaks its contract, the instance goes too.
     #[cold]
     fn abandon(&mut self, error: &Error) {
+        if std::mem::take(&mut self.kept) {
+            if let Ok(host) = self.host() {
+                host.end(0);
+            }
+            return;
+        }
+        self.fail_transaction(error);
         if error.is_fatal() {
             self.restart();
         } else if let Ok(host) = self.host() {
@@ -744,6 +793,7 @@ impl Inner {
     /// Sees to it that the instance can wait for futures.
     #[cfg(feature = "async")]
     pub(crate) fn make_waiting(&mut self) -> Result<()> {
+        self.outside_transaction("an asynchronous run")?;
         if let Running::Guest(guest) = &mut self.running {
             if guest.waits() || guest.is_foreign() {
                 return Ok(());
@@ -770,11 +820,23 @@ impl Inner {
     }
 }
 
+/// The stored tables that Lua holds; `None` when it can't tell, or has no memory for the list now.
+fn held_tables(guest: &mut Context<'_>) -> Result<Option<Vec<u32>>> {
+    if !guest.has_table_lists() {
+        return Ok(None);
+    }
+    let Ok(n) = u32::try_from(guest.list_table_ids()?) else {
+        return Ok(None);
+    };
+    guest.refresh_buffer()?;
+    let ids = guest.result(n)?.chunks_exact(4);
+    Ok(Some(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))).collect()))
+}
+
 /// Tells the guest those limits that it keeps itself.
 #[inline]
 fn apply(guest: &mut Context<'_>, applied: &mut Applied, limits: &Limits) -> Result<()> {
-    let grant = i32::try_from(limits.instructions).unwrap_or(i32::MAX).clamp(1, GRANT);
-    let wanted = Applied { memory: limits.memory, output: limits.output, grant };
+    let wanted = Applied::of(limits);
     if *applied == wanted {
         return Ok(());
     }
@@ -797,6 +859,9 @@ fn apply_changes(guest: &mut Context<'_>, applied: &mut Applied, wanted: Applied
     }
     if applied.grant != wanted.grant && guest.has_instruction_grant() {
         guest.set_instruction_grant(wanted.grant)?;
+    }
+    if applied.keep_failed != wanted.keep_failed && guest.has_keep_failed() {
+        guest.set_keep_failed(i32::from(wanted.keep_failed))?;
     }
     *applied = wanted;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::codec::{self, Links};
 use crate::sandbox::{Reach, Shared};
@@ -27,31 +27,55 @@ pub struct StoredTable(Arc<View>);
 struct View {
     sandbox: Weak<Shared>,
     id: u32,
+    /// Which tables the number belongs to: a restored sandbox has others.
+    era: u64,
     /// Holds an upvalue of a stored function.
     cell: bool,
 }
 
 /// How often each table is viewed from the host.
 #[derive(Default)]
-pub(crate) struct Pins(Mutex<HashMap<u32, usize>>);
+pub(crate) struct Pins(Mutex<PinsInner>);
+
+#[derive(Default)]
+struct PinsInner {
+    era: u64,
+    counts: HashMap<u32, usize>,
+}
 
 impl Pins {
-    fn add(&self, id: u32) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default() += 1;
+    fn lock(&self) -> MutexGuard<'_, PinsInner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remove(&self, id: u32) {
-        let mut pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(n) = pins.get_mut(&id) {
+    /// Counts a view of this table; the present era.
+    fn add(&self, id: u32) -> u64 {
+        let mut pins = self.lock();
+        *pins.counts.entry(id).or_default() += 1;
+        pins.era
+    }
+
+    fn remove(&self, id: u32, era: u64) {
+        let mut pins = self.lock();
+        if pins.era == era
+            && let Some(n) = pins.counts.get_mut(&id)
+        {
             *n -= 1;
             if *n == 0 {
-                pins.remove(&id);
+                pins.counts.remove(&id);
             }
         }
     }
 
     pub(crate) fn ids(&self) -> Vec<u32> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.lock().counts.keys().copied().collect()
+    }
+
+    /// From here on numbers mean other tables.
+    pub(crate) fn end_era(&self) {
+        let mut pins = self.lock();
+        pins.era += 1;
+        pins.counts.clear();
     }
 }
 
@@ -60,23 +84,20 @@ impl Drop for View {
         if self.id > IO
             && let Some(shared) = self.sandbox.upgrade()
         {
-            shared.pins.remove(self.id);
+            shared.pins.remove(self.id, self.era);
         }
     }
 }
 
 impl StoredTable {
     pub(crate) fn new(shared: &Arc<Shared>, id: u32, cell: bool) -> Self {
-        if id > IO {
-            shared.pins.add(id);
-        }
-        StoredTable(Arc::new(View { sandbox: Arc::downgrade(shared), id, cell }))
+        let era = if id > IO { shared.pins.add(id) } else { 0 };
+        StoredTable(Arc::new(View { sandbox: Arc::downgrade(shared), id, era, cell }))
     }
 
     /// A view of nothing.
-    #[cfg(test)]
     pub(crate) fn detached() -> Self {
-        StoredTable(Arc::new(View { sandbox: Weak::new(), id: 7, cell: false }))
+        StoredTable(Arc::new(View { sandbox: Weak::new(), id: 7, era: 0, cell: false }))
     }
 
     pub(crate) fn is_cell(&self) -> bool {
@@ -87,8 +108,21 @@ impl StoredTable {
         std::ptr::eq(self.0.sandbox.as_ptr(), Arc::as_ptr(shared))
     }
 
-    fn shared(&self) -> Result<Arc<Shared>> {
-        self.0.sandbox.upgrade().ok_or_else(Error::closed)
+    /// Gives `Closed` when the number means another table now.
+    pub(crate) fn check(&self, shared: &Shared) -> Result<()> {
+        if self.0.id > IO && shared.pins.lock().era != self.0.era {
+            return Err(Error::new(ErrorKind::Closed, "the table is gone: its sandbox was restored from a snapshot"));
+        }
+        Ok(())
+    }
+
+    /// Uses the sandbox.
+    fn access<T>(&self, f: impl FnOnce(&Arc<Shared>, &mut Reach<'_>) -> Result<T>) -> Result<T> {
+        let shared = self.0.sandbox.upgrade().ok_or_else(Error::closed)?;
+        shared.access(|reach| {
+            self.check(&shared)?;
+            f(&shared, reach)
+        })
     }
 
     /// The table's number in the store. `_home` is 1.
@@ -108,10 +142,9 @@ impl StoredTable {
     }
 
     pub(crate) fn get_text(&self, key: &str) -> Result<Value> {
-        let shared = self.shared()?;
-        shared.access(|reach| {
+        self.access(|shared, reach| {
             let mut result = Ok(Value::Nil);
-            let links = reach.links(&shared)?;
+            let links = reach.links(shared)?;
             reach
                 .tables()?
                 .get(self.0.id, key, &mut |bytes| result = stored_value(bytes, &links, self.0.id, key))
@@ -133,10 +166,9 @@ impl StoredTable {
     }
 
     pub(crate) fn set_text(&self, key: &str, shown: Value, value: Value) -> Result<()> {
-        let shared = self.shared()?;
         retrying(|| {
-            shared.access(|reach| {
-                let result = write(reach, &shared, self.0.id, key, shown.clone(), value.clone());
+            self.access(|shared, reach| {
+                let result = write(reach, shared, self.0.id, key, shown.clone(), value.clone());
                 reach.finish_write(result)
             })
         })
@@ -149,9 +181,8 @@ impl StoredTable {
     pub fn remove(&self, key: impl Into<Value>) -> Result<bool> {
         let mut text = String::new();
         keys::encode(&key.into(), &mut text)?;
-        let shared = self.shared()?;
         retrying(|| {
-            shared.access(|reach| {
+            self.access(|_, reach| {
                 let tables = reach.tables()?;
                 let there = tables.contains(self.0.id, &text).map_err(store_error)?;
                 if there {
@@ -168,9 +199,8 @@ impl StoredTable {
     /// # Errors
     /// See the type's description.
     pub fn clear(&self) -> Result<()> {
-        let shared = self.shared()?;
         retrying(|| {
-            shared.access(|reach| {
+            self.access(|_, reach| {
                 let tables = reach.tables()?;
                 let mut texts = Vec::new();
                 tables.keys(self.0.id, &mut |key| texts.push(key.to_owned())).map_err(store_error)?;
@@ -187,8 +217,7 @@ impl StoredTable {
     /// # Errors
     /// See the type's description.
     pub fn len(&self) -> Result<usize> {
-        let shared = self.shared()?;
-        let n = shared.access(|reach| reach.tables()?.size(self.0.id).map_err(store_error))?;
+        let n = self.access(|_, reach| reach.tables()?.size(self.0.id).map_err(store_error))?;
         Ok(usize::try_from(n).unwrap_or(usize::MAX))
     }
 
@@ -205,9 +234,8 @@ impl StoredTable {
     /// # Errors
     /// See the type's description.
     pub fn keys(&self) -> Result<Vec<Value>> {
-        let shared = self.shared()?;
         let mut all = Vec::new();
-        shared.access(|reach| {
+        self.access(|_, reach| {
             let visit = &mut |key: &str| all.push(keys::decode(key.as_bytes()));
             reach.tables()?.keys(self.0.id, visit).map_err(store_error)
         })?;
@@ -219,9 +247,8 @@ impl StoredTable {
     /// # Errors
     /// See the type's description.
     pub fn entries(&self) -> Result<Vec<(Value, Value)>> {
-        let shared = self.shared()?;
-        shared.access(|reach| {
-            let links = reach.links(&shared)?;
+        self.access(|shared, reach| {
+            let links = reach.links(shared)?;
             scan(reach, &links, self.0.id)
         })
     }
@@ -239,9 +266,8 @@ impl StoredTable {
     /// # Errors
     /// See the type's description.
     pub fn to_table(&self) -> Result<Table> {
-        let shared = self.shared()?;
-        shared.access(|reach| {
-            let links = reach.links(&shared)?;
+        self.access(|shared, reach| {
+            let links = reach.links(shared)?;
             let mut graph = Graph::new();
             let mut numbers = HashMap::from([(self.0.id, graph.add(Node::default())?)]);
             let mut pending = vec![self.0.id];
@@ -289,7 +315,7 @@ fn scan(reach: &mut Reach<'_>, links: &dyn Links, id: u32) -> Result<Vec<(Value,
 impl PartialEq for StoredTable {
     /// Whether both are views of the same table.
     fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id && Weak::ptr_eq(&self.0.sandbox, &other.0.sandbox)
+        self.0.id == other.0.id && self.0.era == other.0.era && Weak::ptr_eq(&self.0.sandbox, &other.0.sandbox)
     }
 }
 

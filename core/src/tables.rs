@@ -1,13 +1,16 @@
 //! A sandbox's tables: the store, the writes of the present run, table numbers, and orphans.
 
+mod image;
+
 use ahash::RandomState;
 use hashbrown::HashSet;
 
 use crate::StoreLimit;
 use crate::codec::{self, tag};
 use crate::overlay::Overlay;
-use crate::store::{self, MemoryStore, StoreError, StoreResult, TableStore, Tiered};
+use crate::store::{self, MemoryStore, StoreError, StoreResult, TableStore, Tiered, Usage};
 use crate::usage::Meter;
+pub(crate) use image::TableImage;
 
 /// `_home`, unless another table is attached.
 pub(crate) const HOME: u32 = 1;
@@ -27,6 +30,11 @@ const SWEPT_KEY: &str = "swept";
 /// The next free id is written down in steps of this, so that not every new table costs a write.
 const ID_STEP: u32 = 64;
 
+/// The next free id as it is written down.
+pub(crate) fn noted_next(next: u32) -> u32 {
+    next.saturating_add(ID_STEP - 1) / ID_STEP * ID_STEP
+}
+
 /// Numbers are reserved in steps of this at first, of `MAX_LEASE` for a sandbox that makes many tables.
 const FIRST_LEASE: u32 = 16;
 const MAX_LEASE: u32 = 1 << 14;
@@ -34,9 +42,9 @@ const MAX_LEASE: u32 = 1 << 14;
 /// Fewer new tables than this are not worth a sweep.
 const MIN_SWEEP: usize = 256;
 
-type IdSet = HashSet<u32, RandomState>;
+pub(crate) type IdSet = HashSet<u32, RandomState>;
 
-fn id_set() -> IdSet {
+pub(crate) fn id_set() -> IdSet {
     HashSet::with_hasher(RandomState::new())
 }
 
@@ -79,9 +87,8 @@ pub(crate) struct Tables {
     begun: bool,
     /// Whether a commit failed, so that it may have to be taken back.
     interrupted: bool,
-    meter: Meter,
-    /// Whether `meter` knows what the store held when the present run began.
-    metered: bool,
+    /// What the store holds; known once the present run has written something.
+    meter: Option<Meter>,
 }
 
 /// Whether a guest may use this id.
@@ -167,8 +174,7 @@ impl Tables {
             swept: (FIRST_FREE, 0),
             begun: false,
             interrupted: false,
-            meter: Meter::default(),
-            metered: false,
+            meter: None,
         };
         tables.overlay.begin(next_id);
         tables
@@ -295,44 +301,49 @@ impl Tables {
     /// As [`set`](Self::set) when there is room for it; false when there is not.
     #[inline]
     pub(crate) fn set_within(&mut self, table: u32, key: &str, value: &[u8], limit: &StoreLimit) -> StoreResult<bool> {
-        if !self.metered {
-            self.begin_metering()?;
-        }
         let size = (key.len() + value.len()) as u64;
-        if !self.meter.add_surely(size, limit) && !self.fits(table, key, size, limit)? {
+        if !self.meter()?.add_surely(size, limit) && !self.fits(table, key, size, limit)? {
             return Ok(false);
         }
         self.set(table, key, value);
         Ok(true)
     }
 
-    #[cold]
-    fn begin_metering(&mut self) -> StoreResult<()> {
-        let usage = self.store()?.usage()?;
-        self.meter.begin(usage.unwrap_or_default());
-        self.metered = true;
-        if !self.overlay.is_empty() {
-            // The host wrote something in this run already.
-            self.count_exactly()?;
-        }
-        Ok(())
+    #[inline]
+    fn meter(&mut self) -> StoreResult<&mut Meter> {
+        let meter = match self.meter {
+            Some(meter) => meter,
+            None => self.new_meter()?,
+        };
+        Ok(self.meter.insert(meter))
     }
 
-    fn count_exactly(&mut self) -> StoreResult<()> {
+    #[cold]
+    fn new_meter(&mut self) -> StoreResult<Meter> {
+        let usage = self.store()?.usage()?;
+        let mut meter = Meter::new(usage.unwrap_or_default());
+        if !self.overlay.is_empty() {
+            // The host wrote something in this run already.
+            meter.set_exact(self.usage_after(meter.before)?);
+        }
+        Ok(meter)
+    }
+
+    fn usage_after(&mut self, before: Usage) -> StoreResult<Usage> {
         self.store()?;
-        let usage = self.overlay.usage_after(self.backing.store(), self.meter.before)?;
-        self.meter.set_exact(usage);
-        Ok(())
+        self.overlay.usage_after(self.backing.store(), before)
     }
 
     /// Near the limit: what was there before counts.
     #[cold]
     fn fits(&mut self, table: u32, key: &str, size: u64, limit: &StoreLimit) -> StoreResult<bool> {
-        if !self.meter.is_exact() {
-            self.count_exactly()?;
+        let meter = *self.meter()?;
+        if !meter.is_exact() {
+            let usage = self.usage_after(meter.before)?;
+            self.meter()?.set_exact(usage);
         }
         let old = self.entry_size(table, key)?;
-        Ok(self.meter.change(old, Some(size), limit))
+        Ok(self.meter()?.change(old, Some(size), limit))
     }
 
     fn entry_size(&mut self, table: u32, key: &str) -> StoreResult<Option<u64>> {
@@ -342,11 +353,11 @@ impl Tables {
     }
 
     pub(crate) fn delete(&mut self, table: u32, key: &str) {
-        if self.metered
-            && self.meter.is_exact()
+        if self.meter.is_some_and(|meter| meter.is_exact())
             && let Ok(old) = self.entry_size(table, key)
+            && let Some(meter) = &mut self.meter
         {
-            self.meter.change(old, None, &StoreLimit::UNLIMITED);
+            meter.change(old, None, &StoreLimit::UNLIMITED);
         }
         self.overlay.put(table, key, None);
     }
@@ -392,6 +403,30 @@ impl Tables {
         Ok(())
     }
 
+    /// As [`Overlay::scan_after`].
+    pub(crate) fn scan_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> StoreResult<bool> {
+        self.store()?;
+        if self.lease_end.is_none() {
+            return self.overlay.scan_after(self.backing.store(), table, after, visit);
+        }
+        let mut ids = Vec::new();
+        let known = self.overlay.scan_after(self.backing.store(), table, after, &mut |key, value| {
+            if codec::may_refer(value) {
+                codec::references(value, &mut |id| ids.push(id));
+            }
+            visit(key, value)
+        })?;
+        if !self.overlay.touches(table) {
+            self.note_read(table, &ids);
+        }
+        Ok(known)
+    }
+
     /// Whether the present run has written anything, or read something that a store has to check.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
@@ -406,7 +441,7 @@ impl Tables {
 
     /// Ends a run: its writes go to the store. When that fails, they have to be rolled back.
     pub(crate) fn commit(&mut self) -> StoreResult<()> {
-        self.metered = false;
+        self.meter = None;
         if self.overlay.is_empty() {
             if self.lease_end.is_some_and(|end| self.next_id > end) {
                 // Lua may hold tables that it has not stored yet. A store that fails is no concern of this run: a later one will need it.
@@ -429,7 +464,7 @@ impl Tables {
             if self.lease_end.is_some() {
                 self.extend_lease()?;
             } else if self.next_id > saved {
-                saved = self.next_id.saturating_add(ID_STEP - 1) / ID_STEP * ID_STEP;
+                saved = noted_next(self.next_id);
                 self.overlay.put(OWN, NEXT_KEY, Some(&encode_next(saved)));
             }
         }
@@ -484,7 +519,7 @@ impl Tables {
 
     /// Ends a run: its writes are dropped.
     pub(crate) fn rollback(&mut self) {
-        self.metered = false;
+        self.meter = None;
         self.overlay.clear();
         self.end();
         self.overlay.begin(self.next_id);

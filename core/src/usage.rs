@@ -7,7 +7,7 @@ use crate::store::Usage;
 ///
 /// As long as even the most that they can hold is within the limit, nothing is looked up: each write adds its size. Only near the
 /// limit the old value of each key is taken into account.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter {
     /// Before the present run.
     pub(crate) before: Usage,
@@ -18,9 +18,9 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Starts a run on a store that holds this much.
-    pub(crate) fn begin(&mut self, usage: Usage) {
-        *self = Meter { before: usage, bound: usage, exact: false };
+    /// For a run on a store that holds this much.
+    pub(crate) fn new(usage: Usage) -> Self {
+        Meter { before: usage, bound: usage, exact: false }
     }
 
     /// Counts a write when there is room for it whatever was there before; else it has to be looked at exactly.

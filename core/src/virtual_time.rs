@@ -4,6 +4,7 @@
 const START: i64 = 946_684_800_000_000_000;
 
 /// A clock that instructions drive, and seeds that follow from one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VirtualTime {
     state: u64,
     /// Ticks of all runs before the present one.
@@ -13,6 +14,15 @@ pub(crate) struct VirtualTime {
 impl VirtualTime {
     pub(crate) fn new(seed: u64) -> Self {
         VirtualTime { state: seed, passed: 0 }
+    }
+
+    /// What it is made of: the state that seeds come from, and the ticks that have passed.
+    pub(crate) fn parts(self) -> (u64, u64) {
+        (self.state, self.passed)
+    }
+
+    pub(crate) fn from_parts(state: u64, passed: u64) -> Self {
+        VirtualTime { state, passed }
     }
 
     /// A run has taken this many ticks.

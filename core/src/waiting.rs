@@ -17,6 +17,7 @@ use crate::functions::{self, FromArgs, HostFunction, Pending};
 use crate::instance::{Context, Entry, Guest};
 use crate::limits::SetLimits;
 use crate::sandbox::{SandboxLinks, Shared};
+use crate::shared::{Finish, pause_before_retry};
 use crate::value::{IntoArgs, Value};
 use crate::{Error, ErrorKind, Outcome, Result, Sandbox, active};
 
@@ -45,7 +46,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits for a host function, but no longer than the run may take.
+/// Waits for a host function, but no longer than the run may take: else the limit, which ends the run then.
 pub(crate) async fn finish(
     context: &mut Context<'_>,
     links: &SandboxLinks,
@@ -60,8 +61,9 @@ pub(crate) async fn finish(
         }
         let deadline = host.deadline;
         host.nesting += 1;
-        let polled =
-            active::during(context, links.shared(), || catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(task))));
+        let polled = active::during(context, Arc::as_ptr(links.shared()), || {
+            catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(task)))
+        });
         context.host().nesting -= 1;
         match polled {
             Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
@@ -158,6 +160,7 @@ impl Drop for Flight {
             return self.lose();
         };
         self.future = None;
+        let _finish = Finish(&self.shared);
         let mut inner = self.shared.lock_away();
         inner.bring_guest(guest);
         let error = match result {
@@ -165,10 +168,6 @@ impl Drop for Flight {
             Ok(_) => Error::new(ErrorKind::Interrupted, "the run was dropped"),
         };
         inner.clean_up(&Err(error));
-        drop(inner);
-        if self.shared.is_closed() {
-            self.shared.free();
-        }
     }
 }
 
@@ -180,29 +179,27 @@ async fn run(
 ) -> Result<Outcome> {
     let mut tries = 0;
     loop {
-        let (begun, guest) = shared.access_whole(|inner| {
+        let (entry, guest) = shared.access_whole(|inner| {
             inner.make_waiting()?;
-            let begun = inner.begin_run(&shared, Some(&set), &enter);
-            let begun = inner.check(begun)?;
-            Ok((begun, inner.take_guest()?))
+            let entry = inner.begin_run(&shared, Some(&set), &enter);
+            let entry = inner.check(entry)?;
+            Ok((entry, inner.take_guest()?))
         })?;
-        let landed = Flight::new(&shared, guest, begun.entry).await;
+        let landed = Flight::new(&shared, guest, entry).await;
         let (guest, executed) = landed.ok_or_else(|| Error::internal("a run that has ended was waited for"))?;
         let (result, repeats) = {
+            let _finish = Finish(&shared);
             let mut inner = shared.lock_away();
             inner.bring_guest(guest);
-            let result = inner.end_run(executed, &begun.links);
+            let result = inner.end_run(executed);
             inner.clean_up(&result);
             let repeats = inner.repeats(&result, &mut tries);
             (result, repeats)
         };
-        if shared.is_closed() {
-            shared.free();
-        }
         if !repeats {
             return result;
         }
-        Delay::new(crate::shared::pause_before_retry(tries)).await;
+        Delay::new(pause_before_retry(tries)).await;
     }
 }
 
@@ -255,8 +252,8 @@ impl Sandbox {
         name: &str,
         function: impl Fn(A) -> F + Send + Sync + 'static,
     ) -> Result<()> {
-        let start = move |args| -> Pending {
-            match A::from_args(args) {
+        let start = move |args: &mut Vec<Value>| -> Pending {
+            match A::from_args(args.drain(..)) {
                 Ok(args) => {
                     let results = function(args);
                     Box::pin(async move { results.await.map(IntoArgs::into_args) })

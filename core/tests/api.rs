@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 
+#[macro_use]
+mod forward;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use luacell::{
@@ -399,17 +403,21 @@ fn deep_and_cyclic_values_need_no_stack() {
 
 #[test]
 fn busy_and_closed() {
-    let sandbox = Arc::new(Sandbox::with_config(SandboxConfig::new().store(Slow(MemoryStore::new()))).unwrap());
+    let (reached, wait_until_reached) = channel();
+    let (go_on, wait) = channel();
+    let store = Awkward(MemoryStore::new(), Some((reached, wait)));
+    let sandbox = Arc::new(Sandbox::with_config(SandboxConfig::new().store(store)).unwrap());
     let home = sandbox.home();
     let runner = {
         let sandbox = Arc::clone(&sandbox);
         std::thread::spawn(move || sandbox.compute("return _home.slow"))
     };
-    std::thread::sleep(Duration::from_millis(100));
+    wait_until_reached.recv().unwrap();
     assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(home.get("x").unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(sandbox.memory_stats().unwrap_err().kind(), ErrorKind::Busy);
     sandbox.close();
+    go_on.send(()).unwrap();
     assert!(runner.join().unwrap().is_ok(), "a run in progress comes to its end");
     for _ in 0..2 {
         assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
@@ -419,13 +427,19 @@ fn busy_and_closed() {
     }
 }
 
-/// A store that takes half a second for one key, and fails or panics at others.
-struct Slow(MemoryStore);
+/// A store that says when it is asked for one key and then waits, and that fails or panics at others.
+struct Awkward(MemoryStore, Option<(Sender<()>, Receiver<()>)>);
 
-impl TableStore for Slow {
+impl TableStore for Awkward {
+    pass_on!(delete size keys);
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
         match key {
-            "slow" => std::thread::sleep(Duration::from_millis(500)),
+            "slow" => {
+                if let Some((reached, wait)) = &self.1 {
+                    reached.send(()).unwrap();
+                    wait.recv().unwrap();
+                }
+            }
             "broken" => return Err("the disk is on fire".into()),
             "panic" => panic!("a bug in a store"),
             _ => {}
@@ -438,20 +452,11 @@ impl TableStore for Slow {
         }
         self.0.set(table, key, value)
     }
-    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
-        self.0.delete(table, key)
-    }
-    fn size(&mut self, table: u32) -> StoreResult<u64> {
-        self.0.size(table)
-    }
-    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
-        self.0.keys(table, visit)
-    }
 }
 
 #[test]
 fn a_store_that_fails() {
-    let sandbox = Sandbox::with_config(SandboxConfig::new().store(Slow(MemoryStore::new()))).unwrap();
+    let sandbox = Sandbox::with_config(SandboxConfig::new().store(Awkward(MemoryStore::new(), None))).unwrap();
     let error = sandbox.compute("return _home.broken").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert!(error.message().contains("the disk is on fire"), "{error}");
@@ -466,7 +471,7 @@ fn a_store_that_fails() {
 
 #[test]
 fn a_store_that_panics() {
-    let sandbox = Sandbox::with_config(SandboxConfig::new().store(Slow(MemoryStore::new()))).unwrap();
+    let sandbox = Sandbox::with_config(SandboxConfig::new().store(Awkward(MemoryStore::new(), None))).unwrap();
     sandbox.compute("_home.kept = {1}").unwrap();
     let result =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sandbox.compute("_home.lost = 1 return _home.panic")));
@@ -679,4 +684,61 @@ fn messages_may_be_any_bytes() {
     let error = sandbox().compute("error('a\\xff', 0)").unwrap_err();
     assert_eq!(error.message(), "a\u{fffd}");
     assert_eq!(error.message_bytes(), b"a\xff");
+}
+
+#[test]
+fn encoded_arguments_go_in_as_they_are() {
+    let sandbox = luacell::Sandbox::new().unwrap();
+    let values = [luacell::Value::from(vec![1, 2]), luacell::Value::from("x")];
+    let mut bytes = Vec::new();
+    luacell::wire::encode(&values, &mut bytes, &luacell::wire::NoHandles).unwrap();
+    let options = || luacell::ComputeOptions::new().encoded_args(bytes.clone());
+    assert_eq!(
+        sandbox.compute_with("local t, s = ... return #t .. s", options()).unwrap().get::<String>().unwrap(),
+        "2x"
+    );
+    sandbox.compute("function f(t, s) return t[1] .. s end").unwrap();
+    assert_eq!(sandbox.call_with("f", options()).unwrap().get::<String>().unwrap(), "1x");
+    for cut in 1..bytes.len() {
+        // What is left may be shorter values; nothing worse happens.
+        let _ = sandbox.compute_with("return ...", luacell::ComputeOptions::new().encoded_args(bytes[..cut].to_vec()));
+    }
+    assert!(sandbox.compute_with("return 1", luacell::ComputeOptions::new().encoded_args(vec![0xEE])).is_err());
+    assert_eq!(sandbox.compute("return 1").unwrap().get::<i64>().unwrap(), 1);
+}
+
+/// Keeps one function and one view.
+#[derive(Default)]
+struct Kept(std::cell::RefCell<(Option<luacell::Function>, Option<luacell::StoredTable>)>);
+
+impl luacell::wire::Peer for Kept {
+    fn keep_function(&self, function: &luacell::Function) -> u32 {
+        self.0.borrow_mut().0 = Some(function.clone());
+        5
+    }
+    fn function(&self, number: u32) -> Option<luacell::Function> {
+        self.0.borrow().0.clone().filter(|_| number == 5)
+    }
+    fn keep_table(&self, table: &luacell::StoredTable) -> u32 {
+        self.0.borrow_mut().1 = Some(table.clone());
+        7
+    }
+    fn table(&self, number: u32) -> Option<luacell::StoredTable> {
+        self.0.borrow().1.clone().filter(|_| number == 7)
+    }
+}
+
+#[test]
+fn functions_and_views_cross_as_numbers() {
+    use luacell::wire;
+    let sandbox = luacell::Sandbox::new().unwrap();
+    let values = sandbox.compute("_home.t = {1} return {function() end, string.upper}, _home.t").unwrap().values;
+    let shelf = Kept::default();
+    let mut bytes = Vec::new();
+    wire::encode(&values[..], &mut bytes, &shelf).unwrap();
+    let back = wire::decode(&bytes, &shelf).unwrap();
+    assert_eq!(back[1], values[1]);
+    assert_eq!(back[0].as_table().unwrap().get(2), values[0].as_table().unwrap().get(2));
+    assert_eq!(wire::decode(&bytes, &wire::NoHandles).unwrap_err().kind(), luacell::ErrorKind::Closed);
+    assert_eq!(wire::decode(&[0xEE], &shelf).unwrap_err().kind(), luacell::ErrorKind::InvalidArgument);
 }

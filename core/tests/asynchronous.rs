@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[macro_use]
+mod forward;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -316,21 +319,10 @@ fn endless_work_between_waits_is_bounded_too() {
 struct Fragile(luacell::MemoryStore);
 
 impl luacell::TableStore for Fragile {
+    pass_on!(set delete size keys);
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> luacell::StoreResult<bool> {
         assert_ne!(key, "panic");
         self.0.get(table, key, read)
-    }
-    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> luacell::StoreResult<()> {
-        self.0.set(table, key, value)
-    }
-    fn delete(&mut self, table: u32, key: &str) -> luacell::StoreResult<()> {
-        self.0.delete(table, key)
-    }
-    fn size(&mut self, table: u32) -> luacell::StoreResult<u64> {
-        self.0.size(table)
-    }
-    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> luacell::StoreResult<()> {
-        self.0.keys(table, visit)
     }
 }
 

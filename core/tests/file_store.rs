@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 
+#[macro_use]
+mod forward;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use luacell::{Durability, ErrorKind, FileStore, Sandbox, SandboxConfig, TableStore, Value};
+use luacell::{ComputeOptions, Durability, ErrorKind, FileStore, Sandbox, SandboxConfig, TableStore, Value};
 
 fn open(path: &Path) -> Sandbox {
     Sandbox::with_config(SandboxConfig::new().store(path)).unwrap()
@@ -406,24 +409,13 @@ fn a_script_that_fails_leaves_lua_and_store_alike() {
 struct Meddling(FileStore, Sandbox);
 
 impl TableStore for Meddling {
+    pass_on!(set delete size keys);
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> luacell::StoreResult<bool> {
         let found = self.0.get(table, key, read)?;
         if key == "n" {
             self.1.compute("_home.n = _home.n + 1").unwrap();
         }
         Ok(found)
-    }
-    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> luacell::StoreResult<()> {
-        self.0.set(table, key, value)
-    }
-    fn delete(&mut self, table: u32, key: &str) -> luacell::StoreResult<()> {
-        self.0.delete(table, key)
-    }
-    fn size(&mut self, table: u32) -> luacell::StoreResult<u64> {
-        self.0.size(table)
-    }
-    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> luacell::StoreResult<()> {
-        self.0.keys(table, visit)
     }
     fn begin(&mut self) -> luacell::StoreResult<()> {
         self.0.begin()
@@ -447,4 +439,53 @@ fn unknown_urls() {
     let error = Sandbox::with_config(SandboxConfig::new().store("ftp://x/y")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert!(error.message().contains("ftp://"), "{error}");
+}
+
+#[test]
+fn the_store_limit_bounds_the_whole_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.luacell");
+    let open = || FileStore::open(&path).unwrap();
+    let model = |sandbox: &Sandbox| {
+        // Counted anew: what a store in memory says of the same tables.
+        let copy = Sandbox::new().unwrap();
+        copy.import_home(&sandbox.export_home().unwrap()).unwrap();
+        let count = "local n = 0 local function add(t) for k, v in pairs(t) do n = n + 1 if type(v) == 'table' then add(v) end end end add(_home) return n";
+        copy.compute(count).unwrap().get::<i64>().unwrap() as u64
+    };
+    for round in 0..3i64 {
+        let mut store = open();
+        let sandbox = Sandbox::with_config(SandboxConfig::new().store(open())).unwrap();
+        sandbox
+            .compute_with(
+                "for i = 1, 100 do _home[i + 100 * ...] = 'x' end _home.t = {1, 2, {3}}",
+                ComputeOptions::new().args((round,)),
+            )
+            .unwrap();
+        sandbox.compute("for i = 1, 20 do _home[i] = nil _home[i + 50] = i end").unwrap();
+        sandbox.compute("_home.t = nil").unwrap();
+        let used = luacell::TableStore::usage(&mut store).unwrap().unwrap();
+        assert!(used.entries >= model(&sandbox), "{used:?}");
+        drop(store);
+        sandbox.gc().unwrap();
+        let mut store = open();
+        let used = luacell::TableStore::usage(&mut store).unwrap().unwrap();
+        assert_eq!(used.entries, model(&sandbox), "{used:?}");
+        let limit = luacell::StoreLimit::new(u64::MAX, used.entries + 5);
+        let fill = |n: i64| {
+            sandbox.compute_with(
+                "for i = 1, ... do _home['new' .. i] = i end",
+                ComputeOptions::new().args((n,)).store_limit(limit),
+            )
+        };
+        fill(5).unwrap();
+        assert_eq!(fill(6).unwrap_err().kind(), ErrorKind::StoreLimit);
+        sandbox.compute("for i = 1, 5 do _home['new' .. i] = nil end").unwrap();
+        assert_eq!(luacell::TableStore::usage(&mut store).unwrap().unwrap(), used);
+    }
+    // Nothing is left, and nothing is counted.
+    let sandbox = Sandbox::with_config(SandboxConfig::new().store(open())).unwrap();
+    sandbox.home().clear().unwrap();
+    sandbox.gc().unwrap();
+    assert_eq!(luacell::TableStore::usage(&mut open()).unwrap().unwrap(), luacell::Usage::default());
 }

@@ -331,3 +331,17 @@ fn the_defaults_hold() {
     assert_eq!(lua.compute(" ".repeat((16 << 20) + 1)).unwrap_err().kind(), ErrorKind::InvalidArgument);
     run_after(&lua, "the defaults");
 }
+
+#[test]
+fn the_host_is_asked_whether_a_run_may_go_on() {
+    let mut left = 5;
+    let config = SandboxConfig::new().on_check(move || {
+        left -= 1;
+        left >= 0
+    });
+    let sandbox = Sandbox::with_config(config).unwrap();
+    let error = sandbox.compute("while true do end").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!((500_000..700_000).contains(&error.metrics().instructions), "{:?}", error.metrics());
+    assert_eq!(sandbox.compute("return 1").unwrap().get::<i64>().unwrap(), 1);
+}

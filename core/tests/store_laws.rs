@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 
+#[macro_use]
+mod forward;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -119,21 +122,7 @@ fn faults_are_found() {
 struct Careless(Five);
 
 impl TableStore for Careless {
-    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
-        self.0.get(table, key, read)
-    }
-    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
-        self.0.set(table, key, value)
-    }
-    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
-        self.0.delete(table, key)
-    }
-    fn size(&mut self, table: u32) -> StoreResult<u64> {
-        self.0.size(table)
-    }
-    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
-        self.0.keys(table, visit)
-    }
+    pass_on!(get set delete size keys);
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
         batch.apply_to(self)
     }

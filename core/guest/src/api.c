@@ -22,6 +22,7 @@ static struct {
   const byte *args;
   size_t args_len;
   const char *chunkname;
+  size_t chunkname_len;
   unsigned handle;
 } request;
 
@@ -307,6 +308,14 @@ void release_handle (unsigned handle) {
   guarded(drop_handle);
 }
 
+static int drop_handles (lua_State *L) {
+  table_clear(L, guest.handles);
+  return 0;
+}
+
+EXPORT(forget_handles)
+void forget_handles (void) { guarded(drop_handles); }
+
 /* }== */
 
 /* {== Running */
@@ -414,7 +423,7 @@ static void push_target (lua_State *L) {
       break;
     case RUN_SOURCE:
       if (chunk_load(L, (const char *)request.code, request.code_len,
-                     request.chunkname) != LUA_OK) {
+                     request.chunkname, request.chunkname_len) != LUA_OK) {
         if (lua_type(L, -1) == LUA_TSTRING)
           luacell_keep_syntax_error(L, request.chunkname);
         lua_error(L);
@@ -475,8 +484,14 @@ static int run_request (lua_State *L) {
 }
 
 static int undo_step (lua_State *L) {
+  cells_unsave(L);
   cells_restore(L);
   made_undo(L);
+  return 0;
+}
+
+static int keep_step (lua_State *L) {
+  cells_end_run(L);
   return 0;
 }
 
@@ -535,7 +550,8 @@ static void run_protected (lua_State *L, void *ud) {
     metrics.output_len = (uint32_t)luacell_output.len;
   }
   if (l_unlikely(status != LUA_OK)) {
-    if (outermost && guest.transactional) protected_step(L, undo_step, 0);
+    if (outermost && guest.transactional)
+      protected_step(L, guest.keep_failed ? keep_step : undo_step, 0);
     *result = -(int)io.len - 1;
   }
   else
@@ -545,15 +561,25 @@ static void run_protected (lua_State *L, void *ud) {
 }
 
 /* The last run had succeeded, and then its writes could not be stored. */
-static int undo_finished (lua_State *L) {
-  cells_unsave(L);
-  return undo_step(L);
-}
-
 EXPORT(undo_run)
 void undo_run (void) {
-  if (guest.transactional) guarded(undo_finished);
+  if (guest.transactional) guarded(undo_step);
 }
+
+static int begin_transaction (lua_State *L) {
+  external_begin_transaction();
+  closures_begin_transaction(L);
+  return 0;
+}
+
+EXPORT(set_transaction)
+void set_transaction (int flag) {
+  guarded(begin_transaction);
+  guest.in_transaction = flag != 0;
+}
+
+EXPORT(set_keep_failed)
+void set_keep_failed (int flag) { guest.keep_failed = flag != 0; }
 
 EXPORT(get_run_metrics)
 const void *get_run_metrics (void) { return &metrics; }
@@ -577,16 +603,21 @@ static int run (void) {
   return result;
 }
 
+static void name_chunk (char *name, size_t room, const byte *from, size_t n) {
+  if (n > room - 1) n = room - 1;
+  memcpy(name, from, n);
+  name[n] = '\0';
+  request.chunkname = name;
+  request.chunkname_len = n;
+}
+
 /*
 ** luaL_loadstring names a chunk by its source, and messages show the start
 ** of that; so the start is all that is kept.
 */
-static const char *name_from_source (const byte *code, size_t len) {
+static void name_from_source (const byte *code, size_t len) {
   static char name[LUA_IDSIZE + 20];
-  size_t n = len < sizeof name - 1 ? len : sizeof name - 1;
-  memcpy(name, code, n);
-  name[n] = '\0';
-  return name;
+  name_chunk(name, sizeof name, code, len);
 }
 
 EXPORT(compute)
@@ -597,7 +628,7 @@ int compute (const byte *code, size_t len) {
   request.what = RUN_SOURCE;
   request.code = code;
   request.code_len = len;
-  request.chunkname = name_from_source(code, len);
+  name_from_source(code, len);
   request.args = NULL;
   request.args_len = 0;
   return run();
@@ -619,14 +650,10 @@ int compute_named (size_t name_len, size_t code_len, size_t args_len) {
   request.code_len = code_len;
   request.args = request.code + code_len;
   request.args_len = args_len;
-  if (name_len > 0) {
-    size_t n = name_len < sizeof name - 1 ? name_len : sizeof name - 1;
-    memcpy(name, io.p, n);
-    name[n] = '\0';
-    request.chunkname = name;
-  }
+  if (name_len > 0)
+    name_chunk(name, sizeof name, io.p, name_len);
   else
-    request.chunkname = name_from_source(request.code, code_len);
+    name_from_source(request.code, code_len);
   return run();
 }
 

@@ -4,10 +4,9 @@
 */
 #include "luacell.h"
 
-int bytes_reserve (Bytes *b, size_t extra) {
+int bytes_grow (Bytes *b, size_t extra) {
   size_t need, cap;
   byte *p;
-  if (extra <= b->cap - b->len) return 1;
   if (extra > (size_t)INT_MAX - b->len) return 0;
   need = b->len + extra;
   if (need <= b->fixed_cap) {
@@ -30,19 +29,8 @@ int bytes_reserve (Bytes *b, size_t extra) {
   return 1;
 }
 
-/* Empties the buffer and gives memory back that an unusual run took. */
-void bytes_shrink (Bytes *b) {
-  b->len = 0;
-  if (b->p != b->fixed && (b->fixed != NULL || b->cap > BASE_SIZE)) {
-    luacell_realloc(b->p, b->cap, 0);
-    b->p = b->fixed;
-    b->cap = b->fixed_cap;
-  }
-}
-
-int bytes_add (Bytes *b, const void *data, size_t n) {
-  if (!bytes_reserve(b, n)) return 0;
-  if (n > 0) memcpy(b->p + b->len, data, n);
-  b->len += n;
-  return 1;
+void bytes_release (Bytes *b) {
+  luacell_realloc(b->p, b->cap, 0);
+  b->p = b->fixed;
+  b->cap = b->fixed_cap;
 }

@@ -11,25 +11,36 @@
 #define PLACES 64u
 #define MAX_SOURCE 4096u
 
-static struct {
+static struct Chunk {
   unsigned hash;
   unsigned len;
   int ticks; /* what compiling took, and costs each time: see chunk_load */
-} seen[PLACES];
+  /* Anchored in guest.chunks; NULL until all of them are. */
+  const LClosure *function;
+  const TString *source, *name;
+} chunks[PLACES];
 
-/* Anchored at guest.chunks[place * 3 + ...] */
 enum { CHUNK_SOURCE = 1, CHUNK_NAME, CHUNK_FUNCTION, CHUNK_FIELDS };
 
-static const TValue *field (unsigned place, int which) {
-  return luaH_getint(guest.chunks, place * CHUNK_FIELDS + (unsigned)which);
+/* Keeps the value at the top of the stack alive. */
+static void anchor (lua_State *L, const struct Chunk *c, int which) {
+  unsigned place = (unsigned)(c - chunks);
+  table_put(L, guest.chunks, place * CHUNK_FIELDS + (unsigned)which,
+            s2v(L->top.p - 1));
 }
 
-static void keep (lua_State *L, unsigned place, int which, const TValue *v) {
-  table_put(L, guest.chunks, place * CHUNK_FIELDS + (unsigned)which, v);
+static TString *anchor_string (lua_State *L, const struct Chunk *c, int which,
+                               const char *s, size_t n) {
+  TString *ts;
+  push_string(L, s, n);
+  anchor(L, c, which);
+  ts = tsvalue(s2v(L->top.p - 1));
+  L->top.p--;
+  return ts;
 }
 
-static int is_string (const TValue *v, const char *s, size_t n) {
-  return ttisstring(v) && vslen(v) == n && memcmp(svalue(v), s, n) == 0;
+static int is_string (const TString *ts, const char *s, size_t n) {
+  return tsslen(ts) == n && memcmp(getstr(ts), s, n) == 0;
 }
 
 /* A new function with the same code and the globals. */
@@ -47,41 +58,39 @@ static void push_instance (lua_State *L, const LClosure *of) {
 
 /* As luaL_loadbufferx with mode "t". */
 int chunk_load (lua_State *L, const char *source, size_t len,
-                const char *name) {
-  unsigned hash, place;
-  size_t name_len = strlen(name);
+                const char *name, size_t name_len) {
+  struct Chunk *c;
+  unsigned hash;
   int status, again;
   int64_t before;
   if (len > MAX_SOURCE)
     return luaL_loadbufferx(L, source, len, name, "t");
   hash = luaS_hash(source, len, (unsigned)len);
-  place = hash % PLACES;
-  again = seen[place].hash == hash && seen[place].len == len;
-  if (again && is_string(field(place, CHUNK_SOURCE), source, len) &&
-      is_string(field(place, CHUNK_NAME), name, name_len)) {
-    const TValue *f = field(place, CHUNK_FUNCTION);
+  c = &chunks[hash % PLACES];
+  again = c->hash == hash && c->len == len;
+  if (again && c->function != NULL && is_string(c->source, source, len) &&
+      is_string(c->name, name, name_len)) {
     need_stack(L, 2);
-    push_instance(L, clLvalue(f));
-    luacell_count(seen[place].ticks); /* the same count in every run */
+    push_instance(L, c->function);
+    luacell_count(c->ticks); /* the same count in every run */
     return LUA_OK;
   }
   before = budget_used();
   status = luaL_loadbufferx(L, source, len, name, "t");
   if (status != LUA_OK) return status;
-  seen[place].ticks = (int)(budget_used() - before);
-  seen[place].hash = hash;
-  seen[place].len = (unsigned)len;
+  c->ticks = (int)(budget_used() - before);
+  c->hash = hash;
+  c->len = (unsigned)len;
+  c->function = NULL;
   if (again && clLvalue(s2v(L->top.p - 1))->nupvalues == 1) {
+    const LClosure *function = clLvalue(s2v(L->top.p - 1));
     before = budget_used();
     need_stack(L, 2);
-    keep(L, place, CHUNK_FUNCTION, s2v(L->top.p - 1));
-    push_string(L, name, name_len);
-    keep(L, place, CHUNK_NAME, s2v(L->top.p - 1));
-    L->top.p--;
-    push_string(L, source, len); /* last: it is what a hit looks at first */
-    keep(L, place, CHUNK_SOURCE, s2v(L->top.p - 1));
-    L->top.p--;
-    push_instance(L, clLvalue(s2v(L->top.p - 1)));
+    anchor(L, c, CHUNK_FUNCTION);
+    c->name = anchor_string(L, c, CHUNK_NAME, name, name_len);
+    c->source = anchor_string(L, c, CHUNK_SOURCE, source, len);
+    c->function = function;
+    push_instance(L, function);
     lua_remove(L, -2);
     luacell_budget += (int)(budget_used() - before); /* not the script's */
   }

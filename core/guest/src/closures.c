@@ -145,12 +145,16 @@ void luacell_cell_freed (UpVal *uv) {
 
 static int any_before; /* whether 'cells_before' holds anything */
 
+void closures_begin_transaction (lua_State *L) {
+  if (any_before) table_clear(L, guest.cells_before);
+  any_before = 0;
+}
+
 /* A cell must outlive its function until its value was written back. */
 void closures_begin_run (lua_State *L) {
   unsigned i;
   pending.len = 0;
-  if (any_before) table_clear(L, guest.cells_before);
-  any_before = 0;
+  if (!guest.in_transaction) closures_begin_transaction(L);
   for (i = 1; i < cell_count(); i++) {
     UpVal *uv = cell_at(i)->uv;
     if (uv == NULL) continue;
@@ -195,7 +199,8 @@ void cells_end_run (lua_State *L) {
     else
       setobj(L, &key, saved);
     any_before = 1;
-    table_put(L, guest.cells_before, id, &key);
+    if (isempty(luaH_getint(guest.cells_before, id)))
+      table_put(L, guest.cells_before, id, &key);
     table_put(L, guest.cells_saved, id, uv->v.p);
   }
   release(L);

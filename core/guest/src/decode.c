@@ -68,29 +68,50 @@ static void start_table (lua_State *L, Input *in) {
     luacell_memory_error(L);
 }
 
+/* Pushes the next value when it is one that refers to nothing. */
+static inline int push_plain (lua_State *L, Input *in) {
+  switch (*in->p) {
+    case TAG_NIL:
+      in->p++;
+      lua_pushnil(L);
+      return 1;
+    case TAG_BOOLEAN:
+      in->p++;
+      lua_pushboolean(L, *take(L, in, 1));
+      return 1;
+    case TAG_INTEGER: {
+      lua_Integer i;
+      in->p++;
+      memcpy(&i, take(L, in, 8), 8);
+      lua_pushinteger(L, i);
+      return 1;
+    }
+    case TAG_FLOAT: {
+      lua_Number x;
+      in->p++;
+      memcpy(&x, take(L, in, 8), 8);
+      lua_pushnumber(L, x);
+      return 1;
+    }
+    case TAG_STRING: {
+      size_t n;
+      const char *s;
+      in->p++;
+      s = take_bytes(L, in, &n);
+      lua_pushlstring(L, s, n);
+      return 1;
+    }
+    default: return 0;
+  }
+}
+
 /* Pushes the next value; an inline table comes empty and is filled later. */
 static void push_next (lua_State *L, Input *in) {
   size_t n;
   const char *s;
-  switch (*take(L, in, 1)) {
-    case TAG_NIL: lua_pushnil(L); break;
-    case TAG_BOOLEAN: lua_pushboolean(L, *take(L, in, 1)); break;
-    case TAG_INTEGER: {
-      lua_Integer i;
-      memcpy(&i, take(L, in, 8), 8);
-      lua_pushinteger(L, i);
-      break;
-    }
-    case TAG_FLOAT: {
-      lua_Number x;
-      memcpy(&x, take(L, in, 8), 8);
-      lua_pushnumber(L, x);
-      break;
-    }
-    case TAG_STRING:
-      s = take_bytes(L, in, &n);
-      lua_pushlstring(L, s, n);
-      break;
+  if (in->p == in->end) malformed(L, in);
+  if (push_plain(L, in)) return;
+  switch (*in->p++) {
     case TAG_FUNCTION:
       s = take_bytes(L, in, &n);
       bytecode_load(L, s, n);
@@ -187,7 +208,12 @@ int decode_values (lua_State *L, const byte *p, size_t len) {
   Input in = {p, p, p + len, 0, 0};
   size_t base;
   int n = 0;
-  if (len == 0) return 0;
+  /* most messages are nothing else */
+  for (; in.p < in.end; n++) {
+    need_stack(L, 1);
+    if (!push_plain(L, &in)) break;
+  }
+  if (in.p == in.end) return n;
   base = filling.len;
   need_stack(L, 10);
   lua_pushnil(L);

@@ -28,16 +28,17 @@ void put_u32 (byte *p, uint32_t v) { memcpy(p, &v, 4); }
 ** A revision 1 host has one buffer of fixed size. What does not fit there is
 ** only counted, so that the error can name the whole size.
 */
-static void put (lua_State *L, const void *data, size_t n) {
-  if (guest.revision < 2) {
-    if (n <= out->cap && written <= out->cap - n)
-      memcpy(out->p + written, data, n);
-    written += n;
-    return;
+static inline void put (lua_State *L, const void *data, size_t n) {
+  if (n > out->cap || written > out->cap - n) {
+    if (guest.revision < 2) {
+      written += n;
+      return;
+    }
+    out->len = written;
+    if (!bytes_grow(out, n)) luacell_memory_error(L);
   }
-  out->len = written;
-  if (!bytes_add(out, data, n)) luacell_memory_error(L);
-  written = out->len;
+  memcpy(out->p + written, data, n);
+  written += n;
 }
 
 static void put_tagged_u32 (lua_State *L, int tag, uint32_t v) {
@@ -132,7 +133,8 @@ static void put_function (lua_State *L, const TValue *f) {
     cannot_return(L, f);
 }
 
-static void put_value (lua_State *L, const TValue *v) {
+/* Writes the value when it is one that refers to nothing. */
+static inline int put_plain (lua_State *L, const TValue *v) {
   byte b[9];
   switch (ttypetag(v)) {
     case LUA_VFALSE:
@@ -140,25 +142,36 @@ static void put_value (lua_State *L, const TValue *v) {
       b[0] = TAG_BOOLEAN;
       b[1] = !l_isfalse(v);
       put(L, b, 2);
-      break;
+      return 1;
     case LUA_VNUMINT: {
       lua_Integer i = ivalue(v);
       b[0] = TAG_INTEGER;
       memcpy(b + 1, &i, 8);
       put(L, b, 9);
-      break;
+      return 1;
     }
     case LUA_VNUMFLT: {
       lua_Number n = luacell_same_nan(fltvalue(v));
       b[0] = TAG_FLOAT;
       memcpy(b + 1, &n, 8);
       put(L, b, 9);
-      break;
+      return 1;
     }
     case LUA_VSHRSTR:
     case LUA_VLNGSTR:
       put_string(L, TAG_STRING, svalue(v), vslen(v));
-      break;
+      return 1;
+    default:
+      if (!ttisnil(v)) return 0;
+      b[0] = TAG_NIL;
+      put(L, b, 1);
+      return 1;
+  }
+}
+
+static void put_value (lua_State *L, const TValue *v) {
+  if (put_plain(L, v)) return;
+  switch (ttypetag(v)) {
     case LUA_VTABLE: {
       size_t n;
       const char *name;
@@ -181,9 +194,7 @@ static void put_value (lua_State *L, const TValue *v) {
       put_function(L, v);
       break;
     default:
-      if (!ttisnil(v)) cannot_return(L, v);
-      b[0] = TAG_NIL;
-      put(L, b, 1);
+      cannot_return(L, v);
   }
 }
 
@@ -224,6 +235,7 @@ void encode_values (lua_State *L, const char *what, int first, int count,
   written = to->len;
   for (i = 0; i < count; i++) {
     TValue v = *s2v(L->ci->func.p + first + i);
+    if (put_plain(L, &v)) continue;
     number_of_it = i + 1;
     put_value(L, &v);
     while (opened.len > 0) put_next(L);

@@ -236,168 +236,16 @@ const TValue *luacell_metamethod (Table *events, TString *name) {
 
 /* }== */
 
-/* {== Traversal: the key list of one moment, values as they come */
-
-/*
-** Pushes key and value of the first entry at or after *pos of a key list
-** that still exists; 0 at the end.
-*/
-static int push_entry (lua_State *L, unsigned id, const char *keys,
-                       size_t len, size_t *pos) {
-  while (*pos < len) {
-    const char *k = keys + *pos;
-    const char *end = memchr(k, '\n', len - *pos);
-    size_t klen = end == NULL ? len - *pos : (size_t)(end - k);
-    size_t n;
-    const byte *p = host_get(L, id, k, klen, &n);
-    *pos += klen + 1;
-    if (p == NULL || (n == 1 && p[0] == TAG_NIL)) continue;
-    gc_hold(L);
-    key_from_text(L, k, klen);
-    load_value(L, p, n);
-    gc_release(L);
-    return 1;
-  }
-  return 0;
-}
-
-/* Upvalues: the key list, the place in it, the table's id. */
-static int pairs_next (lua_State *L) {
-  size_t len, pos;
-  unsigned id = (unsigned)lua_tointeger(L, lua_upvalueindex(3));
-  const char *keys;
-  if (lua_isnil(L, 2)) {
-    keys = host_keys(L, id, &len);
-    lua_pushlstring(L, keys, len);
-    lua_replace(L, lua_upvalueindex(1));
-    pos = 0;
-  }
-  else
-    pos = (size_t)lua_tointeger(L, lua_upvalueindex(2));
-  keys = lua_tolstring(L, lua_upvalueindex(1), &len);
-  need_stack(L, 20);
-  if (!push_entry(L, id, keys, len, &pos)) {
-    lua_pushnil(L);
-    return 1;
-  }
-  lua_pushinteger(L, (lua_Integer)pos);
-  lua_replace(L, lua_upvalueindex(2));
-  return 2;
-}
-
-int luacell_pairs (lua_State *L) {
-  const TValue *o = lua_type(L, 1) == LUA_TTABLE ? s2v(L->ci->func.p + 1)
-                                                 : NULL;
-  if (o == NULL || hvalue(o)->extid == 0) return 0;
-  lua_pushliteral(L, "");
-  lua_pushinteger(L, 0);
-  lua_pushinteger(L, hvalue(o)->extid);
-  lua_pushcclosure(L, pairs_next, 3);
-  lua_pushvalue(L, 1);
-  lua_pushnil(L);
-  return 3;
-}
-
-/* For 'next' itself: the list and place of the last call. */
-static struct {
-  unsigned id;
-  size_t pos; /* just behind the key that was given out */
-  size_t start; /* of that key */
-} cursor;
-
-static const char *cursor_keys (size_t *len) {
-  const TValue *v = luaH_getint(guest.anchors, 0);
-  if (!ttisstring(v)) {
-    *len = 0;
-    return "";
-  }
-  *len = vslen(v);
-  return svalue(v);
-}
-
-static void cursor_list (lua_State *L, unsigned id) {
-  size_t len;
-  const char *keys = host_keys(L, id, &len);
-  gc_hold(L);
-  push_string(L, keys, len);
-  table_put(L, guest.anchors, 0, s2v(L->top.p - 1));
-  gc_release(L);
-  L->top.p--;
-  cursor.id = id;
-  cursor.pos = cursor.start = 0;
-}
-
-/* Puts the cursor behind this key. */
-static int cursor_find (const char *k, size_t klen) {
-  size_t len, pos = 0;
-  const char *keys = cursor_keys(&len);
-  if (cursor.pos == cursor.start + klen + 1 && cursor.pos <= len + 1 &&
-      memcmp(keys + cursor.start, k, klen) == 0)
-    return 1;
-  while (pos < len) {
-    const char *end = memchr(keys + pos, '\n', len - pos);
-    size_t n = end == NULL ? len - pos : (size_t)(end - (keys + pos));
-    luacell_count(1 + (n >> 6));
-    if (n == klen && memcmp(keys + pos, k, n) == 0) {
-      cursor.start = pos;
-      cursor.pos = pos + n + 1;
-      return 1;
-    }
-    pos += n + 1;
-  }
-  return 0;
-}
-
-int luacell_next (lua_State *L, Table *t, StkId key) {
-  ptrdiff_t place = savestack(L, key);
-  size_t len, klen;
-  const char *keys;
-  int found;
-  need_stack(L, 20);
-  if (ttisnil(s2v(restorestack(L, place))))
-    cursor_list(L, t->extid);
-  else {
-    const char *k;
-    TValue text;
-    k = key_to_text(L, s2v(restorestack(L, place)), &klen);
-    if (k == NULL) luaG_runerror(L, "invalid key to 'next'");
-    gc_hold(L);
-    push_string(L, k, klen); /* listing reuses the text buffer */
-    gc_release(L);
-    text = *s2v(L->top.p - 1);
-    k = svalue(&text);
-    if (cursor.id != t->extid || !cursor_find(k, klen)) {
-      cursor_list(L, t->extid);
-      if (!cursor_find(k, klen)) luaG_runerror(L, "invalid key to 'next'");
-    }
-    L->top.p--;
-  }
-  keys = cursor_keys(&len);
-  {
-    size_t pos = cursor.pos;
-    found = push_entry(L, t->extid, keys, len, &pos);
-    if (found) {
-      size_t start = pos - 1; /* back over the key to its first byte */
-      while (start > 0 && keys[start - 1] != '\n') start--;
-      cursor.start = start;
-      cursor.pos = pos;
-      key = restorestack(L, place);
-      setobjs2s(L, key, L->top.p - 2);
-      setobjs2s(L, key + 1, L->top.p - 1);
-      L->top.p -= 2;
-    }
-  }
-  return found;
-}
-
-/* }== */
-
 /* {== Taking a failed run back */
 
-void external_begin_run (void) {
+void external_begin_transaction (void) {
   bytes_shrink(&made);
   compact_at = COMPACT_MIN;
-  cursor.id = 0;
+}
+
+void external_begin_run (void) {
+  if (!guest.in_transaction) external_begin_transaction();
+  walk_begin_run();
 }
 
 static unsigned made_at (size_t i) {
@@ -430,13 +278,8 @@ void made_add (lua_State *L, unsigned id) {
 static void make_plain (lua_State *L) {
   Table *t = hvalue(s2v(L->top.p - 1));
   unsigned id = t->extid;
-  size_t len, pos = 0;
-  const char *keys = host_keys(L, id, &len);
-  push_string(L, keys, len);
-  keys = svalue(s2v(L->top.p - 1));
   t->extid = 0;
-  while (push_entry(L, id, keys, len, &pos)) lua_rawset(L, -4);
-  L->top.p--;
+  walk_into(L, id, lua_gettop(L));
 }
 
 /*

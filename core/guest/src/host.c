@@ -30,8 +30,16 @@ static _Alignas(16) byte incoming_start[BASE_SIZE];
 static Bytes incoming = {incoming_start, 0, BASE_SIZE, incoming_start,
                          BASE_SIZE};
 
+/* Counts what may have changed a table. */
+static unsigned changes;
+
+unsigned host_changes (void) { return changes; }
+
 /* Gives back what an unusually large value took. */
-void host_begin_run (void) { bytes_shrink(&incoming); }
+void host_begin_run (void) {
+  bytes_shrink(&incoming);
+  changes++;
+}
 
 static void make_room (lua_State *L, size_t n) {
   incoming.len = 0;
@@ -90,17 +98,20 @@ void host_set (lua_State *L, unsigned id, const char *key, size_t klen,
                   "value of %d bytes is too large for this host (%d at most)",
                   (int)vlen, (int)BASE_SIZE);
   count_call(klen + vlen);
+  changes++;
   if (l_unlikely(js_ext_table_set(id, key, klen, val, vlen) < 0))
     store_failed(L, "store", key, klen);
 }
 
 int host_delete_quietly (unsigned id, const char *key, size_t klen) {
+  changes++;
   return js_ext_table_delete(id, key, klen);
 }
 
 /* -1 means "no such table" too, and then there is nothing to delete. */
 void host_delete (lua_State *L, unsigned id, const char *key, size_t klen) {
   check_key(L, klen);
+  changes++;
   if (l_unlikely(js_ext_table_delete(id, key, klen) == STORE_FAILED))
     store_failed(L, "delete", key, klen);
 }
@@ -140,21 +151,17 @@ const char *host_keys (lua_State *L, unsigned id, size_t *len) {
 */
 byte *host_request (lua_State *L, const byte *request, size_t n,
                     size_t *len) {
-  static const byte fetch[] = {CHANNEL_FETCH};
+  int r;
   if (guest.revision < 2) return NULL;
-  for (;;) {
-    int r = js_ext_table_get(CHANNEL_ID, (const char *)request, n,
-                             incoming.p, incoming.cap);
-    if (r >= 0 && (size_t)r <= incoming.cap) {
-      *len = (size_t)r;
-      return incoming.p;
-    }
-    if (r >= -1 || r == STORE_FAILED) return NULL;
-    if ((size_t)(-(r + 1)) <= incoming.cap) return NULL;
-    make_room(L, (size_t)(-(r + 1)));
-    request = fetch; /* the request itself must not run twice */
-    n = sizeof fetch;
+  r = host_call(request, n, incoming.p, incoming.cap);
+  if (r >= 0 && (size_t)r <= incoming.cap) {
+    *len = (size_t)r;
+    return incoming.p;
   }
+  if (r >= -1 || r == STORE_FAILED) return NULL;
+  *len = (size_t)(-(r + 1));
+  if (*len <= incoming.cap) return NULL;
+  return host_fetch(L, *len); /* the request itself must not run twice */
 }
 
 /*
@@ -163,14 +170,18 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
 ** Below -1: the answer has -(n + 1) bytes and is kept.
 */
 int host_call (const byte *request, size_t n, byte *answer, size_t max) {
+  changes += request[0] == CHANNEL_CALL;
   return js_ext_table_get(CHANNEL_ID, (const char *)request, n, answer, max);
 }
 
 /* Waits until the host function that was called has its answer ready. */
-int host_wait (void) { return js_ext_table_size(CHANNEL_ID); }
+int host_wait (void) {
+  changes++;
+  return js_ext_table_size(CHANNEL_ID);
+}
 
 /* An answer that is kept; NULL when the host has lost it. */
-const byte *host_fetch (lua_State *L, size_t len) {
+byte *host_fetch (lua_State *L, size_t len) {
   static const byte fetch[] = {CHANNEL_FETCH};
   make_room(L, len);
   if (js_ext_table_get(CHANNEL_ID, (const char *)fetch, sizeof fetch,

@@ -71,7 +71,7 @@ static int call_host (lua_State *L) {
   put_u32(request.p + 1, (uint32_t)id);
   encode_values(L, "argument", 1, lua_gettop(L), &request);
   luacell_count(16 + (request.len >> 5));
-  lua_settop(L, 0);
+  L->top.p = L->ci->func.p + 1;
   luacell_in_host_call = 1;
   n = host_call(request.p, request.len, answer, sizeof answer);
   if (n == 1 && answer[0] == ANSWER_PENDING) n = host_wait();

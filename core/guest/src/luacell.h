@@ -98,6 +98,7 @@ enum {
   CHANNEL_PRINT = 0x04,
   CHANNEL_MODULE = 0x05,
   CHANNEL_LIMITS = 0x06,
+  CHANNEL_ENTRIES = 0x07,
   CHANNEL_STORE_FAILURE = 0x08
 };
 
@@ -125,6 +126,8 @@ typedef struct Guest {
   lua_State *L; /* NULL before init */
   int revision; /* of the host */
   int transactional; /* the host drops the writes of a failed run */
+  int in_transaction; /* several runs are taken back together */
+  int keep_failed; /* the host keeps what a failed run wrote */
   unsigned next_id; /* next external table id */
   unsigned home_id;
   unsigned io_id;
@@ -164,9 +167,26 @@ void luacell_set_limit (size_t limit);
 void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
 
 /* bytes.c */
-int bytes_reserve (Bytes *b, size_t extra);
-void bytes_shrink (Bytes *b);
-int bytes_add (Bytes *b, const void *data, size_t n);
+int bytes_grow (Bytes *b, size_t extra);
+void bytes_release (Bytes *b);
+
+static inline int bytes_reserve (Bytes *b, size_t extra) {
+  return l_likely(extra <= b->cap - b->len) || bytes_grow(b, extra);
+}
+
+/* Empties the buffer and gives memory back that an unusual run took. */
+static inline void bytes_shrink (Bytes *b) {
+  b->len = 0;
+  if (b->p != b->fixed && (b->fixed != NULL || b->cap > BASE_SIZE))
+    bytes_release(b);
+}
+
+static inline int bytes_add (Bytes *b, const void *data, size_t n) {
+  if (!bytes_reserve(b, n)) return 0;
+  if (n > 0) memcpy(b->p + b->len, data, n);
+  b->len += n;
+  return 1;
+}
 
 /* error.c: raise an error whose kind the host will see. */
 l_noret luacell_error (lua_State *L, int kind, const char *fmt, ...);
@@ -230,10 +250,11 @@ void host_delete (lua_State *L, unsigned id, const char *key, size_t klen);
 int host_delete_quietly (unsigned id, const char *key, size_t klen);
 unsigned host_size (unsigned id);
 const char *host_keys (lua_State *L, unsigned id, size_t *len);
+unsigned host_changes (void);
 byte *host_request (lua_State *L, const byte *request, size_t n, size_t *len);
 int host_call (const byte *request, size_t n, byte *answer, size_t max);
 int host_wait (void);
-const byte *host_fetch (lua_State *L, size_t len);
+byte *host_fetch (lua_State *L, size_t len);
 
 void host_begin_run (void);
 
@@ -270,6 +291,7 @@ unsigned cell_id (const UpVal *uv);
 void cell_unbind (UpVal *uv);
 void cell_bind (lua_State *L, UpVal *uv, unsigned id);
 void closures_begin_run (lua_State *L);
+void closures_begin_transaction (lua_State *L);
 void cells_end_run (lua_State *L);
 void cells_unsave (lua_State *L);
 void cells_restore (lua_State *L);
@@ -286,10 +308,15 @@ void made_undo (lua_State *L);
 int luacell_ext_table (lua_State *L);
 void external_list_ids (lua_State *L, Bytes *to);
 void external_begin_run (void);
+void external_begin_transaction (void);
+
+/* walk.c: going through external tables */
+void walk_begin_run (void);
+void walk_into (lua_State *L, unsigned id, int into);
 
 /* chunks.c */
 int chunk_load (lua_State *L, const char *source, size_t len,
-                const char *name);
+                const char *name, size_t name_len);
 
 /* modules.c */
 void modules_open (lua_State *L);

@@ -15,6 +15,7 @@ use crate::tables::OWN;
 ///
 /// Keys come in the order in which they were first set, so that a script sees the same order in every run; hashes are keyed, so that a script can't
 /// choose keys that collide.
+#[derive(Clone)]
 pub struct MemoryStore {
     tables: HashMap<u32, OrderedMap<SmallBytes, SmallBytes>, RandomState>,
     state: RandomState,
@@ -70,6 +71,26 @@ impl MemoryStore {
         }
     }
 
+    /// As `set`, which can't fail here.
+    pub(crate) fn put_entry(&mut self, table: u32, key: &str, value: &[u8]) {
+        self.put(table, SmallBytes::new(key.as_bytes()), SmallBytes::new(value));
+    }
+
+    /// The numbers of all tables, in no order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.tables.keys().copied()
+    }
+
+    /// The entries of a table.
+    pub(crate) fn entries(&self, table: u32) -> impl Iterator<Item = (&str, &[u8])> {
+        self.tables.get(&table).into_iter().flat_map(|all| all.iter().map(|(key, value)| (text(key), value.as_slice())))
+    }
+
+    /// The value under a key.
+    pub(crate) fn value(&self, table: u32, key: &str) -> Option<&[u8]> {
+        self.find(table, key.as_bytes()).map(SmallBytes::as_slice)
+    }
+
     fn drop_table(&mut self, table: u32) {
         if let Some(entries) = self.tables.remove(&table) {
             let bytes: usize = entries.iter().map(|(key, value)| key.as_slice().len() + value.as_slice().len()).sum();
@@ -107,7 +128,7 @@ impl TableStore for MemoryStore {
     }
 
     fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
-        self.put(table, SmallBytes::new(key.as_bytes()), SmallBytes::new(value));
+        self.put_entry(table, key, value);
         Ok(())
     }
 
@@ -159,6 +180,23 @@ impl TableStore for MemoryStore {
         limit: usize,
         visit: &mut dyn FnMut(&str),
     ) -> StoreResult<()> {
+        let mut left = limit;
+        if limit == 0 {
+            return Ok(());
+        }
+        self.scan_after(table, after, &mut |key, _| {
+            visit(key);
+            left -= 1;
+            left > 0
+        })
+    }
+
+    fn scan_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> StoreResult<()> {
         let Some(entries) = self.tables.get(&table) else {
             return Ok(());
         };
@@ -167,9 +205,10 @@ impl TableStore for MemoryStore {
             let found = entries.position(self.hash(after.as_bytes()), |other| other.as_slice() == after.as_bytes());
             position = found.map_or(usize::MAX, |i| i + 1);
         }
-        for _ in 0..limit {
-            let Some((next, key, _)) = entries.next_from(position) else { break };
-            visit(text(key));
+        while let Some((next, key, value)) = entries.next_from(position) {
+            if !visit(text(key), value.as_slice()) {
+                break;
+            }
             position = next;
         }
         Ok(())

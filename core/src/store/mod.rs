@@ -200,6 +200,36 @@ pub trait TableStore: Send {
         })
     }
 
+    /// Hands entries to `visit` until that gives false: those that come after the key `after` in the order of [`keys`](Self::keys), or from the first one
+    /// on. `after` is a key of the table. A script's `pairs` reads large tables this way.
+    ///
+    /// # Errors
+    /// When the store failed.
+    fn scan_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> StoreResult<()> {
+        const PORTION: usize = 1024;
+        let mut last = after.map(str::to_owned);
+        loop {
+            let mut keys = Vec::new();
+            self.keys_after(table, last.as_deref(), PORTION, &mut |key| keys.push(key.to_owned()))?;
+            for key in &keys {
+                let mut more = true;
+                self.get(table, key, &mut |value| more = visit(key, value))?;
+                if !more {
+                    return Ok(());
+                }
+            }
+            if keys.len() < PORTION {
+                return Ok(());
+            }
+            last = keys.pop();
+        }
+    }
+
     /// Says that these keys are about to be read, so that they can be fetched together. The default does nothing.
     ///
     /// # Errors

@@ -4,16 +4,11 @@
 //! all that it refers to. So a store holds what can be reached from `_home`, nothing of one sandbox's `_io` shows in
 //! another one that shares the store, and the store never refers to memory.
 
-use ahash::RandomState;
-use hashbrown::HashSet;
-
 use super::{Batch, MemoryStore, Source, StoreResult, TableStore, Usage, Write, WriteList};
 use crate::bytes::SmallBytes;
 use crate::codec;
 use crate::overlay::Overlay;
-use crate::tables::IO;
-
-type IdSet = HashSet<u32, RandomState>;
+use crate::tables::{FIRST_FREE, IO, IdSet, NEXT_KEY, OWN, encode_next, id_set};
 
 /// A store behind a [`MemoryStore`].
 pub(crate) struct Tiered {
@@ -180,8 +175,56 @@ impl Tiered {
     }
 }
 
-fn id_set() -> IdSet {
-    HashSet::with_hasher(RandomState::new())
+impl Tiered {
+    /// Makes all tables what they are in `image`: those of `kept` in the store, in one commit, which removes the others that are `present` there, and the rest in
+    /// memory. All numbers below `next` are this sandbox's own from here on, which `noted` says in the store.
+    pub(crate) fn replace(
+        &mut self,
+        image: &MemoryStore,
+        kept: IdSet,
+        present: &IdSet,
+        next: u32,
+        noted: Option<u32>,
+    ) -> StoreResult<()> {
+        let mut list = WriteList { removed: present.difference(&kept).copied().collect(), entries: Vec::new() };
+        list.removed.sort_unstable();
+        let entries = &mut list.entries;
+        for id in &kept {
+            let mut same = 0;
+            self.kept.scan(*id, &mut |key, value| match image.value(*id, key) {
+                Some(wanted) if wanted == value => same += 1,
+                Some(_) => {}
+                None => entries.push((*id, SmallBytes::new(key.as_bytes()), None)),
+            })?;
+            if same == image.entries(*id).count() {
+                continue;
+            }
+            for (key, value) in image.entries(*id) {
+                let mut changed = true;
+                self.kept.get(*id, key, &mut |now| changed = now != value)?;
+                if changed {
+                    entries.push((*id, SmallBytes::new(key.as_bytes()), Some(SmallBytes::new(value))));
+                }
+            }
+        }
+        if let Some(noted) = noted {
+            let (key, value) = (SmallBytes::new(NEXT_KEY.as_bytes()), SmallBytes::new(&encode_next(noted)));
+            entries.push((OWN, key, Some(value)));
+        }
+        self.kept.commit(&mut Batch(Source::List(&list)))?;
+        self.local = MemoryStore::new();
+        self.local_ids.clear();
+        for id in image.ids().filter(|id| !kept.contains(id)) {
+            image.entries(id).for_each(|(key, value)| self.local.put_entry(id, key, value));
+            if id != IO {
+                self.local_ids.insert(id);
+            }
+        }
+        self.own = vec![(FIRST_FREE, if noted.is_some() { OWN } else { next })];
+        self.moved = kept;
+        self.doubtful.clear();
+        Ok(())
+    }
 }
 
 impl TableStore for Tiered {
@@ -226,6 +269,15 @@ impl TableStore for Tiered {
         visit: &mut dyn FnMut(&str),
     ) -> StoreResult<()> {
         self.of(table).keys_after(table, after, limit, visit)
+    }
+
+    fn scan_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> StoreResult<()> {
+        self.of(table).scan_after(table, after, visit)
     }
 
     fn remove_table(&mut self, table: u32) -> StoreResult<()> {

@@ -63,7 +63,7 @@ pub(crate) fn recover<S: TableStore + ?Sized>(store: &mut S) -> StoreResult<()> 
     store.delete(OWN, UNDO_KEY)
 }
 
-/// Each key as table number, length of the key, length of the value plus one or 0, all u32 little-endian; then key and value.
+/// Each key as table number (u32), length of the key, length of the value plus one or 0 (u64 both), little-endian; then key and value.
 fn encode(before: &[Before]) -> Vec<u8> {
     let mut out = Vec::new();
     for (table, key, value) in before {

@@ -124,12 +124,14 @@ fn mismatch<T>(expected: &str, value: &Value) -> Result<T> {
 }
 
 impl FromValue for Value {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         Ok(value)
     }
 }
 
 impl FromValue for () {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
             Value::Nil => Ok(()),
@@ -139,6 +141,7 @@ impl FromValue for () {
 }
 
 impl FromValue for bool {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
             Value::Boolean(b) => Ok(b),
@@ -151,6 +154,7 @@ macro_rules! integer_from_value {
     ($($type:ty)+) => {$(
         impl FromValue for $type {
             /// From an integer in range, or a float that is one.
+            #[inline]
             fn from_value(value: Value) -> Result<Self> {
                 match value.as_integer() {
                     Some(n) => <$type>::try_from(n).map_err(|_| {
@@ -172,6 +176,7 @@ macro_rules! integer_from_value {
 integer_from_value!(i8 i16 i32 i64 u8 u16 u32 u64 isize usize);
 
 impl FromValue for f64 {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value.as_number() {
             Some(x) => Ok(x),
@@ -181,6 +186,7 @@ impl FromValue for f64 {
 }
 
 impl FromValue for String {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
             Value::String(s) => match s.as_str() {
@@ -193,6 +199,7 @@ impl FromValue for String {
 }
 
 impl FromValue for LuaString {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
             Value::String(s) => Ok(s),
@@ -203,6 +210,7 @@ impl FromValue for LuaString {
 
 impl FromValue for Table {
     /// From a table by value, or a stored one, which is copied deeply.
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
             Value::Table(t) => Ok(t),
@@ -213,6 +221,7 @@ impl FromValue for Table {
 }
 
 impl FromValue for StoredTable {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
             Value::StoredTable(t) => Ok(t),
@@ -222,6 +231,7 @@ impl FromValue for StoredTable {
 }
 
 impl FromValue for Function {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
             Value::Function(f) => Ok(f),
@@ -231,6 +241,7 @@ impl FromValue for Function {
 }
 
 impl<T: FromValue> FromValue for Option<T> {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
             Value::Nil => Ok(None),
@@ -241,6 +252,7 @@ impl<T: FromValue> FromValue for Option<T> {
 
 impl<T: FromValue> FromValue for Vec<T> {
     /// From a sequence, or an empty table.
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         let table = Table::from_value(value)?;
         if !table.is_empty() && !table.is_sequence() {
@@ -251,6 +263,7 @@ impl<T: FromValue> FromValue for Vec<T> {
 }
 
 impl<K: FromValue + Eq + Hash, V: FromValue, S: BuildHasher + Default> FromValue for HashMap<K, V, S> {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         let table = Table::from_value(value)?;
         table.pairs().map(|(k, v)| Ok((K::from_value(k)?, V::from_value(v)?))).collect()
@@ -258,6 +271,7 @@ impl<K: FromValue + Eq + Hash, V: FromValue, S: BuildHasher + Default> FromValue
 }
 
 impl<K: FromValue + Ord, V: FromValue> FromValue for BTreeMap<K, V> {
+    #[inline]
     fn from_value(value: Value) -> Result<Self> {
         let table = Table::from_value(value)?;
         table.pairs().map(|(k, v)| Ok((K::from_value(k)?, V::from_value(v)?))).collect()
@@ -280,45 +294,59 @@ try_from_value!(() bool f64 String LuaString Table StoredTable Function);
 /// What can be passed as arguments or given as a host function's results: a single value, or several as a tuple, an array, a `Vec`, or a
 /// slice of values; `()` for none.
 pub trait IntoArgs {
+    /// Appends the values to the list, in order.
+    fn push_args(self, list: &mut Vec<Value>);
+
     /// The values, in order.
-    fn into_args(self) -> Vec<Value>;
+    fn into_args(self) -> Vec<Value>
+    where
+        Self: Sized,
+    {
+        let mut list = Vec::new();
+        self.push_args(&mut list);
+        list
+    }
 }
 
 impl<T: Into<Value>> IntoArgs for Vec<T> {
-    fn into_args(self) -> Vec<Value> {
-        self.into_iter().map(Into::into).collect()
+    #[inline]
+    fn push_args(self, list: &mut Vec<Value>) {
+        list.extend(self.into_iter().map(Into::into));
     }
 }
 
 impl<T: Into<Value>, const N: usize> IntoArgs for [T; N] {
-    fn into_args(self) -> Vec<Value> {
-        self.into_iter().map(Into::into).collect()
+    #[inline]
+    fn push_args(self, list: &mut Vec<Value>) {
+        list.extend(self.into_iter().map(Into::into));
     }
 }
 
 impl IntoArgs for &[Value] {
-    fn into_args(self) -> Vec<Value> {
-        self.to_vec()
+    #[inline]
+    fn push_args(self, list: &mut Vec<Value>) {
+        list.extend_from_slice(self);
     }
 }
 
 impl IntoArgs for &Vec<Value> {
-    fn into_args(self) -> Vec<Value> {
-        self.clone()
+    #[inline]
+    fn push_args(self, list: &mut Vec<Value>) {
+        list.extend_from_slice(self);
     }
 }
 
 impl IntoArgs for () {
-    fn into_args(self) -> Vec<Value> {
-        Vec::new()
-    }
+    #[inline]
+    fn push_args(self, _: &mut Vec<Value>) {}
 }
 
 macro_rules! single_args {
     ($($type:ty)+) => {$(
         impl IntoArgs for $type {
-            fn into_args(self) -> Vec<Value> {
-                vec![self.into()]
+            #[inline]
+            fn push_args(self, list: &mut Vec<Value>) {
+                list.push(self.into());
             }
         }
     )+};
@@ -327,8 +355,9 @@ macro_rules! single_args {
 single_args!(bool i8 i16 i32 i64 u8 u16 u32 f32 f64 &str &String String LuaString Value Table StoredTable Function);
 
 impl<T: Into<Value>> IntoArgs for Option<T> {
-    fn into_args(self) -> Vec<Value> {
-        vec![self.into()]
+    #[inline]
+    fn push_args(self, list: &mut Vec<Value>) {
+        list.push(self.into());
     }
 }
 
@@ -336,9 +365,10 @@ macro_rules! tuple_args {
     ($($name:ident)+) => {
         impl<$($name: Into<Value>),+> IntoArgs for ($($name,)+) {
             #[allow(non_snake_case, reason = "type parameters double as variable names")]
-            fn into_args(self) -> Vec<Value> {
+            #[inline]
+            fn push_args(self, list: &mut Vec<Value>) {
                 let ($($name,)+) = self;
-                vec![$($name.into()),+]
+                list.extend([$($name.into()),+]);
             }
         }
     };

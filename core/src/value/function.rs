@@ -75,6 +75,11 @@ impl ReleaseQueue {
 }
 
 impl Function {
+    /// A built-in of that name, of no sandbox.
+    pub(crate) fn detached(name: LuaString) -> Function {
+        Function(Arc::new(FunctionKind::Builtin(Builtin { name, sandbox: Weak::new() })))
+    }
+
     /// Calls the function.
     ///
     /// # Errors

@@ -430,6 +430,13 @@ impl Table {
         !node.array.is_empty() && node.hash_len() == 0 && !node.array.iter().any(Slot::is_nil)
     }
 
+    /// Whether every key is a string, as in a record.
+    #[must_use]
+    pub fn has_string_keys_only(&self) -> bool {
+        let node = self.own_node();
+        node.array.is_empty() && node.hash().is_none_or(|h| h.iter().all(|(key, _)| matches!(key, Slot::String(_))))
+    }
+
     /// The values of the keys 1 to [`len`](Self::len), in order; nil where there is a gap.
     pub fn sequence(&self) -> impl ExactSizeIterator<Item = Value> + '_ {
         self.own_node().array.iter().map(|slot| self.slot_value(slot))

@@ -2,12 +2,14 @@
 //!
 //! One redb table `luacell` of text to numbers says that it is ours and in which format; another one, `entries`, holds everything
 //! else. Its keys begin with the table's number, big-endian, so that a table lies together. A 0 follows for the
-//! number of entries (u64, little-endian; absent when there are none), or a 1 and the key for an entry.
+//! number of entries (u64, little-endian; absent when there are none), or a 1 and the key for an entry. Table 0 is none: under its number of entries
+//! is what all tables but the library's own hold, bytes and entries (u64 both); absent in files of before that was counted.
 
 use ahash::HashMap;
 use redb::{ReadOnlyTable, ReadableTable, Table, TableDefinition};
 
-use crate::store::{StoreError, StoreResult, Write};
+use crate::store::{StoreError, StoreResult, Usage, Write};
+use crate::tables::OWN;
 
 pub(super) const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("luacell");
 pub(super) const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
@@ -95,42 +97,110 @@ pub(super) fn read_count(bytes: &[u8]) -> StoreResult<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// Writes everything and brings the sizes up to date.
-pub(super) fn apply<'a>(entries: &mut EntriesMut<'_>, writes: impl Iterator<Item = Write<'a>>) -> StoreResult<()> {
-    let mut growth: HashMap<u32, i64> = HashMap::default();
-    // Most commits write to few tables, many times in a row.
-    let mut last = (0, 0i64);
-    let mut grow = |growth: &mut HashMap<u32, i64>, table: u32, by: i64| {
-        if last.0 != table {
-            if last.1 != 0 {
-                *growth.entry(last.0).or_default() += last.1;
-            }
-            last = (table, 0);
-        }
-        last.1 += by;
+/// What the file says that its tables hold.
+fn noted_usage(entries: &impl ReadableTable<&'static [u8], &'static [u8]>) -> StoreResult<Option<Usage>> {
+    let noted = entries.get(Key::count(0).as_slice())?;
+    let numbers = noted.as_ref().and_then(|bytes| bytes.value().split_first_chunk());
+    let Some((bytes, count)) = numbers else {
+        return Ok(None);
     };
+    Ok(Some(Usage { bytes: u64::from_le_bytes(*bytes), entries: read_count(count)? }))
+}
+
+/// What the tables hold.
+pub(super) fn usage(entries: &impl ReadableTable<&'static [u8], &'static [u8]>) -> StoreResult<Usage> {
+    if let Some(usage) = noted_usage(entries)? {
+        return Ok(usage);
+    }
+    let mut usage = Usage::default();
+    let end = Key::count(OWN);
+    for entry in entries.range::<&[u8]>(..end.as_slice())? {
+        let (key, value) = entry?;
+        usage.entries += u64::from(key.value().get(4) == Some(&ENTRY));
+        usage.bytes += size_of_entry(key.value(), value.value());
+    }
+    Ok(usage)
+}
+
+/// How much an entry counts; 0 for what is none.
+fn size_of_entry(key: &[u8], value: &[u8]) -> u64 {
+    if key.get(4) == Some(&ENTRY) { (key.len() - 5 + value.len()) as u64 } else { 0 }
+}
+
+/// How much tables grow.
+#[derive(Default)]
+struct Growth {
+    /// Entries of each table, but for the last.
+    tables: HashMap<u32, i64>,
+    /// Most commits write to few tables, many times in a row.
+    last: (u32, i64),
+    bytes: i64,
+    entries: i64,
+}
+
+impl Growth {
+    fn add(&mut self, table: u32, entries: i64, bytes: i64) {
+        if self.last.0 != table {
+            self.finish();
+            self.last.0 = table;
+        }
+        self.last.1 += entries;
+        self.count(table, entries, bytes);
+    }
+
+    /// What is not counted by table.
+    fn count(&mut self, table: u32, entries: i64, bytes: i64) {
+        if table != OWN {
+            self.entries += entries;
+            self.bytes += bytes;
+        }
+    }
+
+    fn finish(&mut self) {
+        let (table, entries) = std::mem::take(&mut self.last);
+        if entries != 0 {
+            *self.tables.entry(table).or_default() += entries;
+        }
+    }
+}
+
+/// Writes everything and brings the sizes up to date. What all tables hold then, when that has changed.
+pub(super) fn apply<'a>(
+    entries: &mut EntriesMut<'_>,
+    writes: impl Iterator<Item = Write<'a>>,
+) -> StoreResult<Option<Usage>> {
+    let mut growth = Growth::default();
     for write in writes {
         match write {
             Write::Set { table, key, value } => {
-                if entries.insert(Key::entry(table, key).as_slice(), value)?.is_none() {
-                    grow(&mut growth, table, 1);
+                let old = entries.insert(Key::entry(table, key).as_slice(), value)?.map(|old| old.value().len());
+                match old {
+                    Some(old) => growth.add(table, 0, value.len() as i64 - old as i64),
+                    None => growth.add(table, 1, (key.len() + value.len()) as i64),
                 }
             }
             Write::Delete { table, key } => {
-                if entries.remove(Key::entry(table, key).as_slice())?.is_some() {
-                    grow(&mut growth, table, -1);
+                let old = entries.remove(Key::entry(table, key).as_slice())?.map(|old| old.value().len());
+                if let Some(old) = old {
+                    growth.add(table, -1, -((key.len() + old) as i64));
                 }
             }
             Write::RemoveTable { table } => {
                 let (start, end) = (Key::count(table), Key::end(table));
-                entries.retain_in::<&[u8], _>(start.as_slice()..end.as_slice(), |_, _| false)?;
-                grow(&mut growth, 0, 0);
-                growth.remove(&table);
+                let (mut count, mut bytes) = (0, 0);
+                entries.retain_in::<&[u8], _>(start.as_slice()..end.as_slice(), |key, value| {
+                    count += i64::from(key.get(4) == Some(&ENTRY));
+                    bytes += size_of_entry(key, value) as i64;
+                    false
+                })?;
+                growth.finish();
+                growth.tables.remove(&table);
+                growth.count(table, -count, -bytes);
             }
         }
     }
-    grow(&mut growth, 0, 0);
-    for (table, by) in growth {
+    growth.finish();
+    for (table, by) in growth.tables {
         let key = Key::count(table);
         let before = match entries.get(key.as_slice())? {
             Some(bytes) => read_count(bytes.value())?,
@@ -141,5 +211,17 @@ pub(super) fn apply<'a>(entries: &mut EntriesMut<'_>, writes: impl Iterator<Item
             count => drop(entries.insert(key.as_slice(), count.to_le_bytes().as_slice())?),
         }
     }
-    Ok(())
+    if growth.entries == 0 && growth.bytes == 0 {
+        return Ok(None);
+    }
+    let now = match noted_usage(entries)? {
+        Some(before) => Usage {
+            bytes: before.bytes.saturating_add_signed(growth.bytes),
+            entries: before.entries.saturating_add_signed(growth.entries),
+        },
+        None => usage(entries)?,
+    };
+    let noted = [now.bytes.to_le_bytes(), now.entries.to_le_bytes()].concat();
+    entries.insert(Key::count(0).as_slice(), noted.as_slice())?;
+    Ok(Some(now))
 }

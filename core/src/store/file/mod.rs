@@ -14,7 +14,7 @@ use redb::ReadableTable;
 
 use self::format::{Entries, Key};
 use self::shared::Shared;
-use super::{Batch, StoreError, StoreResult, TableStore, Write};
+use super::{Batch, StoreError, StoreResult, TableStore, Usage, Write};
 use crate::Result;
 use crate::stored::store_error;
 
@@ -185,6 +185,12 @@ impl FileStore {
         Ok(())
     }
 
+    /// A write by itself, outside of any run.
+    fn write_now(&mut self, write: Write<'_>) -> StoreResult<()> {
+        self.view = None;
+        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write)))
+    }
+
     fn commit_now(&mut self, batch: &Batch<'_>) -> StoreResult<()> {
         let shared = Arc::clone(&self.shared);
         let view = self.view.take();
@@ -256,15 +262,11 @@ impl TableStore for FileStore {
     }
 
     fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
-        self.view = None;
-        let write = Write::Set { table, key, value };
-        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write)))
+        self.write_now(Write::Set { table, key, value })
     }
 
     fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
-        self.view = None;
-        let write = Write::Delete { table, key };
-        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write)))
+        self.write_now(Write::Delete { table, key })
     }
 
     fn size(&mut self, table: u32) -> StoreResult<u64> {
@@ -305,16 +307,23 @@ impl TableStore for FileStore {
         })
     }
 
+    fn scan_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> StoreResult<()> {
+        self.entries(table, after, visit)
+    }
+
     fn remove_table(&mut self, table: u32) -> StoreResult<()> {
-        self.view = None;
-        let write = Write::RemoveTable { table };
-        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write)))
+        self.write_now(Write::RemoveTable { table })
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
         let shared = Arc::clone(&self.shared);
         let source = &self.view()?.table;
-        let mut from = 0;
+        let mut from = 1;
         loop {
             let start = Key::count(from);
             let next = shared.protect(|| {
@@ -327,6 +336,10 @@ impl TableStore for FileStore {
             from = after;
         }
         Ok(true)
+    }
+
+    fn usage(&mut self) -> StoreResult<Option<Usage>> {
+        self.shared.usage().map(Some)
     }
 
     fn begin(&mut self) -> StoreResult<()> {

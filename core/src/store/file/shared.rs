@@ -14,14 +14,11 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError, Tab
 use super::Durability;
 use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
 use super::probation::Backend;
-use crate::store::{StoreError, StoreResult, Write};
+use crate::store::{StoreError, StoreResult, Usage, Write};
 use crate::tables::{self, NEXT_KEY, OWN};
 
 /// Relaxed commits are on the disk after this time.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-
-/// Table numbers are written down in steps of this.
-const ID_STEP: u32 = 64;
 
 /// All open files, so that one process opens each of them once.
 static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Shared>>>> = Mutex::new(None);
@@ -40,6 +37,8 @@ pub(super) struct Shared {
     finished: AtomicU64,
     handles: AtomicUsize,
     ids: Mutex<Ids>,
+    /// What all tables hold, once somebody asked.
+    usage: Mutex<Option<Usage>>,
     /// Whether there are commits that are not on the disk.
     unsynced: Mutex<Unsynced>,
 }
@@ -83,6 +82,7 @@ pub(super) fn open(path: &Path, cache_size: usize) -> StoreResult<Arc<Shared>> {
         finished: AtomicU64::new(0),
         handles: AtomicUsize::new(1),
         ids: Mutex::new(Ids { next, saved: next }),
+        usage: Mutex::default(),
         unsynced: Mutex::default(),
     });
     open.insert(path, Arc::downgrade(&shared));
@@ -297,6 +297,7 @@ impl Shared {
                 let mut ids = lock(&self.ids);
                 // Relaxed commits may be gone, and what they had written down.
                 ids.saved = next;
+                *lock(&self.usage) = None;
                 self.generation.fetch_add(1, Ordering::SeqCst);
                 self.broken.store(false, Ordering::SeqCst);
             }
@@ -304,28 +305,30 @@ impl Shared {
         Ok(self.database.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The file as it is now, with the number of commits that it has at least, and of the opening.
-    pub(super) fn read(&self) -> StoreResult<(Entries, u64, u64)> {
+    /// Hands the database to `f`, protected.
+    fn with_database<T>(&self, f: impl FnOnce(&Database) -> StoreResult<T>) -> StoreResult<T> {
         let guard = self.database()?;
         let database = guard.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
-        // In this order, so that a commit in between is checked for, not missed.
-        let commit = self.finished.load(Ordering::SeqCst);
-        let generation = self.generation.load(Ordering::SeqCst);
-        let table = self.protect(|| Ok(database.begin_read()?.open_table(ENTRIES)?))?;
-        Ok((table, commit, generation))
+        self.protect(|| f(database))
+    }
+
+    /// The file as it is now, with the number of commits that it has at least, and of the opening.
+    pub(super) fn read(&self) -> StoreResult<(Entries, u64, u64)> {
+        self.with_database(|database| {
+            // In this order, so that a commit in between is checked for, not missed.
+            let commit = self.finished.load(Ordering::SeqCst);
+            let generation = self.generation.load(Ordering::SeqCst);
+            Ok((database.begin_read()?.open_table(ENTRIES)?, commit, generation))
+        })
     }
 
     /// Writes: `f` gets the table and the number of commits that came before. Nothing is written when it fails.
     pub(super) fn write(
         self: &Arc<Self>,
         durability: Durability,
-        f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<()>,
+        f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<Option<Usage>>,
     ) -> StoreResult<()> {
-        {
-            let guard = self.database()?;
-            let database = guard.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
-            self.protect(|| self.write_to(database, durability, f))?;
-        }
+        self.with_database(|database| self.write_to(database, durability, f))?;
         if durability == Durability::Relaxed {
             self.sync_later();
         }
@@ -336,7 +339,7 @@ impl Shared {
         &self,
         database: &Database,
         durability: Durability,
-        f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<()>,
+        f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<Option<Usage>>,
     ) -> StoreResult<()> {
         let mut transaction = database.begin_write()?;
         if durability == Durability::Relaxed {
@@ -345,10 +348,14 @@ impl Shared {
         let mut saved = None;
         {
             let mut table = transaction.open_table(ENTRIES)?;
-            f(&mut table, self.started.load(Ordering::SeqCst))?;
+            let usage = f(&mut table, self.started.load(Ordering::SeqCst))?;
+            if usage.is_some() {
+                // One writes at a time. When the commit fails the file is opened anew, and this forgotten.
+                *lock(&self.usage) = usage;
+            }
             let ids = lock(&self.ids);
             if ids.next > ids.saved {
-                let next = ids.next.saturating_add(ID_STEP - 1) / ID_STEP * ID_STEP;
+                let next = tables::noted_next(ids.next);
                 let value = tables::encode_next(next);
                 format::apply(&mut table, std::iter::once(Write::Set { table: OWN, key: NEXT_KEY, value: &value }))?;
                 saved = Some(next);
@@ -365,6 +372,22 @@ impl Shared {
         Ok(())
     }
 
+    /// What all tables hold.
+    pub(super) fn usage(&self) -> StoreResult<Usage> {
+        let mut known = lock(&self.usage);
+        if let Some(usage) = *known
+            && !self.broken.load(Ordering::SeqCst)
+        {
+            return Ok(usage);
+        }
+        drop(known);
+        let (table, ..) = self.read()?;
+        let usage = self.protect(|| format::usage(&table))?;
+        known = lock(&self.usage);
+        // Who committed meanwhile knows better.
+        Ok(*known.get_or_insert(usage))
+    }
+
     pub(super) fn reserve_ids(&self, count: u32) -> StoreResult<u32> {
         let mut ids = lock(&self.ids);
         let first = ids.next;
@@ -374,9 +397,7 @@ impl Shared {
 
     /// Puts everything on the disk.
     pub(super) fn sync(&self) -> StoreResult<()> {
-        let guard = self.database()?;
-        let database = guard.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
-        self.protect(|| {
+        self.with_database(|database| {
             // An empty commit takes those before it along.
             database.begin_write()?.commit()?;
             lock(&self.unsynced).commits = false;

@@ -1,0 +1,111 @@
+//! A guest's memory, as what differs from that of a new one.
+
+use std::sync::Arc;
+
+/// What is compared and copied as a whole.
+pub(crate) const PAGE: usize = 4096;
+
+static ZEROS: [u8; PAGE] = [0; PAGE];
+
+/// The memory of a new instance.
+pub(crate) struct Base {
+    /// Whole pages, without empty ones at the end.
+    bytes: Vec<u8>,
+    /// CRC-32 of the bytes.
+    sum: u32,
+}
+
+impl Base {
+    pub(crate) fn new(memory: &[u8]) -> Self {
+        let used = memory.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let bytes = memory.get(..used.next_multiple_of(PAGE)).unwrap_or(memory).to_vec();
+        Base { sum: crc32fast::hash(&bytes), bytes }
+    }
+
+    pub(crate) fn sum(&self) -> u32 {
+        self.sum
+    }
+
+    #[inline]
+    fn page(&self, number: usize) -> &[u8] {
+        let start = number.saturating_mul(PAGE);
+        self.bytes.get(start..start.saturating_add(PAGE)).unwrap_or(&ZEROS)
+    }
+}
+
+/// All of a guest's memory at one moment.
+pub(crate) struct Image {
+    base: Arc<Base>,
+    size: usize,
+    /// The pages that differ from those of the base, in order.
+    numbers: Vec<u32>,
+    /// Their content.
+    bytes: Vec<u8>,
+}
+
+impl Image {
+    pub(crate) fn of(base: &Arc<Base>, memory: &[u8]) -> Self {
+        let mut image = Image { base: Arc::clone(base), size: memory.len(), numbers: Vec::new(), bytes: Vec::new() };
+        for (number, page) in memory.chunks_exact(PAGE).enumerate() {
+            if page != base.page(number) {
+                image.numbers.push(number as u32);
+                image.bytes.extend_from_slice(page);
+            }
+        }
+        image
+    }
+
+    /// From pages that somebody else names; `None` when they make no sense. Each page is what it differs by.
+    pub(crate) fn from_differences(base: &Arc<Base>, size: u64, numbers: Vec<u32>, mut bytes: Vec<u8>) -> Option<Self> {
+        const WASM_PAGE: usize = 1 << 16;
+        let size = usize::try_from(size).ok().filter(|size| size % WASM_PAGE == 0)?;
+        let ordered = numbers.iter().zip(numbers.iter().skip(1)).all(|(a, b)| a < b);
+        let inside = numbers.last().is_none_or(|last| (*last as usize) < size / PAGE);
+        if !ordered || !inside || bytes.len() != numbers.len() * PAGE || size < base.bytes.len() {
+            return None;
+        }
+        for (number, page) in numbers.iter().zip(bytes.chunks_exact_mut(PAGE)) {
+            page.iter_mut().zip(base.page(*number as usize)).for_each(|(byte, before)| *byte ^= before);
+        }
+        Some(Image { base: Arc::clone(base), size, numbers, bytes })
+    }
+
+    /// The pages, each as what it differs by, which packs better.
+    pub(crate) fn differences(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
+        self.pages().map(|(number, page)| {
+            let before = self.base.page(number as usize);
+            (number, page.iter().zip(before).map(|(byte, before)| byte ^ before).collect())
+        })
+    }
+
+    fn pages(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.numbers.iter().copied().zip(self.bytes.chunks_exact(PAGE))
+    }
+
+    pub(crate) fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// Of the whole memory, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn page_count(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Makes this the content of a new instance's memory; `None` when that is too small. `whole`: it need not be what the base is.
+    pub(crate) fn put(&self, memory: &mut [u8], whole: bool) -> Option<()> {
+        if whole {
+            let (same, rest) = memory.get_mut(..self.size)?.split_at_mut_checked(self.base.bytes.len())?;
+            same.copy_from_slice(&self.base.bytes);
+            rest.fill(0);
+        }
+        for (number, page) in self.pages() {
+            let start = number as usize * PAGE;
+            memory.get_mut(start..start + PAGE)?.copy_from_slice(page);
+        }
+        Some(())
+    }
+}

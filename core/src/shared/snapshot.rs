@@ -1,0 +1,138 @@
+//! Taking and restoring snapshots.
+
+use std::sync::Arc;
+
+use super::{Applied, Inner, Running, Shared, apply_changes, held_tables, register};
+use crate::host::Host;
+use crate::instance::Guest;
+use crate::snapshot::{Parts, check_guest};
+use crate::stored::{Pins, store_error};
+use crate::tables::Tables;
+use crate::{Error, Result, Snapshot};
+
+impl Inner {
+    pub(crate) fn snapshot(&mut self, shared: &Shared) -> Result<Snapshot> {
+        self.outside_transaction("a snapshot")?;
+        self.release_handles(shared)?;
+        let base = self.engine.base()?;
+        let wants_held = self.tables()?.wants_held();
+        let result = self.guest().and_then(|mut guest| {
+            let held = if wants_held { held_tables(&mut guest)?.unwrap_or_default() } else { Vec::new() };
+            let next = if guest.has_table_ids() { guest.allocate_table_ids(0)?.cast_unsigned() } else { 0 };
+            Ok((held, next))
+        });
+        let (held, next) = self.check(result)?;
+        let tables = self.tables()?.image(held, next).map_err(store_error)?;
+        let guest = *self.engine.guest_id();
+        let mut context = self.guest()?;
+        let memory = crate::image::Image::of(&base, context.memory()?);
+        let host = context.host();
+        let (functions, virtual_time) = (host.functions.names().collect(), host.virtual_time);
+        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_time, tables }))
+    }
+
+    /// Goes on where the snapshot was taken. The present guest stays until its successor is ready.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let parts = snapshot.parts();
+        self.outside_transaction("restoring a snapshot")?;
+        check_guest(&self.engine, &parts.guest)?;
+        if self.tables()?.is_shared() {
+            return Err(Error::invalid(
+                "a store that others use too can't be taken back to a snapshot; restore it to a sandbox with a store of its own",
+            ));
+        }
+        let mut guest = self.engine.blank()?;
+        let functions = self.host()?.functions.renumbered(&parts.functions);
+        let added = functions.iter().filter(|(number, _)| {
+            let before = usize::try_from(*number).ok().and_then(|at| parts.functions.get(at));
+            !before.is_some_and(|(_, there)| *there)
+        });
+        let added: Vec<_> = added.collect();
+        let applied = self.prepare_restored(&mut guest, snapshot)?;
+        for (number, name) in added {
+            register(&mut guest.context(), &name, number)?;
+        }
+        self.tables()?.restore(&parts.tables).map_err(store_error)?;
+        let next = self.tables()?.next_id();
+        if let Err(error) = guest.context().sync_external_table_counter(next.cast_signed()) {
+            // What the present Lua knows of tables is not so any more.
+            self.restart();
+            return Err(error);
+        }
+        // From here on nothing fails.
+        let mut host = match std::mem::replace(&mut self.running, Running::Closed) {
+            Running::Guest(old) => old.into_host(),
+            Running::Stopped(host) => *host,
+            other => {
+                self.running = other;
+                return Err(Error::busy());
+            }
+        };
+        host.functions = functions;
+        if host.virtual_time.is_some() && parts.virtual_time.is_some() {
+            host.virtual_time = parts.virtual_time;
+        }
+        guest.take_over(host);
+        self.running = Running::Guest(Box::new(guest));
+        self.number += 1;
+        self.ran = true;
+        self.applied = applied;
+        self.pins.end_era();
+        Ok(())
+    }
+
+    /// Puts the memory in place and tells the guest how this sandbox is set up, whatever it was told before.
+    fn prepare_restored(&mut self, guest: &mut Guest, snapshot: &Snapshot) -> Result<Applied> {
+        let host = self.host()?;
+        let streams = host.print.is_some();
+        let whole = self.engine.is_foreign();
+        let mut context = guest.context();
+        context.put_image(&snapshot.parts().memory, whole)?;
+        if context.has_forget_handles() {
+            context.forget_handles()?;
+        }
+        if context.has_print_streaming() {
+            context.set_print_streaming(i32::from(streams))?;
+        }
+        if context.has_deterministic() {
+            context.set_deterministic(i32::from(self.deterministic))?;
+        }
+        let wanted = Applied::of(&self.limits);
+        let mut applied = Applied {
+            memory: !wanted.memory,
+            output: !wanted.output,
+            grant: !wanted.grant,
+            keep_failed: !wanted.keep_failed,
+        };
+        apply_changes(&mut context, &mut applied, wanted)?;
+        Ok(applied)
+    }
+
+    /// A sandbox that is as this one is now, with its tables in memory.
+    pub(crate) fn fork(&mut self, shared: &Shared) -> Result<Arc<Shared>> {
+        let snapshot = self.snapshot(shared)?;
+        let here = self.host()?;
+        let mut host = Host::new(Tables::in_memory(), 1, Arc::default());
+        host.print = here.print.clone();
+        host.check = here.check.clone();
+        host.modules = here.modules.clone();
+        host.virtual_time = here.virtual_time;
+        host.functions = here.functions.clone();
+        let inner = Inner {
+            engine: self.engine.clone(),
+            running: Running::Stopped(Box::new(host)),
+            number: 0,
+            limits: self.limits,
+            applied: self.applied,
+            no_memory_alias: self.no_memory_alias,
+            deterministic: self.deterministic,
+            conflict_retries: self.conflict_retries,
+            ran: true,
+            args: Vec::new(),
+            pins: Arc::new(Pins::default()),
+            transaction: None,
+            kept: false,
+        };
+        Shared::started(inner, Some(&snapshot))
+    }
+}

@@ -1,0 +1,128 @@
+//! Several runs and writes as one transaction.
+
+use std::thread::ThreadId;
+
+use super::{Inner, Shared};
+use crate::{Error, Result, Sandbox};
+
+/// A transaction that the host has begun.
+pub(super) struct Transaction {
+    /// Whose it is.
+    pub(super) thread: ThreadId,
+    /// What failed in it: nothing of it is kept.
+    pub(super) failed: Option<Error>,
+}
+
+impl Sandbox {
+    /// Runs `body` as one transaction: what its runs and its writes to tables store is committed together when it succeeds, and when it fails, by an error or a
+    /// panic, nothing is, and Lua's own view of `_home` agrees with that. Globals stay as they are.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), luacell::Error> {
+    /// let sandbox = luacell::Sandbox::new()?;
+    /// sandbox.home().set("stock", 5)?;
+    /// let sold = sandbox.transaction(|tx| {
+    ///     tx.compute("_home.stock = _home.stock - 1")?;
+    ///     tx.home().set("buyer", "Ada")?;
+    ///     Err::<(), _>(luacell::Error::host("the payment failed"))
+    /// });
+    /// assert!(sold.is_err());
+    /// assert_eq!(sandbox.home().get("stock")?.as_integer(), Some(5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// `body` gets this sandbox and may use it and its tables as usual, on this thread; others get `Busy` until it ends. A run or a write that fails in it ends the
+    /// transaction: nothing of it is kept, later ones give the same error, and so does the transaction. In a store that several sandboxes use it is not repeated
+    /// after a conflict: it fails with `Conflict`, and the caller may begin again.
+    ///
+    /// # Errors
+    /// What `body` gives; what a run or a write in it failed with; `Store` and `Conflict` of the commit; `InvalidArgument` within another transaction of this
+    /// sandbox; `Busy`, `Closed`. Within a transaction `gc`, `reset`, `snapshot`, `restore`, `fork` and asynchronous runs give `InvalidArgument`.
+    pub fn transaction<T>(&self, body: impl FnOnce(&Sandbox) -> Result<T>) -> Result<T> {
+        self.shared().access_whole(Inner::begin_transaction)?;
+        let open = Open(self.shared());
+        let result = body(self);
+        std::mem::forget(open);
+        let keep = result.is_ok();
+        let ended = self.shared().access_whole(|inner| inner.end_transaction(keep));
+        let value = result?;
+        ended.map(|()| value)
+    }
+}
+
+/// Takes the transaction back when its body panics.
+struct Open<'a>(&'a Shared);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.access_whole(|inner| inner.end_transaction(false));
+    }
+}
+
+impl Inner {
+    fn begin_transaction(&mut self) -> Result<()> {
+        self.outside_transaction("another transaction")?;
+        self.guest()?.set_transaction(1)?;
+        self.transaction = Some(Transaction { thread: std::thread::current().id(), failed: None });
+        Ok(())
+    }
+
+    fn end_transaction(&mut self, keep: bool) -> Result<()> {
+        let Some(transaction) = self.transaction.take() else {
+            return Err(Error::internal("a transaction ends that never began"));
+        };
+        let result = match transaction.failed {
+            Some(error) => Err(error),
+            None if !keep => {
+                let undone = self.guest().and_then(|mut guest| guest.undo_run());
+                self.check(undone)?;
+                self.tables()?.rollback();
+                Ok(())
+            }
+            None => self.commit().or_else(|error| {
+                self.commit_failed()?;
+                self.tables()?.rollback();
+                Err(error)
+            }),
+        };
+        let told = self.guest().and_then(|mut guest| guest.set_transaction(0));
+        self.check(told)?;
+        result
+    }
+
+    /// For what can't be a part of one.
+    pub(crate) fn outside_transaction(&self, what: &str) -> Result<()> {
+        match self.transaction {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid(format!("{what} is not possible within a transaction"))),
+        }
+    }
+
+    /// Gives the error of a transaction that has failed.
+    #[inline]
+    pub(super) fn check_transaction(&self) -> Result<()> {
+        match &self.transaction {
+            Some(Transaction { failed: Some(error), .. }) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Something failed: the transaction is over.
+    #[cold]
+    pub(super) fn fail_transaction(&mut self, error: &Error) {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        if transaction.failed.is_none() {
+            transaction.failed = Some(error.clone());
+            // Lua takes back what earlier runs of the transaction did, while the host still has what they wrote.
+            if !error.is_fatal()
+                && let Ok(mut guest) = self.guest()
+                && guest.undo_run().is_err()
+            {
+                self.restart();
+            }
+        }
+    }
+}

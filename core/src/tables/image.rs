@@ -1,0 +1,127 @@
+//! All tables at one moment.
+
+use std::sync::Arc;
+
+use super::{Backing, FIRST_FREE, HOME, IO, IdSet, OWN, Tables, id_set, is_valid};
+use crate::codec;
+use crate::store::{MemoryStore, StoreResult, TableStore};
+
+/// A copy of all tables of a sandbox.
+#[derive(Clone)]
+pub(crate) struct TableImage {
+    store: Arc<MemoryStore>,
+    /// The lowest number that no table has.
+    next_id: u32,
+}
+
+impl TableImage {
+    /// `None` when a table has a number that is not below the next one.
+    pub(crate) fn new(store: MemoryStore, next_id: u32) -> Option<Self> {
+        let all_below = store.ids().all(|id| is_valid(id) && id < next_id);
+        ((FIRST_FREE..OWN).contains(&next_id) && all_below).then(|| TableImage { store: Arc::new(store), next_id })
+    }
+
+    pub(crate) fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    pub(crate) fn next_id(&self) -> u32 {
+        self.next_id
+    }
+
+    /// The tables that `_home` reaches, which a store keeps.
+    fn kept(&self) -> IdSet {
+        let mut seen = id_set();
+        let mut pending = vec![HOME];
+        while let Some(table) = pending.pop() {
+            if table != IO && is_valid(table) && seen.insert(table) {
+                for (_, value) in self.store.entries(table) {
+                    codec::references(value, &mut |id| pending.push(id));
+                }
+            }
+        }
+        seen
+    }
+}
+
+impl Tables {
+    /// Whether an image has to know which tables Lua holds.
+    pub(crate) fn wants_held(&self) -> bool {
+        matches!(self.backing, Backing::Tiered(_))
+    }
+
+    /// Whether somebody else may use the store too.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(&self.backing, Backing::Tiered(tiered) if tiered.is_shared())
+    }
+
+    /// Copies all tables, between runs: in memory everything that there is, of a store what `_home`, `_io` and these reach. `next_id` is the next
+    /// number that the guest would give.
+    pub(crate) fn image(&mut self, held: Vec<u32>, next_id: u32) -> StoreResult<TableImage> {
+        let next_id = self.next_id.max(next_id);
+        let store = match &self.backing {
+            Backing::Memory(store) => store.clone(),
+            Backing::Tiered(_) => {
+                let reached = self.reachable([HOME, IO].into_iter().chain(held))?.0;
+                let mut copy = MemoryStore::new();
+                for id in reached.into_iter().filter(|id| is_valid(*id)) {
+                    self.scan(id, &mut |key, value| copy.put_entry(id, key, value))?;
+                }
+                self.end();
+                copy
+            }
+        };
+        // A table that is referred to but empty has a number too.
+        let next_id = store.ids().filter(|id| is_valid(*id)).fold(next_id, |next, id| next.max(id.saturating_add(1)));
+        Ok(TableImage { store: Arc::new(store), next_id })
+    }
+
+    /// Makes all tables what they are in an image, in one transaction. The store must not be in use by others.
+    pub(crate) fn restore(&mut self, image: &TableImage) -> StoreResult<()> {
+        self.rollback();
+        match &mut self.backing {
+            Backing::Memory(store) => *store = image.store().clone(),
+            Backing::Tiered(_) => self.restore_store(image)?,
+        }
+        self.next_id = self.next_id.max(image.next_id);
+        self.live = image.store().ids().count();
+        self.created = 0;
+        self.overlay.begin(self.next_id);
+        Ok(())
+    }
+
+    fn restore_store(&mut self, image: &TableImage) -> StoreResult<()> {
+        let next = self.next_id.max(image.next_id);
+        self.store()?;
+        let mut present = id_set();
+        let listed = self.backing.store().tables(&mut |id| {
+            present.insert(id);
+        })?;
+        if !listed {
+            present = self.reachable([HOME])?.0;
+        }
+        let Backing::Tiered(tiered) = &mut self.backing else {
+            return Ok(());
+        };
+        let reserved = match tiered.reserve_ids(0)? {
+            Some(counter) if counter < next => {
+                tiered.reserve_ids(next - counter)?;
+                tiered.reserve_ids(0)?
+            }
+            counter => counter,
+        };
+        let next = reserved.unwrap_or(next).max(next);
+        present.retain(|id| is_valid(*id) && *id != IO);
+        let noted = if reserved.is_none() { Some(super::noted_next(next)) } else { None };
+        if let Err(error) = tiered.replace(image.store(), image.kept(), &present, next, noted) {
+            self.interrupted = !error.is_conflict();
+            self.end();
+            return Err(error);
+        }
+        self.begun = false;
+        self.next_id = next;
+        self.saved_next_id = noted.unwrap_or(next);
+        self.lease_end = reserved.map(|_| next);
+        Ok(())
+    }
+}
