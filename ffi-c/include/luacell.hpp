@@ -1,0 +1,459 @@
+/*
+ * luacell for C++17: objects that end what they hold, std::string_view, exceptions. A thin layer over luacell.h, which says what everything
+ * means; nothing here has to be linked.
+ *
+ *   luacell::Sandbox sandbox;
+ *   auto sum = sandbox.compute("local a, b = ... return a + b", {1, 2}).value().as<int64_t>();
+ *
+ * Every failing call throws luacell::Error. Objects can be moved; values, errors and snapshots of which there is something to share can be copied. `get()` gives the
+ * C object, for what is missing here. Threads: as in C.
+ */
+#ifndef LUACELL_HPP
+#define LUACELL_HPP
+
+#include <luacell.h>
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace luacell {
+
+namespace detail {
+
+template <auto free>
+struct Free {
+  template <typename T>
+  void operator()(T *pointer) const {
+    free(pointer);
+  }
+};
+
+template <typename T, auto free>
+using Owned = std::unique_ptr<T, Free<free>>;
+
+inline std::string_view view(luacell_bytes bytes) {
+  return bytes.data != nullptr ? std::string_view(bytes.data, bytes.len) : std::string_view();
+}
+
+/* Zeroed, with its size. */
+template <typename T>
+T sized() {
+  T value{};
+  value.size = sizeof(T);
+  return value;
+}
+
+}  // namespace detail
+
+/** What failed. The views are valid as long as a copy of the error exists. */
+class Error : public std::exception {
+ public:
+  /** Takes over an error of the C interface. */
+  explicit Error(luacell_error *error)
+      : error_(error, [](luacell_error *e) { luacell_error_free(e); }), what_(detail::view(luacell_error_message(error))) {}
+
+  /** One of LUACELL_SYNTAX ... */
+  luacell_status status() const { return luacell_error_status(error_.get()); }
+  const char *what() const noexcept override { return what_.c_str(); }
+  std::string_view message() const { return detail::view(luacell_error_message(error_.get())); }
+  std::string_view chunk() const { return detail::view(luacell_error_chunk(error_.get())); }
+  /** From 1; 0 when it is not known. */
+  uint32_t line() const { return luacell_error_line(error_.get()); }
+  std::string_view traceback() const { return detail::view(luacell_error_traceback(error_.get())); }
+  /** What was printed before. */
+  std::string_view output() const { return detail::view(luacell_error_output(error_.get())); }
+  const luacell_error *get() const { return error_.get(); }
+
+ private:
+  std::shared_ptr<luacell_error> error_;
+  std::string what_;
+};
+
+namespace detail {
+
+/* Calls with a place for the error as the last argument, and throws it. */
+template <typename F, typename... Args>
+void check(F function, Args... args) {
+  luacell_error *error = nullptr;
+  if (function(args..., &error) != LUACELL_OK) throw Error(error);
+}
+
+}  // namespace detail
+
+class Outcome;
+
+/** A Lua value. Reading one as a type that it is not throws an Error with LUACELL_CONVERSION. */
+class Value {
+ public:
+  /** nil */
+  Value(std::nullptr_t = nullptr) : value_(luacell_value_new_nil()) {}
+  template <typename T, std::enable_if_t<std::is_same_v<T, bool>, int> = 0>
+  Value(T boolean) : value_(luacell_value_new_boolean(boolean)) {}
+  /** Unsigned numbers beyond INT64_MAX wrap around, as in Lua. */
+  template <typename T, std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, long> = 0>
+  Value(T integer) : value_(luacell_value_new_integer(static_cast<int64_t>(integer))) {}
+  Value(double number) : value_(luacell_value_new_float(number)) {}
+  Value(std::string_view text) : value_(luacell_value_new_string(text.data(), text.size())) {}
+  Value(const std::string &text) : Value(std::string_view(text)) {}
+  Value(const char *text) : Value(std::string_view(text)) {}
+  Value(const Value &other) : value_(luacell_value_clone(other.get())) {}
+  Value(Value &&) noexcept = default;
+  Value &operator=(Value other) noexcept {
+    value_ = std::move(other.value_);
+    return *this;
+  }
+
+  /** An empty table. */
+  static Value table() { return adopt(luacell_value_new_table()); }
+  /** A table with the keys 1 to n. */
+  static Value array(std::initializer_list<Value> items) {
+    Value table = Value::table();
+    for (const Value &item : items) table.push(item);
+    return table;
+  }
+  /** Takes over a value of the C interface. */
+  static Value adopt(luacell_value *value) {
+    Value adopted(Uninitialised{});
+    adopted.value_.reset(value);
+    return adopted;
+  }
+  /** Copies one that belongs to something else. */
+  static Value copy(const luacell_value *value) { return adopt(luacell_value_clone(value)); }
+
+  /** One of LUACELL_TYPE_NIL ... */
+  luacell_type type() const { return luacell_value_type(get()); }
+  bool is_nil() const { return type() == LUACELL_TYPE_NIL; }
+
+  /** bool, an integer type, double, std::string_view (valid as long as the value) or std::string. */
+  template <typename T>
+  T as() const {
+    if constexpr (std::is_same_v<T, bool>) {
+      return read<bool>(luacell_value_to_boolean);
+    } else if constexpr (std::is_integral_v<T>) {
+      return static_cast<T>(read<int64_t>(luacell_value_to_integer));
+    } else if constexpr (std::is_floating_point_v<T>) {
+      return static_cast<T>(read<double>(luacell_value_to_number));
+    } else {
+      return T(detail::view(read<luacell_bytes>(luacell_value_to_string)));
+    }
+  }
+
+  /** The value under a key, of a table by value or a stored one. */
+  Value at(const Value &key) const {
+    luacell_value *value = nullptr;
+    detail::check(luacell_table_get, get(), key.get(), &value);
+    return adopt(value);
+  }
+  /** nil removes the key. */
+  void set(const Value &key, const Value &value) { detail::check(luacell_table_set, get(), key.get(), value.get()); }
+  void push(const Value &value) { detail::check(luacell_table_push, get(), value.get()); }
+  size_t count() const {
+    size_t count = 0;
+    detail::check(luacell_table_count, get(), &count);
+    return count;
+  }
+  /** All entries as they are at this moment. */
+  std::vector<std::pair<Value, Value>> entries() const;
+  /** Calls a function, while its sandbox lives. */
+  Outcome call(const std::vector<Value> &args = {}) const;
+
+  luacell_value *get() { return value_.get(); }
+  const luacell_value *get() const { return value_.get(); }
+
+  friend bool operator==(const Value &a, const Value &b) { return luacell_value_equal(a.get(), b.get()); }
+  friend bool operator!=(const Value &a, const Value &b) { return !(a == b); }
+
+ private:
+  struct Uninitialised {};
+  explicit Value(Uninitialised) {}
+
+  template <typename T>
+  T read(luacell_status (*function)(const luacell_value *, T *, luacell_error **)) const {
+    T result{};
+    detail::check(function, get(), &result);
+    return result;
+  }
+
+  detail::Owned<luacell_value, luacell_value_free> value_;
+};
+
+/** Arguments and results. */
+using Values = std::vector<Value>;
+
+namespace detail {
+
+using OwnedValues = Owned<luacell_values, luacell_values_free>;
+
+inline Values copy_all(const luacell_values *values) {
+  Values all;
+  size_t count = luacell_values_len(values);
+  all.reserve(count);
+  for (size_t i = 0; i < count; i++) all.push_back(Value::copy(luacell_values_get(values, i)));
+  return all;
+}
+
+inline OwnedValues list_of(const Values &values) {
+  OwnedValues list(luacell_values_new());
+  for (const Value &value : values) check(luacell_values_push, list.get(), value.get());
+  return list;
+}
+
+}  // namespace detail
+
+inline std::vector<std::pair<Value, Value>> Value::entries() const {
+  luacell_values *list = nullptr;
+  detail::check(luacell_table_entries, get(), &list);
+  detail::OwnedValues owned(list);
+  std::vector<std::pair<Value, Value>> all;
+  for (size_t i = 0; i + 1 < luacell_values_len(list); i += 2)
+    all.emplace_back(copy(luacell_values_get(list, i)), copy(luacell_values_get(list, i + 1)));
+  return all;
+}
+
+/** What a run gave. */
+class Outcome {
+ public:
+  explicit Outcome(luacell_outcome *outcome) : outcome_(outcome) {}
+  /** The first value, or nil. */
+  Value value() const { return Value::copy(luacell_outcome_value(outcome_.get())); }
+  Values values() const { return detail::copy_all(luacell_outcome_values(outcome_.get())); }
+  /** Valid as long as the outcome. */
+  std::string_view output() const { return detail::view(luacell_outcome_output(outcome_.get())); }
+  luacell_metrics metrics() const {
+    auto metrics = detail::sized<luacell_metrics>();
+    detail::check(luacell_outcome_metrics, outcome_.get(), &metrics);
+    return metrics;
+  }
+  const luacell_outcome *get() const { return outcome_.get(); }
+
+ private:
+  detail::Owned<luacell_outcome, luacell_outcome_free> outcome_;
+};
+
+inline Outcome Value::call(const Values &args) const {
+  luacell_outcome *outcome = nullptr;
+  auto list = detail::list_of(args);
+  detail::check(luacell_function_call, get(), static_cast<const luacell_values *>(list.get()), &outcome);
+  return Outcome(outcome);
+}
+
+/** Limits, to be filled in: fields that stay 0 keep their defaults. */
+struct Limits : luacell_limits {
+  Limits() : luacell_limits(detail::sized<luacell_limits>()) {}
+};
+
+/** A place where tables live. */
+class Store {
+ public:
+  explicit Store(luacell_store *store) : store_(store) {}
+  static Store file(std::string_view path) {
+    luacell_store *store = nullptr;
+    detail::check(luacell_store_open_file, path.data(), path.size(), static_cast<const luacell_file_options *>(nullptr), &store);
+    return Store(store);
+  }
+  static Store server(std::string_view url) {
+    luacell_store *store = nullptr;
+    detail::check(luacell_store_open_server, url.data(), url.size(), static_cast<const luacell_server_options *>(nullptr), &store);
+    return Store(store);
+  }
+  const luacell_store *get() const { return store_.get(); }
+
+ private:
+  detail::Owned<luacell_store, luacell_store_free> store_;
+};
+
+/** A whole sandbox at one moment. */
+class Snapshot {
+ public:
+  explicit Snapshot(luacell_snapshot *snapshot) : snapshot_(snapshot) {}
+  static Snapshot from_bytes(std::string_view bytes) {
+    luacell_snapshot *snapshot = nullptr;
+    detail::check(luacell_snapshot_from_bytes, static_cast<const luacell_engine *>(nullptr), bytes.data(), bytes.size(), &snapshot);
+    return Snapshot(snapshot);
+  }
+  std::string to_bytes() const {
+    luacell_value *blob = nullptr;
+    detail::check(luacell_snapshot_to_bytes, get(), &blob);
+    return Value::adopt(blob).as<std::string>();
+  }
+  const luacell_snapshot *get() const { return snapshot_.get(); }
+
+ private:
+  detail::Owned<luacell_snapshot, luacell_snapshot_free> snapshot_;
+};
+
+/** Interrupts a sandbox that may be gone already. */
+class Interrupter {
+ public:
+  explicit Interrupter(luacell_interrupter *interrupter) : interrupter_(interrupter) {}
+  void interrupt() const noexcept { luacell_interrupter_interrupt(interrupter_.get()); }
+
+ private:
+  detail::Owned<luacell_interrupter, luacell_interrupter_free> interrupter_;
+};
+
+/** Settings of a sandbox: those of C, and what C++ has better types for. */
+struct Config {
+  Limits limits;
+  /** A path or URL; empty for memory. */
+  std::string location;
+  /** Instead of `location`; needed only until the sandbox is made. */
+  const Store *store = nullptr;
+  /** Gets what is printed, at once. What it throws ends the program. */
+  std::function<void(std::string_view)> print;
+  /** Everything else. */
+  luacell_sandbox_config more = detail::sized<luacell_sandbox_config>();
+};
+
+/** A function of the host. What it throws is an error in the script, with the message of a std::exception. */
+using HostFunction = std::function<Values(Values)>;
+
+/** One isolated Lua. */
+class Sandbox {
+ public:
+  Sandbox() : Sandbox(Config()) {}
+  explicit Sandbox(const Config &config) {
+    luacell_sandbox *sandbox = nullptr;
+    auto c = to_c(config);
+    detail::check(luacell_sandbox_new, static_cast<const luacell_engine *>(nullptr), &c, &sandbox);
+    sandbox_.reset(sandbox);
+  }
+  explicit Sandbox(const Snapshot &snapshot, const Config &config = Config()) {
+    luacell_sandbox *sandbox = nullptr;
+    auto c = to_c(config);
+    detail::check(luacell_sandbox_new_from_snapshot, static_cast<const luacell_engine *>(nullptr), snapshot.get(), &c, &sandbox);
+    sandbox_.reset(sandbox);
+  }
+  /** Takes over a sandbox of the C interface. */
+  explicit Sandbox(luacell_sandbox *sandbox) : sandbox_(sandbox) {}
+
+  Outcome compute(std::string_view source) { return start(luacell_compute, source, nullptr); }
+  /** `name` is the chunk's, as in Lua: "=rules". */
+  Outcome compute(std::string_view source, const Values &args, std::string_view name = {}, const Limits &limits = {}) {
+    return start(luacell_compute, source, args, name, limits);
+  }
+  Outcome call(std::string_view function, const Values &args = {}, const Limits &limits = {}) {
+    return start(luacell_call, function, args, {}, limits);
+  }
+
+  void add(std::string_view name, HostFunction function) {
+    auto userdata = std::make_unique<HostFunction>(std::move(function));
+    detail::check(luacell_register, get(), name.data(), name.size(), call_host, static_cast<void *>(userdata.release()), end_host);
+  }
+  bool remove(std::string_view name) {
+    bool there = false;
+    detail::check(luacell_unregister, get(), name.data(), name.size(), &there);
+    return there;
+  }
+
+  Value home() const { return read(luacell_sandbox_home); }
+  Value input() const { return read(luacell_sandbox_input); }
+  Value output() const { return read(luacell_sandbox_output); }
+  Value meta() const { return read(luacell_sandbox_meta); }
+  void set_input(const Value &value) { detail::check(luacell_sandbox_set_input, get(), value.get()); }
+  void set_output(const Value &value) { detail::check(luacell_sandbox_set_output, get(), value.get()); }
+  void set_meta(const Value &value) { detail::check(luacell_sandbox_set_meta, get(), value.get()); }
+  std::string export_home() const { return read(luacell_sandbox_export_home).as<std::string>(); }
+  void import_home(std::string_view blob) { detail::check(luacell_sandbox_import_home, get(), blob.data(), blob.size()); }
+
+  Snapshot snapshot() const {
+    luacell_snapshot *snapshot = nullptr;
+    detail::check(luacell_sandbox_snapshot, get(), &snapshot);
+    return Snapshot(snapshot);
+  }
+  void restore(const Snapshot &snapshot) { detail::check(luacell_sandbox_restore, get(), snapshot.get()); }
+  Sandbox fork() const {
+    luacell_sandbox *fork = nullptr;
+    detail::check(luacell_sandbox_fork, get(), &fork);
+    return Sandbox(fork);
+  }
+
+  void reset() { detail::check(luacell_sandbox_reset, get()); }
+  void gc() { detail::check(luacell_sandbox_gc, get()); }
+  void close() { detail::check(luacell_sandbox_close, get()); }
+  void interrupt() const noexcept { luacell_sandbox_interrupt(get()); }
+  Interrupter interrupter() const {
+    luacell_interrupter *interrupter = nullptr;
+    detail::check(luacell_interrupter_new, get(), &interrupter);
+    return Interrupter(interrupter);
+  }
+  luacell_sandbox *get() const { return sandbox_.get(); }
+
+ private:
+  using Print = std::function<void(std::string_view)>;
+  using Start = luacell_status (*)(luacell_sandbox *, const char *, size_t, const luacell_compute_options *, luacell_outcome **,
+                                   luacell_error **);
+
+  static luacell_sandbox_config to_c(const Config &config) {
+    luacell_sandbox_config c = config.more;
+    c.limits = &config.limits;
+    if (!config.location.empty()) {
+      c.location = config.location.data();
+      c.location_len = config.location.size();
+    }
+    if (config.store != nullptr) c.store = config.store->get();
+    if (config.print) {
+      c.print = [](void *userdata, const char *text, size_t len) noexcept { (*static_cast<Print *>(userdata))({text, len}); };
+      c.print_userdata = new Print(config.print);
+      c.print_finalizer = [](void *userdata) { delete static_cast<Print *>(userdata); };
+    }
+    return c;
+  }
+
+  Outcome start(Start function, std::string_view text, const luacell_compute_options *options) {
+    luacell_outcome *outcome = nullptr;
+    detail::check(function, get(), text.data(), text.size(), options, &outcome);
+    return Outcome(outcome);
+  }
+
+  Outcome start(Start function, std::string_view text, const Values &args, std::string_view name, const Limits &limits) {
+    auto list = detail::list_of(args);
+    auto options = detail::sized<luacell_compute_options>();
+    if (!name.empty()) {
+      options.name = name.data();
+      options.name_len = name.size();
+    }
+    options.args = list.get();
+    options.limits = &limits;
+    return start(function, text, &options);
+  }
+
+  Value read(luacell_status (*function)(luacell_sandbox *, luacell_value **, luacell_error **)) const {
+    luacell_value *value = nullptr;
+    detail::check(function, get(), &value);
+    return Value::adopt(value);
+  }
+
+  static luacell_status call_host(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) noexcept {
+    std::string message;
+    try {
+      for (const Value &value : (*static_cast<HostFunction *>(userdata))(detail::copy_all(args))) {
+        luacell_status status = luacell_values_push(results, value.get(), error);
+        if (status != LUACELL_OK) return status;
+      }
+      return LUACELL_OK;
+    } catch (const std::exception &exception) {
+      message = exception.what();
+    } catch (...) {
+      message = "the host function threw something that is no std::exception";
+    }
+    *error = luacell_error_new(message.data(), message.size(), nullptr, nullptr);
+    return LUACELL_HOST_FUNCTION;
+  }
+
+  static void end_host(void *userdata) noexcept { delete static_cast<HostFunction *>(userdata); }
+
+  detail::Owned<luacell_sandbox, luacell_sandbox_free> sandbox_;
+};
+
+}  // namespace luacell
+
+#endif

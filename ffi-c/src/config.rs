@@ -1,0 +1,232 @@
+//! Settings, as structs that may grow.
+
+use std::ffi::{c_char, c_void};
+use std::time::Duration;
+
+use luacell::{ComputeOptions, Error, Module, Result, SandboxConfig, StoreLimit};
+
+use crate::error::luacell_error;
+use crate::pointers::{Userdata, answer, bytes, invalid, lent, luacell_finalizer, text};
+use crate::sink::{luacell_sink, with_sink};
+use crate::sized;
+use crate::status::luacell_status;
+use crate::store::luacell_store;
+use crate::value::{any_values, luacell_values};
+
+/// In place of a limit: none.
+pub const LUACELL_UNLIMITED: u64 = 0xFFFF_FFFF_FFFF_FFFF;
+/// In place of a number for which 0 means the default: 0 itself.
+pub const LUACELL_ZERO: u64 = 0xFFFF_FFFF_FFFF_FFFE;
+
+/// What bounds a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit. Later versions may add fields
+/// at the end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct luacell_limits {
+    /// sizeof(luacell_limits)
+    pub size: usize,
+    /// Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall sees, or LUACELL_MEMORY.
+    /// Default 256 MiB.
+    pub memory_limit: u64,
+    /// Instructions; the count is the same in every run of a script. Beyond: LUACELL_INSTRUCTION_LIMIT, which a script can't catch, like all
+    /// that follow. Default: no limit.
+    pub instruction_limit: u64,
+    /// How long a run may take, in milliseconds. Beyond: LUACELL_TIMEOUT. Default 60,000.
+    pub timeout_ms: u64,
+    /// Bytes of print in a run. Beyond: LUACELL_OUTPUT_LIMIT. Default 16 MiB.
+    pub output_limit: u64,
+    /// Bytes of keys and values in stored tables. Beyond: LUACELL_STORE_LIMIT. Default 1 GiB.
+    pub store_limit: u64,
+    /// Entries in stored tables. Default 10 million. When only one of both is set the other has no limit.
+    pub store_entries: u64,
+    /// Calls of host functions in a run. Beyond: LUACELL_HOST_CALL_LIMIT. Default: no limit.
+    pub host_call_limit: u64,
+    /// Bytes of source for one run. Beyond: LUACELL_INVALID_ARGUMENT. Default 16 MiB.
+    pub source_limit: u64,
+}
+
+// SAFETY: numbers, the size first.
+unsafe impl sized::Sized for luacell_limits {}
+
+/// A number for which 0 means the default.
+pub(crate) fn number(n: u64) -> Option<u64> {
+    match n {
+        0 => None,
+        LUACELL_ZERO => Some(0),
+        n => Some(n),
+    }
+}
+
+/// Sandboxes and runs are given limits by methods of the same names.
+macro_rules! set_limits {
+    ($target:ident, $limits:expr) => {
+        if let Some(limits) = $limits {
+            if let Some(bytes) = number(limits.memory_limit) {
+                $target = $target.memory_limit(bytes);
+            }
+            if let Some(instructions) = number(limits.instruction_limit) {
+                $target = $target.instruction_limit(instructions);
+            }
+            if let Some(milliseconds) = number(limits.timeout_ms) {
+                let bounded = milliseconds != LUACELL_UNLIMITED;
+                $target = $target.timeout(bounded.then(|| Duration::from_millis(milliseconds)));
+            }
+            if let Some(bytes) = number(limits.output_limit) {
+                $target = $target.output_limit(bytes);
+            }
+            let (bytes, entries) = (number(limits.store_limit), number(limits.store_entries));
+            if (bytes, entries) != (None, None) {
+                let limit = StoreLimit::new(bytes.unwrap_or(u64::MAX), entries.unwrap_or(u64::MAX));
+                $target = $target.store_limit(limit);
+            }
+            if let Some(calls) = number(limits.host_call_limit) {
+                $target = $target.host_call_limit(calls);
+            }
+            if let Some(bytes) = number(limits.source_limit) {
+                $target = $target.source_limit(bytes);
+            }
+        }
+    };
+}
+
+/// Gets what scripts print at once, one call for each print, its newline included. Runs on the thread that runs the script, and can't use the
+/// sandbox.
+pub type luacell_print = Option<unsafe extern "C" fn(userdata: *mut c_void, text: *const c_char, text_len: usize)>;
+
+/// Finds a module's source for require: hands it to `source` with luacell_sink_put, or does not when there is no such module. The name comes
+/// from the script and may be anything. The chunk is named after the module. A status other than LUACELL_OK, with an error that now belongs to
+/// the library, is raised in the script.
+pub type luacell_find_module = Option<
+    unsafe extern "C" fn(
+        userdata: *mut c_void,
+        name: *const c_char,
+        name_len: usize,
+        source: *mut luacell_sink,
+        error: *mut *mut luacell_error,
+    ) -> luacell_status,
+>;
+
+/// Settings of a sandbox. All zeroes but the size mean defaults. Later versions may add fields at the end. A struct whose userdata has a
+/// finalizer is good for one sandbox.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct luacell_sandbox_config {
+    /// sizeof(luacell_sandbox_config)
+    pub size: usize,
+    /// Limits of every run; NULL for the defaults.
+    pub limits: *const luacell_limits,
+    /// Where _home is kept: the path of a file, or a server's URL (redis://, rediss://, valkey://, valkeys://). NULL: in memory.
+    pub location: *const c_char,
+    /// Length of `location`.
+    pub location_len: usize,
+    /// A store that was opened before, instead of `location`. The sandbox takes a share of it: the handle may be freed afterwards.
+    pub store: *const luacell_store,
+    /// How often a run is repeated after a conflict with another sandbox on the same store. 0: the default, 10. Negative: never.
+    pub conflict_retries: i32,
+    /// Leaves out the global Memory, another name of _home.
+    pub no_memory_alias: bool,
+    /// Makes runs repeatable: randomness comes from `seed`, the clock is virtual.
+    pub deterministic: bool,
+    /// For `deterministic`.
+    pub seed: u64,
+    /// What gets the text that scripts print; NULL: it is collected for the outcome.
+    pub print: luacell_print,
+    /// Passed to `print`.
+    pub print_userdata: *mut c_void,
+    /// Ends `print_userdata`.
+    pub print_finalizer: luacell_finalizer,
+    /// Where require finds modules: a folder, in which "a.b" is a/b.lua or a/b/init.lua. NULL: nowhere.
+    pub module_folder: *const c_char,
+    /// Length of `module_folder`.
+    pub module_folder_len: usize,
+    /// What finds modules, instead of `module_folder`. May be called from any thread that uses the sandbox.
+    pub find_module: luacell_find_module,
+    /// Passed to `find_module`.
+    pub find_module_userdata: *mut c_void,
+    /// Ends `find_module_userdata`.
+    pub find_module_finalizer: luacell_finalizer,
+}
+
+// SAFETY: numbers and nullable pointers, the size first.
+unsafe impl sized::Sized for luacell_sandbox_config {}
+
+pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Result<SandboxConfig> {
+    let mut config = SandboxConfig::new();
+    let Some(given) = sized::read(given, "luacell_sandbox_config")? else {
+        return Ok(config);
+    };
+    // First of all, so that finalizers run whatever goes wrong.
+    let print_userdata = Userdata::new(given.print_userdata, given.print_finalizer);
+    let module_userdata = Userdata::new(given.find_module_userdata, given.find_module_finalizer);
+    if let Some(print) = given.print {
+        // SAFETY: the header demands that this can be called so.
+        config =
+            config.on_print(move |text| unsafe { print(print_userdata.pointer(), text.as_ptr().cast(), text.len()) });
+    }
+    if let Some(find) = given.find_module {
+        config = config.modules(move |name: &str| {
+            let mut found = None;
+            with_sink(
+                &mut |source| match found.replace(Module::new(name, source)) {
+                    None => Ok(()),
+                    Some(_) => Err(invalid("a module has one source")),
+                },
+                |sink| {
+                    answer("the search for a module", |error| {
+                        // SAFETY: as above.
+                        unsafe { find(module_userdata.pointer(), name.as_ptr().cast(), name.len(), sink, error) }
+                    })
+                },
+            )?;
+            Ok::<_, Error>(found)
+        });
+    } else if !given.module_folder.is_null() {
+        let folder = text(given.module_folder, given.module_folder_len, "module_folder")?;
+        config = config.modules(luacell::Folder::new(folder));
+    }
+    set_limits!(config, sized::read(given.limits, "luacell_limits")?);
+    match (given.store.is_null(), given.location.is_null()) {
+        (false, false) => return Err(invalid("a sandbox has one store: set location or store")),
+        (false, true) => config = config.store(lent(given.store, "store")?.share()?),
+        (true, false) => config = config.store(text(given.location, given.location_len, "location")?),
+        (true, true) => {}
+    }
+    if given.conflict_retries != 0 {
+        config = config.conflict_retries(u32::try_from(given.conflict_retries).unwrap_or(0));
+    }
+    if given.deterministic {
+        config = config.deterministic(given.seed);
+    }
+    Ok(config.memory_alias(!given.no_memory_alias))
+}
+
+/// Settings of one run. All zeroes but the size mean defaults. Later versions may add fields at the end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct luacell_compute_options {
+    /// sizeof(luacell_compute_options)
+    pub size: usize,
+    /// The chunk's name for messages, as in Lua: =name is shown as it is, @name as a file's. NULL: after the source. Not for calls.
+    pub name: *const c_char,
+    /// Length of `name`.
+    pub name_len: usize,
+    /// The chunk's arguments, its `...`; with luacell_call the function's. NULL: none. Copied.
+    pub args: *const luacell_values,
+    /// Limits that hold instead of the sandbox's where they are set; NULL for none.
+    pub limits: *const luacell_limits,
+}
+
+// SAFETY: numbers and nullable pointers, the size first.
+unsafe impl sized::Sized for luacell_compute_options {}
+
+/// The options of a run; `None` when all are defaults.
+pub(crate) unsafe fn compute_options(given: *const luacell_compute_options) -> Result<Option<ComputeOptions>> {
+    let Some(given) = sized::read(given, "luacell_compute_options")? else {
+        return Ok(None);
+    };
+    let mut options = ComputeOptions::new().args(any_values(given.args));
+    // A name may be any bytes in Lua; here it is text.
+    options = options.name(String::from_utf8_lossy(bytes(given.name, given.name_len, "name")?));
+    set_limits!(options, sized::read(given.limits, "luacell_limits")?);
+    Ok(Some(options))
+}

@@ -1,0 +1,121 @@
+//! Snapshots of whole sandboxes.
+
+use std::ffi::c_char;
+
+use luacell::{LuaString, Snapshot};
+
+use crate::config::{luacell_sandbox_config, sandbox_config};
+use crate::engine::{engine_or_default, luacell_engine};
+use crate::error::luacell_error;
+use crate::guard;
+use crate::pointers::{Opaque, Place, bytes, lent, take};
+use crate::sandbox::{luacell_sandbox, with};
+use crate::status::luacell_status;
+use crate::value::luacell_value;
+
+/// A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, never changes, and may be used by any
+/// number of threads.
+pub struct luacell_snapshot {
+    _private: (),
+}
+
+impl Opaque for luacell_snapshot {
+    type Behind = Snapshot;
+}
+
+/// Copies the sandbox as it is now; to be freed. LUACELL_BUSY also from within a host function of this sandbox, LUACELL_STORE when the store fails.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_sandbox_snapshot(
+    sandbox: *mut luacell_sandbox,
+    snapshot: *mut *mut luacell_snapshot,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    with(sandbox, error, |sandbox| {
+        let place = Place::new(snapshot, "snapshot")?;
+        place.give(sandbox.snapshot()?);
+        Ok(())
+    })
+}
+
+/// Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own; functions and stored tables that the host
+/// got before give LUACELL_CLOSED afterwards. On an error the sandbox is as it was. LUACELL_INVALID_ARGUMENT when others use its store at this time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_sandbox_restore(
+    sandbox: *mut luacell_sandbox,
+    snapshot: *const luacell_snapshot,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    with(sandbox, error, |sandbox| sandbox.restore(lent(snapshot, "snapshot")?))
+}
+
+/// Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables of its own in memory; to be freed.
+/// Both share the host functions' userdata, whose finalizer runs when neither needs it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_sandbox_fork(
+    sandbox: *mut luacell_sandbox,
+    fork: *mut *mut luacell_sandbox,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    with(sandbox, error, |sandbox| {
+        let place = Place::new(fork, "fork")?;
+        place.give(sandbox.fork()?);
+        Ok(())
+    })
+}
+
+/// Makes a sandbox that begins as the snapshot says; to be freed. `engine` may be NULL for the shared one, `config` for the defaults. Host functions are
+/// registered anew.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_sandbox_new_from_snapshot(
+    engine: *const luacell_engine,
+    snapshot: *const luacell_snapshot,
+    config: *const luacell_sandbox_config,
+    sandbox: *mut *mut luacell_sandbox,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    guard::status(error, || {
+        // Before anything else, so that it ends userdata whatever goes wrong.
+        let config = sandbox_config(config)?;
+        let (place, snapshot) = (Place::new(sandbox, "sandbox")?, lent(snapshot, "snapshot")?);
+        place.give(engine_or_default(engine).sandbox_from(snapshot, config)?);
+        Ok(())
+    })
+}
+
+/// The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. Data that has to outlive versions goes
+/// through luacell_sandbox_export_home.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_snapshot_to_bytes(
+    snapshot: *const luacell_snapshot,
+    blob: *mut *mut luacell_value,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    guard::status(error, || {
+        let (snapshot, place) = (lent(snapshot, "snapshot")?, Place::new(blob, "blob")?);
+        place.give(LuaString::from(snapshot.to_bytes()?).into());
+        Ok(())
+    })
+}
+
+/// What luacell_snapshot_to_bytes gave, in this or another process; to be freed. `engine` may be NULL for the shared one. LUACELL_INVALID_ARGUMENT for
+/// damaged bytes and those of another version. Take bytes only from where nobody can have changed them on purpose.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_snapshot_from_bytes(
+    engine: *const luacell_engine,
+    blob: *const c_char,
+    blob_len: usize,
+    snapshot: *mut *mut luacell_snapshot,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    guard::status(error, || {
+        let (place, blob) = (Place::new(snapshot, "snapshot")?, bytes(blob, blob_len, "blob")?);
+        place.give(Snapshot::from_bytes(&engine_or_default(engine), blob)?);
+        Ok(())
+    })
+}
+
+/// Ends a snapshot. NULL is ignored.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_snapshot_free(snapshot: *mut luacell_snapshot) {
+    guard::plain((), || drop(take(snapshot)));
+}

@@ -1,0 +1,401 @@
+/* Running code, values, errors, limits, printing, what is used. */
+#include <luacell.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run.h"
+
+static void versions_and_names(void) {
+  test_begin("versions and names of statuses");
+  CHECK(strcmp(luacell_version(), LUACELL_VERSION) == 0);
+  CHECK(strcmp(luacell_status_name(LUACELL_OK), "Ok") == 0);
+  CHECK(strcmp(luacell_status_name(LUACELL_INSTRUCTION_LIMIT), "InstructionLimit") == 0);
+  CHECK(strcmp(luacell_status_name(LUACELL_INTERNAL), "Internal") == 0);
+  CHECK(luacell_status_name(LUACELL_INTERNAL + 1) == NULL);
+  CHECK(luacell_status_name(-1) == NULL);
+}
+
+static void results_and_metrics(void) {
+  test_begin("results, printed text, what was used");
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  luacell_outcome *outcome = run(sandbox, "print('hello') return 1 + 1, 'two', 2.5, true, nil");
+  const luacell_values *values = luacell_outcome_values(outcome);
+  int64_t integer = 0;
+  double number = 0;
+  bool truth = false;
+  CHECK(luacell_values_len(values) == 5);
+  CHECK(luacell_value_to_integer(luacell_outcome_value(outcome), &integer, NULL) == LUACELL_OK && integer == 2);
+  CHECK(is_string(luacell_values_get(values, 1), "two"));
+  CHECK(luacell_value_to_number(luacell_values_get(values, 2), &number, NULL) == LUACELL_OK && number == 2.5);
+  CHECK(luacell_value_to_boolean(luacell_values_get(values, 3), &truth, NULL) == LUACELL_OK && truth);
+  CHECK(luacell_value_type(luacell_values_get(values, 4)) == LUACELL_TYPE_NIL);
+  CHECK(luacell_values_get(values, 5) == NULL);
+  CHECK(is_text(luacell_outcome_output(outcome), "hello\n"));
+  luacell_metrics metrics = {.size = sizeof metrics};
+  CHECK(luacell_outcome_metrics(outcome, &metrics, NULL) == LUACELL_OK);
+  CHECK(metrics.size == sizeof metrics && metrics.wall_time_ns > 0 && metrics.instructions > 0 && metrics.peak_memory > 0);
+  CHECK(metrics.host_calls == 0);
+  luacell_outcome_free(outcome);
+  CHECK(luacell_compute(sandbox, "x = 1", 5, NULL, NULL, NULL) == LUACELL_OK); /* nobody wants the outcome */
+  luacell_sandbox_free(sandbox);
+}
+
+static void arguments_and_calls(void) {
+  test_begin("arguments, names of chunks, calls");
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  luacell_values *args = luacell_values_new();
+  luacell_values_push_integer(args, 20, NULL);
+  luacell_values_push_float(args, 0.5, NULL);
+  luacell_values_push_string(args, "a\0b", 3, NULL);
+  luacell_values_push_boolean(args, true, NULL);
+  luacell_values_push_nil(args, NULL);
+  luacell_compute_options options = {.size = sizeof options, .args = args, .name = "=rules", .name_len = 6};
+  luacell_outcome *outcome = NULL;
+  const char *source = "local a, b, c, d, e = ... return a * b, #c, d, e, select('#', ...)";
+  CHECK(luacell_compute(sandbox, source, strlen(source), &options, &outcome, NULL) == LUACELL_OK);
+  CHECK(is_integer(luacell_outcome_value(outcome), 10));
+  CHECK(is_integer(luacell_values_get(luacell_outcome_values(outcome), 1), 3));
+  CHECK(is_integer(luacell_values_get(luacell_outcome_values(outcome), 4), 5));
+  luacell_outcome_free(outcome);
+  luacell_outcome_free(run(sandbox, "game = {add = function(a, b) return a + b end} return game"));
+  CHECK(luacell_call(sandbox, "game.add", 8, &options, &outcome, NULL) == LUACELL_OK);
+  CHECK(luacell_value_type(luacell_outcome_value(outcome)) == LUACELL_TYPE_FLOAT);
+  luacell_outcome_free(outcome);
+  fails(luacell_call(sandbox, "game.gone", 9, NULL, &outcome, &last), LUACELL_RUNTIME, "gone");
+  outcome = run(sandbox, "return function(...) return select('#', ...) end");
+  luacell_outcome *called = NULL;
+  CHECK(luacell_function_call(luacell_outcome_value(outcome), args, &called, NULL) == LUACELL_OK);
+  CHECK(is_integer(luacell_outcome_value(called), 5));
+  luacell_outcome_free(called);
+  fails(luacell_function_call(luacell_values_get(args, 0), NULL, NULL, &last), LUACELL_CONVERSION, "function expected");
+  luacell_sandbox_free(sandbox);
+  fails(luacell_function_call(luacell_outcome_value(outcome), args, NULL, &last), LUACELL_CLOSED, "");
+  luacell_outcome_free(outcome);
+  luacell_values_free(args);
+}
+
+static void errors(void) {
+  test_begin("errors carry all that is known");
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  luacell_compute_options options = {.size = sizeof options, .name = "=demo", .name_len = 5};
+  const char *source = "print('before')\nlocal t = nil\nreturn t.x";
+  luacell_outcome *outcome = (luacell_outcome *)1;
+  luacell_error *error = NULL;
+  CHECK(luacell_compute(sandbox, source, strlen(source), &options, &outcome, &error) == LUACELL_RUNTIME);
+  CHECK(outcome == (luacell_outcome *)1, "an output was written");
+  CHECK(luacell_error_status(error) == LUACELL_RUNTIME);
+  CHECK(is_text(luacell_error_message(error), "demo:3: attempt to index a nil value (local 't')"));
+  CHECK(is_text(luacell_error_chunk(error), "demo"));
+  CHECK(luacell_error_line(error) == 3);
+  CHECK(luacell_error_traceback(error).len > 0);
+  CHECK(is_text(luacell_error_output(error), "before\n"));
+  CHECK(luacell_value_type(luacell_error_value(error)) == LUACELL_TYPE_NIL);
+  CHECK(luacell_error_userdata(error) == NULL);
+  luacell_metrics metrics = {.size = sizeof metrics};
+  CHECK(luacell_error_metrics(error, &metrics, NULL) == LUACELL_OK && metrics.instructions > 0);
+  luacell_error_free(error);
+  error = NULL;
+  CHECK(luacell_compute(sandbox, "error({code = 7})", 17, NULL, NULL, &error) == LUACELL_RUNTIME);
+  luacell_value *code = NULL;
+  CHECK(luacell_table_get_field(luacell_error_value(error), "code", 4, &code, NULL) == LUACELL_OK);
+  CHECK(is_integer(code, 7));
+  luacell_value_free(code);
+  luacell_error_free(error);
+  fails(luacell_compute(sandbox, "return +", 8, NULL, NULL, &last), LUACELL_SYNTAX, "unexpected symbol");
+  luacell_sandbox_free(sandbox);
+}
+
+static void nothing_where_something_is_needed(void) {
+  test_begin("NULL gives a status, not a crash");
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  luacell_outcome *outcome = NULL;
+  luacell_value *value = NULL;
+  size_t count = 0;
+  CHECK(luacell_compute(NULL, "", 0, NULL, NULL, NULL) == LUACELL_INVALID_ARGUMENT);
+  fails(luacell_compute(NULL, "", 0, NULL, &outcome, &last), LUACELL_INVALID_ARGUMENT, "sandbox is NULL");
+  fails(luacell_compute(sandbox, NULL, 3, NULL, &outcome, &last), LUACELL_INVALID_ARGUMENT, "source is NULL");
+  CHECK(luacell_compute(sandbox, NULL, 0, NULL, NULL, NULL) == LUACELL_OK);
+  fails(luacell_sandbox_new(NULL, NULL, NULL, &last), LUACELL_INVALID_ARGUMENT, "sandbox is NULL");
+  fails(luacell_sandbox_home(sandbox, NULL, &last), LUACELL_INVALID_ARGUMENT, "value is NULL");
+  fails(luacell_sandbox_home(NULL, &value, &last), LUACELL_INVALID_ARGUMENT, "sandbox is NULL");
+  fails(luacell_register(sandbox, "f", 1, NULL, NULL, NULL, &last), LUACELL_INVALID_ARGUMENT, "function is NULL");
+  fails(luacell_table_get(NULL, NULL, &value, &last), LUACELL_INVALID_ARGUMENT, "table is NULL");
+  fails(luacell_table_count(NULL, &count, &last), LUACELL_INVALID_ARGUMENT, "table is NULL");
+  fails(luacell_outcome_metrics(NULL, NULL, &last), LUACELL_INVALID_ARGUMENT, "outcome is NULL");
+  fails(luacell_store_new(NULL, NULL, &last), LUACELL_INVALID_ARGUMENT, "luacell_table_store is NULL");
+  fails(luacell_snapshot_to_bytes(NULL, &value, &last), LUACELL_INVALID_ARGUMENT, "snapshot is NULL");
+  fails(luacell_sandbox_restore(sandbox, NULL, &last), LUACELL_INVALID_ARGUMENT, "snapshot is NULL");
+  fails(luacell_sink_put(NULL, "", 0, &last), LUACELL_INVALID_ARGUMENT, "sink is NULL");
+  int64_t integer = 5;
+  fails(luacell_value_to_integer(NULL, &integer, &last), LUACELL_CONVERSION, "integer expected, got nil");
+  CHECK(integer == 5);
+  CHECK(luacell_outcome_values(NULL) == NULL && luacell_outcome_value(NULL) == NULL);
+  CHECK(luacell_outcome_output(NULL).data == NULL && luacell_error_message(NULL).data == NULL);
+  CHECK(luacell_values_len(NULL) == 0 && luacell_values_get(NULL, 0) == NULL);
+  CHECK(luacell_value_type(NULL) == LUACELL_TYPE_NIL && luacell_value_new_string(NULL, 1) == NULL);
+  CHECK(luacell_error_status(NULL) == LUACELL_OK && luacell_error_line(NULL) == 0);
+  luacell_sandbox_interrupt(NULL), luacell_interrupter_interrupt(NULL);
+  luacell_sandbox_free(NULL), luacell_engine_free(NULL), luacell_value_free(NULL), luacell_values_free(NULL);
+  luacell_outcome_free(NULL), luacell_error_free(NULL), luacell_store_free(NULL), luacell_snapshot_free(NULL);
+  luacell_interrupter_free(NULL), luacell_table_builder_free(NULL);
+  luacell_sandbox_free(sandbox);
+}
+
+static void closed(void) {
+  test_begin("a closed sandbox says so");
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  luacell_value *home = NULL, *value = NULL;
+  CHECK(luacell_sandbox_home(sandbox, &home, NULL) == LUACELL_OK);
+  CHECK(luacell_sandbox_close(sandbox, NULL) == LUACELL_OK);
+  CHECK(luacell_sandbox_close(sandbox, NULL) == LUACELL_OK);
+  fails(luacell_compute(sandbox, "", 0, NULL, NULL, &last), LUACELL_CLOSED, "");
+  fails(luacell_sandbox_gc(sandbox, &last), LUACELL_CLOSED, "");
+  fails(luacell_table_get_field(home, "x", 1, &value, &last), LUACELL_CLOSED, "");
+  luacell_value_free(home);
+  luacell_sandbox_free(sandbox);
+}
+
+static void sized_structs(void) {
+  test_begin("structs may be shorter or longer than the library's");
+  luacell_limits limits;
+  memset(&limits, 0xee, sizeof limits); /* what an old program does not know is not read */
+  limits.size = offsetof(luacell_limits, instruction_limit);
+  limits.memory_limit = 0;
+  luacell_sandbox_config config = {.size = sizeof config, .limits = &limits};
+  luacell_sandbox *sandbox = new_sandbox(&config);
+  luacell_outcome_free(run(sandbox, "for i = 1, 10000 do end"));
+  luacell_sandbox_free(sandbox);
+  struct {
+    luacell_limits known;
+    uint64_t unknown;
+  } longer = {{.size = sizeof longer}, 0};
+  config.limits = &longer.known;
+  luacell_sandbox_free(new_sandbox(&config));
+  longer.unknown = 1;
+  fails(luacell_sandbox_new(NULL, &config, &sandbox, &last), LUACELL_INVALID_ARGUMENT, "does not know");
+  longer.known.size = 0;
+  fails(luacell_sandbox_new(NULL, &config, &sandbox, &last), LUACELL_INVALID_ARGUMENT, "sizeof luacell_limits");
+  struct {
+    luacell_metrics known;
+    uint64_t unknown;
+  } metrics = {{.size = sizeof metrics}, 77};
+  sandbox = new_sandbox(NULL);
+  luacell_outcome *outcome = run(sandbox, "return 1");
+  CHECK(luacell_outcome_metrics(outcome, &metrics.known, NULL) == LUACELL_OK);
+  CHECK(metrics.unknown == 0 && metrics.known.size == sizeof metrics && metrics.known.instructions > 0);
+  luacell_outcome_free(outcome);
+  luacell_sandbox_free(sandbox);
+}
+
+static void values_and_tables(void) {
+  test_begin("values and tables, both ways");
+  luacell_value *table = luacell_value_new_table(), *key = luacell_value_new_float(1.5), *text = luacell_value_new_string("a", 1);
+  luacell_value *value = NULL, *copy = NULL;
+  luacell_values *entries = NULL;
+  size_t count = 0;
+  CHECK(luacell_table_set(table, key, text, NULL) == LUACELL_OK);
+  CHECK(luacell_table_set_field(table, "name", 4, key, NULL) == LUACELL_OK);
+  CHECK(luacell_table_push(table, text, NULL) == LUACELL_OK);
+  CHECK(luacell_table_count(table, &count, NULL) == LUACELL_OK && count == 3);
+  CHECK(luacell_table_entries(table, &entries, NULL) == LUACELL_OK && luacell_values_len(entries) == 6);
+  CHECK(luacell_table_get(table, key, &value, NULL) == LUACELL_OK && is_string(value, "a"));
+  luacell_value_free(value);
+  copy = luacell_value_clone(table);
+  CHECK(luacell_value_equal(table, copy));
+  CHECK(luacell_table_set(copy, key, NULL, NULL) == LUACELL_OK);
+  CHECK(!luacell_value_equal(table, copy), "a change shows in the other one");
+  fails(luacell_table_set(table, NULL, text, &last), LUACELL_INVALID_ARGUMENT, "");
+  fails(luacell_table_push(text, text, &last), LUACELL_CONVERSION, "table by value expected, got string");
+  CHECK(luacell_table_clear(copy, NULL) == LUACELL_OK);
+  CHECK(luacell_table_count(copy, &count, NULL) == LUACELL_OK && count == 0);
+  luacell_values_free(entries);
+
+  luacell_table_builder *builder = luacell_table_builder_new();
+  uint32_t outer = 9, inner = 9;
+  CHECK(luacell_table_builder_add(builder, &outer, NULL) == LUACELL_OK);
+  CHECK(luacell_table_builder_add(builder, &inner, NULL) == LUACELL_OK);
+  CHECK(luacell_table_builder_set_table(builder, outer, text, inner, NULL) == LUACELL_OK);
+  CHECK(luacell_table_builder_set_table(builder, inner, text, outer, NULL) == LUACELL_OK);
+  CHECK(luacell_table_builder_set_with_table_key(builder, outer, inner, text, NULL) == LUACELL_OK);
+  fails(luacell_table_builder_set(builder, 7, text, text, &last), LUACELL_INVALID_ARGUMENT, "no table 7");
+  luacell_value *cycle = NULL;
+  CHECK(luacell_table_builder_finish(builder, outer, &cycle, NULL) == LUACELL_OK);
+  luacell_table_builder_free(builder);
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  CHECK(luacell_sandbox_set_input(sandbox, table, NULL) == LUACELL_OK);
+  luacell_outcome_free(run(sandbox, "assert(_io.input.name == 1.5 and _io.input[1] == 'a') _io.output = {7} _io.meta = 'm'"));
+  CHECK(luacell_sandbox_output(sandbox, &value, NULL) == LUACELL_OK);
+  CHECK(luacell_value_type(value) == LUACELL_TYPE_STORED_TABLE);
+  luacell_value_free(value);
+  CHECK(luacell_sandbox_meta(sandbox, &value, NULL) == LUACELL_OK && is_string(value, "m"));
+  luacell_value_free(value);
+  CHECK(luacell_sandbox_clear_io(sandbox, NULL) == LUACELL_OK);
+  CHECK(luacell_sandbox_input(sandbox, &value, NULL) == LUACELL_OK && luacell_value_type(value) == LUACELL_TYPE_NIL);
+  luacell_value_free(value);
+  luacell_values *args = luacell_values_new();
+  luacell_values_push(args, cycle, NULL);
+  luacell_compute_options options = {.size = sizeof options, .args = args};
+  luacell_outcome *outcome = NULL;
+  const char *source = "local t = ... return t.a.a == t, t[t.a], t, t, string.format";
+  CHECK(luacell_compute(sandbox, source, strlen(source), &options, &outcome, NULL) == LUACELL_OK);
+  const luacell_values *results = luacell_outcome_values(outcome);
+  bool truth = false;
+  CHECK(luacell_value_to_boolean(luacell_outcome_value(outcome), &truth, NULL) == LUACELL_OK && truth);
+  CHECK(is_string(luacell_values_get(results, 1), "a"));
+  CHECK(luacell_value_same_table(luacell_values_get(results, 2), luacell_values_get(results, 3)));
+  CHECK(is_text(luacell_value_builtin_name(luacell_values_get(results, 4)), "string.format"));
+  luacell_outcome_free(outcome);
+  luacell_values_free(args);
+  luacell_sandbox_free(sandbox);
+  luacell_value_free(table), luacell_value_free(key), luacell_value_free(text), luacell_value_free(copy), luacell_value_free(cycle);
+}
+
+static void limits(void) {
+  test_begin("limits of a sandbox and of a run");
+  luacell_limits limits = {.size = sizeof limits, .instruction_limit = 100000, .output_limit = 100, .memory_limit = 4 << 20};
+  luacell_sandbox_config config = {.size = sizeof config, .limits = &limits};
+  luacell_sandbox *sandbox = new_sandbox(&config);
+  fails(compute(sandbox, "while true do end"), LUACELL_INSTRUCTION_LIMIT, "");
+  fails(compute(sandbox, "print(('x'):rep(200))"), LUACELL_OUTPUT_LIMIT, "");
+  fails(compute(sandbox, "return ('x'):rep(1 << 24)"), LUACELL_MEMORY, "not enough memory");
+  luacell_limits none = {.size = sizeof none, .instruction_limit = LUACELL_UNLIMITED, .host_call_limit = LUACELL_ZERO, .timeout_ms = 1};
+  luacell_compute_options options = {.size = sizeof options, .limits = &none};
+  const char *source = "while true do end";
+  fails(luacell_compute(sandbox, source, strlen(source), &options, NULL, &last), LUACELL_TIMEOUT, "");
+  luacell_outcome_free(run(sandbox, "return 1"));
+  luacell_sandbox_free(sandbox);
+}
+
+static void collect(void *userdata, const char *text, size_t len) {
+  char *all = userdata;
+  strncat(all, text, len);
+  strcat(all, "|");
+}
+
+static void finalize(void *userdata) {
+  strcat(userdata, "end");
+}
+
+static void printing(void) {
+  test_begin("print goes to a callback");
+  char all[100] = "";
+  luacell_sandbox_config config = {.size = sizeof config, .print = collect, .print_userdata = all, .print_finalizer = finalize};
+  luacell_sandbox *sandbox = new_sandbox(&config);
+  luacell_outcome *outcome = run(sandbox, "print('a', 1) print('b')");
+  CHECK(luacell_outcome_output(outcome).len == 0);
+  CHECK(strcmp(all, "a\t1\n|b\n|") == 0, "%s", all);
+  luacell_outcome_free(outcome);
+  luacell_sandbox_free(sandbox);
+  CHECK(strcmp(all, "a\t1\n|b\n|end") == 0, "%s", all);
+  config.location = "x"; /* fails, and ends the userdata nevertheless */
+  config.location_len = 1;
+  config.store = (const luacell_store *)all;
+  CHECK(luacell_sandbox_new(NULL, &config, &sandbox, NULL) == LUACELL_INVALID_ARGUMENT);
+  CHECK(strcmp(all, "a\t1\n|b\n|endend") == 0, "%s", all);
+}
+
+static luacell_status module(void *userdata, const char *name, size_t name_len, luacell_sink *source, luacell_error **error) {
+  (void)userdata;
+  if (name_len == 3 && memcmp(name, "one", 3) == 0) return luacell_sink_put(source, "return {n = 1}", 14, error);
+  if (name_len == 3 && memcmp(name, "bad", 3) == 0) {
+    *error = luacell_error_new("no disk", 7, NULL, NULL);
+    return LUACELL_STORE;
+  }
+  return LUACELL_OK;
+}
+
+static void modules(void) {
+  test_begin("require asks a callback, or a folder");
+  luacell_sandbox_config config = {.size = sizeof config, .find_module = module};
+  luacell_sandbox *sandbox = new_sandbox(&config);
+  luacell_outcome *outcome = run(sandbox, "return require('one').n, pcall(require, 'none')");
+  CHECK(is_integer(luacell_outcome_value(outcome), 1));
+  luacell_outcome_free(outcome);
+  fails(compute(sandbox, "require('bad')"), LUACELL_HOST_FUNCTION, "no disk");
+  luacell_sandbox_free(sandbox);
+}
+
+static void engines_and_determinism(void) {
+  test_begin("engines, and sandboxes that do the same each time");
+  luacell_engine_config engine_config = {.size = sizeof engine_config, .pool_size = 2};
+  luacell_engine *engine = NULL;
+  CHECK(luacell_engine_new(&engine_config, &engine, NULL) == LUACELL_OK);
+  luacell_sandbox_config config = {.size = sizeof config, .deterministic = true, .seed = 7};
+  luacell_sandbox *a = NULL, *b = NULL;
+  CHECK(luacell_sandbox_new(engine, &config, &a, NULL) == LUACELL_OK);
+  CHECK(luacell_sandbox_new(NULL, &config, &b, NULL) == LUACELL_OK);
+  luacell_engine_free(engine);
+  luacell_outcome *first = run(a, "return math.random(1 << 40), os.time()"), *second = run(b, "return math.random(1 << 40), os.time()");
+  for (size_t i = 0; i < 2; i++)
+    CHECK(luacell_value_equal(luacell_values_get(luacell_outcome_values(first), i), luacell_values_get(luacell_outcome_values(second), i)));
+  luacell_memory_stats stats = {.size = sizeof stats};
+  CHECK(luacell_sandbox_memory_stats(a, &stats, NULL) == LUACELL_OK && stats.lua_bytes > 0 && stats.wasm_bytes >= stats.lua_bytes);
+  luacell_outcome_free(first), luacell_outcome_free(second);
+  luacell_sandbox_free(a), luacell_sandbox_free(b);
+}
+
+typedef struct Meeting {
+  pthread_mutex_t mutex;
+  pthread_cond_t changed;
+  int stage;
+} Meeting;
+
+static void reach(Meeting *meeting, int stage) {
+  pthread_mutex_lock(&meeting->mutex);
+  meeting->stage = stage;
+  pthread_cond_broadcast(&meeting->changed);
+  pthread_mutex_unlock(&meeting->mutex);
+}
+
+static void wait_for(Meeting *meeting, int stage) {
+  pthread_mutex_lock(&meeting->mutex);
+  while (meeting->stage < stage) pthread_cond_wait(&meeting->changed, &meeting->mutex);
+  pthread_mutex_unlock(&meeting->mutex);
+}
+
+static luacell_status meet(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) {
+  (void)args, (void)results, (void)error;
+  reach(userdata, 1);
+  wait_for(userdata, 2);
+  return LUACELL_OK;
+}
+
+static void *run_meeting(void *sandbox) {
+  return (void *)(intptr_t)luacell_compute(sandbox, "meet()", 6, NULL, NULL, NULL);
+}
+
+static void a_second_thread(void) {
+  test_begin("a second thread in one sandbox is told that it is busy");
+  Meeting meeting = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  pthread_t thread;
+  void *status = NULL;
+  CHECK(luacell_register(sandbox, "meet", 4, meet, &meeting, NULL, NULL) == LUACELL_OK);
+  CHECK(pthread_create(&thread, NULL, run_meeting, sandbox) == 0);
+  wait_for(&meeting, 1);
+  fails(compute(sandbox, "return 1"), LUACELL_BUSY, "");
+  fails(luacell_sandbox_gc(sandbox, &last), LUACELL_BUSY, "");
+  reach(&meeting, 2);
+  pthread_join(thread, &status);
+  CHECK((intptr_t)status == LUACELL_OK);
+  luacell_outcome_free(run(sandbox, "return 1"));
+  luacell_sandbox_free(sandbox);
+}
+
+int main(void) {
+  versions_and_names();
+  results_and_metrics();
+  arguments_and_calls();
+  errors();
+  nothing_where_something_is_needed();
+  closed();
+  sized_structs();
+  values_and_tables();
+  limits();
+  printing();
+  modules();
+  engines_and_determinism();
+  a_second_thread();
+  return tests_end();
+}

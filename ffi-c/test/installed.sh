@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Builds programs outside of this tree with an installed libluacell: pkg-config and CMake, shared and static, C and C++.
+set -euo pipefail
+prefix=$(cd "$1" && pwd)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+mkdir "$folder/moved" && cp -a "$prefix/." "$folder/moved" # the installation may be moved
+prefix=$folder/moved
+cd "$folder"
+
+cat > first.c <<'C'
+#include <luacell.h>
+int main(void) {
+  luacell_sandbox *sandbox = NULL;
+  if (luacell_sandbox_new(NULL, NULL, &sandbox, NULL) != LUACELL_OK) return 1;
+  luacell_status status = luacell_compute(sandbox, "return 1 + 1", 12, NULL, NULL, NULL);
+  luacell_sandbox_free(sandbox);
+  return status;
+}
+C
+cat > second.cc <<'C'
+#include <luacell.hpp>
+int main() { return luacell::Sandbox().compute("return 1 + 1").value().as<int>() - 2; }
+C
+cat > CMakeLists.txt <<'C'
+cmake_minimum_required(VERSION 3.14)
+project(outside C CXX)
+set(CMAKE_CXX_STANDARD 17)
+find_package(luacell 0.1 REQUIRED)
+add_executable(shared first.c)
+target_link_libraries(shared PRIVATE luacell::luacell)
+add_executable(static first.c)
+target_link_libraries(static PRIVATE luacell::static)
+add_executable(plusplus second.cc)
+target_link_libraries(plusplus PRIVATE luacell::luacell)
+C
+
+number=0 failures=0
+check() { # NAME COMMAND...
+  number=$((number + 1))
+  local name=$1
+  shift
+  if "$@" > log 2>&1; then echo "ok $number - $name"; else failures=$((failures + 1)) && sed 's/^/# /' log && echo "not ok $number - $name"; fi
+}
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+with_pkg_config() {
+  cc -Wall -Werror -o shared first.c $(pkg-config --cflags --libs luacell) && LD_LIBRARY_PATH=$prefix/lib ./shared
+}
+with_pkg_config_static() {
+  cc -Wall -Werror -o static first.c $(pkg-config --cflags luacell) "$prefix/lib/libluacell.a" \
+    $(pkg-config --static --libs-only-l luacell | sed 's/-lluacell//') && ./static
+}
+needs_soname() { readelf -d shared | grep -q 'NEEDED.*libluacell\.so\.[0-9]' && test -e "$prefix/lib/$(readelf -d shared | sed -n 's/.*\[\(libluacell[^]]*\)\].*/\1/p')"; }
+with_cmake() {
+  cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" && cmake --build build && build/shared && build/static && build/plusplus
+}
+other_version() {
+  sed 's/luacell 0.1/luacell 0.9/' CMakeLists.txt > other.txt && mkdir -p other && mv other.txt other/CMakeLists.txt && cp first.c second.cc other/
+  ! cmake -S other -B other/build -DCMAKE_PREFIX_PATH="$prefix"
+}
+only_ours() { ! nm -D --defined-only "$prefix/lib/libluacell.so" | awk '{ print $3 }' | grep -v '^luacell_'; }
+check "pkg-config, shared" with_pkg_config
+check "the program needs the library by its soname" needs_soname
+check "pkg-config, static" with_pkg_config_static
+check "find_package: shared, static, C++" with_cmake
+check "find_package refuses another version" other_version
+check "the library shows luacell_* only" only_ours
+echo "1..$number"
+echo "# pass $((number - failures))"
+echo "# fail $failures"
+exit $((failures > 0))

@@ -1,0 +1,121 @@
+/* luacell.hpp. */
+#include <luacell.hpp>
+#include <stdexcept>
+#include <thread>
+
+extern "C" {
+#include "tap.h"
+}
+
+using luacell::Sandbox;
+using luacell::Value;
+using luacell::Values;
+
+/* The status of what is thrown; LUACELL_OK when nothing is. */
+template <typename F>
+static luacell_status status_of(F &&body) {
+  try {
+    body();
+  } catch (const luacell::Error &error) {
+    return error.status();
+  }
+  return LUACELL_OK;
+}
+
+static void values() {
+  test_begin("C++: values in and out");
+  Sandbox sandbox;
+  CHECK(sandbox.compute("return 1 + 1").value().as<int>() == 2);
+  Values args{1, 2.5, true, nullptr, std::string("a\0b", 3), "text", Value::array({1, "two"})};
+  auto outcome = sandbox.compute("print('hi') return ...", args, "=args");
+  CHECK(outcome.values() == args);
+  CHECK(outcome.output() == "hi\n");
+  CHECK(outcome.metrics().instructions > 0);
+  CHECK(outcome.values()[4].as<std::string_view>().size() == 3);
+  Value table = Value::table(), copy = table;
+  table.set("k", 7);
+  CHECK(table.at("k").as<int64_t>() == 7 && table.count() == 1 && copy.count() == 0);
+  for (const auto &[key, value] : table.entries()) CHECK(key.as<std::string>() == "k" && value == Value(7));
+  CHECK(status_of([&] { (void)table.as<int>(); }) == LUACELL_CONVERSION);
+  sandbox.compute("function add(a, b) return a + b end");
+  CHECK(sandbox.call("add", {1, 2}).value().as<int>() == 3);
+  CHECK(sandbox.compute("return add").value().call({3, 4}).value() == Value(7));
+  sandbox.set_input(table);
+  sandbox.compute("_io.output = _io.input.k _home.k = 1");
+  CHECK(sandbox.output() == Value(7) && sandbox.home().at("k") == Value(1));
+}
+
+static void errors() {
+  test_begin("C++: errors are exceptions");
+  Sandbox sandbox;
+  try {
+    sandbox.compute("\nerror('no')", {}, "=demo");
+    CHECK(false, "nothing was thrown");
+  } catch (const luacell::Error &error) {
+    CHECK(error.status() == LUACELL_RUNTIME && error.message() == "demo:2: no" && error.line() == 2 && error.chunk() == "demo");
+    CHECK(std::string(error.what()) == "demo:2: no");
+  }
+  luacell::Limits limits;
+  limits.instruction_limit = 10000;
+  CHECK(status_of([&] { sandbox.compute("while true do end", {}, "", limits); }) == LUACELL_INSTRUCTION_LIMIT);
+  luacell::Config config;
+  config.limits.output_limit = 10;
+  Sandbox small(config);
+  CHECK(status_of([&] { small.compute("print(('x'):rep(100))"); }) == LUACELL_OUTPUT_LIMIT);
+  sandbox.close();
+  CHECK(status_of([&] { sandbox.compute(""); }) == LUACELL_CLOSED);
+  CHECK(status_of([] { luacell::Store::file("/no/such/folder/x"); }) == LUACELL_STORE);
+}
+
+static void host_functions() {
+  test_begin("C++: host functions are callables, and end with the sandbox");
+  auto alive = std::make_shared<int>(0);
+  {
+    Sandbox sandbox;
+    sandbox.add("count", [alive](Values args) { return Values{++*alive, static_cast<int64_t>(args.size())}; });
+    sandbox.add("fail", [](Values) -> Values { throw std::runtime_error("no luck"); });
+    sandbox.add("odd", [](Values) -> Values { throw 7; });
+    CHECK(sandbox.compute("return count('a', 'b')").values() == Values({1, 2}));
+    CHECK(sandbox.compute("return select(2, pcall(fail))").value() == Value("no luck"));
+    CHECK(status_of([&] { sandbox.compute("odd()"); }) == LUACELL_HOST_FUNCTION);
+    CHECK(alive.use_count() == 2);
+    CHECK(sandbox.remove("odd") && !sandbox.remove("odd"));
+  }
+  CHECK(alive.use_count() == 1);
+  std::string printed;
+  luacell::Config config;
+  config.print = [&](std::string_view text) { printed += text; };
+  Sandbox(config).compute("print('a') print('b')");
+  CHECK(printed == "a\nb\n");
+}
+
+static void state() {
+  test_begin("C++: snapshots, forks, interrupts");
+  Sandbox sandbox;
+  sandbox.compute("n = 1");
+  luacell::Snapshot snapshot = luacell::Snapshot::from_bytes(sandbox.snapshot().to_bytes());
+  sandbox.compute("n = 2");
+  Sandbox fork = sandbox.fork(), other(snapshot);
+  sandbox.restore(snapshot);
+  CHECK(sandbox.compute("return n").value() == Value(1));
+  CHECK(fork.compute("return n").value() == Value(2));
+  CHECK(other.compute("return n").value() == Value(1));
+  Sandbox moved = std::move(fork);
+  moved.compute("_home.x = {1}");
+  other.import_home(moved.export_home());
+  CHECK(other.compute("return _home.x[1]").value() == Value(1));
+  luacell::Interrupter interrupter = sandbox.interrupter();
+  sandbox.add("go", [&](Values) {
+    std::thread([&] { interrupter.interrupt(); }).join();
+    return Values{};
+  });
+  CHECK(status_of([&] { sandbox.compute("go() while true do end"); }) == LUACELL_INTERRUPTED);
+}
+
+int main() {
+  values();
+  errors();
+  host_functions();
+  state();
+  return tests_end();
+}
