@@ -1,0 +1,69 @@
+"""What the native part does not know how to pass to Lua."""
+
+from __future__ import annotations
+
+from _collections_abc import Mapping, Sequence  # collections.abc would import all of collections
+
+from ._errors import LuaConversionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+_converters: dict[type, Callable[[Any], Any]] = {}
+
+
+def converter(cls: type[T], /) -> Callable[[Callable[[T], Any]], Callable[[T], Any]]:
+    """Says how objects of a class (and of its subclasses) go to Lua.
+
+    >>> from decimal import Decimal
+    >>> @luacell.converter(Decimal)
+    ... def _(number):
+    ...     return str(number)
+
+    The function gets the object and returns one that luacell knows: None, bool, int, float, str, bytes, a list or tuple, a dict, or anything with a
+    converter of its own. A class of your own can have a method `__lua__(self)` instead. Dataclasses and pydantic models need
+    neither: they become tables of their fields.
+    """
+
+    def register(function: Callable[[T], Any]) -> Callable[[T], Any]:
+        _converters[cls] = function
+        return function
+
+    return register
+
+
+_PLAIN, _ENTRIES, _ITEMS = 0, 1, 2
+
+
+def fallback(value: Any) -> tuple[int, Any]:
+    """Called by the native part: how to pass `value`: as another object, as entries, or as the items of a list."""
+    cls = type(value)
+    if _converters:
+        for base in cls.__mro__:
+            if base in _converters:
+                return _PLAIN, _converters[base](value)
+    if hasattr(cls, "__lua__"):
+        return _PLAIN, value.__lua__()
+    if hasattr(cls, "__dataclass_fields__"):
+        return _ENTRIES, [(name, getattr(value, name)) for name in cls.__dataclass_fields__ if hasattr(value, name)]
+    if hasattr(cls, "model_dump") and hasattr(cls, "model_fields"):
+        return _PLAIN, value.model_dump()
+    if isinstance(value, Mapping):
+        return _ENTRIES, list(value.items())
+    if isinstance(value, Sequence):
+        return _ITEMS, list(value)
+    # numpy: scalars become Python's own, arrays become lists.
+    if hasattr(cls, "dtype"):
+        plain = value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
+        if type(plain) is not cls:
+            return _PLAIN, plain
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    if callable(value):
+        advice = "make it known to the script with register"
+    else:
+        advice = "luacell.converter says how a class goes to Lua"
+    raise LuaConversionError(f"a value of the type {name} can't be passed to Lua; {advice}")

@@ -1,0 +1,99 @@
+"""The sandbox: the native part, host functions, asyncio."""
+
+from __future__ import annotations
+
+from ._luacell import _SandboxBase
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar, overload
+
+    from typing_extensions import Self, Unpack
+
+    from ._luacell import Limits
+
+    F = TypeVar("F", bound=Callable[..., Any])
+else:
+
+    def overload(function):
+        return None
+
+
+_COROUTINE = 0x80  # inspect.CO_COROUTINE; inspect takes long to import
+
+
+def _is_async(function: Any) -> bool:
+    """Whether calling the function gives a coroutine."""
+    while hasattr(function, "func") and hasattr(function, "keywords"):
+        function = function.func  # functools.partial
+    code = getattr(function, "__code__", None) or getattr(getattr(type(function), "__call__", None), "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & _COROUTINE)
+
+
+class Sandbox(_SandboxBase):
+    __doc__ = _SandboxBase.__doc__
+    __slots__ = ()
+
+    def register(self, name: str, function: Callable[..., Any], /, *, repeatable: bool = False) -> None:
+        """Makes a Python function callable from Lua, as the global of that name; dots put it into tables: "shop.price".
+
+        The function gets its arguments as compute gives results, and may return any value; a tuple is several results. It runs on the thread that
+        runs the script and may use the sandbox. What it raises is an error that pcall sees; when nothing in the script
+        catches it, it is the `__cause__` of the exception that comes out of the run. An `async def` function works in compute_async and
+        call_async.
+
+        repeatable says that the function may be called again when a run is repeated after a conflict in the store.
+        """
+        self._register(name, function, repeatable=repeatable, is_async=_is_async(function))
+
+    @overload
+    def function(self, function: F, /) -> F: ...
+    @overload
+    def function(self, name: str | None = None, /, *, repeatable: bool = False) -> Callable[[F], F]: ...
+    def function(self, function: Any = None, /, *, repeatable: bool = False) -> Any:
+        """Decorator: makes a Python function callable from Lua, by its own name or by the one that is given.
+
+        >>> @lua.function
+        ... def price(article): ...
+        >>> @lua.function("shop.price", repeatable=True)
+        ... def price(article): ...
+        """
+        if function is not None and not isinstance(function, str):
+            self.register(function.__name__, function, repeatable=repeatable)
+            return function
+
+        def register(decorated: Any) -> Any:
+            self.register(function or decorated.__name__, decorated, repeatable=repeatable)
+            return decorated
+
+        return register
+
+    def fork(self) -> Self:
+        """A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on. Its
+        tables are a copy in memory, whatever store this one has.
+        """
+        cls = type(self)
+        fork = cls.__new__(cls, **self._settings())
+        for name, function, repeatable, is_async in self._registered():
+            fork._register(name, function, repeatable=repeatable, is_async=is_async)
+        fork.restore(self.snapshot())
+        return fork
+
+    async def compute_async(
+        self, code: str | bytes, /, *args: Any, name: str | None = None, **limits: Unpack[Limits]
+    ) -> Any:
+        """As compute, for asyncio. Lua runs on a thread of the event loop's executor; while the script waits for an `async def`
+        host function it takes none. Plain host functions are called on that thread.
+
+        When the task is cancelled, the script is interrupted; what it wrote to stored tables is dropped and the sandbox can be used again.
+        """
+        from ._async import drive
+
+        return await drive(self, False, code, args, name, dict(limits) if limits else None)
+
+    async def call_async(self, path: str, /, *args: Any, **limits: Unpack[Limits]) -> Any:
+        """As call, for asyncio; see compute_async."""
+        from ._async import drive
+
+        return await drive(self, True, path, args, None, dict(limits) if limits else None)

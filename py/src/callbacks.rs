@@ -1,0 +1,237 @@
+//! What a sandbox calls in Python: host functions, the print sink, the signal check.
+//!
+//! The sandbox's Python object owns the callables through this, so that the garbage collector sees them; the core's closures hold numbers.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use luacell::{Error, Interrupter, Value};
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use crate::errors::{ends_run, from_exception};
+use crate::{to_lua, to_python};
+
+/// What belongs to one sandbox.
+#[derive(Default)]
+pub struct Callbacks {
+    functions: Mutex<Functions>,
+    print: Mutex<Option<Py<PyAny>>>,
+    /// An exception that ends the run and comes out of it as itself, such as `KeyboardInterrupt`.
+    ending: Mutex<Option<PyErr>>,
+    has_ending: AtomicBool,
+    /// What the user's store or module function raised last.
+    failure: Mutex<Option<PyErr>>,
+    interrupter: OnceLock<Interrupter>,
+}
+
+#[derive(Default)]
+struct Functions {
+    numbers: HashMap<String, usize>,
+    list: Vec<Option<Registered>>,
+}
+
+/// A host function and how it was registered.
+struct Registered {
+    function: Py<PyAny>,
+    repeatable: bool,
+    is_async: bool,
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The error for callbacks that come when there is no Python any more.
+fn finalizing() -> Error {
+    Error::host("Python is shutting down")
+}
+
+impl Callbacks {
+    /// Tells whom to stop.
+    pub fn connect(&self, interrupter: Interrupter) {
+        let _ = self.interrupter.set(interrupter);
+    }
+
+    pub fn set_print(&self, sink: Option<Py<PyAny>>) {
+        *lock(&self.print) = sink;
+    }
+
+    /// Keeps a function; its number.
+    pub fn add(&self, function: Py<PyAny>, repeatable: bool, is_async: bool) -> usize {
+        let mut functions = lock(&self.functions);
+        functions.list.push(Some(Registered { function, repeatable, is_async }));
+        functions.list.len() - 1
+    }
+
+    /// Says by which name a function is known now, and lets go of the one before.
+    pub fn name(&self, name: &str, number: usize) {
+        let before = lock(&self.functions).numbers.insert(name.to_owned(), number);
+        self.forget(before);
+    }
+
+    /// A function is registered no more.
+    pub fn unname(&self, name: &str) {
+        let before = lock(&self.functions).numbers.remove(name);
+        self.forget(before);
+    }
+
+    /// Lets go of a function. It is dropped when nothing is locked, since that may run any code.
+    pub fn forget(&self, number: Option<usize>) {
+        let Some(number) = number else { return };
+        let function = lock(&self.functions).list.get_mut(number).and_then(Option::take);
+        drop(function);
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = lock(&self.functions).numbers.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    pub fn function(&self, py: Python<'_>, number: usize) -> Option<Py<PyAny>> {
+        lock(&self.functions).list.get(number)?.as_ref().map(|registered| registered.function.clone_ref(py))
+    }
+
+    /// All that is registered: name, function, whether it may be repeated, whether it is async.
+    pub fn registered(&self, py: Python<'_>) -> Vec<(String, Py<PyAny>, bool, bool)> {
+        let functions = lock(&self.functions);
+        let all = functions.numbers.iter().filter_map(|(name, number)| {
+            let registered = functions.list.get(*number)?.as_ref()?;
+            Some((name.clone(), registered.function.clone_ref(py), registered.repeatable, registered.is_async))
+        });
+        all.collect()
+    }
+
+    /// A script calls a host function.
+    pub fn call(&self, number: usize, args: &[Value]) -> luacell::Result<Vec<Value>> {
+        let call = |py: Python<'_>| {
+            let Some(function) = self.function(py, number) else {
+                return Err(Error::host("the host function is gone"));
+            };
+            let result = to_python::tuple(py, args).and_then(|args| function.bind(py).call1(args));
+            result.and_then(|result| to_lua::results(&result)).map_err(|exception| self.failed(py, exception))
+        };
+        Python::try_attach(call).unwrap_or_else(|| Err(finalizing()))
+    }
+
+    /// What a host function's exception is to the script.
+    pub fn failed(&self, py: Python<'_>, exception: PyErr) -> Error {
+        if ends_run(py, &exception) {
+            self.end_with(exception);
+            return Error::host("the run ends");
+        }
+        from_exception(py, exception)
+    }
+
+    /// Ends the run with this exception.
+    pub fn end_with(&self, exception: PyErr) {
+        *lock(&self.ending) = Some(exception);
+        self.has_ending.store(true, Ordering::Release);
+        if let Some(interrupter) = self.interrupter.get() {
+            interrupter.interrupt();
+        }
+    }
+
+    /// The exception that ended the run.
+    #[inline]
+    pub fn take_ending(&self) -> Option<PyErr> {
+        if !self.has_ending.load(Ordering::Acquire) {
+            return None;
+        }
+        self.has_ending.store(false, Ordering::Release);
+        lock(&self.ending).take()
+    }
+
+    /// Keeps what the user's store or module function raised: it becomes the cause of the error that the core makes of it.
+    pub fn note_failure(&self, exception: PyErr) {
+        *lock(&self.failure) = Some(exception);
+    }
+
+    pub fn take_failure(&self) -> Option<PyErr> {
+        lock(&self.failure).take()
+    }
+
+    /// A script printed.
+    pub fn print(&self, text: &[u8]) {
+        Python::try_attach(|py| {
+            let sink = lock(&self.print).as_ref().map(|sink| sink.clone_ref(py));
+            let Some(sink) = sink else { return };
+            if let Err(exception) = to_python::text(py, text).and_then(|text| sink.bind(py).call1((text,))) {
+                self.end_with(exception);
+            }
+        });
+    }
+
+    /// Looks whether a signal's handler has to run. Gives whether the run may go on.
+    pub fn check(&self, clock: &mut Instant) -> bool {
+        let now = Instant::now();
+        let passed = now - *clock;
+        if passed < SIGNALS {
+            return true;
+        }
+        *clock = now;
+        // After a long pause another run has just begun: there is nothing to look for yet.
+        if passed > PAUSE || MAIN.get() == Some(false) {
+            return true;
+        }
+        let look = |py: Python<'_>| match is_main(py).and_then(|main| if main { py.check_signals() } else { Ok(()) }) {
+            Ok(()) => true,
+            Err(exception) => {
+                self.end_with(exception);
+                false
+            }
+        };
+        Python::try_attach(look).unwrap_or(false)
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Who has a lock is alive: nothing is garbage then.
+        if let Ok(functions) = self.functions.try_lock() {
+            functions.list.iter().flatten().try_for_each(|registered| visit.call(&registered.function))?;
+        }
+        if let Ok(print) = self.print.try_lock() {
+            print.iter().try_for_each(|print| visit.call(print))?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of everything.
+    pub fn clear(&self) {
+        let functions = std::mem::take(&mut *lock(&self.functions));
+        let print = lock(&self.print).take();
+        drop((functions, print));
+    }
+}
+
+/// How often it is looked for signals; each look takes the GIL.
+const SIGNALS: Duration = Duration::from_millis(15);
+const PAUSE: Duration = Duration::from_millis(500);
+
+thread_local! {
+    /// Whether this is Python's main thread, the only one that handles signals.
+    static MAIN: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+fn is_main(py: Python<'_>) -> PyResult<bool> {
+    if let Some(known) = MAIN.get() {
+        return Ok(known);
+    }
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?.getattr("ident")?.eq(threading.call_method0("get_ident")?)?;
+    MAIN.set(Some(main));
+    Ok(main)
+}
+
+/// The core's side of a host function.
+pub fn host_function(
+    callbacks: &Arc<Callbacks>,
+    number: usize,
+) -> impl Fn(Vec<Value>) -> luacell::Result<Vec<Value>> + Send + Sync + 'static {
+    let callbacks = Arc::clone(callbacks);
+    move |args: Vec<Value>| callbacks.call(number, &args)
+}

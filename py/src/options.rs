@@ -1,0 +1,206 @@
+//! Limits and other settings, as keyword arguments.
+
+use std::time::Duration;
+
+use luacell::{ComputeOptions, EngineConfig, ErrorKind, SandboxConfig, StoreLimit};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::errors::{self, OrRaise};
+
+/// Bytes: a number, text such as `"64MiB"`, or None for no limit.
+pub fn size(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    match value.cast::<PyString>() {
+        Ok(text) => luacell::parse_size(text.to_str()?).or_raise(value.py()),
+        Err(_) => count(value),
+    }
+}
+
+/// A number, or None for no limit.
+fn count(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    if value.is_none() {
+        return Ok(u64::MAX);
+    }
+    value.extract().map_err(|_| {
+        let text = value.repr().map(|text| text.to_string()).unwrap_or_default();
+        errors::new(value.py(), ErrorKind::InvalidArgument, format!("{text} is no limit: use a number from 0, or None"))
+    })
+}
+
+/// Seconds, text such as `"500ms"`, a `timedelta`, or None for no limit.
+pub fn time(value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        return luacell::parse_time(text.to_str()?).or_raise(value.py()).map(Some);
+    }
+    let seconds = match value.getattr("total_seconds") {
+        Ok(total) => total.call0()?.extract::<f64>()?,
+        Err(_) => value.extract::<f64>()?,
+    };
+    Duration::try_from_secs_f64(seconds).map(Some).map_err(|e| {
+        errors::new(value.py(), ErrorKind::InvalidArgument, format!("{seconds} is no time in seconds: {e}"))
+    })
+}
+
+/// What limits can be set on.
+pub trait Limited: Sized {
+    fn memory_limit(self, bytes: u64) -> Self;
+    fn instruction_limit(self, instructions: u64) -> Self;
+    fn timeout(self, timeout: Option<Duration>) -> Self;
+    fn output_limit(self, bytes: u64) -> Self;
+    fn store_limit(self, limit: StoreLimit) -> Self;
+    fn host_call_limit(self, calls: u64) -> Self;
+    fn source_limit(self, bytes: u64) -> Self;
+}
+
+macro_rules! limited {
+    ($type:ty) => {
+        impl Limited for $type {
+            fn memory_limit(self, bytes: u64) -> Self {
+                self.memory_limit(bytes)
+            }
+            fn instruction_limit(self, instructions: u64) -> Self {
+                self.instruction_limit(instructions)
+            }
+            fn timeout(self, timeout: Option<Duration>) -> Self {
+                self.timeout(timeout)
+            }
+            fn output_limit(self, bytes: u64) -> Self {
+                self.output_limit(bytes)
+            }
+            fn store_limit(self, limit: StoreLimit) -> Self {
+                self.store_limit(limit)
+            }
+            fn host_call_limit(self, calls: u64) -> Self {
+                self.host_call_limit(calls)
+            }
+            fn source_limit(self, bytes: u64) -> Self {
+                self.source_limit(bytes)
+            }
+        }
+    };
+}
+
+limited!(SandboxConfig);
+limited!(ComputeOptions);
+
+/// A keyword argument that may be absent, which is something else than None.
+#[derive(Clone)]
+pub struct Given<'py>(pub Option<Bound<'py, PyAny>>);
+
+impl Given<'_> {
+    pub const ABSENT: Self = Given(None);
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Given<'py> {
+    type Error = std::convert::Infallible;
+
+    fn extract(object: pyo3::Borrowed<'a, 'py, PyAny>) -> Result<Self, Self::Error> {
+        Ok(Given(Some(object.to_owned())))
+    }
+}
+
+/// The limits as keyword arguments, in the order of the methods' signatures.
+pub type Limits<'py> = [Given<'py>; 8];
+
+const NAMES: [&str; 8] = [
+    "memory_limit",
+    "instruction_limit",
+    "timeout",
+    "output_limit",
+    "store_limit",
+    "store_entries",
+    "host_call_limit",
+    "source_limit",
+];
+
+/// Sets the limits that are given.
+#[inline]
+pub fn set_given<T: Limited>(target: T, limits: &Limits<'_>) -> PyResult<T> {
+    if limits.iter().all(|limit| limit.0.is_none()) {
+        return Ok(target);
+    }
+    let given = NAMES.iter().zip(limits).filter_map(|(name, value)| Some(((*name).to_owned(), value.0.clone()?)));
+    set_each(target, given)
+}
+
+/// Sets the limits that these keyword arguments name.
+pub fn set_limits<T: Limited>(target: T, limits: Option<&Bound<'_, PyDict>>) -> PyResult<T> {
+    let Some(limits) = limits else {
+        return Ok(target);
+    };
+    let all = limits.iter().map(|(name, value)| Ok((name.extract()?, value))).collect::<PyResult<Vec<_>>>()?;
+    set_each(target, all)
+}
+
+fn set_each<'py, T: Limited>(
+    mut target: T,
+    limits: impl IntoIterator<Item = (String, Bound<'py, PyAny>)>,
+) -> PyResult<T> {
+    let mut store = (None, None);
+    for (name, value) in limits {
+        target = match name.as_str() {
+            "memory_limit" => target.memory_limit(size(&value)?),
+            "instruction_limit" => target.instruction_limit(count(&value)?),
+            "timeout" => target.timeout(time(&value)?),
+            "output_limit" => target.output_limit(size(&value)?),
+            "host_call_limit" => target.host_call_limit(count(&value)?),
+            "source_limit" => target.source_limit(size(&value)?),
+            "store_limit" => {
+                store.0 = Some(size(&value)?);
+                target
+            }
+            "store_entries" => {
+                store.1 = Some(count(&value)?);
+                target
+            }
+            other => {
+                let names = NAMES.join(", ");
+                return Err(PyTypeError::new_err(format!(
+                    "unexpected keyword argument '{other}' (limits are {names})"
+                )));
+            }
+        };
+    }
+    Ok(match store {
+        (None, None) => target,
+        (bytes, entries) => target.store_limit(StoreLimit::new(bytes.unwrap_or(u64::MAX), entries.unwrap_or(u64::MAX))),
+    })
+}
+
+/// The compiled guest and a pool of instances, shared by many sandboxes and threads.
+///
+/// Without one, all sandboxes of the process share a default engine. pool_size is how many sandboxes at a time come from prepared memory
+/// (default 1000; 0 turns the pool off), max_memory the most that one sandbox's memory may take whatever its limits say (default
+/// 1 GiB, at most 4 GiB).
+#[pyclass(frozen, module = "luacell")]
+pub struct Engine(pub luacell::Engine);
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (*, pool_size=None, max_memory=None))]
+    fn new(py: Python<'_>, pool_size: Option<u32>, max_memory: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let mut config = EngineConfig::new();
+        if let Some(sandboxes) = pool_size {
+            config = config.pool_size(sandboxes);
+        }
+        if let Some(bytes) = max_memory {
+            config = config.max_memory(size(bytes)?);
+        }
+        py.detach(|| luacell::Engine::new(config)).or_raise(py).map(Engine)
+    }
+
+    /// Whether sandboxes come from a pool.
+    #[getter]
+    fn is_pooled(&self) -> bool {
+        self.0.is_pooled()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<luacell.Engine pooled={}>", if self.0.is_pooled() { "True" } else { "False" })
+    }
+}

@@ -1,0 +1,523 @@
+//! `luacell.Sandbox`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use luacell::{ComputeOptions, Error, ErrorKind, Folder, Module, SandboxConfig, Value};
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+
+use crate::callbacks::{Callbacks, host_function, lock};
+use crate::errors::to_exception;
+use crate::metrics::{MemoryStats, Outcome};
+use crate::options::{Engine, Given, set_given, set_limits};
+use crate::snapshot::Snapshot;
+use crate::{store, table, to_lua, to_python, waiting};
+
+/// One isolated Lua with its state.
+///
+/// Globals stay from run to run, and so do the tables in `home`. Every run is a transaction: what it wrote to stored tables is kept when it succeeds
+/// and dropped when it fails. A sandbox may be used from any thread, by one caller at a time: a second one gets
+/// LuaBusyError at once. Close it when you are done, or use it in a `with` statement.
+///
+/// Limits: memory_limit (256 MiB), instruction_limit (none), timeout (60 s), output_limit (16 MiB), store_limit (1 GiB) with
+/// store_entries (10 million), host_call_limit (none), source_limit (16 MiB). Sizes are numbers of bytes or text such as "64MiB"; times
+/// are seconds, text such as "500ms", or a timedelta; None is no limit.
+///
+/// store: where `home` is kept: a path, a redis:// URL, or an object with get, set, delete, size and keys. on_print: gets what scripts print, at
+/// once. modules: where `require` looks: a dict of sources, a folder, or a function. seed: makes runs repeatable.
+#[pyclass(frozen, subclass, weakref, name = "_SandboxBase", module = "luacell._luacell")]
+pub struct Sandbox {
+    pub sandbox: luacell::Sandbox,
+    pub callbacks: Arc<Callbacks>,
+    outcome: Mutex<Outcome>,
+    /// The keyword arguments that it was made with, apart from the store.
+    settings: Mutex<Option<Py<PyDict>>>,
+}
+
+fn config(callbacks: &Arc<Callbacks>, limits: Option<&Bound<'_, PyDict>>) -> PyResult<SandboxConfig> {
+    let checks = Arc::clone(callbacks);
+    let mut clock = Instant::now();
+    set_limits(SandboxConfig::new().on_check(move || checks.check(&mut clock)), limits)
+}
+
+/// Lua source: text or bytes.
+pub fn source<'a>(code: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    if let Ok(text) = code.cast::<PyString>() {
+        return Ok(text.to_str()?.as_bytes());
+    }
+    match code.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes()),
+        Err(_) => Err(pyo3::exceptions::PyTypeError::new_err("the source has to be str or bytes")),
+    }
+}
+
+/// Where `require` finds modules.
+fn modules(config: SandboxConfig, modules: &Bound<'_, PyAny>, callbacks: &Arc<Callbacks>) -> PyResult<SandboxConfig> {
+    if let Ok(sources) = modules.cast::<PyDict>() {
+        let sources = sources.iter().map(|(name, code)| Ok((name.extract()?, source(&code)?.to_vec())));
+        return Ok(config.modules(sources.collect::<PyResult<HashMap<String, Vec<u8>>>>()?));
+    }
+    if modules.is_callable() {
+        let function = modules.clone().unbind();
+        let callbacks = Arc::clone(callbacks);
+        return Ok(config.modules(move |name: &str| {
+            let find = |py: Python<'_>| {
+                let found = function.bind(py).call1((name,))?;
+                if found.is_none() { Ok(None) } else { Ok(Some(Module::new(name, source(&found)?))) }
+            };
+            let found = Python::try_attach(|py| {
+                find(py).map_err(|exception: PyErr| {
+                    callbacks.note_failure(exception.clone_ref(py));
+                    callbacks.failed(py, exception)
+                })
+            });
+            found.unwrap_or_else(|| Err(Error::host("Python is shutting down")))
+        }));
+    }
+    Ok(config.modules(Folder::new(modules.extract::<std::path::PathBuf>()?)))
+}
+
+impl Sandbox {
+    fn from_parts(sandbox: luacell::Sandbox, callbacks: Arc<Callbacks>, settings: Option<Py<PyDict>>) -> Self {
+        callbacks.connect(sandbox.interrupter());
+        Sandbox { sandbox, callbacks, outcome: Mutex::default(), settings: Mutex::new(settings) }
+    }
+
+    /// What a run gives in Python.
+    #[inline]
+    pub fn conclude<'py>(
+        &self,
+        py: Python<'py>,
+        result: luacell::Result<luacell::Outcome>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(exception) = self.callbacks.take_ending() {
+            return Err(exception);
+        }
+        match result {
+            Ok(outcome) => {
+                let values = to_python::results(py, &outcome.values)?;
+                let last = Outcome { output: outcome.output, metrics: outcome.metrics, count: outcome.values.len() };
+                *lock(&self.outcome) = last;
+                Ok(values)
+            }
+            Err(error) => Err(self.failed(py, error)),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>, error: Error) -> PyErr {
+        let from_host = matches!(error.kind(), ErrorKind::Store | ErrorKind::Conflict | ErrorKind::HostFunction);
+        let exception = to_exception(py, error);
+        if from_host
+            && exception.cause(py).is_none()
+            && let Some(failure) = self.callbacks.take_failure()
+        {
+            exception.set_cause(py, Some(failure));
+        }
+        exception
+    }
+
+    /// Runs something that is no script.
+    fn access<T: Send>(
+        &self,
+        py: Python<'_>,
+        f: impl FnOnce(&luacell::Sandbox) -> luacell::Result<T> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| f(&self.sandbox)).map_err(|error| self.failed(py, error))
+    }
+
+    fn set_io(
+        &self,
+        value: &Bound<'_, PyAny>,
+        set: impl FnOnce(&luacell::Sandbox, Value) -> luacell::Result<()> + Send,
+    ) -> PyResult<()> {
+        let lua = to_lua::one(value)?;
+        self.access(value.py(), |sandbox| set(sandbox, lua))
+    }
+}
+
+/// The settings that are not the defaults, as keyword arguments.
+#[allow(clippy::too_many_arguments, reason = "keyword arguments")]
+fn settings(
+    py: Python<'_>,
+    engine: Option<&Bound<'_, Engine>>,
+    on_print: Option<&Py<PyAny>>,
+    modules: Option<&Bound<'_, PyAny>>,
+    seed: Option<u64>,
+    conflict_retries: Option<u32>,
+    memory_alias: bool,
+    limits: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Option<Py<PyDict>>> {
+    let plain = engine.is_none() && on_print.is_none() && modules.is_none() && seed.is_none();
+    if plain && conflict_retries.is_none() && memory_alias && limits.is_none() {
+        return Ok(None);
+    }
+    let settings = limits.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
+    if let Some(engine) = engine {
+        settings.set_item("engine", engine)?;
+    }
+    if let Some(sink) = on_print {
+        settings.set_item("on_print", sink)?;
+    }
+    if let Some(modules) = modules {
+        settings.set_item("modules", modules)?;
+    }
+    settings.set_item("seed", seed)?;
+    settings.set_item("conflict_retries", conflict_retries)?;
+    settings.set_item("memory_alias", memory_alias)?;
+    Ok(Some(settings.unbind()))
+}
+
+/// Name and arguments of one run.
+#[inline]
+fn options(name: Option<&str>, args: &Bound<'_, PyTuple>) -> PyResult<ComputeOptions> {
+    let options = ComputeOptions::new().encoded_args(to_lua::args(args)?);
+    Ok(match name {
+        Some(name) => options.name(name),
+        None => options,
+    })
+}
+
+#[pymethods]
+impl Sandbox {
+    #[new]
+    #[pyo3(signature = (*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=true, **limits))]
+    #[pyo3(
+        text_signature = "(*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=True, memory_limit=..., instruction_limit=..., timeout=..., output_limit=..., store_limit=..., store_entries=..., host_call_limit=..., source_limit=...)"
+    )]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
+    fn new(
+        py: Python<'_>,
+        engine: Option<&Bound<'_, Engine>>,
+        store: Option<&Bound<'_, PyAny>>,
+        on_print: Option<Py<PyAny>>,
+        modules: Option<&Bound<'_, PyAny>>,
+        seed: Option<u64>,
+        conflict_retries: Option<u32>,
+        memory_alias: bool,
+        limits: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let settings = settings(py, engine, on_print.as_ref(), modules, seed, conflict_retries, memory_alias, limits)?;
+        let callbacks = Arc::new(Callbacks::default());
+        let mut config = config(&callbacks, limits)?;
+        if !memory_alias {
+            config = config.memory_alias(false);
+        }
+        if let Some(store) = store {
+            config = store::set(config, store, &callbacks)?;
+        }
+        if let Some(found) = modules {
+            config = self::modules(config, found, &callbacks)?;
+        }
+        if let Some(seed) = seed {
+            config = config.deterministic(seed);
+        }
+        if let Some(times) = conflict_retries {
+            config = config.conflict_retries(times);
+        }
+        if on_print.is_some() {
+            callbacks.set_print(on_print);
+            let sink = Arc::clone(&callbacks);
+            config = config.on_print(move |text| sink.print(text));
+        }
+        let engine = engine.map_or_else(luacell::Engine::default, |engine| engine.get().0.clone());
+        match py.detach(|| engine.sandbox(config)) {
+            Ok(sandbox) => Ok(Sandbox::from_parts(sandbox, callbacks, settings)),
+            Err(error) => {
+                let exception = to_exception(py, error);
+                exception.set_cause(py, callbacks.take_ending().or_else(|| callbacks.take_failure()));
+                Err(exception)
+            }
+        }
+    }
+
+    /// Runs Lua source and gives what it returns: None for nothing, a tuple for several values.
+    ///
+    /// The arguments are the chunk's `...`. name is the chunk's name in messages, as in Lua: "=rules" or "@rules.lua". Limits hold for this
+    /// run instead of the sandbox's.
+    #[pyo3(signature = (code, /, *args, name=None, memory_limit=Given::ABSENT, instruction_limit=Given::ABSENT, timeout=Given::ABSENT, output_limit=Given::ABSENT, store_limit=Given::ABSENT, store_entries=Given::ABSENT, host_call_limit=Given::ABSENT, source_limit=Given::ABSENT))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
+    fn compute<'py>(
+        &self,
+        py: Python<'py>,
+        code: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        name: Option<&str>,
+        memory_limit: Given<'py>,
+        instruction_limit: Given<'py>,
+        timeout: Given<'py>,
+        output_limit: Given<'py>,
+        store_limit: Given<'py>,
+        store_entries: Given<'py>,
+        host_call_limit: Given<'py>,
+        source_limit: Given<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let limits = [
+            memory_limit,
+            instruction_limit,
+            timeout,
+            output_limit,
+            store_limit,
+            store_entries,
+            host_call_limit,
+            source_limit,
+        ];
+        let source = source(code)?;
+        let result = if args.is_empty() && name.is_none() && limits.iter().all(|limit| limit.0.is_none()) {
+            py.detach(|| self.sandbox.compute(source))
+        } else {
+            let options = set_given(options(name, args)?, &limits)?;
+            py.detach(|| self.sandbox.compute_with(source, options))
+        };
+        self.conclude(py, result)
+    }
+
+    /// Calls a global Lua function and gives what it returns. Dots reach into tables: "game.player.move".
+    #[pyo3(signature = (path, /, *args, memory_limit=Given::ABSENT, instruction_limit=Given::ABSENT, timeout=Given::ABSENT, output_limit=Given::ABSENT, store_limit=Given::ABSENT, store_entries=Given::ABSENT, host_call_limit=Given::ABSENT, source_limit=Given::ABSENT))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        path: &str,
+        args: &Bound<'py, PyTuple>,
+        memory_limit: Given<'py>,
+        instruction_limit: Given<'py>,
+        timeout: Given<'py>,
+        output_limit: Given<'py>,
+        store_limit: Given<'py>,
+        store_entries: Given<'py>,
+        host_call_limit: Given<'py>,
+        source_limit: Given<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let limits = [
+            memory_limit,
+            instruction_limit,
+            timeout,
+            output_limit,
+            store_limit,
+            store_entries,
+            host_call_limit,
+            source_limit,
+        ];
+        let options = set_given(options(None, args)?, &limits)?;
+        let result = py.detach(|| self.sandbox.call_with(path, options));
+        self.conclude(py, result)
+    }
+
+    /// What the last successful run gave besides its values: printed text, metrics, how many values.
+    #[getter]
+    fn outcome(&self) -> Outcome {
+        lock(&self.outcome).clone()
+    }
+
+    /// Registers a function and says whether it was async.
+    #[pyo3(signature = (name, function, *, repeatable, is_async))]
+    fn _register(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        function: Py<PyAny>,
+        repeatable: bool,
+        is_async: bool,
+    ) -> PyResult<()> {
+        let number = self.callbacks.add(function, repeatable, is_async);
+        let sandbox = &self.sandbox;
+        let callbacks = &self.callbacks;
+        let result = py.detach(|| match (is_async, repeatable) {
+            (true, _) => sandbox.register_async(name, waiting::host_function(callbacks, number)),
+            (false, true) => sandbox.register_repeatable(name, host_function(callbacks, number)),
+            (false, false) => sandbox.register(name, host_function(callbacks, number)),
+        });
+        match result {
+            Ok(()) => callbacks.name(name, number),
+            Err(_) => callbacks.forget(Some(number)),
+        }
+        result.map_err(|error| self.failed(py, error))
+    }
+
+    /// Takes a host function away; whether it was there.
+    fn unregister(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+        let there = self.access(py, |sandbox| sandbox.unregister(name))?;
+        self.callbacks.unname(name);
+        Ok(there)
+    }
+
+    /// What a fork has to be told.
+    fn _settings<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
+        let settings = lock(&self.settings).as_ref().map(|settings| settings.clone_ref(py));
+        settings.map_or_else(|| PyDict::new(py), |settings| settings.into_bound(py))
+    }
+
+    fn _registered(&self, py: Python<'_>) -> Vec<(String, Py<PyAny>, bool, bool)> {
+        self.callbacks.registered(py)
+    }
+
+    /// A copy of the whole sandbox: globals, closures, suspended coroutines and tables.
+    fn snapshot(&self, py: Python<'_>) -> PyResult<Snapshot> {
+        self.access(py, luacell::Sandbox::snapshot).map(Snapshot)
+    }
+
+    /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing. Functions and views of tables that Python still has,
+    /// other than `home`, give LuaClosedError afterwards.
+    fn restore(&self, py: Python<'_>, snapshot: &Bound<'_, Snapshot>) -> PyResult<()> {
+        let snapshot = &snapshot.get().0;
+        self.access(py, |sandbox| sandbox.restore(snapshot))
+    }
+
+    /// The names of the host functions.
+    #[getter]
+    fn functions(&self) -> Vec<String> {
+        self.callbacks.names()
+    }
+
+    /// Starts a run that asyncio drives.
+    #[pyo3(signature = (driver, is_call, code, args, name, limits))]
+    fn _start(
+        slf: &Bound<'_, Self>,
+        driver: Py<PyAny>,
+        is_call: bool,
+        code: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        name: Option<&str>,
+        limits: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<waiting::Run> {
+        let options = set_limits(options(name, args)?, limits)?;
+        let sandbox = &slf.get().sandbox;
+        Ok(if is_call {
+            waiting::Run::new(slf, driver, sandbox.call_async(code.extract::<String>()?, options))
+        } else {
+            waiting::Run::new(slf, driver, sandbox.compute_async(source(code)?, options))
+        })
+    }
+
+    /// The kept table `_home`, as a live view.
+    #[getter]
+    fn home<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        table::view(py, &self.sandbox.home())
+    }
+
+    /// `_io.input`, the script's input. Setting None removes it.
+    #[getter]
+    fn get_input<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python::value(py, &self.access(py, luacell::Sandbox::input)?)
+    }
+
+    #[setter]
+    fn set_input(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.set_io(value, |sandbox, value| sandbox.set_input(value))
+    }
+
+    /// `_io.output`, which a script sets; a table comes as a live view.
+    #[getter]
+    fn get_output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python::value(py, &self.access(py, luacell::Sandbox::output)?)
+    }
+
+    #[setter]
+    fn set_output(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.set_io(value, |sandbox, value| sandbox.set_output(value))
+    }
+
+    /// `_io.meta`.
+    #[getter]
+    fn get_meta<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python::value(py, &self.access(py, luacell::Sandbox::meta)?)
+    }
+
+    #[setter]
+    fn set_meta(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.set_io(value, |sandbox, value| sandbox.set_meta(value))
+    }
+
+    /// Removes input, output and meta.
+    fn clear_io(&self, py: Python<'_>) -> PyResult<()> {
+        self.access(py, luacell::Sandbox::clear_io)
+    }
+
+    /// Ends the run that is under way in another thread with LuaInterruptedError, which the script can't catch. Does nothing when nothing runs.
+    fn interrupt(&self) {
+        self.sandbox.interrupt();
+    }
+
+    /// Starts Lua anew: globals and functions are gone; stored tables and host functions stay.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.access(py, luacell::Sandbox::reset)
+    }
+
+    /// Collects garbage: all of Lua's, and stored tables that nothing refers to.
+    fn gc(&self, py: Python<'_>) -> PyResult<()> {
+        self.access(py, luacell::Sandbox::gc)
+    }
+
+    /// How much memory the sandbox uses now.
+    fn memory_stats(&self, py: Python<'_>) -> PyResult<MemoryStats> {
+        self.access(py, luacell::Sandbox::memory_stats).map(MemoryStats::from)
+    }
+
+    /// How many tables the store holds; None when it can't list them.
+    fn table_count(&self, py: Python<'_>) -> PyResult<Option<usize>> {
+        self.access(py, luacell::Sandbox::table_count)
+    }
+
+    /// All that `home` holds, functions too, as one portable blob.
+    fn export_home<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.access(py, luacell::Sandbox::export_home).map(|blob| PyBytes::new(py, &blob))
+    }
+
+    /// Replaces all that `home` holds by what export_home gave.
+    fn import_home(&self, py: Python<'_>, blob: &[u8]) -> PyResult<()> {
+        self.access(py, |sandbox| sandbox.import_home(blob))
+    }
+
+    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run in another thread comes to its end first.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.sandbox.close());
+        self.callbacks.clear();
+    }
+
+    /// Whether close was called.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.sandbox.is_closed()
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) {
+        self.close(py);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(settings) = self.settings.try_lock() {
+            settings.iter().try_for_each(|settings| visit.call(settings))?;
+        }
+        self.callbacks.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.callbacks.clear();
+        let settings = lock(&self.settings).take();
+        drop(settings);
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        if self.sandbox.is_closed() {
+            return "<luacell.Sandbox closed>".to_owned();
+        }
+        let functions = self.callbacks.names().len();
+        match py.detach(|| (self.sandbox.memory_stats(), self.sandbox.home().len())) {
+            (Ok(memory), Ok(home)) => {
+                let kib = memory.lua_bytes.div_ceil(1024);
+                format!("<luacell.Sandbox {kib} KiB in use, {home} entries in home, {functions} host functions>")
+            }
+            (Err(error), _) | (_, Err(error)) => format!("<luacell.Sandbox {}>", error.kind().name().to_lowercase()),
+        }
+    }
+}

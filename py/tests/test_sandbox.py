@@ -1,0 +1,254 @@
+"""The sandbox."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import gc
+import pickle
+import weakref
+from pathlib import Path
+
+import pytest
+
+import luacell
+
+
+@pytest.fixture
+def lua() -> luacell.Sandbox:
+    return luacell.Sandbox()
+
+
+def test_the_first_example() -> None:
+    with luacell.Sandbox(memory_limit="64MiB", timeout=0.5) as lua:
+        assert lua.compute("return 1 + 1") == 2
+    assert lua.closed and repr(lua) == "<luacell.Sandbox closed>"
+    with pytest.raises(luacell.LuaClosedError):
+        lua.compute("return 1")
+
+
+def test_arguments_and_names(lua: luacell.Sandbox) -> None:
+    assert lua.compute("local a, b = ... return a * b", 6, 7, name="=product") == 42
+    assert lua.compute(b"return '\xff'") == b"\xff"
+    with pytest.raises(TypeError):
+        lua.compute(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'memory'"):
+        lua.compute("return 1", memory=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'memory'"):
+        luacell.Sandbox(memory=1)  # type: ignore[call-arg]
+
+
+def test_call(lua: luacell.Sandbox) -> None:
+    lua.compute("game = {player = {}} function game.player.move(x, y) return x + 1, y + 1 end")
+    assert lua.call("game.player.move", 1, 2) == (2, 3)
+    with pytest.raises(luacell.LuaRuntimeError):
+        lua.call("game.player.jump")
+
+
+def test_limits_of_the_sandbox_and_of_a_run() -> None:
+    lua = luacell.Sandbox(instruction_limit=100_000, output_limit=10, host_call_limit=2, store_entries=2, source_limit="1KiB")
+    lua.register("f", lambda: None)
+    for source, error in (
+        ("while true do end", luacell.LuaInstructionLimitError),
+        ("print(('x'):rep(20))", luacell.LuaOutputLimitError),
+        ("f() f() f()", luacell.LuaHostCallLimitError),
+        ("for i = 1, 3 do _home[i] = i end", luacell.LuaStoreLimitError),
+        ("--" + "x" * 2000, luacell.LuaInvalidArgumentError),
+    ):
+        with pytest.raises(error):
+            lua.compute(source)
+    assert lua.compute("for i = 1, 1e6 do end print(('x'):rep(20)) f() f() f() return 1", instruction_limit=None, output_limit="1k", host_call_limit=None) == 1
+    with pytest.raises(luacell.LuaTimeoutError):
+        lua.compute("while true do end", instruction_limit=None, timeout=datetime.timedelta(milliseconds=20))
+    with pytest.raises(luacell.LuaTimeoutError):
+        lua.compute("while true do end", instruction_limit=None, timeout="20ms")
+    for wrong in ("soon", -1.0, float("nan")):
+        with pytest.raises(luacell.LuaInvalidArgumentError):
+            luacell.Sandbox(timeout=wrong)
+    with pytest.raises(luacell.LuaInvalidArgumentError):
+        luacell.Sandbox(instruction_limit=-1)
+    assert luacell.Sandbox(timeout=None, memory_limit=None).compute("return 1") == 1
+
+
+def test_host_functions(lua: luacell.Sandbox) -> None:
+    @lua.function
+    def price(article: str, count: int = 1) -> float:
+        return {"tea": 3.5}[article] * count
+
+    assert price("tea") == 3.5
+    assert lua.compute("return price('tea', 2)") == 7.0
+
+    @lua.function("shop.open", repeatable=True)
+    def is_open() -> tuple[bool, str]:
+        return True, "since nine"
+
+    assert lua.compute("return shop.open()") == (True, "since nine")
+    lua.register("shop.add", functools.partial(lambda a, b: a + b, 40))
+    assert lua.compute("return shop.add(2)") == 42
+    assert lua.functions == ["price", "shop.add", "shop.open"]
+    assert lua.unregister("price") and not lua.unregister("price")
+    assert lua.compute("return price") is None
+    with pytest.raises(luacell.LuaInvalidArgumentError):
+        lua.register("no name", print)
+    assert lua.compute("return select('#', shop.open())") == 2
+    lua.register("nothing", lambda: None)
+    lua.register("none", lambda: ())
+    assert lua.compute("return select('#', nothing()), select('#', none())") == (1, 0)
+
+
+def test_a_host_function_uses_its_sandbox(lua: luacell.Sandbox) -> None:
+    @lua.function
+    def twice(function: luacell.Function) -> object:
+        lua.home["calls"] = lua.home.get("calls", 0) + 1
+        return function(function(lua.compute("return 1")))
+
+    assert lua.compute("return twice(function(n) return n * 10 end)") == 100
+    assert lua.home["calls"] == 1
+
+
+def test_print(lua: luacell.Sandbox) -> None:
+    lua.compute("print('a', 1) print('\\xff')")
+    assert lua.outcome.output.encode("utf-8", "surrogateescape") == b"a\t1\n\xff\n"
+    pieces: list[str] = []
+    printing = luacell.Sandbox(on_print=pieces.append)
+    printing.compute("print('a') print('b')")
+    assert pieces == ["a\n", "b\n"] and printing.outcome.output == ""
+
+    def fail(text: str) -> None:
+        raise ZeroDivisionError(text)
+
+    with pytest.raises(ZeroDivisionError, match="hi"):
+        luacell.Sandbox(on_print=fail).compute("print('hi') while true do end")
+
+
+def test_outcome_and_metrics(lua: luacell.Sandbox) -> None:
+    lua.register("f", lambda: 1)
+    lua.compute("print('x') f() return 1, 2")
+    outcome = lua.outcome
+    assert (outcome.count, outcome.output, outcome.metrics.host_calls) == (2, "x\n", 1)
+    assert outcome.metrics.instructions > 0 and outcome.metrics.peak_memory > 0 and outcome.metrics.wall_time > 0
+    assert "count=2" in repr(outcome) and "host_calls=1" in repr(outcome.metrics)
+    assert pickle.loads(pickle.dumps(outcome.metrics)) == outcome.metrics
+    assert lua.memory_stats().lua_bytes > 0 and "lua_bytes=" in repr(lua.memory_stats())
+
+
+def test_input_output_meta(lua: luacell.Sandbox) -> None:
+    lua.input = {"items": [1, 2, 3]}
+    lua.meta = "today"
+    lua.compute("_io.output = {sum = _io.input.items[1] + _io.input.items[3], when = _io.meta}")
+    assert lua.output == {"sum": 4, "when": "today"}
+    assert lua.output.to_python() == {"sum": 4, "when": "today"}
+    lua.clear_io()
+    assert lua.input is None and lua.output is None and lua.meta is None
+
+
+def test_modules(lua: luacell.Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "shapes.lua").write_text("return {corners = 4}")
+    source = "return require('shapes').corners"
+    sources: dict[str, str | bytes] = {"shapes": "return {corners = 4}"}
+    assert luacell.Sandbox(modules=sources).compute(source) == 4
+    assert luacell.Sandbox(modules=tmp_path).compute(source) == 4
+    assert luacell.Sandbox(modules=str(tmp_path)).compute(source) == 4
+    assert luacell.Sandbox(modules=sources.get).compute(source) == 4
+    with pytest.raises(luacell.LuaRuntimeError, match="shapes"):
+        luacell.Sandbox(modules=lambda name: None).compute(source)
+    with pytest.raises(luacell.LuaHostFunctionError, match="broken") as caught:
+        luacell.Sandbox(modules=lambda name: str(int("broken"))).compute(source)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_seed_makes_runs_repeatable() -> None:
+    source = "return math.random(), os.time(), tostring({})"
+    assert luacell.Sandbox(seed=7).compute(source) == luacell.Sandbox(seed=7).compute(source)
+    assert luacell.Sandbox(seed=7).compute(source) != luacell.Sandbox(seed=8).compute(source)
+
+
+def test_engine() -> None:
+    engine = luacell.Engine(pool_size=2, max_memory="64MiB")
+    boxes = [luacell.Sandbox(engine=engine) for _ in range(4)]
+    assert [box.compute("return 1") for box in boxes] == [1] * 4
+    assert engine.is_pooled and "pooled=True" in repr(engine)
+    assert not luacell.Engine(pool_size=0).is_pooled
+
+
+def test_reset_and_gc(lua: luacell.Sandbox) -> None:
+    lua.register("f", lambda: 5)
+    lua.compute("x = 1 _home.x = 2")
+    function = lua.compute("return function() end")
+    lua.reset()
+    assert lua.compute("return x, _home.x, f()") == (None, 2, 5)
+    with pytest.raises(luacell.LuaClosedError):
+        function()
+    lua.gc()
+    assert lua.table_count() is not None
+
+
+def test_snapshot_restore_fork(lua: luacell.Sandbox) -> None:
+    lua.register("price", lambda: 3.5)
+    lua.compute("n = 0 function count() n = n + 1 return n end _home.x = {1}")
+    lua.call("count")
+    snapshot = lua.snapshot()
+    assert lua.call("count") == 2
+    lua.restore(snapshot)
+    assert lua.call("count") == 2
+    other = luacell.Sandbox()
+    other.restore(pickle.loads(pickle.dumps(snapshot)))
+    assert other.call("count") == 2 and other.home == {"x": [1]}
+    assert luacell.Snapshot.from_bytes(snapshot.to_bytes()).to_bytes() == snapshot.to_bytes()
+    assert repr(snapshot).startswith("<luacell.Snapshot")
+    with pytest.raises(luacell.LuaInvalidArgumentError):
+        luacell.Snapshot.from_bytes(b"nothing")
+    fork = lua.fork()
+    assert fork.call("count") == 3 and lua.call("count") == 3 and fork.compute("return price()") == 3.5
+
+
+def test_a_fork_has_the_same_settings() -> None:
+    pieces: list[str] = []
+
+    class Mine(luacell.Sandbox):
+        pass
+
+    lua = Mine(on_print=pieces.append, instruction_limit=100_000)
+    fork = lua.fork()
+    assert type(fork) is Mine
+    lua.close()
+    fork.compute("print('x')")
+    assert pieces == ["x\n"]
+    with pytest.raises(luacell.LuaInstructionLimitError):
+        fork.compute("while true do end")
+
+
+def test_export_and_import_of_home(lua: luacell.Sandbox) -> None:
+    lua.home["a"] = {"b": [1, 2]}
+    other = luacell.Sandbox()
+    other.import_home(lua.export_home())
+    assert other.home == {"a": {"b": [1, 2]}}
+
+
+def test_cycles_through_host_functions_are_garbage() -> None:
+    def make() -> weakref.ref[luacell.Sandbox]:
+        lua = luacell.Sandbox()
+        lua.register("f", lambda: lua.compute("return 1"))
+        assert lua.compute("return f()") == 1
+        return weakref.ref(lua)
+
+    reference = make()
+    gc.collect()
+    assert reference() is None
+
+
+def test_repr(lua: luacell.Sandbox) -> None:
+    lua.home["x"] = 1
+    assert "1 entries in home" in repr(lua) and "KiB in use" in repr(lua)
+
+
+def test_everything_has_a_docstring() -> None:
+    for name in luacell.__all__:
+        if name in ("__version__", "ERROR_KINDS"):
+            continue
+        thing = getattr(luacell, name)
+        assert thing.__doc__, name
+        if isinstance(thing, type) and thing.__module__.startswith("luacell") and not issubclass(thing, Exception):
+            for member in dir(thing):
+                if not member.startswith("_") and member not in dir(dict):
+                    assert getattr(thing, member).__doc__, f"{name}.{member}"
