@@ -1,0 +1,3 @@
+import luacell from './dist/lib/index.js';
+
+export const { Engine, ErrorKinds, LuaCellError, LuaFloat, Sandbox, Snapshot, StoredTable, multiple } = luacell;

@@ -1,0 +1,72 @@
+// The one connection between this JavaScript environment and the native part.
+
+import { LuaCellError } from '../wasm/src/errors.js';
+import type { Core } from './core.js';
+import { Connection } from './native.js';
+
+/** What a note from the native part is about. */
+const Topic = { Done: 0, Call: 1, Print: 2, Store: 3, Module: 4 } as const;
+
+const cores = new Map<number, WeakRef<Core>>();
+const forgotten = new FinalizationRegistry<number>((number) => cores.delete(number));
+let lastCore = 0;
+
+/** Runs that are under way elsewhere. */
+const jobs = new Map<number, (result: unknown) => void>();
+let lastJob = 0;
+
+/** Keeps the process alive while somebody waits for a job. */
+const keepAlive = setInterval(() => {}, 2 ** 30);
+keepAlive.unref();
+
+export const newNumber = (): number => ++lastCore;
+
+export function addCore(core: Core, number: number): void {
+  cores.set(number, new WeakRef(core));
+  forgotten.register(core, number);
+}
+
+export const removeCore = (number: number): void => void cores.delete(number);
+
+/** Begins a run: `start` is given its number. The promise is of what the native part gives. */
+export function runJob(start: (job: number) => unknown): Promise<unknown> {
+  const job = (lastJob = (lastJob + 1) >>> 0);
+  return new Promise((resolve) => {
+    jobs.set(job, resolve);
+    keepAlive.ref();
+    const refused = start(job);
+    if (refused !== undefined) finish(job, refused);
+  });
+}
+
+function finish(job: number, result: unknown): void {
+  const resolve = jobs.get(job);
+  jobs.delete(job);
+  if (jobs.size === 0) keepAlive.unref();
+  resolve?.(result);
+}
+
+function onCall(number: number, _call: number, fn: number, n: number, a: unknown, b: unknown, c: unknown): unknown {
+  const core = cores.get(number)?.deref();
+  return core ? core.callHost(fn, n, a, b, c) : undefined;
+}
+
+function onNote(topic: number, number: number, id: number, what: number, rest: unknown): unknown {
+  if (topic === Topic.Done) return finish(id, rest);
+  const core = cores.get(number)?.deref();
+  if (!core) return id === 0 ? undefined : connection.answer(id, undefined);
+  switch (topic) {
+    case Topic.Call:
+      return core.callHostLater(what, rest as Uint8Array, (answer) => connection.answer(id, answer));
+    case Topic.Print:
+      return core.print(rest as Uint8Array);
+    case Topic.Store:
+    case Topic.Module: {
+      const answer = topic === Topic.Store ? core.askStore(what, rest as Uint8Array) : core.askModules(rest as string);
+      return id === 0 ? answer : connection.answer(id, answer);
+    }
+  }
+  throw new LuaCellError('Internal', `the native part sent a note about ${topic}`);
+}
+
+export const connection: Connection = new Connection(onCall, onNote);

@@ -1,0 +1,514 @@
+// What a sandbox does behind its methods: values in and out, host functions, notes from the native part.
+
+import { Reader, Writer, checkText, textOf, utf8 } from '../wasm/src/bytes.js';
+import { type Links, decode, encodeArgs } from '../wasm/src/codec.js';
+import { LuaCellError, busy, closed, invalid, lossyText, messageOf } from '../wasm/src/errors.js';
+import { type HostFunction, MultipleResults } from '../wasm/src/functions.js';
+import type { Module } from '../wasm/src/modules.js';
+import { Outcome } from '../wasm/src/outcome.js';
+import type { StoredTable } from '../wasm/src/stored.js';
+import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../wasm/src/values.js';
+import { addCore, connection, newNumber, removeCore, runJob } from './connection.js';
+import { failureError, passableNumber } from './failures.js';
+import { type Failure, type Finished, NativeSandbox, type NativeSnapshot } from './native.js';
+import {
+  type AsyncRunOptions,
+  type ModuleSource,
+  type Modules,
+  type RunOptions,
+  type SandboxOptions,
+  type TableStore,
+  runSettings,
+  sandboxSettings,
+} from './options.js';
+import { Views } from './views.js';
+
+/** How an encoded answer of a host function begins. */
+const Status = { Results: 0, Thrown: 1, Raised: 2, Nested: 3 } as const;
+
+/** After each so many milliseconds an aborted run is told again, in case it had only just begun. */
+const ABORT_AGAIN = 5;
+
+/** Functions that nobody has any more. */
+const unheld = new FinalizationRegistry<{ native: NativeSandbox; id: number }>(({ native, id }) => native.releaseFunction(id));
+
+/** What is written is passed on at once, so one writer is enough; who finds it taken makes another. */
+let spare: Writer | null = new Writer();
+const SPARE_BYTES = 1 << 20;
+
+function writing<T>(write: (out: Writer) => void, use: (bytes: Uint8Array) => T): T {
+  const out = spare ?? new Writer();
+  spare = null;
+  out.length = 0;
+  try {
+    write(out);
+    return use(out.written);
+  } finally {
+    if (out.bytes.length <= SPARE_BYTES) spare = out;
+  }
+}
+
+const isPromise = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+
+const checkSource = (source: unknown): void => {
+  if (typeof source !== 'string' && !(source instanceof Uint8Array)) throw invalid('the source has to be a string or a Uint8Array');
+};
+
+export class Core implements Links {
+  readonly exact: boolean;
+  readonly options: SandboxOptions;
+  readonly home: StoredTable;
+  readonly native: NativeSandbox;
+  #views: Views;
+  readonly #number = newNumber();
+  readonly #functions: (HostFunction | null)[] = [];
+  readonly #names = new Map<string, number>();
+  readonly #onPrint: ((text: string) => void) | undefined;
+  readonly #modules: Exclude<Modules, string> | undefined;
+  readonly #store: TableStore | undefined;
+  /** Exceptions of the run that is under way, which may come out as its cause. */
+  #thrown: unknown[] = [];
+  /** What onPrint threw. */
+  #failed: { error: unknown } | null = null;
+  /** What the store threw last. */
+  #storeFailure: { error: unknown } | null = null;
+  /** How many host functions are running. */
+  #depth = 0;
+  #jobs = 0;
+  /** Counts functions and tables that were written: who writes can see whether there were any. */
+  #links = 0;
+  isClosed = false;
+
+  constructor(options: SandboxOptions) {
+    const { onPrint, modules, store } = options;
+    this.options = options;
+    if (onPrint !== undefined && typeof onPrint !== 'function') throw invalid('onPrint has to be a function');
+    this.exact = options.exactNumbers === true;
+    this.#onPrint = onPrint;
+    this.#modules = modules === undefined || typeof modules === 'string' ? undefined : modules;
+    this.#store = typeof store === 'object' ? store : undefined;
+    const settings = sandboxSettings(this.#number, options);
+    addCore(this, this.#number);
+    const native = NativeSandbox.create(connection, options.engine?.native, settings);
+    if (!(native instanceof NativeSandbox)) {
+      removeCore(this.#number);
+      throw this.error(native);
+    }
+    this.native = native;
+    this.#views = new Views(this);
+    // Not one of those that a restore ends.
+    this.home = new Views(this).view(1, false);
+  }
+
+  // ---- what comes from the native part
+
+  /** What a call of the native part gave: a simple value, encoded ones, or an error, which is thrown. */
+  result(result: unknown): any {
+    if (this.#depth === 0 && this.#jobs === 0) this.#checkAfter();
+    if (typeof result !== 'object' || result === null) return result;
+    if (!(result instanceof Uint8Array)) throw this.error(result as Failure);
+    const values = decode(result, this);
+    return values.length === 1 ? values[0] : values;
+  }
+
+  #outcome(result: unknown): Outcome {
+    if (this.#depth === 0 && this.#jobs === 0) this.#checkAfter();
+    const { values, output, metrics, kind } = result as Finished & Failure;
+    if (kind !== undefined) throw this.error(result as Failure);
+    return new Outcome(decode(values as unknown as Uint8Array, this), output, metrics);
+  }
+
+  list(result: unknown): LuaValue[] {
+    if (!(result instanceof Uint8Array)) throw this.error(result as Failure);
+    return decode(result, this);
+  }
+
+  /** At the end of an outermost run. */
+  #checkAfter(): void {
+    const failed = this.#failed;
+    if (failed !== null) {
+      this.#failed = null;
+      throw new LuaCellError('HostFunction', `onPrint failed: ${messageOf(failed.error)}`, { cause: failed.error });
+    }
+  }
+
+  error(failure: Failure): LuaCellError {
+    const value = failure.value ? decode(failure.value, this)[0] : undefined;
+    const error = failureError(failure, this, this.#thrown, value);
+    if (failure.kind === 'Store' && this.#storeFailure !== null) error.cause = this.#storeFailure.error;
+    return error;
+  }
+
+  // ---- what codec.ts asks
+
+  stored(id: number, cell: boolean): StoredTable {
+    return id === 1 ? this.home : this.#views.view(id, cell);
+  }
+
+  function(): LuaFunction {
+    throw new LuaCellError('Internal', 'the native part sent a function in an unknown form');
+  }
+
+  handle(id: number): LuaFunction {
+    const native = this.native;
+    const f: LuaFunction = (...args) => this.#run(args, (bytes) => native.callFunction(id, bytes));
+    functionKinds.set(f, { type: 'live', owner: this, instance: 0, id });
+    unheld.register(f, { native, id });
+    return f;
+  }
+
+  idOf(table: StoredTable): number {
+    const views = table.owner;
+    if (!(views instanceof Views) || views.core !== this) throw invalid("a stored table of another sandbox can't be passed; pass table.copy()");
+    views.checkAlive();
+    this.#links++;
+    return table.id;
+  }
+
+  handleOf(kind: FunctionKind & { type: 'live' }): number {
+    if (kind.owner !== this) throw invalid("a function of another sandbox can't be passed");
+    this.#links++;
+    return kind.id;
+  }
+
+  // ---- values to the native part
+
+  /** Calls the native part with encoded arguments. */
+  #withArgs<T>(args: readonly unknown[], use: (bytes: Uint8Array | undefined, linked: boolean) => T): T {
+    if (args.length === 0) return use(undefined, false);
+    const before = this.#links;
+    return writing(
+      (out) => encodeArgs(args, out, this),
+      (bytes) => use(bytes, this.#links !== before),
+    );
+  }
+
+  #run(args: readonly unknown[], use: (bytes: Uint8Array | undefined, linked: boolean) => unknown): any {
+    this.#begin();
+    return this.result(this.#withArgs(args, use));
+  }
+
+  /** Calls the native part with one value. `place`: what an error message calls it. */
+  withValue<T>(value: unknown, place: string, use: (value: unknown) => T): T {
+    if (!this.exact) {
+      if (typeof value === 'string') return use(checkText(value));
+      if (typeof value === 'number' || typeof value === 'boolean' || value === null || value === undefined) return use(value);
+    }
+    return writing((out) => encodeArgs([value], out, this, () => place), use);
+  }
+
+  /** The native part, when nobody else uses the sandbox. A job has it from its call on, also before its thread has started. */
+  free(): NativeSandbox {
+    if (this.isClosed) throw closed();
+    if (this.#jobs > 0) throw busy();
+    return this.native;
+  }
+
+  /** Before a call that may lead to host functions: exceptions of the last one are forgotten. */
+  #begin(): void {
+    this.free();
+    if (this.#thrown.length > 0 && this.#depth === 0) this.#thrown = [];
+  }
+
+  // ---- runs
+
+  compute(source: string | Uint8Array, args: readonly LuaInput[]): any {
+    if (args.length === 0 && typeof source === 'string') {
+      this.#begin();
+      return this.result(this.native.compute(source));
+    }
+    checkSource(source);
+    return this.#run(args, (bytes, linked) => this.native.computeWith(source, bytes, linked, undefined, false));
+  }
+
+  computeWith(source: string | Uint8Array, options: RunOptions): Outcome {
+    checkSource(source);
+    this.#begin();
+    const settings = runSettings(options);
+    return this.#outcome(this.#withArgs(options.args ?? [], (bytes, linked) => this.native.computeWith(source, bytes, linked, settings, true)));
+  }
+
+  call(path: string, args: readonly LuaInput[]): any {
+    return this.#run(args, (bytes, linked) => this.native.call(path, bytes, linked, undefined, false));
+  }
+
+  callWith(path: string, options: RunOptions): Outcome {
+    this.#begin();
+    const settings = runSettings(options);
+    return this.#outcome(this.#withArgs(options.args ?? [], (bytes, linked) => this.native.call(path, bytes, linked, settings, true)));
+  }
+
+  async later(isCall: boolean, source: string | Uint8Array, options: AsyncRunOptions, full: boolean): Promise<any> {
+    checkSource(source);
+    this.#begin();
+    const settings = runSettings(options);
+    const { signal } = options;
+    const aborted = (): LuaCellError => new LuaCellError('Interrupted', 'the run was aborted', { cause: signal?.reason });
+    if (signal?.aborted) throw aborted();
+    let timer: NodeJS.Timeout | undefined;
+    const abort = (): void => {
+      this.native.interrupt();
+      timer = setInterval(() => this.native.interrupt(), ABORT_AGAIN);
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    this.#jobs++;
+    try {
+      const result = await runJob((job) =>
+        this.#withArgs(options.args ?? [], (bytes, linked) => this.native.start(job, isCall, source, bytes, linked, settings, full)),
+      );
+      this.#checkAfter();
+      return full ? this.#outcome(result) : this.result(result);
+    } catch (error) {
+      if (signal?.aborted && error instanceof LuaCellError && error.kind === 'Interrupted') error.cause = signal.reason;
+      throw error;
+    } finally {
+      this.#jobs--;
+      clearInterval(timer);
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  // ---- host functions
+
+  register(name: string, f: HostFunction): void {
+    if (typeof f !== 'function') throw invalid('register takes a function');
+    this.free();
+    const known = this.#names.get(name);
+    const number = known ?? this.#functions.length;
+    const before = this.#functions[number] ?? null;
+    this.#functions[number] = f;
+    if (before !== null) return;
+    const result = this.free().register(name, number);
+    if (result !== undefined) {
+      this.#functions[number] = before;
+      throw this.error(result as Failure);
+    }
+    this.#names.set(name, number);
+  }
+
+  unregister(name: string): boolean {
+    const there = this.result(this.free().unregister(name)) as boolean;
+    const number = this.#names.get(name);
+    if (there && number !== undefined) this.#functions[number] = null;
+    return there;
+  }
+
+  /** The native part calls a host function, and takes what this returns: a simple value, or bytes that begin with a status. */
+  callHost(fn: number, n: number, a: unknown, b: unknown, c: unknown): unknown {
+    this.#depth++;
+    try {
+      const f = this.#functions[fn]!;
+      let result: unknown;
+      switch (n) {
+        case 0:
+          result = f();
+          break;
+        case 1:
+          result = f(a);
+          break;
+        case 2:
+          result = f(a, b);
+          break;
+        case 3:
+          result = f(a, b, c);
+          break;
+        default:
+          result = f(...(decode(a as Uint8Array, this) as any[]));
+      }
+      if (isPromise(result)) {
+        // Nobody will hear of its failure.
+        Promise.resolve(result).catch(() => {});
+        const name = [...this.#names].find(([, number]) => number === fn)?.[0];
+        throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: computeAsync and callAsync wait for it, nothing else`);
+      }
+      return this.#answer(result);
+    } catch (error) {
+      return this.#thrownAnswer(error);
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  /** The same for a run on another thread: `answer` is called when there is one. */
+  callHostLater(fn: number, args: Uint8Array, answer: (answer: unknown) => void): void {
+    const settle = async (): Promise<unknown> => this.#functions[fn]!(...(decode(args, this) as any[]));
+    settle().then(
+      (result) => {
+        let bytes: unknown;
+        try {
+          bytes = this.#answer(result);
+        } catch (error) {
+          bytes = this.#thrownAnswer(error);
+        }
+        answer(bytes);
+      },
+      (error: unknown) => answer(this.#thrownAnswer(error)),
+    );
+  }
+
+  #answer(result: unknown): unknown {
+    if (!this.exact) {
+      if (typeof result === 'number' || typeof result === 'boolean' || result === undefined || result === null) return result;
+      if (typeof result === 'string') return checkText(result);
+    }
+    if (result === undefined) return undefined;
+    const values = result instanceof MultipleResults ? result.values : [result];
+    return this.#statusAnswer(Status.Results, (out) => encodeArgs(values, out, this, 'result'));
+  }
+
+  #statusAnswer(status: number, write: (out: Writer) => void): Uint8Array {
+    return writing(
+      (out) => {
+        out.u8(status);
+        write(out);
+      },
+      (bytes) => bytes,
+    );
+  }
+
+  #thrownAnswer(error: unknown): Uint8Array {
+    const nested = passableNumber(error, this);
+    if (nested !== undefined) {
+      return this.#statusAnswer(Status.Nested, (out) => {
+        out.u32(nested);
+        out.u32(this.#thrown.push(error) - 1);
+      });
+    }
+    if (error instanceof LuaCellError && error.raises) {
+      return this.#statusAnswer(Status.Raised, (out) => encodeArgs([error.value], out, this, () => 'error value'));
+    }
+    const number = this.#thrown.push(error) - 1;
+    return this.#statusAnswer(Status.Thrown, (out) => {
+      out.u32(number);
+      out.raw(utf8(messageOf(error)));
+    });
+  }
+
+  // ---- notes
+
+  print(text: Uint8Array): void {
+    try {
+      this.#onPrint?.(lossyText(text));
+    } catch (error) {
+      this.#failed ??= { error };
+      this.native.interrupt();
+    }
+  }
+
+  askStore(operation: number, args: Uint8Array): unknown {
+    const store = this.#store!;
+    try {
+      const reader = new Reader(args);
+      reader.u8();
+      const table = reader.integer() as number;
+      const bytes = (): Uint8Array => {
+        reader.u8();
+        return reader.counted();
+      };
+      switch (operation) {
+        case 0: {
+          const value = store.get(table, textOf(bytes())!);
+          if (value === undefined || value === null) return undefined;
+          if (!(value instanceof Uint8Array)) throw new TypeError("the store's get has to return bytes or undefined");
+          return this.#answer(value);
+        }
+        case 1:
+          // A copy: the store may keep it.
+          return void store.set(table, textOf(bytes())!, Uint8Array.from(bytes()));
+        case 2:
+          return void store.delete(table, textOf(bytes())!);
+        case 3:
+          return store.size(table);
+        default:
+          return this.#answer([...store.keys(table)]);
+      }
+    } catch (error) {
+      this.#storeFailure = { error };
+      return this.#thrownAnswer(error);
+    }
+  }
+
+  askModules(name: string): unknown {
+    try {
+      const modules = this.#modules!;
+      let found: ModuleSource | Module | null | undefined;
+      if (typeof modules === 'function') found = modules(name);
+      else if (modules instanceof Map) found = modules.get(name) as ModuleSource | undefined;
+      else found = Object.hasOwn(modules, name) ? (modules as Record<string, ModuleSource>)[name] : undefined;
+      if (found === undefined || found === null) return undefined;
+      const isSource = typeof found === 'string' || found instanceof Uint8Array;
+      const { source, chunkName } = isSource ? { source: found as ModuleSource, chunkName: undefined } : (found as Module);
+      if (typeof source !== 'string' && !(source instanceof Uint8Array)) throw new TypeError("a module's source has to be text or bytes");
+      return this.#answer(new MultipleResults([source, chunkName]));
+    } catch (error) {
+      return this.#thrownAnswer(error);
+    }
+  }
+
+  // ---- input and output
+
+  ioGet(which: number): any {
+    const value = this.result(this.free().ioGet(which)) as unknown;
+    return value === null ? undefined : value;
+  }
+
+  ioSet(which: number, value: unknown): void {
+    this.withValue(value, 'value', (value) => this.result(this.free().ioSet(which, value)));
+  }
+
+  clearIo(): void {
+    this.result(this.free().clearIo());
+  }
+
+  // ---- the rest
+
+  interrupt(): void {
+    this.native.interrupt();
+  }
+
+  memoryStats(): { bufferBytes: number; luaBytes: number; wasmBytes: number } {
+    const stats = this.free().memoryStats();
+    if ('kind' in stats) throw this.error(stats);
+    return stats;
+  }
+
+  tableCount(): number | undefined {
+    return this.result(this.free().tableCount()) as number | undefined;
+  }
+
+  gc(): void {
+    this.result(this.free().gc());
+  }
+
+  snapshot(): NativeSnapshot {
+    const snapshot = this.free().snapshot();
+    if ('kind' in snapshot) throw this.error(snapshot);
+    return snapshot;
+  }
+
+  restore(snapshot: NativeSnapshot): void {
+    this.result(this.free().restore(snapshot));
+    this.#views.end();
+    this.#views = new Views(this);
+  }
+
+  /** Registers all functions there as well. */
+  copyFunctions(to: Core): void {
+    for (const [name, number] of this.#names) {
+      const f = this.#functions[number];
+      if (f) to.register(name, f);
+    }
+  }
+
+  reset(): void {
+    this.result(this.free().reset());
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.native.interrupt();
+    this.native.close();
+    if (this.#jobs === 0) removeCore(this.#number);
+  }
+}

@@ -1,0 +1,37 @@
+import { LuaCellError } from '../wasm/src/errors.js';
+import { type LimitOptions, defaultLimits, withLimits } from '../wasm/src/limits.js';
+import { NativeEngine } from './native.js';
+
+/** Settings of an engine. */
+export interface EngineOptions {
+  /** How many sandboxes at a time come from a pool of prepared memory. Default 1000; 0 for no pool. */
+  poolSize?: number;
+  /** The most memory that a sandbox may take, everything included. Default 1 GiB, at most 4 GiB. */
+  maxMemory?: LimitOptions['memoryLimit'];
+  /** The most native stack that a sandbox uses. Default 512 KiB, at most 1.5 MiB. */
+  maxStack?: LimitOptions['memoryLimit'];
+}
+
+const bytes = (size: LimitOptions['memoryLimit']): number | undefined =>
+  size === undefined ? undefined : withLimits(defaultLimits, { memoryLimit: size }).memory;
+
+/** The compiled Lua and its pool of instances, shared by any number of sandboxes. Most programs need none of their own. */
+export class Engine {
+  /** @internal */
+  readonly native: NativeEngine;
+
+  constructor(options: EngineOptions = {}) {
+    const { poolSize } = options;
+    try {
+      this.native = new NativeEngine({ poolSize, maxMemory: bytes(options.maxMemory), maxStack: bytes(options.maxStack) });
+    } catch (error) {
+      if (error instanceof LuaCellError) throw error;
+      throw new LuaCellError('InvalidArgument', (error as Error).message, { cause: error });
+    }
+  }
+
+  /** Whether sandboxes come from a pool: not when the system refuses so much address space. */
+  get isPooled(): boolean {
+    return this.native.isPooled;
+  }
+}

@@ -1,0 +1,141 @@
+// Options of sandboxes and runs, and what the native part gets of them.
+
+import { invalid } from '../wasm/src/errors.js';
+import { type LimitOptions, type Limits, defaultLimits, withLimits } from '../wasm/src/limits.js';
+import type { Modules as GivenModules } from '../wasm/src/modules.js';
+import type { LuaInput } from '../wasm/src/values.js';
+import type { Engine } from './engine.js';
+import type { LimitSettings, RunSettings, SandboxSettings } from './native.js';
+
+/**
+ * A store of your own: tables with numbers from 1, entries of text keys and bytes. The five methods work at once; a promise is no answer.
+ * A run's writes arrive together, when it has succeeded. One sandbox at a time uses it.
+ */
+export interface TableStore {
+  /** The value under a key, undefined when there is none. */
+  get(table: number, key: string): Uint8Array | undefined;
+  /** Stores a value under a key; makes the table if it is new. */
+  set(table: number, key: string, value: Uint8Array): void;
+  /** Removes a key, if it is there. */
+  delete(table: number, key: string): void;
+  /** The number of entries; 0 for an unknown table. */
+  size(table: number): number;
+  /** All keys, in an order that stays while the table does. */
+  keys(table: number): Iterable<string>;
+}
+
+/** Source of a module: text or bytes. */
+export type ModuleSource = string | Uint8Array;
+
+/** Where `require` finds modules: their sources by name, a function that is asked for each, or the path of a folder. */
+export type Modules = GivenModules | string;
+
+/** Settings of a sandbox. */
+export interface SandboxOptions extends LimitOptions {
+  /** Where `_home` is kept: a file's path, a server's URL (`redis://`, `rediss://`), or your own. Default: memory. */
+  store?: string | TableStore;
+  /** How often a run is repeated when somebody else changed what it had read. Default 10. */
+  conflictRetries?: number;
+  /** Whether `_home` is also the global `Memory`. Default true. */
+  memoryAlias?: boolean;
+  /** Gets what scripts print at once, one call for each `print`, its newline included; `output` then stays empty. */
+  onPrint?: (text: string) => void;
+  /** Where `require` finds modules. Default: only what is built in (`bigint`). */
+  modules?: Modules;
+  /** Makes runs repeatable: random numbers from this seed, and a virtual clock. */
+  seed?: number | bigint;
+  /** The engine. Default: one that the whole process shares. */
+  engine?: Engine;
+  /**
+   * Keeps integers and floats apart: Lua's integers are BigInt and its floats are numbers, both ways. Default false: an
+   * integer is a number while that is exact, and a number without fraction goes in as an integer.
+   */
+  exactNumbers?: boolean;
+}
+
+/** Settings of a run. Limits that are set here hold instead of the sandbox's. */
+export interface RunOptions extends LimitOptions {
+  /** The arguments: the chunk's `...`, or those of the function. */
+  args?: readonly LuaInput[];
+  /** The chunk's name for messages, as in Lua: `=name` is shown as it is, `@name` as a file's. */
+  name?: string;
+}
+
+/** Settings of a run that is waited for. */
+export interface AsyncRunOptions extends RunOptions {
+  /** Ends the run when it aborts, with an error of the kind `Interrupted` whose cause is the signal's reason. */
+  signal?: AbortSignal;
+}
+
+const places: [keyof LimitOptions, keyof Limits, keyof LimitSettings][] = [
+  ['memoryLimit', 'memory', 'memory'],
+  ['instructionLimit', 'instructions', 'instructions'],
+  ['timeout', 'timeout', 'timeout'],
+  ['outputLimit', 'output', 'output'],
+  ['storeLimit', 'storeBytes', 'storeBytes'],
+  ['storeLimit', 'storeEntries', 'storeEntries'],
+  ['hostCallLimit', 'hostCalls', 'hostCalls'],
+  ['sourceLimit', 'source', 'source'],
+];
+
+function limitSettings(options: LimitOptions): LimitSettings | undefined {
+  let limits: Limits | undefined;
+  let settings: LimitSettings | undefined;
+  for (const [name, limit, setting] of places) {
+    if (options[name] === undefined) continue;
+    limits ??= withLimits(defaultLimits, options);
+    (settings ??= {})[setting] = limits[limit];
+  }
+  return settings;
+}
+
+/** @internal Undefined when nothing is set. */
+export function runSettings(options: RunOptions): RunSettings | undefined {
+  if (typeof options !== 'object' || options === null) throw invalid('options have to be an object');
+  const limits = limitSettings(options);
+  if (options.name === undefined) return limits && { limits };
+  if (typeof options.name !== 'string') throw invalid('name has to be text');
+  return { name: options.name, limits };
+}
+
+function moduleSettings(modules: Modules | undefined): Partial<SandboxSettings> {
+  if (modules === undefined) return {};
+  if (typeof modules === 'string') return { moduleFolder: modules };
+  if (typeof modules !== 'function' && (typeof modules !== 'object' || modules === null)) {
+    throw invalid('modules have to be an object, a map, a function, or the path of a folder');
+  }
+  return { ownModules: true };
+}
+
+function seedOf(seed: number | bigint | undefined): bigint | undefined {
+  if (seed === undefined) return undefined;
+  if (typeof seed !== 'bigint' && !Number.isSafeInteger(seed)) throw invalid('seed has to be a whole number');
+  return BigInt.asUintN(64, BigInt(seed));
+}
+
+const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
+
+/** @internal What the native part gets of a sandbox's options. */
+export function sandboxSettings(number: number, options: SandboxOptions): SandboxSettings {
+  const { store } = options;
+  if (typeof store === 'object' && store !== null) {
+    for (const method of methods) {
+      if (typeof store[method] !== 'function') throw invalid(`a store needs the method ${method}`);
+    }
+  } else if (store !== undefined && typeof store !== 'string') {
+    throw invalid('store has to be a path, a URL or an object with the methods get, set, delete, size and keys');
+  }
+  return {
+    number,
+    limits: limitSettings(options),
+    store: typeof store === 'string' ? store : undefined,
+    ownStore: typeof store === 'object',
+    conflictRetries: options.conflictRetries,
+    memoryAlias: options.memoryAlias,
+    print: options.onPrint !== undefined,
+    ownModules: false,
+    ...moduleSettings(options.modules),
+    seed: seedOf(options.seed),
+    exact: options.exactNumbers === true,
+  };
+}

@@ -1,0 +1,189 @@
+import { invalid } from '../wasm/src/errors.js';
+import type { HostFunction } from '../wasm/src/functions.js';
+import type { Outcome } from '../wasm/src/outcome.js';
+import type { StoredTable } from '../wasm/src/stored.js';
+import type { LuaInput } from '../wasm/src/values.js';
+import { Core } from './core.js';
+import type { AsyncRunOptions, RunOptions, SandboxOptions } from './options.js';
+import { Snapshot } from './snapshot.js';
+
+/** Bytes of memory at one moment. */
+export interface MemoryStats {
+  /** The buffer through which source and results travel. */
+  bufferBytes: number;
+  /** In use by Lua's own heap. */
+  luaBytes: number;
+  /** The whole wasm memory. */
+  wasmBytes: number;
+}
+
+/**
+ * One isolated Lua with its state: globals stay from run to run, and so do the tables in `home`.
+ *
+ * It is used by one caller at a time; others get an error of the kind `Busy`. Only a host function may use the sandbox that called it. Every
+ * run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works
+ * as if nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
+ */
+export class Sandbox {
+  readonly #core: Core;
+
+  constructor(options: SandboxOptions = {}) {
+    if (typeof options !== 'object' || options === null) throw invalid('options have to be an object');
+    this.#core = new Core(options);
+  }
+
+  /** As `new Sandbox(options)`, for programs that also run with `luacell/wasm`, where loading takes time. */
+  static async create(options: SandboxOptions = {}): Promise<Sandbox> {
+    return new Sandbox(options);
+  }
+
+  /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
+  compute(source: string | Uint8Array, ...args: LuaInput[]): any {
+    return this.#core.compute(source, args);
+  }
+
+  /** Runs Lua source with a chunk name, arguments and limits of its own; gives output and metrics too. */
+  computeWith(source: string | Uint8Array, options: RunOptions = {}): Outcome {
+    return this.#core.computeWith(source, options);
+  }
+
+  /**
+   * As `compute`, on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
+   * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
+   */
+  async computeAsync(source: string | Uint8Array, options: AsyncRunOptions = {}): Promise<any> {
+    return this.#core.later(false, source, options, false);
+  }
+
+  /** As `computeAsync`, with output and metrics. */
+  async computeAsyncWith(source: string | Uint8Array, options: AsyncRunOptions = {}): Promise<Outcome> {
+    return this.#core.later(false, source, options, true) as Promise<Outcome>;
+  }
+
+  /** Calls a global Lua function. Dots reach into tables: `game.player.move`. */
+  call(path: string, ...args: LuaInput[]): any {
+    return this.#core.call(path, args);
+  }
+
+  /** As `call`, with arguments and limits from options; gives output and metrics too. A name has no meaning here. */
+  callWith(path: string, options: RunOptions = {}): Outcome {
+    return this.#core.callWith(path, options);
+  }
+
+  /** As `call`, in the way of `computeAsync`; arguments come in the options. */
+  async callAsync(path: string, options: AsyncRunOptions = {}): Promise<any> {
+    return this.#core.later(true, path, options, false);
+  }
+
+  /**
+   * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
+   * it throws becomes a Lua error, and comes out as the `cause` when no script catches it. It may be async where `computeAsync` or `callAsync`
+   * run the script. It stays when the sandbox is reset.
+   */
+  register(name: string, f: HostFunction): this {
+    this.#core.register(name, f);
+    return this;
+  }
+
+  /** Takes a host function away; whether it was there. */
+  unregister(name: string): boolean {
+    return this.#core.unregister(name);
+  }
+
+  /** The kept table `_home`, as a live view. */
+  get home(): StoredTable {
+    return this.#core.home;
+  }
+
+  /** `_io.input`, the script's input. */
+  get input(): any {
+    return this.#core.ioGet(0);
+  }
+  set input(value: LuaInput) {
+    this.#core.ioSet(0, value);
+  }
+
+  /** `_io.output`, which a script sets. A table comes as a live view. */
+  get output(): any {
+    return this.#core.ioGet(1);
+  }
+  set output(value: LuaInput) {
+    this.#core.ioSet(1, value);
+  }
+
+  /** `_io.meta` */
+  get meta(): any {
+    return this.#core.ioGet(2);
+  }
+  set meta(value: LuaInput) {
+    this.#core.ioSet(2, value);
+  }
+
+  /** Removes `_io.input`, `_io.output` and `_io.meta`. */
+  clearIo(): void {
+    this.#core.clearIo();
+  }
+
+  /** Ends the run that is under way, with an error of the kind `Interrupted` that no script can catch. */
+  interrupt(): void {
+    this.#core.interrupt();
+  }
+
+  /** How much memory the sandbox uses now. */
+  memoryStats(): MemoryStats {
+    return this.#core.memoryStats();
+  }
+
+  /** How many tables there are, `_home` and `_io` included when they were written to; undefined when the store can't list them. */
+  get tableCount(): number | undefined {
+    return this.#core.tableCount();
+  }
+
+  /** Collects garbage: all of Lua's, and stored tables that nothing refers to. */
+  gc(): void {
+    this.#core.gc();
+  }
+
+  /** Starts Lua anew: globals and functions are gone, stored tables and host functions stay. */
+  reset(): void {
+    this.#core.reset();
+  }
+
+  /** A copy of everything: Lua with its globals, closures and coroutines, and all tables. */
+  snapshot(): Snapshot {
+    return new Snapshot(this.#core.snapshot());
+  }
+
+  /**
+   * Makes everything as it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
+   * views of tables that the host still has give `Closed`.
+   */
+  restore(snapshot: Snapshot): void {
+    if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
+    this.#core.restore(snapshot.native);
+  }
+
+  /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
+  fork(): Sandbox {
+    const snapshot = this.#core.snapshot();
+    const fork = new Sandbox({ ...this.#core.options, store: undefined });
+    this.#core.copyFunctions(fork.#core);
+    fork.#core.restore(snapshot);
+    return fork;
+  }
+
+  /** Ends the sandbox and frees what it holds; a run that is under way is ended. Later calls give `Closed`. Sandboxes that are forgotten are closed too. */
+  close(): void {
+    this.#core.close();
+  }
+
+  /** Whether it was closed. */
+  get closed(): boolean {
+    return this.#core.isClosed;
+  }
+
+  /** `using lua = new Sandbox()` closes it. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,30 @@
+import { LuaCellError, invalid } from '../wasm/src/errors.js';
+import type { Engine } from './engine.js';
+import { NativeSnapshot } from './native.js';
+
+/** A copy of a whole sandbox: globals, closures, suspended coroutines and tables. Any number of sandboxes can be restored from it. */
+export class Snapshot {
+  /** @internal */
+  readonly native: NativeSnapshot;
+
+  /** @internal */
+  constructor(native: NativeSnapshot) {
+    this.native = native;
+  }
+
+  /** The snapshot as bytes, packed and with a checksum, for the same version of luacell on any platform. */
+  toBytes(): Uint8Array {
+    return this.native.toBytes();
+  }
+
+  /**
+   * What `toBytes` gave, in this or another process. Throws `InvalidArgument` for anything else. Take bytes only from who may run any script:
+   * they can be made to run past every limit.
+   */
+  static fromBytes(bytes: Uint8Array, engine?: Engine): Snapshot {
+    if (!(bytes instanceof Uint8Array)) throw invalid('fromBytes takes a Uint8Array');
+    const native = NativeSnapshot.fromBytes(engine?.native, bytes);
+    if (native instanceof NativeSnapshot) return new Snapshot(native);
+    throw new LuaCellError(native.kind as 'InvalidArgument', native.message);
+  }
+}

@@ -1,0 +1,111 @@
+// Views of stored tables.
+
+import { LuaCellError } from '../wasm/src/errors.js';
+import { pathText } from '../wasm/src/path.js';
+import { type Owner, StoredTable } from '../wasm/src/stored.js';
+import type { LuaValue } from '../wasm/src/values.js';
+import type { Core } from './core.js';
+import type { NativeSandbox } from './native.js';
+
+interface Held {
+  known: Map<number, WeakRef<StoredTable>>;
+  native: NativeSandbox;
+  id: number;
+}
+
+/** Views that nobody has any more. There may be a new one of the same table already. */
+const unheld = new FinalizationRegistry<Held>(({ known, native, id }) => {
+  if (known.get(id)?.deref()) return;
+  known.delete(id);
+  native.releaseTable(id);
+});
+
+/** The views of one sandbox from one restore to the next. There is one view of each table, so that equal tables are the same object. */
+export class Views implements Owner {
+  readonly #known = new Map<number, WeakRef<StoredTable>>();
+  #ended = false;
+
+  constructor(readonly core: Core) {}
+
+  view(id: number, cell: boolean): StoredTable {
+    const known = this.#known.get(id)?.deref();
+    if (known) return known;
+    const table = new StoredTable(this, id, cell);
+    this.#known.set(id, new WeakRef(table));
+    if (id > 2) unheld.register(table, { known: this.#known, native: this.core.native, id }, table);
+    return table;
+  }
+
+  /** The sandbox was restored: its tables are others now. */
+  end(): void {
+    this.#ended = true;
+    // What is collected later does not take a new view's table away.
+    for (const [id, ref] of this.#known) {
+      const table = ref.deref();
+      if (table) unheld.unregister(table);
+      this.#known.delete(id);
+    }
+  }
+
+  /** Refuses tables of another time. */
+  checkAlive(): void {
+    if (this.#ended) throw new LuaCellError('Closed', 'the table is gone: its sandbox was restored from a snapshot');
+  }
+
+  check(): NativeSandbox {
+    this.checkAlive();
+    return this.core.free();
+  }
+
+  #withKey(key: unknown, use: (key: unknown) => unknown): any {
+    return this.core.withValue(key, 'key', (key) => this.core.result(use(key))) as unknown;
+  }
+
+  getStored(id: number, key: unknown): LuaValue | undefined {
+    const native = this.check();
+    const value = this.#withKey(key, (key) => native.tableGet(id, key)) as LuaValue;
+    return value === null ? undefined : value;
+  }
+
+  hasStored(id: number, key: unknown): boolean {
+    return this.getStored(id, key) !== undefined;
+  }
+
+  setStored(id: number, key: unknown, value: unknown): void {
+    const native = this.check();
+    const place = pathText('', [key]).replace(/^\./, '');
+    this.core.withValue(key, 'key', (key) => {
+      // Its bytes have to outlast the writing of the value.
+      const kept = key instanceof Uint8Array ? Uint8Array.from(key) : key;
+      this.core.withValue(value, place, (value) => this.core.result(native.tableSet(id, kept, value)));
+    });
+  }
+
+  deleteStored(id: number, key: unknown): boolean {
+    const native = this.check();
+    return this.#withKey(key, (key) => native.tableDelete(id, key)) as boolean;
+  }
+
+  clearStored(id: number): void {
+    this.core.result(this.check().tableClear(id));
+  }
+
+  storedSize(id: number): number {
+    return this.core.result(this.check().tableSize(id)) as number;
+  }
+
+  storedKeys(id: number): LuaValue[] {
+    return this.core.list(this.check().tableKeys(id));
+  }
+
+  storedEntries(id: number): [LuaValue, LuaValue][] {
+    const all = this.core.list(this.check().tableEntries(id));
+    const entries: [LuaValue, LuaValue][] = [];
+    for (let i = 0; i < all.length; i += 2) entries.push([all[i]!, all[i + 1]!]);
+    return entries;
+  }
+
+  copyStored(id: number): object {
+    return this.core.result(this.check().tableCopy(id)) as object;
+  }
+}

@@ -1,0 +1,289 @@
+//! Calls of JavaScript: at once on its own thread, through its queue from any other.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+
+use async_channel::Sender;
+use luacell::{Error, ErrorKind, Value, wire};
+use napi::bindgen_prelude::{FnArgs, Function, FunctionRef};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Status};
+use napi_derive::napi;
+
+use crate::failure::Thrown;
+use crate::handles::Handles;
+use crate::jobs;
+use crate::value::{In, Out, encode};
+
+/// Sandbox, call (0 when the answer is what is returned), function, number of arguments (-1: the first one is all of them, encoded),
+/// and the first three.
+type CallArgs = FnArgs<(u32, u32, u32, i32, Out, Out, Out)>;
+/// What it is about, sandbox, call or job, a number, and the rest.
+type NoteArgs = FnArgs<(u32, u32, u32, u32, Out)>;
+
+/// What a note is about.
+#[derive(Clone, Copy)]
+pub(crate) enum Topic {
+    /// A job is done.
+    Done = 0,
+    /// A host function is called; the number is the function.
+    Call = 1,
+    /// Something was printed.
+    Print = 2,
+    /// The user's store is asked; the number is the operation.
+    Store = 3,
+    /// A module is wanted.
+    Module = 4,
+}
+
+/// Something that JavaScript is told.
+pub(crate) struct Note {
+    topic: Topic,
+    sandbox: u32,
+    id: u32,
+    number: u32,
+    rest: Out,
+}
+
+thread_local! {
+    /// The environment of this thread's JavaScript, where there is one.
+    static ENV: Cell<Option<Env>> = const { Cell::new(None) };
+}
+
+type Queue = ThreadsafeFunction<Note, In, NoteArgs, Status, false, true>;
+
+/// The way into one JavaScript environment, of the main thread or of a worker.
+pub(crate) struct Bridge {
+    thread: ThreadId,
+    on_call: FunctionRef<CallArgs, In>,
+    on_note: FunctionRef<NoteArgs, In>,
+    queue: Queue,
+    waiting: Mutex<HashMap<u32, Sender<In>>>,
+    next: AtomicU32,
+    closed: AtomicBool,
+}
+
+/// What JavaScript holds of the bridge.
+#[napi]
+pub struct Connection(pub(crate) Arc<Bridge>);
+
+#[napi]
+impl Connection {
+    /// `onCall` is called for host functions, `onNote` for everything else.
+    #[napi(constructor)]
+    pub fn new(
+        env: Env,
+        #[napi(
+            ts_arg_type = "(sandbox: number, call: number, fn: number, n: number, a: unknown, b: unknown, c: unknown) => unknown"
+        )]
+        on_call: Function<CallArgs, In>,
+        #[napi(ts_arg_type = "(topic: number, sandbox: number, id: number, number: number, rest: unknown) => unknown")]
+        on_note: Function<NoteArgs, In>,
+    ) -> napi::Result<Self> {
+        ENV.set(Some(env));
+        let queue = on_note.build_threadsafe_function::<Note>().weak::<true>().build_callback(|context| {
+            let Note { topic, sandbox, id, number, rest } = context.value;
+            Ok(FnArgs::from((topic as u32, sandbox, id, number, rest)))
+        })?;
+        Ok(Connection(Arc::new(Bridge {
+            thread: std::thread::current().id(),
+            on_call: on_call.create_ref()?,
+            on_note: on_note.create_ref()?,
+            queue,
+            waiting: Mutex::default(),
+            next: AtomicU32::new(1),
+            closed: AtomicBool::new(false),
+        })))
+    }
+
+    /// The answer to a call that came through the queue.
+    #[napi]
+    pub fn answer(&self, call: u32, #[napi(ts_arg_type = "unknown")] value: In) {
+        let sender = self.0.waiting().remove(&call);
+        if let Some(sender) = sender {
+            // Nobody waits any more when the run has ended.
+            let _ = sender.try_send(value);
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// The environment ends: nobody will answer any more.
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+        self.0.waiting().clear();
+    }
+}
+
+/// Takes a call back from those that are waited for.
+struct Waiting<'a>(&'a Bridge, u32);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting().remove(&self.1);
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Closed, "the JavaScript environment of this sandbox has ended")
+}
+
+impl Bridge {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u32, Sender<In>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        std::thread::current().id() == self.thread
+    }
+
+    /// Puts a note into the queue.
+    pub(crate) fn send(&self, topic: Topic, sandbox: u32, id: u32, number: u32, rest: Out) -> bool {
+        let note = Note { topic, sandbox, id, number, rest };
+        !self.closed.load(Ordering::SeqCst)
+            && self.queue.call(note, ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
+    }
+
+    /// Calls a host function on this thread, which is JavaScript's.
+    pub(crate) fn call(
+        &self,
+        sandbox: u32,
+        function: u32,
+        args: &[Value],
+        handles: &Handles,
+        exact: bool,
+    ) -> Result<Vec<Value>, Error> {
+        let env = ENV.get().ok_or_else(gone)?;
+        let (n, a, b, c) = parameters(args, handles, exact)?;
+        handles.within(|| {
+            let answer = env.run_in_scope(|| {
+                let on_call = self.on_call.borrow_back(&env)?;
+                on_call.call(FnArgs::from((sandbox, 0, function, n, a, b, c)))
+            });
+            results(answer.map_err(|e| Error::host(e.to_string()))?, handles)
+        })
+    }
+
+    /// Asks JavaScript through its queue, and waits.
+    pub(crate) async fn ask(&self, topic: Topic, sandbox: u32, number: u32, rest: Out) -> Result<In, Error> {
+        let (sender, receiver) = async_channel::bounded(1);
+        let id = self.next.fetch_add(1, Ordering::Relaxed).max(1);
+        self.waiting().insert(id, sender);
+        let _waiting = Waiting(self, id);
+        if !self.send(topic, sandbox, id, number, rest) {
+            return Err(gone());
+        }
+        receiver.recv().await.map_err(|_| gone())
+    }
+
+    /// Asks JavaScript from whatever thread this is, which waits.
+    pub(crate) fn ask_now(&self, topic: Topic, sandbox: u32, number: u32, rest: Out) -> Result<In, Error> {
+        if !self.is_here() {
+            return jobs::block_on(self.ask(topic, sandbox, number, rest));
+        }
+        let env = ENV.get().ok_or_else(gone)?;
+        let answer = env.run_in_scope(|| {
+            let on_note = self.on_note.borrow_back(&env)?;
+            on_note.call(FnArgs::from((topic as u32, sandbox, 0, number, rest)))
+        });
+        answer.map_err(|e| Error::host(e.to_string()))
+    }
+
+    /// Tells JavaScript something that has no answer.
+    pub(crate) fn tell(&self, topic: Topic, sandbox: u32, rest: Out) {
+        if self.is_here() {
+            let _ = self.ask_now(topic, sandbox, 0, rest);
+        } else {
+            self.send(topic, sandbox, 0, 0, rest);
+        }
+    }
+}
+
+/// Up to three simple values as themselves, everything else encoded.
+#[inline]
+fn parameters(args: &[Value], handles: &Handles, exact: bool) -> Result<(i32, Out, Out, Out), Error> {
+    if args.len() <= 3 && !exact {
+        let mut simple = [Out::Nothing, Out::Nothing, Out::Nothing];
+        let mut all = true;
+        for (out, value) in simple.iter_mut().zip(args) {
+            match Out::simple(value) {
+                Some(value) => *out = value,
+                None => all = false,
+            }
+        }
+        if all {
+            let [a, b, c] = simple;
+            return Ok((args.len() as i32, a, b, c));
+        }
+    }
+    Ok((-1, Out::Bytes(encode(args, handles)?), Out::Nothing, Out::Nothing))
+}
+
+/// How an encoded answer begins.
+mod status {
+    pub(super) const RESULTS: u8 = 0;
+    pub(super) const THROWN: u8 = 1;
+    pub(super) const RAISED: u8 = 2;
+    pub(super) const NESTED: u8 = 3;
+}
+
+/// What JavaScript answered: a simple value, or a status and what belongs to it.
+pub(crate) fn results(answer: In, handles: &Handles) -> Result<Vec<Value>, Error> {
+    let bytes = match answer {
+        In::Nothing => return Ok(Vec::new()),
+        In::Bytes(bytes) => bytes,
+        simple => return Ok(vec![simple.value(handles)?]),
+    };
+    let malformed = || Error::new(ErrorKind::Internal, "a malformed answer from JavaScript");
+    let (status, rest) = bytes.split_first().ok_or_else(malformed)?;
+    let number = |at: usize| {
+        let bytes = rest.get(at..).and_then(<[u8]>::first_chunk).ok_or_else(malformed)?;
+        Ok::<u32, Error>(u32::from_le_bytes(*bytes))
+    };
+    match *status {
+        status::RESULTS => wire::decode(rest, handles),
+        status::THROWN => {
+            let message = String::from_utf8_lossy(rest.get(4..).unwrap_or_default()).into_owned();
+            Err(Error::host(Thrown { number: number(0)?, message }))
+        }
+        status::RAISED => Err(Error::raise(wire::decode(rest, handles)?.into_iter().next().unwrap_or_default())),
+        status::NESTED => {
+            let error = handles.error(number(0)?).ok_or_else(malformed)?;
+            if std::error::Error::source(&error).is_some() {
+                return Err(error);
+            }
+            // It passes through as it was, or comes out as the cause: then it is the object that was thrown.
+            let thrown = Thrown { number: number(4)?, message: error.message().to_owned() };
+            Err(error.with_source(thrown))
+        }
+        _ => Err(malformed()),
+    }
+}
+
+/// What calls a registered function of this sandbox.
+pub(crate) fn host_function(
+    bridge: &Arc<Bridge>,
+    handles: &Arc<Handles>,
+    sandbox: u32,
+    function: u32,
+    exact: bool,
+) -> impl Fn(Vec<Value>) -> Answer + Send + Sync + 'static {
+    let bridge = Arc::clone(bridge);
+    let handles = Arc::clone(handles);
+    move |args| {
+        let (bridge, handles) = (Arc::clone(&bridge), Arc::clone(&handles));
+        // It starts when it is polled: only then may it use the sandbox that calls.
+        Box::pin(async move {
+            if bridge.is_here() {
+                return bridge.call(sandbox, function, &args, &handles, exact);
+            }
+            let args = Out::Bytes(encode(&args, &handles)?);
+            results(bridge.ask(Topic::Call, sandbox, function, args).await?, &handles)
+        })
+    }
+}
+
+pub(crate) type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Value>, Error>> + Send>>;

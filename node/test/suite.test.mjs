@@ -1,0 +1,28 @@
+// What luacell/wasm promises holds here too: the same suite.
+
+import { test } from 'node:test';
+import { Worker, isMainThread } from 'node:worker_threads';
+
+import * as api from 'luacell';
+import { suite, waitingSuite } from '../wasm/test/suite.js';
+
+const others = [
+  // The interface of stores differs: see sandbox.test.mjs.
+  "a store of one's own",
+  // Here it is Busy: runs are on another thread.
+  'a promise inside of another host function is refused',
+];
+
+const cases = Object.entries({ ...suite, ...waitingSuite }).filter(([name]) => !others.includes(name));
+
+if (isMainThread) {
+  for (const [name, run] of cases) test(name, () => run(api));
+
+  test('the same in a worker', async () => {
+    const worker = new Worker(new URL(import.meta.url));
+    const code = await new Promise((resolve, reject) => worker.once('error', reject).once('exit', resolve));
+    if (code !== 0) throw new Error(`the worker ended with ${code}`);
+  });
+} else {
+  for (const [, run] of cases) await run(api);
+}

@@ -1,0 +1,63 @@
+import { type Links } from '../wasm/src/codec.js';
+import { LuaCellError } from '../wasm/src/errors.js';
+import { type HostFunction } from '../wasm/src/functions.js';
+import { Outcome } from '../wasm/src/outcome.js';
+import type { StoredTable } from '../wasm/src/stored.js';
+import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue } from '../wasm/src/values.js';
+import { type Failure, NativeSandbox, type NativeSnapshot } from './native.js';
+import { type AsyncRunOptions, type RunOptions, type SandboxOptions } from './options.js';
+export declare class Core implements Links {
+    #private;
+    readonly exact: boolean;
+    readonly options: SandboxOptions;
+    readonly home: StoredTable;
+    readonly native: NativeSandbox;
+    isClosed: boolean;
+    constructor(options: SandboxOptions);
+    /** What a call of the native part gave: a simple value, encoded ones, or an error, which is thrown. */
+    result(result: unknown): any;
+    list(result: unknown): LuaValue[];
+    error(failure: Failure): LuaCellError;
+    stored(id: number, cell: boolean): StoredTable;
+    function(): LuaFunction;
+    handle(id: number): LuaFunction;
+    idOf(table: StoredTable): number;
+    handleOf(kind: FunctionKind & {
+        type: 'live';
+    }): number;
+    /** Calls the native part with one value. `place`: what an error message calls it. */
+    withValue<T>(value: unknown, place: string, use: (value: unknown) => T): T;
+    /** The native part, when nobody else uses the sandbox. A job has it from its call on, also before its thread has started. */
+    free(): NativeSandbox;
+    compute(source: string | Uint8Array, args: readonly LuaInput[]): any;
+    computeWith(source: string | Uint8Array, options: RunOptions): Outcome;
+    call(path: string, args: readonly LuaInput[]): any;
+    callWith(path: string, options: RunOptions): Outcome;
+    later(isCall: boolean, source: string | Uint8Array, options: AsyncRunOptions, full: boolean): Promise<any>;
+    register(name: string, f: HostFunction): void;
+    unregister(name: string): boolean;
+    /** The native part calls a host function, and takes what this returns: a simple value, or bytes that begin with a status. */
+    callHost(fn: number, n: number, a: unknown, b: unknown, c: unknown): unknown;
+    /** The same for a run on another thread: `answer` is called when there is one. */
+    callHostLater(fn: number, args: Uint8Array, answer: (answer: unknown) => void): void;
+    print(text: Uint8Array): void;
+    askStore(operation: number, args: Uint8Array): unknown;
+    askModules(name: string): unknown;
+    ioGet(which: number): any;
+    ioSet(which: number, value: unknown): void;
+    clearIo(): void;
+    interrupt(): void;
+    memoryStats(): {
+        bufferBytes: number;
+        luaBytes: number;
+        wasmBytes: number;
+    };
+    tableCount(): number | undefined;
+    gc(): void;
+    snapshot(): NativeSnapshot;
+    restore(snapshot: NativeSnapshot): void;
+    /** Registers all functions there as well. */
+    copyFunctions(to: Core): void;
+    reset(): void;
+    close(): void;
+}

@@ -1,0 +1,11 @@
+import type * as Native from '../native.js';
+export declare const Connection: typeof Native.Connection, NativeEngine: typeof Native.NativeEngine, NativeSandbox: typeof Native.NativeSandbox, NativeSnapshot: typeof Native.NativeSnapshot;
+export type Connection = Native.Connection;
+export type NativeEngine = Native.NativeEngine;
+export type NativeSandbox = Native.NativeSandbox;
+export type NativeSnapshot = Native.NativeSnapshot;
+export type Failure = Native.Failure;
+export type Finished = Native.Finished;
+export type LimitSettings = Native.LimitSettings;
+export type RunSettings = Native.RunSettings;
+export type SandboxSettings = Native.SandboxSettings;

@@ -1,0 +1,91 @@
+import type { HostFunction } from '../wasm/src/functions.js';
+import type { Outcome } from '../wasm/src/outcome.js';
+import type { StoredTable } from '../wasm/src/stored.js';
+import type { LuaInput } from '../wasm/src/values.js';
+import type { AsyncRunOptions, RunOptions, SandboxOptions } from './options.js';
+import { Snapshot } from './snapshot.js';
+/** Bytes of memory at one moment. */
+export interface MemoryStats {
+    /** The buffer through which source and results travel. */
+    bufferBytes: number;
+    /** In use by Lua's own heap. */
+    luaBytes: number;
+    /** The whole wasm memory. */
+    wasmBytes: number;
+}
+/**
+ * One isolated Lua with its state: globals stay from run to run, and so do the tables in `home`.
+ *
+ * It is used by one caller at a time; others get an error of the kind `Busy`. Only a host function may use the sandbox that called it. Every
+ * run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works
+ * as if nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
+ */
+export declare class Sandbox {
+    #private;
+    constructor(options?: SandboxOptions);
+    /** As `new Sandbox(options)`, for programs that also run with `luacell/wasm`, where loading takes time. */
+    static create(options?: SandboxOptions): Promise<Sandbox>;
+    /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
+    compute(source: string | Uint8Array, ...args: LuaInput[]): any;
+    /** Runs Lua source with a chunk name, arguments and limits of its own; gives output and metrics too. */
+    computeWith(source: string | Uint8Array, options?: RunOptions): Outcome;
+    /**
+     * As `compute`, on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
+     * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
+     */
+    computeAsync(source: string | Uint8Array, options?: AsyncRunOptions): Promise<any>;
+    /** As `computeAsync`, with output and metrics. */
+    computeAsyncWith(source: string | Uint8Array, options?: AsyncRunOptions): Promise<Outcome>;
+    /** Calls a global Lua function. Dots reach into tables: `game.player.move`. */
+    call(path: string, ...args: LuaInput[]): any;
+    /** As `call`, with arguments and limits from options; gives output and metrics too. A name has no meaning here. */
+    callWith(path: string, options?: RunOptions): Outcome;
+    /** As `call`, in the way of `computeAsync`; arguments come in the options. */
+    callAsync(path: string, options?: AsyncRunOptions): Promise<any>;
+    /**
+     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
+     * it throws becomes a Lua error, and comes out as the `cause` when no script catches it. It may be async where `computeAsync` or `callAsync`
+     * run the script. It stays when the sandbox is reset.
+     */
+    register(name: string, f: HostFunction): this;
+    /** Takes a host function away; whether it was there. */
+    unregister(name: string): boolean;
+    /** The kept table `_home`, as a live view. */
+    get home(): StoredTable;
+    /** `_io.input`, the script's input. */
+    get input(): any;
+    set input(value: LuaInput);
+    /** `_io.output`, which a script sets. A table comes as a live view. */
+    get output(): any;
+    set output(value: LuaInput);
+    /** `_io.meta` */
+    get meta(): any;
+    set meta(value: LuaInput);
+    /** Removes `_io.input`, `_io.output` and `_io.meta`. */
+    clearIo(): void;
+    /** Ends the run that is under way, with an error of the kind `Interrupted` that no script can catch. */
+    interrupt(): void;
+    /** How much memory the sandbox uses now. */
+    memoryStats(): MemoryStats;
+    /** How many tables there are, `_home` and `_io` included when they were written to; undefined when the store can't list them. */
+    get tableCount(): number | undefined;
+    /** Collects garbage: all of Lua's, and stored tables that nothing refers to. */
+    gc(): void;
+    /** Starts Lua anew: globals and functions are gone, stored tables and host functions stay. */
+    reset(): void;
+    /** A copy of everything: Lua with its globals, closures and coroutines, and all tables. */
+    snapshot(): Snapshot;
+    /**
+     * Makes everything as it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
+     * views of tables that the host still has give `Closed`.
+     */
+    restore(snapshot: Snapshot): void;
+    /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
+    fork(): Sandbox;
+    /** Ends the sandbox and frees what it holds; a run that is under way is ended. Later calls give `Closed`. Sandboxes that are forgotten are closed too. */
+    close(): void;
+    /** Whether it was closed. */
+    get closed(): boolean;
+    /** `using lua = new Sandbox()` closes it. */
+    [Symbol.dispose](): void;
+}

@@ -1,0 +1,57 @@
+import { type Writer } from './bytes.js';
+import { StoredTable } from './stored.js';
+import { type FunctionKind, type LuaFunction, type LuaValue } from './values.js';
+/** The tags of encoded values. */
+export declare const Tag: {
+    readonly Nil: 0;
+    readonly Boolean: 1;
+    readonly Integer: 2;
+    readonly Float: 3;
+    readonly String: 4;
+    readonly Function: 5;
+    readonly Builtin: 6;
+    readonly External: 7;
+    readonly Table: 8;
+    readonly Seen: 9;
+    readonly Handle: 10;
+    readonly StoredFunction: 11;
+    readonly StoredUpvalue: 12;
+    readonly BigInteger: 13;
+};
+/** What values of one sandbox refer to. */
+export interface Links {
+    /** Whether integers are BigInt and floats number, both ways. */
+    readonly exact: boolean;
+    stored(id: number, cell: boolean): StoredTable;
+    function(kind: FunctionKind): LuaFunction;
+    handle(id: number): LuaFunction;
+    idOf(table: StoredTable): number;
+    handleOf(kind: FunctionKind & {
+        type: 'live';
+    }): number;
+}
+/** An array for a non-empty sequence, an object for nothing but text keys, else a map. */
+export declare function containerFor(array: readonly unknown[], keys: readonly unknown[]): object;
+/** Fills what `containerFor` made. `key`: the n-th key of the array part. */
+export declare function fillContainer(out: object, array: readonly unknown[], keys: readonly unknown[], values: readonly unknown[], exact: boolean): void;
+/** All values of a message. */
+export declare function decode(bytes: Uint8Array, links: Links): LuaValue[];
+/** The ids of all tables that an encoded value refers to. Bytes that make no sense refer to nothing. */
+export declare function references(bytes: Uint8Array, visit: (id: number) => void): void;
+/** A container on its way out: its entries, as they were when it was begun. */
+export interface Parts {
+    array: readonly unknown[];
+    /** Key, value, key, value ... without nil values. */
+    pairs: unknown[];
+    marks: Map<unknown, number> | undefined;
+}
+/** What kind of object this is: a table by value, or null. Throws for what Lua can't be given. */
+export declare function partsOf(value: object): Parts;
+export declare const isTable: (value: unknown) => value is object;
+/** What stands in for a value that knows what Lua gets in its place. */
+export declare function replaced(value: unknown): unknown;
+export declare function putReference(out: Writer, id: number): void;
+/** Writes everything but tables by value. `float`: an integral number is a float. `live`: functions of the running Lua may go. */
+export declare function putPlain(out: Writer, value: unknown, links: Links, float: boolean, live: boolean): void;
+/** Writes arguments for the guest, tables inline. `what`: what an error message calls them, or the one that there is. */
+export declare function encodeArgs(values: readonly unknown[], out: Writer, links: Links, what?: string | (() => string)): void;

@@ -1,0 +1,77 @@
+import type { LuaValue } from './values.js';
+/** Kinds of failure with their numbers, as docs/API_REFERENCE.md lists them. */
+export declare const ErrorKinds: {
+    readonly Syntax: 1;
+    readonly Runtime: 2;
+    readonly Memory: 3;
+    readonly InstructionLimit: 4;
+    readonly Timeout: 5;
+    readonly Interrupted: 6;
+    readonly OutputLimit: 7;
+    readonly StoreLimit: 8;
+    readonly HostCallLimit: 9;
+    readonly HostFunction: 10;
+    readonly Conversion: 11;
+    readonly Store: 12;
+    readonly Conflict: 13;
+    readonly Trap: 14;
+    readonly Busy: 15;
+    readonly Closed: 16;
+    readonly InvalidArgument: 17;
+    readonly Internal: 18;
+};
+/** The name of a kind of failure. */
+export type ErrorKind = keyof typeof ErrorKinds;
+/** The kind with this number. */
+export declare const kindOf: (number: number) => ErrorKind | undefined;
+/** What one run used. */
+export interface Metrics {
+    /** Milliseconds from entering the sandbox to the finished result; 0 in a sandbox with a seed. */
+    wallTime: number;
+    /** Instructions, about those of the Lua machine; the same in every run of the same script. */
+    instructions: number;
+    /** The most bytes that Lua had in use at once. */
+    peakMemory: number;
+    /** How often the script called host functions. */
+    hostCalls: number;
+    /** Bytes of keys and values that the script wrote to stored tables. */
+    bytesStored: number;
+}
+export declare const noMetrics: () => Metrics;
+/** Bytes as text; what is not UTF-8 becomes U+FFFD. */
+export declare const lossyText: (bytes: Uint8Array) => string;
+/** A failure, with everything that is known about it. */
+export declare class LuaCellError extends Error {
+    /** What kind of failure. */
+    readonly kind: ErrorKind;
+    /** The line in `chunkName`, from 1. */
+    line: number | undefined;
+    /** The chunk in which a Lua error happened, as in Lua's `short_src`. */
+    chunkName: string | undefined;
+    /** Lua's traceback, several lines of text. */
+    traceback: string | undefined;
+    /** The Lua error value when it was no string (`error({code = 7})`), else undefined. */
+    value: LuaValue | undefined;
+    /** What the script used before it failed. */
+    metrics: Metrics;
+    /** What the script printed before it failed, as bytes. */
+    outputBytes: Uint8Array;
+    /** The message as the script made it, when it is not UTF-8. `message` shows U+FFFD there. */
+    messageBytes: Uint8Array | undefined;
+    constructor(kind: ErrorKind, message: string, options?: {
+        cause?: unknown;
+    });
+    /** What the script printed before it failed; what is not UTF-8 becomes U+FFFD. */
+    get output(): string;
+    /** For host functions: throw the result to raise this value in the script, as `error(value)` does there. */
+    static raise(value: LuaValue): LuaCellError;
+}
+export declare const busy: () => LuaCellError;
+export declare const closed: () => LuaCellError;
+export declare const invalid: (message: string) => LuaCellError;
+export declare const conversion: (message: string) => LuaCellError;
+export declare const storeError: (message: string, cause?: unknown) => LuaCellError;
+/** The guest broke the contract, or crashed: it can't be used after this. */
+export declare function broken(message: string, kind?: ErrorKind, cause?: unknown): LuaCellError;
+/** The text of whatever was thrown. */
+export declare function messageOf(thrown: unknown): string;

@@ -1,0 +1,30 @@
+import type { LuaInput } from './values.js';
+/** A function of the host. What it returns is its result; an array of several results is made by `multiple`. */
+export type HostFunction = (...args: any[]) => LuaInput | Promise<LuaInput> | void | MultipleResults;
+/** Several results of a host function. */
+export declare class MultipleResults {
+    readonly values: readonly LuaInput[];
+    constructor(values: readonly LuaInput[]);
+}
+/** For host functions: returns these as so many results, where an array would be one table. */
+export declare const multiple: (...values: LuaInput[]) => MultipleResults;
+/** Host functions by number. Numbers stay, because Lua knows functions by them. */
+export declare class Functions {
+    #private;
+    /** Adds or replaces the function of that name; its number, and what was there before. */
+    add(name: string, f: HostFunction): [id: number, before: HostFunction | null];
+    putBack(id: number, before: HostFunction | null): void;
+    /** Takes the function of that name away; its number, or -1. */
+    remove(name: string): number;
+    find(id: number): HostFunction;
+    name(id: number): string;
+    /** Names by number, those that were taken away included. */
+    get names(): string[];
+    /** Numbers and names of the functions that are there. */
+    [Symbol.iterator](): Generator<[id: number, name: string]>;
+    /** Numbers them as somebody else's Lua knows them; those that it does not know come after. */
+    renumber(names: readonly string[]): void;
+    copy(): Functions;
+}
+/** A name that can be registered: Lua names with dots between them. */
+export declare function checkName(name: string): void;

@@ -1,0 +1,9 @@
+import type { LuaValue } from './values.js';
+/** A string key's text. */
+export declare function stringKey(text: string): string;
+/** Whether this is an integer of Lua's range. */
+export declare const fits64: (n: bigint) => boolean;
+/** The text of a key. */
+export declare function encodeKey(key: unknown): string;
+/** The key that a text means. Text that is none of the escaped forms is the string itself. `exact`: integers as BigInt. */
+export declare function decodeKey(text: string, exact: boolean): LuaValue;

@@ -1,0 +1,40 @@
+/** A number of bytes, or text such as `'64MiB'`, `'1.5 GB'`, `'4096'`. */
+export type Size = number | string;
+/** How much stored tables may hold: bytes of all keys and values, and entries of all tables. */
+export interface StoreLimit {
+    bytes?: Size;
+    entries?: number;
+}
+/** Limits of a sandbox, or of a single run. `Infinity` or null: none. */
+export interface LimitOptions {
+    /** Bytes of Lua's heap and the buffers of a run. Default 256 MiB. Beyond: "not enough memory", which `pcall` sees. */
+    memoryLimit?: Size | null;
+    /** Instructions of the Lua machine. Default: no limit. */
+    instructionLimit?: number | null;
+    /** Milliseconds of a run, waiting included. Default 60,000. */
+    timeout?: number | null;
+    /** Bytes of `print` in a run. Default 16 MiB. */
+    outputLimit?: Size | null;
+    /** What stored tables may hold: bytes, or bytes and entries. Default 1 GiB and 10 million entries. */
+    storeLimit?: Size | StoreLimit | null;
+    /** Calls of host functions in a run. Default: no limit. */
+    hostCallLimit?: number | null;
+    /** Bytes of source for one run. Default 16 MiB. */
+    sourceLimit?: Size | null;
+}
+/** All limits; `Infinity` for none. */
+export interface Limits {
+    memory: number;
+    instructions: number;
+    timeout: number;
+    output: number;
+    storeBytes: number;
+    storeEntries: number;
+    hostCalls: number;
+    source: number;
+}
+export declare const defaultLimits: Limits;
+/** How many instructions a guest may run before it asks again. */
+export declare const GRANT = 100000;
+/** These limits with what is set in their place. */
+export declare function withLimits(limits: Limits, set: LimitOptions): Limits;

@@ -1,0 +1,483 @@
+// Values as bytes and back. The format is in docs/MEMORY_PROTOCOL.md. What comes in is untrusted, and nothing recurses.
+
+import { Reader, type Writer, malformed, textOf } from './bytes.js';
+import { LuaCellError, conversion } from './errors.js';
+import { fits64 } from './keys.js';
+import { pathText } from './path.js';
+import { StoredTable } from './stored.js';
+import { type FunctionKind, LuaFloat, type LuaFunction, type LuaValue, floatMarks, functionKinds } from './values.js';
+
+/** The tags of encoded values. */
+export const Tag = {
+  Nil: 0x00,
+  Boolean: 0x01,
+  Integer: 0x02,
+  Float: 0x03,
+  String: 0x04,
+  Function: 0x05,
+  Builtin: 0x06,
+  External: 0x07,
+  Table: 0x08,
+  Seen: 0x09,
+  Handle: 0x0a,
+  StoredFunction: 0x0b,
+  StoredUpvalue: 0x0c,
+  BigInteger: 0x0d,
+} as const;
+
+/** What values of one sandbox refer to. */
+export interface Links {
+  /** Whether integers are BigInt and floats number, both ways. */
+  readonly exact: boolean;
+  stored(id: number, cell: boolean): StoredTable;
+  function(kind: FunctionKind): LuaFunction;
+  handle(id: number): LuaFunction;
+  idOf(table: StoredTable): number;
+  handleOf(kind: FunctionKind & { type: 'live' }): number;
+}
+
+/** A table as it stands in a message. */
+class Node {
+  array: unknown[] = [];
+  keys: unknown[] = [];
+  values: unknown[] = [];
+  /** Where integral floats are: places in `array`, or after it in `values`. */
+  floats: number[] | null = null;
+  out: object | null = null;
+}
+
+interface Open {
+  node: Node;
+  array: number;
+  pairs: number;
+  key: unknown;
+  hasKey: boolean;
+}
+
+const stringOf = (bytes: Uint8Array): string | Uint8Array => textOf(bytes) ?? bytes.slice();
+
+class Decoder {
+  readonly nodes: Node[] = [];
+  readonly #open: Open[] = [];
+  /** Values that open tables still announce; each takes at least a byte. */
+  #announced = 0;
+
+  constructor(
+    readonly reader: Reader,
+    readonly links: Links,
+  ) {}
+
+  #id(): number {
+    const id = this.reader.u32();
+    if (id === 0) throw malformed('a table with id 0');
+    return id;
+  }
+
+  #slot(tag: number): unknown {
+    const { reader, links } = this;
+    switch (tag) {
+      case Tag.Nil:
+        return null;
+      case Tag.Boolean:
+        return reader.u8() !== 0;
+      case Tag.Integer:
+        return links.exact ? reader.i64() : reader.integer();
+      case Tag.Float:
+        return reader.f64();
+      case Tag.String:
+      case Tag.BigInteger:
+        return stringOf(reader.counted());
+      case Tag.Function:
+        return links.function({ type: 'bytecode', code: reader.counted().slice() });
+      case Tag.Builtin:
+        return links.function({ type: 'builtin', name: reader.counted().slice() });
+      case Tag.External:
+        return links.stored(this.#id(), false);
+      case Tag.Table:
+        return this.#table();
+      case Tag.Seen: {
+        const node = this.nodes[reader.u32()];
+        if (!node) throw malformed('it refers to a table that is not there');
+        return node;
+      }
+      case Tag.Handle:
+        return links.handle(reader.u32());
+      case Tag.StoredFunction:
+        return links.function({ type: 'stored', table: links.stored(this.#id(), false) });
+      case Tag.StoredUpvalue:
+        return links.stored(this.#id(), true);
+    }
+    throw malformed(`unknown tag 0x${tag.toString(16).padStart(2, '0')}`);
+  }
+
+  #table(): Node {
+    const array = this.reader.u32();
+    const pairs = this.reader.u32();
+    this.#announced += array + 2 * pairs;
+    if (this.#announced > this.reader.left) throw malformed('a table announces more than there is');
+    const node = new Node();
+    this.nodes.push(node);
+    if (array + pairs > 0) this.#open.push({ node, array, pairs, key: null, hasKey: false });
+    return node;
+  }
+
+  #deliver(open: Open, tag: number, value: unknown): void {
+    const { node } = open;
+    const isFloat = tag === Tag.Float && Number.isInteger(value) && !this.links.exact;
+    if (open.array > 0) {
+      if (isFloat) (node.floats ??= []).push(node.array.length);
+      open.array--;
+      node.array.push(value);
+    } else if (open.hasKey) {
+      if (isFloat) (node.floats ??= []).push(node.array.length + node.values.length);
+      open.pairs--;
+      open.hasKey = false;
+      node.keys.push(open.key);
+      node.values.push(value);
+    } else {
+      if (value === null || Number.isNaN(value)) throw malformed('a table with a nil or NaN key');
+      open.key = value;
+      open.hasKey = true;
+    }
+  }
+
+  /** One whole value. */
+  value(): unknown {
+    const root = this.#slot(this.reader.u8());
+    const stack = this.#open;
+    while (stack.length > 0) {
+      const open = stack[stack.length - 1]!;
+      if (open.array === 0 && open.pairs === 0) {
+        stack.pop();
+        continue;
+      }
+      this.#announced--;
+      const tag = this.reader.u8();
+      this.#deliver(open, tag, this.#slot(tag));
+    }
+    return root;
+  }
+}
+
+/** Sets an own property, whatever its name. */
+function setOwn(object: object, key: string, value: unknown): void {
+  if (key === '__proto__') Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+  else (object as Record<string, unknown>)[key] = value;
+}
+
+/** An array for a non-empty sequence, an object for nothing but text keys, else a map. */
+export function containerFor(array: readonly unknown[], keys: readonly unknown[]): object {
+  if (array.length === 0) return keys.every((key) => typeof key === 'string') ? {} : new Map();
+  return keys.length === 0 && !array.includes(null) ? [] : new Map();
+}
+
+/** Fills what `containerFor` made. `key`: the n-th key of the array part. */
+export function fillContainer(
+  out: object,
+  array: readonly unknown[],
+  keys: readonly unknown[],
+  values: readonly unknown[],
+  exact: boolean,
+): void {
+  if (Array.isArray(out)) {
+    for (const value of array) out.push(value);
+  } else if (out instanceof Map) {
+    array.forEach((value, i) => {
+      if (value !== null) out.set(exact ? BigInt(i + 1) : i + 1, value);
+    });
+    keys.forEach((key, i) => out.set(key, values[i]));
+  } else {
+    keys.forEach((key, i) => setOwn(out, key as string, values[i]));
+  }
+}
+
+const built = (value: unknown): unknown => (value instanceof Node ? value.out : value);
+
+function build(nodes: readonly Node[], exact: boolean): void {
+  for (const node of nodes) node.out = containerFor(node.array, node.keys);
+  for (const node of nodes) {
+    const { array, values, out } = node;
+    const keys = node.keys.map(built);
+    fillContainer(out!, array.map(built), keys, values.map(built), exact);
+    if (!node.floats) continue;
+    const marks = new Map<unknown, number>();
+    for (const at of node.floats) {
+      if (at >= array.length) marks.set(keys[at - array.length], values[at - array.length] as number);
+      else marks.set(Array.isArray(out) ? at : at + 1, array[at] as number);
+    }
+    floatMarks.set(out!, marks);
+  }
+}
+
+/** All values of a message. */
+export function decode(bytes: Uint8Array, links: Links): LuaValue[] {
+  if (bytes.length === 0) return [];
+  const decoder = new Decoder(new Reader(bytes), links);
+  const values: unknown[] = [];
+  while (decoder.reader.left > 0) values.push(decoder.value());
+  if (decoder.nodes.length === 0) return values as LuaValue[];
+  build(decoder.nodes, links.exact);
+  return values.map(built) as LuaValue[];
+}
+
+/** The ids of all tables that an encoded value refers to. Bytes that make no sense refer to nothing. */
+export function references(bytes: Uint8Array, visit: (id: number) => void): void {
+  const first = bytes[0]!;
+  const refers = first === Tag.External || first === Tag.Table || first === Tag.StoredFunction || first === Tag.StoredUpvalue;
+  if (!refers) return;
+  const reader = new Reader(bytes);
+  try {
+    while (reader.left > 0) {
+      switch (reader.u8()) {
+        case Tag.Nil:
+          break;
+        case Tag.Boolean:
+          reader.take(1);
+          break;
+        case Tag.Integer:
+        case Tag.Float:
+        case Tag.Table:
+          reader.take(8);
+          break;
+        case Tag.String:
+        case Tag.Function:
+        case Tag.Builtin:
+        case Tag.BigInteger:
+          reader.counted();
+          break;
+        case Tag.Seen:
+        case Tag.Handle:
+          reader.take(4);
+          break;
+        case Tag.External:
+        case Tag.StoredFunction:
+        case Tag.StoredUpvalue:
+          visit(reader.u32());
+          break;
+        default:
+          return;
+      }
+    }
+  } catch {
+    // Cut short.
+  }
+}
+
+/** A container on its way out: its entries, as they were when it was begun. */
+export interface Parts {
+  array: readonly unknown[];
+  /** Key, value, key, value ... without nil values. */
+  pairs: unknown[];
+  marks: Map<unknown, number> | undefined;
+}
+
+/** What kind of object this is: a table by value, or null. Throws for what Lua can't be given. */
+export function partsOf(value: object): Parts {
+  const marks = floatMarks.get(value);
+  if (Array.isArray(value)) return { array: value, pairs: [], marks };
+  const pairs: unknown[] = [];
+  const add = (key: unknown, item: unknown): void => {
+    if (item !== undefined && item !== null) pairs.push(key, item);
+  };
+  if (value instanceof Map) value.forEach((item, key) => add(key, item));
+  else for (const key of Object.keys(value)) add(key, (value as Record<string, unknown>)[key]);
+  return { array: [], pairs, marks };
+}
+
+/** Objects whose class says nothing: literals, and those without a prototype, of any realm. */
+function isPlainObject(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+export const isTable = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && (Array.isArray(value) || value instanceof Map || isPlainObject(value));
+
+function className(value: object): string {
+  const { constructor } = value as { constructor?: unknown };
+  return (typeof constructor === 'function' && constructor.name) || 'object';
+}
+
+/** What stands in for a value that knows what Lua gets in its place. */
+export function replaced(value: unknown): unknown {
+  for (let i = 0; i < 8 && typeof value === 'object' && value !== null; i++) {
+    if (value instanceof StoredTable || value instanceof Uint8Array) return value;
+    const hook = (value as { toLua?: unknown }).toLua;
+    if (typeof hook !== 'function' || functionKinds.has(hook as LuaFunction)) return value;
+    value = (hook as () => unknown).call(value);
+  }
+  return value;
+}
+
+export function putReference(out: Writer, id: number): void {
+  out.u8(Tag.External);
+  out.u32(id);
+}
+
+function putNumber(out: Writer, x: number, float: boolean): void {
+  if (!float && Number.isSafeInteger(x) && !Object.is(x, -0)) {
+    out.integer(Tag.Integer, x);
+  } else {
+    out.f64(Tag.Float, x);
+  }
+}
+
+function putBytes(out: Writer, tag: number, bytes: Uint8Array): void {
+  out.u8(tag);
+  out.u32(bytes.length);
+  out.raw(bytes);
+}
+
+function putFunction(out: Writer, value: LuaFunction, links: Links, live: boolean): void {
+  const kind = functionKinds.get(value);
+  if (!kind) throw conversion("can't pass a JavaScript function: register it, and pass its name");
+  switch (kind.type) {
+    case 'live':
+      if (!live) throw conversion('a function of the running sandbox can only be stored by a script');
+      out.u8(Tag.Handle);
+      return out.u32(links.handleOf(kind));
+    case 'bytecode':
+      return putBytes(out, Tag.Function, kind.code);
+    case 'builtin':
+      return putBytes(out, Tag.Builtin, kind.name);
+    case 'stored':
+      out.u8(Tag.StoredFunction);
+      return out.u32(links.idOf(kind.table));
+  }
+}
+
+/** Writes everything but tables by value. `float`: an integral number is a float. `live`: functions of the running Lua may go. */
+export function putPlain(out: Writer, value: unknown, links: Links, float: boolean, live: boolean): void {
+  switch (typeof value) {
+    case 'undefined':
+      return out.u8(Tag.Nil);
+    case 'boolean':
+      out.u8(Tag.Boolean);
+      return out.u8(value ? 1 : 0);
+    case 'number':
+      return putNumber(out, value, float || links.exact);
+    case 'bigint':
+      if (!fits64(value)) throw conversion(`${value} does not fit Lua's 64-bit integers`);
+      out.u8(Tag.Integer);
+      return out.i64(value);
+    case 'string':
+      out.u8(Tag.String);
+      return out.text(value);
+    case 'function':
+      return putFunction(out, value as LuaFunction, links, live);
+    case 'symbol':
+      throw conversion("can't pass a symbol");
+  }
+  if (value === null) return out.u8(Tag.Nil);
+  if (value instanceof Uint8Array) return putBytes(out, Tag.String, value);
+  if (value instanceof ArrayBuffer) return putBytes(out, Tag.String, new Uint8Array(value));
+  if (value instanceof LuaFloat) return putNumber(out, Number(value.value), true);
+  if (value instanceof StoredTable) {
+    out.u8(value.isCell ? Tag.StoredUpvalue : Tag.External);
+    return out.u32(links.idOf(value));
+  }
+  throw conversion(`can't pass a ${className(value as object)}: give it a method toLua, or pass what it consists of`);
+}
+
+/** A table that is being written. */
+class Writing {
+  /** How many values of the array part are written, and how many keys and values after that. */
+  array = 0;
+  pair = 0;
+
+  constructor(readonly parts: Parts) {}
+
+  /** The key at which it is, for messages. */
+  place(exact: boolean): unknown {
+    if (this.pair > 0) return this.parts.pairs[(this.pair - 1) & ~1];
+    return exact ? BigInt(this.array) : this.array;
+  }
+}
+
+function checkKey(key: unknown): void {
+  if (key === null || key === undefined) throw conversion('a table key must not be nil');
+  if (Number.isNaN(key)) throw conversion('a table key must not be NaN');
+}
+
+class Encoder {
+  readonly #numbers = new Map<object, number>();
+  readonly open: Writing[] = [];
+
+  constructor(
+    readonly out: Writer,
+    readonly links: Links,
+  ) {}
+
+  /** Writes an object; a table is only begun. Whether there is more to write of it. */
+  #object(value: unknown, float: boolean): boolean {
+    const { out } = this;
+    value = replaced(value);
+    if (!isTable(value)) {
+      putPlain(out, value, this.links, float, true);
+      return false;
+    }
+    const known = this.#numbers.get(value);
+    if (known !== undefined) {
+      out.u8(Tag.Seen);
+      out.u32(known);
+      return false;
+    }
+    this.#numbers.set(value, this.#numbers.size);
+    const parts = partsOf(value);
+    out.u8(Tag.Table);
+    out.u32(parts.array.length);
+    out.u32(parts.pairs.length / 2);
+    if (parts.array.length + parts.pairs.length === 0) return false;
+    this.open.push(new Writing(parts));
+    return true;
+  }
+
+  /** Writes what the table holds, up to its end or to a table in it. */
+  #entries(top: Writing): void {
+    const { out, links } = this;
+    const { array, pairs, marks } = top.parts;
+    while (top.array < array.length) {
+      const i = top.array++;
+      const item = array[i];
+      const float = marks !== undefined && marks.get(i) === item;
+      if (typeof item !== 'object' || item === null) putPlain(out, item, links, float, true);
+      else if (this.#object(item, float)) return;
+    }
+    while (top.pair < pairs.length) {
+      const i = top.pair++;
+      const item = pairs[i];
+      const isKey = (i & 1) === 0;
+      if (isKey && typeof item !== 'string') checkKey(item);
+      const float = !isKey && marks !== undefined && marks.get(pairs[i - 1]) === item;
+      if (typeof item !== 'object' || item === null) putPlain(out, item, links, float, true);
+      else if (this.#object(item, float)) return;
+    }
+    this.open.pop();
+  }
+
+  value(value: object): void {
+    const { open } = this;
+    this.#object(value, false);
+    while (open.length > 0) this.#entries(open[open.length - 1]!);
+  }
+}
+
+/** Writes arguments for the guest, tables inline. `what`: what an error message calls them, or the one that there is. */
+export function encodeArgs(values: readonly unknown[], out: Writer, links: Links, what: string | (() => string) = 'argument'): void {
+  let encoder: Encoder | null = null;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
+    try {
+      if (typeof value !== 'object' || value === null) {
+        putPlain(out, value, links, false, true);
+      } else {
+        encoder ??= new Encoder(out, links);
+        encoder.value(value);
+      }
+    } catch (error) {
+      if (!(error instanceof LuaCellError)) throw error;
+      error.message += ` (${pathText(typeof what === 'string' ? `${what} ${i + 1}` : what(), encoder?.open.map((writing) => writing.place(links.exact)) ?? [])})`;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,124 @@
+import type { LuaValue } from './values.js';
+
+/** Kinds of failure with their numbers, as docs/API_REFERENCE.md lists them. */
+export const ErrorKinds = {
+  Syntax: 1,
+  Runtime: 2,
+  Memory: 3,
+  InstructionLimit: 4,
+  Timeout: 5,
+  Interrupted: 6,
+  OutputLimit: 7,
+  StoreLimit: 8,
+  HostCallLimit: 9,
+  HostFunction: 10,
+  Conversion: 11,
+  Store: 12,
+  Conflict: 13,
+  Trap: 14,
+  Busy: 15,
+  Closed: 16,
+  InvalidArgument: 17,
+  Internal: 18,
+} as const;
+
+/** The name of a kind of failure. */
+export type ErrorKind = keyof typeof ErrorKinds;
+
+const names = new Map<number, ErrorKind>(Object.entries(ErrorKinds).map(([name, n]) => [n, name as ErrorKind]));
+
+/** The kind with this number. */
+export const kindOf = (number: number): ErrorKind | undefined => names.get(number);
+
+/** What one run used. */
+export interface Metrics {
+  /** Milliseconds from entering the sandbox to the finished result; 0 in a sandbox with a seed. */
+  wallTime: number;
+  /** Instructions, about those of the Lua machine; the same in every run of the same script. */
+  instructions: number;
+  /** The most bytes that Lua had in use at once. */
+  peakMemory: number;
+  /** How often the script called host functions. */
+  hostCalls: number;
+  /** Bytes of keys and values that the script wrote to stored tables. */
+  bytesStored: number;
+}
+
+export const noMetrics = (): Metrics => ({ wallTime: 0, instructions: 0, peakMemory: 0, hostCalls: 0, bytesStored: 0 });
+
+const empty = new Uint8Array(0);
+const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** Bytes as text; what is not UTF-8 becomes U+FFFD. */
+export const lossyText = (bytes: Uint8Array): string => lossy.decode(bytes);
+
+/** A failure, with everything that is known about it. */
+export class LuaCellError extends Error {
+  /** What kind of failure. */
+  readonly kind: ErrorKind;
+  /** The line in `chunkName`, from 1. */
+  line: number | undefined;
+  /** The chunk in which a Lua error happened, as in Lua's `short_src`. */
+  chunkName: string | undefined;
+  /** Lua's traceback, several lines of text. */
+  traceback: string | undefined;
+  /** The Lua error value when it was no string (`error({code = 7})`), else undefined. */
+  value: LuaValue | undefined;
+  /** What the script used before it failed. */
+  metrics: Metrics = noMetrics();
+  /** What the script printed before it failed, as bytes. */
+  outputBytes: Uint8Array = empty;
+  /** The message as the script made it, when it is not UTF-8. `message` shows U+FFFD there. */
+  messageBytes: Uint8Array | undefined;
+  /** @internal The guest can't be used after this. */
+  fatal = false;
+  /** @internal A host function got it from its own sandbox. */
+  nested = false;
+  /** @internal `value` is to be raised in Lua. */
+  raises = false;
+
+  constructor(kind: ErrorKind, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.kind = kind;
+    for (const hidden of ['fatal', 'nested', 'raises']) Object.defineProperty(this, hidden, { enumerable: false });
+  }
+
+  /** What the script printed before it failed; what is not UTF-8 becomes U+FFFD. */
+  get output(): string {
+    return lossyText(this.outputBytes);
+  }
+
+  /** For host functions: throw the result to raise this value in the script, as `error(value)` does there. */
+  static raise(value: LuaValue): LuaCellError {
+    const text = typeof value === 'string' ? value : 'a host function raised a value that is no text';
+    const error = new LuaCellError('HostFunction', text);
+    error.value = value;
+    error.raises = true;
+    return error;
+  }
+}
+Object.defineProperty(LuaCellError.prototype, 'name', { value: 'LuaCellError', configurable: true, writable: true });
+
+export const busy = (): LuaCellError =>
+  new LuaCellError('Busy', 'the sandbox is in use at this moment: wait for the run that is under way');
+export const closed = (): LuaCellError => new LuaCellError('Closed', 'the sandbox is closed');
+export const invalid = (message: string): LuaCellError => new LuaCellError('InvalidArgument', message);
+export const conversion = (message: string): LuaCellError => new LuaCellError('Conversion', message);
+export const storeError = (message: string, cause?: unknown): LuaCellError =>
+  new LuaCellError('Store', message, cause === undefined ? undefined : { cause });
+
+/** The guest broke the contract, or crashed: it can't be used after this. */
+export function broken(message: string, kind: ErrorKind = 'Internal', cause?: unknown): LuaCellError {
+  const error = new LuaCellError(kind, message, cause === undefined ? undefined : { cause });
+  error.fatal = true;
+  return error;
+}
+
+/** The text of whatever was thrown. */
+export function messageOf(thrown: unknown): string {
+  try {
+    return thrown instanceof Error ? thrown.message : String(thrown);
+  } catch {
+    return 'a value without text was thrown';
+  }
+}

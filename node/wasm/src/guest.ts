@@ -1,0 +1,281 @@
+// One running guest: its exports, its memory, its I/O buffer.
+
+import { LuaCellError, broken, messageOf } from './errors.js';
+import type { Host } from './host.js';
+import { canSuspend, promising, waitingGet } from './jspi.js';
+import { GRANT, type Limits } from './limits.js';
+
+/** Exports that have to be there: docs/WASM_EXPORTS_REFERENCE.md. */
+const REQUIRED = [
+  'init',
+  'get_buffer_ptr',
+  'get_buffer_size',
+  'compute',
+  'compute_named',
+  'call',
+  'call_handle',
+  'release_handle',
+  'register_function',
+  'unregister_function',
+  'get_error_details',
+  'get_memory_stats',
+  'get_run_metrics',
+  'get_protocol_revision',
+  'set_host_revision',
+  'set_transactional',
+  'set_memory_limit',
+  'set_output_limit',
+  'set_instruction_grant',
+  'set_print_streaming',
+  'set_deterministic',
+  'set_memory_alias_enabled',
+  'sync_external_table_counter',
+  'allocate_table_ids',
+  'list_table_ids',
+  'reserve_buffer',
+  'run_gc',
+  'undo_run',
+  'forget_handles',
+] as const;
+
+export type Export = (typeof REQUIRED)[number];
+/** A call of an export that runs Lua. */
+export type Entry = [name: Export, a?: number, b?: number, c?: number];
+type Exports = Record<Export, (a?: number, b?: number, c?: number) => number>;
+
+const PAGE = 1 << 16;
+/** An I/O buffer that grew beyond this is given back after the run. */
+const KEPT_BUFFER = 1 << 20;
+
+const encoder = new TextEncoder();
+
+/** What the guest was told. */
+interface Applied {
+  memory: number;
+  output: number;
+  grant: number;
+}
+
+/** What a call that did not return means. */
+function trap(error: unknown): LuaCellError {
+  if (error instanceof LuaCellError && error.fatal) return error;
+  return broken(`the guest crashed: ${messageOf(error)}`, 'Trap', error);
+}
+
+/** For the guest 0 means no limit. */
+const bound = (bytes: number): number => (bytes > 0xffffffff ? 0 : Math.max(1, bytes) | 0);
+
+export class Guest {
+  readonly canWait = canSuspend();
+  readonly #memory: WebAssembly.Memory;
+  readonly #exports: Exports;
+  readonly #waiting = new Map<Export, (...args: number[]) => Promise<number>>();
+  #view = new Uint8Array(0);
+  #bufferPtr = 0;
+  #bufferSize = 0;
+  #metricsAt = 0;
+  #applied: Applied = { memory: 0, output: 0, grant: 0 };
+
+  constructor(module: WebAssembly.Module, host: Host) {
+    const env: Record<string, WebAssembly.ImportValue> = host.imports;
+    if (this.canWait) env['js_ext_table_get'] = waitingGet(host.imports['js_ext_table_get']!, host.wait);
+    let instance: WebAssembly.Instance;
+    try {
+      instance = new WebAssembly.Instance(module, { env });
+    } catch (error) {
+      const what = error instanceof WebAssembly.LinkError ? 'this is no lua.wasm that luacell can use' : 'no sandbox could be made';
+      throw new LuaCellError(error instanceof WebAssembly.LinkError ? 'InvalidArgument' : 'Memory', `${what}: ${messageOf(error)}`, { cause: error });
+    }
+    const { memory } = instance.exports;
+    const missing = REQUIRED.find((name) => typeof instance.exports[name] !== 'function');
+    if (!(memory instanceof WebAssembly.Memory) || missing)
+      throw new LuaCellError('InvalidArgument', `this is no lua.wasm that luacell can use: it lacks the export ${missing ?? 'memory'}`);
+    this.#memory = memory;
+    this.#exports = instance.exports as unknown as Exports;
+    host.guest = this;
+    if (this.call('init') !== 0) throw new LuaCellError('Memory', 'the guest could not start Lua');
+    if (this.call('get_protocol_revision') < 2) throw new LuaCellError('InvalidArgument', 'this lua.wasm is too old: it speaks revision 1');
+    this.call('set_host_revision', 2);
+    this.call('set_transactional', 1);
+    this.#metricsAt = this.call('get_run_metrics') >>> 0;
+    this.refreshBuffer();
+  }
+
+  /** The memory of this moment. */
+  get memory(): Uint8Array {
+    const { buffer } = this.#memory;
+    if (this.#view.buffer !== buffer) this.#view = new Uint8Array(buffer);
+    return this.#view;
+  }
+
+  call(name: Export, a?: number, b?: number, c?: number): number {
+    try {
+      return this.#exports[name](a, b, c);
+    } catch (error) {
+      throw trap(error);
+    }
+  }
+
+  /** As `call`, on a stack of its own, which may be put aside. */
+  async callWaiting(name: Export, a = 0, b = 0, c = 0): Promise<number> {
+    let f = this.#waiting.get(name);
+    if (!f) this.#waiting.set(name, (f = promising(this.#exports[name])));
+    const args = [a, b, c].slice(0, (this.#exports[name] as { length: number }).length);
+    try {
+      return await f(...args);
+    } catch (error) {
+      throw trap(error);
+    }
+  }
+
+  /** Asks the guest where its buffer is now. */
+  refreshBuffer(): void {
+    const ptr = this.call('get_buffer_ptr') >>> 0;
+    const size = this.call('get_buffer_size') >>> 0;
+    if (ptr === 0 || ptr + size > this.memory.length) throw broken("the guest's buffer does not lie in its memory");
+    this.#bufferPtr = ptr;
+    this.#bufferSize = size;
+  }
+
+  get bufferPtr(): number {
+    return this.#bufferPtr;
+  }
+
+  /** Bytes of the guest's memory. */
+  bytes(ptr: number, length: number): Uint8Array {
+    const { memory } = this;
+    if (ptr + length > memory.length) throw broken('the guest named bytes outside of its memory');
+    return memory.subarray(ptr, ptr + length);
+  }
+
+  /** The start of the I/O buffer. */
+  result(length: number): Uint8Array {
+    if (length > this.#bufferSize) this.refreshBuffer();
+    if (length > this.#bufferSize) throw broken('the guest gave a result that is larger than its buffer');
+    return this.bytes(this.#bufferPtr, length);
+  }
+
+  /** Makes room in the I/O buffer. */
+  reserve(length: number): void {
+    if (length <= this.#bufferSize) return;
+    const tooLarge = (): LuaCellError => new LuaCellError('Memory', `${length} bytes are more than the guest has room for`);
+    if (length > 0x7fffffff) throw tooLarge();
+    const ptr = this.call('reserve_buffer', length);
+    this.refreshBuffer();
+    if (ptr === 0 || this.#bufferSize < length) throw tooLarge();
+  }
+
+  /** Writes the parts one behind another to the I/O buffer. */
+  write(...parts: Uint8Array[]): void {
+    this.reserve(parts.reduce((n, part) => n + part.length, 0));
+    let at = this.#bufferPtr;
+    const { memory } = this;
+    for (const part of parts) {
+      if (at + part.length > memory.length) throw broken("the guest's buffer does not lie in its memory");
+      memory.set(part, at);
+      at += part.length;
+    }
+  }
+
+  /** Writes text to the I/O buffer if there is room whatever it is; its length, else -1. */
+  writeText(text: string): number {
+    if (text.length * 3 > this.#bufferSize) return -1;
+    return encoder.encodeInto(text, this.bytes(this.#bufferPtr, this.#bufferSize)).written;
+  }
+
+  shrinkBuffer(): void {
+    if (this.#bufferSize <= KEPT_BUFFER) return;
+    this.call('reserve_buffer', 0);
+    this.refreshBuffer();
+  }
+
+  /** What the guest counted in its last run. */
+  runMetrics(): { ticks: bigint; peak: number; output: Uint8Array } {
+    const view = this.#viewOf(this.#metricsAt, 24);
+    const output = (): Uint8Array => this.bytes(view.getUint32(16, true), view.getUint32(20, true));
+    return {
+      ticks: view.getBigUint64(0, true),
+      peak: view.getUint32(8, true),
+      get output() {
+        return output();
+      },
+    };
+  }
+
+  memoryStats(): { bufferBytes: number; luaBytes: number; wasmBytes: number } {
+    this.call('get_memory_stats', this.#bufferPtr);
+    const view = this.#viewOf(this.#bufferPtr, 12);
+    return { bufferBytes: view.getUint32(0, true), luaBytes: view.getUint32(4, true), wasmBytes: this.memory.length };
+  }
+
+  #viewOf(ptr: number, length: number): DataView {
+    const bytes = this.bytes(ptr, length);
+    return new DataView(bytes.buffer, bytes.byteOffset, length);
+  }
+
+  /** Tells the guest those limits that it keeps itself. */
+  apply(limits: Limits): void {
+    const applied = this.#applied;
+    const grant = Math.min(GRANT, Math.max(1, limits.instructions));
+    if (applied.memory !== limits.memory) this.call('set_memory_limit', bound(limits.memory));
+    if (applied.output !== limits.output) this.call('set_output_limit', bound(limits.output));
+    if (applied.grant !== grant) this.call('set_instruction_grant', grant);
+    this.#applied = { memory: limits.memory, output: limits.output, grant };
+  }
+
+  /** Takes this many table ids; the first of them. */
+  allocateIds(count: number): number {
+    const first = this.call('allocate_table_ids', count) >>> 0;
+    if (first < 3 || first + count >= 0xffffffff) throw new LuaCellError('Store', 'no table numbers are left');
+    return first;
+  }
+
+  /** The tables that Lua holds, after a collection; null when there is no memory for the list. */
+  heldTables(): Set<number> | null {
+    const n = this.call('list_table_ids');
+    if (n < 0) return null;
+    this.refreshBuffer();
+    this.result(n);
+    const view = this.#viewOf(this.#bufferPtr, n);
+    const held = new Set<number>();
+    for (let at = 0; at + 4 <= n; at += 4) held.add(view.getUint32(at, true));
+    return held;
+  }
+
+  /** Calls an export that reads a function's name from the buffer. */
+  nameFunction(name: Export & ('register_function' | 'unregister_function'), text: string, id: number): void {
+    const bytes = encoder.encode(text);
+    this.write(bytes);
+    const n = this.call(name, bytes.length, id);
+    if (n >= 0) return;
+    this.refreshBuffer();
+    throw new LuaCellError('InvalidArgument', new TextDecoder().decode(this.result(-n - 1)));
+  }
+
+  /** Between runs the memory is everything that the guest is: its wasm globals have their first values then. */
+  copyMemory(): Uint8Array {
+    return this.memory.slice();
+  }
+
+  /** Makes this new instance one that goes on where that memory was copied. */
+  putMemory(copy: Uint8Array): void {
+    const missing = Math.ceil((copy.length - this.memory.length) / PAGE);
+    try {
+      if (missing > 0) this.#memory.grow(missing);
+    } catch (error) {
+      throw new LuaCellError('Memory', `no memory for the sandbox: ${messageOf(error)}`, { cause: error });
+    }
+    this.memory.fill(0);
+    this.memory.set(copy);
+    this.refreshBuffer();
+    // It knows the limits of then.
+    this.#applied = { memory: -1, output: -1, grant: -1 };
+  }
+}
+
+/** Source as bytes, refused when it is too long. */
+export function checkSource(length: number, limits: Limits): void {
+  if (length > limits.source)
+    throw new LuaCellError('InvalidArgument', `the source has ${length} bytes, more than the ${limits.source} of sourceLimit`);
+}
+

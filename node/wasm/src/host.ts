@@ -1,0 +1,500 @@
+// The host's side of the five functions that the guest imports: docs/HOST_FUNCTION_IMPORTS.md. Every number that comes from the
+// guest is untrusted: pointers and lengths are checked against the memory of this moment.
+
+import { Writer, textOf, utf8 } from './bytes.js';
+import { decode, encodeArgs } from './codec.js';
+import { type ErrorKind, ErrorKinds, LuaCellError, lossyText, messageOf } from './errors.js';
+import { type Functions, MultipleResults } from './functions.js';
+import type { Guest } from './guest.js';
+import { WAIT } from './jspi.js';
+import { GRANT, type Limits, defaultLimits } from './limits.js';
+import { type Modules, answerModule } from './modules.js';
+import type { SandboxLinks } from './links.js';
+import { type Tables, isValid } from './tables.js';
+import type { VirtualTime } from './virtual-time.js';
+
+/** No such table or key, no such operation, a pointer that points nowhere. */
+const ABSENT = -1;
+
+/** Requests to the host, as calls of `js_ext_table_get` with table id 0. */
+const Operation = { Fetch: 0, Call: 1, Clock: 2, Seed: 3, Print: 4, Module: 5, Limits: 6, Entries: 7, StoreFailure: 8 } as const;
+
+const Status = { Results: 0, Error: 1, Limit: 2 } as const;
+
+/** How a portion of entries begins, how large it is, and from where on an entry comes without its value. */
+const MORE_PORTIONS = 0;
+const LAST_PORTION = 1;
+const PORTION = 1 << 16;
+const LARGEST_ENTRY = 4096;
+const KEY_ONLY = 0xffffffff;
+
+/** After so many calls of host functions, beginning with the first, it is looked whether the run has to end. */
+const CLOCK_STEP = 8;
+/** Milliseconds after which a run that may wait lets the event loop go on. */
+const SLICE = 8;
+/** A script that collects errors must not collect the host's memory. */
+const MOST_ERRORS = 1000;
+/** The longest that timers take. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+const none = new Uint8Array(0);
+
+/** Lets the event loop do what it has to do. */
+const nextTurn: () => Promise<void> = (() => {
+  const immediate = (globalThis as { setImmediate?: (f: () => void) => void }).setImmediate;
+  if (immediate) return () => new Promise((resolve) => immediate(resolve));
+  // Nested timers are held back by browsers; messages are not.
+  const waiting: (() => void)[] = [];
+  let port: MessagePort | undefined;
+  return () =>
+    new Promise((resolve) => {
+      if (!port) {
+        const channel = new MessageChannel();
+        channel.port1.onmessage = () => waiting.shift()?.();
+        port = channel.port2;
+      }
+      waiting.push(resolve);
+      port.postMessage(null);
+    });
+})();
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+
+/** What the five functions work on, and what they need to know of the run. */
+export class Host {
+  guest: Guest | null = null;
+  print: ((text: string) => void) | null = null;
+  modules: Modules | null = null;
+  virtualTime: VirtualTime | null = null;
+  links: SandboxLinks | null = null;
+
+  // Of the present run.
+  limits: Limits = defaultLimits;
+  started = 0;
+  #deadline = Infinity;
+  hostCalls = 0;
+  bytesStored = 0;
+  /** Whether a host function runs at this moment that may use the sandbox. */
+  isOpen = false;
+  /** How many runs are inside the outermost one. */
+  depth = 0;
+  /** Whether the outermost run has a stack that can be put aside. */
+  canWait = false;
+  /** A failure that could not be reported to the guest: the run must not succeed. */
+  doomed: LuaCellError | null = null;
+  /** A run inside this one has broken the guest. */
+  broken: LuaCellError | null = null;
+  #interrupted = false;
+  #refused: ErrorKind | null = null;
+  #errors: LuaCellError[] = [];
+  #answer: Uint8Array = none;
+  #sliced = 0;
+  /** What `wait` gives: the late answer of `get`. */
+  #late: Promise<number> | null = null;
+  /** Ends the waiting that is under way. */
+  #wake: (() => void) | null = null;
+
+  readonly #out = new Writer();
+  #outBusy = false;
+
+  constructor(
+    readonly tables: Tables,
+    public functions: Functions,
+  ) {}
+
+  /** The imports of the guest. */
+  get imports(): Record<string, (...args: number[]) => number> {
+    return {
+      js_ext_table_set: (id, kp, kl, vp, vl) => this.#set(id! >>> 0, kp!, kl!, vp!, vl!),
+      js_ext_table_get: (id, kp, kl, vp, max) => (id === 0 ? this.#request(kp!, kl!, vp!, max!) : this.#get(id! >>> 0, kp!, kl!, vp!, max!)),
+      js_ext_table_delete: (id, kp, kl) => this.#delete(id! >>> 0, kp!, kl!),
+      js_ext_table_size: (id) => (isValid(id! >>> 0) ? this.tables.size(id! >>> 0) : 0),
+      js_ext_table_keys: (id, bp, max) => this.#keys(id! >>> 0, bp!, max!),
+    };
+  }
+
+  /** The late answer, for the stack that was put aside. */
+  readonly wait = (): Promise<number> => this.#late ?? Promise.resolve(ABSENT);
+
+  begin(limits: Limits, canWait: boolean): void {
+    this.limits = limits;
+    this.started = performance.now();
+    this.#deadline = this.started + limits.timeout;
+    this.#sliced = this.started;
+    this.hostCalls = 0;
+    this.bytesStored = 0;
+    this.isOpen = false;
+    this.depth = 0;
+    this.canWait = canWait;
+    this.doomed = null;
+    this.broken = null;
+    this.#interrupted = false;
+    this.#refused = null;
+    if (this.#errors.length > 0) this.#errors = [];
+    this.#answer = none;
+  }
+
+  end(ticks: bigint): void {
+    this.links = null;
+    this.isOpen = false;
+    this.canWait = false;
+    this.virtualTime?.pass(ticks);
+  }
+
+  interrupt(): void {
+    this.#interrupted = true;
+    this.#wake?.();
+  }
+
+  /** Notes that a limit ends the run. */
+  #refuse(kind: ErrorKind): ErrorKind {
+    return (this.#refused ??= kind);
+  }
+
+  /** The limit that was passed, apart from instructions. */
+  #passedLimit(): ErrorKind | null {
+    if (this.#refused) return this.#refused;
+    if (this.#interrupted) return this.#refuse('Interrupted');
+    if (this.#deadline !== Infinity && performance.now() >= this.#deadline) return this.#refuse('Timeout');
+    return null;
+  }
+
+  /** The part of memory that the guest names, or null. */
+  #part(ptr: number, len: number): Uint8Array | null {
+    const start = ptr >>> 0;
+    const end = start + (len >>> 0);
+    const memory = this.guest!.memory;
+    return end <= memory.length ? memory.subarray(start, end) : null;
+  }
+
+  #key(ptr: number, len: number): string | null {
+    const bytes = this.#part(ptr, len);
+    return bytes && textOf(bytes);
+  }
+
+  #set(id: number, kp: number, kl: number, vp: number, vl: number): number {
+    if (!isValid(id)) return ABSENT;
+    const key = this.#key(kp, kl);
+    const value = this.#part(vp, vl);
+    if (key === null || value === null) return ABSENT;
+    if (!this.tables.setWithin(id, key, value.slice(), this.limits.storeBytes, this.limits.storeEntries)) {
+      this.#refuse('StoreLimit');
+      return ABSENT;
+    }
+    this.bytesStored += (kl >>> 0) + value.length;
+    return 0;
+  }
+
+  #get(id: number, kp: number, kl: number, vp: number, max: number): number {
+    if (!isValid(id)) return ABSENT;
+    const key = this.#key(kp, kl);
+    const room = this.#part(vp, max);
+    const value = key === null || room === null ? undefined : this.tables.get(id, key);
+    return value === undefined ? ABSENT : give(value, room!);
+  }
+
+  #delete(id: number, kp: number, kl: number): number {
+    if (!isValid(id)) return ABSENT;
+    const key = this.#key(kp, kl);
+    if (key === null || !this.tables.exists(id)) return ABSENT;
+    this.tables.delete(id, key);
+    return 0;
+  }
+
+  #keys(id: number, bp: number, max: number): number {
+    const room = this.#part(bp, max);
+    if (!isValid(id) || room === null || !this.tables.exists(id)) return ABSENT;
+    const keys: string[] = [];
+    for (const [key] of this.tables.scan(id)) keys.push(key);
+    return give(utf8(keys.join('\n')), room);
+  }
+
+  /** A request over the channel. */
+  #request(ptr: number, len: number, vp: number, max: number): number {
+    const request = this.#part(ptr, len);
+    if (request === null || request.length === 0) return ABSENT;
+    const operation = request[0];
+    if (operation === Operation.Call) return this.#call(request, vp, max);
+    if (operation === Operation.Limits) return this.#limits(request, vp, max);
+    const answer = this.#answerTo(operation!, request.subarray(1));
+    return answer === null ? ABSENT : this.#deliver(answer, vp, max);
+  }
+
+  #answerTo(operation: number, payload: Uint8Array): Uint8Array | null {
+    switch (operation) {
+      case Operation.Fetch: {
+        const answer = this.#answer;
+        this.#answer = none;
+        return answer;
+      }
+      case Operation.Clock:
+        return this.#clock(payload);
+      case Operation.Seed:
+        return this.virtualTime ? this.virtualTime.seed() : crypto.getRandomValues(new Uint8Array(16));
+      case Operation.Print:
+        if (!this.print) return null;
+        try {
+          this.print(lossyText(payload));
+        } catch (error) {
+          this.doomed ??= new LuaCellError('HostFunction', `onPrint failed: ${messageOf(error)}`, { cause: error });
+        }
+        return none;
+      case Operation.Module:
+        return this.modules && answerModule(this.modules, textOf(payload));
+      case Operation.Entries:
+        return this.#entries(payload);
+      case Operation.StoreFailure:
+        return none;
+    }
+    return null;
+  }
+
+  /** A portion of a table's entries; empty when the key behind which they are to come is not there. */
+  #entries(payload: Uint8Array): Uint8Array | null {
+    if (payload.length < 9 || payload[8]! > 1 || (payload[8] === 0 && payload.length > 9)) return null;
+    const view = new DataView(payload.buffer, payload.byteOffset);
+    const id = view.getUint32(0, true);
+    const after = payload[8] === 0 ? null : textOf(payload.subarray(9));
+    if (!isValid(id) || (after === null && payload[8] === 1)) return null;
+    const out = new Writer();
+    let left = Math.max(1, view.getUint32(4, true));
+    out.u8(LAST_PORTION);
+    const known = this.tables.scanAfter(id, after, (key, value) => {
+      const text = utf8(key);
+      const room = PORTION - out.length;
+      if (left === 0 || (8 + text.length > room && out.length > 1)) {
+        out.bytes[0] = MORE_PORTIONS;
+        return false;
+      }
+      left--;
+      const size = 8 + text.length + value.length;
+      const isHere = size <= room && size <= LARGEST_ENTRY;
+      out.u32(text.length);
+      out.u32(isHere ? value.length : KEY_ONLY);
+      out.raw(text);
+      if (isHere) out.raw(value);
+      return true;
+    });
+    return known ? out.written : none;
+  }
+
+  #clock(payload: Uint8Array): Uint8Array | null {
+    if (payload.length < 9) return null;
+    const ticks = new DataView(payload.buffer, payload.byteOffset).getBigUint64(1, true);
+    const which = payload[0]!;
+    const time = this.virtualTime;
+    const ms = which === 0 ? performance.timeOrigin + performance.now() : performance.now() - this.started;
+    const now = time ? time.read(which, ticks) : which > 1 ? null : BigInt(Math.round(ms * 1e3)) * 1000n;
+    if (now === null) return null;
+    const out = new Uint8Array(8);
+    new DataView(out.buffer).setBigInt64(0, now, true);
+    return out;
+  }
+
+  /** The guest has used up what it was granted: the limit that was passed or 0, and what is granted now. */
+  #limits(request: Uint8Array, vp: number, max: number): number {
+    if (request.length !== 9) return ABSENT;
+    const used = Number(new DataView(request.buffer, request.byteOffset).getBigUint64(1, true));
+    if (this.canWait && this.depth === 0) {
+      const now = performance.now();
+      if (now - this.#sliced > SLICE && !this.#passedLimit()) {
+        this.#late = nextTurn().then(() => {
+          this.#sliced = performance.now();
+          return this.#grant(used, vp, max);
+        });
+        return WAIT;
+      }
+    }
+    return this.#grant(used, vp, max);
+  }
+
+  #grant(used: number, vp: number, max: number): number {
+    const room = this.#part(vp, max);
+    if (room === null || room.length < 8) return ABSENT;
+    const left = Math.max(0, this.limits.instructions - used);
+    let kind = this.#passedLimit();
+    if (kind === null && left === 0) kind = this.#refuse('InstructionLimit');
+    const view = new DataView(room.buffer, room.byteOffset);
+    view.setUint32(0, kind === null ? 0 : ErrorKinds[kind], true);
+    view.setUint32(4, Math.min(left, GRANT), true);
+    return 8;
+  }
+
+  /** Writes an answer to memory, or keeps it when it does not fit. */
+  #deliver(answer: Uint8Array, vp: number, max: number): number {
+    const room = this.#part(vp, max);
+    if (room === null) return ABSENT;
+    const n = give(answer, room);
+    if (n < 0) this.#answer = answer.slice();
+    return n;
+  }
+
+  #call(request: Uint8Array, vp: number, max: number): number {
+    const { links } = this;
+    if (!links || request.length < 5) return ABSENT;
+    const id = new DataView(request.buffer, request.byteOffset).getUint32(1, true);
+    this.hostCalls++;
+    if (this.hostCalls > this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
+    let result: unknown;
+    const before = this.isOpen;
+    try {
+      // The guest's own room is used again while the function runs.
+      const args = decode(request.subarray(5), links);
+      const f = this.functions.find(id);
+      this.isOpen = true;
+      result = f(...args);
+    } catch (error) {
+      if (error instanceof LuaCellError && error.fatal) this.broken ??= error;
+      return this.#finish(links, null, { thrown: error }, vp, max);
+    } finally {
+      this.isOpen = before;
+      if (this.broken) throw this.broken;
+    }
+    if (isThenable(result)) return this.#later(links, id, result, vp, max);
+    const limit = this.hostCalls % CLOCK_STEP === 1 ? this.#passedLimit() : null;
+    return this.#finish(links, limit, { result }, vp, max);
+  }
+
+  /** A host function's result is a promise. */
+  #later(links: SandboxLinks, id: number, promise: PromiseLike<unknown>, vp: number, max: number): number {
+    if (!this.canWait || this.depth > 0) {
+      promise.then(undefined, () => {});
+      const thrown = new LuaCellError('HostFunction', this.#whyNot(id));
+      return this.#finish(links, null, { thrown }, vp, max);
+    }
+    this.#late = this.#settled(promise).then(
+      (result) => this.#finish(links, this.#passedLimit(), { result }, vp, max),
+      (thrown: unknown) => this.#finish(links, this.#passedLimit(), { thrown }, vp, max),
+    );
+    return WAIT;
+  }
+
+  #whyNot(id: number): string {
+    const what = `the host function '${this.functions.name(id)}' returned a promise`;
+    if (this.depth > 0) return `${what}, which can't be waited for inside of another host function`;
+    if (this.guest!.canWait) return `${what}: use computeAsync or callAsync, which wait for it`;
+    return (
+      `${what}, and this JavaScript engine can't wait inside of WebAssembly (it lacks WebAssembly.Suspending): ` +
+      `get the value before the run, and pass it in`
+    );
+  }
+
+  /** What the promise gives, unless the run has to end first: then it fulfils with nothing, and a limit was passed. */
+  #settled(promise: PromiseLike<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#wake = null;
+      };
+      const look = (): void => {
+        if (this.#passedLimit()) {
+          done();
+          resolve(undefined);
+        } else if (this.#deadline !== Infinity) {
+          timer = setTimeout(look, Math.min(LONGEST_TIMER, Math.max(1, Math.ceil(this.#deadline - performance.now()))));
+        }
+      };
+      this.#wake = () => {
+        clearTimeout(timer);
+        look();
+      };
+      promise.then(
+        (value) => {
+          done();
+          resolve(value);
+        },
+        (error: unknown) => {
+          done();
+          reject(error);
+        },
+      );
+      look();
+    });
+  }
+
+  /** Writes the answer to a call: a limit, results, or an error. */
+  #finish(
+    links: SandboxLinks,
+    limit: ErrorKind | null,
+    outcome: { result: unknown } | { thrown: unknown } | null,
+    vp: number,
+    max: number,
+  ): number {
+    // What values say of themselves is the host's code, and may come back here.
+    const out = this.#outBusy ? new Writer() : this.#out;
+    const mine = !this.#outBusy;
+    this.#outBusy = true;
+    try {
+      out.length = 0;
+      if (limit !== null) {
+        out.u8(Status.Limit);
+        out.u32(ErrorKinds[limit]);
+      } else if (outcome && 'result' in outcome) {
+        this.#putResult(out, outcome.result, links);
+      } else {
+        this.#putError(out, outcome?.thrown, links);
+      }
+      return this.#deliver(out.written, vp, max);
+    } finally {
+      if (mine) this.#outBusy = false;
+    }
+  }
+
+  #putResult(out: Writer, result: unknown, links: SandboxLinks): void {
+    out.u8(Status.Results);
+    try {
+      if (result instanceof MultipleResults) encodeArgs(result.values, out, links, 'result');
+      else if (result !== undefined) encodeArgs([result], out, links, 'result');
+    } catch (error) {
+      this.#putError(out, error, links);
+    }
+  }
+
+  #putError(out: Writer, thrown: unknown, links: SandboxLinks): void {
+    const own = thrown instanceof LuaCellError;
+    const nested = own && thrown.nested;
+    // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing catches them.
+    const passes = nested && thrown.kind !== 'HostFunction';
+    const raisesValue = own && (thrown.raises || thrown.value !== undefined);
+    const value = raisesValue ? thrown.value : own && thrown.messageBytes ? thrown.messageBytes : messageOf(thrown);
+    const write = (value: unknown, kept: unknown): void => {
+      out.length = 0;
+      out.u8(Status.Error);
+      out.u8(nested ? 0 : 1);
+      out.u32(passes ? 0 : this.#keepError(kept));
+      encodeArgs([value], out, links, 'error');
+    };
+    try {
+      write(value, thrown);
+    } catch {
+      write('the host function failed with a value that can not be passed', thrown);
+    }
+  }
+
+  #keepError(thrown: unknown): number {
+    if (this.#errors.length >= MOST_ERRORS) this.#errors = [];
+    const error = thrown instanceof LuaCellError ? thrown : new LuaCellError('HostFunction', messageOf(thrown), { cause: thrown });
+    return this.#errors.push(error);
+  }
+
+  /** What a run that failed with the host's error of this number has as its cause. */
+  causeOf(number: number): { cause: unknown } | null {
+    const error = this.#errors[number - 1];
+    if (!error) return null;
+    if (error.kind === 'HostFunction') {
+      if ('cause' in error) return { cause: error.cause };
+      // A value that was raised has nothing behind it.
+      if (error.raises) return null;
+    }
+    return { cause: error };
+  }
+}
+
+/** Copies to where the guest wants it; when there is too little room, says how much is needed. */
+function give(bytes: Uint8Array, room: Uint8Array): number {
+  if (bytes.length > room.length) return -(bytes.length + 1);
+  room.set(bytes);
+  return bytes.length;
+}

@@ -1,0 +1,137 @@
+// Keys of stored tables: Lua values as UTF-8 text and back. The forms are in docs/MEMORY_PROTOCOL.md.
+
+import { checkText, textOf, utf8 } from './bytes.js';
+import { conversion, invalid } from './errors.js';
+import type { LuaValue } from './values.js';
+
+/** Text that may be an integer's. */
+const plausible = /^(?:0|-?[1-9][0-9]{0,18})$/;
+const TWO_63 = 2 ** 63;
+
+/** The integer that this text is the plain form of. */
+function integerText(text: string): number | bigint | null {
+  const first = text.charCodeAt(0);
+  if (!(first === 45 || (first >= 48 && first <= 57)) || !plausible.test(text)) return null;
+  const number = Number(text);
+  if (Number.isSafeInteger(number)) return number;
+  const whole = BigInt(text);
+  return BigInt.asIntN(64, whole) === whole ? whole : null;
+}
+
+const isPlain = (text: string): boolean =>
+  text !== '' && text[0] !== '\\' && text[0] !== '\ufeff' && !text.includes('\n') && integerText(text) === null;
+
+const escaped = (text: string): string => text.replace(/[\\\n]/g, (c) => (c === '\n' ? '\\n' : '\\\\'));
+
+/** A string key's text. */
+export function stringKey(text: string): string {
+  checkText(text);
+  return isPlain(text) ? text : `\\s${escaped(text)}`;
+}
+
+/** Length of the UTF-8 sequence that begins here; 0 when none does. */
+function sequence(bytes: Uint8Array, at: number): number {
+  for (let n = 1; n <= 4 && at + n <= bytes.length; n++) {
+    const text = textOf(bytes.subarray(at, at + n));
+    if (text !== null) return n;
+  }
+  return 0;
+}
+
+function bytesKey(bytes: Uint8Array): string {
+  const text = textOf(bytes);
+  if (text !== null) return stringKey(text);
+  let out = '\\s';
+  for (let at = 0; at < bytes.length; ) {
+    const n = sequence(bytes, at);
+    if (n === 0) out += `\\x${bytes[at++]!.toString(16).padStart(2, '0')}`;
+    else out += escaped(textOf(bytes.subarray(at, at + n)) ?? '');
+    at += n;
+  }
+  return out;
+}
+
+const trimZeros = (text: string): string => (text.includes('.') ? text.replace(/\.?0+$/, '') : text);
+
+/** C's `%.{precision}g` of a finite number. */
+function general(x: number, precision: number): string {
+  const [mantissa = '', power = '0'] = x.toExponential(precision - 1).split('e');
+  const exponent = Number(power);
+  if (exponent < -4 || exponent >= precision) {
+    const digits = String(Math.abs(exponent)).padStart(2, '0');
+    return `${trimZeros(mantissa)}e${exponent < 0 ? '-' : '+'}${digits}`;
+  }
+  return trimZeros(x.toFixed(precision - 1 - exponent));
+}
+
+function numberKey(x: number): string {
+  if (Number.isNaN(x)) throw invalid('a table key must not be NaN');
+  if (Number.isSafeInteger(x)) return String(x === 0 ? 0 : x);
+  if (Number.isInteger(x) && x >= -TWO_63 && x < TWO_63) return String(BigInt(x));
+  if (!Number.isFinite(x)) return x > 0 ? '\\finf' : '\\f-inf';
+  return `\\f${[15, 16].map((n) => general(x, n)).find((text) => Number(text) === x) ?? general(x, 17)}`;
+}
+
+/** Whether this is an integer of Lua's range. */
+export const fits64 = (n: bigint): boolean => BigInt.asIntN(64, n) === n;
+
+/** The text of a key. */
+export function encodeKey(key: unknown): string {
+  switch (typeof key) {
+    case 'string':
+      return stringKey(key);
+    case 'number':
+      return numberKey(key);
+    case 'boolean':
+      return key ? '\\btrue' : '\\bfalse';
+    case 'bigint':
+      if (!fits64(key)) throw conversion(`${key} does not fit Lua's 64-bit integers`);
+      return String(key);
+    case 'undefined':
+      throw invalid('a table key must not be nil');
+  }
+  if (key === null) throw invalid('a table key must not be nil');
+  if (key instanceof Uint8Array) return bytesKey(key);
+  if (key instanceof ArrayBuffer) return bytesKey(new Uint8Array(key));
+  throw conversion(`can't use a ${typeof key === 'function' ? 'function' : 'table'} as a key of a stored table`);
+}
+
+function unescaped(text: string): string | Uint8Array | null {
+  if (!/^(?:[^\\]|\\\\|\\n|\\x[0-9a-f]{2})*$/su.test(text)) return null;
+  if (!text.includes('\\x')) return text.replace(/\\(.)/gsu, (_, c: string) => (c === 'n' ? '\n' : c));
+  const out: number[] = [];
+  for (const [part] of text.matchAll(/\\x..|\\.|[^\\]+/gsu)) {
+    if (part.startsWith('\\x')) out.push(Number.parseInt(part.slice(2), 16));
+    else out.push(...utf8(part === '\\n' ? '\n' : part === '\\\\' ? '\\' : part));
+  }
+  const bytes = Uint8Array.from(out);
+  return textOf(bytes) ?? bytes;
+}
+
+function floatText(text: string): number | null {
+  if (text === 'inf') return Infinity;
+  if (text === '-inf') return -Infinity;
+  if (!/^[-.0-9][-+.0-9e]*$/.test(text)) return null;
+  const number = Number(text);
+  return Number.isNaN(number) ? null : number;
+}
+
+/** The key that a text means. Text that is none of the escaped forms is the string itself. `exact`: integers as BigInt. */
+export function decodeKey(text: string, exact: boolean): LuaValue {
+  const integer = integerText(text);
+  if (integer !== null) return exact ? BigInt(integer) : integer;
+  if (text.charCodeAt(0) === 92) {
+    if (text === '\\btrue') return true;
+    if (text === '\\bfalse') return false;
+    if (text[1] === 's') return unescaped(text.slice(2)) ?? text;
+    if (text[1] === 'f') {
+      const float = floatText(text.slice(2));
+      if (float !== null) {
+        const whole = Number.isInteger(float) && float >= -TWO_63 && float < TWO_63;
+        if (!whole) return float;
+        return exact || !Number.isSafeInteger(float) ? BigInt(float) : float === 0 ? 0 : float;
+      }
+    }
+  }
+  return text;
+}

@@ -1,0 +1,95 @@
+import { invalid } from './errors.js';
+
+/** A number of bytes, or text such as `'64MiB'`, `'1.5 GB'`, `'4096'`. */
+export type Size = number | string;
+
+/** How much stored tables may hold: bytes of all keys and values, and entries of all tables. */
+export interface StoreLimit {
+  bytes?: Size;
+  entries?: number;
+}
+
+/** Limits of a sandbox, or of a single run. `Infinity` or null: none. */
+export interface LimitOptions {
+  /** Bytes of Lua's heap and the buffers of a run. Default 256 MiB. Beyond: "not enough memory", which `pcall` sees. */
+  memoryLimit?: Size | null;
+  /** Instructions of the Lua machine. Default: no limit. */
+  instructionLimit?: number | null;
+  /** Milliseconds of a run, waiting included. Default 60,000. */
+  timeout?: number | null;
+  /** Bytes of `print` in a run. Default 16 MiB. */
+  outputLimit?: Size | null;
+  /** What stored tables may hold: bytes, or bytes and entries. Default 1 GiB and 10 million entries. */
+  storeLimit?: Size | StoreLimit | null;
+  /** Calls of host functions in a run. Default: no limit. */
+  hostCallLimit?: number | null;
+  /** Bytes of source for one run. Default 16 MiB. */
+  sourceLimit?: Size | null;
+}
+
+/** All limits; `Infinity` for none. */
+export interface Limits {
+  memory: number;
+  instructions: number;
+  timeout: number;
+  output: number;
+  storeBytes: number;
+  storeEntries: number;
+  hostCalls: number;
+  source: number;
+}
+
+export const defaultLimits: Limits = {
+  memory: 256 * 2 ** 20,
+  instructions: Infinity,
+  timeout: 60_000,
+  output: 16 * 2 ** 20,
+  storeBytes: 2 ** 30,
+  storeEntries: 10_000_000,
+  hostCalls: Infinity,
+  source: 16 * 2 ** 20,
+};
+
+/** How many instructions a guest may run before it asks again. */
+export const GRANT = 100_000;
+
+const units: Record<string, number> = { '': 1, b: 1 };
+for (const [i, letter] of ['k', 'm', 'g', 't'].entries()) {
+  units[letter] = units[`${letter}ib`] = 1024 ** (i + 1);
+  units[`${letter}b`] = 1000 ** (i + 1);
+}
+
+function size(name: string, value: Size | null): number {
+  if (typeof value !== 'string') return count(name, value);
+  const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*$/i.exec(value);
+  const unit = match && units[match[2]!.toLowerCase()];
+  if (!match || unit === undefined || unit === null)
+    throw invalid(`${name}: '${value}' is no size; write a number of bytes, or '64MiB', '1.5GB'`);
+  return Math.floor(Number(match[1]) * unit);
+}
+
+function count(name: string, value: number | null): number {
+  if (value === null) return Infinity;
+  if (typeof value !== 'number' || !(value >= 0)) throw invalid(`${name} has to be a number from 0 on, not ${String(value)}`);
+  return Math.floor(value);
+}
+
+/** These limits with what is set in their place. */
+export function withLimits(limits: Limits, set: LimitOptions): Limits {
+  const out = { ...limits };
+  if (set.memoryLimit !== undefined) out.memory = size('memoryLimit', set.memoryLimit);
+  if (set.instructionLimit !== undefined) out.instructions = count('instructionLimit', set.instructionLimit);
+  if (set.timeout !== undefined) out.timeout = count('timeout', set.timeout);
+  if (set.outputLimit !== undefined) out.output = size('outputLimit', set.outputLimit);
+  if (set.hostCallLimit !== undefined) out.hostCalls = count('hostCallLimit', set.hostCallLimit);
+  if (set.sourceLimit !== undefined) out.source = size('sourceLimit', set.sourceLimit);
+  const store = set.storeLimit;
+  if (store === null || typeof store === 'number' || typeof store === 'string') {
+    out.storeBytes = size('storeLimit', store);
+    out.storeEntries = Infinity;
+  } else if (store !== undefined) {
+    out.storeBytes = store.bytes === undefined ? Infinity : size('storeLimit.bytes', store.bytes);
+    out.storeEntries = store.entries === undefined ? Infinity : count('storeLimit.entries', store.entries);
+  }
+  return out;
+}

@@ -1,0 +1,47 @@
+// Where `require` finds modules.
+
+import { Writer, utf8 } from './bytes.js';
+import { messageOf } from './errors.js';
+
+/** A module's source, with the name for messages in Lua's form (`@lib/util.lua`, `=util`); default `=` and the module's name. */
+export interface Module {
+  source: string | Uint8Array;
+  chunkName?: string;
+}
+
+type Source = string | Uint8Array | Module;
+
+/** Sources by name, or a function that is given the name and returns the module, or nothing when there is none. */
+export type Modules = Readonly<Record<string, Source>> | ReadonlyMap<string, Source> | ((name: string) => Source | null | undefined);
+
+function resolve(modules: Modules, name: string): [found: Source | null | undefined, where: string] {
+  if (typeof modules === 'function') return [modules(name), `the host has no module '${name}'`];
+  const where = `no module '${name}' in the host's list`;
+  if (modules instanceof Map) return [modules.get(name), where];
+  return [Object.hasOwn(modules, name) ? (modules as Record<string, Source>)[name] : null, where];
+}
+
+/** The answer to a request for this module. */
+export function answerModule(modules: Modules, name: string | null): Uint8Array {
+  const out = new Writer();
+  try {
+    const [found, where] = name === null ? [null, 'the name is no valid UTF-8'] : resolve(modules, name);
+    if (found === null || found === undefined) {
+      out.u32(1);
+      out.raw(utf8(`\n\t${where}`));
+      return out.written;
+    }
+    const module = typeof found === 'string' || found instanceof Uint8Array ? { source: found } : found;
+    if (typeof (module as { then?: unknown }).then === 'function') throw new TypeError('a module can not be a promise: load it before the run');
+    out.u32(0);
+    const chunk = utf8(module.chunkName ?? `=${name}`);
+    out.u32(chunk.length);
+    out.raw(chunk);
+    out.raw(typeof module.source === 'string' ? utf8(module.source) : module.source);
+  } catch (error) {
+    out.length = 0;
+    out.u32(2);
+    out.raw(utf8(messageOf(error)));
+  }
+  return out.written;
+}

@@ -1,0 +1,248 @@
+import { Core } from './core.js';
+import { Engine } from './engine.js';
+import { invalid } from './errors.js';
+import { Functions, type HostFunction } from './functions.js';
+import { type LimitOptions, defaultLimits, withLimits } from './limits.js';
+import type { Modules } from './modules.js';
+import type { Outcome } from './outcome.js';
+import { Snapshot } from './snapshot.js';
+import type { StoredTable } from './stored.js';
+import { type TableStore, Tables } from './tables.js';
+import type { LuaInput } from './values.js';
+import { VirtualTime } from './virtual-time.js';
+
+/** Settings of a sandbox. */
+export interface SandboxOptions extends LimitOptions {
+  /** The compiled guest. Default: the one that `Engine.load()` has loaded. */
+  engine?: Engine;
+  /** Where `_home` is kept. Default: in memory; it ends with the sandbox. */
+  store?: TableStore | null;
+  /** Gets what scripts print at once, a call for each `print`, its newline included; `output` then stays empty. It can't use the sandbox. */
+  onPrint?: (text: string) => void;
+  /** Where `require` finds modules. */
+  modules?: Modules;
+  /**
+   * Makes runs repeatable: random numbers follow from the seed, the clock from the number of instructions, and wall time is reported as
+   * 0. Set an `instructionLimit` with it, for a timeout depends on the machine.
+   */
+  seed?: number | bigint;
+  /** Integers come as BigInt and floats as number, and go the same way, so that 3 and 3.0 stay apart everywhere. Default: false. */
+  exactNumbers?: boolean;
+  /** Whether `_home` is also the global `Memory`. Default: true. */
+  memoryAlias?: boolean;
+}
+
+/** Settings of one run. Limits that are set here hold instead of the sandbox's. */
+export interface RunOptions extends LimitOptions {
+  /** The chunk's arguments, its `...`; the function's when it is a call. */
+  args?: readonly LuaInput[];
+  /** The chunk's name for messages, as in Lua: `=name` is shown as it is, `@name` as a file's. */
+  name?: string;
+}
+
+/** Settings of one asynchronous run. */
+export interface AsyncRunOptions extends RunOptions {
+  /** Ends the run with an error of the kind `Interrupted`, whose `cause` is the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** Bytes of memory at one moment. */
+export interface MemoryStats {
+  /** The buffer through which source and results travel. */
+  bufferBytes: number;
+  /** In use by Lua's own heap. */
+  luaBytes: number;
+  /** The whole wasm memory. */
+  wasmBytes: number;
+}
+
+/** Two calls with the same name: the options' own. */
+const limitsOf = (options: RunOptions | undefined): LimitOptions | null => options ?? null;
+
+/**
+ * One isolated Lua with its state: globals stay from run to run, and so do the tables in `home`.
+ *
+ * Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run
+ * works as if nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
+ */
+export class Sandbox {
+  readonly #core: Core;
+
+  constructor(options: SandboxOptions | Core = {}) {
+    this.#core = options instanceof Core ? options : makeCore(options);
+  }
+
+  /** As `new Sandbox(options)`, after loading the default engine when there is none. */
+  static async create(options: SandboxOptions = {}): Promise<Sandbox> {
+    return new Sandbox({ ...options, engine: options.engine ?? (await Engine.load()) });
+  }
+
+  /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
+  compute(source: string | Uint8Array, ...args: LuaInput[]): any {
+    return (args.length === 0 ? this.computeWith(source) : this.computeWith(source, { args })).value;
+  }
+
+  /** Runs Lua source with a chunk name, arguments and limits of its own. */
+  computeWith(source: string | Uint8Array, options?: RunOptions): Outcome {
+    return this.#core.run(limitsOf(options), this.#source(source, options));
+  }
+
+  #source(source: string | Uint8Array, options: RunOptions | undefined): ReturnType<Core['computeEntry']> {
+    if (typeof source !== 'string' && !(source instanceof Uint8Array)) throw invalid('the source has to be a string or a Uint8Array');
+    const limits = this.#core.limitsFor(limitsOf(options));
+    const { name = '', args = [] } = options ?? {};
+    return name === '' && args.length === 0 ? this.#core.computeEntry(source, limits) : this.#core.namedEntry(source, name, args, limits);
+  }
+
+  /**
+   * As `compute`, and host functions may return promises. The page or process goes on meanwhile, in engines that have
+   * `WebAssembly.Suspending`; in others the run takes place at once, and a host function must not return a promise.
+   */
+  async computeAsync(source: string | Uint8Array, options?: AsyncRunOptions): Promise<any> {
+    return (await this.computeAsyncWith(source, options)).value;
+  }
+
+  /** As `computeAsync`, with the whole outcome. */
+  async computeAsyncWith(source: string | Uint8Array, options?: AsyncRunOptions): Promise<Outcome> {
+    return this.#core.runWaiting(limitsOf(options), options?.signal, this.#source(source, options));
+  }
+
+  /** Calls a global Lua function. Dots reach into tables: `game.player.move`. */
+  call(path: string, ...args: LuaInput[]): any {
+    return this.#core.run(null, this.#core.callEntry(path, args)).value;
+  }
+
+  /** As `call`, with arguments and limits from options; a name has no meaning here. */
+  callWith(path: string, options: RunOptions = {}): Outcome {
+    return this.#core.run(options, this.#core.callEntry(path, options.args ?? []));
+  }
+
+  /** As `call`, in the way of `computeAsync`. */
+  async callAsync(path: string, options: AsyncRunOptions = {}): Promise<any> {
+    return (await this.#core.runWaiting(options, options.signal, this.#core.callEntry(path, options.args ?? []))).value;
+  }
+
+  /**
+   * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
+   * it throws becomes a Lua error, and comes out as the `cause` when no script catches it. It stays when the sandbox is reset.
+   */
+  register(name: string, f: HostFunction): this {
+    this.#core.register(name, f);
+    return this;
+  }
+
+  /** Takes a host function away; whether it was there. */
+  unregister(name: string): boolean {
+    return this.#core.unregister(name);
+  }
+
+  /** The kept table `_home`, as a live view. */
+  get home(): StoredTable {
+    return this.#core.home;
+  }
+
+  /** `_io.input`, the script's input. */
+  get input(): any {
+    return this.#core.io.get('input');
+  }
+  set input(value: LuaInput) {
+    this.#core.io.set('input', value);
+  }
+
+  /** `_io.output`, which a script sets. A table comes as a live view. */
+  get output(): any {
+    return this.#core.io.get('output');
+  }
+  set output(value: LuaInput) {
+    this.#core.io.set('output', value);
+  }
+
+  /** `_io.meta` */
+  get meta(): any {
+    return this.#core.io.get('meta');
+  }
+  set meta(value: LuaInput) {
+    this.#core.io.set('meta', value);
+  }
+
+  /** Removes `_io.input`, `_io.output` and `_io.meta`. */
+  clearIo(): void {
+    this.#core.clearIo();
+  }
+
+  /** Ends the run that is under way, with an error of the kind `Interrupted` that no script can catch: from a host function, or while a
+   * run waits. A worker that runs without a pause hears nothing; end it with a `timeout` or with `worker.terminate()`. */
+  interrupt(): void {
+    this.#core.host.interrupt();
+  }
+
+  /** How much memory the sandbox uses now. */
+  memoryStats(): MemoryStats {
+    return this.#core.memoryStats();
+  }
+
+  /** How many tables there are, `_home` and `_io` included when they were written to. */
+  get tableCount(): number {
+    return this.#core.host.tables.count;
+  }
+
+  /** Collects garbage: all of Lua's, and stored tables that nothing refers to. */
+  gc(): void {
+    this.#core.gc();
+  }
+
+  /** Starts Lua anew: globals and functions are gone, stored tables and host functions stay. */
+  reset(): void {
+    this.#core.reset();
+  }
+
+  /** A copy of everything: Lua with its globals, closures and coroutines, and all tables. */
+  snapshot(): Snapshot {
+    return new Snapshot(this.#core.image());
+  }
+
+  /** Makes everything as it was in the snapshot. Host functions are found by name. Functions that the host still has give `Closed`. */
+  restore(snapshot: Snapshot): void {
+    if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
+    this.#core.restore(snapshot.image);
+  }
+
+  /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
+  fork(): Sandbox {
+    const { engine, limits, options, host } = this.#core;
+    const image = this.#core.image();
+    const { print, modules, virtualTime } = host;
+    const core = new Core(engine, limits, options, new Tables(null), host.functions.copy(), { print, modules, virtualTime });
+    core.restore(image);
+    return new Sandbox(core);
+  }
+
+  /** Ends the sandbox and frees what it holds. A store stays open. A run that waits is ended. */
+  close(): void {
+    this.#core.close();
+  }
+
+  /** Whether it was closed. */
+  get closed(): boolean {
+    return this.#core.isClosed;
+  }
+
+  /** `using lua = new Sandbox()` closes it. */
+  declare [Symbol.dispose]: () => void;
+}
+
+// `using` is younger than some engines: they call nothing, but may look for it.
+const dispose: symbol = Symbol.dispose ?? Symbol.for('Symbol.dispose');
+Object.defineProperty(Sandbox.prototype, dispose, { value: Sandbox.prototype.close, configurable: true, writable: true });
+
+function makeCore(options: SandboxOptions): Core {
+  const { engine = Engine.default, store = null, onPrint = null, modules = null, seed, exactNumbers = false, memoryAlias = true } = options;
+  if (store !== null && (typeof store.entries !== 'function' || typeof store.commit !== 'function'))
+    throw invalid('store has to be an object with the methods entries and commit, such as await openIndexedDB(name) gives');
+  const limits = withLimits(defaultLimits, options);
+  return new Core(engine, limits, { exact: exactNumbers, alias: memoryAlias }, new Tables(store), new Functions(), {
+    print: onPrint,
+    modules,
+    virtualTime: seed === undefined ? null : VirtualTime.of(seed),
+  });
+}

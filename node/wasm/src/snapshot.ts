@@ -1,0 +1,92 @@
+import { Reader, Writer, textOf, utf8 } from './bytes.js';
+import type { Image } from './core.js';
+import { invalid } from './errors.js';
+import { VirtualTime } from './virtual-time.js';
+
+const MAGIC = 'LuaCellWasmSnap1';
+const PAGE = 4096;
+
+/** A copy of a sandbox at one moment: `sandbox.snapshot()`. */
+export class Snapshot {
+  /** @internal */
+  readonly image: Image;
+
+  /** @internal */
+  constructor(image: Image) {
+    this.image = image;
+  }
+
+  /** As bytes, to be kept. They can be restored with the same `lua.wasm` only. */
+  toBytes(): Uint8Array {
+    const { guest, memory, tables, functions, time } = this.image;
+    const out = new Writer();
+    const counted = (bytes: Uint8Array): void => {
+      out.u32(bytes.length);
+      out.raw(bytes);
+    };
+    out.raw(utf8(MAGIC));
+    out.u32(guest);
+    out.u32(functions.length);
+    for (const name of functions) counted(utf8(name));
+    out.u8(time ? 1 : 0);
+    for (const number of time?.numbers() ?? []) out.i64(BigInt.asIntN(64, number));
+    out.u32(tables.size);
+    for (const [id, table] of tables) {
+      out.u32(id);
+      out.u32(table.size);
+      for (const [key, value] of table) {
+        counted(utf8(key));
+        counted(value);
+      }
+    }
+    out.u32(memory.length);
+    // Most of the memory is zeros.
+    for (let at = 0; at < memory.length; at += PAGE) {
+      const page = memory.subarray(at, at + PAGE);
+      if (page.every((byte) => byte === 0)) continue;
+      out.u32(at);
+      counted(page);
+    }
+    return out.written.slice();
+  }
+
+  /** Reads what `toBytes` has written. */
+  static fromBytes(bytes: Uint8Array): Snapshot {
+    if (!(bytes instanceof Uint8Array)) throw invalid('Snapshot.fromBytes takes a Uint8Array');
+    try {
+      return new Snapshot(read(new Reader(bytes)));
+    } catch (error) {
+      throw invalid(`these bytes are no snapshot that this version can read (${error instanceof Error ? error.message : String(error)})`);
+    }
+  }
+}
+
+function read(reader: Reader): Image {
+  const text = (bytes: Uint8Array): string => {
+    const text = textOf(bytes);
+    if (text === null) throw new Error('a text is not UTF-8');
+    return text;
+  };
+  if (textOf(reader.take(MAGIC.length)) !== MAGIC) throw new Error('they begin otherwise');
+  const guest = reader.u32();
+  const functions: string[] = [];
+  for (let n = reader.u32(); n > 0; n--) functions.push(text(reader.counted()));
+  const time = reader.u8() ? VirtualTime.fromNumbers(reader.i64(), reader.i64()) : null;
+  const tables: Image['tables'] = new Map();
+  for (let n = reader.u32(); n > 0; n--) {
+    const id = reader.u32();
+    const table = new Map<string, Uint8Array>();
+    for (let m = reader.u32(); m > 0; m--) table.set(text(reader.counted()), reader.counted().slice());
+    tables.set(id, table);
+  }
+  const length = reader.u32();
+  if (length % PAGE !== 0 || length > 2 ** 31) throw new Error('the memory has an odd size');
+  const memory = new Uint8Array(length);
+  while (reader.left > 0) {
+    const at = reader.u32();
+    const page = reader.counted();
+    if (at + page.length > length) throw new Error('a page lies outside of the memory');
+    memory.set(page, at);
+  }
+  return { guest, memory, tables, functions, time };
+}

@@ -1,0 +1,145 @@
+import { LuaCellError } from './errors.js';
+import type { LuaInput, LuaValue } from './values.js';
+
+/** What a view needs of its sandbox. */
+export interface Owner {
+  getStored(id: number, key: unknown): LuaValue | undefined;
+  setStored(id: number, key: unknown, value: unknown): void;
+  deleteStored(id: number, key: unknown): boolean;
+  clearStored(id: number): void;
+  hasStored(id: number, key: unknown): boolean;
+  storedSize(id: number): number;
+  storedKeys(id: number): LuaValue[];
+  storedEntries(id: number): [LuaValue, LuaValue][];
+  copyStored(id: number): object;
+}
+
+/** In the place of a sandbox that was restored since. */
+const gone: Owner = new Proxy({} as Owner, {
+  get: () => () => {
+    throw new LuaCellError('Closed', 'the table is gone: its sandbox was restored from a snapshot');
+  },
+});
+
+/**
+ * A live view of a table that the sandbox keeps, with the methods of a `Map`. While a view exists, the table is not removed.
+ *
+ * Each write is a transaction of its own; inside of a host function it is part of the script's run. What is read in a loop is what was there
+ * when the loop began. All methods throw `Busy` while the sandbox runs something else, and `Closed` when it is closed.
+ */
+export class StoredTable implements Iterable<[LuaValue, LuaValue]> {
+  #owner: Owner;
+  readonly #id: number;
+  readonly #cell: boolean;
+
+  /** @internal */
+  constructor(owner: Owner, id: number, cell: boolean) {
+    this.#owner = owner;
+    this.#id = id;
+    this.#cell = cell;
+  }
+
+  /** The table's number in the store. `_home` is 1. */
+  get id(): number {
+    return this.#id;
+  }
+
+  /** @internal */
+  get owner(): Owner {
+    return this.#owner;
+  }
+
+  /** @internal The table is gone. */
+  end(): void {
+    this.#owner = gone;
+  }
+
+  /** @internal Whether it holds an upvalue of a stored function. */
+  get isCell(): boolean {
+    return this.#cell;
+  }
+
+  /** The number of entries. */
+  get size(): number {
+    return this.#owner.storedSize(this.#id);
+  }
+
+  /** The value under a key, undefined when there is none. Nested tables come as live views. */
+  get(key: LuaInput): any {
+    return this.#owner.getStored(this.#id, key);
+  }
+
+  /** Sets the value under a key; null and undefined remove it. Arrays, maps and objects become stored tables themselves, deeply. */
+  set(key: LuaInput, value: LuaInput): this {
+    this.#owner.setStored(this.#id, key, value);
+    return this;
+  }
+
+  /** Whether there is a value under this key. */
+  has(key: LuaInput): boolean {
+    return this.#owner.hasStored(this.#id, key);
+  }
+
+  /** Removes a key; whether it was there. */
+  delete(key: LuaInput): boolean {
+    return this.#owner.deleteStored(this.#id, key);
+  }
+
+  /** Removes all entries. */
+  clear(): void {
+    this.#owner.clearStored(this.#id);
+  }
+
+  /** All keys. */
+  keys(): IterableIterator<LuaValue> {
+    return this.#owner.storedKeys(this.#id)[Symbol.iterator]();
+  }
+
+  /** All values. */
+  values(): IterableIterator<any> {
+    return this.#owner.storedEntries(this.#id).map(([, value]) => value)[Symbol.iterator]();
+  }
+
+  /** All keys with their values. */
+  entries(): IterableIterator<[LuaValue, any]> {
+    return this.#owner.storedEntries(this.#id)[Symbol.iterator]();
+  }
+
+  [Symbol.iterator](): IterableIterator<[LuaValue, any]> {
+    return this.entries();
+  }
+
+  /** Calls a function for each entry. */
+  forEach(f: (value: any, key: LuaValue, table: StoredTable) => void, self?: unknown): void {
+    for (const [key, value] of this.entries()) f.call(self, value, key, this);
+  }
+
+  /** A deep copy as array, object or map; sharing and cycles are kept. */
+  copy(): any {
+    return this.#owner.copyStored(this.#id);
+  }
+
+  /** For `JSON.stringify`: a deep copy as arrays and objects; keys become text. */
+  toJSON(): any {
+    return withoutMaps(this.copy(), new Map());
+  }
+
+  get [Symbol.toStringTag](): string {
+    return 'StoredTable';
+  }
+}
+
+/** The same with objects in place of maps. As JSON is, it is of no great depth. */
+function withoutMaps(value: unknown, seen: Map<object, object>): unknown {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
+  const known = seen.get(value);
+  if (known) return known;
+  const out: object = Array.isArray(value) ? [] : {};
+  seen.set(value, out);
+  const entries = value instanceof Map ? value : Object.entries(value);
+  for (const [key, item] of entries) {
+    const field = { value: withoutMaps(item, seen), enumerable: true, writable: true, configurable: true };
+    Object.defineProperty(out, String(key), field);
+  }
+  return out;
+}

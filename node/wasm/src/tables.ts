@@ -1,0 +1,348 @@
+// A sandbox's tables: in memory, with a journal of the present run, and the part that a store keeps.
+
+import { Tag, references } from './codec.js';
+import { storeError } from './errors.js';
+
+/** `_home` */
+export const HOME = 1;
+/** `_io` */
+export const IO = 2;
+const FIRST_FREE = 3;
+/** The library's own table. */
+export const OWN = 0xffffffff;
+const NEXT_KEY = 'next';
+/** The next free id is written down in steps of this, so that not every new table costs a write. */
+const ID_STEP = 64;
+/** Fewer new tables than this are not worth a sweep. */
+const MIN_SWEEP = 256;
+
+/** A change of one entry; null removes it. */
+export type Write = [table: number, key: string, value: Uint8Array | null];
+
+/**
+ * Where `_home` is kept. The sandbox holds all tables in memory: it reads the store once, when it is made, and hands it the writes of
+ * each run that succeeded. Keys are text, values bytes, as docs/MEMORY_PROTOCOL.md describes them.
+ */
+export interface TableStore {
+  /** Everything that the store holds. */
+  entries(): Iterable<readonly [table: number, key: string, value: Uint8Array]>;
+  /** Keeps all of these writes, or throws and keeps none. */
+  commit(writes: readonly Write[]): void;
+}
+
+/** Entries in order of insertion. What the present run removed stays as undefined until it ends, so that nothing loses its place. */
+class Table {
+  readonly entries = new Map<string, Uint8Array | undefined>();
+  size = 0;
+
+  set(key: string, value: Uint8Array | undefined): Uint8Array | undefined {
+    const old = this.entries.get(key);
+    this.size += (value === undefined ? 0 : 1) - (old === undefined ? 0 : 1);
+    this.entries.set(key, value);
+    return old;
+  }
+
+  forget(key: string): void {
+    if (this.entries.get(key) !== undefined) this.size--;
+    this.entries.delete(key);
+  }
+
+  *[Symbol.iterator](): Generator<[string, Uint8Array]> {
+    for (const [key, value] of this.entries) if (value !== undefined) yield [key, value];
+  }
+}
+
+/** What one write replaced. `made`: the table was new. */
+interface Step {
+  id: number;
+  table: Table;
+  key: string;
+  old: Uint8Array | undefined;
+  had: boolean;
+  made: boolean;
+}
+
+/** Where somebody stands who goes through a table. */
+interface Cursor {
+  entries: Table['entries'];
+  /** The key that was given last. */
+  key: string | null;
+  rest: Iterator<string, undefined>;
+  /** Taken from `rest`, and not given yet. */
+  pending: string | undefined;
+}
+
+/** Copies of all tables at one moment. */
+export type TableImage = Map<number, Map<string, Uint8Array>>;
+
+/** Bytes of a key as text in UTF-8. */
+function keyBytes(key: string): number {
+  let n = 0;
+  for (let i = 0; i < key.length; i++) {
+    const c = key.charCodeAt(i);
+    // Half of a pair counts 2, both 4.
+    n += c < 0x80 ? 1 : c < 0x800 || (c >= 0xd800 && c < 0xe000) ? 2 : 3;
+  }
+  return n;
+}
+
+const encodeNext = (next: number): Uint8Array => {
+  const bytes = new Uint8Array(9);
+  bytes[0] = Tag.Integer;
+  new DataView(bytes.buffer).setUint32(1, next, true);
+  return bytes;
+};
+
+export const isValid = (id: number): boolean => id !== 0 && id !== OWN;
+
+export class Tables {
+  #tables = new Map<number, Table>();
+  #journal: Step[] = [];
+  #cursor: Cursor | null = null;
+  /** Bytes of all keys and values. */
+  bytes = 0;
+  entries = 0;
+  /** No table with this id or a higher one was ever seen. */
+  nextId = FIRST_FREE;
+  #saved = 0;
+  #live = 0;
+  #created = 0;
+  /** Tables that the store has. */
+  readonly #kept = new Set<number>([HOME]);
+
+  constructor(readonly store: TableStore | null) {
+    if (!store) return;
+    try {
+      for (const [id, key, value] of store.entries()) this.#load(id, String(key), new Uint8Array(value));
+    } catch (error) {
+      throw storeError(`the store can't be read: ${error instanceof Error ? error.message : String(error)}`, error);
+    }
+    this.#live = this.#tables.size;
+  }
+
+  #load(id: number, key: string, value: Uint8Array): void {
+    if (id === OWN) {
+      if (key !== NEXT_KEY || value[0] !== Tag.Integer || value.length !== 9) return;
+      this.#saved = new DataView(value.buffer).getUint32(1, true);
+      this.#noteId(this.#saved - 1);
+      return;
+    }
+    if (!Number.isInteger(id) || !isValid(id) || id > OWN) throw new RangeError(`${id} is no table number`);
+    this.#kept.add(id);
+    this.#put(id, key, value);
+    this.#journal = [];
+  }
+
+  #noteId(id: number): void {
+    if (id >= this.nextId && isValid(id)) this.nextId = id + 1;
+  }
+
+  get(id: number, key: string): Uint8Array | undefined {
+    return this.#tables.get(id)?.entries.get(key);
+  }
+
+  exists(id: number): boolean {
+    return id === HOME || id === IO || this.#tables.has(id);
+  }
+
+  size(id: number): number {
+    return this.#tables.get(id)?.size ?? 0;
+  }
+
+  *scan(id: number): Generator<[string, Uint8Array]> {
+    const table = this.#tables.get(id);
+    if (table) yield* table;
+  }
+
+  /** Hands on entries behind this key, in order, until `visit` wants no more; false when the table has no such key. */
+  scanAfter(id: number, after: string | null, visit: (key: string, value: Uint8Array) => boolean): boolean {
+    const entries = this.#tables.get(id)?.entries;
+    if (!entries) return after === null;
+    let cursor = this.#cursor;
+    this.#cursor = null;
+    if (cursor?.entries !== entries || cursor.key !== after) {
+      if (after !== null && !entries.has(after)) return false;
+      const rest = entries.keys();
+      while (after !== null && rest.next().value !== after);
+      cursor = { entries, key: after, rest, pending: undefined };
+    }
+    for (;;) {
+      const key = cursor.pending ?? cursor.rest.next().value;
+      cursor.pending = undefined;
+      if (key === undefined) return true;
+      const value = entries.get(key);
+      if (value === undefined) continue;
+      if (!visit(key, value)) {
+        // Whoever goes through a table comes back for what follows.
+        cursor.pending = key;
+        this.#cursor = cursor;
+        return true;
+      }
+      cursor.key = key;
+    }
+  }
+
+  /** The number of tables, `_home` and `_io` included when they were written to. */
+  get count(): number {
+    return this.#tables.size;
+  }
+
+  get isOpen(): boolean {
+    return this.#journal.length > 0;
+  }
+
+  #put(id: number, key: string, value: Uint8Array | undefined): void {
+    this.#noteId(id);
+    let table = this.#tables.get(id);
+    const made = table === undefined;
+    if (table === undefined) {
+      table = new Table();
+      this.#tables.set(id, table);
+      this.#created++;
+    }
+    const had = table.entries.has(key);
+    const old = table.set(key, value);
+    this.#count(key, old, value);
+    this.#journal.push({ id, table, key, old, had, made });
+    if (value) references(value, (other) => this.#noteId(other));
+  }
+
+  #count(key: string, old: Uint8Array | undefined, value: Uint8Array | undefined): void {
+    const size = (old || value) && keyBytes(key);
+    if (old) this.bytes -= size! + old.length;
+    if (value) this.bytes += size! + value.length;
+    this.entries += (value ? 1 : 0) - (old ? 1 : 0);
+  }
+
+  /** Writes when there is room for it; false when there is not. */
+  setWithin(id: number, key: string, value: Uint8Array, maxBytes: number, maxEntries: number): boolean {
+    const old = this.get(id, key);
+    const size = keyBytes(key);
+    const bytes = this.bytes + size + value.length - (old ? size + old.length : 0);
+    const entries = this.entries + (old ? 0 : 1);
+    if ((bytes > maxBytes && bytes > this.bytes) || (entries > maxEntries && entries > this.entries)) return false;
+    this.#put(id, key, value);
+    return true;
+  }
+
+  set(id: number, key: string, value: Uint8Array): void {
+    this.#put(id, key, value);
+  }
+
+  delete(id: number, key: string): void {
+    if (this.get(id, key) !== undefined) this.#put(id, key, undefined);
+  }
+
+  /** Takes back what was written since the last commit. */
+  rollback(): void {
+    this.#cursor = null;
+    for (const step of this.#journal.reverse()) {
+      this.#count(step.key, step.table.entries.get(step.key), step.old);
+      if (step.had) step.table.set(step.key, step.old);
+      else step.table.forget(step.key);
+      if (step.made) {
+        this.#tables.delete(step.id);
+        this.#created--;
+      }
+    }
+    this.#journal = [];
+  }
+
+  /** Keeps what was written. When the store throws, it has to be rolled back. */
+  commit(): void {
+    const journal = this.#journal;
+    this.#cursor = null;
+    if (journal.length === 0) return;
+    if (this.store) this.#hand(this.store, journal);
+    this.#journal = [];
+    for (const { table, key } of journal) if (table.entries.get(key) === undefined) table.entries.delete(key);
+  }
+
+  /** Gives the store the writes that concern it: those to tables that it has, and whole tables that it is to have. */
+  #hand(store: TableStore, journal: readonly Step[]): void {
+    const writes: Write[] = [];
+    const fresh: number[] = [];
+    const adopted = new Set<number>();
+    const follow = (value: Uint8Array): void =>
+      references(value, (id) => {
+        if (id === IO || !isValid(id) || this.#kept.has(id) || adopted.has(id)) return;
+        adopted.add(id);
+        fresh.push(id);
+      });
+    const seen = new Set<string>();
+    for (const { id, table, key } of journal) {
+      if (!this.#kept.has(id) || seen.size === seen.add(`${id} ${key}`).size) continue;
+      const value = table.entries.get(key);
+      writes.push([id, key, value ?? null]);
+      if (value) follow(value);
+    }
+    for (let id = fresh.pop(); id !== undefined; id = fresh.pop()) {
+      for (const [key, value] of this.scan(id)) {
+        writes.push([id, key, value]);
+        follow(value);
+      }
+    }
+    if (writes.length === 0) return;
+    let saved = this.#saved;
+    if (this.nextId > saved) {
+      saved = Math.min(OWN, Math.ceil(this.nextId / ID_STEP) * ID_STEP);
+      writes.push([OWN, NEXT_KEY, encodeNext(saved)]);
+    }
+    this.#commitTo(store, writes);
+    this.#saved = saved;
+    for (const id of adopted) this.#kept.add(id);
+  }
+
+  #commitTo(store: TableStore, writes: readonly Write[]): void {
+    try {
+      store.commit(writes);
+    } catch (error) {
+      throw storeError(`the store failed: ${error instanceof Error ? error.message : String(error)}`, error);
+    }
+  }
+
+  /** Whether so many tables were made that it is worth looking for orphans. */
+  get wantsSweep(): boolean {
+    return this.#created > MIN_SWEEP && this.#created > this.#live;
+  }
+
+  /** Removes every table that can't be reached from these, or from `_home` and `_io`. Nothing may be open. */
+  sweep(held: Iterable<number>): void {
+    const seen = new Set<number>([HOME, IO, ...held]);
+    const pending = [...seen];
+    for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
+      for (const [, value] of this.scan(id))
+        references(value, (other) => {
+          if (seen.size !== seen.add(other).size) pending.push(other);
+        });
+    }
+    const orphans = [...this.#tables.keys()].filter((id) => !seen.has(id));
+    const writes: Write[] = [];
+    for (const id of orphans) if (this.#kept.has(id)) for (const [key] of this.scan(id)) writes.push([id, key, null]);
+    if (this.store && writes.length > 0) this.#commitTo(this.store, writes);
+    for (const id of orphans) {
+      for (const [key, value] of this.scan(id)) this.#count(key, value, undefined);
+      this.#tables.delete(id);
+      this.#kept.delete(id);
+    }
+    this.#live = this.#tables.size;
+    this.#created = 0;
+  }
+
+  /** All tables; the values are shared, for nobody changes them. */
+  image(): TableImage {
+    const image: TableImage = new Map();
+    for (const [id, table] of this.#tables) image.set(id, new Map(table));
+    return image;
+  }
+
+  /** Makes the tables what they were, as writes of the present run. */
+  restore(image: TableImage): void {
+    for (const id of this.#tables.keys()) {
+      const then = image.get(id);
+      for (const [key] of this.scan(id)) if (!then?.has(key)) this.delete(id, key);
+    }
+    for (const [id, table] of image)
+      for (const [key, value] of table) if (this.get(id, key) !== value) this.set(id, key, value);
+  }
+}

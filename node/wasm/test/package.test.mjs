@@ -1,0 +1,45 @@
+// What the package offers: ESM and CommonJS, types, no global state between them.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import * as esm from "../dist/esm/esm.js";
+import { tools } from "../build.mjs";
+
+const path = (name) => fileURLToPath(new URL(name, import.meta.url));
+
+test("CommonJS", async () => {
+  const cjs = createRequire(import.meta.url)("../dist/cjs/cjs.js");
+  assert.throws(() => new cjs.Sandbox(), { kind: "InvalidArgument", message: /Engine.load/ });
+  const lua = await cjs.Sandbox.create();
+  assert.equal(lua.compute("return 6 * 7"), 42);
+  assert.deepEqual(Object.keys(cjs).sort(), Object.keys(esm).sort());
+});
+
+test("an engine from bytes, from a module, from a URL", async () => {
+  const url = new URL("../dist/esm/lua.wasm", import.meta.url);
+  for (const source of [url, url.href, readFileSync(url), new WebAssembly.Module(readFileSync(url)), new Response(readFileSync(url), { headers: { "content-type": "application/wasm" } })]) {
+    const engine = await esm.Engine.load(source);
+    assert.equal(new esm.Sandbox({ engine }).compute("return 1"), 1);
+  }
+  await assert.rejects(esm.Engine.load(new Response(null, { status: 404 })), { kind: "InvalidArgument", message: /404/ });
+  await assert.rejects(esm.openIndexedDB("x"), { kind: "Store", message: /no IndexedDB/ });
+});
+
+test("types, strictly", () => {
+  const tsc = `${tools()}node_modules/typescript/bin/tsc`;
+  const check = (file) => execFileSync(process.execPath, [tsc, "--project", path(file)], { encoding: "utf8", stdio: "pipe" });
+  check("types/tsconfig.json");
+});
+
+test("no dependencies, and nothing but relative imports", () => {
+  for (const folder of ["esm", "cjs"])
+    for (const file of readdirSync(path(`../dist/${folder}`)).filter((name) => /\.(js|d\.ts)$/.test(name))) {
+      const text = readFileSync(path(`../dist/${folder}/${file}`), "utf8");
+      for (const [, from] of text.matchAll(/(?:from |require\(|import\()["']([^"']+)["']/g)) assert.ok(from.startsWith("./") || (file === "cjs.js" && from === "node:url"), `${file} imports ${from}`);
+    }
+});

@@ -1,0 +1,55 @@
+// Compiled, not run: what users write has these types.
+
+import { Engine, LuaCellError, LuaFloat, Sandbox, Snapshot, StoredTable, multiple, openIndexedDB } from '../../dist/esm/esm.js';
+import type { ErrorKind, HostFunction, LuaValue, Outcome, TableStore } from '../../dist/esm/esm.js';
+
+const engine: Engine = await Engine.load();
+const store: TableStore = await openIndexedDB('name', { onError: (error: LuaCellError) => console.error(error.kind) });
+{
+  using lua = new Sandbox({
+    engine,
+    store,
+    memoryLimit: '64MiB',
+    timeout: 500,
+    instructionLimit: 1e6,
+    outputLimit: 1000,
+    storeLimit: { bytes: '1MiB', entries: 10 },
+    hostCallLimit: null,
+    onPrint: (text: string) => void text,
+    modules: { m: 'return 1' },
+    seed: 7n,
+  });
+  const n: number = lua.compute('return ...', 1, 'x', null, undefined, [1, [2]], { a: { b: 1 } }, new Map([[1, 2]]), 5n, new Uint8Array(1), new LuaFloat(1));
+  const outcome: Outcome = lua.computeWith('return 1', { args: [1], name: '=x', timeout: n });
+  const values: LuaValue[] = outcome.values;
+  const later: Promise<string> = lua.computeAsync('return 1', { signal: new AbortController().signal, args: values });
+  const f: HostFunction = async (a: string, b: number) => a.repeat(b);
+  lua.register('f', f).register('g', () => multiple(1, 2)).register('h', () => {});
+  const home: StoredTable = lua.home;
+  for (const [key, value] of home) lua.home.set(key, value);
+  lua.input = { a: [1] };
+  lua.output = undefined;
+  const snapshot: Snapshot = Snapshot.fromBytes(lua.snapshot().toBytes());
+  lua.restore(snapshot);
+  const fork: Sandbox = lua.fork();
+  fork.close();
+  void [later, outcome.metrics.wallTime.toFixed(), lua.memoryStats().luaBytes.toFixed()];
+  try {
+    lua.compute('x =');
+  } catch (error) {
+    if (error instanceof LuaCellError) {
+      const kind: ErrorKind = error.kind;
+      const line: number | undefined = error.line;
+      void [kind, line, error.cause];
+    }
+  }
+}
+// @ts-expect-error: a limit is no boolean
+new Sandbox({ timeout: true });
+// @ts-expect-error: source is text or bytes
+new Sandbox().compute(5);
+// @ts-expect-error: a symbol can't be passed
+new Sandbox().compute('', Symbol('x'));
+// @ts-expect-error: no such kind
+const kind: ErrorKind = 'Nonsense';
+void kind;

@@ -1,0 +1,3 @@
+import { Engine, Sandbox } from "../dist/esm/index.js";
+
+onmessage = ({ data }) => postMessage(new Sandbox({ engine: new Engine(data) }).compute("return 6 * 7"));
