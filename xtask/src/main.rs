@@ -1,7 +1,9 @@
 //! `cargo xtask`: everything that builds or checks this repository beyond plain cargo.
 
 mod bench;
+mod generated;
 mod guest;
+mod install_c;
 mod test;
 
 use anyhow::Result;
@@ -20,14 +22,20 @@ enum Command {
     Guest(guest::Args),
     /// Measure luacell against native Lua
     Bench(bench::Args),
+    /// Install libluacell: header, libraries, pkg-config and CMake files
+    InstallC(install_c::Args),
     /// Run the tests and count them
     Test(test::Args),
+    /// Compare generated files with what they are made from
+    VerifyGenerated(generated::Args),
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Guest(args) => guest::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::InstallC(args) => install_c::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::VerifyGenerated(args) => generated::run(&args),
     }
 }

@@ -10,6 +10,9 @@
 //! bench-runner wait COUNT     so many sandboxes on one thread, each waits 100 ms in a host function; prints milliseconds in all
 //! bench-runner store-durable|store-relaxed COUNT   commits of one write to a file store; prints nanoseconds for each
 //! bench-runner redb-durable|redb-relaxed COUNT     the same writes with redb alone
+//! bench-runner snapshot|restore|fork COUNT         a sandbox that has run one line; prints nanoseconds
+//! bench-runner snapshot-bytes COUNT                prints how many bytes its snapshot is
+//! bench-runner table-get|table-set|table-pairs COUNT   rounds of operations on a kept table in memory; prints nanoseconds for each
 //! bench-runner store-open|redb-open COUNT          opening a file with so many entries, and reading one
 //! ```
 

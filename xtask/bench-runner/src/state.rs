@@ -21,6 +21,8 @@ pub fn measure(engine: &Engine, mode: &str, count: u32) -> Result<Option<f64>> {
         "store-relaxed" => store(engine, &path, count, Durability::Relaxed)?,
         "redb-durable" => raw(&path, count, redb::Durability::Immediate)?,
         "redb-relaxed" => raw(&path, count, redb::Durability::None)?,
+        "snapshot" | "restore" | "fork" | "snapshot-bytes" => snapshot(engine, mode, count)?,
+        "table-get" | "table-set" | "table-pairs" => table(engine, mode, count)?,
         "store-open" => store_open(engine, &path, count)?,
         "redb-open" => raw_open(&path, count)?,
         _ => return Ok(None),
@@ -96,6 +98,34 @@ fn raw_open(path: &Path, count: u32) -> Result<f64> {
     let nanoseconds = start.elapsed().as_nanos() as f64;
     ensure!(found, "the file holds something else");
     Ok(nanoseconds)
+}
+
+/// A sandbox that has run something small is copied or goes back; or how many bytes that is.
+fn snapshot(engine: &Engine, mode: &str, count: u32) -> Result<f64> {
+    let sandbox = engine.sandbox(SandboxConfig::new())?;
+    sandbox.compute("x = 1 + 1 return x")?;
+    let snapshot = sandbox.snapshot()?;
+    match mode {
+        "snapshot" => each(count, |_| sandbox.snapshot().map(drop).map_err(Into::into)),
+        "restore" => each(count, |_| Ok(sandbox.restore(&snapshot)?)),
+        "fork" => each(count, |_| sandbox.fork().map(drop).map_err(Into::into)),
+        _ => Ok(snapshot.to_bytes()?.len() as f64),
+    }
+}
+
+/// Reads, writes or iterates a kept table in memory from inside Lua; nanoseconds for each operation, without the loop's own.
+fn table(engine: &Engine, mode: &str, count: u32) -> Result<f64> {
+    const KEYS: u32 = 100_000;
+    let sandbox = engine.sandbox(SandboxConfig::new())?;
+    let size = if mode == "table-pairs" { KEYS } else { 1000 };
+    sandbox.compute(format!("_home.t = {{}} local t = _home.t for i = 1, {size} do t[i] = i end"))?;
+    let (work, per_round) = match mode {
+        "table-get" => ("local t, x = _home.t for i = 1, 1000 do x = t[i] end", 1000),
+        "table-set" => ("local t = _home.t for i = 1, 1000 do t[i] = i end", 1000),
+        _ => ("local n = 0 for k, v in pairs(_home.t) do n = n + v end assert(n > 0)", KEYS),
+    };
+    let nanoseconds = each(count, |_| sandbox.compute(work).map(drop).map_err(Into::into))?;
+    Ok(nanoseconds / f64::from(per_round))
 }
 
 /// Mean wall time, after a tenth as many that do not count.

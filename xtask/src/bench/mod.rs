@@ -7,7 +7,9 @@ mod measure;
 mod metering;
 mod micro;
 mod native;
+mod node;
 mod programs;
+mod python;
 mod runtimes;
 mod sources;
 mod state;
@@ -33,6 +35,12 @@ pub struct Args {
     /// Measure the bare hosts in examples/ instead: lua.wasm on each runtime
     #[arg(long)]
     runtimes: bool,
+    /// Measure the Python package beside lupa instead
+    #[arg(long, conflicts_with_all = ["runtimes", "programs"])]
+    python: bool,
+    /// Measure the Node.js package instead, beside wasmoon
+    #[arg(long, conflicts_with_all = ["runtimes", "programs", "python"])]
+    node: bool,
     /// Only these programs (file names in xtask/programs without .lua) and no other rows
     #[arg(value_name = "PROGRAM", conflicts_with = "write")]
     programs: Vec<String>,
@@ -48,9 +56,15 @@ struct Contestants {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    if args.python {
+        return python::run(root, args);
+    }
     let sources = Sources::find(root)?;
     if args.runtimes {
         return runtimes::run(root, &sources, args);
+    }
+    if args.node {
+        return node::run(root, &sources, args);
     }
     let unmetered = if args.programs.is_empty() { Some(metering::build(root, &sources.target)?) } else { None };
     build(root, None)?;
@@ -72,18 +86,13 @@ pub fn run(args: &Args) -> Result<()> {
         rows.extend(deadline::rows(&contestants, rounds.min(3))?);
         rows.push(deadline::waiting(&contestants)?);
         rows.extend(state::rows(&contestants, rounds.min(5))?);
+        rows.extend(state::alone(&contestants, rounds.min(5))?);
         rows.push(cold::row(&contestants, short_rounds)?);
     }
 
     let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
     let table = table::render(&rows);
-    println!("\n{machine}\n{table}");
-    if args.write {
-        let page = root.join("docs").join("performance.md");
-        table::write_between_markers(&page, "bench", &format!("\n{machine}\n{table}\n"))?;
-        eprintln!("written to docs/performance.md");
-    }
-    Ok(())
+    table::publish(root, args.write, "bench", &format!("{machine}\n{table}"))
 }
 
 /// Builds our side as users get it, or with another guest.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::measure::{Pair, geometric_mean};
 use super::sources::Sources;
-use super::table::{time, write_between_markers};
+use super::table::{publish, time};
 use super::{Args, machine, native, programs};
 
 /// A program that times one Lua file when it is called with `--time FILE`.
@@ -45,13 +45,7 @@ pub fn run(root: &Path, sources: &Sources, args: &Args) -> Result<()> {
     text.push_str(&format!("| **geometric mean** | |{means}\n"));
 
     let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
-    println!("\n{machine}\n{text}");
-    if args.write {
-        let page = root.join("docs").join("performance.md");
-        write_between_markers(&page, "runtimes", &format!("\n{machine}\n{text}\n"))?;
-        eprintln!("written to docs/performance.md");
-    }
-    Ok(())
+    publish(root, args.write, "runtimes", &format!("{machine}\n{text}"))
 }
 
 /// One program on both sides; the results must agree.

@@ -77,3 +77,71 @@ fn row(contestants: &Contestants, case: &Case, rounds: usize) -> Result<Row> {
         goal,
     })
 }
+
+/// What is measured without a peer: snapshots and tables in memory.
+struct Alone {
+    /// The runner's word for it.
+    mode: &'static str,
+    what: &'static str,
+    count: u32,
+    /// At most so many nanoseconds, or bytes.
+    limit: f64,
+    bytes: bool,
+}
+
+const ALONE: &[Alone] = &[
+    Alone {
+        mode: "snapshot",
+        what: "snapshot of a sandbox that ran one line",
+        count: 2_000,
+        limit: 300e3,
+        bytes: false,
+    },
+    Alone { mode: "restore", what: "restoring it", count: 2_000, limit: 300e3, bytes: false },
+    Alone { mode: "snapshot-bytes", what: "the same as bytes", count: 1, limit: 102_400.0, bytes: true },
+    Alone {
+        mode: "table-get",
+        what: "kept table of 1,000 in memory: get, in a Lua loop",
+        count: 1_000,
+        limit: 150.0,
+        bytes: false,
+    },
+    Alone {
+        mode: "table-set",
+        what: "kept table of 1,000 in memory: set, in a Lua loop, with the commit",
+        count: 1_000,
+        limit: 250.0,
+        bytes: false,
+    },
+    Alone {
+        mode: "table-pairs",
+        what: "kept table in memory: `pairs` over 100,000, each",
+        count: 20,
+        limit: 500.0,
+        bytes: false,
+    },
+];
+
+/// One row for each, the median of some rounds.
+pub fn alone(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
+    let measure = |case: &Alone| -> Result<Row> {
+        eprintln!("{}", case.what);
+        let mut values = Vec::new();
+        for _ in 0..rounds.max(1) {
+            let count = case.count.to_string();
+            let text = output_of(&contestants.runner, &[OsStr::new(case.mode), OsStr::new(&count)])?;
+            values.push(text.trim().parse::<f64>().with_context(|| format!("{} is no number", text.trim()))?);
+        }
+        values.sort_by(f64::total_cmp);
+        let value = values.get(values.len() / 2).copied().unwrap_or_default();
+        let show = |n: f64| if case.bytes { format!("{n:.0} bytes") } else { time(n) };
+        Ok(Row {
+            what: case.what.to_owned(),
+            peer: String::new(),
+            ours: show(value),
+            ratio: String::new(),
+            goal: at_most(value, case.limit, &show(case.limit)),
+        })
+    };
+    ALONE.iter().map(measure).collect()
+}

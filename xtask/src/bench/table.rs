@@ -63,8 +63,18 @@ fn push_line(text: &mut String, cells: &[&str; 5], widths: &[usize; 5]) {
     text.push_str("|\n");
 }
 
+/// Prints a table; with `write` it also becomes the one of that name in docs/performance.md.
+pub fn publish(root: &Path, write: bool, name: &str, text: &str) -> Result<()> {
+    println!("\n{text}");
+    if write {
+        write_between_markers(&root.join("docs").join("performance.md"), name, &format!("\n{text}\n"))?;
+        eprintln!("written to docs/performance.md");
+    }
+    Ok(())
+}
+
 /// Puts `text` between the markers `<!-- name:begin -->` and `<!-- name:end -->` of the file at `path`.
-pub fn write_between_markers(path: &Path, name: &str, text: &str) -> Result<()> {
+fn write_between_markers(path: &Path, name: &str, text: &str) -> Result<()> {
     let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let page = replace_between_markers(&page, name, text).with_context(|| format!("cannot edit {}", path.display()))?;
     std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))

@@ -38,6 +38,8 @@ pub enum Format {
     Cargo,
     /// `go test -v`: a line `--- PASS: name (0.01s)` for each test, indented for parts of tests.
     Go,
+    /// pytest: one line such as `2 failed, 310 passed, 1 skipped in 46.13s` at the end.
+    Pytest,
     /// The Test Anything Protocol as `node --test` writes it: `# pass 3` and so on at the end.
     Tap,
 }
@@ -48,6 +50,7 @@ impl Format {
         match self {
             Self::Cargo => read_cargo(line, tally),
             Self::Go => read_go(line, tally),
+            Self::Pytest => read_pytest(line, tally),
             Self::Tap => read_tap(line, tally),
         }
         if let Some(corpus) = corpus_line(line) {
@@ -58,7 +61,7 @@ impl Format {
     /// Whether the line is worth showing. TAP spends five lines on every success; `in_failure` is kept between lines.
     pub fn shows(self, line: &str, in_failure: &mut bool) -> bool {
         match self {
-            Self::Cargo => true,
+            Self::Cargo | Self::Pytest => true,
             Self::Go => {
                 let text = line.trim_start();
                 if text.starts_with("--- ") {
@@ -115,6 +118,30 @@ fn read_go(line: &str, tally: &mut Tally) {
     }
 }
 
+/// `=== 2 failed, 310 passed, 1 skipped, 1 error in 46.13s (0:00:46) ===`
+fn read_pytest(line: &str, tally: &mut Tally) {
+    let Some((counts, time)) = line.trim_matches(['=', ' ']).rsplit_once(" in ") else {
+        return;
+    };
+    if !time.starts_with(|c: char| c.is_ascii_digit()) {
+        return;
+    }
+    for count in counts.split(", ") {
+        let Some((number, what)) = count.split_once(' ') else {
+            continue;
+        };
+        let Ok(number) = number.parse::<u64>() else {
+            continue;
+        };
+        match what {
+            "passed" | "xfailed" => tally.passed += number,
+            "failed" | "error" | "errors" | "xpassed" => tally.failed += number,
+            "skipped" => tally.skipped += number,
+            _ => {}
+        }
+    }
+}
+
 /// `# pass 3`, `# fail 0`, `# cancelled 0`, `# skipped 0`, `# todo 0`, without indentation.
 fn read_tap(line: &str, tally: &mut Tally) {
     let Some((what, number)) = line.strip_prefix("# ").and_then(|rest| rest.split_once(' ')) else {
@@ -163,6 +190,17 @@ mod tests {
         );
         assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 1, 1));
         assert_eq!(tally.notes, ["corpus: 321 cases"]);
+    }
+
+    #[test]
+    fn pytest_results_are_in_its_last_line() {
+        let tally = count(
+            Format::Pytest,
+            "corpus: 1036 cases\n....F\n2 tests in 3 files\nwaited 3 passed in a row\n\
+             === 2 failed, 310 passed, 1 skipped, 4 warnings, 1 error in 46.13s (0:00:46) ===\n",
+        );
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (310, 3, 1));
+        assert_eq!(tally.notes, ["corpus: 1036 cases"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What there is to test. A new part is a new entry here.
 
 use super::count::Format;
-use super::tools::{CMAKE, GO, JANSSON, MAKE, NODE, REDIS, Tool};
+use super::tools::{CHROMIUM, CMAKE, GO, JANSSON, MAKE, NODE, NPM, PKG_CONFIG, PYTHON, REDIS, Tool, VALGRIND};
 
 /// Tests that are run and reported together.
 pub struct Part {
@@ -35,6 +35,21 @@ const fn cargo_test(args: &'static [&'static str]) -> Step {
     Step { program: "cargo", args, files: None, folder: "", caches: &[], format: Format::Cargo }
 }
 
+/// Of the crate luacell, always with the same features, so that little is built twice.
+macro_rules! core_test {
+    ($($more:literal),*) => {
+        cargo_test(&[
+            "test",
+            "--no-fail-fast",
+            "--package",
+            "luacell",
+            "--features",
+            "async,hardened,jit,json,testkit",
+            $($more),*
+        ])
+    };
+}
+
 const fn node_test(folder: &'static str, suffix: &'static str) -> Step {
     Step {
         program: "node",
@@ -44,6 +59,11 @@ const fn node_test(folder: &'static str, suffix: &'static str) -> Step {
         caches: &[],
         format: Format::Tap,
     }
+}
+
+/// Builds `luacell/wasm`, and runs the tests of a folder.
+const fn wasm_test(args: &'static [&'static str]) -> Step {
+    Step { program: "node", args, files: None, folder: "", caches: &[], format: Format::Tap }
 }
 
 const fn make(args: &'static [&'static str], folder: &'static str) -> Step {
@@ -58,33 +78,12 @@ pub const PARTS: &[Part] = &[
         needs: &[],
         steps: &[cargo_test(&["test", "--no-fail-fast", "--package", "xtask"])],
     },
-    Part {
-        name: "core",
-        about: "the crate luacell, with the conformance corpus",
-        needs: &[],
-        steps: &[cargo_test(&[
-            "test",
-            "--no-fail-fast",
-            "--package",
-            "luacell",
-            "--features",
-            "async,hardened,jit,json,testkit",
-        ])],
-    },
+    Part { name: "core", about: "the crate luacell, with the conformance corpus", needs: &[], steps: &[core_test!()] },
     Part {
         name: "server",
         about: "the server store, on real servers and a cluster",
         needs: &[REDIS],
-        steps: &[cargo_test(&[
-            "test",
-            "--no-fail-fast",
-            "--package",
-            "luacell",
-            "--features",
-            "async,hardened,jit,json,redis,testkit",
-            "--test",
-            "redis",
-        ])],
+        steps: &[core_test!("--features", "redis", "--test", "redis")],
     },
     Part {
         name: "cli",
@@ -97,6 +96,85 @@ pub const PARTS: &[Part] = &[
         about: "lua.wasm driven by plain Node.js without any of our code",
         needs: &[NODE],
         steps: &[node_test("core/tests/node-host", ".test.mjs")],
+    },
+    Part {
+        name: "ffi-c",
+        about: "libluacell in C and C++: interface, corpus, sanitizers, valgrind, installation, examples",
+        needs: &[MAKE, JANSSON, REDIS, VALGRIND, PKG_CONFIG, CMAKE],
+        steps: &[
+            cargo_test(&["test", "--release", "--no-fail-fast", "--package", "luacell-ffi", "--lib"]),
+            // The profile that the other bindings are built with; what is installed by default differs in size only.
+            Step {
+                program: "cargo",
+                args: &[
+                    "run",
+                    "--quiet",
+                    "--package",
+                    "xtask",
+                    "--",
+                    "install-c",
+                    "--prefix",
+                    "target/ffi-c-installed",
+                    "--profile",
+                    "release",
+                ],
+                files: None,
+                folder: "",
+                caches: &[],
+                format: Format::Tap,
+            },
+            make(&["test"], "ffi-c"),
+            make(&["test", "SANITIZE=1"], "ffi-c"),
+            make(&["valgrind"], "ffi-c"),
+            Step {
+                program: "bash",
+                args: &["ffi-c/test/installed.sh", "target/ffi-c-installed"],
+                files: None,
+                folder: "",
+                caches: &[],
+                format: Format::Tap,
+            },
+            make(&["test", "PREFIX=../../target/ffi-c-installed"], "examples/c-embed"),
+        ],
+    },
+    Part {
+        name: "python",
+        about: "the Python package, with the conformance corpus, its types, and its example",
+        // pyright runs on Node.js.
+        needs: &[PYTHON, NODE],
+        steps: &[Step {
+            program: "python3",
+            args: &["py/tools/develop.py", "python", "-m", "pytest", "-q"],
+            files: None,
+            folder: "",
+            caches: &[],
+            format: Format::Pytest,
+        }],
+    },
+    Part {
+        name: "node",
+        about: "the Node.js package luacell, with the conformance corpus",
+        needs: &[NODE, NPM],
+        steps: &[Step {
+            program: "node",
+            args: &["tools/test.mjs"],
+            files: None,
+            folder: "node",
+            caches: &[],
+            format: Format::Tap,
+        }],
+    },
+    Part {
+        name: "wasm-entry",
+        about: "luacell/wasm, in Node.js and in Chromium, with the conformance corpus",
+        needs: &[NODE, NPM, CHROMIUM],
+        steps: &[wasm_test(&["node/wasm/tools/test.mjs", "node/wasm/test"])],
+    },
+    Part {
+        name: "browser",
+        about: "the playground in examples/browser",
+        needs: &[NODE, NPM, CHROMIUM],
+        steps: &[wasm_test(&["node/wasm/tools/test.mjs", "examples/browser/test"])],
     },
     Part {
         name: "examples",

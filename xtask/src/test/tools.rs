@@ -18,6 +18,14 @@ pub struct Tool {
 pub const NODE: Tool =
     Tool { name: "node", ask: &["node", "--version"], at_least: Some((20, 0)), install: "apt-get install nodejs" };
 
+/// Fetches the tools of the Node.js package.
+pub const NPM: Tool =
+    Tool { name: "npm", ask: &["npm", "--version"], at_least: Some((9, 0)), install: "apt-get install npm" };
+
+/// Runs `luacell/wasm` and the playground as users do.
+pub const CHROMIUM: Tool =
+    Tool { name: "chromium", ask: &["chromium", "--version"], at_least: None, install: "apt-get install chromium" };
+
 /// What the runtime wazero is written for. Debian 12's own is older.
 pub const GO: Tool = Tool {
     name: "go",
@@ -40,6 +48,30 @@ pub const JANSSON: Tool = Tool {
     ask: &["cc", "-E", "-include", "jansson.h", "-x", "c", "/dev/null"],
     at_least: None,
     install: "apt-get install libjansson-dev",
+};
+
+/// For the Python package, with what makes virtual environments.
+pub const PYTHON: Tool = Tool {
+    name: "python3",
+    ask: &["python3", "-c", "import ensurepip, platform, venv; print(platform.python_version())"],
+    at_least: Some((3, 10)),
+    install: "apt-get install python3-venv",
+};
+
+/// Finds installed libraries.
+pub const PKG_CONFIG: Tool = Tool {
+    name: "pkg-config",
+    ask: &["pkg-config", "--version"],
+    at_least: None,
+    install: "apt-get install pkg-config",
+};
+
+/// Looks for leaks.
+pub const VALGRIND: Tool = Tool {
+    name: "valgrind",
+    ask: &["valgrind", "--version"],
+    at_least: None,
+    install: "apt-get install valgrind g++ libc6-dbg",
 };
 
 /// A server for the server store; 6 is the first with TLS.

@@ -1,0 +1,37 @@
+//! The Python package beside lupa: `py/bench.py` measures, in one process.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::table::{Row, publish, render, time};
+use super::{Args, output_of};
+
+/// Builds the package, measures, prints the table.
+pub fn run(root: &Path, args: &Args) -> Result<()> {
+    let develop = root.join("py").join("tools").join("develop.py");
+    let mut arguments: Vec<&OsStr> = vec![develop.as_os_str(), "python".as_ref(), "bench.py".as_ref()];
+    if args.quick {
+        arguments.push("--quick".as_ref());
+    }
+    let output = output_of(Path::new("python3"), &arguments)?;
+    let rows = output.lines().map(row).collect::<Result<Vec<_>>>()?;
+    publish(root, args.write, "python", &render(&rows))
+}
+
+/// A line of `bench.py`: what, lupa's nanoseconds, ours, the ratio, the goal.
+fn row(line: &str) -> Result<Row> {
+    let cells: Vec<&str> = line.split('\t').collect();
+    let [what, peer, ours, ratio, goal] = cells.as_slice() else {
+        anyhow::bail!("bench.py wrote a line that is none of its table: {line}");
+    };
+    let nanoseconds = |text: &str| text.parse::<f64>().with_context(|| format!("no number: {text}"));
+    Ok(Row {
+        what: (*what).to_owned(),
+        peer: time(nanoseconds(peer)?),
+        ours: time(nanoseconds(ours)?),
+        ratio: (*ratio).to_owned(),
+        goal: (*goal).to_owned(),
+    })
+}
