@@ -50,7 +50,7 @@ export class Functions {
     const place = this.#all[id];
     if (!place) throw broken('the guest calls a host function that never was');
     if (place.function) return place.function;
-    throw new LuaCellError('HostFunction', `the host function '${place.name}' is not registered any more`);
+    throw new LuaCellError('HostFunction', `the host function '${place.name}' is not registered`);
   }
 
   name(id: number): string {
