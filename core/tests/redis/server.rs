@@ -1,8 +1,5 @@
 //! The server store, on real servers that come and go. Needs redis-server, redis-cli and openssl.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
-#![cfg(unix)]
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -411,7 +408,7 @@ fn count_in_threads(url: &str) {
 fn two_processes_with_four_threads_each_on_one_counter() {
     let server = Server::start(&[]);
     let mut other = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
+        .args(["--exact", "server::child", "--nocapture"])
         .env("LUACELL_URL", server.url())
         .stdout(Stdio::piped())
         .spawn()
