@@ -26,8 +26,8 @@ import { Views } from './views.js';
 /** How an encoded answer of a host function begins. */
 const Status = { Results: 0, Thrown: 1, Raised: 2, Nested: 3 } as const;
 
-/** After each so many milliseconds an aborted run is told again, in case it had only just begun. */
-const ABORT_AGAIN = 5;
+/** After each so many milliseconds an interrupted run is told again, in case it had only just begun. */
+const INTERRUPT_AGAIN = 5;
 
 /** Functions that nobody has any more. */
 const unheld = new FinalizationRegistry<{ native: NativeSandbox; id: number }>(({ native, id }) => native.releaseFunction(id));
@@ -76,6 +76,7 @@ export class Core implements Links {
   /** How many host functions are running. */
   #depth = 0;
   #jobs = 0;
+  #telling: NodeJS.Timeout | undefined;
   /** Counts functions and tables that were written: who writes can see whether there were any. */
   #links = 0;
   isClosed = false;
@@ -246,11 +247,7 @@ export class Core implements Links {
     const { signal } = options;
     const aborted = (): LuaCellError => new LuaCellError('Interrupted', 'the run was aborted', { cause: signal?.reason });
     if (signal?.aborted) throw aborted();
-    let timer: NodeJS.Timeout | undefined;
-    const abort = (): void => {
-      this.native.interrupt();
-      timer = setInterval(() => this.native.interrupt(), ABORT_AGAIN);
-    };
+    const abort = (): void => this.interrupt();
     signal?.addEventListener('abort', abort, { once: true });
     this.#jobs++;
     try {
@@ -264,7 +261,8 @@ export class Core implements Links {
       throw error;
     } finally {
       this.#jobs--;
-      clearInterval(timer);
+      clearInterval(this.#telling);
+      this.#telling = undefined;
       signal?.removeEventListener('abort', abort);
     }
   }
@@ -463,8 +461,10 @@ export class Core implements Links {
 
   // ---- the rest
 
+  /** A run on another thread forgets what it is told before it begins, so it is told until it ends. */
   interrupt(): void {
     this.native.interrupt();
+    if (this.#jobs > 0) this.#telling ??= setInterval(() => this.native.interrupt(), INTERRUPT_AGAIN);
   }
 
   memoryStats(): { bufferBytes: number; luaBytes: number; wasmBytes: number } {
@@ -507,7 +507,7 @@ export class Core implements Links {
 
   close(): void {
     this.isClosed = true;
-    this.native.interrupt();
+    this.interrupt();
     this.native.close();
     if (this.#jobs === 0) removeCore(this.#number);
   }

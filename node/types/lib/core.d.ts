@@ -46,6 +46,7 @@ export declare class Core implements Links {
     ioGet(which: number): any;
     ioSet(which: number, value: unknown): void;
     clearIo(): void;
+    /** A run on another thread forgets what it is told before it begins, so it is told until it ends. */
     interrupt(): void;
     memoryStats(): {
         bufferBytes: number;

@@ -525,6 +525,20 @@ export const waitingSuite = {
     fails("Closed", () => lua.compute("return 1"));
   },
 
+  "interrupt right after the call is not lost": async ({ Sandbox }) => {
+    const lua = new Sandbox({ timeout: null });
+    for (let i = 0; i < 20; i++) {
+      const run = lua.computeAsync(forever);
+      lua.interrupt();
+      await rejects("Interrupted", run);
+    }
+    equal(await lua.computeAsync("return 1"), 1, "and the next run hears nothing of it");
+    const run = lua.computeAsync(forever);
+    lua.close();
+    // Closed where it had not begun.
+    ok(["Interrupted", "Closed"].includes(await run.then(() => "no error", (error) => error.kind)));
+  },
+
   "a busy script lets the event loop go on, and can be aborted": async ({ Sandbox }) => {
     const lua = new Sandbox();
     const controller = new AbortController();
