@@ -9,4 +9,4 @@ export type { AsyncRunOptions, ModuleSource, Modules, RunOptions, SandboxOptions
 export { type MemoryStats, Sandbox } from './sandbox.js';
 export { Snapshot } from './snapshot.js';
 export { StoredTable } from '../wasm/src/stored.js';
-export { LuaFloat, type LuaFunction, type LuaInput, type LuaValue, type ToLua } from '../wasm/src/values.js';
+export { LuaFloat, type LuaFunction, type LuaInput, type LuaObject, type LuaValue, type ToLua } from '../wasm/src/values.js';

@@ -70,6 +70,27 @@ expectType<Sandbox>()(lua.fork());
 expectType<MemoryStats>()(lua.memoryStats());
 expectType<number | undefined>()(lua.tableCount);
 
+interface Item {
+  name: string;
+  count?: number;
+}
+interface Order {
+  id: number;
+  items: readonly Item[];
+  note: string | null;
+}
+declare const order: Order;
+const orders: Order[] = [order];
+lua.compute('return ...', order, orders, { order }, new Map([[order.id, order]]));
+lua.call('f', order);
+lua.computeWith('', { args: [order] });
+f(order);
+lua.home.set('order', order);
+lua.input = order;
+lua.register('order', () => order).register('async', async () => order);
+lua.register('one', async () => multiple(1, order)).register('nothing', async () => {});
+LuaCellError.raise(order);
+
 try {
   lua.compute('error()');
 } catch (error) {
@@ -98,6 +119,16 @@ export function wrong(): void {
   // @ts-expect-error: five methods
   new Sandbox({ store: { get() {} } });
   // @ts-expect-error: a date is no value
+  lua.home.set('x', new Date());
+  // @ts-expect-error: a promise is no value
+  lua.compute('', Promise.resolve(1));
+  // @ts-expect-error: nor in an array
+  lua.compute('', [new Date()]);
+  // @ts-expect-error: nor in an object that is written here
+  lua.compute('', { a: Symbol.iterator });
+  // @ts-expect-error: a set is no value
+  lua.compute('', new Set([1]));
+  // @ts-expect-error: a symbol is no value
   lua.home.set('x', Symbol.iterator);
   // @ts-expect-error: a function takes part
   lua.register('x', 5);

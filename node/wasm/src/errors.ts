@@ -1,4 +1,4 @@
-import type { LuaValue } from './values.js';
+import type { LuaInput, LuaValue } from './values.js';
 
 /** Kinds of failure with their numbers, as docs/API_REFERENCE.md lists them. */
 export const ErrorKinds = {
@@ -89,10 +89,10 @@ export class LuaCellError extends Error {
   }
 
   /** For host functions: throw the result to raise this value in the script, as `error(value)` does there. */
-  static raise(value: LuaValue): LuaCellError {
+  static raise(value: LuaInput): LuaCellError {
     const text = typeof value === 'string' ? value : 'a host function raised a value that is no text';
     const error = new LuaCellError('HostFunction', text);
-    error.value = value;
+    error.value = value as LuaValue;
     error.raises = true;
     return error;
   }

@@ -4,7 +4,9 @@ import { LuaCellError, broken, invalid } from './errors.js';
 import type { LuaInput } from './values.js';
 
 /** A function of the host. What it returns is its result; an array of several results is made by `multiple`. */
-export type HostFunction = (...args: any[]) => LuaInput | Promise<LuaInput> | void | MultipleResults;
+export type HostFunction = (...args: any[]) => HostResult | PromiseLike<HostResult>;
+
+type HostResult = LuaInput | void | MultipleResults;
 
 /** Several results of a host function. */
 export class MultipleResults {

@@ -10,4 +10,4 @@ export { type AsyncRunOptions, type MemoryStats, type RunOptions, Sandbox, type 
 export { Snapshot } from './snapshot.js';
 export { StoredTable } from './stored.js';
 export type { TableStore, Write } from './tables.js';
-export { LuaFloat, type LuaFunction, type LuaInput, type LuaValue, type ToLua } from './values.js';
+export { LuaFloat, type LuaFunction, type LuaInput, type LuaObject, type LuaValue, type ToLua } from './values.js';

@@ -24,6 +24,17 @@ export interface ToLua {
   toLua(): LuaInput;
 }
 
+/**
+ * An object of text keys. Not an index signature: types that are declared as `interface` have none. What is known to be something else
+ * (`Date`, `Promise`, `Set`, typed arrays) is kept out by its symbols; the values are looked at when they are passed.
+ */
+export type LuaObject = object & {
+  readonly [Symbol.iterator]?: never;
+  readonly [Symbol.toPrimitive]?: never;
+  readonly [Symbol.toStringTag]?: never;
+  readonly [Symbol.hasInstance]?: never;
+};
+
 /** What Lua can be given: what comes from it, and a few more. A class instance needs a method `toLua`. */
 export type LuaInput =
   | LuaValue
@@ -33,7 +44,8 @@ export type LuaInput =
   | ToLua
   | readonly LuaInput[]
   | ReadonlyMap<LuaInput, LuaInput>
-  | { readonly [key: string]: LuaInput };
+  | { readonly [key: string]: LuaInput }
+  | LuaObject;
 
 /**
  * Makes Lua get a float where JavaScript's number would be an integer: `new LuaFloat(3)` is Lua's `3.0`. Values from Lua

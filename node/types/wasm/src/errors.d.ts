@@ -1,4 +1,4 @@
-import type { LuaValue } from './values.js';
+import type { LuaInput, LuaValue } from './values.js';
 /** Kinds of failure with their numbers, as docs/API_REFERENCE.md lists them. */
 export declare const ErrorKinds: {
     readonly Syntax: 1;
@@ -64,7 +64,7 @@ export declare class LuaCellError extends Error {
     /** What the script printed before it failed; what is not UTF-8 becomes U+FFFD. */
     get output(): string;
     /** For host functions: throw the result to raise this value in the script, as `error(value)` does there. */
-    static raise(value: LuaValue): LuaCellError;
+    static raise(value: LuaInput): LuaCellError;
 }
 export declare const busy: () => LuaCellError;
 export declare const closed: () => LuaCellError;

@@ -1,6 +1,7 @@
 import type { LuaInput } from './values.js';
 /** A function of the host. What it returns is its result; an array of several results is made by `multiple`. */
-export type HostFunction = (...args: any[]) => LuaInput | Promise<LuaInput> | void | MultipleResults;
+export type HostFunction = (...args: any[]) => HostResult | PromiseLike<HostResult>;
+type HostResult = LuaInput | void | MultipleResults;
 /** Several results of a host function. */
 export declare class MultipleResults {
     readonly values: readonly LuaInput[];
@@ -28,3 +29,4 @@ export declare class Functions {
 }
 /** A name that can be registered: Lua names with dots between them. */
 export declare function checkName(name: string): void;
+export {};

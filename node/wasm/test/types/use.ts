@@ -3,6 +3,17 @@
 import { Engine, LuaCellError, LuaFloat, Sandbox, Snapshot, StoredTable, multiple, openIndexedDB } from '../../dist/esm/esm.js';
 import type { ErrorKind, HostFunction, LuaValue, Outcome, TableStore } from '../../dist/esm/esm.js';
 
+interface Item {
+  name: string;
+  count?: number;
+}
+interface Order {
+  id: number;
+  items: readonly Item[];
+  note: string | null;
+}
+declare const order: Order;
+
 const engine: Engine = await Engine.load();
 const store: TableStore = await openIndexedDB('name', { onError: (error: LuaCellError) => console.error(error.kind) });
 {
@@ -25,6 +36,11 @@ const store: TableStore = await openIndexedDB('name', { onError: (error: LuaCell
   const later: Promise<string> = lua.computeAsync('return 1', { signal: new AbortController().signal, args: values });
   const f: HostFunction = async (a: string, b: number) => a.repeat(b);
   lua.register('f', f).register('g', () => multiple(1, 2)).register('h', () => {});
+  lua.compute('return ...', order, [order], { order }, new Map([[order.id, order]]));
+  lua.call('f', order);
+  lua.register('one', async () => multiple(1, order)).register('nothing', async () => {});
+  lua.home.set('order', order);
+  lua.input = order;
   const home: StoredTable = lua.home;
   for (const [key, value] of home) lua.home.set(key, value);
   lua.input = { a: [1] };
@@ -50,6 +66,8 @@ new Sandbox({ timeout: true });
 new Sandbox().compute(5);
 // @ts-expect-error: a symbol can't be passed
 new Sandbox().compute('', Symbol('x'));
+// @ts-expect-error: a date is no value
+new Sandbox().compute('', new Date());
 // @ts-expect-error: no such kind
 const kind: ErrorKind = 'Nonsense';
 void kind;
