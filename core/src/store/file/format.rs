@@ -3,7 +3,8 @@
 //! One redb table `luacell` of text to numbers says that it is ours and in which format; another one, `entries`, holds everything
 //! else. Its keys begin with the table's number, big-endian, so that a table lies together. A 0 follows for the
 //! number of entries (u64, little-endian; absent when there are none), or a 1 and the key for an entry. Table 0 is none: under its number of entries
-//! is what all tables but the library's own hold, bytes and entries (u64 both); absent in files of before that was counted.
+//! is what all tables but the library's own hold, bytes and entries (u64 both). Behind each value stands the CRC-32 of key and value (u32,
+//! little-endian): redb looks at its own checksums after a crash only.
 
 use ahash::HashMap;
 use redb::{ReadOnlyTable, ReadableTable, Table, TableDefinition};
@@ -20,7 +21,7 @@ pub(super) type EntriesMut<'a> = Table<'a, &'static [u8], &'static [u8]>;
 
 /// The key in [`ABOUT`] and the format that this version reads and writes.
 pub(super) const FORMAT_KEY: &str = "format";
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 const COUNT: u8 = 0;
 const ENTRY: u8 = 1;
@@ -92,6 +93,36 @@ pub(super) fn table_of(key: &[u8]) -> Option<u32> {
     key.first_chunk().map(|number| u32::from_be_bytes(*number))
 }
 
+const CHECKSUM: usize = 4;
+
+fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(key);
+    crc.update(value);
+    crc.finalize().to_le_bytes()
+}
+
+/// The value in what the file holds under a key.
+pub(super) fn value_of<'a>(key: &[u8], stored: &'a [u8]) -> StoreResult<&'a [u8]> {
+    match stored.split_last_chunk() {
+        Some((value, sum)) if *sum == checksum(key, value) => Ok(value),
+        _ => {
+            let table = table_of(key).unwrap_or_default();
+            let shown = entry_key(key).unwrap_or_default();
+            Err(format!("damaged: an entry of table {table}, '{}', does not match its checksum", shown.escape_debug())
+                .into())
+        }
+    }
+}
+
+/// Puts a value under a key; how long the one was that was there.
+fn insert(entries: &mut EntriesMut<'_>, key: &Key, value: &[u8], room: &mut Vec<u8>) -> StoreResult<Option<usize>> {
+    room.clear();
+    room.extend_from_slice(value);
+    room.extend_from_slice(&checksum(key.as_slice(), value));
+    Ok(entries.insert(key.as_slice(), room.as_slice())?.map(|old| old.value().len().saturating_sub(CHECKSUM)))
+}
+
 pub(super) fn read_count(bytes: &[u8]) -> StoreResult<u64> {
     let bytes = bytes.try_into().map_err(|_| StoreError::from("the size of a table is malformed"))?;
     Ok(u64::from_le_bytes(bytes))
@@ -99,10 +130,12 @@ pub(super) fn read_count(bytes: &[u8]) -> StoreResult<u64> {
 
 /// What the file says that its tables hold.
 fn noted_usage(entries: &impl ReadableTable<&'static [u8], &'static [u8]>) -> StoreResult<Option<Usage>> {
-    let noted = entries.get(Key::count(0).as_slice())?;
-    let numbers = noted.as_ref().and_then(|bytes| bytes.value().split_first_chunk());
-    let Some((bytes, count)) = numbers else {
+    let key = Key::count(0);
+    let Some(noted) = entries.get(key.as_slice())? else {
         return Ok(None);
+    };
+    let Some((bytes, count)) = value_of(key.as_slice(), noted.value())?.split_first_chunk() else {
+        return Err("the size of all tables is malformed".into());
     };
     Ok(Some(Usage { bytes: u64::from_le_bytes(*bytes), entries: read_count(count)? }))
 }
@@ -122,9 +155,9 @@ pub(super) fn usage(entries: &impl ReadableTable<&'static [u8], &'static [u8]>) 
     Ok(usage)
 }
 
-/// How much an entry counts; 0 for what is none.
+/// How much an entry counts, by what the file holds; 0 for what is none.
 fn size_of_entry(key: &[u8], value: &[u8]) -> u64 {
-    if key.get(4) == Some(&ENTRY) { (key.len() - 5 + value.len()) as u64 } else { 0 }
+    if key.get(4) == Some(&ENTRY) { (key.len() - 5 + value.len().saturating_sub(CHECKSUM)) as u64 } else { 0 }
 }
 
 /// How much tables grow.
@@ -170,18 +203,16 @@ pub(super) fn apply<'a>(
     writes: impl Iterator<Item = Write<'a>>,
 ) -> StoreResult<Option<Usage>> {
     let mut growth = Growth::default();
+    let mut room = Vec::new();
     for write in writes {
         match write {
-            Write::Set { table, key, value } => {
-                let old = entries.insert(Key::entry(table, key).as_slice(), value)?.map(|old| old.value().len());
-                match old {
-                    Some(old) => growth.add(table, 0, value.len() as i64 - old as i64),
-                    None => growth.add(table, 1, (key.len() + value.len()) as i64),
-                }
-            }
+            Write::Set { table, key, value } => match insert(entries, &Key::entry(table, key), value, &mut room)? {
+                Some(old) => growth.add(table, 0, value.len() as i64 - old as i64),
+                None => growth.add(table, 1, (key.len() + value.len()) as i64),
+            },
             Write::Delete { table, key } => {
-                let old = entries.remove(Key::entry(table, key).as_slice())?.map(|old| old.value().len());
-                if let Some(old) = old {
+                let old = entries.remove(Key::entry(table, key).as_slice())?;
+                if let Some(old) = old.map(|old| old.value().len().saturating_sub(CHECKSUM)) {
                     growth.add(table, -1, -((key.len() + old) as i64));
                 }
             }
@@ -203,12 +234,12 @@ pub(super) fn apply<'a>(
     for (table, by) in growth.tables {
         let key = Key::count(table);
         let before = match entries.get(key.as_slice())? {
-            Some(bytes) => read_count(bytes.value())?,
+            Some(bytes) => read_count(value_of(key.as_slice(), bytes.value())?)?,
             None => 0,
         };
         match before.saturating_add_signed(by) {
             0 => drop(entries.remove(key.as_slice())?),
-            count => drop(entries.insert(key.as_slice(), count.to_le_bytes().as_slice())?),
+            count => drop(insert(entries, &key, &count.to_le_bytes(), &mut room)?),
         }
     }
     if growth.entries == 0 && growth.bytes == 0 {
@@ -222,6 +253,6 @@ pub(super) fn apply<'a>(
         None => usage(entries)?,
     };
     let noted = [now.bytes.to_le_bytes(), now.entries.to_le_bytes()].concat();
-    entries.insert(Key::count(0).as_slice(), noted.as_slice())?;
+    insert(entries, &Key::count(0), &noted, &mut room)?;
     Ok(Some(now))
 }

@@ -148,7 +148,7 @@ impl FileStore {
         let table = &view.table;
         let found = shared.protect(|| Ok(table.get(key.as_slice())?))?;
         if let Some(value) = &found {
-            read(shared.protect(|| Ok(value.value()))?);
+            read(shared.protect(|| format::value_of(key.as_slice(), value.value()))?);
         }
         Ok(found.is_some())
     }
@@ -174,7 +174,7 @@ impl FileStore {
         let range = shared.protect(|| Ok(source.range::<&[u8]>(start.as_slice()..end.as_slice())?))?;
         let mut range = range;
         while let Some((key, value)) = shared.protect(|| Ok(range.next().transpose()?))? {
-            let (key, value) = shared.protect(|| Ok((key.value(), value.value())))?;
+            let (key, value) = shared.protect(|| Ok((key.value(), format::value_of(key.value(), value.value())?)))?;
             let Some(key) = format::entry_key(key) else {
                 return Err(shared.damaged("a key that is no text"));
             };

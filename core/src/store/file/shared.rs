@@ -104,6 +104,9 @@ fn absolute(path: &Path) -> std::io::Result<PathBuf> {
     }
 }
 
+/// Files up to this many bytes are read whole when they are opened.
+const CHECKED_WHOLE: u64 = 4 << 20;
+
 /// Opens the file and looks whether it is ours, without changing it before that is known. Gives also the next table number.
 fn open_database(path: &Path, cache_size: usize) -> StoreResult<(Database, u32)> {
     let shown = path.display();
@@ -126,7 +129,7 @@ fn open_database(path: &Path, cache_size: usize) -> StoreResult<(Database, u32)>
         }
         let backend = Backend::new(file).map_err(|error| explain(path, error))?;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = Builder::new()
+            let mut database = Builder::new()
                 .set_cache_size(cache_size)
                 .create_with_backend(backend.clone())
                 .map_err(|e| explain(path, e))?;
@@ -134,6 +137,12 @@ fn open_database(path: &Path, cache_size: usize) -> StoreResult<(Database, u32)>
                 make_tables(&database).map_err(|e| format!("can't write {shown}: {}", e))?;
             }
             let next = inspect(&database).map_err(|why| format!("{shown} {why}; it was left as it is"))?;
+            // Where that takes no time worth speaking of. Otherwise damage is found by who reads it.
+            if !empty && about.len() <= CHECKED_WHOLE && !database.check_integrity().map_err(|e| explain(path, e))? {
+                return Err(
+                    format!("{shown} is damaged: its pages don't match their checksums; it was left as it is").into()
+                );
+            }
             Ok::<_, StoreError>((database, next))
         }));
         let opened = opened.unwrap_or_else(|_| Err(format!("{shown} is damaged; it was left as it is").into()))?;
@@ -225,8 +234,12 @@ fn inspect(database: &Database) -> Result<u32, String> {
         None => return Err("is no store of luacell: another program made it".to_owned()),
     }
     let entries = transaction.open_table(ENTRIES).map_err(|e| damaged(&e))?;
-    let next = entries.get(Key::entry(OWN, NEXT_KEY).as_slice()).map_err(|e| damaged(&e))?;
-    Ok(next.and_then(|value| tables::decode_next(value.value())).unwrap_or(tables::FIRST_FREE))
+    let key = Key::entry(OWN, NEXT_KEY);
+    let Some(next) = entries.get(key.as_slice()).map_err(|e| damaged(&e))? else {
+        return Ok(tables::FIRST_FREE);
+    };
+    let next = format::value_of(key.as_slice(), next.value()).map_err(|e| format!("is {e}"))?;
+    tables::decode_next(next).ok_or_else(|| "is damaged: its next table number is malformed".to_owned())
 }
 
 impl Shared {
