@@ -474,7 +474,7 @@ impl Host {
         let mut answer = vec![LAST_PORTION];
         let mut left = count.max(1);
         let result = self.tables.scan_after(table, after, &mut |key, value| {
-            let size = 8 + key.len() + value.len();
+            let size = 8 + key.len() + value.map_or(0, <[u8]>::len);
             let room = MOST.saturating_sub(answer.len());
             if left == 0 || (8 + key.len() > room && answer.len() > 1) {
                 if let Some(first) = answer.first_mut() {
@@ -484,7 +484,7 @@ impl Host {
             }
             left -= 1;
             answer.extend_from_slice(&(key.len() as u32).to_le_bytes());
-            let value = (size <= room && size <= LARGEST).then_some(value);
+            let value = value.filter(|_| size <= room && size <= LARGEST);
             answer.extend_from_slice(&value.map_or(KEY_ONLY, |value| value.len() as u32).to_le_bytes());
             answer.extend_from_slice(key.as_bytes());
             answer.extend_from_slice(value.unwrap_or_default());

@@ -12,6 +12,24 @@ struct Entry<K, V> {
     value: V,
 }
 
+/// A place in the list. The first and the last gap of a row of them know each other, so that nobody has to walk along it: scripts could
+/// make that long, and walk often.
+#[derive(Clone)]
+enum Slot<K, V> {
+    Live(Entry<K, V>),
+    Gap(u32),
+}
+
+impl<K, V> Slot<K, V> {
+    #[inline]
+    fn live(&self) -> Option<&Entry<K, V>> {
+        match self {
+            Slot::Live(entry) => Some(entry),
+            Slot::Gap(_) => None,
+        }
+    }
+}
+
 /// A place in a list, with the hash of what is there, so that neither probing nor growing the index looks at the list.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -37,7 +55,7 @@ impl Place {
 /// over time.
 #[derive(Clone)]
 pub(crate) struct OrderedMap<K, V> {
-    entries: Vec<Option<Entry<K, V>>>,
+    entries: Vec<Slot<K, V>>,
     index: HashTable<Place>,
     live: usize,
 }
@@ -57,7 +75,7 @@ impl<K, V> OrderedMap<K, V> {
     #[inline]
     fn find(&self, hash: u32, mut eq: impl FnMut(&K) -> bool) -> Option<usize> {
         if self.index.is_empty() {
-            return self.entries.iter().position(|e| e.as_ref().is_some_and(|e| e.hash == hash && eq(&e.key)));
+            return self.entries.iter().position(|e| e.live().is_some_and(|e| e.hash == hash && eq(&e.key)));
         }
         self.index
             .find(Place::spread(hash), |place| {
@@ -68,14 +86,14 @@ impl<K, V> OrderedMap<K, V> {
 
     #[inline]
     fn entry(&self, i: u32) -> Option<&Entry<K, V>> {
-        self.entries.get(i as usize)?.as_ref()
+        self.entries.get(i as usize)?.live()
     }
 
     /// The value under a key with this hash, of which the lower half is used.
     #[inline]
     pub(crate) fn get(&self, hash: u64, eq: impl FnMut(&K) -> bool) -> Option<&V> {
         let i = self.find(hash as u32, eq)?;
-        self.entries.get(i)?.as_ref().map(|e| &e.value)
+        self.entries.get(i)?.live().map(|e| &e.value)
     }
 
     /// Where a key is, for [`next_from`](Self::next_from).
@@ -88,12 +106,12 @@ impl<K, V> OrderedMap<K, V> {
     pub(crate) fn insert(&mut self, hash: u64, key: K, value: V, eq: impl Fn(&K, &K) -> bool) -> Option<V> {
         let hash = hash as u32;
         if let Some(i) = self.find(hash, |other| eq(other, &key))
-            && let Some(Some(entry)) = self.entries.get_mut(i)
+            && let Some(Slot::Live(entry)) = self.entries.get_mut(i)
         {
             return Some(std::mem::replace(&mut entry.value, value));
         }
         let i = self.entries.len();
-        self.entries.push(Some(Entry { hash, key, value }));
+        self.entries.push(Slot::Live(Entry { hash, key, value }));
         self.live += 1;
         if !self.index.is_empty() {
             self.index.insert_unique(Place::spread(hash), Place { hash, index: i as u32 }, Place::rehash);
@@ -111,10 +129,14 @@ impl<K, V> OrderedMap<K, V> {
         {
             found.remove();
         }
-        let entry = self.entries.get_mut(i)?.take()?;
+        let slot = self.entries.get_mut(i)?;
+        let Slot::Live(entry) = std::mem::replace(slot, Slot::Gap(i as u32)) else {
+            return None;
+        };
         self.live -= 1;
-        while let Some(None) = self.entries.last() {
-            self.entries.pop();
+        self.join_gaps(i);
+        if let Some(Slot::Gap(first)) = self.entries.last() {
+            self.entries.truncate(*first as usize);
         }
         if self.entries.len() > SMALL && self.live < self.entries.len() / 2 {
             self.compact();
@@ -124,8 +146,23 @@ impl<K, V> OrderedMap<K, V> {
         Some((entry.key, entry.value))
     }
 
+    /// Makes a new gap and those beside it one row.
+    fn join_gaps(&mut self, i: usize) {
+        let gap = |at: Option<usize>| match self.entries.get(at?) {
+            Some(Slot::Gap(other)) => Some(*other as usize),
+            _ => None,
+        };
+        let first = gap(i.checked_sub(1)).unwrap_or(i);
+        let last = gap(i.checked_add(1)).unwrap_or(i);
+        for (at, other) in [(first, last), (last, first)] {
+            if let Some(slot) = self.entries.get_mut(at) {
+                *slot = Slot::Gap(other as u32);
+            }
+        }
+    }
+
     fn compact(&mut self) {
-        self.entries.retain(Option::is_some);
+        self.entries.retain(|slot| slot.live().is_some());
         if self.entries.capacity() > 4 * self.entries.len().max(SMALL) {
             self.entries.shrink_to(2 * self.entries.len());
         }
@@ -138,7 +175,7 @@ impl<K, V> OrderedMap<K, V> {
     fn rebuild_index(&mut self) {
         let mut index = HashTable::with_capacity(self.entries.len() * 2);
         for (i, entry) in self.entries.iter().enumerate() {
-            if let Some(entry) = entry {
+            if let Some(entry) = entry.live() {
                 let place = Place { hash: entry.hash, index: i as u32 };
                 index.insert_unique(place.rehash(), place, Place::rehash);
             }
@@ -148,18 +185,24 @@ impl<K, V> OrderedMap<K, V> {
 
     /// All entries in the order of insertion.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.entries.iter().flatten().map(|e| (&e.key, &e.value))
+        self.entries.iter().filter_map(Slot::live).map(|e| (&e.key, &e.value))
     }
 
-    /// The first entry at or after a position, and the position after it.
+    /// The first entry at or after a position, which is 0 or one that this gave, and the position after it.
     pub(crate) fn next_from(&self, position: usize) -> Option<(usize, &K, &V)> {
-        let (i, entry) =
-            self.entries.iter().enumerate().skip(position).find_map(|(i, e)| e.as_ref().map(|e| (i, e)))?;
-        Some((i + 1, &entry.key, &entry.value))
+        let position = match self.entries.get(position)? {
+            Slot::Gap(last) => *last as usize + 1,
+            Slot::Live(_) => position,
+        };
+        let entry = self.entries.get(position)?.live()?;
+        Some((position + 1, &entry.key, &entry.value))
     }
 
     pub(crate) fn into_entries(self) -> impl Iterator<Item = (K, V)> {
-        self.entries.into_iter().flatten().map(|e| (e.key, e.value))
+        self.entries.into_iter().filter_map(|slot| match slot {
+            Slot::Live(entry) => Some((entry.key, entry.value)),
+            Slot::Gap(_) => None,
+        })
     }
 }
 
@@ -197,6 +240,13 @@ mod tests {
                 prop_assert_eq!(map.len(), model.len());
                 let now: Vec<_> = map.iter().map(|(k, v)| (*k, *v)).collect();
                 prop_assert_eq!(&now, &model);
+                let mut walked = Vec::new();
+                let mut position = 0;
+                while let Some((next, k, v)) = map.next_from(position) {
+                    walked.push((*k, *v));
+                    position = next;
+                }
+                prop_assert_eq!(&walked, &model);
                 for k in 0..40 {
                     let expected = model.iter().find(|(other, _)| *other == k).map(|(_, v)| v);
                     prop_assert_eq!(map.get(hash(k), |other| *other == k), expected);

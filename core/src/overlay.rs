@@ -31,6 +31,8 @@ struct Entry {
     table: u32,
     /// The next entry of the same table.
     next: u32,
+    /// The next one of the same table that the store does not have.
+    next_new: u32,
     key: SmallBytes,
     /// `None`: deleted.
     value: Option<SmallBytes>,
@@ -50,6 +52,13 @@ struct TableState {
     last: u32,
     /// The first entry of which it is not known whether the store has it.
     unresolved: u32,
+    /// The entries that the store does not have.
+    first_new: u32,
+    last_new: u32,
+    /// A key of the store's: this run deleted it and all before it. Who takes one entry after the other from the front begins there.
+    gone: Option<Box<str>>,
+    /// The same for entries that the store does not have.
+    gone_new: u32,
     /// The size in the store.
     stored: Option<u64>,
     /// How much larger the table is now, without unresolved entries.
@@ -60,7 +69,18 @@ struct TableState {
 
 impl TableState {
     const fn new(stored: Option<u64>) -> Self {
-        TableState { first: NONE, last: NONE, unresolved: NONE, stored, growth: 0, removed: false }
+        TableState {
+            first: NONE,
+            last: NONE,
+            unresolved: NONE,
+            first_new: NONE,
+            last_new: NONE,
+            gone: None,
+            gone_new: NONE,
+            stored,
+            growth: 0,
+            removed: false,
+        }
     }
 }
 
@@ -215,10 +235,15 @@ impl Overlay {
                 let change = i64::from(value.is_some()) - i64::from(entry.value.is_some());
                 entry.value = value;
                 if change != 0
-                    && entry.in_store != InStore::Unknown
                     && let Some(state) = self.tables.get_mut(&table)
                 {
-                    state.growth += change;
+                    if entry.in_store != InStore::Unknown {
+                        state.growth += change;
+                    }
+                    if change > 0 {
+                        state.gone = None;
+                        state.gone_new = NONE;
+                    }
                 }
                 return;
             }
@@ -242,7 +267,25 @@ impl Overlay {
         } else if let Some(entry) = self.entries.get_mut(last as usize) {
             entry.next = i;
         }
-        self.entries.push(Entry { table, next: NONE, key: SmallBytes::new(key.as_bytes()), value, in_store });
+        let key = SmallBytes::new(key.as_bytes());
+        self.entries.push(Entry { table, next: NONE, next_new: NONE, key, value, in_store });
+        if in_store == InStore::No {
+            self.append_new(table, i);
+        }
+    }
+
+    /// Notes that the store does not have this entry.
+    #[inline]
+    fn append_new(&mut self, table: u32, i: u32) {
+        let Some(state) = self.tables.get_mut(&table) else {
+            return;
+        };
+        let last = std::mem::replace(&mut state.last_new, i);
+        if last == NONE {
+            state.first_new = i;
+        } else if let Some(entry) = self.entries.get_mut(last as usize) {
+            entry.next_new = i;
+        }
     }
 
     /// The entries of a table, in the order of their first write.
@@ -274,14 +317,23 @@ impl Overlay {
                 store.prefetch(&keys)?;
             }
         }
-        while let Some(entry) = self.entries.get_mut(state.unresolved as usize) {
+        loop {
+            let Some(state) = self.tables.get_mut(&table) else {
+                return Ok(());
+            };
+            let i = state.unresolved;
+            let Some(entry) = self.entries.get_mut(i as usize) else {
+                return Ok(());
+            };
             let key = std::str::from_utf8(entry.key.as_slice())?;
             let there = state.stored != Some(0) && store.contains(table, key)?;
             entry.in_store = if there { InStore::Yes } else { InStore::No };
             state.growth += i64::from(entry.value.is_some()) - i64::from(there);
             state.unresolved = entry.next;
+            if !there {
+                self.append_new(table, i);
+            }
         }
-        Ok(())
     }
 
     /// The number of entries as this run sees it.
@@ -330,24 +382,25 @@ impl Overlay {
                 Some(_) => {}
             })?;
         }
-        for entry in self.entries_of(table) {
-            if entry.in_store == InStore::No
-                && let Some(value) = &entry.value
-            {
+        let mut next = state.first_new;
+        while let Some(entry) = self.entry(next) {
+            if let Some(value) = &entry.value {
                 visit(std::str::from_utf8(entry.key.as_slice())?, value.as_slice());
             }
+            next = entry.next_new;
         }
         Ok(())
     }
 
     /// Hands entries to `visit` until that gives false: in the order of `scan`, those that come after the key `after`, or from the first one on. False when
-    /// there is no such key; one that this run deleted still has its place.
+    /// there is no such key; one that this run deleted still has its place. Those come without a value: a script can make many of them, and who passes over
+    /// them has to count them.
     pub(crate) fn scan_after(
         &mut self,
         store: &mut dyn TableStore,
         table: u32,
         after: Option<&str>,
-        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+        visit: &mut dyn FnMut(&str, Option<&[u8]>) -> bool,
     ) -> StoreResult<bool> {
         self.resolve(store, table)?;
         let written = after.and_then(|key| self.find(self.hash(table, key.as_bytes()), table, key.as_bytes()));
@@ -358,38 +411,53 @@ impl Overlay {
             return Ok(false);
         }
         let Some(state) = self.tables.get(&table) else {
-            store.scan_after(table, after, visit)?;
+            store.scan_after(table, after, &mut |key, value| visit(key, Some(value)))?;
             return Ok(true);
         };
         if state.removed {
             return Ok(true);
         }
-        let mut next = state.first;
-        if let Some(Entry { in_store: InStore::No, next: following, .. }) = written {
-            next = *following;
+        let (mut next, mut gone, mut gone_new) = (state.first_new, None, NONE);
+        // Whether everything that was passed is gone.
+        let mut all_gone = after.is_none();
+        let mut more = true;
+        if let Some(Entry { in_store: InStore::No, next_new, .. }) = written {
+            next = *next_new;
         } else if state.stored != Some(0) {
-            let mut more = true;
-            store.scan_after(table, after, &mut |key, value| {
+            let start = if all_gone { state.gone.as_deref() } else { after };
+            store.scan_after(table, start, &mut |key, value| {
                 let entry = self.find(self.hash(table, key.as_bytes()), table, key.as_bytes());
-                more = match entry.and_then(|i| self.entry(i)) {
-                    None => visit(key, value),
-                    Some(Entry { value: Some(value), .. }) => visit(key, value.as_slice()),
-                    Some(_) => true,
+                let value = match entry.and_then(|i| self.entry(i)) {
+                    None => Some(value),
+                    Some(entry) => entry.value.as_ref().map(SmallBytes::as_slice),
                 };
+                all_gone &= value.is_none();
+                if all_gone {
+                    gone = Some(key.into());
+                }
+                more = visit(key, value);
                 more
             })?;
-            if !more {
-                return Ok(true);
-            }
         }
-        while let Some(entry) = self.entry(next) {
-            if entry.in_store == InStore::No
-                && let Some(value) = &entry.value
-                && !visit(std::str::from_utf8(entry.key.as_slice())?, value.as_slice())
-            {
-                break;
+        if more && all_gone && state.gone_new != NONE {
+            next = self.entry(state.gone_new).map_or(NONE, |entry| entry.next_new);
+        }
+        while more && let Some(entry) = self.entry(next) {
+            let value = entry.value.as_ref().map(SmallBytes::as_slice);
+            all_gone &= value.is_none();
+            if all_gone {
+                gone_new = next;
             }
-            next = entry.next;
+            more = visit(std::str::from_utf8(entry.key.as_slice())?, value);
+            next = entry.next_new;
+        }
+        if let Some(state) = self.tables.get_mut(&table) {
+            if gone.is_some() {
+                state.gone = gone;
+            }
+            if gone_new != NONE {
+                state.gone_new = gone_new;
+            }
         }
         Ok(true)
     }
@@ -562,8 +630,10 @@ mod tests {
                     let (last, before) = (again.last().cloned(), again.len());
                     let known = overlay
                         .scan_after(store, table, last.as_deref(), &mut |key, value| {
-                            assert_eq!(expected.get(key).map(Vec::as_slice), Some(value));
-                            again.push(key.to_owned());
+                            assert_eq!(expected.get(key).map(Vec::as_slice), value);
+                            if value.is_some() {
+                                again.push(key.to_owned());
+                            }
                             again.len() < before + portion
                         })
                         .unwrap();

@@ -408,7 +408,7 @@ impl Tables {
         &mut self,
         table: u32,
         after: Option<&str>,
-        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+        visit: &mut dyn FnMut(&str, Option<&[u8]>) -> bool,
     ) -> StoreResult<bool> {
         self.store()?;
         if self.lease_end.is_none() {
@@ -416,7 +416,7 @@ impl Tables {
         }
         let mut ids = Vec::new();
         let known = self.overlay.scan_after(self.backing.store(), table, after, &mut |key, value| {
-            if codec::may_refer(value) {
+            if let Some(value) = value.filter(|value| codec::may_refer(value)) {
                 codec::references(value, &mut |id| ids.push(id));
             }
             visit(key, value)

@@ -142,3 +142,52 @@ fn the_order_is_that_of_the_first_write() {
         .unwrap();
     assert_eq!(outcome.values, ["zambc".into()]);
 }
+
+/// Who takes one entry after the other from the front of a table does not pay for those that are gone, and nobody walks over them for nothing.
+#[test]
+fn a_queue_is_emptied_from_the_front() {
+    let instructions = |kept: bool, n: i64| {
+        let sandbox = Sandbox::new().unwrap();
+        let fill = "local n = ... _home.t = {} local t = _home.t for i = 1, n do t[i] = i end";
+        let empty = "local t, n = _home.t, 0
+            while true do
+                local k = next(t)
+                if k == nil then break end
+                t[k] = nil
+                n = n + 1
+            end
+            return n";
+        let run = |source: &str| {
+            let outcome = sandbox.compute_with(source, ComputeOptions::new().args((n,))).unwrap();
+            (outcome.metrics.instructions, outcome.into_value())
+        };
+        if kept {
+            run(fill);
+            let (instructions, count) = run(empty);
+            assert_eq!(count, n.into());
+            instructions
+        } else {
+            run(&format!("do {fill} end {empty}")).0
+        }
+    };
+    for kept in [true, false] {
+        let (few, many) = (instructions(kept, 1000), instructions(kept, 8000));
+        assert!(many < 12 * few, "kept {kept}: {few} for 1000, {many} for 8000");
+    }
+}
+
+/// Entries that a run deleted cost who passes over them.
+#[test]
+fn passing_over_deleted_entries_counts() {
+    for fill in ["", "_home.t = _home.t"] {
+        let sandbox = Sandbox::new().unwrap();
+        sandbox.compute("_home.t = {} local t = _home.t for i = 1, 20000 do t[i] = i end").unwrap();
+        let source = format!("{fill} local t = _home.t for i = 1, 20000 do t[i] = nil end assert(next(t) == nil)");
+        let once = sandbox.compute(format!("{source} error('again')")).unwrap_err();
+        // Each time the last entry comes back and goes again, so that nobody can know that all is gone.
+        let again = format!("{source} for i = 1, 10 do t[20000] = 1 t[20000] = nil next(t) end error('again')");
+        let again = sandbox.compute(again).unwrap_err();
+        let instructions = |error: &luacell::Error| error.metrics().instructions;
+        assert!(instructions(&again) > instructions(&once) + 10 * 20000, "{once:?} {again:?}");
+    }
+}
