@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import math
+import signal
 from collections import OrderedDict, UserDict, UserList, deque, namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -134,6 +136,90 @@ def test_deep_values() -> None:
     while back:
         back, depth = back[0], depth + 1
     assert depth == 100_000
+
+
+class Lazy(Sequence[int]):
+    """A sequence that gives other numbers of items than it says."""
+
+    def __init__(self, says: int, gives: int | None) -> None:
+        self.says, self.gives = says, gives
+
+    def __len__(self) -> int:
+        return self.says
+
+    def __getitem__(self, at: Any) -> Any:
+        if self.gives is not None and at >= self.gives:
+            raise IndexError
+        return at
+
+
+class LazyMapping(Mapping[int, int]):
+    def __init__(self, says: int, gives: int | None) -> None:
+        self.sequence = Lazy(says, gives)
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.sequence)
+
+    def __getitem__(self, key: int) -> int:
+        return key
+
+
+@pytest.mark.parametrize("kind", (Lazy, LazyMapping))
+def test_containers_are_as_long_as_they_say(kind: Callable[[int, int | None], Any]) -> None:
+    for length in (0, 1, 4095, 4096, 4097, 10_000):
+        assert len(there_and_back(kind(length, length))) == length
+        with pytest.raises(luacell.LuaConversionError, match=rf"len\(\) is {length} gives more items \(argument 1"):
+            there_and_back(kind(length, None))
+        with pytest.raises(luacell.LuaConversionError, match=f"len.. is {length + 1} gives only {length} items"):
+            there_and_back(kind(length + 1, length))
+    lua = luacell.Sandbox()
+    lua.register("endless", lambda: [kind(3, None)])
+    with pytest.raises(luacell.LuaCellError, match="gives more items"):
+        lua.compute("endless()")
+
+
+@pytest.mark.parametrize("kind", (Lazy, LazyMapping))
+def test_ctrl_c_in_a_conversion(kind: Callable[[int, int | None], Any]) -> None:
+    """Signals of the process itself come when the interpreter looks for them."""
+    value = kind(2**62, None)
+    sequence = value if kind is Lazy else value.sequence
+    plain = type(sequence).__getitem__
+    steps = 0
+
+    class Interrupted(type(sequence)):  # type: ignore[misc]
+        def __getitem__(self, at: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == 1000:
+                signal.raise_signal(signal.SIGINT)
+            return plain(self, at)
+
+    sequence.__class__ = Interrupted
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            there_and_back(value)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert there_and_back(1) == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers")
+def test_ctrl_c_while_native_code_makes_the_items() -> None:
+    class Endless(Lazy):
+        def __iter__(self) -> Iterator[Any]:
+            return itertools.repeat(None)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            there_and_back(Endless(2**62, None))
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_bytes_of_all_kinds() -> None:
