@@ -1,9 +1,10 @@
 import { Reader, Writer, textOf, utf8 } from './bytes.js';
+import { crc32 } from './checksum.js';
 import type { Image } from './core.js';
 import { invalid } from './errors.js';
 import { VirtualTime } from './virtual-time.js';
 
-const MAGIC = 'LuaCellWasmSnap1';
+const MAGIC = 'LuaCellWasmSnap2';
 const PAGE = 4096;
 
 /** A copy of a sandbox at one moment: `sandbox.snapshot()`. */
@@ -16,7 +17,7 @@ export class Snapshot {
     this.image = image;
   }
 
-  /** As bytes, to be kept. They can be restored with the same `lua.wasm` only. */
+  /** As bytes, to be kept, with a checksum. They can be restored with the same `lua.wasm` only. */
   toBytes(): Uint8Array {
     const { guest, memory, tables, functions, time } = this.image;
     const out = new Writer();
@@ -47,27 +48,31 @@ export class Snapshot {
       out.u32(at);
       counted(page);
     }
+    out.u32(crc32(out.written));
     return out.written.slice();
   }
 
-  /** Reads what `toBytes` has written. */
+  /** Reads what `toBytes` has written. Throws `InvalidArgument` for anything else, and for bytes that were damaged. */
   static fromBytes(bytes: Uint8Array): Snapshot {
     if (!(bytes instanceof Uint8Array)) throw invalid('Snapshot.fromBytes takes a Uint8Array');
     try {
-      return new Snapshot(read(new Reader(bytes)));
+      return new Snapshot(read(bytes));
     } catch (error) {
       throw invalid(`these bytes are no snapshot that this version can read (${error instanceof Error ? error.message : String(error)})`);
     }
   }
 }
 
-function read(reader: Reader): Image {
+function read(bytes: Uint8Array): Image {
+  const end = Math.max(0, bytes.length - 4);
+  const reader = new Reader(bytes.subarray(0, end));
   const text = (bytes: Uint8Array): string => {
     const text = textOf(bytes);
     if (text === null) throw new Error('a text is not UTF-8');
     return text;
   };
   if (textOf(reader.take(MAGIC.length)) !== MAGIC) throw new Error('they begin otherwise');
+  if (new Reader(bytes.subarray(end)).u32() !== crc32(reader.bytes)) throw new Error('they were damaged: the checksum is another');
   const guest = reader.u32();
   const functions: string[] = [];
   for (let n = reader.u32(); n > 0; n--) functions.push(text(reader.counted()));

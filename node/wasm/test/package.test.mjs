@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import * as esm from "../dist/esm/esm.js";
+import { crc32 } from "../dist/esm/checksum.js";
 import { tools } from "../build.mjs";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -28,6 +29,17 @@ test("an engine from bytes, from a module, from a URL", async () => {
   }
   await assert.rejects(esm.Engine.load(new Response(null, { status: 404 })), { kind: "InvalidArgument", message: /404/ });
   await assert.rejects(esm.openIndexedDB("x"), { kind: "Store", message: /no IndexedDB/ });
+});
+
+test("a snapshot of another lua.wasm is refused", async () => {
+  const lua = await esm.Sandbox.create();
+  const bytes = lua.snapshot().toBytes();
+  // The fingerprint stands behind the 16 letters of the beginning.
+  bytes[16] ^= 1;
+  assert.throws(() => esm.Snapshot.fromBytes(bytes), { kind: "InvalidArgument", message: /checksum/ });
+  new DataView(bytes.buffer).setUint32(bytes.length - 4, crc32(bytes.subarray(0, -4)), true);
+  const foreign = esm.Snapshot.fromBytes(bytes);
+  assert.throws(() => lua.restore(foreign), { kind: "InvalidArgument", message: /another lua.wasm/ });
 });
 
 test("types, strictly", () => {
