@@ -1,6 +1,8 @@
 // Views of stored tables.
 
+import { replaced } from '../wasm/src/codec.js';
 import { LuaCellError } from '../wasm/src/errors.js';
+import { isKey } from '../wasm/src/keys.js';
 import { pathText } from '../wasm/src/path.js';
 import { type Owner, StoredTable } from '../wasm/src/stored.js';
 import type { LuaValue } from '../wasm/src/values.js';
@@ -57,7 +59,10 @@ export class Views implements Owner {
     return this.core.free();
   }
 
+  /** Null when there can't be such a key. */
   #withKey(key: unknown, use: (key: unknown) => unknown): any {
+    if (typeof key === 'object' && key !== null) key = replaced(key);
+    if (!isKey(key)) return null;
     return this.core.withValue(key, 'key', (key) => this.core.result(use(key))) as unknown;
   }
 
@@ -83,7 +88,7 @@ export class Views implements Owner {
 
   deleteStored(id: number, key: unknown): boolean {
     const native = this.check();
-    return this.#withKey(key, (key) => native.tableDelete(id, key)) as boolean;
+    return this.#withKey(key, (key) => native.tableDelete(id, key)) === true;
   }
 
   clearStored(id: number): void {

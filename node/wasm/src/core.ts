@@ -7,7 +7,7 @@ import { LuaCellError, type Metrics, broken, busy, closed, invalid, kindOf, loss
 import { type Functions, type HostFunction, checkName } from './functions.js';
 import { type Entry, Guest, checkSource } from './guest.js';
 import { Host } from './host.js';
-import { decodeKey, encodeKey } from './keys.js';
+import { decodeKey, encodeKey, isKey } from './keys.js';
 import { type LimitOptions, type Limits, withLimits } from './limits.js';
 import { SandboxLinks } from './links.js';
 import { Outcome } from './outcome.js';
@@ -496,16 +496,17 @@ export class Core implements Owner {
   }
 
   getStored(id: number, key: unknown): LuaValue | undefined {
-    const text = encodeKey(key);
+    const text = isKey(key) ? encodeKey(key) : null;
     return this.#read((links) => {
+      if (text === null) return undefined;
       const bytes = this.host.tables.get(id, text);
       return bytes && this.#decodeStored(bytes, links, id, text);
     });
   }
 
   hasStored(id: number, key: unknown): boolean {
-    const text = encodeKey(key);
-    return this.#read(() => this.host.tables.get(id, text) !== undefined);
+    const text = isKey(key) ? encodeKey(key) : null;
+    return this.#read(() => text !== null && this.host.tables.get(id, text) !== undefined);
   }
 
   storedSize(id: number): number {
@@ -549,8 +550,9 @@ export class Core implements Owner {
   }
 
   deleteStored(id: number, key: unknown): boolean {
-    const text = encodeKey(key);
+    const text = isKey(key) ? encodeKey(key) : null;
     return this.#write(() => {
+      if (text === null) return false;
       const { tables } = this.host;
       const there = tables.get(id, text) !== undefined;
       tables.delete(id, text);

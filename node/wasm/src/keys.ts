@@ -1,8 +1,8 @@
 // Keys of stored tables: Lua values as UTF-8 text and back. The forms are in docs/MEMORY_PROTOCOL.md.
 
-import { checkText, textOf, utf8 } from './bytes.js';
+import { checkText, isWellFormed, textOf, utf8 } from './bytes.js';
 import { conversion, invalid } from './errors.js';
-import type { LuaValue } from './values.js';
+import { LuaFloat, type LuaValue } from './values.js';
 
 /** Text that may be an integer's. */
 const plausible = /^(?:0|-?[1-9][0-9]{0,18})$/;
@@ -75,6 +75,22 @@ function numberKey(x: number): string {
 /** Whether this is an integer of Lua's range. */
 export const fits64 = (n: bigint): boolean => BigInt.asIntN(64, n) === n;
 
+/** Whether there can be such a key. What can't be there is absent for who looks, and refused from who writes. */
+export function isKey(key: unknown): boolean {
+  switch (typeof key) {
+    case 'string':
+      return isWellFormed(key);
+    case 'number':
+      return !Number.isNaN(key);
+    case 'boolean':
+      return true;
+    case 'bigint':
+      return fits64(key);
+  }
+  if (key instanceof LuaFloat) return !Number.isNaN(Number(key.value));
+  return key instanceof Uint8Array || key instanceof ArrayBuffer;
+}
+
 /** The text of a key. */
 export function encodeKey(key: unknown): string {
   switch (typeof key) {
@@ -93,7 +109,8 @@ export function encodeKey(key: unknown): string {
   if (key === null) throw invalid('a table key must not be nil');
   if (key instanceof Uint8Array) return bytesKey(key);
   if (key instanceof ArrayBuffer) return bytesKey(new Uint8Array(key));
-  throw conversion(`can't use a ${typeof key === 'function' ? 'function' : 'table'} as a key of a stored table`);
+  if (key instanceof LuaFloat) return numberKey(Number(key.value));
+  throw conversion(`can't use a ${typeof key === 'symbol' ? 'symbol' : typeof key === 'function' ? 'function' : 'table'} as a key of a stored table`);
 }
 
 function unescaped(text: string): string | Uint8Array | null {

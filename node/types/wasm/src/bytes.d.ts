@@ -1,5 +1,7 @@
 /** Text as UTF-8. */
 export declare const utf8: (text: string) => Uint8Array;
+/** Whether every surrogate has its partner, so that the text can be UTF-8. */
+export declare function isWellFormed(text: string): boolean;
 /** Refuses text that UTF-8 can't say: it would arrive as something else. */
 export declare function checkText(text: string): string;
 /** The text that these bytes are, or null when they are not UTF-8. */
