@@ -271,9 +271,17 @@ export interface Parts {
   marks: Map<unknown, number> | undefined;
 }
 
-/** What kind of object this is: a table by value, or null. Throws for what Lua can't be given. */
+/** The guest's largest block of memory has room for so many values: what is longer can't be a table, and would take minutes to find out. */
+const MOST_VALUES = 2 ** 27 - 2 ** 16;
+
+function checkLength(length: number): void {
+  if (length > MOST_VALUES) throw conversion(`an array of ${length} elements is longer than the ${MOST_VALUES} that a Lua table can hold`);
+}
+
+/** A table by value, taken apart. */
 export function partsOf(value: object): Parts {
   const marks = floatMarks.get(value);
+  if (Array.isArray(value)) checkLength(value.length);
   if (Array.isArray(value)) return { array: value, pairs: [], marks };
   const pairs: unknown[] = [];
   const add = (key: unknown, item: unknown): void => {
@@ -464,6 +472,7 @@ class Encoder {
 
 /** Writes arguments for the guest, tables inline. `what`: what an error message calls them, or the one that there is. */
 export function encodeArgs(values: readonly unknown[], out: Writer, links: Links, what: string | (() => string) = 'argument'): void {
+  checkLength(values.length);
   let encoder: Encoder | null = null;
   for (let i = 0; i < values.length; i++) {
     const value = values[i];

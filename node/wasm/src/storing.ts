@@ -25,14 +25,14 @@ export function* entriesOf(parts: Parts): Generator<[key: unknown, value: unknow
 /** Every table that can be reached from this one. What `toLua` gives is asked for once. */
 export function collect(root: object, key: unknown): Pending[] {
   const seen = new Set<object>([root]);
-  const all: Pending[] = [{ source: root, parts: partsOf(root), parent: -1, key }];
+  const all: Pending[] = [{ source: root, parts: located(() => [key], () => partsOf(root)), parent: -1, key }];
   for (let at = 0; at < all.length; at++) {
     const pending = all[at]!;
     const array: unknown[] = [];
     const pairs: unknown[] = [];
     const add = (key: unknown, item: unknown): unknown => {
       const value = replaced(item);
-      if (isTable(value) && seen.size !== seen.add(value).size) all.push({ source: value, parts: partsOf(value), parent: at, key });
+      if (isTable(value) && seen.size !== seen.add(value).size) all.push({ source: value, parts: located(() => wayTo(all, at, key), () => partsOf(value)), parent: at, key });
       return value;
     };
     pending.parts.array.forEach((item, i) => array.push(add(i + 1, item)));

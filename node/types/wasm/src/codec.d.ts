@@ -45,7 +45,7 @@ export interface Parts {
     pairs: unknown[];
     marks: Map<unknown, number> | undefined;
 }
-/** What kind of object this is: a table by value, or null. Throws for what Lua can't be given. */
+/** A table by value, taken apart. */
 export declare function partsOf(value: object): Parts;
 export declare const isTable: (value: unknown) => value is object;
 /** What stands in for a value that knows what Lua gets in its place. */
