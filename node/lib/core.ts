@@ -5,7 +5,9 @@ import { type Links, decode, encodeArgs } from '../wasm/src/codec.js';
 import { LuaCellError, busy, closed, invalid, lossyText, messageOf } from '../wasm/src/errors.js';
 import { type HostFunction, MultipleResults } from '../wasm/src/functions.js';
 import type { Module } from '../wasm/src/modules.js';
+import { checkPath, checkSource } from '../wasm/src/options.js';
 import { Outcome } from '../wasm/src/outcome.js';
+import { abandon, atOnce, isThenable } from '../wasm/src/promises.js';
 import type { StoredTable } from '../wasm/src/stored.js';
 import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../wasm/src/values.js';
 import { addCore, connection, newNumber, removeCore, runJob } from './connection.js';
@@ -48,13 +50,6 @@ function writing<T>(write: (out: Writer) => void, use: (bytes: Uint8Array) => T)
   }
 }
 
-const isPromise = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
-
-const checkSource = (source: unknown): void => {
-  if (typeof source !== 'string' && !(source instanceof Uint8Array)) throw invalid('the source has to be a string or a Uint8Array');
-};
-
 export class Core implements Links {
   readonly exact: boolean;
   readonly options: SandboxOptions;
@@ -82,14 +77,13 @@ export class Core implements Links {
   isClosed = false;
 
   constructor(options: SandboxOptions) {
+    const settings = sandboxSettings(this.#number, options);
     const { onPrint, modules, store } = options;
     this.options = options;
-    if (onPrint !== undefined && typeof onPrint !== 'function') throw invalid('onPrint has to be a function');
     this.exact = options.exactNumbers === true;
     this.#onPrint = onPrint;
     this.#modules = modules === undefined || typeof modules === 'string' ? undefined : modules;
     this.#store = typeof store === 'object' ? store : undefined;
-    const settings = sandboxSettings(this.#number, options);
     addCore(this, this.#number);
     const native = NativeSandbox.create(connection, options.engine?.native, settings);
     if (!(native instanceof NativeSandbox)) {
@@ -215,35 +209,38 @@ export class Core implements Links {
   // ---- runs
 
   compute(source: string | Uint8Array, args: readonly LuaInput[]): any {
+    checkSource(source);
     if (args.length === 0 && typeof source === 'string') {
       this.#begin();
       return this.result(this.native.compute(source));
     }
-    checkSource(source);
     return this.#run(args, (bytes, linked) => this.native.computeWith(source, bytes, linked, undefined, false));
   }
 
   computeWith(source: string | Uint8Array, options: RunOptions): Outcome {
     checkSource(source);
+    const settings = runSettings(options, false);
     this.#begin();
-    const settings = runSettings(options);
     return this.#outcome(this.#withArgs(options.args ?? [], (bytes, linked) => this.native.computeWith(source, bytes, linked, settings, true)));
   }
 
   call(path: string, args: readonly LuaInput[]): any {
+    checkPath(path);
     return this.#run(args, (bytes, linked) => this.native.call(path, bytes, linked, undefined, false));
   }
 
   callWith(path: string, options: RunOptions): Outcome {
+    checkPath(path);
+    const settings = runSettings(options, false);
     this.#begin();
-    const settings = runSettings(options);
     return this.#outcome(this.#withArgs(options.args ?? [], (bytes, linked) => this.native.call(path, bytes, linked, settings, true)));
   }
 
   async later(isCall: boolean, source: string | Uint8Array, options: AsyncRunOptions, full: boolean): Promise<any> {
-    checkSource(source);
+    if (isCall) checkPath(source);
+    else checkSource(source);
+    const settings = runSettings(options, true);
     this.#begin();
-    const settings = runSettings(options);
     const { signal } = options;
     const aborted = (): LuaCellError => new LuaCellError('Interrupted', 'the run was aborted', { cause: signal?.reason });
     if (signal?.aborted) throw aborted();
@@ -270,6 +267,7 @@ export class Core implements Links {
   // ---- host functions
 
   register(name: string, f: HostFunction): void {
+    checkPath(name);
     if (typeof f !== 'function') throw invalid('register takes a function');
     this.free();
     const known = this.#names.get(name);
@@ -286,6 +284,7 @@ export class Core implements Links {
   }
 
   unregister(name: string): boolean {
+    checkPath(name);
     const there = this.result(this.free().unregister(name)) as boolean;
     const number = this.#names.get(name);
     if (there && number !== undefined) this.#functions[number] = null;
@@ -314,9 +313,8 @@ export class Core implements Links {
         default:
           result = f(...(decode(a as Uint8Array, this) as any[]));
       }
-      if (isPromise(result)) {
-        // Nobody will hear of its failure.
-        Promise.resolve(result).catch(() => {});
+      if (isThenable(result)) {
+        abandon(result);
         const name = [...this.#names].find(([, number]) => number === fn)?.[0];
         throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: computeAsync and callAsync wait for it, nothing else`);
       }
@@ -406,20 +404,20 @@ export class Core implements Links {
       };
       switch (operation) {
         case 0: {
-          const value = store.get(table, textOf(bytes())!);
+          const value = atOnce(store.get(table, textOf(bytes())!), "the store's get");
           if (value === undefined || value === null) return undefined;
           if (!(value instanceof Uint8Array)) throw new TypeError("the store's get has to return bytes or undefined");
           return this.#answer(value);
         }
         case 1:
           // A copy: the store may keep it.
-          return void store.set(table, textOf(bytes())!, Uint8Array.from(bytes()));
+          return void atOnce<unknown>(store.set(table, textOf(bytes())!, Uint8Array.from(bytes())), "the store's set");
         case 2:
-          return void store.delete(table, textOf(bytes())!);
+          return void atOnce<unknown>(store.delete(table, textOf(bytes())!), "the store's delete");
         case 3:
-          return store.size(table);
+          return atOnce(store.size(table), "the store's size");
         default:
-          return this.#answer([...store.keys(table)]);
+          return this.#answer([...atOnce(store.keys(table), "the store's keys")]);
       }
     } catch (error) {
       this.#storeFailure = { error };
@@ -434,6 +432,7 @@ export class Core implements Links {
       if (typeof modules === 'function') found = modules(name);
       else if (modules instanceof Map) found = modules.get(name) as ModuleSource | undefined;
       else found = Object.hasOwn(modules, name) ? (modules as Record<string, ModuleSource>)[name] : undefined;
+      found = atOnce(found, 'the search for a module');
       if (found === undefined || found === null) return undefined;
       const isSource = typeof found === 'string' || found instanceof Uint8Array;
       const { source, chunkName } = isSource ? { source: found as ModuleSource, chunkName: undefined } : (found as Module);

@@ -1,5 +1,6 @@
 import { LuaCellError } from '../wasm/src/errors.js';
-import { type LimitOptions, defaultLimits, withLimits } from '../wasm/src/limits.js';
+import { type LimitOptions, bytesOf } from '../wasm/src/limits.js';
+import { checkCount, checkOptions } from '../wasm/src/options.js';
 import { NativeEngine } from './native.js';
 
 /** Settings of an engine. */
@@ -12,8 +13,12 @@ export interface EngineOptions {
   maxStack?: LimitOptions['memoryLimit'];
 }
 
-const bytes = (size: LimitOptions['memoryLimit']): number | undefined =>
-  size === undefined ? undefined : withLimits(defaultLimits, { memoryLimit: size }).memory;
+const names = ['poolSize', 'maxMemory', 'maxStack'] as const;
+
+const bytes = (options: EngineOptions, name: 'maxMemory' | 'maxStack'): number | undefined => {
+  const size = options[name];
+  return size === undefined ? undefined : bytesOf(name, size);
+};
 
 /** The compiled Lua and its pool of instances, shared by any number of sandboxes. Most programs need none of their own. */
 export class Engine {
@@ -21,9 +26,11 @@ export class Engine {
   readonly native: NativeEngine;
 
   constructor(options: EngineOptions = {}) {
+    checkOptions(options, names);
     const { poolSize } = options;
+    checkCount('poolSize', poolSize, 32);
     try {
-      this.native = new NativeEngine({ poolSize, maxMemory: bytes(options.maxMemory), maxStack: bytes(options.maxStack) });
+      this.native = new NativeEngine({ poolSize, maxMemory: bytes(options, 'maxMemory'), maxStack: bytes(options, 'maxStack') });
     } catch (error) {
       if (error instanceof LuaCellError) throw error;
       throw new LuaCellError('InvalidArgument', (error as Error).message, { cause: error });

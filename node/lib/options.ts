@@ -3,8 +3,9 @@
 import { invalid } from '../wasm/src/errors.js';
 import { type LimitOptions, type Limits, defaultLimits, withLimits } from '../wasm/src/limits.js';
 import type { Modules as GivenModules } from '../wasm/src/modules.js';
+import { checkCount, checkRunOptions, checkSandboxOptions, sandboxNames, seedOf } from '../wasm/src/options.js';
 import type { LuaInput } from '../wasm/src/values.js';
-import type { Engine } from './engine.js';
+import { Engine } from './engine.js';
 import type { LimitSettings, RunSettings, SandboxSettings } from './native.js';
 
 /**
@@ -90,11 +91,10 @@ function limitSettings(options: LimitOptions): LimitSettings | undefined {
 }
 
 /** @internal Undefined when nothing is set. */
-export function runSettings(options: RunOptions): RunSettings | undefined {
-  if (typeof options !== 'object' || options === null) throw invalid('options have to be an object');
+export function runSettings(options: RunOptions, isAsync: boolean): RunSettings | undefined {
+  checkRunOptions(options, isAsync);
   const limits = limitSettings(options);
   if (options.name === undefined) return limits && { limits };
-  if (typeof options.name !== 'string') throw invalid('name has to be text');
   return { name: options.name, limits };
 }
 
@@ -102,21 +102,19 @@ function moduleSettings(modules: Modules | undefined): Partial<SandboxSettings> 
   if (modules === undefined) return {};
   if (typeof modules === 'string') return { moduleFolder: modules };
   if (typeof modules !== 'function' && (typeof modules !== 'object' || modules === null)) {
-    throw invalid('modules have to be an object, a map, a function, or the path of a folder');
+    throw invalid('modules has to be an object, a map, a function, or the path of a folder');
   }
   return { ownModules: true };
 }
 
-function seedOf(seed: number | bigint | undefined): bigint | undefined {
-  if (seed === undefined) return undefined;
-  if (typeof seed !== 'bigint' && !Number.isSafeInteger(seed)) throw invalid('seed has to be a whole number');
-  return BigInt.asUintN(64, BigInt(seed));
-}
+const names = [...sandboxNames, 'conflictRetries'];
 
 const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
 
 /** @internal What the native part gets of a sandbox's options. */
 export function sandboxSettings(number: number, options: SandboxOptions): SandboxSettings {
+  checkSandboxOptions(options, names, Engine);
+  checkCount('conflictRetries', options.conflictRetries, 32);
   const { store } = options;
   if (typeof store === 'object' && store !== null) {
     for (const method of methods) {
@@ -135,7 +133,7 @@ export function sandboxSettings(number: number, options: SandboxOptions): Sandbo
     print: options.onPrint !== undefined,
     ownModules: false,
     ...moduleSettings(options.modules),
-    seed: seedOf(options.seed),
+    seed: options.seed === undefined ? undefined : seedOf(options.seed),
     exact: options.exactNumbers === true,
   };
 }

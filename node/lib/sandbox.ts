@@ -28,7 +28,6 @@ export class Sandbox {
   readonly #core: Core;
 
   constructor(options: SandboxOptions = {}) {
-    if (typeof options !== 'object' || options === null) throw invalid('options have to be an object');
     this.#core = new Core(options);
   }
 

@@ -182,6 +182,30 @@ test('a store of one\'s own: five methods', async () => {
   assert.throws(() => new Sandbox({ store: { get() {} } }), kind('InvalidArgument'));
 });
 
+test('a store that answers with promises is refused, and nobody is bothered by their failure', async () => {
+  const unheard = [];
+  const listen = (error) => unheard.push(error);
+  process.on('unhandledRejection', listen);
+  const plain = { get: () => undefined, set() {}, delete() {}, size: () => 0, keys: () => [] };
+  const use = { get: 'return _home.x', set: '_home.x = 1', delete: '_home.x = nil', size: 'return #_home', keys: 'for k in pairs(_home) do end' };
+  for (const answer of [async () => {}, () => Promise.reject(new Error('unheard')), () => ({ then: (_, no) => no(new Error('unheard')) })]) {
+    for (const [method, source] of Object.entries(use)) {
+      const make = () => new Sandbox({ store: { ...plain, [method]: answer } });
+      const says = (error) => error.kind === 'Store' && error.cause instanceof TypeError && /promise/.test(error.cause.message);
+      assert.throws(() => make().compute(source), says, method);
+      await assert.rejects(async () => make().computeAsync(source), says, method);
+    }
+  }
+  await turn();
+  process.off('unhandledRejection', listen);
+  assert.deepEqual(unheard, []);
+});
+
+test('engines have options too', () => {
+  for (const options of [5, null, { poolsize: 5 }, { poolSize: -1 }, { poolSize: 'x' }, { maxMemory: 'x' }, { maxStack: -1 }])
+    assert.throws(() => new Engine(options), kind('InvalidArgument'));
+});
+
 test('a file store', (t) => {
   const store = join(temporary(t), 'state.luacell');
   const first = new Sandbox({ store });

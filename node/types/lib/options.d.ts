@@ -1,7 +1,7 @@
 import { type LimitOptions } from '../wasm/src/limits.js';
 import type { Modules as GivenModules } from '../wasm/src/modules.js';
 import type { LuaInput } from '../wasm/src/values.js';
-import type { Engine } from './engine.js';
+import { Engine } from './engine.js';
 /**
  * A store of your own: tables with numbers from 1, entries of text keys and bytes. The five methods work at once; a promise is no answer.
  * A run's writes arrive together, when it has succeeded. One sandbox at a time uses it.

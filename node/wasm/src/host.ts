@@ -10,6 +10,7 @@ import { WAIT } from './jspi.js';
 import { GRANT, type Limits, defaultLimits } from './limits.js';
 import { type Modules, answerModule } from './modules.js';
 import type { SandboxLinks } from './links.js';
+import { abandon, isThenable } from './promises.js';
 import { type Tables, isValid } from './tables.js';
 import type { VirtualTime } from './virtual-time.js';
 
@@ -57,9 +58,6 @@ const nextTurn: () => Promise<void> = (() => {
       port.postMessage(null);
     });
 })();
-
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 
 /** What the five functions work on, and what they need to know of the run. */
 export class Host {
@@ -359,7 +357,7 @@ export class Host {
   /** A host function's result is a promise. */
   #later(links: SandboxLinks, id: number, promise: PromiseLike<unknown>, vp: number, max: number): number {
     if (!this.canWait || this.depth > 0) {
-      promise.then(undefined, () => {});
+      abandon(promise);
       const thrown = new LuaCellError('HostFunction', this.#whyNot(id));
       return this.#finish(links, null, { thrown }, vp, max);
     }

@@ -1,4 +1,5 @@
 import { invalid } from './errors.js';
+import { checkOptions } from './options.js';
 
 /** A number of bytes, or text such as `'64MiB'`, `'1.5 GB'`, `'4096'`. */
 export type Size = number | string;
@@ -59,7 +60,8 @@ for (const [i, letter] of ['k', 'm', 'g', 't'].entries()) {
   units[`${letter}b`] = 1000 ** (i + 1);
 }
 
-function size(name: string, value: Size | null): number {
+/** A size as a number. */
+export function bytesOf(name: string, value: Size | null): number {
   if (typeof value !== 'string') return count(name, value);
   const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*$/i.exec(value);
   const unit = match && units[match[2]!.toLowerCase()];
@@ -77,18 +79,19 @@ function count(name: string, value: number | null): number {
 /** These limits with what is set in their place. */
 export function withLimits(limits: Limits, set: LimitOptions): Limits {
   const out = { ...limits };
-  if (set.memoryLimit !== undefined) out.memory = size('memoryLimit', set.memoryLimit);
+  if (set.memoryLimit !== undefined) out.memory = bytesOf('memoryLimit', set.memoryLimit);
   if (set.instructionLimit !== undefined) out.instructions = count('instructionLimit', set.instructionLimit);
   if (set.timeout !== undefined) out.timeout = count('timeout', set.timeout);
-  if (set.outputLimit !== undefined) out.output = size('outputLimit', set.outputLimit);
+  if (set.outputLimit !== undefined) out.output = bytesOf('outputLimit', set.outputLimit);
   if (set.hostCallLimit !== undefined) out.hostCalls = count('hostCallLimit', set.hostCallLimit);
-  if (set.sourceLimit !== undefined) out.source = size('sourceLimit', set.sourceLimit);
+  if (set.sourceLimit !== undefined) out.source = bytesOf('sourceLimit', set.sourceLimit);
   const store = set.storeLimit;
   if (store === null || typeof store === 'number' || typeof store === 'string') {
-    out.storeBytes = size('storeLimit', store);
+    out.storeBytes = bytesOf('storeLimit', store);
     out.storeEntries = Infinity;
   } else if (store !== undefined) {
-    out.storeBytes = store.bytes === undefined ? Infinity : size('storeLimit.bytes', store.bytes);
+    checkOptions(store, ['bytes', 'entries'], 'storeLimit');
+    out.storeBytes = store.bytes === undefined ? Infinity : bytesOf('storeLimit.bytes', store.bytes);
     out.storeEntries = store.entries === undefined ? Infinity : count('storeLimit.entries', store.entries);
   }
   return out;

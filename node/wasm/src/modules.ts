@@ -1,7 +1,8 @@
 // Where `require` finds modules.
 
-import { Writer, utf8 } from './bytes.js';
+import { Writer, checkText, utf8 } from './bytes.js';
 import { messageOf } from './errors.js';
+import { atOnce } from './promises.js';
 
 /** A module's source, with the name for messages in Lua's form (`@lib/util.lua`, `=util`); default `=` and the module's name. */
 export interface Module {
@@ -25,19 +26,19 @@ function resolve(modules: Modules, name: string): [found: Source | null | undefi
 export function answerModule(modules: Modules, name: string | null): Uint8Array {
   const out = new Writer();
   try {
-    const [found, where] = name === null ? [null, 'the name is no valid UTF-8'] : resolve(modules, name);
+    const [given, where] = name === null ? [null, 'the name is no valid UTF-8'] : resolve(modules, name);
+    const found = atOnce(given, 'the function for modules');
     if (found === null || found === undefined) {
       out.u32(1);
       out.raw(utf8(`\n\t${where}`));
       return out.written;
     }
     const module = typeof found === 'string' || found instanceof Uint8Array ? { source: found } : found;
-    if (typeof (module as { then?: unknown }).then === 'function') throw new TypeError('a module can not be a promise: load it before the run');
     out.u32(0);
-    const chunk = utf8(module.chunkName ?? `=${name}`);
+    const chunk = utf8(checkText(module.chunkName ?? `=${name}`));
     out.u32(chunk.length);
     out.raw(chunk);
-    out.raw(typeof module.source === 'string' ? utf8(module.source) : module.source);
+    out.raw(typeof module.source === 'string' ? utf8(checkText(module.source)) : module.source);
   } catch (error) {
     out.length = 0;
     out.u32(2);

@@ -4,6 +4,7 @@ import { invalid } from './errors.js';
 import { Functions, type HostFunction } from './functions.js';
 import { type LimitOptions, defaultLimits, withLimits } from './limits.js';
 import type { Modules } from './modules.js';
+import { checkPath, checkRunOptions, checkSandboxOptions, checkSource, sandboxNames } from './options.js';
 import type { Outcome } from './outcome.js';
 import { Snapshot } from './snapshot.js';
 import type { StoredTable } from './stored.js';
@@ -56,7 +57,6 @@ export interface MemoryStats {
   wasmBytes: number;
 }
 
-/** Two calls with the same name: the options' own. */
 const limitsOf = (options: RunOptions | undefined): LimitOptions | null => options ?? null;
 
 /**
@@ -74,6 +74,7 @@ export class Sandbox {
 
   /** As `new Sandbox(options)`, after loading the default engine when there is none. */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
+    checkSandboxOptions(options, sandboxNames, Engine);
     return new Sandbox({ ...options, engine: options.engine ?? (await Engine.load()) });
   }
 
@@ -84,11 +85,12 @@ export class Sandbox {
 
   /** Runs Lua source with a chunk name, arguments and limits of its own. */
   computeWith(source: string | Uint8Array, options?: RunOptions): Outcome {
-    return this.#core.run(limitsOf(options), this.#source(source, options));
+    return this.#core.run(limitsOf(options), this.#source(source, options, false));
   }
 
-  #source(source: string | Uint8Array, options: RunOptions | undefined): ReturnType<Core['computeEntry']> {
-    if (typeof source !== 'string' && !(source instanceof Uint8Array)) throw invalid('the source has to be a string or a Uint8Array');
+  #source(source: string | Uint8Array, options: RunOptions | undefined, isAsync: boolean): ReturnType<Core['computeEntry']> {
+    checkSource(source);
+    if (options !== undefined) checkRunOptions(options, isAsync);
     const limits = this.#core.limitsFor(limitsOf(options));
     const { name = '', args = [] } = options ?? {};
     return name === '' && args.length === 0 ? this.#core.computeEntry(source, limits) : this.#core.namedEntry(source, name, args, limits);
@@ -104,21 +106,28 @@ export class Sandbox {
 
   /** As `computeAsync`, with the whole outcome. */
   async computeAsyncWith(source: string | Uint8Array, options?: AsyncRunOptions): Promise<Outcome> {
-    return this.#core.runWaiting(limitsOf(options), options?.signal, this.#source(source, options));
+    const entry = this.#source(source, options, true);
+    const signal = options?.signal;
+    return this.#core.runWaiting(limitsOf(options), signal, entry);
   }
 
   /** Calls a global Lua function. Dots reach into tables: `game.player.move`. */
   call(path: string, ...args: LuaInput[]): any {
+    checkPath(path);
     return this.#core.run(null, this.#core.callEntry(path, args)).value;
   }
 
   /** As `call`, with arguments and limits from options; a name has no meaning here. */
   callWith(path: string, options: RunOptions = {}): Outcome {
+    checkPath(path);
+    checkRunOptions(options, false);
     return this.#core.run(options, this.#core.callEntry(path, options.args ?? []));
   }
 
   /** As `call`, in the way of `computeAsync`. */
   async callAsync(path: string, options: AsyncRunOptions = {}): Promise<any> {
+    checkPath(path);
+    checkRunOptions(options, true);
     return (await this.#core.runWaiting(options, options.signal, this.#core.callEntry(path, options.args ?? []))).value;
   }
 
@@ -236,9 +245,12 @@ const dispose: symbol = Symbol.dispose ?? Symbol.for('Symbol.dispose');
 Object.defineProperty(Sandbox.prototype, dispose, { value: Sandbox.prototype.close, configurable: true, writable: true });
 
 function makeCore(options: SandboxOptions): Core {
+  checkSandboxOptions(options, sandboxNames, Engine);
   const { engine = Engine.default, store = null, onPrint = null, modules = null, seed, exactNumbers = false, memoryAlias = true } = options;
-  if (store !== null && (typeof store.entries !== 'function' || typeof store.commit !== 'function'))
+  if (store !== null && (typeof store !== 'object' || typeof store.entries !== 'function' || typeof store.commit !== 'function'))
     throw invalid('store has to be an object with the methods entries and commit, such as await openIndexedDB(name) gives');
+  if (modules !== null && typeof modules !== 'function' && typeof modules !== 'object')
+    throw invalid('modules has to be an object, a map or a function');
   const limits = withLimits(defaultLimits, options);
   return new Core(engine, limits, { exact: exactNumbers, alias: memoryAlias }, new Tables(store), new Functions(), {
     print: onPrint,

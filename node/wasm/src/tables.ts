@@ -1,7 +1,8 @@
 // A sandbox's tables: in memory, with a journal of the present run, and the part that a store keeps.
 
 import { Tag, references } from './codec.js';
-import { storeError } from './errors.js';
+import { messageOf, storeError } from './errors.js';
+import { atOnce } from './promises.js';
 
 /** `_home` */
 export const HOME = 1;
@@ -26,7 +27,7 @@ export type Write = [table: number, key: string, value: Uint8Array | null];
 export interface TableStore {
   /** Everything that the store holds. */
   entries(): Iterable<readonly [table: number, key: string, value: Uint8Array]>;
-  /** Keeps all of these writes, or throws and keeps none. */
+  /** Keeps all of these writes, or throws and keeps none. At once: a promise is refused. */
   commit(writes: readonly Write[]): void;
 }
 
@@ -113,9 +114,9 @@ export class Tables {
   constructor(readonly store: TableStore | null) {
     if (!store) return;
     try {
-      for (const [id, key, value] of store.entries()) this.#load(id, String(key), new Uint8Array(value));
+      for (const [id, key, value] of atOnce(store.entries(), "the store's entries")) this.#load(id, String(key), new Uint8Array(value));
     } catch (error) {
-      throw storeError(`the store can't be read: ${error instanceof Error ? error.message : String(error)}`, error);
+      throw storeError(`the store can't be read: ${messageOf(error)}`, error);
     }
     this.#live = this.#tables.size;
   }
@@ -295,9 +296,9 @@ export class Tables {
 
   #commitTo(store: TableStore, writes: readonly Write[]): void {
     try {
-      store.commit(writes);
+      atOnce<unknown>(store.commit(writes), "the store's commit");
     } catch (error) {
-      throw storeError(`the store failed: ${error instanceof Error ? error.message : String(error)}`, error);
+      throw storeError(`the store failed: ${messageOf(error)}`, error);
     }
   }
 

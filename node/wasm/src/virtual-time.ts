@@ -1,4 +1,4 @@
-import { invalid } from './errors.js';
+import { seedOf } from './options.js';
 
 /** 2000-01-01 00:00:00 UTC in nanoseconds since 1970. */
 const START = 946_684_800_000_000_000n;
@@ -12,8 +12,7 @@ export class VirtualTime {
   ) {}
 
   static of(seed: number | bigint): VirtualTime {
-    if (typeof seed === 'number' && !Number.isSafeInteger(seed)) throw invalid('seed has to be a whole number');
-    return new VirtualTime(u64(BigInt(seed)), 0n);
+    return new VirtualTime(seedOf(seed), 0n);
   }
 
   copy(): VirtualTime {

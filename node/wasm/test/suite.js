@@ -135,13 +135,123 @@ export const suite = {
     home.clear();
     equal(home.size, 0);
     fails("InvalidArgument", () => home.set(null, 1));
-    fails("InvalidArgument", () => home.get(NaN));
+    fails("InvalidArgument", () => home.set(NaN, 1));
     fails("Conversion", () => home.set({}, 1));
     const error = fails("Conversion", () => home.set("x", { a: [1, new Date(0)] }));
     ok(error.message.endsWith("(x.a[2])"), error.message);
     equal(home.size, 0);
     home.set("x", { n: 1, list: [1, { deep: true }], map: new Map([[1, 2], ["k", 3]]) });
     equal(JSON.stringify(home), '{"x":{"n":1,"list":[1,{"deep":true}],"map":{"1":2,"k":3}}}');
+  },
+
+  "keys that can't be there are absent": ({ Sandbox, LuaFloat }) => {
+    const lua = new Sandbox();
+    const { home } = lua;
+    for (const key of [undefined, null, NaN, {}, [], new Map(), home, Symbol("x"), () => 1, 2n ** 63n, "half \ud800", new Date(0), new LuaFloat(NaN)]) {
+      equal(home.has(key), false);
+      equal(home.get(key), undefined);
+      equal(home.delete(key), false);
+      let refused = false;
+      try {
+        home.set(key, 1);
+      } catch (error) {
+        refused = ["InvalidArgument", "Conversion"].includes(error.kind);
+      }
+      ok(refused, "writing is refused");
+    }
+    equal(home.set(new LuaFloat(3), "x").get(3), "x");
+    equal(home.has(new LuaFloat(3)), true);
+    equal(home.size, 1);
+    lua.close();
+    fails("Closed", () => home.has(undefined));
+    fails("Closed", () => home.get(NaN));
+    fails("Closed", () => home.delete(null));
+  },
+
+  "options that make no sense are refused by name": async ({ Sandbox }) => {
+    const lua = new Sandbox();
+    const refused = (name, error) => ok(error.message.includes(name), `'${error.message}' names ${name}`);
+    const odd = {
+      engine: [{}, 5, null],
+      seed: [-1, 2n ** 64n, -1n, 1.5, "7", 2 ** 60],
+      conflictRetries: [-1, 1.5, "5"],
+      onPrint: [5, {}, null],
+      modules: [5, true],
+      exactNumbers: ["x", 1, null],
+      memoryAlias: ["x", 0],
+      store: [5, true, {}],
+      memorylimit: [5],
+      timeOut: [5],
+      nonsense: [5, null],
+      memoryLimit: ["many", -1, NaN, {}],
+      timeout: ["1s", -1, true],
+      storeLimit: [true, { byte: 5 }, { bytes: "x" }, []],
+    };
+    for (const [name, values] of Object.entries(odd))
+      for (const value of values) {
+        refused(name, fails("InvalidArgument", () => new Sandbox({ [name]: value })));
+        refused(name, await rejects("InvalidArgument", Sandbox.create({ [name]: value })));
+      }
+    for (const options of [5, null, "text", true, []]) {
+      fails("InvalidArgument", () => new Sandbox(options));
+      await rejects("InvalidArgument", Sandbox.create(options));
+      fails("InvalidArgument", () => lua.computeWith("", options));
+      fails("InvalidArgument", () => lua.callWith("print", options));
+      await rejects("InvalidArgument", lua.computeAsync("", options));
+      await rejects("InvalidArgument", lua.callAsync("print", options));
+    }
+    const oddRuns = { args: [5, "text", {}, null], name: [5, null, {}], instructionLimit: ["x", -1], instructionlimit: [5], seed: [1], storeLimit: [true] };
+    for (const [name, values] of Object.entries(oddRuns))
+      for (const value of values) {
+        refused(name, fails("InvalidArgument", () => lua.computeWith("", { [name]: value })));
+        refused(name, fails("InvalidArgument", () => lua.callWith("print", { [name]: value })));
+        refused(name, await rejects("InvalidArgument", lua.computeAsync("", { [name]: value })));
+        refused(name, await rejects("InvalidArgument", lua.computeAsyncWith("", { [name]: value })));
+        refused(name, await rejects("InvalidArgument", lua.callAsync("print", { [name]: value })));
+      }
+    for (const signal of [5, {}, null]) refused("signal", await rejects("InvalidArgument", lua.computeAsync("", { signal })));
+    refused("signal", fails("InvalidArgument", () => lua.computeWith("", { signal: new AbortController().signal })));
+    // What is undefined is not given.
+    equal(new Sandbox({ memoryLimit: undefined, seed: undefined, nonsense: undefined }).computeWith("return 1", { args: undefined, name: undefined }).value, 1);
+    equal(new Sandbox({ seed: 2n ** 64n - 1n, timeout: null, storeLimit: null }).compute("return 1"), 1);
+    for (const name of [5, null, undefined, {}]) {
+      fails("InvalidArgument", () => lua.call(name));
+      await rejects("InvalidArgument", lua.callAsync(name));
+      fails("InvalidArgument", () => lua.register(name, () => 1));
+    }
+  },
+
+  "source that can't be UTF-8 is refused": async ({ Sandbox }) => {
+    const lua = new Sandbox({ modules: { half: "return '\udc00'" } });
+    const half = "return '\ud800'";
+    for (const source of [half, half + " ".repeat(1e5), half + "x".repeat(5)]) {
+      fails("Conversion", () => lua.compute(source));
+      fails("Conversion", () => lua.compute(source, 1));
+      fails("Conversion", () => lua.computeWith(source, { name: "=x" }));
+      await rejects("Conversion", lua.computeAsync(source));
+    }
+    fails("Conversion", () => lua.computeWith("", { name: "=\ud800" }));
+    fails("Conversion", () => lua.call("\ud800"));
+    ok(String(lua.compute("return select(2, pcall(require, 'half'))")).includes("half"));
+    equal(lua.compute("return '\ud83d\ude00'"), "\ud83d\ude00");
+  },
+
+  "arrays that are too long are refused at once": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.register("long", () => new Array(2 ** 32 - 1));
+    const long = new Array(2 ** 32 - 1);
+    for (const run of [
+      () => lua.compute("return 1", long),
+      () => lua.compute("return 1", { a: [long] }),
+      () => lua.computeWith("return 1", { args: long }),
+      () => lua.home.set("x", long),
+      () => lua.home.set("x", { a: [long] }),
+    ]) {
+      const { message } = fails("Conversion", run);
+      ok(/4294967295 elements is longer than the [0-9]+ /.test(message), message);
+    }
+    ok(fails("HostFunction", () => lua.compute("long()")).message.includes("elements"));
+    equal(lua.home.size, 0);
   },
 
   "views are live, and keep their table": ({ Sandbox }) => {
@@ -392,6 +502,11 @@ export const suite = {
     foreign[16] ^= 1;
     fails("InvalidArgument", () => other.restore(Snapshot.fromBytes(foreign)));
     for (const cut of [0, 10, 100, bytes.length - 1]) fails("InvalidArgument", () => Snapshot.fromBytes(bytes.subarray(0, cut)));
+    for (let i = 0; i < 50; i++) {
+      const damaged = bytes.slice();
+      damaged[Math.floor((bytes.length / 50) * i)] ^= 1 << i % 8;
+      fails("InvalidArgument", () => Snapshot.fromBytes(damaged));
+    }
     fails("InvalidArgument", () => Snapshot.fromBytes(Uint8Array.of(1, 2, 3)));
     fails("InvalidArgument", () => lua.restore({}));
     fails("Runtime", () => lua.compute("_home.z = 1 error()"));
@@ -446,6 +561,13 @@ export const suite = {
     again.compute("_home.d = {1}");
     equal(JSON.stringify(new Sandbox({ store }).home), '{"c":{},"d":[1]}');
     fails("InvalidArgument", () => new Sandbox({ store: "file" }));
+    for (const promise of [async () => {}, () => Promise.reject(new Error("unheard")), () => ({ then: (_, no) => no(new Error("unheard")) })]) {
+      const later = new Sandbox({ store: { ...store, commit: promise } });
+      ok(fails("Store", () => later.compute("_home.e = 1")).message.includes("promise"));
+      fails("Store", () => later.home.set("e", 1));
+      equal(later.home.has("e"), false);
+      ok(fails("Store", () => new Sandbox({ store: { ...store, entries: promise } })).message.includes("promise"));
+    }
   },
 
   "computeAsync without waiting": async ({ Sandbox }) => {

@@ -36,5 +36,7 @@ export interface Limits {
 export declare const defaultLimits: Limits;
 /** How many instructions a guest may run before it asks again. */
 export declare const GRANT = 100000;
+/** A size as a number. */
+export declare function bytesOf(name: string, value: Size | null): number;
 /** These limits with what is set in their place. */
 export declare function withLimits(limits: Limits, set: LimitOptions): Limits;

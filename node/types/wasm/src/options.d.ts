@@ -1,0 +1,17 @@
+export declare const sandboxNames: readonly ["memoryLimit", "instructionLimit", "timeout", "outputLimit", "storeLimit", "hostCallLimit", "sourceLimit", "engine", "store", "onPrint", "modules", "seed", "exactNumbers", "memoryAlias"];
+/** Refuses what is no object, and names that mean nothing. */
+export declare function checkOptions(options: unknown, names: readonly string[], what?: string): void;
+/** Refuses an option that is given and has another type. */
+export declare function checkType(options: object, name: string, type: 'boolean' | 'function' | 'string', what: string): void;
+/** A whole number from 0 on, of so many bits. */
+export declare function checkCount(name: string, value: unknown, bits: number): void;
+/** What both entries ask of a sandbox's options, apart from limits and stores. `engine`: the class that engines have. */
+export declare function checkSandboxOptions(options: object, names: readonly string[], engine: abstract new (...args: never) => unknown): void;
+/** A seed as a number of 64 bits. */
+export declare function seedOf(seed: unknown): bigint;
+/** What a run's options have to be, apart from limits. */
+export declare function checkRunOptions(options: object, isAsync: boolean): void;
+/** Source is text or bytes. */
+export declare function checkSource(source: unknown): void;
+/** The name of a function that is called. */
+export declare function checkPath(path: unknown): void;
