@@ -301,7 +301,8 @@ fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) 
     let passes = error.is_nested() && error.kind() != ErrorKind::HostFunction;
     let value = error.lua_value();
     let add_place = !passes && !error.is_nested();
-    out.push(u8::from(add_place));
+    let kind = if passes { u8::try_from(error.kind().number()).unwrap_or_default() << 1 } else { 0 };
+    out.push(u8::from(add_place) | kind);
     let number = if passes { 0 } else { host.keep_error(error) };
     out.extend_from_slice(&number.to_le_bytes());
     let start = out.len();

@@ -54,6 +54,10 @@ pub(crate) struct Host {
     /// A failure that could not be reported to the guest: the run must not succeed.
     pub(crate) doomed: Option<Error>,
     pub(crate) functions: Functions,
+    /// What the guest told of last.
+    instructions: u64,
+    /// The instructions that runs inside this one may use, the outer ones first.
+    pub(crate) shares: Vec<Share>,
     /// Errors that host functions gave in this run, by number from 1.
     errors: Vec<Error>,
     pub(crate) print: Option<PrintSink>,
@@ -67,7 +71,7 @@ pub(crate) struct Host {
     pub(crate) started: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
     /// The limit that ends the present run.
-    refused: Option<ErrorKind>,
+    pub(crate) refused: Option<ErrorKind>,
     pub(crate) host_calls: u64,
     /// Whether a host function was called that must not be called again for the same run.
     pub(crate) called_unrepeatable: bool,
@@ -120,6 +124,13 @@ fn with_key<T>(memory: &mut [u8], ptr: i32, len: i32, f: impl FnOnce(&mut [u8], 
     Some(f(memory, &long))
 }
 
+/// How many instructions a run inside another one may use.
+pub(crate) struct Share {
+    pub(crate) instructions: u64,
+    /// From where they count: from the guest's next question on.
+    pub(crate) from: Option<u64>,
+}
+
 impl Host {
     pub(crate) fn new(tables: Tables, revision: u32, control: Arc<Control>) -> Self {
         Host {
@@ -128,6 +139,8 @@ impl Host {
             failure: None,
             doomed: None,
             functions: Functions::default(),
+            instructions: 0,
+            shares: Vec::new(),
             errors: Vec::new(),
             print: None,
             check: None,
@@ -165,12 +178,11 @@ impl Host {
         self.called_unrepeatable = false;
         self.bytes_stored = 0;
         self.nesting = 0;
+        self.instructions = 0;
+        self.shares.clear();
         self.control.begin();
         if !self.answer.is_empty() {
             self.answer = Vec::new();
-        }
-        if !self.errors.is_empty() {
-            self.errors = Vec::new();
         }
     }
 
@@ -178,6 +190,10 @@ impl Host {
     #[inline]
     pub(crate) fn end(&mut self, ticks: u64) {
         self.links = None;
+        // What a host function failed with may hold on to the sandbox.
+        if !self.errors.is_empty() {
+            self.errors = Vec::new();
+        }
         if let Some(time) = &mut self.virtual_time {
             time.pass(ticks);
         }
@@ -206,10 +222,22 @@ impl Host {
         None
     }
 
+    /// How many instructions may follow those that the guest told of last.
+    pub(crate) fn instructions_left(&mut self) -> u64 {
+        let used = self.instructions;
+        let mut left = self.limits.instructions.saturating_sub(used);
+        for share in &mut self.shares {
+            let from = *share.from.get_or_insert(used);
+            left = left.min(share.instructions.saturating_sub(used.saturating_sub(from)));
+        }
+        left
+    }
+
     /// The guest has used up what it was granted: the limit that was passed or 0, and what is granted now.
     fn grant(&mut self, payload: &[u8]) -> Option<[u8; 8]> {
         let used = u64::from_le_bytes(payload.try_into().ok()?);
-        let left = self.limits.instructions.saturating_sub(used);
+        self.instructions = used;
+        let left = self.instructions_left();
         if let Some(check) = &self.check
             && !catch_unwind(AssertUnwindSafe(|| check.lock().unwrap_or_else(PoisonError::into_inner)()))
                 .unwrap_or(false)

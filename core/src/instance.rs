@@ -178,6 +178,7 @@ exports! {
     set_transaction(flag: i32);
     set_keep_failed(flag: i32);
     set_output_limit(bytes: i32);
+    review_limits() -> i32;
     set_print_streaming(flag: i32);
     set_deterministic(flag: i32);
     set_instruction_grant(ticks: i32);
@@ -814,6 +815,7 @@ offers! {
     has_forget_handles: forget_handles;
     has_memory_limit: set_memory_limit;
     has_output_limit: set_output_limit;
+    has_limit_review: review_limits;
     has_print_streaming: set_print_streaming;
     has_error_details: get_error_details;
     has_deterministic: set_deterministic;

@@ -65,7 +65,7 @@ impl Default for Limits {
 }
 
 /// Limits that somebody has set.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SetLimits {
     pub(crate) memory: Option<u64>,
     pub(crate) instructions: Option<u64>,
@@ -95,6 +95,27 @@ impl Limits {
         put(&mut self.source, set.source);
         put(&mut self.commit_on_error, set.commit_on_error);
         self
+    }
+}
+
+impl StoreLimit {
+    fn least(self, other: StoreLimit) -> StoreLimit {
+        StoreLimit { bytes: self.bytes.min(other.bytes), entries: self.entries.min(other.entries) }
+    }
+}
+
+impl SetLimits {
+    /// What bounds a run inside another one that is bounded by `outer`: nothing gets wider. `calls` and `printed` is what that one has used.
+    /// Time and instructions are counted elsewhere.
+    pub(crate) fn within(&self, outer: &Limits, calls: u64, printed: u64) -> Limits {
+        Limits {
+            memory: self.memory.map_or(outer.memory, |bytes| bytes.min(outer.memory)),
+            output: self.output.map_or(outer.output, |bytes| printed.saturating_add(bytes).min(outer.output)),
+            store: self.store.map_or(outer.store, |limit| limit.least(outer.store)),
+            host_calls: self.host_calls.map_or(outer.host_calls, |n| calls.saturating_add(n).min(outer.host_calls)),
+            source: self.source.map_or(outer.source, |bytes| bytes.min(outer.source)),
+            ..*outer
+        }
     }
 }
 

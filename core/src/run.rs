@@ -1,7 +1,11 @@
 //! A run, from what the guest answers to what the caller gets.
 
+use std::time::Instant;
+
 use crate::codec;
+use crate::host::Share;
 use crate::instance::{Context, Entry};
+use crate::limits::{Limits, SetLimits};
 use crate::sandbox::SandboxLinks;
 use crate::value::{LuaString, Value};
 use crate::{Error, ErrorKind, Metrics, Outcome, Result};
@@ -76,13 +80,78 @@ impl Context<'_> {
         Metrics { wall_time, instructions, peak_memory, host_calls: host.host_calls, bytes_stored: host.bytes_stored }
     }
 
-    /// A run inside a run: a host function uses its own sandbox. What it writes and prints belongs to the outer run.
+    /// A run inside a run: a host function uses its own sandbox. What it writes and prints belongs to the outer run, whose limits hold for it. Limits of
+    /// its own end it alone.
     pub(crate) fn run_nested(
+        &mut self,
+        set: Option<&SetLimits>,
+        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Outcome> {
+        let Some(set) = set.filter(|set| **set != SetLimits::default()) else {
+            return self.run_inside(enter);
+        };
+        let outer = self.narrow(set)?;
+        let result = self.run_inside(enter);
+        self.widen(&outer, set, &result)?;
+        result
+    }
+
+    fn narrow(&mut self, set: &SetLimits) -> Result<Outer> {
+        if set.commit_on_error.is_some() {
+            return Err(Error::invalid("commit_on_error is for the outermost run to decide"));
+        }
+        if !self.has_limit_review() {
+            return Err(Error::invalid("this guest can't bound a run inside another one"));
+        }
+        let printed = self.review_limits()?.cast_unsigned().into();
+        let host = self.host();
+        let outer = Outer { limits: host.limits, deadline: host.deadline };
+        host.limits = set.within(&outer.limits, host.host_calls, printed);
+        if let Some(deadline) = set.timeout.flatten().and_then(|timeout| Instant::now().checked_add(timeout)) {
+            host.deadline = Some(outer.deadline.map_or(deadline, |outer| outer.min(deadline)));
+        }
+        host.shares.push(Share { instructions: set.instructions.unwrap_or(u64::MAX), from: None });
+        let inner = host.limits;
+        self.change_limits(&outer.limits, &inner)?;
+        Ok(outer)
+    }
+
+    /// The outer run's limits hold again. When the inner one reached one of its own, the outer one may go on.
+    fn widen(&mut self, outer: &Outer, set: &SetLimits, result: &Result<Outcome>) -> Result<()> {
+        if let Err(error) = result
+            && error.is_fatal()
+        {
+            return Ok(());
+        }
+        let host = self.host();
+        let inner = std::mem::replace(&mut host.limits, outer.limits);
+        host.deadline = outer.deadline;
+        host.shares.pop();
+        let instructions_left = host.instructions_left();
+        self.change_limits(&inner, &outer.limits)?;
+        let own = match result.as_ref().map_err(Error::kind) {
+            Err(ErrorKind::Timeout) => {
+                set.timeout.flatten().is_some() && outer.deadline.is_none_or(|deadline| Instant::now() < deadline)
+            }
+            Err(ErrorKind::InstructionLimit) => set.instructions.is_some() && instructions_left > 0,
+            Err(ErrorKind::HostCallLimit) => inner.host_calls < outer.limits.host_calls,
+            Err(ErrorKind::StoreLimit) => inner.store != outer.limits.store,
+            Err(ErrorKind::OutputLimit) => inner.output < outer.limits.output,
+            _ => false,
+        };
+        if own {
+            self.host().refused = None;
+            self.review_limits()?;
+        }
+        Ok(())
+    }
+
+    fn run_inside(
         &mut self,
         enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         let links = self.host().links.clone().ok_or_else(Error::busy)?;
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let entry = enter(self, &links, &mut Vec::new())?;
         let n = self.execute(entry)?;
         if n < 0 {
@@ -92,6 +161,12 @@ impl Context<'_> {
         let wall_time = if self.host().virtual_time.is_some() { Default::default() } else { started.elapsed() };
         Ok(Outcome { values, output, metrics: Metrics { wall_time, ..Metrics::default() } })
     }
+}
+
+/// The limits of a run, while one inside it has narrower ones.
+struct Outer {
+    limits: Limits,
+    deadline: Option<Instant>,
 }
 
 /// Output and values of a successful run.

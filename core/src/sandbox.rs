@@ -59,6 +59,9 @@ impl Sandbox {
 
     /// Runs Lua source with a chunk name, arguments and limits of its own.
     ///
+    /// From within a host function the limits can only be narrower than those of the run that called it, and end the inner run alone: the
+    /// function gets the error and may go on. `commit_on_error` can't be given there.
+    ///
     /// # Errors
     /// As [`compute`](Self::compute); `Conversion` also for an argument that can't be passed, `InvalidArgument` for a value of another sandbox.
     pub fn compute_with(&self, source: impl AsRef<[u8]>, options: ComputeOptions) -> Result<Outcome> {

@@ -225,7 +225,7 @@ impl Reach<'_> {
     ) -> Result<Outcome> {
         match self {
             Reach::Whole(inner) => inner.run(shared, set, enter),
-            Reach::Within(context) => context.run_nested(enter),
+            Reach::Within(context) => context.run_nested(set, enter),
         }
     }
 }
@@ -831,6 +831,16 @@ fn held_tables(guest: &mut Context<'_>) -> Result<Option<Vec<u32>>> {
     guest.refresh_buffer()?;
     let ids = guest.result(n)?.chunks_exact(4);
     Ok(Some(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))).collect()))
+}
+
+impl Context<'_> {
+    /// Tells the guest other limits in the middle of a run.
+    pub(crate) fn change_limits(&mut self, from: &Limits, to: &Limits) -> Result<()> {
+        let mut told = Applied::of(from);
+        // How often the guest asks is settled when a run begins.
+        let wanted = Applied { grant: told.grant, ..Applied::of(to) };
+        if told == wanted { Ok(()) } else { apply_changes(self, &mut told, wanted) }
+    }
 }
 
 /// Tells the guest those limits that it keeps itself.

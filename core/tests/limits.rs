@@ -345,3 +345,66 @@ fn the_host_is_asked_whether_a_run_may_go_on() {
     assert!((500_000..700_000).contains(&error.metrics().instructions), "{:?}", error.metrics());
     assert_eq!(sandbox.compute("return 1").unwrap().get::<i64>().unwrap(), 1);
 }
+
+/// A host function runs something of its own with narrower limits: they end that, and nothing else.
+#[test]
+fn limits_of_a_run_inside_a_host_function() {
+    let lua = std::sync::Arc::new(Sandbox::new().unwrap());
+    let weak = std::sync::Arc::downgrade(&lua);
+    let inner = move |source: &str, options: ComputeOptions| {
+        weak.upgrade().map_or_else(|| Ok(Vec::new()), |lua| lua.compute_with(source, options).map(|o| o.values))
+    };
+    let options = || ComputeOptions::new().timeout(None);
+    let cases: Vec<(&str, &str, ComputeOptions, ErrorKind)> = vec![
+        ("time", "while true do end", ComputeOptions::new().timeout(Duration::from_millis(20)), ErrorKind::Timeout),
+        ("steps", "while true do pcall(error) end", options().instruction_limit(1000), ErrorKind::InstructionLimit),
+        ("text", "while true do print('x') end", options().output_limit(10), ErrorKind::OutputLimit),
+        ("store", "_home.large = ('x'):rep(1000)", options().store_limit(100), ErrorKind::StoreLimit),
+        ("calls", "while true do again() end", options().host_call_limit(3), ErrorKind::HostCallLimit),
+        ("memory", "return #('x'):rep(100000000)", options().memory_limit(10_000_000), ErrorKind::Memory),
+    ];
+    lua.register("again", |()| Ok(())).unwrap();
+    for (name, source, options, _) in &cases {
+        let (inner, source, options) = (inner.clone(), (*source).to_owned(), options.clone());
+        lua.register(name, move |()| inner(&source, options.clone())).unwrap();
+    }
+    for (name, _, _, kind) in &cases {
+        // Caught, and the run goes on with all that it may use.
+        let source = format!(
+            "kept = 1 print('before') local ok, e = pcall({name}) print('after')
+            local n = 0 for i = 1, 100000 do n = n + i again() end
+            return ok, n, #('x'):rep(20000000), kept"
+        );
+        let outcome = lua.compute(&source).unwrap();
+        assert_eq!(outcome.values, [false.into(), 5_000_050_000i64.into(), 20_000_000.into(), 1.into()], "{name}");
+        let text = outcome.output.to_string_lossy().into_owned();
+        assert!(text.starts_with("before\n") && text.ends_with("after\n"), "{name}: {text}");
+        // Not caught, it says what it was.
+        assert_eq!(lua.compute(format!("{name}()")).unwrap_err().kind(), *kind, "{name}");
+        assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
+    }
+    assert!(lua.home().is_empty().unwrap());
+
+    // The outer run's limits are never widened.
+    let wide = inner.clone();
+    lua.register("wide", move |()| {
+        let options = ComputeOptions::new().instruction_limit(u64::MAX).timeout(None).host_call_limit(u64::MAX);
+        wide("while true do end", options)
+    })
+    .unwrap();
+    let outer = ComputeOptions::new().instruction_limit(100_000);
+    assert_eq!(lua.compute_with("pcall(wide)", outer).unwrap_err().kind(), ErrorKind::InstructionLimit);
+    let outer = ComputeOptions::new().timeout(Duration::from_millis(20));
+    assert_eq!(lua.compute_with("pcall(wide)", outer).unwrap_err().kind(), ErrorKind::Timeout);
+    let outer = ComputeOptions::new().instruction_limit(500_000);
+    let source = "for i = 1, 1e9 do pcall(steps) end";
+    assert_eq!(lua.compute_with(source, outer).unwrap_err().kind(), ErrorKind::InstructionLimit);
+
+    // One inside the other.
+    let deep = inner.clone();
+    lua.register("deep", move |()| deep("pcall(steps) pcall(steps) return 7", options().instruction_limit(50_000)))
+        .unwrap();
+    assert_eq!(lua.compute("return deep()").unwrap().values, [7.into()]);
+    lua.register("late", move |()| inner("return 1", ComputeOptions::new().commit_on_error(true))).unwrap();
+    assert_eq!(lua.compute("late()").unwrap_err().kind(), ErrorKind::HostFunction);
+}

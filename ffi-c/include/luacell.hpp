@@ -79,11 +79,40 @@ class Error : public std::exception {
 
 namespace detail {
 
-/* Calls with a place for the error as the last argument, and throws it. */
+/* What print threw in a run on this thread, and the sandbox that runs. C can't carry exceptions: they wait here for the call's end. */
+struct Printing {
+  luacell_sandbox *sandbox = nullptr;
+  std::exception_ptr failure;
+};
+
+inline Printing &printing() {
+  static thread_local Printing printing;
+  return printing;
+}
+
+/* Calls with a place for the error as the last argument, and throws it; what print threw comes first. */
 template <typename F, typename... Args>
 void check(F function, Args... args) {
   luacell_error *error = nullptr;
-  if (function(args..., &error) != LUACELL_OK) throw Error(error);
+  luacell_status status = function(args..., &error);
+  if (auto failure = std::exchange(printing().failure, nullptr)) {
+    luacell_error_free(error);
+    std::rethrow_exception(failure);
+  }
+  if (status != LUACELL_OK) throw Error(error);
+}
+
+/* As check, for calls whose last but one argument is the place for an outcome. */
+template <typename F, typename... Args>
+luacell_outcome *run(F function, Args... args) {
+  luacell_outcome *outcome = nullptr;
+  try {
+    check(function, args..., &outcome);
+  } catch (...) {
+    luacell_outcome_free(outcome);
+    throw;
+  }
+  return outcome;
 }
 
 }  // namespace detail
@@ -239,10 +268,8 @@ class Outcome {
 };
 
 inline Outcome Value::call(const Values &args) const {
-  luacell_outcome *outcome = nullptr;
   auto list = detail::list_of(args);
-  detail::check(luacell_function_call, get(), static_cast<const luacell_values *>(list.get()), &outcome);
-  return Outcome(outcome);
+  return Outcome(detail::run(luacell_function_call, get(), static_cast<const luacell_values *>(list.get())));
 }
 
 /** Limits, to be filled in: fields that stay 0 keep their defaults. */
@@ -307,7 +334,7 @@ struct Config {
   std::string location;
   /** Instead of `location`; needed only until the sandbox is made. */
   const Store *store = nullptr;
-  /** Gets what is printed, at once. What it throws ends the program. */
+  /** Gets what is printed, at once. What it throws ends the run, and comes out of the call that began it. */
   std::function<void(std::string_view)> print;
   /** Everything else. */
   luacell_sandbox_config more = detail::sized<luacell_sandbox_config>();
@@ -401,7 +428,16 @@ class Sandbox {
     }
     if (config.store != nullptr) c.store = config.store->get();
     if (config.print) {
-      c.print = [](void *userdata, const char *text, size_t len) noexcept { (*static_cast<Print *>(userdata))({text, len}); };
+      c.print = [](void *userdata, const char *text, size_t len) noexcept {
+        auto &now = detail::printing();
+        if (now.failure) return;
+        try {
+          (*static_cast<Print *>(userdata))({text, len});
+        } catch (...) {
+          now.failure = std::current_exception();
+          luacell_sandbox_interrupt(now.sandbox);
+        }
+      };
       c.print_userdata = new Print(config.print);
       c.print_finalizer = [](void *userdata) { delete static_cast<Print *>(userdata); };
     }
@@ -409,9 +445,12 @@ class Sandbox {
   }
 
   Outcome start(Start function, std::string_view text, const luacell_compute_options *options) {
-    luacell_outcome *outcome = nullptr;
-    detail::check(function, get(), text.data(), text.size(), options, &outcome);
-    return Outcome(outcome);
+    struct Scope {
+      luacell_sandbox *outer;
+      explicit Scope(luacell_sandbox *sandbox) : outer(std::exchange(detail::printing().sandbox, sandbox)) {}
+      ~Scope() { detail::printing().sandbox = outer; }
+    } scope(get());
+    return Outcome(detail::run(function, get(), text.data(), text.size(), options));
   }
 
   Outcome start(Start function, std::string_view text, const Values &args, std::string_view name, const Limits &limits) {

@@ -65,6 +65,7 @@ check "pkg-config, static" with_pkg_config_static
 check "find_package: shared, static, C++" with_cmake
 check "find_package refuses another version" other_version
 check "the library shows luacell_* only" only_ours
+check "licences and notices are there" test -s "$prefix/share/doc/luacell/LICENSE-MIT" -a -s "$prefix/share/doc/luacell/THIRD-PARTY-NOTICES.md"
 echo "1..$number"
 echo "# pass $((number - failures))"
 echo "# fail $failures"

@@ -87,6 +87,16 @@ static void host_functions() {
   config.print = [&](std::string_view text) { printed += text; };
   Sandbox(config).compute("print('a') print('b')");
   CHECK(printed == "a\nb\n");
+  config.print = [](std::string_view) { throw std::runtime_error("in print"); };
+  Sandbox failing(config);
+  std::string what;
+  try {
+    failing.compute("while true do print('a') end");
+  } catch (const std::runtime_error &error) {
+    what = error.what();
+  }
+  CHECK(what == "in print");
+  CHECK(failing.compute("return 1 + 1").value().as<int>() == 2);
 }
 
 static void state() {

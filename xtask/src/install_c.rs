@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 /// Options of `cargo xtask install-c`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where to: include/, lib/, lib/pkgconfig/ and lib/cmake/luacell/ in it. It may be moved afterwards
+    /// Where to: include/, lib/, lib/pkgconfig/, lib/cmake/luacell/ and share/doc/luacell/ in it. It may be moved afterwards
     #[arg(long, value_name = "FOLDER")]
     prefix: PathBuf,
     /// The folder for libraries in it, such as lib64 or lib/x86_64-linux-gnu
@@ -42,11 +42,16 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (include, lib) = (args.prefix.join("include"), args.prefix.join(&args.libdir));
     let (pkgconfig, cmake) = (lib.join("pkgconfig"), lib.join("cmake/luacell"));
-    for folder in [&include, &pkgconfig, &cmake] {
+    let doc = args.prefix.join("share/doc/luacell");
+    for folder in [&include, &pkgconfig, &cmake, &doc] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     for header in ["luacell.h", "luacell.hpp"] {
         copy(&root.join("ffi-c/include").join(header), &include.join(header))?;
+    }
+    // Whoever passes the library on has to pass these on.
+    for notice in ["LICENSE-MIT", "LICENSE-APACHE", "THIRD-PARTY-NOTICES.md"] {
+        copy(&root.join(notice), &doc.join(notice))?;
     }
     copy(&built.join("libluacell_ffi.a"), &lib.join("libluacell.a"))?;
     let (shared, soname) = (format!("libluacell.so.{VERSION}"), soname());

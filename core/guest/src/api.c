@@ -168,6 +168,12 @@ void set_transactional (int flag) { guest.transactional = flag != 0; }
 EXPORT(set_instruction_grant)
 void set_instruction_grant (int ticks) { budget_set_grant(ticks); }
 
+EXPORT(review_limits)
+size_t review_limits (void) {
+  if (depth > 0) budget_review();
+  return output_so_far();
+}
+
 EXPORT(set_output_limit)
 void set_output_limit (size_t bytes) { output_set_limit(bytes); }
 

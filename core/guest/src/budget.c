@@ -19,6 +19,7 @@ int luacell_refused; /* kind of the limit that was reached, or 0 */
 
 static int grant; /* what a run starts with; 0: not metered */
 static int64_t granted; /* in this run */
+static int64_t used_when_refused;
 
 static const char *const limit_messages[] = {
   [KIND_INSTRUCTION_LIMIT] = "instruction limit reached",
@@ -45,6 +46,16 @@ void budget_begin_run (void) {
 }
 
 int64_t budget_used (void) { return granted - luacell_budget; }
+
+/*
+** Other limits hold from here on: the host is asked at the next tick, and one
+** that was reached is forgotten.
+*/
+void budget_review (void) {
+  granted = luacell_refused ? used_when_refused : budget_used();
+  luacell_refused = 0;
+  luacell_budget = 0;
+}
 
 /* After a run: what the guest itself has to do is not metered. */
 int64_t budget_end_run (void) {
@@ -92,6 +103,7 @@ static int ask (lua_State *L) {
 
 /* Ends the run with a limit, whatever the script does about it. */
 l_noret luacell_refuse (lua_State *L, int kind) {
+  used_when_refused = budget_used();
   luacell_refused = kind;
   luacell_budget = PLENTY; /* the message needs some */
   need_stack(L, 10);

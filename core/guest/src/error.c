@@ -170,6 +170,17 @@ static lua_Integer host_error_number (const TValue *v) {
   return ttisinteger(n) ? ivalue(n) : 0;
 }
 
+/*
+** Puts a position in front of the message at the top: where the host knows
+** the one, it knows the other. The kind goes along too.
+*/
+void luacell_concat_error (lua_State *L) {
+  lua_Integer number =
+      error_from_host ? host_error_number(s2v(L->top.p - 1)) : 0;
+  lua_concat(L, 2);
+  if (number != 0) luacell_host_error(L, (uint32_t)number);
+}
+
 int luacell_has_error (void) { return has_error; }
 
 /* Runs protected: makes the message text of the error value at index 1. */

@@ -26,7 +26,8 @@ static l_noret broken (lua_State *L) {
 
 /*
 ** A message gets the place of the call in front when the host wants it, as
-** messages of built-ins have it; any other value is raised as it is.
+** messages of built-ins have it; any other value is raised as it is. The
+** kind of an error that came out of a run inside the call stays.
 */
 static l_noret raise (lua_State *L, const byte *answer, size_t n) {
   uint32_t number;
@@ -35,12 +36,15 @@ static l_noret raise (lua_State *L, const byte *answer, size_t n) {
   gc_hold(L);
   if (decode_values(L, answer + 6, n - 6) != 1) broken(L);
   gc_release(L);
-  if (answer[1] != 0 && lua_type(L, -1) == LUA_TSTRING) {
+  if ((answer[1] & 1) != 0 && lua_type(L, -1) == LUA_TSTRING) {
     luaL_where(L, 1);
     lua_insert(L, -2);
     lua_concat(L, 2);
   }
-  if (number != 0) luacell_host_error(L, number);
+  if (number != 0)
+    luacell_host_error(L, number);
+  else if (answer[1] >> 1 != 0)
+    luacell_mark_error(L, answer[1] >> 1, s2v(L->top.p - 1));
   luaG_errormsg(L);
 }
 

@@ -237,6 +237,7 @@ extern int luacell_refused;
 void budget_set_grant (int ticks);
 void budget_begin_run (void);
 int64_t budget_used (void);
+void budget_review (void);
 int64_t budget_end_run (void);
 l_noret luacell_refuse (lua_State *L, int kind);
 void budget_ask (lua_State *L);
@@ -344,6 +345,7 @@ void builtin_remove (lua_State *L, const char *name);
 extern Bytes luacell_output;
 void output_set_limit (size_t bytes);
 void output_set_streaming (int flag);
+size_t output_so_far (void);
 void output_begin_run (void);
 int luacell_print (lua_State *L);
 

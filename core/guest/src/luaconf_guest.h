@@ -58,6 +58,9 @@ long long luacell_wall_seconds (struct lua_State *L);
 /* 'strtod' for decimal numerals: see libc_numbers.h and patch 13. */
 double luacell_strtod (const char *restrict s, char **restrict end);
 
+/* 'error' and 'coroutine.wrap': see error.c and patch 16. */
+void luacell_concat_error (struct lua_State *L);
+
 /* 'string.format' of %a: see hex_float.c and patch 15. */
 int luacell_hex_float (char *to, size_t room, const char *format, double n);
 

@@ -12,6 +12,8 @@ static int streaming;
 void output_set_limit (size_t bytes) { limit = bytes; }
 void output_set_streaming (int flag) { streaming = flag != 0; }
 
+size_t output_so_far (void) { return sent + luacell_output.len; }
+
 void output_begin_run (void) {
   bytes_shrink(&luacell_output);
   sent = 0;
