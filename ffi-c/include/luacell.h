@@ -486,7 +486,7 @@ typedef struct luacell_memory_stats {
  *
  * It returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the library: made by luacell_error_new or
  * luacell_error_raise, or what another call of this library gave. The error is raised in the script; when the script does not catch it, the run
- * fails with LUACELL_HOST_FUNCTION.
+ * fails with LUACELL_HOST_FUNCTION, or with the status of a run inside the function whose error it was.
  *
  * It runs on the thread that runs the script, and may use the sandbox: run code, call functions, read and write tables. All of that is part of
  * the script's run. It must return: neither longjmp nor a C++ exception may leave it.

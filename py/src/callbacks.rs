@@ -1,11 +1,11 @@
-//! What a sandbox calls in Python: host functions, the print sink, the signal check.
+//! What a sandbox calls in Python: host functions, the print sink, the store, the module function, the signal check.
 //!
-//! The sandbox's Python object owns the callables through this, so that the garbage collector sees them; the core's closures hold numbers.
+//! The sandbox's Python object owns these objects through this, so that the garbage collector sees them; the core's closures hold numbers or nothing.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use luacell::{Error, Interrupter, Value};
@@ -14,19 +14,60 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::errors::{ends_run, from_exception};
-use crate::{to_lua, to_python};
+use crate::{to_lua, to_python, waiting};
 
 /// What belongs to one sandbox.
 #[derive(Default)]
 pub struct Callbacks {
     functions: Mutex<Functions>,
-    print: Mutex<Option<Py<PyAny>>>,
+    pub print: Slot,
+    pub modules: Slot,
+    pub store: Slot,
     /// An exception that ends the run and comes out of it as itself, such as `KeyboardInterrupt`.
     ending: Mutex<Option<PyErr>>,
     has_ending: AtomicBool,
-    /// What the user's store or module function raised last.
-    failure: Mutex<Option<PyErr>>,
+    /// What the user's store or module function raised last. Its traceback may refer to anything, the sandbox too.
+    failure: Slot,
     interrupter: OnceLock<Interrupter>,
+    closed: AtomicBool,
+    /// Runs on asyncio, each with whether it is to end.
+    runs: Mutex<Vec<Weak<AtomicBool>>>,
+}
+
+/// A Python object that the garbage collector finds here.
+#[derive(Default)]
+pub struct Slot {
+    object: Mutex<Option<Py<PyAny>>>,
+    full: AtomicBool,
+}
+
+impl Slot {
+    pub fn put(&self, object: Py<PyAny>) {
+        let before = lock(&self.object).replace(object);
+        self.full.store(true, Ordering::Release);
+        drop(before);
+    }
+
+    pub fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        lock(&self.object).as_ref().map(|object| object.clone_ref(py))
+    }
+
+    /// Empties it. Whoever drops the object does so when nothing is locked, since that may run any code.
+    #[inline]
+    pub fn take(&self) -> Option<Py<PyAny>> {
+        if !self.full.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        lock(&self.object).take()
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Who has a lock is alive: nothing is garbage then.
+        match self.object.try_lock() {
+            Ok(object) => object.iter().try_for_each(|object| visit.call(object)),
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -57,8 +98,23 @@ impl Callbacks {
         let _ = self.interrupter.set(interrupter);
     }
 
-    pub fn set_print(&self, sink: Option<Py<PyAny>>) {
-        *lock(&self.print) = sink;
+    /// A run on asyncio is about to begin; the flag says that it is to end.
+    pub fn add_run(&self) -> Arc<AtomicBool> {
+        let run = Arc::new(AtomicBool::new(false));
+        let mut runs = lock(&self.runs);
+        runs.retain(|run| run.strong_count() > 0);
+        runs.push(Arc::downgrade(&run));
+        run
+    }
+
+    /// Ends what runs, and the runs on asyncio that are about to begin.
+    pub fn interrupt(&self) {
+        for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
+            run.store(true, Ordering::SeqCst);
+        }
+        if let Some(interrupter) = self.interrupter.get() {
+            interrupter.interrupt();
+        }
     }
 
     /// Keeps a function; its number.
@@ -148,19 +204,19 @@ impl Callbacks {
     }
 
     /// Keeps what the user's store or module function raised: it becomes the cause of the error that the core makes of it.
-    pub fn note_failure(&self, exception: PyErr) {
-        *lock(&self.failure) = Some(exception);
+    pub fn note_failure(&self, py: Python<'_>, exception: PyErr) {
+        self.failure.put(exception.into_value(py).into_any());
     }
 
-    pub fn take_failure(&self) -> Option<PyErr> {
-        lock(&self.failure).take()
+    #[inline]
+    pub fn take_failure(&self, py: Python<'_>) -> Option<PyErr> {
+        self.failure.take().map(|exception| PyErr::from_value(exception.into_bound(py)))
     }
 
     /// A script printed.
     pub fn print(&self, text: &[u8]) {
         Python::try_attach(|py| {
-            let sink = lock(&self.print).as_ref().map(|sink| sink.clone_ref(py));
-            let Some(sink) = sink else { return };
+            let Some(sink) = self.print.get(py) else { return };
             if let Err(exception) = to_python::text(py, text).and_then(|text| sink.bind(py).call1((text,))) {
                 self.end_with(exception);
             }
@@ -169,6 +225,10 @@ impl Callbacks {
 
     /// Looks whether a signal's handler has to run. Gives whether the run may go on.
     pub fn check(&self, clock: &mut Instant) -> bool {
+        // The core forgets an interrupt that came just before the run began.
+        if self.closed.load(Ordering::Acquire) || waiting::is_to_end(self) {
+            return false;
+        }
         let now = Instant::now();
         let passed = now - *clock;
         if passed < SIGNALS {
@@ -190,21 +250,24 @@ impl Callbacks {
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // Who has a lock is alive: nothing is garbage then.
         if let Ok(functions) = self.functions.try_lock() {
             functions.list.iter().flatten().try_for_each(|registered| visit.call(&registered.function))?;
         }
-        if let Ok(print) = self.print.try_lock() {
-            print.iter().try_for_each(|print| visit.call(print))?;
-        }
-        Ok(())
+        [&self.print, &self.modules, &self.store, &self.failure].into_iter().try_for_each(|slot| slot.traverse(visit))
     }
 
-    /// Lets go of everything.
-    pub fn clear(&self) {
+    /// The sandbox is closed: what still runs ends, and nothing is called any more. Only the store is, to roll back; it goes with the core's part of it.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.interrupt();
         let functions = std::mem::take(&mut *lock(&self.functions));
-        let print = lock(&self.print).take();
-        drop((functions, print));
+        drop((functions, self.print.take(), self.modules.take(), self.failure.take()));
+    }
+
+    /// Lets go of everything, for the garbage collector.
+    pub fn clear(&self) {
+        self.close();
+        drop(self.store.take());
     }
 }
 

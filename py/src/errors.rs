@@ -48,6 +48,18 @@ impl Raised {
     }
 }
 
+/// Stands for a cause that the Python exception has.
+#[derive(Debug)]
+struct InPython;
+
+impl fmt::Display for InPython {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("see the exception")
+    }
+}
+
+impl std::error::Error for InPython {}
+
 /// The classes, by the number of their kind; the first is the base of all.
 fn classes(py: Python<'_>) -> PyResult<&'static Vec<Py<PyType>>> {
     static CLASSES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
@@ -82,7 +94,13 @@ pub fn to_exception(py: Python<'_>, error: Error) -> PyErr {
 
 fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     let class = class(py, usize::from(error.kind().number()))?;
-    let instance = class.call1((to_python::text(py, error.message_bytes())?,))?;
+    let message = to_python::text(py, error.message_bytes())?;
+    // The core's name of a method that has another one here.
+    let message = match error.kind() {
+        ErrorKind::InvalidArgument => message.call_method1("replace", ("to_table", "to_python"))?,
+        _ => message,
+    };
+    let instance = class.call1((message,))?;
     instance.setattr(intern!(py, "chunk"), error.chunk())?;
     instance.setattr(intern!(py, "line"), error.line())?;
     instance.setattr(intern!(py, "traceback"), error.traceback())?;
@@ -95,7 +113,9 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     instance.setattr(intern!(py, "metrics"), Metrics::from(*error.metrics()))?;
     let exception = PyErr::from_value(instance.clone());
     exception.set_cause(py, cause(py, &error));
-    instance.setattr(intern!(py, "_native"), Native(error))?;
+    // The collector does not see what is in there, and the exception has its cause already.
+    let native = if error.source().is_some() { error.with_source(InPython) } else { error };
+    instance.setattr(intern!(py, "_native"), Native(native))?;
     Ok(exception)
 }
 
@@ -142,6 +162,11 @@ pub fn new(py: Python<'_>, kind: ErrorKind, message: impl Into<String>) -> PyErr
 #[cold]
 pub fn conversion(py: Python<'_>, message: impl Into<String>) -> PyErr {
     new(py, ErrorKind::Conversion, message)
+}
+
+/// Whether this is a `LuaConversionError`.
+pub fn is_conversion(py: Python<'_>, exception: &PyErr) -> bool {
+    exception.value(py).getattr(intern!(py, "kind")).is_ok_and(|kind| kind.eq("Conversion").unwrap_or(false))
 }
 
 /// Results of the core, for `?`.

@@ -93,7 +93,7 @@ pub struct Outcome {
 
 #[pymethods]
 impl Outcome {
-    /// What the script printed.
+    /// What the script printed. Bytes that are no UTF-8 are shown as `\xff`.
     #[getter]
     fn output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         to_python::text(py, self.output.as_bytes())

@@ -8,10 +8,10 @@ use luacell::{ComputeOptions, Error, ErrorKind, Folder, Module, SandboxConfig, V
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
 
 use crate::callbacks::{Callbacks, host_function, lock};
-use crate::errors::to_exception;
+use crate::errors::{self, to_exception};
 use crate::metrics::{MemoryStats, Outcome};
 use crate::options::{Engine, Given, set_given, set_limits};
 use crate::snapshot::Snapshot;
@@ -28,7 +28,7 @@ use crate::{store, table, to_lua, to_python, waiting};
 /// are seconds, text such as "500ms", or a timedelta; None is no limit.
 ///
 /// store: where `home` is kept: a path, a redis:// URL, or an object with get, set, delete, size and keys. on_print: gets what scripts print, at
-/// once. modules: where `require` looks: a dict of sources, a folder, or a function. seed: makes runs repeatable.
+/// once, as text in which bytes that are no UTF-8 are shown as `\xff`. modules: where `require` looks: a dict of sources, a folder, or a function. seed: makes runs repeatable.
 #[pyclass(frozen, subclass, weakref, name = "_SandboxBase", module = "luacell._luacell")]
 pub struct Sandbox {
     pub sandbox: luacell::Sandbox,
@@ -58,27 +58,58 @@ pub fn source<'a>(code: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
 /// Where `require` finds modules.
 fn modules(config: SandboxConfig, modules: &Bound<'_, PyAny>, callbacks: &Arc<Callbacks>) -> PyResult<SandboxConfig> {
     if let Ok(sources) = modules.cast::<PyDict>() {
-        let sources = sources.iter().map(|(name, code)| Ok((name.extract()?, source(&code)?.to_vec())));
-        return Ok(config.modules(sources.collect::<PyResult<HashMap<String, Vec<u8>>>>()?));
+        return Ok(config.modules(sources_of(sources.iter().map(Ok))?));
     }
     if modules.is_callable() {
-        let function = modules.clone().unbind();
+        callbacks.modules.put(modules.clone().unbind());
         let callbacks = Arc::clone(callbacks);
         return Ok(config.modules(move |name: &str| {
             let find = |py: Python<'_>| {
+                let Some(function) = callbacks.modules.get(py) else { return Ok(None) };
                 let found = function.bind(py).call1((name,))?;
                 if found.is_none() { Ok(None) } else { Ok(Some(Module::new(name, source(&found)?))) }
             };
             let found = Python::try_attach(|py| {
                 find(py).map_err(|exception: PyErr| {
-                    callbacks.note_failure(exception.clone_ref(py));
+                    callbacks.note_failure(py, exception.clone_ref(py));
                     callbacks.failed(py, exception)
                 })
             });
             found.unwrap_or_else(|| Err(Error::host("Python is shutting down")))
         }));
     }
-    Ok(config.modules(Folder::new(modules.extract::<std::path::PathBuf>()?)))
+    if let Ok(folder) = modules.extract::<std::path::PathBuf>() {
+        return Ok(config.modules(Folder::new(folder)));
+    }
+    if let Ok(sources) = modules.cast::<PyMapping>() {
+        let all = sources.items()?.try_iter()?.map(|entry| entry?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>());
+        return Ok(config.modules(sources_of(all)?));
+    }
+    Err(wrong(modules, "modules has to be a dict of sources, a folder, or a function"))
+}
+
+/// Names of modules and their sources.
+fn sources_of<'py>(
+    all: impl Iterator<Item = PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)>>,
+) -> PyResult<HashMap<String, Vec<u8>>> {
+    let one = |entry: PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)>| {
+        let (name, code) = entry?;
+        let Ok(text) = name.extract::<String>() else {
+            return Err(wrong(&name, "modules: a module's name has to be str"));
+        };
+        let Ok(source) = source(&code) else {
+            return Err(wrong(&code, &format!("modules: the source of {text} has to be str or bytes")));
+        };
+        Ok((text, source.to_vec()))
+    };
+    all.map(one).collect()
+}
+
+/// An argument of a type that makes no sense.
+#[cold]
+fn wrong(value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
+    let name = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+    errors::new(value.py(), ErrorKind::InvalidArgument, format!("{wanted}, not {name}"))
 }
 
 impl Sandbox {
@@ -97,6 +128,8 @@ impl Sandbox {
         if let Some(exception) = self.callbacks.take_ending() {
             return Err(exception);
         }
+        // What the script caught is over.
+        let failure = self.callbacks.take_failure(py);
         match result {
             Ok(outcome) => {
                 let values = to_python::results(py, &outcome.values)?;
@@ -104,19 +137,16 @@ impl Sandbox {
                 *lock(&self.outcome) = last;
                 Ok(values)
             }
-            Err(error) => Err(self.failed(py, error)),
+            Err(error) => Err(Self::failed(py, error, failure)),
         }
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, error: Error) -> PyErr {
+    fn failed(py: Python<'_>, error: Error, failure: Option<PyErr>) -> PyErr {
         let from_host = matches!(error.kind(), ErrorKind::Store | ErrorKind::Conflict | ErrorKind::HostFunction);
         let exception = to_exception(py, error);
-        if from_host
-            && exception.cause(py).is_none()
-            && let Some(failure) = self.callbacks.take_failure()
-        {
-            exception.set_cause(py, Some(failure));
+        if from_host && failure.is_some() && exception.cause(py).is_none() {
+            exception.set_cause(py, failure);
         }
         exception
     }
@@ -127,7 +157,9 @@ impl Sandbox {
         py: Python<'_>,
         f: impl FnOnce(&luacell::Sandbox) -> luacell::Result<T> + Send,
     ) -> PyResult<T> {
-        py.detach(|| f(&self.sandbox)).map_err(|error| self.failed(py, error))
+        let result = py.detach(|| f(&self.sandbox));
+        let failure = self.callbacks.take_failure(py);
+        result.map_err(|error| self.callbacks.take_ending().unwrap_or_else(|| Self::failed(py, error, failure)))
     }
 
     fn set_io(
@@ -201,6 +233,11 @@ impl Sandbox {
         memory_alias: bool,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        if let Some(sink) = &on_print
+            && !sink.bind(py).is_callable()
+        {
+            return Err(wrong(sink.bind(py), "on_print has to be a function"));
+        }
         let settings = settings(py, engine, on_print.as_ref(), modules, seed, conflict_retries, memory_alias, limits)?;
         let callbacks = Arc::new(Callbacks::default());
         let mut config = config(&callbacks, limits)?;
@@ -219,8 +256,8 @@ impl Sandbox {
         if let Some(times) = conflict_retries {
             config = config.conflict_retries(times);
         }
-        if on_print.is_some() {
-            callbacks.set_print(on_print);
+        if let Some(function) = on_print {
+            callbacks.print.put(function);
             let sink = Arc::clone(&callbacks);
             config = config.on_print(move |text| sink.print(text));
         }
@@ -229,7 +266,7 @@ impl Sandbox {
             Ok(sandbox) => Ok(Sandbox::from_parts(sandbox, callbacks, settings)),
             Err(error) => {
                 let exception = to_exception(py, error);
-                exception.set_cause(py, callbacks.take_ending().or_else(|| callbacks.take_failure()));
+                exception.set_cause(py, callbacks.take_ending().or_else(|| callbacks.take_failure(py)));
                 Err(exception)
             }
         }
@@ -324,6 +361,9 @@ impl Sandbox {
         repeatable: bool,
         is_async: bool,
     ) -> PyResult<()> {
+        if !function.bind(py).is_callable() {
+            return Err(wrong(function.bind(py), "function has to be callable"));
+        }
         let number = self.callbacks.add(function, repeatable, is_async);
         let sandbox = &self.sandbox;
         let callbacks = &self.callbacks;
@@ -336,7 +376,7 @@ impl Sandbox {
             Ok(()) => callbacks.name(name, number),
             Err(_) => callbacks.forget(Some(number)),
         }
-        result.map_err(|error| self.failed(py, error))
+        result.map_err(|error| to_exception(py, error))
     }
 
     /// Takes a host function away; whether it was there.
@@ -438,9 +478,10 @@ impl Sandbox {
         self.access(py, luacell::Sandbox::clear_io)
     }
 
-    /// Ends the run that is under way in another thread with LuaInterruptedError, which the script can't catch. Does nothing when nothing runs.
+    /// Ends the run that is under way in another thread, or that was started on asyncio, with LuaInterruptedError, which the script can't catch. Does
+    /// nothing when nothing runs.
     fn interrupt(&self) {
-        self.sandbox.interrupt();
+        self.callbacks.interrupt();
     }
 
     /// Starts Lua anew: globals and functions are gone; stored tables and host functions stay.
@@ -473,10 +514,10 @@ impl Sandbox {
         self.access(py, |sandbox| sandbox.import_home(blob))
     }
 
-    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run in another thread comes to its end first.
+    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is interrupted.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.sandbox.close());
-        self.callbacks.clear();
+        self.callbacks.close();
     }
 
     /// Whether close was called.

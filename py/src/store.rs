@@ -28,20 +28,19 @@ pub fn set(config: SandboxConfig, store: &Bound<'_, PyAny>, callbacks: &Arc<Call
         }
     }
     let has = |method: &str| store.getattr(method).is_ok_and(|method| method.is_callable());
+    callbacks.store.put(store.clone().unbind());
     Ok(config.store(PyStore {
         begins: has("begin"),
         commits: has("commit"),
         rolls_back: has("rollback"),
         removes_tables: has("remove_table"),
         lists_tables: has("tables"),
-        object: store.clone().unbind(),
         callbacks: Arc::clone(callbacks),
     }))
 }
 
-/// A store of the user's. Methods that it does not have are those of the core.
+/// A store of the user's, which is in its slot. Methods that it does not have are those of the core.
 struct PyStore {
-    object: Py<PyAny>,
     callbacks: Arc<Callbacks>,
     begins: bool,
     commits: bool,
@@ -50,17 +49,24 @@ struct PyStore {
     lists_tables: bool,
 }
 
+impl Drop for PyStore {
+    fn drop(&mut self) {
+        drop(self.callbacks.store.take());
+    }
+}
+
 impl PyStore {
     fn run<T>(&self, f: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>) -> StoreResult<T> {
         let result = Python::try_attach(|py| {
-            f(self.object.bind(py)).map_err(|exception| {
+            let Some(object) = self.callbacks.store.get(py) else { return Err("the store is gone".into()) };
+            f(object.bind(py)).map_err(|exception| {
                 let conflict =
                     exception.value(py).getattr("kind").is_ok_and(|kind| kind.eq("Conflict").unwrap_or(false));
                 let error = Raised::new(py, exception.clone_ref(py));
                 if ends_run(py, &exception) {
                     self.callbacks.end_with(exception);
                 } else {
-                    self.callbacks.note_failure(exception);
+                    self.callbacks.note_failure(py, exception);
                 }
                 if conflict { StoreError::conflict(error) } else { StoreError::from(error) }
             })

@@ -7,7 +7,7 @@ use pyo3::types::{PyIterator, PyList};
 
 use luacell::{StoredTable, Value};
 
-use crate::errors::OrRaise;
+use crate::errors::{self, OrRaise};
 use crate::{to_lua, to_python};
 
 /// The native half of `luacell.Table`, which adds what every `MutableMapping` has.
@@ -20,10 +20,24 @@ pub fn view<'py>(py: Python<'py>, table: &StoredTable) -> PyResult<Bound<'py, Py
     CLASS.import(py, "luacell._table", "Table")?.call1((TableBase(table.clone()),))
 }
 
+/// The key to look for; none when no table can have it, so that it is absent, as in any mapping.
+fn possible(key: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
+    match to_lua::one(key) {
+        Ok(Value::Float(x)) if x.is_nan() => Ok(None),
+        Ok(key @ (Value::Boolean(_) | Value::Integer(_) | Value::Float(_) | Value::String(_))) => Ok(Some(key)),
+        Ok(_) => Ok(None),
+        Err(error) if errors::is_conversion(key.py(), &error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl TableBase {
     fn find(&self, key: &Bound<'_, PyAny>) -> PyResult<Value> {
-        let (py, key) = (key.py(), to_lua::one(key)?);
-        py.detach(|| self.0.get(key)).or_raise(py)
+        let py = key.py();
+        match possible(key)? {
+            Some(key) => py.detach(|| self.0.get(key)).or_raise(py),
+            None => Ok(Value::Nil),
+        }
     }
 }
 
@@ -47,8 +61,10 @@ impl TableBase {
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (py, lua_key) = (key.py(), to_lua::one(key)?);
-        if py.detach(|| self.0.remove(lua_key)).or_raise(py)? {
+        let py = key.py();
+        if let Some(lua_key) = possible(key)?
+            && py.detach(|| self.0.remove(lua_key)).or_raise(py)?
+        {
             return Ok(());
         }
         Err(PyKeyError::new_err((key.clone().unbind(),)))

@@ -303,9 +303,7 @@ impl<'py> Writer<'py> {
     /// A conversion error with the place of the object.
     #[cold]
     fn at_place(&self, error: PyErr, what: &str, position: usize) -> PyErr {
-        let is_conversion =
-            error.value(self.py).getattr("kind").is_ok_and(|kind| kind.eq("Conversion").unwrap_or(false));
-        if !is_conversion {
+        if !errors::is_conversion(self.py, &error) {
             return error;
         }
         let mut path = what.to_owned();

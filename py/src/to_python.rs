@@ -22,11 +22,11 @@ pub fn string<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyAny> {
     }
 }
 
-/// Printed text: always `str`; bytes that are not UTF-8 become surrogates, as Python does it for file names.
+/// Printed text and messages: always `str`, which can be encoded whatever the script did; bytes that are not UTF-8 are shown as `\xff`.
 pub fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(PyString::new(py, text).into_any()),
-        Err(_) => PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "surrogateescape")),
+        Err(_) => PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "backslashreplace")),
     }
 }
 

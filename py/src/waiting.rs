@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use luacell::{Error, Outcome, Value};
+use luacell::{Error, ErrorKind, Outcome, Value};
 use pyo3::prelude::*;
 
 use crate::callbacks::{Callbacks, lock};
@@ -17,6 +18,17 @@ type Future = Pin<Box<dyn std::future::Future<Output = luacell::Result<Outcome>>
 thread_local! {
     /// What drives the run on this thread: an object with `wake()` and `start(function, args, call)`.
     static DRIVER: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
+    /// The run on this thread: whose it is, and whether it is to end.
+    static RUNNING: RefCell<Option<(Arc<Callbacks>, Arc<AtomicBool>)>> = const { RefCell::new(None) };
+}
+
+/// Whether the run of this sandbox on this thread is to end.
+pub fn is_to_end(callbacks: &Callbacks) -> bool {
+    RUNNING.with_borrow(|running| {
+        running
+            .as_ref()
+            .is_some_and(|(whose, ends)| std::ptr::eq(Arc::as_ptr(whose), callbacks) && ends.load(Ordering::SeqCst))
+    })
 }
 
 /// Tells the event loop to go on with a run.
@@ -36,6 +48,10 @@ pub struct Run {
     result: Mutex<Option<luacell::Result<Outcome>>>,
     sandbox: Py<Sandbox>,
     driver: Py<PyAny>,
+    /// Whether it is to end. The core forgets an interrupt that comes before it begins.
+    ends: Arc<AtomicBool>,
+    begun: AtomicBool,
+    done: AtomicBool,
 }
 
 impl Run {
@@ -49,7 +65,17 @@ impl Run {
             result: Mutex::default(),
             sandbox: sandbox.clone().unbind(),
             driver,
+            ends: sandbox.get().callbacks.add_run(),
+            begun: AtomicBool::new(false),
+            done: AtomicBool::new(false),
         }
+    }
+
+    fn finish(&self, place: &mut Option<Future>, result: luacell::Result<Outcome>) -> bool {
+        *place = None;
+        *lock(&self.result) = Some(result);
+        self.done.store(true, Ordering::SeqCst);
+        true
     }
 }
 
@@ -57,29 +83,47 @@ impl Run {
 impl Run {
     /// Goes on until the script ends, which gives true, or waits for a host function.
     fn poll(&self, py: Python<'_>) -> bool {
+        let Sandbox { sandbox, callbacks, .. } = self.sandbox.get();
         let driver = self.driver.clone_ref(py);
         let waker = Waker::from(Arc::new(LoopWaker(self.driver.clone_ref(py))));
-        let before = DRIVER.with(|place| place.replace(Some(driver)));
+        let before = DRIVER.replace(Some(driver));
+        let other = RUNNING.replace(Some((Arc::clone(callbacks), Arc::clone(&self.ends))));
         let done = py.detach(|| {
             let mut place = lock(&self.future);
             let Some(future) = place.as_mut() else { return true };
+            let first = !self.begun.swap(true, Ordering::SeqCst);
+            // A closed sandbox says so itself.
+            if first && self.ends.load(Ordering::SeqCst) && !sandbox.is_closed() {
+                let error = Error::new(ErrorKind::Interrupted, "the run was interrupted before it began");
+                return self.finish(&mut place, Err(error));
+            }
             match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(result) => {
-                    *place = None;
-                    *lock(&self.result) = Some(result);
-                    true
+                Poll::Ready(result) => self.finish(&mut place, result),
+                Poll::Pending => {
+                    if self.ends.load(Ordering::SeqCst) {
+                        sandbox.interrupt();
+                    }
+                    false
                 }
-                Poll::Pending => false,
             }
         });
-        DRIVER.with(|place| place.replace(before));
+        RUNNING.replace(other);
+        DRIVER.replace(before);
         done
+    }
+
+    /// Ends this run soon, and no other.
+    fn interrupt(&self) {
+        self.ends.store(true, Ordering::SeqCst);
+        if self.begun.load(Ordering::SeqCst) && !self.done.load(Ordering::SeqCst) {
+            self.sandbox.get().sandbox.interrupt();
+        }
     }
 
     /// What the run gave.
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let result = lock(&self.result).take();
-        let result = result.unwrap_or_else(|| Err(Error::new(luacell::ErrorKind::Interrupted, "the run was dropped")));
+        let result = result.unwrap_or_else(|| Err(Error::new(ErrorKind::Interrupted, "the run was dropped")));
         self.sandbox.get().conclude(py, result)
     }
 
@@ -143,7 +187,7 @@ impl std::future::Future for Waiting {
         let state = match &mut self.0 {
             Ok(state) => state,
             Err(error) => {
-                let gone = || Error::new(luacell::ErrorKind::Internal, "a call that has failed was waited for");
+                let gone = || Error::new(ErrorKind::Internal, "a call that has failed was waited for");
                 return Poll::Ready(Err(error.take().unwrap_or_else(gone)));
             }
         };

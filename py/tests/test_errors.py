@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import gc
+import json
 import pickle
 import traceback
+import weakref
 
 import pytest
 
@@ -144,9 +147,58 @@ def test_errors_can_be_pickled(lua: luacell.Sandbox) -> None:
 
 
 def test_messages_that_are_no_text(lua: luacell.Sandbox) -> None:
+    """A script must not choose where the host's program fails: all text can be encoded."""
     with pytest.raises(luacell.LuaRuntimeError) as caught:
-        lua.compute("error('a\\xff', 0)")
-    assert caught.value.message.encode("utf-8", "surrogateescape") == b"a\xff"
+        lua.compute("print('p\\xff') error('a\\xff\\u{D800}\u00e9', 0)", name="=c\u00e9")
+    error = caught.value
+    assert (error.message, error.output) == ("a\\xff\\xed\\xa0\\x80\u00e9", "p\\xff\n")
+    for source in ("error('a\\xff', 0)", "x\xff = = 1", "local t = {} t['\\xff']()", "_G['\\xff'] = function() error('x') end _G['\\xff']()", "error({'\\xff'})"):
+        with pytest.raises(luacell.LuaCellError) as other:
+            lua.compute(source, name="=\xff")
+        for text in (str(other.value), other.value.message, other.value.traceback, other.value.chunk, other.value.output, "".join(traceback.format_exception(other.value))):
+            json.dumps(text or "", ensure_ascii=False).encode()
+    assert other.value.value == [b"\xff"] and lua.compute("return 'a\\xff'") == b"a\xff"
+
+
+def test_a_message_that_is_no_text_stays_whole_in_lua(lua: luacell.Sandbox) -> None:
+    lua.register("through", lambda function: function())
+    assert lua.compute("local ok, e = pcall(through, function() error('a\\xff', 0) end) return e") == b"a\xff"
+
+
+def test_messages_name_methods_of_python(lua: luacell.Sandbox) -> None:
+    other = luacell.Sandbox()
+    lua.home["t"] = {"x": 1}
+    with pytest.raises(luacell.LuaInvalidArgumentError, match="to_python"):
+        other.compute("return ...", lua.home["t"])
+    with pytest.raises(luacell.LuaInvalidArgumentError, match="to_python"):
+        other.home["t"] = lua.home["t"]
+    other.register("t", lambda: lua.home["t"])
+    with pytest.raises(luacell.LuaCellError, match="to_python"):
+        other.compute("return t()")
+
+
+def test_exceptions_that_are_kept_are_garbage_in_the_end() -> None:
+    class Payload:
+        pass
+
+    def make() -> weakref.ref[Payload]:
+        lua, payload = luacell.Sandbox(), Payload()
+        kept: list[object] = []
+
+        @lua.function
+        def fail() -> None:
+            raise KeyError(payload, kept)
+
+        with pytest.raises(luacell.LuaHostFunctionError) as caught:
+            lua.compute("fail()")
+        assert isinstance(caught.value.__cause__, KeyError)
+        kept.append(caught.value)
+        lua.compute("return 1")
+        return weakref.ref(payload)
+
+    reference = make()
+    gc.collect()
+    assert reference() is None
 
 
 def test_a_second_caller_gets_busy(lua: luacell.Sandbox) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+import contextlib
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,33 @@ def test_home_is_a_mutable_mapping(lua: luacell.Sandbox) -> None:
     assert lua.compute("return _home.c[2], #_home.c") == (2, 3)
     home.clear()
     assert len(home) == 0 and home == {}
+
+
+@pytest.mark.parametrize("key", (None, float("nan"), 2**70, -(2**70), object(), "\ud800", print, (), [1], {}, luacell))
+def test_keys_that_cannot_exist_are_absent(lua: luacell.Sandbox, key: Any) -> None:
+    home = lua.home
+    home["a"] = 1
+    assert key not in home and home.get(key) is None and home.get(key, 5) == 5 and home.pop(key, 5) == 5
+    assert key not in home.keys() and (key, 1) not in home.items()
+    with pytest.raises(KeyError):
+        home[key]
+    with pytest.raises(KeyError):
+        del home[key]
+    with pytest.raises(KeyError):
+        home.pop(key)
+    with contextlib.suppress(TypeError):
+        assert home.keys().isdisjoint({key})  # for those that a set can hold
+    writes: list[Callable[[], object]] = [
+        lambda: home.__setitem__(key, 1),
+        lambda: home.setdefault(key, 1),
+        lambda: home.update([(key, 1)]),
+    ]
+    for write in writes:
+        with pytest.raises((luacell.LuaConversionError, luacell.LuaInvalidArgumentError)):
+            write()
+    assert home == {"a": 1}
+    home["t"] = {}
+    assert home["t"] not in home and lua.compute("return function() end") not in home
 
 
 def test_nested_tables_are_live(lua: luacell.Sandbox) -> None:

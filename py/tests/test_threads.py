@@ -53,6 +53,73 @@ def test_other_threads_run_while_lua_runs() -> None:
     assert lua.compute("return 1") == 1
 
 
+def test_closing_stops_a_run_of_another_thread() -> None:
+    rolled_back = threading.Event()
+
+    class Store:
+        def get(self, table: int, key: str) -> bytes | None:
+            return None
+
+        def set(self, table: int, key: str, value: bytes) -> None:
+            pass
+
+        def delete(self, table: int, key: str) -> None:
+            pass
+
+        def size(self, table: int) -> int:
+            return 0
+
+        def keys(self, table: int) -> list[str]:
+            return []
+
+        def rollback(self) -> None:
+            rolled_back.set()
+
+    for store in (None, Store()):
+        lua = luacell.Sandbox(timeout=None, store=store)
+        begun = threading.Event()
+        lua.register("begun", begun.set)
+        ends: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                lua.compute("_home.x = 1 begun() while true do pcall(error) end")
+            except luacell.LuaCellError as error:
+                ends.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        begun.wait()
+        lua.close()
+        thread.join()
+        assert isinstance(ends[0], luacell.LuaInterruptedError) and lua.closed
+        assert repr(lua) == "<luacell.Sandbox closed>"
+    assert rolled_back.is_set()
+
+
+def test_closing_as_a_run_begins() -> None:
+    """However the two meet, the run ends."""
+    for _ in range(100):
+        lua = luacell.Sandbox(timeout=None)
+
+        def run() -> None:
+            with pytest.raises((luacell.LuaInterruptedError, luacell.LuaClosedError)):
+                lua.compute("while true do end")
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        lua.close()
+        thread.join()
+
+
+def test_a_host_function_closes_its_sandbox() -> None:
+    lua = luacell.Sandbox(timeout=None)
+    lua.register("close", lua.close)
+    with pytest.raises(luacell.LuaInterruptedError):
+        lua.compute("pcall(close) while true do pcall(error) end")
+    assert lua.closed
+
+
 def test_one_sandbox_moves_between_threads() -> None:
     lua = luacell.Sandbox()
     lua.compute("n = 0")

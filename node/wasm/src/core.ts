@@ -3,12 +3,12 @@
 import { Writer } from './bytes.js';
 import { containerFor, decode, encodeArgs, fillContainer, isTable, putPlain, putReference, replaced } from './codec.js';
 import type { Engine } from './engine.js';
-import { LuaCellError, type Metrics, broken, busy, closed, invalid, kindOf, lossyText, storeError } from './errors.js';
+import { type ErrorKind, LuaCellError, type Metrics, broken, busy, closed, invalid, kindOf, lossyText, storeError } from './errors.js';
 import { type Functions, type HostFunction, checkName } from './functions.js';
 import { type Entry, Guest, checkSource } from './guest.js';
 import { Host } from './host.js';
 import { decodeKey, encodeKey, isKey } from './keys.js';
-import { type LimitOptions, type Limits, withLimits } from './limits.js';
+import { type LimitOptions, type Limits, onlySet, withLimits, within } from './limits.js';
 import { SandboxLinks } from './links.js';
 import { Outcome } from './outcome.js';
 import { type Owner, StoredTable } from './stored.js';
@@ -156,7 +156,7 @@ export class Core implements Owner {
 
   /** Runs the guest: `enter` passes in what is to be run. */
   run(set: LimitOptions | null, enter: Enter): Outcome {
-    if (this.#enter()) return this.#runNested(enter);
+    if (this.#enter()) return this.#runNested(set, enter);
     this.#running = true;
     try {
       const entry = this.#begin(set, enter, false);
@@ -303,8 +303,46 @@ export class Core implements Owner {
     return error;
   }
 
-  /** A host function uses its own sandbox: what it runs belongs to the outer run. */
-  #runNested(enter: Enter): Outcome {
+  /** A host function uses its own sandbox: what it runs belongs to the outer run, whose limits hold for it. Limits of its own end it alone. */
+  #runNested(set: LimitOptions | null, enter: Enter): Outcome {
+    const own = onlySet(set);
+    if (!own) return this.#runInside(enter);
+    const { host } = this;
+    const guest = this.#guest!;
+    const { limits, deadline } = host;
+    const inner = within(limits, own, host.hostCalls, guest.reviewLimits());
+    let kind: ErrorKind | null = null;
+    host.limits = inner;
+    host.deadline = Math.min(deadline, performance.now() + own.timeout);
+    host.shares.push({ instructions: own.instructions, from: null });
+    guest.apply(inner);
+    try {
+      return this.#runInside(enter);
+    } catch (error) {
+      if (error instanceof LuaCellError) kind = error.kind;
+      throw error;
+    } finally {
+      host.limits = limits;
+      host.deadline = deadline;
+      host.shares.pop();
+      if (!host.broken) {
+        guest.apply(limits);
+        // The outer run goes on when the limit was not its own. How many instructions it has left it is asked in any case.
+        const isInner =
+          (kind === 'Timeout' && performance.now() < deadline) ||
+          (kind === 'InstructionLimit' && own.instructions !== Infinity) ||
+          (kind === 'HostCallLimit' && inner.hostCalls < limits.hostCalls) ||
+          (kind === 'StoreLimit' && (inner.storeBytes < limits.storeBytes || inner.storeEntries < limits.storeEntries)) ||
+          (kind === 'OutputLimit' && inner.output < limits.output);
+        if (isInner) {
+          host.refused = null;
+          guest.reviewLimits();
+        }
+      }
+    }
+  }
+
+  #runInside(enter: Enter): Outcome {
     const { host } = this;
     const links = host.links!;
     const guest = this.#guest!;
@@ -391,7 +429,8 @@ export class Core implements Owner {
 
   /** Limits of a run, for what is looked at before it begins. */
   limitsFor(set: LimitOptions | null): Limits {
-    return set ? withLimits(this.limits, set) : this.limits;
+    const limits = set ? withLimits(this.limits, set) : this.limits;
+    return this.#running ? { ...limits, source: Math.min(limits.source, this.host.limits.source) } : limits;
   }
 
   callFunction(f: LuaFunction, kind: FunctionKind, values: readonly unknown[]): unknown {

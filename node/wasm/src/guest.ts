@@ -25,6 +25,7 @@ const REQUIRED = [
   'set_transactional',
   'set_memory_limit',
   'set_output_limit',
+  'review_limits',
   'set_instruction_grant',
   'set_print_streaming',
   'set_deterministic',
@@ -221,6 +222,11 @@ export class Guest {
     if (applied.output !== limits.output) this.call('set_output_limit', bound(limits.output));
     if (applied.grant !== grant) this.call('set_instruction_grant', grant);
     this.#applied = { memory: limits.memory, output: limits.output, grant };
+  }
+
+  /** Other limits hold from here on, and one that was reached is forgotten; the bytes that were printed so far. */
+  reviewLimits(): number {
+    return this.call('review_limits') >>> 0;
   }
 
   /** Takes this many table ids; the first of them. */

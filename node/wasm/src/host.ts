@@ -70,7 +70,9 @@ export class Host {
   // Of the present run.
   limits: Limits = defaultLimits;
   started = 0;
-  #deadline = Infinity;
+  deadline = Infinity;
+  /** How many instructions runs inside this one may use, the outer ones first, and from where on: from the guest's next question. */
+  shares: { instructions: number; from: number | null }[] = [];
   hostCalls = 0;
   bytesStored = 0;
   /** Whether a host function runs at this moment that may use the sandbox. */
@@ -84,7 +86,8 @@ export class Host {
   /** A run inside this one has broken the guest. */
   broken: LuaCellError | null = null;
   #interrupted = false;
-  #refused: ErrorKind | null = null;
+  /** The limit that ends the present run. */
+  refused: ErrorKind | null = null;
   #errors: LuaCellError[] = [];
   #answer: Uint8Array = none;
   #sliced = 0;
@@ -118,17 +121,18 @@ export class Host {
   begin(limits: Limits, canWait: boolean): void {
     this.limits = limits;
     this.started = performance.now();
-    this.#deadline = this.started + limits.timeout;
+    this.deadline = this.started + limits.timeout;
     this.#sliced = this.started;
     this.hostCalls = 0;
     this.bytesStored = 0;
     this.isOpen = false;
     this.depth = 0;
+    this.shares = [];
     this.canWait = canWait;
     this.doomed = null;
     this.broken = null;
     this.#interrupted = false;
-    this.#refused = null;
+    this.refused = null;
     if (this.#errors.length > 0) this.#errors = [];
     this.#answer = none;
   }
@@ -147,14 +151,14 @@ export class Host {
 
   /** Notes that a limit ends the run. */
   #refuse(kind: ErrorKind): ErrorKind {
-    return (this.#refused ??= kind);
+    return (this.refused ??= kind);
   }
 
   /** The limit that was passed, apart from instructions. */
   #passedLimit(): ErrorKind | null {
-    if (this.#refused) return this.#refused;
+    if (this.refused) return this.refused;
     if (this.#interrupted) return this.#refuse('Interrupted');
-    if (this.#deadline !== Infinity && performance.now() >= this.#deadline) return this.#refuse('Timeout');
+    if (this.deadline !== Infinity && performance.now() >= this.deadline) return this.#refuse('Timeout');
     return null;
   }
 
@@ -310,7 +314,11 @@ export class Host {
   #grant(used: number, vp: number, max: number): number {
     const room = this.#part(vp, max);
     if (room === null || room.length < 8) return ABSENT;
-    const left = Math.max(0, this.limits.instructions - used);
+    let left = Math.max(0, this.limits.instructions - used);
+    for (const share of this.shares) {
+      share.from ??= used;
+      left = Math.min(left, Math.max(0, share.instructions - (used - share.from)));
+    }
     let kind = this.#passedLimit();
     if (kind === null && left === 0) kind = this.#refuse('InstructionLimit');
     const view = new DataView(room.buffer, room.byteOffset);
@@ -390,8 +398,8 @@ export class Host {
         if (this.#passedLimit()) {
           done();
           resolve(undefined);
-        } else if (this.#deadline !== Infinity) {
-          timer = setTimeout(look, Math.min(LONGEST_TIMER, Math.max(1, Math.ceil(this.#deadline - performance.now()))));
+        } else if (this.deadline !== Infinity) {
+          timer = setTimeout(look, Math.min(LONGEST_TIMER, Math.max(1, Math.ceil(this.deadline - performance.now()))));
         }
       };
       this.#wake = () => {
@@ -457,10 +465,12 @@ export class Host {
     const passes = nested && thrown.kind !== 'HostFunction';
     const raisesValue = own && (thrown.raises || thrown.value !== undefined);
     const value = raisesValue ? thrown.value : own && thrown.messageBytes ? thrown.messageBytes : messageOf(thrown);
+    // With a place in front or without, and the kind that it had.
+    const how = (nested ? 0 : 1) | (passes ? ErrorKinds[thrown.kind] << 1 : 0);
     const write = (value: unknown, kept: unknown): void => {
       out.length = 0;
       out.u8(Status.Error);
-      out.u8(nested ? 0 : 1);
+      out.u8(how);
       out.u32(passes ? 0 : this.#keepError(kept));
       encodeArgs([value], out, links, 'error');
     };

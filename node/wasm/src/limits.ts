@@ -1,5 +1,5 @@
 import { invalid } from './errors.js';
-import { checkOptions } from './options.js';
+import { checkOptions, limitNames } from './options.js';
 
 /** A number of bytes, or text such as `'64MiB'`, `'1.5 GB'`, `'4096'`. */
 export type Size = number | string;
@@ -50,6 +50,33 @@ export const defaultLimits: Limits = {
   hostCalls: Infinity,
   source: 16 * 2 ** 20,
 };
+
+const unlimited: Limits = {
+  memory: Infinity,
+  instructions: Infinity,
+  timeout: Infinity,
+  output: Infinity,
+  storeBytes: Infinity,
+  storeEntries: Infinity,
+  hostCalls: Infinity,
+  source: Infinity,
+};
+
+/** Those that are set, no limit for the others; null when none is. */
+export function onlySet(set: LimitOptions | null): Limits | null {
+  return set && limitNames.some((name) => set[name] !== undefined) ? withLimits(unlimited, set) : null;
+}
+
+/** What bounds a run inside another one: nothing gets wider. Time and instructions are counted elsewhere. */
+export const within = (outer: Limits, set: Limits, calls: number, printed: number): Limits => ({
+  ...outer,
+  memory: Math.min(outer.memory, set.memory),
+  output: Math.min(outer.output, printed + set.output),
+  storeBytes: Math.min(outer.storeBytes, set.storeBytes),
+  storeEntries: Math.min(outer.storeEntries, set.storeEntries),
+  hostCalls: Math.min(outer.hostCalls, calls + set.hostCalls),
+  source: Math.min(outer.source, set.source),
+});
 
 /** How many instructions a guest may run before it asks again. */
 export const GRANT = 100_000;

@@ -3,7 +3,7 @@
 import { checkText } from './bytes.js';
 import { LuaCellError, invalid } from './errors.js';
 
-const limitNames = ['memoryLimit', 'instructionLimit', 'timeout', 'outputLimit', 'storeLimit', 'hostCallLimit', 'sourceLimit'] as const;
+export const limitNames = ['memoryLimit', 'instructionLimit', 'timeout', 'outputLimit', 'storeLimit', 'hostCallLimit', 'sourceLimit'] as const;
 export const sandboxNames = [...limitNames, 'engine', 'store', 'onPrint', 'modules', 'seed', 'exactNumbers', 'memoryAlias'] as const;
 const runNames = [...limitNames, 'args', 'name'] as const;
 const asyncRunNames = [...runNames, 'signal'] as const;

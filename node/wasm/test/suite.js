@@ -370,6 +370,57 @@ export const suite = {
     fails("Closed", () => lua.compute("return 1"));
   },
 
+  "limits of a run inside of a host function": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.register("again", () => {});
+    const cases = [
+      ["time", forever, { timeout: 20 }, "Timeout"],
+      ["steps", "while true do pcall(error) end", { instructionLimit: 1000, timeout: null }, "InstructionLimit"],
+      ["text", "while true do print('x') end", { outputLimit: 10 }, "OutputLimit"],
+      ["store", "_home.large = ('x'):rep(1000)", { storeLimit: 100 }, "StoreLimit"],
+      ["calls", "while true do again() end", { hostCallLimit: 3 }, "HostCallLimit"],
+      ["memory", "return #('x'):rep(100000000)", { memoryLimit: "10MB" }, "Memory"],
+    ];
+    let seen;
+    for (const [name, source, options] of cases)
+      lua.register(name, () => {
+        try {
+          lua.computeWith(source, options);
+        } catch (error) {
+          seen = error.kind;
+          throw error;
+        }
+      });
+    for (const [name, , , kind] of cases) {
+      const outer = lua.computeWith(`
+        print('before') local ok = pcall(${name}) print('after')
+        local n = 0 for i = 1, 100000 do n = n + i end for i = 1, 100 do again() end
+        return ok, n, #('x'):rep(20000000)`);
+      equal(seen, kind);
+      same(outer.values, [false, 5000050000, 20000000], name);
+      ok(outer.output.startsWith("before\n") && outer.output.endsWith("after\n"), `${name}: ${outer.output}`);
+      fails(kind, () => lua.compute(`${name}()`));
+      equal(lua.compute("return 1"), 1);
+    }
+    equal(lua.home.size, 0);
+    // Nothing gets wider.
+    lua.register("wide", () => lua.computeWith(forever, { instructionLimit: null, timeout: null, hostCallLimit: null, outputLimit: null }));
+    fails("InstructionLimit", () => lua.computeWith("pcall(wide)", { instructionLimit: 1e5 }));
+    fails("Timeout", () => lua.computeWith("pcall(wide)", { timeout: 20 }));
+    fails("InstructionLimit", () => lua.computeWith("for i = 1, 1e9 do pcall(steps) end", { instructionLimit: 5e5 }));
+    fails("HostCallLimit", () => lua.computeWith("while true do pcall(calls) end", { hostCallLimit: 20 }));
+    fails("OutputLimit", () => lua.computeWith("while true do pcall(text) end", { outputLimit: 100 }));
+    // One inside of the other.
+    lua.register("deep", () => lua.computeWith("pcall(steps) pcall(steps) return 7", { instructionLimit: 50_000 }).value);
+    equal(lua.compute("return deep()"), 7);
+    lua.register("source", () => lua.computeWith("return 1 + 1", { sourceLimit: 5 }));
+    equal(fails("HostFunction", () => lua.compute("source()")).cause.kind, "InvalidArgument");
+    lua.register("longer", () => lua.computeWith(`return 1 --${"x".repeat(100)}`, { sourceLimit: null }));
+    equal(fails("HostFunction", () => lua.computeWith("longer()", { sourceLimit: 20 })).cause.kind, "InvalidArgument");
+    lua.register("mistyped", () => lua.computeWith("", { timeOut: 5 }));
+    equal(fails("HostFunction", () => lua.compute("mistyped()")).cause.kind, "InvalidArgument");
+  },
+
   "what is printed": ({ Sandbox }) => {
     const lines = [];
     const lua = new Sandbox({ onPrint: (text) => lines.push(text) });

@@ -21,6 +21,8 @@ class Driver:
         self.loop = asyncio.get_running_loop()
         self.context = contextvars.copy_context()
         self.wanted = asyncio.Event()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.ended = False
 
     def wake(self) -> None:
         """The run can go on. Called from any thread."""
@@ -36,16 +38,18 @@ class Driver:
 
         def begin() -> None:
             nonlocal task
-            if cancelled:
+            if cancelled or self.ended:
                 return
 
             async def run() -> Any:
                 return await function(*args)
 
             task = self.loop.create_task(run())
+            self.tasks.add(task)
             task.add_done_callback(done)
 
         def done(task: asyncio.Task[Any]) -> None:
+            self.tasks.discard(task)
             if task.cancelled():
                 call.raised(asyncio.CancelledError())
             elif (exception := task.exception()) is not None:
@@ -69,11 +73,27 @@ class Driver:
 
         return cancel_soon
 
+    async def finish(self) -> None:
+        """The run is over and has cancelled the host functions that it waited for: waits until they are done."""
+        self.ended = True
+        cancelled: asyncio.CancelledError | None = None
+        while self.tasks:
+            try:
+                await asyncio.wait(self.tasks)
+            except asyncio.CancelledError as error:
+                # Somebody is impatient, and may be with a host function that has only begun to clean up.
+                cancelled = error
+                for task in self.tasks:
+                    task.cancel()
+        if cancelled is not None:
+            raise cancelled
+
 
 async def drive(
     sandbox: Sandbox, is_call: bool, code: str | bytes, args: tuple[Any, ...], name: str | None, limits: dict[str, Any] | None
 ) -> Any:
-    """Runs to the end. When the task is cancelled, the script is interrupted and the sandbox is free again when this returns."""
+    """Runs to the end. When the task is cancelled, the script is interrupted. When this returns, the sandbox is free again and no host function
+    of the run goes on."""
     driver = Driver()
     run = sandbox._start(driver, is_call, code, args, name, limits)
     polling: asyncio.Future[bool] | None = None
@@ -84,14 +104,20 @@ async def drive(
             if await asyncio.shield(polling):
                 break
             await driver.wanted.wait()
+    except GeneratorExit:
+        # Nothing can be awaited any more.
+        run.interrupt()
+        run.stop()
+        raise
     except BaseException:
+        run.interrupt()
         while polling is not None and not polling.done():
-            # Again and again: an interrupt that comes before the run begins is forgotten.
-            sandbox.interrupt()
             try:
-                await asyncio.wait([polling], timeout=0.01)
+                await asyncio.wait([polling])
             except asyncio.CancelledError:
                 continue
         run.stop()
+        await driver.finish()
         raise
+    await driver.finish()
     return run.result()

@@ -15,6 +15,9 @@ class LuaCellError(Exception):
     """Base of everything that luacell raises by itself.
 
     A Python exception that a host function raised, and that the script did not catch, is the `__cause__`.
+
+    All text can be encoded, whatever the script did: bytes that are no UTF-8 are shown as `\\xff` in message and output, and as U+FFFD in chunk and
+    traceback. Strings in `value` that are no UTF-8 are bytes.
     """
 
     #: The name of the kind, the same in every language.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._errors import LuaInvalidArgumentError
 from ._luacell import _SandboxBase
 
 TYPE_CHECKING = False
@@ -29,6 +30,16 @@ def _is_async(function: Any) -> bool:
         function = function.func  # functools.partial
     code = getattr(function, "__code__", None) or getattr(getattr(type(function), "__call__", None), "__code__", None)
     return bool(getattr(code, "co_flags", 0) & _COROUTINE)
+
+
+def _name_of(function: Any) -> str:
+    """The name under which a function is registered that comes without one."""
+    if not callable(function):
+        raise LuaInvalidArgumentError(f"function has to be callable, or a name, not {type(function).__name__}")
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise LuaInvalidArgumentError(f"function: a {type(function).__name__} has no name; use register")
+    return name
 
 
 class Sandbox(_SandboxBase):
@@ -60,11 +71,11 @@ class Sandbox(_SandboxBase):
         ... def price(article): ...
         """
         if function is not None and not isinstance(function, str):
-            self.register(function.__name__, function, repeatable=repeatable)
+            self.register(_name_of(function), function, repeatable=repeatable)
             return function
 
         def register(decorated: Any) -> Any:
-            self.register(function or decorated.__name__, decorated, repeatable=repeatable)
+            self.register(_name_of(decorated) if function is None else function, decorated, repeatable=repeatable)
             return decorated
 
         return register
@@ -86,7 +97,8 @@ class Sandbox(_SandboxBase):
         """As compute, for asyncio. Lua runs on a thread of the event loop's executor; while the script waits for an `async def`
         host function it takes none. Plain host functions are called on that thread.
 
-        When the task is cancelled, the script is interrupted; what it wrote to stored tables is dropped and the sandbox can be used again.
+        When the task is cancelled, the script is interrupted; what it wrote to stored tables is dropped and the sandbox can be used again. A host
+        function that the script waits for is cancelled too, and has come to its end when this does.
         """
         from ._async import drive
 

@@ -34,6 +34,10 @@ export interface Limits {
     source: number;
 }
 export declare const defaultLimits: Limits;
+/** Those that are set, no limit for the others; null when none is. */
+export declare function onlySet(set: LimitOptions | null): Limits | null;
+/** What bounds a run inside another one: nothing gets wider. Time and instructions are counted elsewhere. */
+export declare const within: (outer: Limits, set: Limits, calls: number, printed: number) => Limits;
 /** How many instructions a guest may run before it asks again. */
 export declare const GRANT = 100000;
 /** A size as a number. */

@@ -1,3 +1,4 @@
+export declare const limitNames: readonly ['memoryLimit', 'instructionLimit', 'timeout', 'outputLimit', 'storeLimit', 'hostCallLimit', 'sourceLimit'];
 export declare const sandboxNames: readonly ["memoryLimit", "instructionLimit", "timeout", "outputLimit", "storeLimit", "hostCallLimit", "sourceLimit", "engine", "store", "onPrint", "modules", "seed", "exactNumbers", "memoryAlias"];
 /** Refuses what is no object, and names that mean nothing. */
 export declare function checkOptions(options: unknown, names: readonly string[], what?: string): void;
