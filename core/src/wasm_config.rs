@@ -7,13 +7,6 @@ use wasmtime::Config;
 const RESERVED: u64 = 4 << 30;
 const GUARD: u64 = 32 << 20;
 
-/// What each run of the guest starts with, see `limits::GRANT`; part of the snapshot.
-pub(crate) const INSTRUCTION_GRANT: i32 = 100_000;
-
-/// The limits that the snapshot is made with, so that a sandbox with defaults need not be told.
-pub(crate) const DEFAULT_MEMORY_LIMIT: u32 = 256 << 20;
-pub(crate) const DEFAULT_OUTPUT_LIMIT: u32 = 16 << 20;
-
 /// Everything that compiled code depends on, set explicitly, because defaults differ with the features that some other user
 /// of wasmtime in the same program may have turned on.
 pub(crate) fn shared_config() -> Config {

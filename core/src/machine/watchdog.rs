@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
 
+use super::Data;
 use crate::host::Host;
-use crate::instance::Data;
 use crate::{Error, ErrorKind, Result};
 
 /// How often the clock ticks.
@@ -53,7 +53,7 @@ impl Watchdog {
 /// Called with each tick of the clock while the guest runs.
 pub(crate) fn tick(mut store: StoreContextMut<'_, Data>) -> wasmtime::Result<UpdateDeadline> {
     let data = store.data_mut();
-    let verdict = data.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut data.host));
+    let verdict = data.own.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut data.host));
     match verdict {
         Some(kind) => Err(wasmtime::Error::new(Stopped(kind))),
         None => Ok(UpdateDeadline::Continue(1)),
