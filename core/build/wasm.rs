@@ -58,7 +58,13 @@ fn snapshot(wasm: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn compile(wasm: &[u8], hardened: bool) -> Result<Vec<u8>> {
+    #[cfg(not(feature = "pulley"))]
     let target = env::var("TARGET")?;
+    #[cfg(feature = "pulley")]
+    let target = wasm_config::interpreter(
+        &env::var("CARGO_CFG_TARGET_POINTER_WIDTH")?,
+        env::var("CARGO_CFG_TARGET_ENDIAN")? == "big",
+    );
     let mut config: Config = wasm_config::shared_config();
     config.cranelift_opt_level(OptLevel::Speed).epoch_interruption(hardened);
     // With a target named, only what every processor of that kind has is used, not what the building machine has.

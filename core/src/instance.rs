@@ -35,7 +35,12 @@ impl Guest {
         let mut guest = Guest(instance);
         match guest.context().start() {
             Ok(()) => Ok(guest),
-            Err(error) => Err(Box::new(NotStarted { error, host: guest.into_host(), exhausted: false })),
+            Err(error) => Err(Box::new(NotStarted {
+                error,
+                host: guest.into_host(),
+                #[cfg(not(feature = "static"))]
+                exhausted: false,
+            })),
         }
     }
 

@@ -5,6 +5,8 @@
 //! calls of a [`Machine`] cost nothing by themselves.
 
 pub(crate) mod exports;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "static")]
 mod translated;
 #[cfg(not(feature = "static"))]
@@ -124,5 +126,6 @@ pub(crate) struct NotStarted {
     pub(crate) error: crate::Error,
     pub(crate) host: Host,
     /// The pool has no room at this moment.
+    #[cfg(not(feature = "static"))]
     pub(crate) exhausted: bool,
 }

@@ -592,6 +592,9 @@ fn another_guest_is_refused() {
 #[test]
 #[cfg(feature = "async")]
 fn with_waiting_sandboxes() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Poll;
+
     let sandbox = Sandbox::new().unwrap();
     sandbox.compute(PROGRAM).unwrap();
     let snapshot = sandbox.snapshot().unwrap();
@@ -603,10 +606,19 @@ fn with_waiting_sandboxes() {
     sandbox.restore(&snapshot).unwrap();
     pollster::block_on(sandbox.compute_async("assert(n == 0 and co(5) == 5)", ComputeOptions::new())).unwrap();
     // While it runs it can be neither copied nor replaced.
+    let goes_on = std::sync::Arc::new(AtomicBool::new(false));
+    let waits = std::sync::Arc::clone(&goes_on);
     sandbox
-        .register_async("pause", |(): ()| async {
-            futures_timer::Delay::new(Duration::from_millis(1)).await;
-            Ok(())
+        .register_async("pause", move |(): ()| {
+            let goes_on = std::sync::Arc::clone(&waits);
+            async move {
+                std::future::poll_fn(|task| {
+                    task.waker().wake_by_ref();
+                    if goes_on.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                Ok(())
+            }
         })
         .unwrap();
     let mut run = std::pin::pin!(sandbox.compute_async("pause()", ComputeOptions::new()));
@@ -614,6 +626,7 @@ fn with_waiting_sandboxes() {
     assert!(run.as_mut().poll(&mut task).is_pending());
     assert_eq!(sandbox.snapshot().unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(sandbox.restore(&snapshot).unwrap_err().kind(), ErrorKind::Busy);
+    goes_on.store(true, Ordering::SeqCst);
     pollster::block_on(run).unwrap();
     sandbox.restore(&snapshot).unwrap();
     check(&sandbox);

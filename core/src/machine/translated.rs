@@ -340,7 +340,7 @@ impl Machines {
     /// A new instance.
     pub(crate) fn instantiate(&self, mut host: Host, max_memory: usize, waits: bool) -> Result<Owned, Box<NotStarted>> {
         host.waits = waits;
-        let fail = |error, host| Err(Box::new(NotStarted { error, host, exhausted: false }));
+        let fail = |error, host| Err(Box::new(NotStarted { error, host }));
         let blueprint = match self.blueprint() {
             Ok(blueprint) => Arc::clone(blueprint),
             Err(error) => return fail(error, host),
@@ -630,4 +630,34 @@ unsafe extern "C" fn absent1(_: *mut c_void, _: u32) -> i64 {
 unsafe extern "C" fn starting_memory(host: *mut c_void) -> u64 {
     // SAFETY: `Blueprint::new` passes a pointer to this number.
     unsafe { *host.cast::<u64>() }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    /// Set for the process that crashes.
+    const CRASHES: &str = "LUACELL_TEST_CRASHES";
+    const SEGV: i32 = 11;
+
+    /// Faults that are not a guest's end the program as before.
+    #[test]
+    fn other_faults_are_passed_on() {
+        if std::env::var_os(CRASHES).is_some() {
+            let sandbox = crate::Sandbox::new().unwrap();
+            let crash = |(): ()| -> crate::Result<()> {
+                // SAFETY: none; the process is here to crash, in the middle of a call of the guest.
+                unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
+                Ok(())
+            };
+            sandbox.register("crash", crash).unwrap();
+            let _ = sandbox.compute("crash()");
+            return;
+        }
+        let name = "machine::translated::tests::other_faults_are_passed_on";
+        let mut process = Command::new(std::env::current_exe().unwrap());
+        let output = process.args(["--exact", name]).env(CRASHES, "1").output().unwrap();
+        assert_eq!(output.status.signal(), Some(SEGV), "{output:?}");
+    }
 }

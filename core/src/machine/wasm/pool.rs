@@ -10,6 +10,8 @@ use super::{Blueprint, NotStarted, Owned};
 use crate::engine::EngineConfig;
 use crate::host::Host;
 use crate::machine::{GUEST_ID, GuestId, watchdog};
+#[cfg(feature = "pulley")]
+use crate::wasm_config::interpreter;
 use crate::wasm_config::shared_config;
 use crate::{Error, Result};
 
@@ -111,19 +113,14 @@ impl Machines {
             // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox finds them in place.
             pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
         }
-        let mut config = shared_config();
-        apply(&self.config, &mut config);
+        let mut config = engine_config(&self.config).ok()?;
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         // Too little address space (a limit, a small machine) is no reason to fail: then there is no pool.
         load_own(&config, &self.config).ok().map(Arc::new)
     }
 
     fn on_demand(&self) -> Result<&Arc<Blueprint>> {
-        let load = || {
-            let mut config = shared_config();
-            apply(&self.config, &mut config);
-            load_own(&config, &self.config).map(Arc::new)
-        };
+        let load = || load_own(&engine_config(&self.config)?, &self.config).map(Arc::new);
         self.on_demand.get_or_init(load).as_ref().map_err(Error::clone)
     }
 
@@ -152,8 +149,16 @@ impl Machines {
 /// How much of the memory that a sandbox wrote to is kept for the next one; the rest is given back to the system.
 const KEEP_RESIDENT: usize = 1 << 20;
 
-fn apply(settings: &EngineConfig, config: &mut Config) {
+/// The configuration that our guest was compiled with, and the engine's own settings.
+fn engine_config(settings: &EngineConfig) -> Result<Config> {
+    let mut config = shared_config();
     config.max_wasm_stack(settings.max_stack).epoch_interruption(settings.hardened);
+    #[cfg(feature = "pulley")]
+    {
+        let target = interpreter(&usize::BITS.to_string(), cfg!(target_endian = "big"));
+        config.target(&target).map_err(|e| Error::internal(format!("{e:#}")))?;
+    }
+    Ok(config)
 }
 
 #[cfg(feature = "hardened")]
@@ -199,8 +204,7 @@ fn compile(_: &[u8], _: &EngineConfig) -> Result<Foreign> {
 fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Foreign> {
     use sha2::Digest;
 
-    let mut config = shared_config();
-    apply(settings, &mut config);
+    let mut config = engine_config(settings)?;
     config.epoch_interruption(true);
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
     let engine = wasmtime::Engine::new(&config).map_err(|e| Error::internal(format!("{e:#}")))?;
