@@ -12,6 +12,9 @@ mod translated;
 #[cfg(all(feature = "wasmtime", not(feature = "static")))]
 #[path = "build/wasm.rs"]
 mod wasm;
+#[cfg(feature = "static")]
+#[path = "build/wasm2c.rs"]
+mod wasm2c;
 #[cfg(all(feature = "wasmtime", not(feature = "static")))]
 #[path = "src/wasm_config.rs"]
 mod wasm_config;

