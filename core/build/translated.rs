@@ -45,30 +45,49 @@ pub(crate) fn build(wasm: &Path, out: &Path) -> Result<()> {
     if !status.success() {
         return Err("wasm2c could not translate the guest".into());
     }
-    let text = std::fs::read_to_string(&source)?;
-    std::fs::write(&source, with_our_prologue(&text)?)?;
+    let code = with_our_checks(&std::fs::read_to_string(&source)?)?;
+    std::fs::write(&source, &code)?;
     std::fs::write(out.join("calls.inc"), calls())?;
+    if env::var_os("CARGO_FEATURE_HARDENED").is_some() {
+        // A second copy in the same program needs other names.
+        let renamed = |text: &str| {
+            text.replace("w2c_luacell", "w2c_luacellh")
+                .replace("wasm2c_luacell", "wasm2c_luacellh")
+                .replace("guest.h", "guest-hardened.h")
+        };
+        let header = std::fs::read_to_string(source.with_extension("h"))?;
+        std::fs::write(out.join("guest-hardened.c"), renamed(&code))?;
+        std::fs::write(out.join("guest-hardened.h"), renamed(&header).replace("GUEST_H_", "GUEST_HARDENED_H_"))?;
+        std::fs::write(out.join("calls-hardened.inc"), renamed(&calls()))?;
+    }
     // Where a fault in memory can be told from others, and there is address space for it.
     let guards = matches!(target("OS").as_str(), "linux" | "android" | "freebsd") && target("POINTER_WIDTH") == "64";
     let checks = !guards || env::var_os("CARGO_FEATURE_STATIC_CHECKS").is_some();
-    cc::Build::new()
-        .file(RUNTIME)
-        .include(out)
-        .include(folder.join("wasm2c"))
-        .define("LUACELL_EXPLICIT_CHECKS", if checks { "1" } else { "0" })
-        // How much a script gets done does not depend on how the program around it is built.
-        .opt_level(2)
-        .debug(false)
-        .std("c11")
-        .warnings(false)
-        .flag_if_supported("-fvisibility=hidden")
-        // Wasm's arithmetic, to the last bit: nothing is contracted, and rounding follows the rules.
-        .flag("-ffp-contract=off")
-        .flag("-fno-math-errno")
-        // It mistrusts jumps out of a signal handler.
-        .flag("-U_FORTIFY_SOURCE")
-        .try_compile("luacell_guest")
-        .map_err(|e| format!("the translated guest can't be compiled: {e}"))?;
+    let compile = |name: &str, hardened: &str| {
+        cc::Build::new()
+            .file(RUNTIME)
+            .include(out)
+            .include(folder.join("wasm2c"))
+            .define("LUACELL_EXPLICIT_CHECKS", if checks { "1" } else { "0" })
+            .define("LUACELL_HARDENED", hardened)
+            // How much a script gets done does not depend on how the program around it is built.
+            .opt_level(2)
+            .debug(false)
+            .std("c11")
+            .warnings(false)
+            .flag_if_supported("-fvisibility=hidden")
+            // Wasm's arithmetic, to the last bit: nothing is contracted, and rounding follows the rules.
+            .flag("-ffp-contract=off")
+            .flag("-fno-math-errno")
+            // It mistrusts jumps out of a signal handler.
+            .flag("-U_FORTIFY_SOURCE")
+            .try_compile(name)
+            .map_err(|e| format!("the translated guest can't be compiled: {e}"))
+    };
+    compile("luacell_guest", "0")?;
+    if env::var_os("CARGO_FEATURE_HARDENED").is_some() {
+        compile("luacell_guest_hardened", "1")?;
+    }
     Ok(())
 }
 
@@ -95,13 +114,27 @@ fn package_in(environment: &Path) -> Option<PathBuf> {
     folders.into_iter().find(|folder| folder.join("wasm2c").join("wasm-rt.h").is_file())
 }
 
-/// The translated code with our check of the stack at the beginning of each function.
-fn with_our_prologue(text: &str) -> Result<String> {
+/// The translated code with our checks at the beginning of each function and each loop.
+fn with_our_checks(text: &str) -> Result<String> {
     let empty = "#define FUNC_PROLOGUE\n";
     if text.matches(empty).count() != 1 {
         return Err("wasm2c's output is not what it should be: it has no empty FUNC_PROLOGUE".into());
     }
-    Ok(text.replacen(empty, "#define FUNC_PROLOGUE LUACELL_ENTER\n", 1))
+    let mut loops = 0;
+    let mut out = String::with_capacity(text.len() + (1 << 16));
+    for line in text.replacen(empty, "#define FUNC_PROLOGUE LUACELL_ENTER\n", 1).lines() {
+        out += line;
+        let label = line.trim().strip_prefix("var_L").and_then(|rest| rest.strip_suffix(':'));
+        if label.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+            out += " LUACELL_LOOP";
+            loops += 1;
+        }
+        out.push('\n');
+    }
+    if loops == 0 {
+        return Err("wasm2c's output is not what it should be: no loop begins as expected".into());
+    }
+    Ok(out)
 }
 
 /// The exports by their numbers, as cases of a `switch`.

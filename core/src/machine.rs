@@ -11,7 +11,7 @@ mod tests;
 mod translated;
 #[cfg(not(feature = "static"))]
 mod wasm;
-#[cfg(not(feature = "static"))]
+#[cfg(any(not(feature = "static"), feature = "hardened"))]
 mod watchdog;
 
 use std::sync::OnceLock;

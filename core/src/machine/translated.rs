@@ -5,7 +5,7 @@
 //! - The guest's code, and what `runtime.c` adds to it, touches nothing but its own memory and its `luacell_machine`. Each access to memory
 //!   either lands in address space that is reserved for it, or is checked.
 //! - When the guest crashes, C's `longjmp` leaves its frames behind. No frame of Rust's is ever among them: Rust calls the guest only through
-//!   `luacell_machine_call`, where such a jump ends, and the guest calls Rust only through the functions in [`HOOKS`], which have
+//!   `machine_call`, where such a jump ends, and the guest calls Rust only through the functions in [`HOOKS`], which have
 //!   returned before anybody jumps. They let no panic out either: it is kept, the guest is left, and the panic goes on behind it.
 //! - While the guest runs, the [`Cell`] belongs to whom it calls: the pointer that C hands back is made from the exclusive borrow that
 //!   waits for the call's end.
@@ -19,8 +19,11 @@ use std::any::Any;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+#[cfg(feature = "hardened")]
+use super::watchdog::{self, Stopped, Watchdog};
 use super::{Data, Entry, Export, Facts, GUEST_ID, GuestId, Machine, NotStarted};
 use crate::engine::EngineConfig;
 use crate::host::Host;
@@ -52,7 +55,7 @@ struct RawImage {
     _opaque: [u8; 0],
 }
 
-/// What the guest calls. Every pointer is the `host` of the present `luacell_machine_call`.
+/// What the guest calls. Every pointer is the `host` of the present `machine_call`.
 #[repr(C)]
 struct Hooks {
     set: unsafe extern "C" fn(*mut c_void, u32, u32, u32, u32, u32) -> i64,
@@ -61,33 +64,57 @@ struct Hooks {
     size: unsafe extern "C" fn(*mut c_void, u32) -> i64,
     keys: unsafe extern "C" fn(*mut c_void, u32, u32, u32) -> i64,
     max_memory: unsafe extern "C" fn(*mut c_void) -> u64,
+    tick: unsafe extern "C" fn(*mut c_void) -> i64,
+}
+
+/// The functions of `runtime.c`, in its order.
+#[repr(C)]
+struct Api {
+    handle_faults: unsafe extern "C" fn() -> i32,
+    machine_new: unsafe extern "C" fn(*const RawImage, *const Hooks, *const AtomicU32, usize, usize) -> *mut RawMachine,
+    machine_free: unsafe extern "C" fn(*mut RawMachine),
+    machine_reset: unsafe extern "C" fn(*mut RawMachine, *const RawImage) -> bool,
+    machine_memory: unsafe extern "C" fn(*const RawMachine, *mut usize) -> *mut u8,
+    machine_grow: unsafe extern "C" fn(*mut RawMachine, u64, u64) -> u64,
+    machine_call: unsafe extern "C" fn(*mut RawMachine, *mut c_void, u32, u32, u32, u32, *mut u32) -> i32,
+    #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "a run stays in its thread"))]
+    swap_active: unsafe extern "C" fn(*mut RawMachine) -> *mut RawMachine,
+    image_new: unsafe extern "C" fn(*const RawMachine) -> *mut RawImage,
+    image_free: unsafe extern "C" fn(*mut RawImage),
 }
 
 unsafe extern "C" {
-    fn luacell_handle_faults() -> i32;
-    fn luacell_machine_new(
-        image: *const RawImage,
-        hooks: *const Hooks,
-        max_stack: usize,
-        space: usize,
-    ) -> *mut RawMachine;
-    fn luacell_machine_free(machine: *mut RawMachine);
-    fn luacell_machine_reset(machine: *mut RawMachine, image: *const RawImage) -> bool;
-    fn luacell_machine_memory(machine: *const RawMachine, size: *mut usize) -> *mut u8;
-    fn luacell_machine_grow(machine: *mut RawMachine, pages: u64, max_size: u64) -> u64;
-    fn luacell_machine_call(
-        machine: *mut RawMachine,
-        host: *mut c_void,
-        number: u32,
-        a: u32,
-        b: u32,
-        c: u32,
-        result: *mut u32,
-    ) -> i32;
-    #[cfg(feature = "async")]
-    fn luacell_swap_active(machine: *mut RawMachine) -> *mut RawMachine;
-    fn luacell_image_new(machine: *const RawMachine) -> *mut RawImage;
-    fn luacell_image_free(image: *mut RawImage);
+    static luacell_plain: Api;
+    #[cfg(feature = "hardened")]
+    static luacell_hardened: Api;
+}
+
+/// The code of a guest.
+fn api(hardened: bool) -> Result<&'static Api> {
+    static PLAIN_FAULTS: OnceLock<bool> = OnceLock::new();
+    let (api, faults) = if hardened {
+        hardened_api()?
+    } else {
+        // SAFETY: `runtime.c` has this constant, laid out as `Api` says.
+        (unsafe { &luacell_plain }, &PLAIN_FAULTS)
+    };
+    // SAFETY: called once for each copy of the code. From then on faults that are no guest's are handled by whoever handled them before.
+    if !faults.get_or_init(|| unsafe { (api.handle_faults)() } == 0) {
+        return Err(Error::internal("the system lets nobody handle faults in memory"));
+    }
+    Ok(api)
+}
+
+#[cfg(feature = "hardened")]
+fn hardened_api() -> Result<(&'static Api, &'static OnceLock<bool>)> {
+    static FAULTS: OnceLock<bool> = OnceLock::new();
+    // SAFETY: as for the plain one.
+    Ok((unsafe { &luacell_hardened }, &FAULTS))
+}
+
+#[cfg(not(feature = "hardened"))]
+fn hardened_api() -> Result<(&'static Api, &'static OnceLock<bool>)> {
+    Err(Error::invalid("this build of luacell has no hardened guest; turn on the feature `hardened`"))
 }
 
 /// What an export takes.
@@ -142,7 +169,10 @@ impl Answer for i32 {
 }
 
 /// A guest's memory, globals and table.
-struct Raw(NonNull<RawMachine>);
+struct Raw {
+    machine: NonNull<RawMachine>,
+    api: &'static Api,
+}
 
 // SAFETY: a machine knows of no thread between calls; what refers to a thread is made anew by each call.
 unsafe impl Send for Raw {}
@@ -151,12 +181,19 @@ unsafe impl Send for Raw {}
 unsafe impl Sync for Raw {}
 
 impl Raw {
-    /// A guest as in the image, or without one a guest that was not initialised. `None` when there is no memory for it.
-    fn new(image: Option<&Image>, hooks: &'static Hooks, config: &EngineConfig) -> Option<Self> {
-        let image = image.map_or(ptr::null(), |image| image.0.as_ptr().cast_const());
+    /// A guest as in the image, or without one a guest that was not initialised. `None` when there is no memory for it. The clock has to outlive it.
+    fn new(
+        api: &'static Api,
+        image: Option<&Image>,
+        hooks: &'static Hooks,
+        clock: &AtomicU32,
+        config: &EngineConfig,
+    ) -> Option<Self> {
+        let image = image.map_or(ptr::null(), |image| image.image.as_ptr().cast_const());
         let space = usize::try_from(config.max_memory).unwrap_or(usize::MAX);
-        // SAFETY: the image is null or lives as long as this call, and the hooks as long as the program.
-        NonNull::new(unsafe { luacell_machine_new(image, hooks, config.max_stack, space) }).map(Raw)
+        // SAFETY: the image is null or lives as long as this call, the hooks as long as the program, and the clock longer than the machine.
+        let machine = unsafe { (api.machine_new)(image, hooks, clock, config.max_stack, space) };
+        NonNull::new(machine).map(|machine| Raw { machine, api })
     }
 
     #[inline]
@@ -165,7 +202,7 @@ impl Raw {
         // SAFETY: the machine is alive. Its memory is readable up to its size and stays where it is; it changes and grows only in calls that
         // need this machine exclusively, which ends this borrow.
         unsafe {
-            let data = luacell_machine_memory(self.0.as_ptr(), &mut size);
+            let data = (self.api.machine_memory)(self.machine.as_ptr(), &mut size);
             std::slice::from_raw_parts(data, size)
         }
     }
@@ -175,32 +212,35 @@ impl Raw {
         let mut size = 0;
         // SAFETY: as in `memory`; it is writable as well, and nobody else has it.
         unsafe {
-            let data = luacell_machine_memory(self.0.as_ptr(), &mut size);
+            let data = (self.api.machine_memory)(self.machine.as_ptr(), &mut size);
             std::slice::from_raw_parts_mut(data, size)
         }
     }
 
     fn grow(&mut self, pages: u64, max_size: u64) -> bool {
         // SAFETY: the machine is alive and nobody else has it.
-        unsafe { luacell_machine_grow(self.0.as_ptr(), pages, max_size) != u64::MAX }
+        unsafe { (self.api.machine_grow)(self.machine.as_ptr(), pages, max_size) != u64::MAX }
     }
 
     /// Makes it as new; whether that was possible.
     fn reset(&mut self, image: &Image) -> bool {
         // SAFETY: both are alive, nobody else has the machine, and it was made from this image.
-        unsafe { luacell_machine_reset(self.0.as_ptr(), image.0.as_ptr()) }
+        unsafe { (self.api.machine_reset)(self.machine.as_ptr(), image.image.as_ptr()) }
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // SAFETY: it was made by `luacell_machine_new` and is not used any more.
-        unsafe { luacell_machine_free(self.0.as_ptr()) }
+        // SAFETY: it was made by `machine_new` and is not used any more.
+        unsafe { (self.api.machine_free)(self.machine.as_ptr()) }
     }
 }
 
 /// The memory of a new guest.
-struct Image(NonNull<RawImage>);
+struct Image {
+    image: NonNull<RawImage>,
+    api: &'static Api,
+}
 
 // SAFETY: nobody writes to an image once it is made.
 unsafe impl Send for Image {}
@@ -209,8 +249,8 @@ unsafe impl Sync for Image {}
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // SAFETY: it was made by `luacell_image_new`, and machines keep nothing of it but mappings of the system's.
-        unsafe { luacell_image_free(self.0.as_ptr()) }
+        // SAFETY: it was made by `image_new`, and machines keep nothing of it but mappings of the system's.
+        unsafe { (self.api.image_free)(self.image.as_ptr()) }
     }
 }
 
@@ -219,29 +259,29 @@ const KEPT_MACHINES: usize = 16;
 
 /// What is the same in all guests of an engine.
 struct Blueprint {
+    // Before the clock, which they look at.
+    idle: Mutex<Vec<Raw>>,
+    /// Changes with each tick, where the guest is hardened.
+    clock: Arc<AtomicU32>,
     image: Image,
     facts: Facts,
     config: EngineConfig,
-    idle: Mutex<Vec<Raw>>,
 }
 
 impl Blueprint {
     /// Starts the guest once, as the build script does it for wasmtime.
     fn new(config: &EngineConfig) -> Result<Self> {
-        static FAULTS: OnceLock<bool> = OnceLock::new();
-        // SAFETY: called once. From then on faults that are no guest's are handled by whoever handled them before.
-        if !FAULTS.get_or_init(|| unsafe { luacell_handle_faults() } == 0) {
-            return Err(Error::internal("the system lets nobody handle faults in memory"));
-        }
+        let api = api(config.hardened)?;
+        let clock = Arc::<AtomicU32>::default();
         let none = || Error::new(ErrorKind::Memory, "there is no memory for the guest");
-        let machine = Raw::new(None, &STARTING, config).ok_or_else(none)?;
+        let machine = Raw::new(api, None, &STARTING, &clock, config).ok_or_else(none)?;
         let call = |number: u32, argument: i32| {
             let mut result = 0;
             let max_memory: *const u64 = &raw const config.max_memory;
             // SAFETY: the machine is alive and nobody else has it; the hooks that it was made with take a pointer to this number.
             let code = unsafe {
-                luacell_machine_call(
-                    machine.0.as_ptr(),
+                (api.machine_call)(
+                    machine.machine.as_ptr(),
                     max_memory.cast_mut().cast(),
                     number,
                     argument.cast_unsigned(),
@@ -261,12 +301,14 @@ impl Blueprint {
             }
         }
         // SAFETY: the machine is alive, and nothing runs in it.
-        let image = NonNull::new(unsafe { luacell_image_new(machine.0.as_ptr()) }).ok_or_else(none)?;
+        let image = NonNull::new(unsafe { (api.image_new)(machine.machine.as_ptr()) }).ok_or_else(none)?;
+        start_clock(config, &clock)?;
         Ok(Blueprint {
-            image: Image(image),
+            idle: Mutex::default(),
+            clock,
+            image: Image { image, api },
             facts: Facts { ready: true, known: OnceLock::new() },
             config: config.clone(),
-            idle: Mutex::default(),
         })
     }
 
@@ -276,7 +318,7 @@ impl Blueprint {
 
     fn machine(&self) -> Option<Raw> {
         let idle = self.idle().pop();
-        idle.or_else(|| Raw::new(Some(&self.image), &HOOKS, &self.config))
+        idle.or_else(|| Raw::new(self.image.api, Some(&self.image), &HOOKS, &self.clock, &self.config))
     }
 
     fn take_back(&self, mut raw: Raw) {
@@ -326,14 +368,7 @@ impl Machines {
     }
 
     fn blueprint(&self) -> Result<&Arc<Blueprint>> {
-        let make = || {
-            if self.config.hardened {
-                return Err(Error::invalid(
-                    "a guest that is built in can't be `hardened`; that needs a build without the feature `static`",
-                ));
-            }
-            Blueprint::new(&self.config).map(Arc::new)
-        };
+        let make = || Blueprint::new(&self.config).map(Arc::new);
         self.blueprint.get_or_init(make).as_ref().map_err(Error::clone)
     }
 
@@ -351,6 +386,9 @@ impl Machines {
                 host,
             );
         };
+        #[cfg(feature = "hardened")]
+        let watchdog =
+            self.config.hardened.then(|| Watchdog::new(self.config.call_deadline.unwrap_or(std::time::Duration::MAX)));
         let data = Data { host, buffer: Default::default(), revision: 1, max_memory, metrics: 0 };
         Ok(Owned {
             cell: Cell {
@@ -358,6 +396,10 @@ impl Machines {
                 raw,
                 blueprint,
                 panic: None,
+                #[cfg(feature = "hardened")]
+                watchdog,
+                #[cfg(feature = "hardened")]
+                stopped: None,
                 #[cfg(feature = "async")]
                 fiber: None,
             },
@@ -372,6 +414,11 @@ struct Cell {
     blueprint: Arc<Blueprint>,
     /// A panic that waits for the guest to be left.
     panic: Option<Box<dyn Any + Send>>,
+    #[cfg(feature = "hardened")]
+    watchdog: Option<Watchdog>,
+    /// Why the watchdog wants the guest to be left.
+    #[cfg(feature = "hardened")]
+    stopped: Option<Stopped>,
     /// The stack that the present run has for itself.
     #[cfg(feature = "async")]
     fiber: Option<fiber::Current>,
@@ -429,13 +476,17 @@ impl At<'_> {
     /// Calls an export.
     #[inline]
     fn enter(&mut self, export: Export, words: [u32; 3]) -> Result<u32> {
+        #[cfg(feature = "hardened")]
+        if let Some(watchdog) = &mut self.0.watchdog {
+            watchdog.enter();
+        }
         let [a, b, c] = words;
         let mut result = 0;
-        let machine = self.0.raw.0.as_ptr();
+        let Raw { machine, api } = self.0.raw;
         let host: *mut Cell = self.0;
         // SAFETY: the machine is alive and this thread has it alone. Its hooks take a pointer to a cell; they use it only until this call ends, in which time
         // nothing here does.
-        let code = unsafe { luacell_machine_call(machine, host.cast(), export as u32, a, b, c, &mut result) };
+        let code = unsafe { (api.machine_call)(machine.as_ptr(), host.cast(), export as u32, a, b, c, &mut result) };
         if code == code::DONE { Ok(result) } else { Err(self.left(code)) }
     }
 
@@ -446,6 +497,10 @@ impl At<'_> {
             && let Some(panic) = self.0.panic.take()
         {
             resume_unwind(panic);
+        }
+        #[cfg(feature = "hardened")]
+        if let Some(stopped) = self.0.stopped.take() {
+            return Error::new(stopped.0, stopped.to_string()).fatal();
         }
         trap(code)
     }
@@ -533,7 +588,7 @@ fn trap(code: i32) -> Error {
 }
 
 /// For a running guest: each takes a pointer to its [`Cell`].
-static HOOKS: Hooks = Hooks { set, get, delete, size, keys, max_memory };
+static HOOKS: Hooks = Hooks { set, get, delete, size, keys, max_memory, tick };
 
 /// What a hook gives back to C. No panic passes.
 ///
@@ -611,9 +666,52 @@ unsafe extern "C" fn max_memory(host: *mut c_void) -> u64 {
     unsafe { (*host.cast::<Cell>()).data.max_memory as u64 }
 }
 
+/// The clock has ticked.
+unsafe extern "C" fn tick(host: *mut c_void) -> i64 {
+    #[cfg(feature = "hardened")]
+    {
+        // SAFETY: C passes the host of the present call, a cell that nobody uses in the meantime.
+        let cell = unsafe { &mut *host.cast::<Cell>() };
+        let verdict = cell.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut cell.data.host));
+        if let Some(kind) = verdict {
+            cell.stopped = Some(Stopped(kind));
+            return ABANDON;
+        }
+    }
+    let _ = host;
+    0
+}
+
+/// Makes the clock tick as long as the engine lives, where there are checks for it.
+#[cfg(feature = "hardened")]
+fn start_clock(config: &EngineConfig, clock: &Arc<AtomicU32>) -> Result<()> {
+    if !config.hardened {
+        return Ok(());
+    }
+    let clock = Arc::downgrade(clock);
+    watchdog::start_clock(move || {
+        clock.upgrade().is_some_and(|clock| {
+            clock.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            true
+        })
+    })
+}
+
+#[cfg(not(feature = "hardened"))]
+fn start_clock(_: &EngineConfig, _: &Arc<AtomicU32>) -> Result<()> {
+    Ok(())
+}
+
 /// For a guest that starts: no table exists then, and no host. Each takes a pointer to the most that the memory may grow to.
-static STARTING: Hooks =
-    Hooks { set: absent5, get: absent5, delete: absent3, size: absent1, keys: absent3, max_memory: starting_memory };
+static STARTING: Hooks = Hooks {
+    set: absent5,
+    get: absent5,
+    delete: absent3,
+    size: absent1,
+    keys: absent3,
+    max_memory: starting_memory,
+    tick: absent0,
+};
 
 unsafe extern "C" fn absent5(_: *mut c_void, _: u32, _: u32, _: u32, _: u32, _: u32) -> i64 {
     -1
@@ -621,6 +719,10 @@ unsafe extern "C" fn absent5(_: *mut c_void, _: u32, _: u32, _: u32, _: u32, _: 
 
 unsafe extern "C" fn absent3(_: *mut c_void, _: u32, _: u32, _: u32) -> i64 {
     -1
+}
+
+unsafe extern "C" fn absent0(_: *mut c_void) -> i64 {
+    0
 }
 
 unsafe extern "C" fn absent1(_: *mut c_void, _: u32) -> i64 {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use wasmtime::{
     AsContextMut, Caller, Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, ModuleExport,
-    ResourceLimiter, Store, StoreContextMut, TypedFunc,
+    ResourceLimiter, Store, StoreContextMut, TypedFunc, UpdateDeadline,
 };
 
 pub(crate) use self::pool::Machines;
-use super::watchdog::{self, Stopped, Watchdog};
+use super::watchdog::{Stopped, Watchdog};
 use super::{Data, Entry, Export, Facts, Machine, NotStarted};
 use crate::host::Host;
 use crate::instance::Context;
@@ -248,6 +248,16 @@ fn check_exports(module: &Module) -> Result<()> {
     Ok(())
 }
 
+/// Called with each tick of the clock while the guest runs.
+fn tick(mut store: StoreContextMut<'_, Data>) -> wasmtime::Result<UpdateDeadline> {
+    let data = store.data_mut();
+    let verdict = data.own.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut data.host));
+    match verdict {
+        Some(kind) => Err(wasmtime::Error::new(Stopped(kind))),
+        None => Ok(UpdateDeadline::Continue(1)),
+    }
+}
+
 /// What a call that did not return means.
 #[cold]
 fn trap(error: &wasmtime::Error) -> Error {
@@ -290,7 +300,7 @@ impl Owned {
         store.limiter(|data| data);
         if blueprint.longest_call.is_some() {
             store.set_epoch_deadline(1);
-            store.epoch_deadline_callback(watchdog::tick);
+            store.epoch_deadline_callback(tick);
         }
         match instantiate(blueprint, &mut store, waits) {
             Ok(instance) => {

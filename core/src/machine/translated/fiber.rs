@@ -10,7 +10,7 @@ use std::thread;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::{At, Cell, RawMachine, luacell_swap_active};
+use super::{Api, At, Cell, Raw, RawMachine};
 use crate::instance::Context;
 use crate::machine::{Entry, Machine};
 use crate::{Error, ErrorKind, Result, waiting};
@@ -40,6 +40,7 @@ struct Place {
 pub(super) struct Run {
     coroutine: Coroutine<Task, (), thread::Result<Result<i32>>>,
     machine: NonNull<RawMachine>,
+    api: &'static Api,
 }
 
 // SAFETY: what lies on the stack is the guest's frames, which know of no thread, and frames of this crate's, which hold nothing but what is `Send`: a cell,
@@ -52,7 +53,7 @@ impl Run {
         let size = cell.blueprint.config.max_stack + ROOM;
         let stack = DefaultStack::new(size)
             .map_err(|e| Error::new(ErrorKind::Memory, "there is no memory for a stack").with_source(e))?;
-        let machine = cell.raw.0;
+        let Raw { machine, api } = cell.raw;
         let cell = Exclusive(NonNull::from(cell));
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<Task, ()>, task| {
             let cell = cell;
@@ -65,17 +66,17 @@ impl Run {
             cell.fiber = None;
             result
         });
-        Ok(Run { coroutine, machine })
+        Ok(Run { coroutine, machine, api })
     }
 
     pub(super) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<i32>> {
         let task = NonNull::from(task).cast();
         // Whichever thread runs it now: this is the machine whose faults it may see.
         // SAFETY: the machine outlives the run.
-        let before = unsafe { luacell_swap_active(self.machine.as_ptr()) };
+        let before = unsafe { (self.api.swap_active)(self.machine.as_ptr()) };
         let resumed = self.coroutine.resume(task);
         // SAFETY: what was there before is still there, because its frame is.
-        unsafe { luacell_swap_active(before) };
+        unsafe { (self.api.swap_active)(before) };
         match resumed {
             CoroutineResult::Yield(()) => Poll::Pending,
             CoroutineResult::Return(Ok(result)) => Poll::Ready(result),

@@ -21,19 +21,29 @@
 #include <sys/syscall.h>
 #endif
 
+// This file is compiled a second time for guests that are watched from outside.
+#if LUACELL_HARDENED
+#define OURS(name) luacell_hardened_##name
+#define w2c_luacell w2c_luacellh
+#define API luacell_hardened
+#else
+#define OURS(name) luacell_##name
+#define API luacell_plain
+#endif
+
 // Other libraries in the program may have been made with wasm2c as well.
-#define wasm_rt_trap luacell_rt_trap
-#define wasm_rt_allocate_memory luacell_rt_allocate_memory
-#define wasm_rt_grow_memory luacell_rt_grow_memory
-#define wasm_rt_free_memory luacell_rt_free_memory
-#define wasm_rt_allocate_funcref_table luacell_rt_allocate_funcref_table
-#define wasm_rt_free_funcref_table luacell_rt_free_funcref_table
-#define wasm_rt_is_initialized luacell_rt_is_initialized
-#define w2c_env_js_ext_table_set luacell_env_set
-#define w2c_env_js_ext_table_get luacell_env_get
-#define w2c_env_js_ext_table_delete luacell_env_delete
-#define w2c_env_js_ext_table_size luacell_env_size
-#define w2c_env_js_ext_table_keys luacell_env_keys
+#define wasm_rt_trap OURS(rt_trap)
+#define wasm_rt_allocate_memory OURS(rt_allocate_memory)
+#define wasm_rt_grow_memory OURS(rt_grow_memory)
+#define wasm_rt_free_memory OURS(rt_free_memory)
+#define wasm_rt_allocate_funcref_table OURS(rt_allocate_funcref_table)
+#define wasm_rt_free_funcref_table OURS(rt_free_funcref_table)
+#define wasm_rt_is_initialized OURS(rt_is_initialized)
+#define w2c_env_js_ext_table_set OURS(env_set)
+#define w2c_env_js_ext_table_get OURS(env_get)
+#define w2c_env_js_ext_table_delete OURS(env_delete)
+#define w2c_env_js_ext_table_size OURS(env_size)
+#define w2c_env_js_ext_table_keys OURS(env_keys)
 
 // Memory never moves, so that its address can stay in a register.
 #define WASM_RT_USE_MMAP 1
@@ -46,7 +56,11 @@
 // The stack is looked after by LUACELL_ENTER below.
 #define WASM_RT_NONCONFORMING_UNCHECKED_STACK_EXHAUSTION 1
 
+#if LUACELL_HARDENED
+#include "guest-hardened.h"
+#else
 #include "guest.h"
+#endif
 
 // What machine/translated.rs is told. Anything but DONE means that the guest was left in the middle.
 enum {
@@ -71,6 +85,7 @@ struct luacell_hooks {
   int64_t (*size)(void *, uint32_t);
   int64_t (*keys)(void *, uint32_t, uint32_t, uint32_t);
   uint64_t (*max_memory)(void *);
+  int64_t (*tick)(void *);
 };
 
 // One call into the guest.
@@ -96,6 +111,9 @@ struct luacell_machine {
   size_t max_stack;
   // Address space that is ours.
   size_t reserved;
+  // A number that changes with each tick of the clock, and what it was when somebody looked last.
+  const volatile uint32_t *clock;
+  uint32_t seen;
 };
 
 // The memory of a new guest.
@@ -130,9 +148,28 @@ static inline uintptr_t stack_pointer(void) {
 #define LUACELL_ENTER                                                                  \
   if (UNLIKELY(stack_pointer() < ((struct luacell_machine *)instance)->stack_limit)) { \
     TRAP(EXHAUSTION);                                                                  \
-  }
+  }                                                                                    \
+  LUACELL_LOOP
 
+// Each loop of the guest begins with this. The clock has ticked: somebody looks whether the call has taken too long.
+#if LUACELL_HARDENED
+#define LUACELL_LOOP                                                       \
+  if (UNLIKELY(*((struct luacell_machine *)instance)->clock !=             \
+               ((struct luacell_machine *)instance)->seen)) {              \
+    tick((struct luacell_machine *)instance);                              \
+  }
+#else
+#define LUACELL_LOOP
+#endif
+
+struct luacell_machine;
+static void tick(struct luacell_machine *machine);
+
+#if LUACELL_HARDENED
+#include "guest-hardened.c"
+#else
 #include "guest.c"
+#endif
 
 #if defined(__GNUC__)
 #define APART __attribute__((noinline))
@@ -144,14 +181,14 @@ static inline uintptr_t stack_pointer(void) {
 // the functions that follow may look at this, so that no compiler keeps its address.
 static _Thread_local struct luacell_machine *volatile active;
 
-APART struct luacell_machine *luacell_swap_active(struct luacell_machine *machine) {
+static APART struct luacell_machine *swap_active(struct luacell_machine *machine) {
   struct luacell_machine *before = active;
   active = machine;
   return before;
 }
 
-// Goes back to the innermost `luacell_machine_call`. All frames in between are the guest's, which own nothing: each way from the
-// guest into Rust ends before somebody comes here, and each way from Rust into the guest begins with a `luacell_machine_call` of its own.
+// Goes back to the innermost `machine_call`. All frames in between are the guest's, which own nothing: each way from the
+// guest into Rust ends before somebody comes here, and each way from Rust into the guest begins with a `machine_call` of its own.
 static APART WASM_RT_NO_RETURN void leave(struct luacell_machine *machine, int code) {
   struct call *call = machine->call;
   machine->inside = 0;
@@ -219,7 +256,7 @@ static void on_fault(int number, siginfo_t *info, void *context) {
 }
 
 // Called once. 0 when it went well.
-int luacell_handle_faults(void) {
+static int handle_faults(void) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
   action.sa_sigaction = on_fault;
@@ -234,7 +271,7 @@ int luacell_handle_faults(void) {
 
 #else
 
-int luacell_handle_faults(void) {
+static int handle_faults(void) {
   return 0;
 }
 
@@ -292,7 +329,7 @@ void wasm_rt_free_memory(wasm_rt_memory_t *memory) {
 }
 
 // The number of pages before, or -1.
-uint64_t luacell_machine_grow(struct luacell_machine *machine, uint64_t pages, uint64_t max_size) {
+static uint64_t machine_grow(struct luacell_machine *machine, uint64_t pages, uint64_t max_size) {
   wasm_rt_memory_t *memory = &machine->guest.w2c_memory;
   uint64_t before = memory->pages;
   if (pages > memory->max_pages - before) {
@@ -309,7 +346,7 @@ uint64_t luacell_machine_grow(struct luacell_machine *machine, uint64_t pages, u
 uint64_t wasm_rt_grow_memory(wasm_rt_memory_t *memory, uint64_t pages) {
   struct luacell_machine *machine = machine_of(memory);
   machine->inside = 0;
-  uint64_t before = luacell_machine_grow(machine, pages, machine->hooks->max_memory(machine->host));
+  uint64_t before = machine_grow(machine, pages, machine->hooks->max_memory(machine->host));
   machine->inside = 1;
   return before;
 }
@@ -368,13 +405,23 @@ u32 w2c_env_js_ext_table_keys(struct w2c_env *env, u32 t, u32 b, u32 max) {
   return answer(m, m->hooks->keys(m->host, t, b, max));
 }
 
+static APART void tick(struct luacell_machine *machine) {
+  machine->seen = *machine->clock;
+  machine->inside = 0;
+  (void)answer(machine, machine->hooks->tick(machine->host));
+}
+
 // "Functions" that make a guest: all of it, and all but its memory.
 #define INSTANTIATE UINT32_MAX
 #define PREPARE (UINT32_MAX - 1)
 
 static uint32_t run(w2c_luacell *guest, uint32_t number, uint32_t a, uint32_t b, uint32_t c) {
   switch (number) {
+#if LUACELL_HARDENED
+#include "calls-hardened.inc"
+#else
 #include "calls.inc"
+#endif
     case PREPARE:
       init_globals(guest);
       init_tables(guest);
@@ -390,10 +437,10 @@ static uint32_t run(w2c_luacell *guest, uint32_t number, uint32_t a, uint32_t b,
 }
 
 // Runs one of the guest's functions. Gives DONE, or why it did not return.
-int luacell_machine_call(
+static int machine_call(
     struct luacell_machine *machine, void *host, uint32_t number, uint32_t a, uint32_t b, uint32_t c, uint32_t *result) {
   struct call call;
-  struct luacell_machine *before = luacell_swap_active(machine);
+  struct luacell_machine *before = swap_active(machine);
   call.code = DONE;
   call.outer = machine->call;
   call.host = machine->host;
@@ -413,7 +460,7 @@ int luacell_machine_call(
   machine->call = call.outer;
   machine->host = call.host;
   machine->stack_limit = call.stack_limit;
-  luacell_swap_active(before);
+  swap_active(before);
   return call.code;
 }
 
@@ -439,15 +486,16 @@ static bool map_image(struct luacell_machine *machine, const struct luacell_imag
   return true;
 }
 
-void luacell_machine_free(struct luacell_machine *machine) {
+static void machine_free(struct luacell_machine *machine) {
   munmap(machine->guest.w2c_memory.data, machine->reserved);
   wasm_rt_free_funcref_table(&machine->guest.w2c_T0);
   free(machine);
 }
 
 // A guest as the image has it, or without an image one that was not initialised. NULL when there is no memory for it.
-struct luacell_machine *luacell_machine_new(
-    const struct luacell_image *image, const struct luacell_hooks *hooks, size_t max_stack, size_t space) {
+static struct luacell_machine *machine_new(
+    const struct luacell_image *image, const struct luacell_hooks *hooks, const uint32_t *clock, size_t max_stack,
+    size_t space) {
   struct luacell_machine *machine = calloc(1, sizeof *machine);
   if (!machine) {
     return NULL;
@@ -462,6 +510,7 @@ struct luacell_machine *luacell_machine_new(
     return NULL;
   }
   machine->hooks = hooks;
+  machine->clock = clock;
   machine->max_stack = max_stack;
   wasm_rt_memory_t *memory = &machine->guest.w2c_memory;
   memory->data = data;
@@ -469,16 +518,16 @@ struct luacell_machine *luacell_machine_new(
   memory->page_size = WASM_DEFAULT_PAGE_SIZE;
   init_instance_import(&machine->guest, (struct w2c_env *)machine);
   uint32_t nothing;
-  if (luacell_machine_call(machine, NULL, image ? PREPARE : INSTANTIATE, 0, 0, 0, &nothing) != DONE ||
+  if (machine_call(machine, NULL, image ? PREPARE : INSTANTIATE, 0, 0, 0, &nothing) != DONE ||
       (image && !map_image(machine, image))) {
-    luacell_machine_free(machine);
+    machine_free(machine);
     return NULL;
   }
   return machine;
 }
 
 // Makes a used guest a new one. Whether that was possible.
-bool luacell_machine_reset(struct luacell_machine *machine, const struct luacell_image *image) {
+static bool machine_reset(struct luacell_machine *machine, const struct luacell_image *image) {
 #if defined(__linux__)
   wasm_rt_memory_t *memory = &machine->guest.w2c_memory;
   // A machine that was left in the middle of a run that waits is still held by that run.
@@ -503,7 +552,7 @@ bool luacell_machine_reset(struct luacell_machine *machine, const struct luacell
 #endif
 }
 
-uint8_t *luacell_machine_memory(const struct luacell_machine *machine, size_t *size) {
+static uint8_t *machine_memory(const struct luacell_machine *machine, size_t *size) {
   *size = machine->guest.w2c_memory.size;
   return machine->guest.w2c_memory.data;
 }
@@ -546,7 +595,7 @@ static int image_file(const uint8_t *bytes, size_t size) {
 }
 
 // The memory of this guest, for others to begin with. NULL when there is no memory for it.
-struct luacell_image *luacell_image_new(const struct luacell_machine *machine) {
+static struct luacell_image *image_new(const struct luacell_machine *machine) {
   const wasm_rt_memory_t *memory = &machine->guest.w2c_memory;
   struct luacell_image *image = calloc(1, sizeof *image);
   if (!image) {
@@ -572,10 +621,28 @@ struct luacell_image *luacell_image_new(const struct luacell_machine *machine) {
   return image;
 }
 
-void luacell_image_free(struct luacell_image *image) {
+static void image_free(struct luacell_image *image) {
   if (image->file >= 0) {
     close(image->file);
   }
   free(image->bytes);
   free(image);
 }
+
+// All that is seen from outside.
+const struct {
+  int (*handle_faults)(void);
+  struct luacell_machine *(*machine_new)(
+      const struct luacell_image *, const struct luacell_hooks *, const uint32_t *, size_t, size_t);
+  void (*machine_free)(struct luacell_machine *);
+  bool (*machine_reset)(struct luacell_machine *, const struct luacell_image *);
+  uint8_t *(*machine_memory)(const struct luacell_machine *, size_t *);
+  uint64_t (*machine_grow)(struct luacell_machine *, uint64_t, uint64_t);
+  int (*machine_call)(struct luacell_machine *, void *, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t *);
+  struct luacell_machine *(*swap_active)(struct luacell_machine *);
+  struct luacell_image *(*image_new)(const struct luacell_machine *);
+  void (*image_free)(struct luacell_image *);
+} API = {
+  handle_faults, machine_new,  machine_free, machine_reset, machine_memory,
+  machine_grow,  machine_call, swap_active,  image_new,     image_free,
+};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
 use super::{Blueprint, NotStarted, Owned};
 use crate::engine::EngineConfig;
@@ -180,10 +180,21 @@ fn unpacked(code: &[u8]) -> Result<Cow<'_, [u8]>> {
     unpacked.map(Cow::Owned).map_err(|e| Error::internal(format!("the packed guest is damaged: {e}")))
 }
 
+/// Makes the clock of this engine tick, as long as the engine lives.
+fn start_clock(engine: &Engine) -> Result<()> {
+    let weak = engine.weak();
+    watchdog::start_clock(move || {
+        weak.upgrade().is_some_and(|engine| {
+            engine.increment_epoch();
+            true
+        })
+    })
+}
+
 fn load_own(config: &Config, settings: &EngineConfig) -> Result<Blueprint> {
     let code = unpacked(if settings.hardened { hardened_guest()? } else { GUEST })?;
     let fail = |e: wasmtime::Error| Error::internal(format!("the compiled guest can't be loaded: {e:#}"));
-    let engine = wasmtime::Engine::new(config).map_err(fail)?;
+    let engine = Engine::new(config).map_err(fail)?;
     // SAFETY: these bytes are what wasmtime's own `precompile_module` gave in this crate's build script, unchanged and embedded in the
     // program; wasmtime checks its version and settings besides.
     #[allow(unsafe_code, reason = "the only way to load code that was compiled ahead of time")]
@@ -191,7 +202,7 @@ fn load_own(config: &Config, settings: &EngineConfig) -> Result<Blueprint> {
     if !settings.hardened {
         return Blueprint::new(&module, true, None);
     }
-    watchdog::start_clock(&engine)?;
+    start_clock(&engine)?;
     Blueprint::new(&module, true, Some(settings.call_deadline.unwrap_or(Duration::MAX)))
 }
 
@@ -207,11 +218,11 @@ fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Foreign> {
     let mut config = engine_config(settings)?;
     config.epoch_interruption(true);
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
-    let engine = wasmtime::Engine::new(&config).map_err(|e| Error::internal(format!("{e:#}")))?;
+    let engine = Engine::new(&config).map_err(|e| Error::internal(format!("{e:#}")))?;
     let module = Module::from_binary(&engine, wasm)
         .map_err(|e| Error::invalid(format!("this is no lua.wasm that luacell can run: {e:#}")))?;
     let longest_call = settings.call_deadline.unwrap_or(Duration::MAX);
     let blueprint = Arc::new(Blueprint::new(&module, false, Some(longest_call))?);
-    watchdog::start_clock(&engine)?;
+    start_clock(&engine)?;
     Ok(Foreign { blueprint, id: sha2::Sha256::digest(wasm).into() })
 }
