@@ -259,14 +259,14 @@ pub const PARTS: &[Part] = &[
 pub const EXTRA_PARTS: &[Part] = &[
     Part {
         name: "static-checks",
-        about: "as static, with explicit checks instead of guard pages",
+        about: "as static, with explicit checks instead of guard pages, and hardened",
         needs: &[CC, PYTHON],
-        steps: &[WASM2C, without_jit!("async,static-checks")],
+        steps: &[WASM2C, without_jit!("async,hardened,static-checks")],
     },
     Part {
         name: "pulley",
         about: "the crate luacell on wasmtime's interpreter, with the conformance corpus",
         needs: &[],
-        steps: &[without_jit!("async,pulley")],
+        steps: &[without_jit!("async,hardened,pulley")],
     },
 ];
