@@ -20,7 +20,7 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "hardened")]
 use super::watchdog::{self, Stopped, Watchdog};
@@ -73,7 +73,6 @@ struct Api {
     handle_faults: unsafe extern "C" fn() -> i32,
     machine_new: unsafe extern "C" fn(*const RawImage, *const Hooks, *const AtomicU32, usize, usize) -> *mut RawMachine,
     machine_free: unsafe extern "C" fn(*mut RawMachine),
-    machine_reset: unsafe extern "C" fn(*mut RawMachine, *const RawImage) -> bool,
     machine_memory: unsafe extern "C" fn(*const RawMachine, *mut usize) -> *mut u8,
     machine_grow: unsafe extern "C" fn(*mut RawMachine, u64, u64) -> u64,
     machine_call: unsafe extern "C" fn(*mut RawMachine, *mut c_void, u32, u32, u32, u32, *mut u32) -> i32,
@@ -221,12 +220,6 @@ impl Raw {
         // SAFETY: the machine is alive and nobody else has it.
         unsafe { (self.api.machine_grow)(self.machine.as_ptr(), pages, max_size) != u64::MAX }
     }
-
-    /// Makes it as new; whether that was possible.
-    fn reset(&mut self, image: &Image) -> bool {
-        // SAFETY: both are alive, nobody else has the machine, and it was made from this image.
-        unsafe { (self.api.machine_reset)(self.machine.as_ptr(), image.image.as_ptr()) }
-    }
 }
 
 impl Drop for Raw {
@@ -254,13 +247,8 @@ impl Drop for Image {
     }
 }
 
-/// How many machines that have ended wait for the next sandbox.
-const KEPT_MACHINES: usize = 16;
-
 /// What is the same in all guests of an engine.
 struct Blueprint {
-    // Before the clock, which they look at.
-    idle: Mutex<Vec<Raw>>,
     /// Changes with each tick, where the guest is hardened.
     clock: Arc<AtomicU32>,
     image: Image,
@@ -304,7 +292,6 @@ impl Blueprint {
         let image = NonNull::new(unsafe { (api.image_new)(machine.machine.as_ptr()) }).ok_or_else(none)?;
         start_clock(config, &clock)?;
         Ok(Blueprint {
-            idle: Mutex::default(),
             clock,
             image: Image { image, api },
             facts: Facts { ready: true, known: OnceLock::new() },
@@ -312,20 +299,8 @@ impl Blueprint {
         })
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Raw>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn machine(&self) -> Option<Raw> {
-        let idle = self.idle().pop();
-        idle.or_else(|| Raw::new(self.image.api, Some(&self.image), &HOOKS, &self.clock, &self.config))
-    }
-
-    fn take_back(&self, mut raw: Raw) {
-        let most = KEPT_MACHINES.min(self.config.pool_size as usize);
-        if self.idle().len() < most && raw.reset(&self.image) {
-            self.idle().push(raw);
-        }
+        Raw::new(self.image.api, Some(&self.image), &HOOKS, &self.clock, &self.config)
     }
 }
 
@@ -363,8 +338,9 @@ impl Machines {
         false
     }
 
+    /// Making one from nothing takes no longer.
     pub(crate) fn is_pooled(&self) -> bool {
-        self.config.pool_size > 0
+        false
     }
 
     fn blueprint(&self) -> Result<&Arc<Blueprint>> {
@@ -447,9 +423,7 @@ impl Owned {
 
     /// Ends the instance and gives back what outlives it.
     pub(crate) fn into_data(self) -> Data {
-        let Cell { data, raw, blueprint, .. } = self.cell;
-        blueprint.take_back(raw);
-        data
+        self.cell.data
     }
 
     pub(crate) fn facts(&self) -> &Facts {

@@ -89,8 +89,7 @@ impl Drop for Run {
     fn drop(&mut self) {
         if self.coroutine.started() && !self.coroutine.done() {
             // Nothing in this crate drops a run in the middle, see `waiting::Flight`. Unwinding is not possible through the guest's frames.
-            // SAFETY: the frames are forgotten, and with them what they own; nothing points into the stack: the guest whose run this is is not
-            // used again, because `call` in its machine is set.
+            // SAFETY: the frames are forgotten, and with them what they own; nothing points into the stack: the guest goes with it.
             unsafe { self.coroutine.force_reset() };
         }
     }

@@ -526,32 +526,6 @@ static struct luacell_machine *machine_new(
   return machine;
 }
 
-// Makes a used guest a new one. Whether that was possible.
-static bool machine_reset(struct luacell_machine *machine, const struct luacell_image *image) {
-#if defined(__linux__)
-  wasm_rt_memory_t *memory = &machine->guest.w2c_memory;
-  // A machine that was left in the middle of a run that waits is still held by that run.
-  if (machine->call || image->file < 0) {
-    return false;
-  }
-  // The system drops the pages that were written to; what was grown is closed again.
-  if (madvise(memory->data, memory->size, MADV_DONTNEED) != 0) {
-    return false;
-  }
-  if (memory->size > image->size &&
-      mprotect(memory->data + image->size, memory->size - image->size, PROT_NONE) != 0) {
-    return false;
-  }
-  set_size(memory, image->size / WASM_DEFAULT_PAGE_SIZE);
-  init_globals(&machine->guest);
-  return true;
-#else
-  (void)machine;
-  (void)image;
-  return false;
-#endif
-}
-
 static uint8_t *machine_memory(const struct luacell_machine *machine, size_t *size) {
   *size = machine->guest.w2c_memory.size;
   return machine->guest.w2c_memory.data;
@@ -635,7 +609,6 @@ const struct {
   struct luacell_machine *(*machine_new)(
       const struct luacell_image *, const struct luacell_hooks *, const uint32_t *, size_t, size_t);
   void (*machine_free)(struct luacell_machine *);
-  bool (*machine_reset)(struct luacell_machine *, const struct luacell_image *);
   uint8_t *(*machine_memory)(const struct luacell_machine *, size_t *);
   uint64_t (*machine_grow)(struct luacell_machine *, uint64_t, uint64_t);
   int (*machine_call)(struct luacell_machine *, void *, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t *);
@@ -643,6 +616,6 @@ const struct {
   struct luacell_image *(*image_new)(const struct luacell_machine *);
   void (*image_free)(struct luacell_image *);
 } API = {
-  handle_faults, machine_new,  machine_free, machine_reset, machine_memory,
-  machine_grow,  machine_call, swap_active,  image_new,     image_free,
+  handle_faults, machine_new, machine_free, machine_memory, machine_grow,
+  machine_call,  swap_active, image_new,    image_free,
 };
