@@ -33,7 +33,8 @@ pub fn install(target: &Path) -> Result<()> {
         return Ok(());
     }
     println!("installing {} into {}", pinned::PACKAGE, folder.display());
-    run(Command::new(system_python()?).args(["-m", "venv"]).arg(&folder)).context(
+    // Anew, because an environment does not survive being moved.
+    run(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(&folder)).context(
         "making a Python virtual environment failed; on Debian and Ubuntu install it with: apt-get install python3-venv",
     )?;
     run(Command::new(bin.join("python"))
