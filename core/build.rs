@@ -1,20 +1,29 @@
-//! Compiles the guest ahead of time.
-//!
-//! `guest/lua.wasm` is started once, so that its memory holds a ready Lua, snapshotted, and compiled for the target. The result is
-//! embedded into the library: at run time nothing has to be compiled or started.
+//! Makes the guest a part of the library: as code for wasmtime, or translated to C.
+
+#[cfg(feature = "static")]
+#[path = "src/machine/exports.rs"]
+mod exports;
+#[cfg(not(feature = "static"))]
+#[path = "src/start.rs"]
+mod start;
+#[cfg(feature = "static")]
+#[path = "build/translated.rs"]
+mod translated;
+#[cfg(all(feature = "wasmtime", not(feature = "static")))]
+#[path = "build/wasm.rs"]
+mod wasm;
+#[cfg(feature = "static")]
+#[path = "build/wasm2c.rs"]
+mod wasm2c;
+#[cfg(all(feature = "wasmtime", not(feature = "static")))]
+#[path = "src/wasm_config.rs"]
+mod wasm_config;
 
 use std::env;
 use std::error::Error;
 use std::path::Path;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 
 use sha2::{Digest, Sha256};
-use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, Store, Val};
-use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
-
-#[path = "src/wasm_config.rs"]
-mod wasm_config;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -24,119 +33,19 @@ const GUEST: &str = "guest/lua.wasm";
 const OTHER_GUEST: &str = "LUACELL_BENCH_GUEST";
 
 fn main() -> Result<()> {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=src/wasm_config.rs");
-    println!("cargo:rerun-if-changed={GUEST}");
+    for file in ["build.rs", "build", "src/start.rs", "src/wasm_config.rs", "src/machine/exports.rs", GUEST] {
+        println!("cargo:rerun-if-changed={file}");
+    }
     println!("cargo:rerun-if-env-changed={OTHER_GUEST}");
     println!("cargo:rustc-check-cfg=cfg(packed_guest)");
-    // A program that is built for size unpacks the guest when it makes its first engine.
-    let packed = env::var("OPT_LEVEL").is_ok_and(|level| level == "s" || level == "z");
-    if packed {
-        println!("cargo:rustc-cfg=packed_guest");
-    }
-    let finish = |code: Vec<u8>| if packed { miniz_oxide::deflate::compress_to_vec(&code, 10) } else { code };
     let guest = env::var(OTHER_GUEST).unwrap_or_else(|_| GUEST.to_owned());
     let wasm = std::fs::read(&guest).map_err(|e| format!("can't read {guest}: {e}"))?;
-    let ready = snapshot(&wasm)?;
     let out = env::var("OUT_DIR")?;
-    std::fs::write(Path::new(&out).join("guest.sha256"), Sha256::digest(&wasm))?;
-    std::fs::write(Path::new(&out).join("guest.cwasm"), finish(compile(&ready, false)?))?;
-    if env::var_os("CARGO_FEATURE_HARDENED").is_some() {
-        std::fs::write(Path::new(&out).join("guest-hardened.cwasm"), finish(compile(&ready, true)?))?;
-    }
+    let out = Path::new(&out);
+    std::fs::write(out.join("guest.sha256"), Sha256::digest(&wasm))?;
+    #[cfg(feature = "static")]
+    translated::build(Path::new(&guest), out)?;
+    #[cfg(all(feature = "wasmtime", not(feature = "static")))]
+    wasm::build(&wasm, out)?;
     Ok(())
-}
-
-/// The module as it is after its initialisation.
-fn snapshot(wasm: &[u8]) -> Result<Vec<u8>> {
-    let wizer = Wizer::new();
-    let (context, instrumented) = wizer.instrument(wasm)?;
-    let engine = Engine::new(&wasm_config::shared_config())?;
-    let module = Module::new(&engine, &instrumented)?;
-    let mut store = Store::new(&engine, ());
-    let mut linker = Linker::new(&engine);
-    for import in module.imports() {
-        let ty = import.ty();
-        let ty = ty.func().ok_or("the guest imports something that is no function")?;
-        // No table exists while the guest starts.
-        linker.func_new(import.module(), import.name(), ty.clone(), |_, _, results| {
-            results.fill(Val::I32(-1));
-            Ok(())
-        })?;
-    }
-    let instance = linker.instantiate(&mut store, &module)?;
-    let init = instance.get_typed_func::<(), i32>(&mut store, "init")?;
-    if init.call(&mut store, ())? != 0 {
-        return Err("the guest's init failed".into());
-    }
-    // From here on the guest knows that its host speaks revision 2 and drops the writes of failed runs.
-    let settings = [
-        ("set_host_revision", 2),
-        ("set_transactional", 1),
-        ("set_instruction_grant", wasm_config::INSTRUCTION_GRANT),
-        ("set_memory_limit", wasm_config::DEFAULT_MEMORY_LIMIT.cast_signed()),
-        ("set_output_limit", wasm_config::DEFAULT_OUTPUT_LIMIT.cast_signed()),
-    ];
-    for (name, argument) in settings {
-        if let Ok(set) = instance.get_typed_func::<i32, ()>(&mut store, name) {
-            set.call(&mut store, argument)?;
-        }
-    }
-    let mut state = State { store, instance };
-    Ok(ready_future(wizer.snapshot(&context, &mut state))??)
-}
-
-fn compile(wasm: &[u8], hardened: bool) -> Result<Vec<u8>> {
-    let target = env::var("TARGET")?;
-    let mut config: Config = wasm_config::shared_config();
-    config.cranelift_opt_level(OptLevel::Speed).epoch_interruption(hardened);
-    // With a target named, only what every processor of that kind has is used, not what the building machine has.
-    config.target(&target)?;
-    if target.starts_with("x86_64") {
-        // Rounding and bit counting in one instruction each; every x86-64 processor since 2009 can do it, and loading
-        // the code checks for it.
-        for flag in ["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"] {
-            #[allow(
-                unsafe_code,
-                reason = "these flags only name instructions; loading the code verifies that the processor has them"
-            )]
-            unsafe {
-                config.cranelift_flag_enable(flag);
-            }
-        }
-    }
-    Ok(Engine::new(&config)?.precompile_module(wasm)?)
-}
-
-/// Runs a future that has nothing to wait for.
-fn ready_future<T>(future: impl Future<Output = T>) -> Result<T> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Ok(value),
-        Poll::Pending => Err("the snapshot has to wait for something".into()),
-    }
-}
-
-struct State {
-    store: Store<()>,
-    instance: Instance,
-}
-
-impl InstanceState for State {
-    #[allow(clippy::expect_used, clippy::panic, reason = "the trait wants a panic here, and a build may fail that way")]
-    async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
-        let global = self.instance.get_global(&mut self.store, name).expect("exported by the instrumentation");
-        match global.get(&mut self.store) {
-            Val::I32(n) => SnapshotVal::I32(n),
-            Val::I64(n) => SnapshotVal::I64(n),
-            Val::F32(n) => SnapshotVal::F32(n),
-            Val::F64(n) => SnapshotVal::F64(n),
-            other => panic!("a global of unexpected type: {other:?}"),
-        }
-    }
-
-    #[allow(clippy::expect_used, reason = "as above")]
-    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
-        let memory = self.instance.get_memory(&mut self.store, name).expect("exported by the instrumentation");
-        contents(memory.data(&self.store));
-    }
 }

@@ -7,11 +7,9 @@
 
 use std::sync::Arc;
 
-use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
-use wasmtime::AsContextMut;
-
 use crate::instance::Context;
 use crate::sandbox::Shared;
+use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
 
 /// A sandbox in the middle of a host function.
 trait Running {
@@ -36,7 +34,7 @@ impl Running for Active<'_> {
             Some(outer) => Some(&mut **outer),
             None => None,
         };
-        (Context(self.context.0.as_context_mut()), outer)
+        (self.context.reborrow(), outer)
     }
 }
 
@@ -54,7 +52,7 @@ scoped_thread_local!(static mut INNERMOST: for<'a> Innermost<'a>);
 /// Runs `f`, during which this thread may come back into the sandbox.
 #[inline]
 pub(crate) fn during<R>(context: &mut Context<'_>, sandbox: *const Shared, f: impl FnOnce() -> R) -> R {
-    let context = Context(context.0.as_context_mut());
+    let context = context.reborrow();
     if !INNERMOST.is_set() {
         let mut active = Active { sandbox, context, outer: None };
         return INNERMOST.set(Innermost(&mut active), f);

@@ -37,6 +37,9 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")
 )]
 
+#[cfg(not(any(feature = "wasmtime", feature = "static")))]
+compile_error!("luacell needs one of the features `wasmtime` (a default) and `static` to run its guest with");
+
 mod active;
 mod args;
 mod bytes;
@@ -53,6 +56,7 @@ mod instance;
 mod json;
 mod keys;
 mod limits;
+mod machine;
 mod metrics;
 mod modules;
 mod ordered;
@@ -64,6 +68,7 @@ mod run;
 mod sandbox;
 mod shared;
 mod snapshot;
+mod start;
 mod store;
 mod stored;
 mod tables;
@@ -75,8 +80,8 @@ mod value;
 mod virtual_time;
 #[cfg(feature = "async")]
 mod waiting;
+#[cfg(not(feature = "static"))]
 mod wasm_config;
-mod watchdog;
 pub mod wire;
 
 pub use args::Args;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wasm_config::{DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT};
+use crate::start::{DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT};
 
 /// How much a script may keep in stored tables: entries, and the bytes of their keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl From<u64> for StoreLimit {
 
 /// How many instructions a guest may run before it asks again: often enough for a deadline to hold within a fraction of a millisecond, seldom
 /// enough to cost nothing.
-pub(crate) const GRANT: i32 = crate::wasm_config::INSTRUCTION_GRANT;
+pub(crate) const GRANT: i32 = crate::start::INSTRUCTION_GRANT;
 
 /// The limits of a sandbox, complete. Everything here is listed in `docs/security.md`.
 #[derive(Clone, Copy, Debug)]

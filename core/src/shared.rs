@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
-use wasmtime::AsContextMut;
-
 use self::transaction::Transaction;
 use crate::codec::{self, Links};
 use crate::config::SandboxConfig;
@@ -197,7 +195,7 @@ impl Reach<'_> {
     pub(crate) fn guest(&mut self) -> Result<Context<'_>> {
         match self {
             Reach::Whole(inner) => inner.guest(),
-            Reach::Within(context) => Ok(Context(context.0.as_context_mut())),
+            Reach::Within(context) => Ok(context.reborrow()),
         }
     }
 
@@ -795,7 +793,7 @@ impl Inner {
     pub(crate) fn make_waiting(&mut self) -> Result<()> {
         self.outside_transaction("an asynchronous run")?;
         if let Running::Guest(guest) = &mut self.running {
-            if guest.waits() || guest.is_foreign() {
+            if guest.make_waiting() || guest.is_foreign() {
                 return Ok(());
             }
             // What never ran is as good new.

@@ -5,26 +5,20 @@ use wasmtime::Config;
 
 /// Memory accesses need no checks when any 32-bit address lies inside what is reserved.
 const RESERVED: u64 = 4 << 30;
-const GUARD: u64 = 32 << 20;
-
-/// What each run of the guest starts with, see `limits::GRANT`; part of the snapshot.
-pub(crate) const INSTRUCTION_GRANT: i32 = 100_000;
-
-/// The limits that the snapshot is made with, so that a sandbox with defaults need not be told.
-pub(crate) const DEFAULT_MEMORY_LIMIT: u32 = 256 << 20;
-pub(crate) const DEFAULT_OUTPUT_LIMIT: u32 = 16 << 20;
+const GUARD: u64 = if cfg!(feature = "pulley") { 0 } else { 32 << 20 };
 
 /// Everything that compiled code depends on, set explicitly, because defaults differ with the features that some other user
 /// of wasmtime in the same program may have turned on.
 pub(crate) fn shared_config() -> Config {
     let mut config = Config::new();
     config
-        .signals_based_traps(true)
+        // An interpreter checks what it does.
+        .signals_based_traps(!cfg!(feature = "pulley"))
         .memory_init_cow(true)
         .memory_reservation(RESERVED)
         .memory_guard_size(GUARD)
         .memory_may_move(false)
-        .guard_before_linear_memory(true)
+        .guard_before_linear_memory(!cfg!(feature = "pulley"))
         .consume_fuel(false)
         .epoch_interruption(false)
         .concurrency_support(false)
@@ -43,4 +37,10 @@ pub(crate) fn shared_config() -> Config {
         .wasm_custom_page_sizes(false)
         .wasm_stack_switching(false);
     config
+}
+
+/// What wasmtime's interpreter runs, for processors like the one that is compiled for.
+#[cfg(feature = "pulley")]
+pub(crate) fn interpreter(bits: &str, big_endian: bool) -> String {
+    format!("pulley{bits}{}", if big_endian { "be" } else { "" })
 }

@@ -5,6 +5,7 @@ mod generated;
 mod guest;
 mod install_c;
 mod test;
+mod wasm2c;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -24,6 +25,8 @@ enum Command {
     Bench(bench::Args),
     /// Install libluacell: header, libraries, pkg-config and CMake files
     InstallC(install_c::Args),
+    /// Install what the feature `static` of the crate luacell needs: wasm2c
+    Static(wasm2c::Args),
     /// Run the tests and count them
     Test(test::Args),
     /// Compare generated files with what they are made from
@@ -35,6 +38,7 @@ fn main() -> Result<()> {
         Command::Guest(args) => guest::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::InstallC(args) => install_c::run(&args),
+        Command::Static(args) => wasm2c::run_command(&args),
         Command::Test(args) => test::run(&args),
         Command::VerifyGenerated(args) => generated::run(&args),
     }

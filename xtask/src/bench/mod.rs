@@ -7,6 +7,7 @@ mod measure;
 mod metering;
 mod micro;
 mod native;
+mod no_jit;
 mod node;
 mod programs;
 mod python;
@@ -35,11 +36,14 @@ pub struct Args {
     /// Measure the bare hosts in examples/ instead: lua.wasm on each runtime
     #[arg(long)]
     runtimes: bool,
+    /// Measure the builds without executable memory instead: features `static`, `static-checks` and `pulley`
+    #[arg(long, conflicts_with = "runtimes")]
+    no_jit: bool,
     /// Measure the Python package beside lupa instead
-    #[arg(long, conflicts_with_all = ["runtimes", "programs"])]
+    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "programs"])]
     python: bool,
     /// Measure the Node.js package instead, beside wasmoon
-    #[arg(long, conflicts_with_all = ["runtimes", "programs", "python"])]
+    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "programs", "python"])]
     node: bool,
     /// Only these programs (file names in xtask/programs without .lua) and no other rows
     #[arg(value_name = "PROGRAM", conflicts_with = "write")]
@@ -62,6 +66,9 @@ pub fn run(args: &Args) -> Result<()> {
     let sources = Sources::find(root)?;
     if args.runtimes {
         return runtimes::run(root, &sources, args);
+    }
+    if args.no_jit {
+        return no_jit::run(root, &sources, args);
     }
     if args.node {
         return node::run(root, &sources, args);

@@ -12,7 +12,7 @@ mod meter;
 mod module;
 mod patch;
 mod recipe;
-mod toolchain;
+pub mod toolchain;
 
 use std::fs;
 use std::path::Path;

@@ -79,7 +79,7 @@ impl Toolchain {
 }
 
 /// The name of a Python that runs.
-fn system_python() -> Result<&'static str> {
+pub fn system_python() -> Result<&'static str> {
     for name in ["python3", "python"] {
         let found = Command::new(name).arg("--version").output();
         if found.is_ok_and(|output| output.status.success()) {
@@ -92,7 +92,7 @@ fn system_python() -> Result<&'static str> {
     )
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("running {program}"))?;
     if !status.success() {

@@ -1,7 +1,7 @@
 //! What there is to test. A new part is a new entry here.
 
 use super::count::Format;
-use super::tools::{CHROMIUM, CMAKE, GO, JANSSON, MAKE, NODE, NPM, PKG_CONFIG, PYTHON, REDIS, Tool, VALGRIND};
+use super::tools::{CC, CHROMIUM, CMAKE, GO, JANSSON, MAKE, NODE, NPM, PKG_CONFIG, PYTHON, REDIS, Tool, VALGRIND};
 
 /// Tests that are run and reported together.
 pub struct Part {
@@ -50,6 +50,44 @@ macro_rules! core_test {
     };
 }
 
+/// Of the crate luacell where nothing may become executable: with these features only, and what depends on how the guest is executed.
+macro_rules! without_jit {
+    ($features:literal) => {
+        cargo_test(&[
+            "test",
+            "--no-fail-fast",
+            "--package",
+            "luacell",
+            "--no-default-features",
+            "--features",
+            $features,
+            "--lib",
+            "--test",
+            "asynchronous",
+            "--test",
+            "conformance",
+            "--test",
+            "host_functions",
+            "--test",
+            "limits",
+            "--test",
+            "snapshot",
+            "--test",
+            "transactions",
+        ])
+    };
+}
+
+/// Fetches wasm2c.
+const WASM2C: Step = Step {
+    program: "cargo",
+    args: &["run", "--quiet", "--package", "xtask", "--", "static"],
+    files: None,
+    folder: "",
+    caches: &[],
+    format: Format::Tap,
+};
+
 const fn node_test(folder: &'static str, suffix: &'static str) -> Step {
     Step {
         program: "node",
@@ -83,6 +121,12 @@ pub const PARTS: &[Part] = &[
         about: "the crate luacell, with the conformance corpus",
         needs: &[],
         steps: &[core_test!("--", "--skip", "server::")],
+    },
+    Part {
+        name: "static",
+        about: "the crate luacell with the guest as C code, which needs no executable memory; with the conformance corpus",
+        needs: &[CC, PYTHON],
+        steps: &[WASM2C, without_jit!("async,static")],
     },
     Part {
         name: "server",
@@ -208,5 +252,21 @@ pub const PARTS: &[Part] = &[
                 format: Format::Cargo,
             },
         ],
+    },
+];
+
+/// Parts that are slow and run only when they are named.
+pub const EXTRA_PARTS: &[Part] = &[
+    Part {
+        name: "static-checks",
+        about: "as static, with explicit checks instead of guard pages, and hardened",
+        needs: &[CC, PYTHON],
+        steps: &[WASM2C, without_jit!("async,hardened,static-checks")],
+    },
+    Part {
+        name: "pulley",
+        about: "the crate luacell on wasmtime's interpreter, with the conformance corpus",
+        needs: &[],
+        steps: &[without_jit!("async,hardened,pulley")],
     },
 ];

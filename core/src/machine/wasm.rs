@@ -1,0 +1,525 @@
+//! The guest as a wasm module, run by wasmtime.
+
+mod pool;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use wasmtime::{
+    AsContextMut, Caller, Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, ModuleExport,
+    ResourceLimiter, Store, StoreContextMut, TypedFunc, UpdateDeadline,
+};
+
+pub(crate) use self::pool::Machines;
+use super::watchdog::{Stopped, Watchdog};
+use super::{Data, Entry, Export, Facts, Machine, NotStarted};
+use crate::host::Host;
+use crate::instance::Context;
+use crate::{Error, ErrorKind, Result, functions};
+
+/// What an export takes.
+pub(crate) trait Params: wasmtime::WasmParams + Sync {}
+
+impl<T: wasmtime::WasmParams + Sync> Params for T {}
+
+/// What an export gives.
+pub(crate) trait Answer: wasmtime::WasmResults + Sync {}
+
+impl<T: wasmtime::WasmResults + Sync> Answer for T {}
+
+/// The five functions and how many parameters each has.
+const IMPORTS: [(&str, usize); 5] = [
+    ("js_ext_table_set", 5),
+    ("js_ext_table_get", 5),
+    ("js_ext_table_delete", 3),
+    ("js_ext_table_size", 1),
+    ("js_ext_table_keys", 3),
+];
+
+/// What is kept with a guest for wasmtime's sake.
+pub(super) struct Own {
+    blueprint: Arc<Blueprint>,
+    /// Set once the instance is there.
+    parts: Option<Parts>,
+    runners: Runners,
+    pub(super) watchdog: Option<Watchdog>,
+}
+
+#[derive(Clone, Copy)]
+struct Parts {
+    instance: Instance,
+    memory: Memory,
+}
+
+impl Data {
+    fn new(host: Host, max_memory: usize, own: Own) -> Self {
+        Data { host, buffer: Default::default(), revision: 1, max_memory, metrics: 0, own }
+    }
+}
+
+impl ResourceLimiter for Data {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= self.max_memory)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 1 << 20)
+    }
+}
+
+/// Memory and host of the instance that calls.
+#[inline]
+fn parts<'a>(caller: &'a mut Caller<'_, Data>) -> Option<(&'a mut [u8], &'a mut Host)> {
+    // A start function may call before the memory is known.
+    let memory = caller.data().own.parts?.memory;
+    let (bytes, data) = memory.data_and_store_mut(caller);
+    Some((bytes, &mut data.host))
+}
+
+/// A request over the channel: it may run a host function, which may come back into the guest.
+#[inline]
+fn channel(caller: &mut Caller<'_, Data>, request: i32, request_len: i32, answer: i32, max_len: i32) -> i32 {
+    let Some((memory, host)) = parts(caller) else {
+        return -1;
+    };
+    if Host::is_call(memory, request, request_len) {
+        return functions::answer_call(
+            &mut Context(At(caller.as_context_mut())),
+            request,
+            request_len,
+            answer,
+            max_len,
+        );
+    }
+    host.request(memory, request, request_len, answer, max_len)
+}
+
+/// The five functions. With `waits`, the one that waits for host functions does so as a future.
+fn linker(engine: &Engine, waits: bool) -> wasmtime::Result<Linker<Data>> {
+    let mut linker = Linker::new(engine);
+    linker.func_wrap(
+        "env",
+        "js_ext_table_set",
+        |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32, v: i32, vl: i32| {
+            parts(&mut c).map_or(-1, |(memory, host)| host.set(memory, t, k, kl, v, vl))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "js_ext_table_get",
+        |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32, v: i32, m: i32| {
+            if t == 0 {
+                return channel(&mut c, k, kl, v, m);
+            }
+            parts(&mut c).map_or(-1, |(memory, host)| host.get(memory, t, k, kl, v, m))
+        },
+    )?;
+    linker.func_wrap("env", "js_ext_table_delete", |mut c: Caller<'_, Data>, t: i32, k: i32, kl: i32| {
+        parts(&mut c).map_or(-1, |(memory, host)| host.delete(memory, t, k, kl))
+    })?;
+    if waits {
+        #[cfg(feature = "async")]
+        linker.func_wrap_async("env", "js_ext_table_size", |mut c: Caller<'_, Data>, (t,): (i32,)| {
+            Box::new(async move {
+                if t == 0 {
+                    return crate::waiting::wait(&mut Context(At(c.as_context_mut()))).await;
+                }
+                parts(&mut c).map_or(0, |(_, host)| host.size(t))
+            })
+        })?;
+    } else {
+        linker.func_wrap("env", "js_ext_table_size", |mut c: Caller<'_, Data>, t: i32| {
+            parts(&mut c).map_or(0, |(_, host)| host.size(t))
+        })?;
+    }
+    linker.func_wrap("env", "js_ext_table_keys", |mut c: Caller<'_, Data>, t: i32, b: i32, m: i32| {
+        parts(&mut c).map_or(-1, |(memory, host)| host.keys(memory, t, b, m))
+    })?;
+    Ok(linker)
+}
+
+/// The exports that run scripts, once looked up.
+#[derive(Default)]
+struct Runners {
+    two: [Option<TypedFunc<(i32, i32), i32>>; 5],
+    compute_named: Option<TypedFunc<(i32, i32, i32), i32>>,
+}
+
+/// A module that is ready to be instantiated.
+struct Blueprint {
+    pre: InstancePre<Data>,
+    /// The same with host functions that may be futures, once somebody wants that.
+    #[cfg(feature = "async")]
+    waiting: OnceLock<InstancePre<Data>>,
+    memory: ModuleExport,
+    /// Where the exports are in the module.
+    exports: Vec<Option<ModuleExport>>,
+    /// How long one call may take, where the code is compiled with checks for that.
+    longest_call: Option<Duration>,
+    facts: Facts,
+}
+
+impl Blueprint {
+    /// Prepares our own guest, or somebody else's, which is checked first.
+    fn new(module: &Module, ready: bool, longest_call: Option<Duration>) -> Result<Self> {
+        check_imports(module)?;
+        check_exports(module)?;
+        let memory = module.get_export_index("memory").ok_or_else(|| refused("it exports no memory"))?;
+        let linker = linker(module.engine(), false).map_err(|e| Error::internal(e.to_string()))?;
+        let pre = linker.instantiate_pre(module).map_err(|e| refused(&e.to_string()))?;
+        Ok(Blueprint {
+            pre,
+            #[cfg(feature = "async")]
+            waiting: OnceLock::new(),
+            memory,
+            exports: Export::NAMES.iter().map(|name| module.get_export_index(name)).collect(),
+            longest_call,
+            facts: Facts { ready, known: OnceLock::new() },
+        })
+    }
+
+    fn export(&self, export: Export) -> Option<&ModuleExport> {
+        self.exports.get(export as usize).and_then(Option::as_ref)
+    }
+
+    #[cfg(feature = "async")]
+    fn waiting(&self) -> wasmtime::Result<&InstancePre<Data>> {
+        if let Some(pre) = self.waiting.get() {
+            return Ok(pre);
+        }
+        let module = self.pre.module();
+        let pre = linker(module.engine(), true)?.instantiate_pre(module)?;
+        Ok(self.waiting.get_or_init(|| pre))
+    }
+}
+
+fn refused(why: &str) -> Error {
+    Error::invalid(format!("this is no lua.wasm that luacell can run: {why}"))
+}
+
+fn check_imports(module: &Module) -> Result<()> {
+    for import in module.imports() {
+        let name = import.name();
+        let known = IMPORTS.iter().find(|(known, _)| *known == name && import.module() == "env");
+        let fits = match (known, import.ty()) {
+            (Some((_, params)), ExternType::Func(ty)) => {
+                ty.params().len() == *params
+                    && ty.params().all(|p| p.is_i32())
+                    && ty.results().len() == 1
+                    && ty.results().all(|r| r.is_i32())
+            }
+            _ => false,
+        };
+        if !fits {
+            return Err(refused(&format!("it imports {}.{name}, or with another type", import.module())));
+        }
+    }
+    Ok(())
+}
+
+/// Revision 1 has to be there; what is there of revision 2 has to have the right type, which is checked at the first call.
+fn check_exports(module: &Module) -> Result<()> {
+    const REQUIRED: [(&str, usize, usize); 8] = [
+        ("init", 0, 1),
+        ("get_buffer_ptr", 0, 1),
+        ("get_buffer_size", 0, 1),
+        ("compute", 2, 1),
+        ("get_memory_stats", 1, 0),
+        ("run_gc", 0, 0),
+        ("attach_memory_table", 1, 0),
+        ("sync_external_table_counter", 1, 0),
+    ];
+    if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
+        return Err(refused("it exports no memory"));
+    }
+    for (name, params, results) in REQUIRED {
+        let fits = match module.get_export(name) {
+            Some(ExternType::Func(ty)) => {
+                ty.params().len() == params
+                    && ty.results().len() == results
+                    && ty.params().chain(ty.results()).all(|t| t.is_i32())
+            }
+            _ => false,
+        };
+        if !fits {
+            return Err(refused(&format!("it lacks the export {name}, or has it with another type")));
+        }
+    }
+    Ok(())
+}
+
+/// Called with each tick of the clock while the guest runs.
+fn tick(mut store: StoreContextMut<'_, Data>) -> wasmtime::Result<UpdateDeadline> {
+    let data = store.data_mut();
+    let verdict = data.own.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut data.host));
+    match verdict {
+        Some(kind) => Err(wasmtime::Error::new(Stopped(kind))),
+        None => Ok(UpdateDeadline::Continue(1)),
+    }
+}
+
+/// What a call that did not return means.
+#[cold]
+fn trap(error: &wasmtime::Error) -> Error {
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        return Error::new(stopped.0, stopped.to_string()).fatal();
+    }
+    let error = match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => Error::new(ErrorKind::Trap, format!("the guest crashed: {trap}")),
+        None => Error::new(ErrorKind::Trap, format!("the guest crashed: {error:#}")),
+    };
+    error.fatal()
+}
+
+/// Why no instance could be made.
+#[cold]
+fn not_started(error: &wasmtime::Error) -> Error {
+    if error.is::<wasmtime::Trap>() || error.is::<Stopped>() {
+        return trap(error);
+    }
+    Error::new(ErrorKind::Memory, format!("no sandbox could be made: {error:#}"))
+}
+
+/// An instance.
+pub(crate) struct Owned {
+    store: Store<Data>,
+    /// Whether it runs on a stack of its own and can wait.
+    #[cfg(feature = "async")]
+    waits: bool,
+}
+
+impl Owned {
+    fn new(blueprint: &Arc<Blueprint>, host: Host, max_memory: usize, waits: bool) -> Result<Self, Box<NotStarted>> {
+        let own = Own {
+            blueprint: Arc::clone(blueprint),
+            parts: None,
+            runners: Runners::default(),
+            watchdog: blueprint.longest_call.map(Watchdog::new),
+        };
+        let mut store = Store::new(blueprint.pre.module().engine(), Data::new(host, max_memory, own));
+        store.limiter(|data| data);
+        if blueprint.longest_call.is_some() {
+            store.set_epoch_deadline(1);
+            store.epoch_deadline_callback(tick);
+        }
+        match instantiate(blueprint, &mut store, waits) {
+            Ok(instance) => {
+                let memory =
+                    instance.get_module_export(&mut store, &blueprint.memory).and_then(wasmtime::Extern::into_memory);
+                store.data_mut().own.parts = memory.map(|memory| Parts { instance, memory });
+                Ok(Owned {
+                    store,
+                    #[cfg(feature = "async")]
+                    waits,
+                })
+            }
+            Err(error) => Err(Box::new(NotStarted {
+                error: not_started(&error),
+                host: store.into_data().host,
+                exhausted: error.is::<wasmtime::PoolConcurrencyLimitError>(),
+            })),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn at(&mut self) -> At<'_> {
+        At(self.store.as_context_mut())
+    }
+
+    #[inline]
+    pub(crate) fn data(&self) -> &Data {
+        self.store.data()
+    }
+
+    #[inline]
+    pub(crate) fn data_mut(&mut self) -> &mut Data {
+        self.store.data_mut()
+    }
+
+    /// Ends the instance and gives back what outlives it.
+    pub(crate) fn into_data(self) -> Data {
+        self.store.into_data()
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.store.data().own.blueprint.facts
+    }
+
+    /// Sees to it that host functions may be futures; whether that was possible with this instance.
+    #[cfg(feature = "async")]
+    pub(crate) fn make_waiting(&mut self) -> bool {
+        self.waits
+    }
+}
+
+#[cfg(not(feature = "async"))]
+fn instantiate(blueprint: &Blueprint, store: &mut Store<Data>, _: bool) -> wasmtime::Result<Instance> {
+    blueprint.pre.instantiate(store)
+}
+
+#[cfg(feature = "async")]
+fn instantiate(blueprint: &Blueprint, store: &mut Store<Data>, waits: bool) -> wasmtime::Result<Instance> {
+    if waits {
+        crate::waiting::block_on(blueprint.waiting()?.instantiate_async(store))
+    } else {
+        blueprint.pre.instantiate(store)
+    }
+}
+
+/// An instance that somebody has at hand.
+pub(crate) struct At<'a>(StoreContextMut<'a, Data>);
+
+impl At<'_> {
+    #[inline]
+    pub(crate) fn reborrow(&mut self) -> At<'_> {
+        At(self.0.as_context_mut())
+    }
+
+    #[inline]
+    fn parts(&self) -> Result<Parts> {
+        self.data().own.parts.ok_or_else(|| refused("it exports no memory"))
+    }
+
+    #[inline]
+    fn before_call(&mut self) {
+        if let Some(watchdog) = &mut self.data_mut().own.watchdog {
+            watchdog.enter();
+        }
+    }
+
+    #[inline]
+    fn invoke<P: Params, R: Answer>(&mut self, function: &TypedFunc<P, R>, params: P) -> Result<R> {
+        self.before_call();
+        #[cfg(feature = "async")]
+        if self.data().host.waits {
+            return crate::waiting::block_on(function.call_async(&mut self.0, params)).map_err(|error| trap(&error));
+        }
+        function.call(&mut self.0, params).map_err(|error| trap(&error))
+    }
+
+    #[cold]
+    fn resolve<P: Params, R: Answer>(&mut self, export: Export) -> Result<TypedFunc<P, R>> {
+        let missing = || Error::invalid(format!("this guest does not offer that: it lacks the export {export:?}"));
+        let instance = self.parts()?.instance;
+        let blueprint = Arc::clone(&self.data().own.blueprint);
+        let index = blueprint.export(export).ok_or_else(missing)?;
+        let function =
+            instance.get_module_export(&mut self.0, index).and_then(wasmtime::Extern::into_func).ok_or_else(missing)?;
+        function
+            .typed(&self.0)
+            .map_err(|e| Error::internal(format!("the guest's export {export:?} has another type: {e}")))
+    }
+
+    /// The export, taken out of its place: a run inside this one looks it up again.
+    #[inline]
+    fn runner(&mut self, entry: Entry) -> Result<Runner> {
+        let buffer = self.data().buffer.ptr.cast_signed();
+        let (at, args, export): (usize, _, _) = match entry {
+            Entry::ComputeNamed { name_len, code_len, args_len } => {
+                let function = match self.data_mut().own.runners.compute_named.take() {
+                    Some(function) => function,
+                    None => self.resolve(Export::compute_named)?,
+                };
+                return Ok(Runner::Three(function, (name_len, code_len, args_len)));
+            }
+            Entry::Compute { len } => (0, (buffer, len), Export::compute),
+            Entry::Call { path_len, args_len } => (1, (path_len, args_len), Export::call),
+            Entry::CallHandle { handle, args_len } => (2, (handle, args_len), Export::call_handle),
+            Entry::RegisterFunction { name_len, id } => (3, (name_len, id), Export::register_function),
+            Entry::UnregisterFunction { name_len, id } => (4, (name_len, id), Export::unregister_function),
+        };
+        let function = match self.data_mut().own.runners.two.get_mut(at).and_then(Option::take) {
+            Some(function) => function,
+            None => self.resolve(export)?,
+        };
+        Ok(Runner::Two(at, function, args))
+    }
+
+    /// Keeps the export for the next run.
+    #[inline]
+    fn keep_runner(&mut self, runner: Runner) {
+        let runners = &mut self.data_mut().own.runners;
+        match runner {
+            Runner::Two(at, function, _) => {
+                if let Some(place) = runners.two.get_mut(at) {
+                    *place = Some(function);
+                }
+            }
+            Runner::Three(function, _) => runners.compute_named = Some(function),
+        }
+    }
+
+    /// As [`execute`](Self::execute), for an instance whose host functions may be futures.
+    #[cfg(feature = "async")]
+    pub(crate) async fn execute_async(&mut self, entry: Entry) -> Result<i32> {
+        let runner = self.runner(entry)?;
+        self.before_call();
+        let result = match &runner {
+            Runner::Two(_, function, args) => function.call_async(&mut self.0, *args).await,
+            Runner::Three(function, args) => function.call_async(&mut self.0, *args).await,
+        };
+        self.keep_runner(runner);
+        result.map_err(|error| trap(&error))
+    }
+}
+
+impl Machine for At<'_> {
+    #[inline]
+    fn data(&self) -> &Data {
+        self.0.data()
+    }
+
+    #[inline]
+    fn data_mut(&mut self) -> &mut Data {
+        self.0.data_mut()
+    }
+
+    #[inline]
+    fn memory(&self) -> Result<&[u8]> {
+        Ok(self.parts()?.memory.data(&self.0))
+    }
+
+    #[inline]
+    fn memory_and_data(&mut self) -> Result<(&mut [u8], &mut Data)> {
+        let memory = self.parts()?.memory;
+        Ok(memory.data_and_store_mut(&mut self.0))
+    }
+
+    fn grow(&mut self, pages: u64) -> Result<()> {
+        let grown = self.parts()?.memory.grow(&mut self.0, pages);
+        grown.map_err(|e| Error::new(ErrorKind::Memory, format!("no memory for the sandbox: {e:#}")).fatal())?;
+        Ok(())
+    }
+
+    #[inline]
+    fn offers(&self, export: Export) -> bool {
+        self.data().own.blueprint.export(export).is_some()
+    }
+
+    fn call<P: Params, R: Answer>(&mut self, export: Export, params: P) -> Result<R> {
+        let function = self.resolve(export)?;
+        self.invoke(&function, params)
+    }
+
+    #[inline]
+    fn execute(&mut self, entry: Entry) -> Result<i32> {
+        let runner = self.runner(entry)?;
+        let result = match &runner {
+            Runner::Two(_, function, args) => self.invoke(function, *args),
+            Runner::Three(function, args) => self.invoke(function, *args),
+        };
+        self.keep_runner(runner);
+        result
+    }
+
+    #[inline]
+    fn facts(&self) -> &Facts {
+        &self.data().own.blueprint.facts
+    }
+}
+
+/// The export that an [`Entry`] calls.
+enum Runner {
+    Two(usize, TypedFunc<(i32, i32), i32>, (i32, i32)),
+    Three(TypedFunc<(i32, i32, i32), i32>, (i32, i32, i32)),
+}

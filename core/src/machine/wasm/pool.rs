@@ -1,0 +1,228 @@
+//! Instances of our own guest from a pool, and of somebody else's.
+
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
+
+use super::{Blueprint, NotStarted, Owned};
+use crate::engine::EngineConfig;
+use crate::host::Host;
+use crate::machine::{GUEST_ID, GuestId, watchdog};
+#[cfg(feature = "pulley")]
+use crate::wasm_config::interpreter;
+use crate::wasm_config::shared_config;
+use crate::{Error, Result};
+
+/// Our guest, compiled for this platform by the build script.
+static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm"));
+
+/// Where instances come from.
+pub(crate) struct Machines {
+    config: EngineConfig,
+    /// Somebody else's guest, if that is what this runs.
+    foreign: Option<Foreign>,
+    /// `None` when there is no pool.
+    pooled: OnceLock<Option<Arc<Blueprint>>>,
+    #[cfg(feature = "async")]
+    waiting_pool: OnceLock<Option<Arc<Blueprint>>>,
+    on_demand: OnceLock<Result<Arc<Blueprint>>>,
+}
+
+struct Foreign {
+    blueprint: Arc<Blueprint>,
+    id: GuestId,
+}
+
+impl Machines {
+    /// Of our own guest, which is loaded when it is needed.
+    pub(crate) fn new(config: EngineConfig) -> Self {
+        Machines::with(config, None)
+    }
+
+    /// Of somebody else's guest.
+    pub(crate) fn from_wasm(wasm: &[u8], config: EngineConfig) -> Result<Self> {
+        let foreign = compile(wasm, &config)?;
+        Ok(Machines::with(config, Some(foreign)))
+    }
+
+    fn with(config: EngineConfig, foreign: Option<Foreign>) -> Self {
+        Machines {
+            config,
+            foreign,
+            pooled: OnceLock::new(),
+            #[cfg(feature = "async")]
+            waiting_pool: OnceLock::new(),
+            on_demand: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// Loads the guest now.
+    pub(crate) fn load(&self) -> Result<()> {
+        if self.pooled().is_none() {
+            self.on_demand()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn guest_id(&self) -> &GuestId {
+        self.foreign.as_ref().map_or(GUEST_ID, |foreign| &foreign.id)
+    }
+
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.foreign.is_some()
+    }
+
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.foreign.is_none() && self.pooled().is_some()
+    }
+
+    fn pooled(&self) -> Option<&Arc<Blueprint>> {
+        self.pooled.get_or_init(|| self.load_pool(false)).as_ref()
+    }
+
+    /// As `pooled`, for instances that can wait.
+    #[cfg(feature = "async")]
+    fn waiting_pool(&self) -> Option<&Arc<Blueprint>> {
+        self.waiting_pool.get_or_init(|| self.load_pool(true)).as_ref()
+    }
+
+    #[cfg_attr(not(feature = "async"), allow(unused_variables, reason = "nothing waits"))]
+    fn load_pool(&self, waits: bool) -> Option<Arc<Blueprint>> {
+        if self.config.pool_size == 0 {
+            return None;
+        }
+        let mut pool = PoolingAllocationConfig::new();
+        let n = self.config.pool_size;
+        pool.total_core_instances(n)
+            .total_memories(n)
+            .total_tables(n)
+            .max_memory_size(4 << 30)
+            .max_core_instance_size(64 << 10)
+            .table_keep_resident(64 << 10)
+            .max_unused_warm_slots(16);
+        // The guard pages of a thousand stacks are a thousand calls of the system, which would make the first sandbox wait for milliseconds.
+        #[cfg(feature = "async")]
+        pool.total_stacks(if waits { n } else { 1 });
+        if PoolingAllocationConfig::is_pagemap_scan_available() {
+            // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox finds them in place.
+            pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
+        }
+        let mut config = engine_config(&self.config).ok()?;
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        // Too little address space (a limit, a small machine) is no reason to fail: then there is no pool.
+        load_own(&config, &self.config).ok().map(Arc::new)
+    }
+
+    fn on_demand(&self) -> Result<&Arc<Blueprint>> {
+        let load = || load_own(&engine_config(&self.config)?, &self.config).map(Arc::new);
+        self.on_demand.get_or_init(load).as_ref().map_err(Error::clone)
+    }
+
+    /// A new instance.
+    pub(crate) fn instantiate(&self, mut host: Host, max_memory: usize, waits: bool) -> Result<Owned, Box<NotStarted>> {
+        if let Some(foreign) = &self.foreign {
+            return Owned::new(&foreign.blueprint, host, max_memory, waits);
+        }
+        #[cfg(feature = "async")]
+        let pooled = if waits { self.waiting_pool() } else { self.pooled() };
+        #[cfg(not(feature = "async"))]
+        let pooled = self.pooled();
+        if let Some(pooled) = pooled {
+            match Owned::new(pooled, host, max_memory, waits) {
+                Err(not_started) if not_started.exhausted => host = not_started.host,
+                other => return other,
+            }
+        }
+        match self.on_demand() {
+            Ok(blueprint) => Owned::new(blueprint, host, max_memory, waits),
+            Err(error) => Err(Box::new(NotStarted { error, host, exhausted: false })),
+        }
+    }
+}
+
+/// How much of the memory that a sandbox wrote to is kept for the next one; the rest is given back to the system.
+const KEEP_RESIDENT: usize = 1 << 20;
+
+/// The configuration that our guest was compiled with, and the engine's own settings.
+fn engine_config(settings: &EngineConfig) -> Result<Config> {
+    let mut config = shared_config();
+    config.max_wasm_stack(settings.max_stack).epoch_interruption(settings.hardened);
+    #[cfg(feature = "pulley")]
+    {
+        let target = interpreter(&usize::BITS.to_string(), cfg!(target_endian = "big"));
+        config.target(&target).map_err(|e| Error::internal(format!("{e:#}")))?;
+    }
+    Ok(config)
+}
+
+#[cfg(feature = "hardened")]
+fn hardened_guest() -> Result<&'static [u8]> {
+    Ok(include_bytes!(concat!(env!("OUT_DIR"), "/guest-hardened.cwasm")))
+}
+
+#[cfg(not(feature = "hardened"))]
+fn hardened_guest() -> Result<&'static [u8]> {
+    Err(Error::invalid("this build of luacell has no hardened guest; turn on the feature `hardened`"))
+}
+
+/// The build script packs the guest in programs that are built for size.
+fn unpacked(code: &[u8]) -> Result<Cow<'_, [u8]>> {
+    if cfg!(not(packed_guest)) {
+        return Ok(Cow::Borrowed(code));
+    }
+    let unpacked = miniz_oxide::inflate::decompress_to_vec(code);
+    unpacked.map(Cow::Owned).map_err(|e| Error::internal(format!("the packed guest is damaged: {e}")))
+}
+
+/// Makes the clock of this engine tick, as long as the engine lives.
+fn start_clock(engine: &Engine) -> Result<()> {
+    let weak = engine.weak();
+    watchdog::start_clock(move || {
+        weak.upgrade().is_some_and(|engine| {
+            engine.increment_epoch();
+            true
+        })
+    })
+}
+
+fn load_own(config: &Config, settings: &EngineConfig) -> Result<Blueprint> {
+    let code = unpacked(if settings.hardened { hardened_guest()? } else { GUEST })?;
+    let fail = |e: wasmtime::Error| Error::internal(format!("the compiled guest can't be loaded: {e:#}"));
+    let engine = Engine::new(config).map_err(fail)?;
+    // SAFETY: these bytes are what wasmtime's own `precompile_module` gave in this crate's build script, unchanged and embedded in the
+    // program; wasmtime checks its version and settings besides.
+    #[allow(unsafe_code, reason = "the only way to load code that was compiled ahead of time")]
+    let module = unsafe { Module::deserialize(&engine, &code) }.map_err(fail)?;
+    if !settings.hardened {
+        return Blueprint::new(&module, true, None);
+    }
+    start_clock(&engine)?;
+    Blueprint::new(&module, true, Some(settings.call_deadline.unwrap_or(Duration::MAX)))
+}
+
+#[cfg(not(feature = "jit"))]
+fn compile(_: &[u8], _: &EngineConfig) -> Result<Foreign> {
+    Err(Error::invalid("this build of luacell can't compile wasm; turn on the feature `jit`"))
+}
+
+#[cfg(feature = "jit")]
+fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Foreign> {
+    use sha2::Digest;
+
+    let mut config = engine_config(settings)?;
+    config.epoch_interruption(true);
+    config.cranelift_opt_level(wasmtime::OptLevel::Speed);
+    let engine = Engine::new(&config).map_err(|e| Error::internal(format!("{e:#}")))?;
+    let module = Module::from_binary(&engine, wasm)
+        .map_err(|e| Error::invalid(format!("this is no lua.wasm that luacell can run: {e:#}")))?;
+    let longest_call = settings.call_deadline.unwrap_or(Duration::MAX);
+    let blueprint = Arc::new(Blueprint::new(&module, false, Some(longest_call))?);
+    start_clock(&engine)?;
+    Ok(Foreign { blueprint, id: sha2::Sha256::digest(wasm).into() })
+}
