@@ -1,5 +1,7 @@
 //! `cargo xtask verify-generated`: files that are made from others, and are committed because people read them.
 
+mod bindings;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +17,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
-    let files = [("ffi-c/include/luacell.h", header(root)?)];
+    let mut files = vec![("ffi-c/include/luacell.h", header(root)?)];
+    files.extend(bindings::files(root)?);
     let mut stale = Vec::new();
     for (name, text) in files {
         let path = root.join(name);
