@@ -69,12 +69,27 @@ fn tidy(text: &str) -> String {
     out
 }
 
+fn replaced(text: &str, old: &str, new: &str) -> Result<String> {
+    ensure!(text.matches(old).count() == 1, "the generated Kotlin does not have once: {old}");
+    Ok(text.replace(old, new))
+}
+
 /// Gives the exceptions the message and the cause that Kotlin expects of one; the generator would list all their fields.
 fn kotlin(text: &str) -> Result<String> {
     const CLASS: &str = "sealed class LuaException: kotlin.Exception(), Disposable {\n";
     const FIELD: &str = "        val `details`: ErrorDetails\n";
     const MESSAGE: &str = "        override val message\n            get() = \"details=${ `details` }\"\n";
     let text = text.replace("LuaException: kotlin.Exception(), Disposable  {", "LuaException: kotlin.Exception(), Disposable {");
+    // Statuses.kt says why.
+    let text = replaced(
+        &text,
+        "    var status = UniffiRustCallStatus()\n    val return_value = callback(status)\n    \
+         uniffiCheckCallStatus(errorHandler, status)\n    return return_value\n",
+        "    val statuses = Statuses.ofThread()\n    val status = statuses.take()\n    try {\n        \
+         val return_value = callback(status)\n        statuses.read(status)\n        \
+         uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
+         statuses.giveBack(status)\n    }\n",
+    )?;
     let (before, rest) = text.split_once(CLASS).context("the generated Kotlin has no LuaException")?;
     let (class, after) =
         rest.split_once("companion object ErrorHandler").context("the generated LuaException has no error handler")?;

@@ -194,7 +194,7 @@ extension LuaTable {
     }
 
     /// The value under a key; nil when there is none.
-    public subscript(key: LuaValue) -> LuaValue { get(key: key) }
+    public subscript(key: LuaValue) -> LuaValue { return self.get(key: key) }
 }
 
 extension StoredTable {

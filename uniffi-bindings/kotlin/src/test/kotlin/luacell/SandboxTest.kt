@@ -309,10 +309,8 @@ class SandboxTest {
         }
         assertEquals(setOf("a"), tables[1L]!!.keys)
         broken = true
-        lua(SandboxConfig(ownStore = store)) { lua ->
-            val error = assertThrows<LuaException.Store> { lua.compute("return _home.a") }
-            assertTrue("the disk is gone" in error.message)
-        }
+        val error = assertThrows<LuaException.Store> { lua(SandboxConfig(ownStore = store)) { it.compute("return _home.a") } }
+        assertTrue("the disk is gone" in error.message)
     }
 
     @Test
