@@ -4,7 +4,10 @@
 //! do, how values convert and which errors there are is the crate luacell's business: here it is only mapped.
 
 #![allow(unsafe_code, reason = "UniFFI's macros make exported functions; nothing unsafe is written by hand here")]
-#![allow(clippy::result_large_err, reason = "an error crosses the border by value, with everything that is known about it")]
+#![allow(
+    clippy::result_large_err,
+    reason = "an error crosses the border by value, with everything that is known about it"
+)]
 
 mod config;
 mod engine;

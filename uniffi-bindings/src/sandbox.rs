@@ -170,13 +170,11 @@ impl Sandbox {
     #[uniffi::method(default(repeatable = false))]
     pub fn register(&self, name: String, function: Arc<dyn HostFunction>, repeatable: bool) -> Result<(), LuaError> {
         let function = adapter(function);
-        guarded(|| {
-            if repeatable {
-                self.0.register_repeatable(&name, function)
-            } else {
-                self.0.register(&name, function)
-            }
-        })
+        guarded(
+            || {
+                if repeatable { self.0.register_repeatable(&name, function) } else { self.0.register(&name, function) }
+            },
+        )
     }
 
     /// Takes a host function away; whether it was there.
@@ -297,11 +295,7 @@ fn default_config() -> luacell::Result<luacell::SandboxConfig> {
     Ok(luacell::SandboxConfig::new().on_check(job::may_go_on))
 }
 
-fn run_source(
-    sandbox: &luacell::Sandbox,
-    source: &[u8],
-    options: Option<RunOptions>,
-) -> luacell::Result<Outcome> {
+fn run_source(sandbox: &luacell::Sandbox, source: &[u8], options: Option<RunOptions>) -> luacell::Result<Outcome> {
     let outcome = match options {
         Some(_) => sandbox.compute_with(source, run_options(options))?,
         None => sandbox.compute(source)?,

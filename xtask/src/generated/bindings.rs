@@ -79,7 +79,8 @@ fn kotlin(text: &str) -> Result<String> {
     const CLASS: &str = "sealed class LuaException: kotlin.Exception(), Disposable {\n";
     const FIELD: &str = "        val `details`: ErrorDetails\n";
     const MESSAGE: &str = "        override val message\n            get() = \"details=${ `details` }\"\n";
-    let text = text.replace("LuaException: kotlin.Exception(), Disposable  {", "LuaException: kotlin.Exception(), Disposable {");
+    let text = text
+        .replace("LuaException: kotlin.Exception(), Disposable  {", "LuaException: kotlin.Exception(), Disposable {");
     // Statuses.kt says why.
     let text = replaced(
         &text,

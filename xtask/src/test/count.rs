@@ -154,8 +154,10 @@ fn read_surefire(line: &str, tally: &mut Tally) {
     let Some((_, counts)) = line.split_once("Tests run: ") else {
         return;
     };
-    let numbers: Vec<u64> =
-        counts.split(", ").filter_map(|count| count.rsplit(' ').next().and_then(|number| number.parse().ok())).collect();
+    let numbers: Vec<u64> = counts
+        .split(", ")
+        .filter_map(|count| count.rsplit(' ').next().and_then(|number| number.parse().ok()))
+        .collect();
     // A class's own line has a time behind it.
     if let ([run, failures, errors, skipped], false) = (&numbers[..], counts.contains("Time elapsed")) {
         tally.failed += failures + errors;
