@@ -414,7 +414,7 @@ class SandboxTest {
             runCatching { lua.compute("error('x')") }
             lua.compute("return print").value.function!!.close()
         }
-        // Java's own heap may move a little.
+        // JNA keeps some memory of its own.
         assertTrue(resident() - before < 64L shl 20) { "${(resident() - before) shr 20} MiB more" }
     }
 }
