@@ -5,7 +5,7 @@ import PackageDescription
 // Linked as -lluacell_uniffi: from where the linker looks, or with -Xlinker -L<folder>.
 let native: Target = .systemLibrary(name: "LuaCellFFI")
 #else
-// `apple.sh` builds it.
+// `tools/apple.sh` builds it.
 let native: Target = .binaryTarget(name: "LuaCellFFI", path: "LuaCellFFI.xcframework")
 #endif
 
