@@ -273,9 +273,10 @@ def test_cycles_through_settings_are_garbage(through: str, closes: bool) -> None
 
         def __init__(self, payload: Payload) -> None:
             self.payload = payload
+            self.ready = False
 
         def get(self, table: int, key: str) -> bytes | None:
-            if through == "failing store":
+            if through == "failing store" and self.ready:
                 raise KeyError(key)
             return None
 
@@ -296,6 +297,7 @@ def test_cycles_through_settings_are_garbage(through: str, closes: bool) -> None
             lua = luacell.Sandbox(modules=find)
         elif "store" in through:
             lua = store.sandbox = luacell.Sandbox(store=store)
+            store.ready = True
         else:
             lua = luacell.Sandbox(on_print=show)
         with contextlib.suppress(luacell.LuaCellError):
@@ -330,7 +332,7 @@ def test_arguments_of_the_wrong_type(lua: luacell.Sandbox) -> None:
         lua.register(wrong, print)
     assert lua.functions == []
     sources = types.MappingProxyType({"m": b"return 7"})
-    assert luacell.Sandbox(modules=sources).compute("return require('m')") == 7
+    assert luacell.Sandbox(modules=sources).compute("return (require('m'))") == 7
 
 
 def test_help_shows_all_methods() -> None:

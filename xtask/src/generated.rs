@@ -1,5 +1,7 @@
 //! `cargo xtask verify-generated`: files that are made from others, and are committed because people read them.
 
+mod bindings;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -10,12 +12,18 @@ pub struct Args {
     /// Write the files instead of comparing them
     #[arg(long)]
     write: bool,
+    /// Kotlin and Swift too, for which a library has to be built
+    #[arg(long)]
+    bindings: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
-    let files = [("ffi-c/include/luacell.h", header(root)?)];
+    let mut files = vec![("ffi-c/include/luacell.h", header(root)?)];
+    if args.bindings {
+        files.extend(bindings::files(root)?);
+    }
     let mut stale = Vec::new();
     for (name, text) in files {
         let path = root.join(name);

@@ -38,6 +38,10 @@ pub enum Format {
     Cargo,
     /// `go test -v`: a line `--- PASS: name (0.01s)` for each test, indented for parts of tests.
     Go,
+    /// Maven's Surefire: `Tests run: 3, Failures: 0, Errors: 0, Skipped: 0` for each class with a time, and once for all without.
+    Surefire,
+    /// `swift test`: a line `Test Case 'Class.name' passed (0.1 seconds)` for each test, and our own for examples.
+    XCTest,
     /// pytest: one line such as `2 failed, 310 passed, 1 skipped in 46.13s` at the end.
     Pytest,
     /// The Test Anything Protocol as `node --test` writes it: `# pass 3` and so on at the end.
@@ -51,6 +55,8 @@ impl Format {
             Self::Cargo => read_cargo(line, tally),
             Self::Go => read_go(line, tally),
             Self::Pytest => read_pytest(line, tally),
+            Self::Surefire => read_surefire(line, tally),
+            Self::XCTest => read_xctest(line, tally),
             Self::Tap => read_tap(line, tally),
         }
         if let Some(corpus) = corpus_line(line) {
@@ -61,7 +67,8 @@ impl Format {
     /// Whether the line is worth showing. TAP spends five lines on every success; `in_failure` is kept between lines.
     pub fn shows(self, line: &str, in_failure: &mut bool) -> bool {
         match self {
-            Self::Cargo | Self::Pytest => true,
+            Self::Cargo | Self::Pytest | Self::Surefire => true,
+            Self::XCTest => !line.starts_with("Test Case") || line.contains("failed"),
             Self::Go => {
                 let text = line.trim_start();
                 if text.starts_with("--- ") {
@@ -139,6 +146,37 @@ fn read_pytest(line: &str, tally: &mut Tally) {
             "skipped" => tally.skipped += number,
             _ => {}
         }
+    }
+}
+
+/// `[INFO] Tests run: 3, Failures: 1, Errors: 0, Skipped: 0` for all classes together.
+fn read_surefire(line: &str, tally: &mut Tally) {
+    let Some((_, counts)) = line.split_once("Tests run: ") else {
+        return;
+    };
+    let numbers: Vec<u64> = counts
+        .split(", ")
+        .filter_map(|count| count.rsplit(' ').next().and_then(|number| number.parse().ok()))
+        .collect();
+    // A class's own line has a time behind it.
+    if let ([run, failures, errors, skipped], false) = (&numbers[..], counts.contains("Time elapsed")) {
+        tally.failed += failures + errors;
+        tally.skipped += skipped;
+        tally.passed += run.saturating_sub(failures + errors + skipped);
+    }
+}
+
+/// `Test Case 'SandboxTests.testHome' passed (0.012 seconds)`, or `Example: passed`.
+fn read_xctest(line: &str, tally: &mut Tally) {
+    let result = match (line.strip_prefix("Test Case '"), line.strip_prefix("Example: ")) {
+        (Some(test), _) => test.split_once("' ").map(|(_, result)| result.split(' ').next().unwrap_or_default()),
+        (_, result) => result,
+    };
+    match result {
+        Some("passed") => tally.passed += 1,
+        Some("failed") => tally.failed += 1,
+        Some("skipped") => tally.skipped += 1,
+        _ => {}
     }
 }
 
@@ -225,6 +263,28 @@ mod tests {
         let mut in_failure = false;
         let shown: Vec<&str> = text.lines().filter(|line| Format::Go.shows(line, &mut in_failure)).collect();
         assert!(shown.contains(&"        more") && !shown.iter().any(|line| line.contains("PASS: TestA/a")));
+    }
+
+    #[test]
+    fn surefire_results_are_those_of_all_classes() {
+        let tally = count(
+            Format::Surefire,
+            "corpus: 1095 cases\n[ERROR] Tests run: 20, Failures: 1, Errors: 1, Skipped: 1, Time elapsed: 0.1 s -- in a.B\n\
+             [ERROR] Tests run: 25, Failures: 1, Errors: 1, Skipped: 1\n",
+        );
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (22, 2, 1));
+        assert_eq!(tally.notes, ["corpus: 1095 cases"]);
+    }
+
+    #[test]
+    fn swift_results_are_one_for_each_test() {
+        let text = "Test Suite 'SandboxTests' passed at 10:00\nTest Case 'SandboxTests.testHome' started at 10:00\n\
+                    Test Case 'SandboxTests.testHome' passed (0.012 seconds)\ncorpus: 1095 cases\n\
+                    Test Case 'SandboxTests.testNo' failed (0.1 seconds)\nTest Case 'A.b' skipped (0.1 seconds)\n\
+                    \t Executed 3 tests, with 1 failure\nExample: passed\n";
+        let tally = count(Format::XCTest, text);
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (2, 1, 1));
+        assert_eq!(tally.notes, ["corpus: 1095 cases"]);
     }
 
     #[test]

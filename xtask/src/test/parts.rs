@@ -1,7 +1,9 @@
 //! What there is to test. A new part is a new entry here.
 
 use super::count::Format;
-use super::tools::{CC, CHROMIUM, CMAKE, GO, JANSSON, MAKE, NODE, NPM, PKG_CONFIG, PYTHON, REDIS, Tool, VALGRIND};
+use super::tools::{
+    CC, CHROMIUM, CMAKE, GO, JANSSON, JDK, MAKE, MAVEN, NODE, NPM, PKG_CONFIG, PYTHON, REDIS, SWIFT, Tool, VALGRIND,
+};
 
 /// Tests that are run and reported together.
 pub struct Part {
@@ -107,6 +109,12 @@ const fn wasm_test(args: &'static [&'static str]) -> Step {
 const fn make(args: &'static [&'static str], folder: &'static str) -> Step {
     Step { program: "make", args, files: None, folder, caches: &[], format: Format::Tap }
 }
+
+/// The library behind the Swift package and the Kotlin artifact.
+const UNIFFI: Step = cargo_test(&["build", "--quiet", "--release", "--package", "luacell-uniffi"]);
+
+/// Whether the generated Kotlin and Swift are what the library gives.
+const GENERATED: Step = cargo_test(&["run", "--quiet", "--package", "xtask", "--", "verify-generated", "--bindings"]);
 
 /// All parts, in the order in which they run.
 pub const PARTS: &[Part] = &[
@@ -268,5 +276,38 @@ pub const EXTRA_PARTS: &[Part] = &[
         about: "the crate luacell on wasmtime's interpreter, with the conformance corpus",
         needs: &[],
         steps: &[without_jit!("async,hardened,pulley")],
+    },
+    Part {
+        name: "kotlin",
+        about: "the Kotlin artifact, in Kotlin and Java, with the conformance corpus and its example",
+        needs: &[MAVEN, JDK],
+        steps: &[
+            UNIFFI,
+            GENERATED,
+            Step {
+                program: "mvn",
+                args: &["--batch-mode", "--no-transfer-progress", "-Dmaven.repo.local=../../target/maven", "test"],
+                files: None,
+                folder: "uniffi-bindings/kotlin",
+                caches: &[],
+                format: Format::Surefire,
+            },
+        ],
+    },
+    Part {
+        name: "swift",
+        about: "the Swift package, with the conformance corpus and its example",
+        needs: &[SWIFT],
+        steps: &[
+            UNIFFI,
+            Step {
+                program: "bash",
+                args: &["uniffi-bindings/swift/tools/test.sh"],
+                files: None,
+                folder: "",
+                caches: &[],
+                format: Format::XCTest,
+            },
+        ],
     },
 ];

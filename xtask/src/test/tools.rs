@@ -62,6 +62,26 @@ pub const PYTHON: Tool = Tool {
     install: "apt-get install python3-venv",
 };
 
+/// Builds and tests the Kotlin artifact.
+pub const MAVEN: Tool =
+    Tool { name: "mvn", ask: &["mvn", "--version"], at_least: Some((3, 6)), install: "apt-get install maven" };
+
+/// Compiles it.
+pub const JDK: Tool = Tool {
+    name: "javac",
+    ask: &["javac", "--version"],
+    at_least: Some((17, 0)),
+    install: "apt-get install openjdk-17-jdk-headless",
+};
+
+/// Swift, or what sets it up.
+pub const SWIFT: Tool = Tool {
+    name: "swift",
+    ask: &["bash", concat!(env!("CARGO_MANIFEST_DIR"), "/../uniffi-bindings/swift/tools/test.sh"), "check"],
+    at_least: None,
+    install: "install Swift 5.9 or later; on Linux, root with debootstrap (apt-get install debootstrap) needs no more",
+};
+
 /// Finds installed libraries.
 pub const PKG_CONFIG: Tool = Tool {
     name: "pkg-config",

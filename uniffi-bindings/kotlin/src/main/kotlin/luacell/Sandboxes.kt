@@ -1,0 +1,173 @@
+/** Sandboxes with Kotlin's own values, functions and coroutines. */
+@file:JvmName("Sandboxes")
+
+package luacell
+
+import java.time.Duration
+import java.util.concurrent.CompletableFuture
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.future.future
+
+/** A host function as a lambda: gets the arguments, gives a result that [LuaValue.Companion.of] takes, [Results], or nothing. */
+fun interface LuaCallback {
+    /** Called on the thread that runs the script; it may use the sandbox that calls it. Whatever it throws becomes a Lua error. */
+    @Throws(Exception::class)
+    fun call(args: List<LuaValue>): Any?
+}
+
+/** Several results of a host function. */
+class Results(vararg values: Any?) {
+    internal val values = values.map(::luaValueOf)
+}
+
+/** What a host function has thrown. */
+private class Thrown(val throwable: Throwable) : HostFailure {
+    override fun describe() = throwable.toString()
+}
+
+/** What a host function of ours had thrown, when that is behind this error. */
+internal fun ErrorDetails.thrown(): Throwable? = (failure as? Thrown)?.throwable
+
+private class Adapter(private val callback: LuaCallback) : HostFunction {
+    override fun invoke(args: List<LuaValue>): List<LuaValue> = try {
+        when (val result = callback.call(args)) {
+            Unit -> emptyList()
+            is Results -> result.values
+            else -> listOf(luaValueOf(result))
+        }
+    } catch (e: HostException) {
+        throw e
+    } catch (e: LuaException) {
+        throw e.details.passing?.let { HostException.Passed(it) } ?: failed(e)
+    } catch (e: Throwable) {
+        throw failed(e)
+    }
+}
+
+private fun failed(e: Throwable) = HostException.Failed(e.message ?: e.toString(), Thrown(e))
+
+/**
+ * Makes a function callable from Lua, as the global of that name; dots put it into tables. What it throws becomes a Lua error, and is the `cause` of
+ * the exception of the run when the script does not catch it.
+ *
+ * @param repeatable whether a run that calls it may be repeated after a conflict, because it only looks something up
+ * @throws LuaException.InvalidArgument for a name that is none
+ */
+@JvmOverloads
+@Throws(LuaException::class)
+fun Sandbox.register(name: String, repeatable: Boolean = false, callback: LuaCallback) =
+    register(name, Adapter(callback) as HostFunction, repeatable)
+
+/** Raises a value as Lua's `error(value)` does, from within a host function. */
+fun raise(value: Any?): Nothing = throw HostException.Raised(luaValueOf(value))
+
+/** Settings of a run, with arguments that [LuaValue.Companion.of] takes. */
+@JvmOverloads
+@Throws(LuaException::class)
+fun runOptions(args: List<Any?> = emptyList(), name: String? = null, limits: Limits? = null): RunOptions =
+    RunOptions(args.map(::luaValueOf), name, limits)
+
+/**
+ * Calls a global Lua function with these arguments.
+ *
+ * @throws LuaException whatever the function fails with
+ */
+@Throws(LuaException::class)
+fun Sandbox.call(path: String, vararg args: Any?): Outcome = call(path, runOptions(args.asList()))
+
+/**
+ * Calls the function with these arguments.
+ *
+ * @throws LuaException whatever the function fails with
+ */
+@Throws(LuaException::class)
+fun LuaFunction.call(vararg args: Any?): Outcome = call(args.map(::luaValueOf))
+
+/** For Java: runs Lua source on another thread. Cancelling the future interrupts the run. */
+@JvmOverloads
+fun Sandbox.computeFuture(source: String, options: RunOptions? = null): CompletableFuture<Outcome> =
+    CoroutineScope(Dispatchers.Default).future { computeAsync(source, options) }
+
+/** For Java: calls a global Lua function on another thread. Cancelling the future interrupts the run. */
+@JvmOverloads
+fun Sandbox.callFuture(path: String, options: RunOptions? = null): CompletableFuture<Outcome> =
+    CoroutineScope(Dispatchers.Default).future { callAsync(path, options) }
+
+/** Sets `_io.input`, the script's input, to a value that [LuaValue.Companion.of] takes. */
+@Throws(LuaException::class)
+fun Sandbox.setInput(value: Any?) = setInput(luaValueOf(value))
+
+/** The first returned value, or nil. */
+val Outcome.value: LuaValue get() = values.firstOrNull() ?: LuaValue.Nil
+
+/** What the script printed, with U+FFFD for what is not UTF-8. */
+val Outcome.output: String get() = outputData.decodeToString()
+
+/** What the script printed before it failed. */
+val LuaException.output: String get() = details.outputData.decodeToString()
+
+/** The kind. */
+val LuaException.kind: ErrorKind get() = details.kind
+
+/** The line in the chunk, from 1, when it is a Lua error with a position. */
+val LuaException.line: Int? get() = details.line
+
+/** The value under a key, which may be any value that [LuaValue.Companion.of] takes; nil when there is none. */
+@Throws(LuaException::class)
+@JvmSynthetic
+operator fun StoredTable.get(key: Any?): LuaValue = get(luaValueOf(key))
+
+/** Sets the value under a key, both any values that [LuaValue.Companion.of] takes; null removes it. */
+@Throws(LuaException::class)
+@JvmName("put")
+operator fun StoredTable.set(key: Any?, value: Any?) = set(luaValueOf(key), luaValueOf(value))
+
+/** Makes sandboxes, step by step; for Java above all. */
+class SandboxBuilder {
+    private var limits = Limits()
+    private var config = SandboxConfig()
+    private var engine: Engine? = null
+
+    /** Bytes for Lua's heap and the buffers of a run. */
+    fun memoryLimit(bytes: Long) = apply { limits = limits.copy(memory = bytes) }
+
+    /** Instructions of a run, about those of the Lua machine. */
+    fun instructionLimit(instructions: Long) = apply { limits = limits.copy(instructions = instructions) }
+
+    /** Wall time of a run; null for no limit. */
+    fun timeout(time: Duration?) = apply { limits = limits.copy(timeout = time, noTimeout = time == null) }
+
+    /** All limits at once. */
+    fun limits(all: Limits) = apply { limits = all }
+
+    /** Where `_home` is kept: the path of a file, or the URL of a server. */
+    fun store(place: String) = apply { config = config.copy(store = place) }
+
+    /** Where `_home` is kept: a store of your own. */
+    fun store(store: TableStore) = apply { config = config.copy(ownStore = store) }
+
+    /** Gets what scripts print at once. */
+    fun onPrint(printer: Printer) = apply { config = config.copy(printer = printer) }
+
+    /** Modules for `require`: their sources by name. */
+    fun modules(sources: Map<String, String>) =
+        apply { config = config.copy(modules = sources.mapValues { LuaValue.Text(it.value) }) }
+
+    /** The folder with modules for `require`. */
+    fun moduleFolder(path: String) = apply { config = config.copy(moduleFolder = path) }
+
+    /** Makes runs repeatable. */
+    fun seed(seed: Long) = apply { config = config.copy(seed = seed) }
+
+    /** An engine other than the default one. */
+    fun engine(engine: Engine) = apply { this.engine = engine }
+
+    /**
+     * The sandbox; the caller closes it.
+     *
+     * @throws LuaException.Store when the store can't be opened
+     */
+    @Throws(LuaException::class)
+    fun build(): Sandbox = Sandbox(config.copy(limits = limits), engine)
+}

@@ -1,0 +1,178 @@
+/** Lua values from and to Kotlin's and Java's own. */
+@file:JvmName("LuaValues")
+
+package luacell
+
+import java.util.IdentityHashMap
+
+/**
+ * The Lua value of a Kotlin one: null, booleans, whole numbers (integers), floats and doubles (floats), text, byte arrays, iterables and arrays (a
+ * sequence), maps, and what is a Lua value, table or function already. Sharing and cycles are kept.
+ *
+ * @throws LuaException.Conversion for anything else
+ * @throws LuaException.InvalidArgument for a map with the key null or NaN
+ */
+@Throws(LuaException::class)
+fun LuaValue.Companion.of(value: Any?): LuaValue = luaValueOf(value)
+
+/** As `LuaValue.of`, for Java. */
+@JvmName("of")
+@Throws(LuaException::class)
+fun luaValueOf(value: Any?): LuaValue = if (isContainer(value)) LuaValue.Table(LuaTable.of(value)) else plain(value)
+
+/**
+ * The table of an iterable, an array or a map.
+ *
+ * @throws LuaException.Conversion for what is none, or holds something that Lua has no value for
+ */
+@Throws(LuaException::class)
+fun LuaTable.Companion.of(content: Any?): LuaTable {
+    if (content is LuaTable) return content
+    if (content == null || !isContainer(content)) throw conversion(content)
+    val graph = Graph()
+    graph.add(content)
+    return LuaTable.fromNodes(graph.nodes())
+}
+
+/**
+ * The value as Kotlin's own: null, Boolean, Long, Double, String, ByteArray (for a string that is not UTF-8), List (for a table that is a
+ * sequence and not empty), Map (for any other table), [StoredTable], [LuaFunction]. Sharing and cycles are kept.
+ */
+fun LuaValue.toKotlin(): Any? = when (this) {
+    is LuaValue.Nil -> null
+    is LuaValue.Bool -> value
+    is LuaValue.Integer -> value
+    is LuaValue.Float -> value
+    is LuaValue.Text -> value
+    is LuaValue.Data -> value
+    is LuaValue.Table -> table.toKotlin()
+    is LuaValue.Stored -> table
+    is LuaValue.Function -> function
+}
+
+/** The table as a List when it is a sequence and not empty, else as a Map; see [LuaValue.toKotlin]. */
+fun LuaTable.toKotlin(): Any {
+    val nodes = nodes()
+    val all = nodes.map { node ->
+        val isSequence = node.entries.isEmpty() && node.items.isNotEmpty() && node.items.none(::isNil)
+        if (isSequence) ArrayList<Any?>(node.items.size) else LinkedHashMap<Any?, Any?>()
+    }
+    fun convert(value: NodeValue) = when (value) {
+        is NodeValue.Plain -> value.value.toKotlin()
+        is NodeValue.Node -> all[value.number]
+    }
+    for ((node, target) in nodes.zip(all)) {
+        if (target is ArrayList<*>) {
+            @Suppress("UNCHECKED_CAST")
+            node.items.mapTo(target as ArrayList<Any?>, ::convert)
+            continue
+        }
+        @Suppress("UNCHECKED_CAST")
+        val map = target as LinkedHashMap<Any?, Any?>
+        node.items.forEachIndexed { at, item -> if (!isNil(item)) map[at + 1L] = convert(item) }
+        for (entry in node.entries) map[convert(entry.key)] = convert(entry.value)
+    }
+    return all.first()
+}
+
+/** The boolean, if it is one. */
+val LuaValue.boolean: Boolean? get() = (this as? LuaValue.Bool)?.value
+
+/** The integer, if it is one, or a float without fraction. */
+val LuaValue.long: Long?
+    get() = when (this) {
+        is LuaValue.Integer -> value
+        is LuaValue.Float -> value.toLong().takeIf { it.toDouble() == value && value < 9.223372036854775807E18 }
+        else -> null
+    }
+
+/** The number as a double, if it is one. */
+val LuaValue.double: Double?
+    get() = when (this) {
+        is LuaValue.Integer -> value.toDouble()
+        is LuaValue.Float -> value
+        else -> null
+    }
+
+/** The text, if it is a string of valid UTF-8. */
+val LuaValue.text: String? get() = (this as? LuaValue.Text)?.value
+
+/** The bytes, if it is a string. */
+val LuaValue.bytes: ByteArray?
+    get() = when (this) {
+        is LuaValue.Text -> value.toByteArray()
+        is LuaValue.Data -> value
+        else -> null
+    }
+
+/** The table, if it is one by value. */
+val LuaValue.table: LuaTable? get() = (this as? LuaValue.Table)?.table
+
+/** The view of a stored table, if it is one. */
+val LuaValue.stored: StoredTable? get() = (this as? LuaValue.Stored)?.table
+
+/** The function, if it is one. */
+val LuaValue.function: LuaFunction? get() = (this as? LuaValue.Function)?.function
+
+/** The value under a key, which may be any value that [LuaValue.Companion.of] takes; nil when there is none. */
+@JvmSynthetic
+operator fun LuaTable.get(key: Any?): LuaValue = get(luaValueOf(key))
+
+private fun isNil(value: NodeValue) = value is NodeValue.Plain && value.value is LuaValue.Nil
+
+private fun isContainer(value: Any?) = value is Iterable<*> || value is Map<*, *> || value is Array<*>
+
+internal fun conversion(value: Any?): LuaException = LuaException.Conversion(
+    noDetails(ErrorKind.CONVERSION, "a value of ${value?.javaClass?.name} can't be passed to Lua"),
+)
+
+internal fun noDetails(kind: ErrorKind, message: String) = ErrorDetails(
+    kind, message, null, null, null, null, ByteArray(0), LuaValue.Nil, Metrics(java.time.Duration.ZERO, 0, 0, 0, 0), null, null,
+)
+
+private fun plain(value: Any?): LuaValue = when (value) {
+    null -> LuaValue.Nil
+    is LuaValue -> value
+    is Boolean -> LuaValue.Bool(value)
+    is Long -> LuaValue.Integer(value)
+    is Int, is Short, is Byte -> LuaValue.Integer((value as Number).toLong())
+    is UInt -> LuaValue.Integer(value.toLong())
+    is Double -> LuaValue.Float(value)
+    is Float -> LuaValue.Float(value.toDouble())
+    is CharSequence, is Char -> LuaValue.Text(value.toString())
+    is ByteArray -> LuaValue.Data(value)
+    is LuaTable -> LuaValue.Table(value)
+    is StoredTable -> LuaValue.Stored(value)
+    is LuaFunction -> LuaValue.Function(value)
+    else -> throw conversion(value)
+}
+
+/** Containers by number: one call makes tables of them all. */
+private class Graph {
+    private val numbers = IdentityHashMap<Any, Int>()
+    private val containers = ArrayList<Any>()
+
+    fun add(container: Any): NodeValue = NodeValue.Node(
+        numbers.getOrPut(container) {
+            containers.add(container)
+            containers.size - 1
+        },
+    )
+
+    private fun value(value: Any?): NodeValue =
+        if (value != null && isContainer(value)) add(value) else NodeValue.Plain(plain(value))
+
+    fun nodes(): List<TableNode> {
+        val nodes = ArrayList<TableNode>()
+        while (nodes.size < containers.size) {
+            nodes.add(
+                when (val container = containers[nodes.size]) {
+                    is Map<*, *> -> TableNode(emptyList(), container.map { NodeEntry(value(it.key), value(it.value)) })
+                    is Array<*> -> TableNode(container.map(::value), emptyList())
+                    else -> TableNode((container as Iterable<*>).map(::value), emptyList())
+                },
+            )
+        }
+        return nodes
+    }
+}

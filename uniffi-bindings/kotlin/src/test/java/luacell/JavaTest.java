@@ -1,0 +1,69 @@
+package luacell;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import org.junit.jupiter.api.Test;
+
+/** The same library from Java. */
+class JavaTest {
+    @Test
+    void aSandbox() throws Exception {
+        try (Sandbox lua = new SandboxBuilder().timeout(Duration.ofSeconds(5)).instructionLimit(1_000_000).build()) {
+            Sandboxes.register(lua, "price", args -> "tea".equals(LuaValues.getText(args.get(0))) ? 3.5 : null);
+            Outcome outcome = lua.compute("print('hi') return 2 * price('tea'), ...", Sandboxes.runOptions(List.of(Map.of("a", 1))));
+            assertEquals(7.0, LuaValues.toKotlin(outcome.getValues().get(0)));
+            assertEquals(Map.of("a", 1L), LuaValues.toKotlin(outcome.getValues().get(1)));
+            assertEquals("hi\n", Sandboxes.getOutput(outcome));
+            lua.compute("function add(a, b) _home.calls = 1 return a + b end", null);
+            assertEquals(5L, LuaValues.getLong(Sandboxes.getValue(Sandboxes.call(lua, "add", 2, 3))));
+            assertEquals(new LuaValue.Integer(1), lua.home().get(LuaValues.of("calls")));
+            Sandboxes.put(lua.home(), "list", List.of(1, 2));
+            assertEquals(2L, LuaValues.getLong(Sandboxes.getValue(lua.compute("return #_home.list", null))));
+        }
+    }
+
+    @Test
+    void errors() throws Exception {
+        try (Sandbox lua = new SandboxBuilder().build()) {
+            LuaException.Syntax error = assertThrows(LuaException.Syntax.class, () -> lua.compute("return +", null));
+            assertEquals(ErrorKind.SYNTAX, error.getDetails().getKind());
+            Sandboxes.register(lua, "fail", args -> {
+                throw new IllegalStateException("no");
+            });
+            LuaException.HostFunction failed = assertThrows(LuaException.HostFunction.class, () -> lua.compute("fail()", null));
+            assertTrue(failed.getCause() instanceof IllegalStateException);
+        }
+    }
+
+    @Test
+    void futures() throws Exception {
+        try (Sandbox lua = new SandboxBuilder().build()) {
+            assertEquals(2L, LuaValues.getLong(Sandboxes.getValue(Sandboxes.computeFuture(lua, "return 2").get())));
+            CountDownLatch running = new CountDownLatch(1);
+            Sandboxes.register(lua, "started", args -> {
+                running.countDown();
+                return null;
+            });
+            CompletableFuture<Outcome> endless = Sandboxes.computeFuture(lua, "started() while true do end");
+            running.await();
+            endless.cancel(true);
+            // The script ends soon, and the sandbox goes on.
+            Long answer = null;
+            while (answer == null) {
+                try {
+                    answer = LuaValues.getLong(Sandboxes.getValue(lua.compute("return 3", null)));
+                } catch (LuaException.Busy busy) {
+                    Thread.onSpinWait();
+                }
+            }
+            assertEquals(3L, answer);
+        }
+    }
+}

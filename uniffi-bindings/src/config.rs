@@ -1,0 +1,200 @@
+//! Settings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use luacell::{ComputeOptions, Folder, Module, ModuleResolver, Resolved, StoreLimit};
+
+use crate::host::{HostError, ModuleSource, Printer};
+use crate::store::{OwnStore, TableStore};
+use crate::value::{LuaValue, to_lua};
+
+/// What a script may use. What is not set has its default; a negative number stands for no limit.
+#[derive(Clone, Debug, Default, PartialEq, uniffi::Record)]
+pub struct Limits {
+    /// Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind `Memory`.
+    #[uniffi(default = None)]
+    pub memory: Option<i64>,
+    /// Instructions, about those of the Lua machine. Default: no limit. Beyond: kind `InstructionLimit`.
+    #[uniffi(default = None)]
+    pub instructions: Option<i64>,
+    /// Wall time. Default 60 seconds. Beyond: kind `Timeout`.
+    #[uniffi(default = None)]
+    pub timeout: Option<Duration>,
+    /// Whether there is no timeout at all.
+    #[uniffi(default = false)]
+    pub no_timeout: bool,
+    /// Bytes of printed text. Beyond: kind `OutputLimit`.
+    #[uniffi(default = None)]
+    pub output: Option<i64>,
+    /// Bytes of all keys and values in stored tables. Default 1 GiB. Beyond: kind `StoreLimit`.
+    #[uniffi(default = None)]
+    pub store_bytes: Option<i64>,
+    /// Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind `StoreLimit`.
+    #[uniffi(default = None)]
+    pub store_entries: Option<i64>,
+    /// Calls of host functions. Default: no limit. Beyond: kind `HostCallLimit`.
+    #[uniffi(default = None)]
+    pub host_calls: Option<i64>,
+    /// Bytes of source. Default 16 MiB. Beyond: kind `InvalidArgument`.
+    #[uniffi(default = None)]
+    pub source: Option<i64>,
+}
+
+/// A negative number is more than any.
+fn number(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Sandboxes and runs are given limits by methods of the same names.
+macro_rules! apply_limits {
+    ($limits:expr, $config:expr) => {{
+        let mut config = $config;
+        let limits: Limits = $limits;
+        if let Some(n) = limits.memory {
+            config = config.memory_limit(number(n));
+        }
+        if let Some(n) = limits.instructions {
+            config = config.instruction_limit(number(n));
+        }
+        if let Some(time) = limits.timeout {
+            config = config.timeout(time);
+        }
+        if limits.no_timeout {
+            config = config.timeout(None);
+        }
+        if let Some(n) = limits.output {
+            config = config.output_limit(number(n));
+        }
+        if limits.store_bytes.is_some() || limits.store_entries.is_some() {
+            let part = |n: Option<i64>| n.map_or(u64::MAX, number);
+            config = config.store_limit(StoreLimit::new(part(limits.store_bytes), part(limits.store_entries)));
+        }
+        if let Some(n) = limits.host_calls {
+            config = config.host_call_limit(number(n));
+        }
+        if let Some(n) = limits.source {
+            config = config.source_limit(number(n));
+        }
+        config
+    }};
+}
+
+/// Settings of one run.
+#[derive(Clone, Debug, Default, uniffi::Record)]
+pub struct RunOptions {
+    /// The chunk's arguments, its `...`.
+    #[uniffi(default = [])]
+    pub args: Vec<LuaValue>,
+    /// The chunk's name for messages, as in Lua: `=name` is shown as it is, `@name` as a file's.
+    #[uniffi(default = None)]
+    pub name: Option<String>,
+    /// Limits of this run, in place of the sandbox's.
+    #[uniffi(default = None)]
+    pub limits: Option<Limits>,
+}
+
+impl RunOptions {
+    fn core(self) -> ComputeOptions {
+        let options = ComputeOptions::new().name(self.name.unwrap_or_default()).args(to_lua(self.args));
+        match self.limits {
+            Some(limits) => apply_limits!(limits, options),
+            None => options,
+        }
+    }
+}
+
+pub(crate) fn run_options(options: Option<RunOptions>) -> ComputeOptions {
+    options.map_or_else(ComputeOptions::new, RunOptions::core)
+}
+
+/// Settings of a sandbox.
+#[derive(Clone, Default, uniffi::Record)]
+pub struct SandboxConfig {
+    /// What scripts may use.
+    #[uniffi(default = None)]
+    pub limits: Option<Limits>,
+    /// Where `_home` is kept: the path of a file, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+    #[uniffi(default = None)]
+    pub store: Option<String>,
+    /// A store of your own, in place of `store`.
+    #[uniffi(default = None)]
+    pub own_store: Option<Arc<dyn TableStore>>,
+    /// How often a run is repeated when somebody else, who uses the same store, changed what it had read. Default 10.
+    #[uniffi(default = None)]
+    pub conflict_retries: Option<i32>,
+    /// Whether `_home` is also the global `Memory`.
+    #[uniffi(default = true)]
+    pub memory_alias: bool,
+    /// Gets what scripts print at once; the output of runs stays empty then.
+    #[uniffi(default = None)]
+    pub printer: Option<Arc<dyn Printer>>,
+    /// Modules for `require`: their sources, text or bytes, by name.
+    #[uniffi(default = None)]
+    pub modules: Option<HashMap<String, LuaValue>>,
+    /// The folder with modules for `require`, as files.
+    #[uniffi(default = None)]
+    pub module_folder: Option<String>,
+    /// Modules for `require` from anywhere else. Of `modules`, `moduleFolder` and this, one may be set.
+    #[uniffi(default = None)]
+    pub module_source: Option<Arc<dyn ModuleSource>>,
+    /// Makes runs repeatable, with random numbers from this seed and a virtual clock.
+    #[uniffi(default = None)]
+    pub seed: Option<i64>,
+}
+
+/// The core's side of the host's modules.
+struct FromHost(Arc<dyn ModuleSource>);
+
+impl ModuleResolver for FromHost {
+    fn resolve(&self, name: &str) -> luacell::Result<Resolved> {
+        Ok(match self.0.source(name.to_owned()).map_err(HostError::into_error)? {
+            Some(source) => Resolved::Found(Module::new(name, source)),
+            None => Resolved::Missing(format!("the host has no module '{name}'")),
+        })
+    }
+}
+
+fn invalid(message: impl Into<String>) -> luacell::Error {
+    luacell::Error::new(luacell::ErrorKind::InvalidArgument, message)
+}
+
+impl SandboxConfig {
+    pub(crate) fn core(self) -> luacell::Result<luacell::SandboxConfig> {
+        let mut config = apply_limits!(self.limits.unwrap_or_default(), luacell::SandboxConfig::new());
+        config = config.memory_alias(self.memory_alias).on_check(crate::job::may_go_on);
+        config = match (self.store, self.own_store) {
+            (Some(_), Some(_)) => return Err(invalid("a sandbox has one store, not two")),
+            (Some(place), None) => config.store(place),
+            (None, Some(store)) => config.store(OwnStore(store)),
+            (None, None) => config,
+        };
+        if let Some(times) = self.conflict_retries {
+            config = config.conflict_retries(u32::try_from(times).unwrap_or_default());
+        }
+        if let Some(printer) = self.printer {
+            config = config.on_print(move |text| drop(printer.print(text.to_vec())));
+        }
+        config = match (self.modules, self.module_folder, self.module_source) {
+            (None, None, None) => config,
+            (Some(modules), None, None) => config.modules(sources(modules)?),
+            (None, Some(folder), None) => config.modules(Folder::new(folder)),
+            (None, None, Some(source)) => config.modules(FromHost(source)),
+            _ => return Err(invalid("modules come from one place")),
+        };
+        if let Some(seed) = self.seed {
+            config = config.deterministic(seed.cast_unsigned());
+        }
+        Ok(config)
+    }
+}
+
+fn sources(modules: HashMap<String, LuaValue>) -> luacell::Result<HashMap<String, Vec<u8>>> {
+    let sources = modules.into_iter().map(|(name, source)| match source {
+        LuaValue::Text { value } => Ok((name, value.into_bytes())),
+        LuaValue::Data { value } => Ok((name, value)),
+        _ => Err(invalid(format!("the source of the module '{name}' is neither text nor bytes"))),
+    });
+    sources.collect()
+}

@@ -1,0 +1,143 @@
+//! What the other language implements: host functions, where printed text goes, where modules come from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use luacell::{Error, StoreError, Value};
+
+use crate::error::{PassingError, within_host_function};
+use crate::value::{LuaValue, from_lua, to_lua};
+
+/// A function of the host's that scripts may call.
+///
+/// It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions that it was
+/// passed, read and write tables; all of that is part of the script's run.
+#[uniffi::export(with_foreign)]
+pub trait HostFunction: Send + Sync {
+    /// Takes the arguments, gives the results.
+    fn invoke(&self, args: Vec<LuaValue>) -> Result<Vec<LuaValue>, HostError>;
+}
+
+/// Takes what scripts print.
+#[uniffi::export(with_foreign)]
+pub trait Printer: Send + Sync {
+    /// Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the sandbox; an error is ignored.
+    fn print(&self, text: Vec<u8>) -> Result<(), HostError>;
+}
+
+/// Finds modules for `require`.
+#[uniffi::export(with_foreign)]
+pub trait ModuleSource: Send + Sync {
+    /// The source of the module of that name, text or bytes; nothing when there is none.
+    fn source(&self, name: String) -> Result<Option<Vec<u8>>, HostError>;
+}
+
+/// What a host function failed with: an object of the host's own, which comes back in the error of the run.
+#[uniffi::export(with_foreign)]
+pub trait HostFailure: Send + Sync {
+    /// A few words about it.
+    fn describe(&self) -> Result<String, HostError>;
+}
+
+/// How what the host implements fails.
+#[derive(uniffi::Error)]
+pub enum HostError {
+    /// With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it.
+    Failed {
+        /// The message.
+        reason: String,
+        /// What comes back with the error of the run.
+        failure: Option<Arc<dyn HostFailure>>,
+    },
+    /// With this value, as Lua's `error(value)`.
+    Raised {
+        /// The value.
+        value: LuaValue,
+    },
+    /// With an error of a run that the host function itself had started: it goes on as it was.
+    Passed {
+        /// The error.
+        error: Arc<PassingError>,
+    },
+    /// For stores: somebody else has changed what the run read. The run is repeated.
+    Conflict {
+        /// The message.
+        reason: String,
+    },
+}
+
+impl From<uniffi::UnexpectedUniFFICallbackError> for HostError {
+    fn from(error: uniffi::UnexpectedUniFFICallbackError) -> Self {
+        HostError::Failed { reason: error.reason, failure: None }
+    }
+}
+
+/// The error behind a run's error when the host made it.
+pub(crate) struct Thrown {
+    reason: String,
+    pub(crate) failure: Option<Arc<dyn HostFailure>>,
+}
+
+impl fmt::Display for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl fmt::Debug for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Thrown {}
+
+impl fmt::Debug for dyn HostFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostFailure")
+    }
+}
+
+impl fmt::Debug for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostError::Failed { reason, .. } | HostError::Conflict { reason } => f.write_str(reason),
+            HostError::Raised { value } => write!(f, "{value:?}"),
+            HostError::Passed { error } => f.write_str(error.0.message()),
+        }
+    }
+}
+
+impl std::error::Error for HostError {}
+
+impl HostError {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            HostError::Failed { reason, failure } => Error::host(Thrown { reason, failure }),
+            HostError::Conflict { reason } => Error::host(reason),
+            HostError::Raised { value } => Error::raise(Value::from(value)),
+            HostError::Passed { error } => error.0.clone(),
+        }
+    }
+
+    pub(crate) fn into_store_error(self) -> StoreError {
+        match self {
+            HostError::Conflict { reason } => StoreError::conflict(reason),
+            other => StoreError::from(other),
+        }
+    }
+}
+
+/// The core's side of a host function.
+pub(crate) fn adapter(function: Arc<dyn HostFunction>) -> impl Fn(Vec<Value>) -> luacell::Result<Vec<Value>> {
+    move |args| {
+        let result = within_host_function(|| function.invoke(from_lua(args)));
+        result.map(to_lua).map_err(HostError::into_error)
+    }
+}

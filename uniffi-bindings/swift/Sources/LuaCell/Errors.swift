@@ -1,0 +1,65 @@
+import Foundation
+
+extension LuaError {
+    /// Everything that is known.
+    public var details: ErrorDetails {
+        switch self {
+        case .Syntax(let details), .Runtime(let details), .Memory(let details), .InstructionLimit(let details),
+            .Timeout(let details), .Interrupted(let details), .OutputLimit(let details), .StoreLimit(let details),
+            .HostCallLimit(let details), .HostFunction(let details), .Conversion(let details), .Store(let details),
+            .Conflict(let details), .Trap(let details), .Busy(let details), .Closed(let details),
+            .InvalidArgument(let details), .Internal(let details):
+            return details
+        }
+    }
+
+    /// The kind.
+    public var kind: ErrorKind { details.kind }
+
+    /// The message: for a Lua error what Lua would print, with position, without traceback.
+    public var message: String { details.message }
+
+    /// The line in the chunk, from 1, when it is a Lua error with a position.
+    public var line: Int? { details.line.map(Int.init) }
+
+    /// What the script printed before it failed.
+    public var output: String { String(decoding: details.outputData, as: UTF8.self) }
+
+    /// The error that a host function in Swift had thrown, when that is behind this one.
+    public var underlying: (any Error)? { (details.failure as? Thrown)?.error }
+}
+
+extension LuaError: LocalizedError, CustomStringConvertible {
+    public var errorDescription: String? { message }
+    public var description: String { message }
+}
+
+/// What a host function has thrown.
+final class Thrown: HostFailure {
+    let error: any Error
+
+    init(_ error: any Error) { self.error = error }
+
+    func describe() throws -> String { String(describing: error) }
+}
+
+/// An error of Swift's as the library wants it.
+func failed(_ error: any Error) -> HostError {
+    switch error {
+    case let error as HostError:
+        return error
+    case let error as LuaError:
+        if let passing = error.details.passing {
+            return .Passed(error: passing)
+        }
+        return .Failed(reason: error.message, failure: Thrown(error))
+    default:
+        let reason = (error as? LocalizedError)?.errorDescription ?? String(describing: error)
+        return .Failed(reason: reason, failure: Thrown(error))
+    }
+}
+
+extension HostError {
+    /// Raises a value as Lua's `error(value)` does, when a host function throws it.
+    public static func raise(_ value: LuaValue) -> HostError { .Raised(value: value) }
+}

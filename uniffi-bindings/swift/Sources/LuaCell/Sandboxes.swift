@@ -1,0 +1,109 @@
+import Foundation
+
+/// A host function that is a closure.
+private final class Closure: HostFunction {
+    let body: @Sendable ([LuaValue]) throws -> [LuaValue]
+
+    init(_ body: @escaping @Sendable ([LuaValue]) throws -> [LuaValue]) { self.body = body }
+
+    func invoke(args: [LuaValue]) throws -> [LuaValue] {
+        do {
+            return try body(args)
+        } catch {
+            throw failed(error)
+        }
+    }
+}
+
+private final class PrintClosure: Printer {
+    let body: @Sendable (String) -> Void
+
+    init(_ body: @escaping @Sendable (String) -> Void) { self.body = body }
+
+    func print(text: Data) throws { body(String(decoding: text, as: UTF8.self)) }
+}
+
+/// Gets what scripts print at once, on the thread that runs the script; it can't use the sandbox.
+public func printer(_ body: @escaping @Sendable (String) -> Void) -> Printer { PrintClosure(body) }
+
+extension Sandbox {
+    /// A new sandbox of the default engine.
+    ///
+    /// - Throws: `LuaError.Store` when the store can't be opened, `LuaError.Memory` when there is no memory for one more.
+    public convenience init(limits: Limits, store: String? = nil) throws {
+        try self.init(config: SandboxConfig(limits: limits, store: store))
+    }
+
+    /// Runs Lua source on this thread.
+    ///
+    /// - Throws: `LuaError`, whatever the script fails with.
+    @discardableResult
+    public func compute(_ source: String, _ args: LuaValue..., name: String? = nil, limits: Limits? = nil) throws -> Outcome {
+        try compute(source: source, options: options(args, name, limits))
+    }
+
+    /// Calls a global Lua function on this thread. Dots reach into tables: `game.player.move`.
+    ///
+    /// - Throws: `LuaError`, whatever the function fails with.
+    @discardableResult
+    public func call(_ path: String, _ args: LuaValue..., limits: Limits? = nil) throws -> Outcome {
+        try call(path: path, options: options(args, nil, limits))
+    }
+
+    /// Runs Lua source on a thread of its own. Cancelling the task ends the run.
+    ///
+    /// - Throws: `LuaError`, whatever the script fails with; `CancellationError` when the task was cancelled.
+    @discardableResult
+    public func computeAsync(_ source: String, _ args: LuaValue..., name: String? = nil, limits: Limits? = nil) async throws -> Outcome {
+        let options = options(args, name, limits)
+        return try await cancellable { canceller in
+            try await self.computeAsync(source: source, options: options, canceller: canceller)
+        }
+    }
+
+    /// Calls a global Lua function on a thread of its own. Cancelling the task ends the run.
+    ///
+    /// - Throws: `LuaError`, whatever the function fails with; `CancellationError` when the task was cancelled.
+    @discardableResult
+    public func callAsync(_ path: String, _ args: LuaValue..., limits: Limits? = nil) async throws -> Outcome {
+        let options = options(args, nil, limits)
+        return try await cancellable { canceller in
+            try await self.callAsync(path: path, options: options, canceller: canceller)
+        }
+    }
+
+    /// Makes a closure callable from Lua, as the global of that name; dots put it into tables.
+    ///
+    /// It is called on the thread that runs the script, and may use the sandbox that calls it. What it throws becomes a Lua error, and is the
+    /// `underlying` error of the run when the script does not catch it. One that is `repeatable`, because it only looks something up, does
+    /// not keep a run from being repeated after a conflict.
+    ///
+    /// - Throws: `LuaError.InvalidArgument` for a name that is none.
+    public func register(_ name: String, repeatable: Bool = false, _ body: @escaping @Sendable ([LuaValue]) throws -> LuaValue) throws {
+        try register(name: name, function: Closure { [try body($0)] }, repeatable: repeatable)
+    }
+
+    /// As `register`, for a closure with any number of results.
+    public func registerMany(_ name: String, repeatable: Bool = false, _ body: @escaping @Sendable ([LuaValue]) throws -> [LuaValue]) throws {
+        try register(name: name, function: Closure(body), repeatable: repeatable)
+    }
+
+    private func options(_ args: [LuaValue], _ name: String?, _ limits: Limits?) -> RunOptions? {
+        if args.isEmpty && name == nil && limits == nil { return nil }
+        return RunOptions(args: args, name: name, limits: limits)
+    }
+}
+
+/// Hands the cancelling of a task on to a run.
+private func cancellable(_ run: (Canceller) async throws -> Outcome) async throws -> Outcome {
+    let canceller = Canceller()
+    do {
+        return try await withTaskCancellationHandler {
+            try await run(canceller)
+        } onCancel: {
+            canceller.cancel()
+        }
+    } catch LuaError.Interrupted where canceller.isCancelled() {
+        throw CancellationError()
+    }
+}

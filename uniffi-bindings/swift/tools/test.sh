@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Runs the tests of the Swift package and of its example; `check` only says whether that is possible. Where there is no Swift, Debian's is set up under target/, which needs root.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../../.." && pwd)
+jail=$root/target/swift-root
+
+# What is run with Swift at hand.
+tests() {
+  local library=${LUACELL_LIBRARY:-$root/target/release}
+  export LD_LIBRARY_PATH=$library
+  swift test --configuration release --package-path "$root/uniffi-bindings/swift" --scratch-path "$root/target/swift/package" -Xlinker "-L$library" 2>&1
+  swift build --configuration release --package-path "$root/examples/swift/Rules" --scratch-path "$root/target/swift/example" -Xlinker "-L$library" 2>&1
+  if "$root/target/swift/example/release/Rules" "$root/examples/rules.lua" | diff - "$root/examples/rules-report.txt"; then
+    echo "Example: passed"
+  else
+    echo "Example: failed"
+    return 1
+  fi
+}
+
+if [ "${1:-}" = inside ] || command -v swift >/dev/null; then
+  [ "${1:-}" = check ] || tests
+  exit
+fi
+missing() {
+  echo "swift is missing; $1" >&2
+  exit 1
+}
+[ "$(uname)" = Linux ] || missing "install Xcode"
+[ "$(id -u)" = 0 ] || missing "install it, or run this as root, which sets up Debian's under target/"
+command -v debootstrap >/dev/null || missing "apt-get install debootstrap"
+[ "${1:-}" != check ] || exit 0
+
+# Mounts end with the process.
+in_jail() {
+  jail=$jail unshare --mount bash -c 'mount -t proc proc "$jail/proc" && mkdir -p "$jail$root" && mount --bind "$root" "$jail$root" && exec chroot "$jail" "$@"' - "$@"
+}
+export root
+if [ ! -e "$jail/ready" ]; then
+  rm -rf "$jail"
+  mkdir -p "$root/target"
+  debootstrap --variant=minbase trixie "$jail" >"$root/target/debootstrap.log" || { tail "$root/target/debootstrap.log"; exit 1; }
+  in_jail apt-get update -qq
+  in_jail env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    swiftlang libc6-dev libstdc++-14-dev >"$root/target/swift-install.log"
+  touch "$jail/ready"
+fi
+in_jail env HOME=/root bash "$root/uniffi-bindings/swift/tools/test.sh" inside

@@ -1,0 +1,105 @@
+//! The Swift and the Kotlin files, which UniFFI generates from the library luacell-uniffi.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// Builds the library, runs the generator, and gives names and texts of the files.
+pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
+    let out = root.join("target/uniffi");
+    let library = root.join("target/release").join(format!(
+        "{}luacell_uniffi{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
+    ));
+    cargo(root, &["build", "--quiet", "--release", "--package", "luacell-uniffi"])?;
+    let (library, out_text) = (library.to_string_lossy(), out.to_string_lossy());
+    cargo(
+        root,
+        &[
+            "run",
+            "--quiet",
+            "--package",
+            "luacell-uniffi-bindgen",
+            "--",
+            "generate",
+            "--library",
+            &library,
+            "--config",
+            "uniffi-bindings/uniffi.toml",
+            "--language",
+            "kotlin",
+            "--language",
+            "swift",
+            "--no-format",
+            "--out-dir",
+            &out_text,
+        ],
+    )?;
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(out.join(name)).with_context(|| format!("the generator made no {name}"))?;
+        Ok::<_, anyhow::Error>(tidy(&text))
+    };
+    Ok(vec![
+        ("uniffi-bindings/kotlin/src/main/kotlin/luacell/Generated.kt", kotlin(&read("luacell/luacell.kt")?)?),
+        ("uniffi-bindings/swift/Sources/LuaCell/Generated.swift", read("LuaCell.swift")?),
+        ("uniffi-bindings/swift/Sources/LuaCellFFI/LuaCellFFI.h", read("LuaCellFFI.h")?),
+    ])
+}
+
+fn cargo(root: &Path, args: &[&str]) -> Result<()> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(program).args(args).current_dir(root).status().context("cannot start cargo")?;
+    ensure!(status.success(), "cargo {} failed", args.join(" "));
+    Ok(())
+}
+
+/// Without spaces at the ends of lines, and without several empty lines in a row.
+fn tidy(text: &str) -> String {
+    let mut out = String::new();
+    let mut empty = 0;
+    for line in text.lines().map(str::trim_end) {
+        empty = if line.is_empty() { empty + 1 } else { 0 };
+        if empty < 2 {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn replaced(text: &str, old: &str, new: &str) -> Result<String> {
+    ensure!(text.matches(old).count() == 1, "the generated Kotlin does not have once: {old}");
+    Ok(text.replace(old, new))
+}
+
+/// Gives the exceptions the message and the cause that Kotlin expects of one; the generator would list all their fields.
+fn kotlin(text: &str) -> Result<String> {
+    const CLASS: &str = "sealed class LuaException: kotlin.Exception(), Disposable {\n";
+    const FIELD: &str = "        val `details`: ErrorDetails\n";
+    const MESSAGE: &str = "        override val message\n            get() = \"details=${ `details` }\"\n";
+    let text = text
+        .replace("LuaException: kotlin.Exception(), Disposable  {", "LuaException: kotlin.Exception(), Disposable {");
+    // Statuses.kt says why.
+    let text = replaced(
+        &text,
+        "    var status = UniffiRustCallStatus()\n    val return_value = callback(status)\n    \
+         uniffiCheckCallStatus(errorHandler, status)\n    return return_value\n",
+        "    val statuses = Statuses.ofThread()\n    val status = statuses.take()\n    try {\n        \
+         val return_value = callback(status)\n        statuses.read(status)\n        \
+         uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
+         statuses.giveBack(status)\n    }\n",
+    )?;
+    let (before, rest) = text.split_once(CLASS).context("the generated Kotlin has no LuaException")?;
+    let (class, after) =
+        rest.split_once("companion object ErrorHandler").context("the generated LuaException has no error handler")?;
+    let kinds = class.matches(FIELD).count();
+    ensure!(kinds > 0 && class.matches(MESSAGE).count() == kinds, "the generated exceptions look otherwise");
+    let class = class.replace(FIELD, "        override val `details`: ErrorDetails\n").replace(MESSAGE, "");
+    Ok(format!(
+        "{before}{CLASS}\n    /**\n     * Everything that is known.\n     */\n    abstract val details: ErrorDetails\n\n    \
+         override val message: String\n        get() = details.message\n\n    \
+         override val cause: Throwable?\n        get() = details.thrown()\n{class}companion object ErrorHandler{after}"
+    ))
+}
