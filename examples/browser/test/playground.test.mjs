@@ -248,6 +248,35 @@ test("colours: light, dark, and as the system has them", async () => {
   assert.equal(await background(), light, "it is remembered");
 });
 
+test("long text among kept tables is cut, and whole when it is opened", async () => {
+  await page.setViewportSize({ width: 360, height: 740 });
+  await run(`_home.long = ("value "):rep(300) _home.list = {("x"):rep(1000)} _home.z = 1`);
+  const lines = async (selector) => Math.round((await page.locator(selector).first().boundingBox()).height / 24);
+  assert.ok((await lines("#home > ul > li:has(> details > summary > .start)")) <= 5, "the text takes a few lines");
+  const z = page.locator("#home li", { hasText: /^z = 1$/ });
+  const panel = await page.locator("#home").boundingBox();
+  const box = await z.boundingBox();
+  assert.ok(box.y + box.height <= panel.y + panel.height, "what comes after it is in view");
+  await page.locator("#home summary", { hasText: "long = " }).click();
+  assert.equal((await text("#home details[open] > .value")).match(/value /g).length, 300);
+  await run();
+  assert.ok(await page.locator("#home details[open] > .value").isVisible(), "it stays open");
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 360));
+});
+
+test("the list of examples has its arrow inside", async () => {
+  for (const width of [360, 1200]) {
+    await page.setViewportSize({ width, height: 740 });
+    const style = await page.locator("#examples").evaluate((select) => {
+      const { appearance, paddingRight, backgroundPosition } = getComputedStyle(select);
+      return { appearance, paddingRight, backgroundPosition };
+    });
+    assert.equal(style.appearance, "none");
+    assert.ok(Number.parseFloat(style.paddingRight) >= 30, "text ends before it");
+    assert.match(style.backgroundPosition, /calc\(100% - 14px\)/);
+  }
+});
+
 test("fits a phone", async () => {
   await page.setViewportSize({ width: 360, height: 740 });
   await run(`_home["${"long".repeat(40)}"] = "${"value".repeat(60)}" print(("x"):rep(500)) error(("y"):rep(300))`);
