@@ -1,6 +1,7 @@
 // Tables kept in the browser's IndexedDB.
 
 import { type LuaCellError, messageOf, storeError } from './errors.js';
+import { checkCount, checkOptions, checkType } from './options.js';
 import type { TableStore, Write } from './tables.js';
 
 /** Settings of a store in IndexedDB. */
@@ -151,6 +152,9 @@ async function lock(name: string, patience: number): Promise<() => void> {
  * Opens a store in IndexedDB, of this name: `new Sandbox({ store: await openIndexedDB('notes') })`. Runs don't wait for it; `flush` does.
  */
 export async function openIndexedDB(name: string, options: IndexedDBOptions = {}): Promise<IndexedDBStore> {
+  checkOptions(options, ['onError', 'lockTimeout']);
+  checkType(options, 'onError', 'function', 'a function');
+  checkCount('lockTimeout', options.lockTimeout, 53);
   if (typeof indexedDB === 'undefined') throw storeError('there is no IndexedDB here: it is a part of browsers');
   const release = await lock(name, options.lockTimeout ?? 5000);
   let db: IDBDatabase | undefined;

@@ -142,6 +142,7 @@ export class Sandbox {
 
   /** Takes a host function away; whether it was there. */
   unregister(name: string): boolean {
+    checkPath(name);
     return this.#core.unregister(name);
   }
 

@@ -28,6 +28,7 @@ test("an engine from bytes, from a module, from a URL", async () => {
     assert.equal(new esm.Sandbox({ engine }).compute("return 1"), 1);
   }
   await assert.rejects(esm.Engine.load(new Response(null, { status: 404 })), { kind: "InvalidArgument", message: /404/ });
+  for (const options of [5, null, { locktimeout: 5 }, { lockTimeout: "5" }, { onError: 5 }]) await assert.rejects(esm.openIndexedDB("x", options), { kind: "InvalidArgument" });
   await assert.rejects(esm.openIndexedDB("x"), { kind: "Store", message: /no IndexedDB/ });
 });
 

@@ -218,6 +218,7 @@ export const suite = {
       fails("InvalidArgument", () => lua.call(name));
       await rejects("InvalidArgument", lua.callAsync(name));
       fails("InvalidArgument", () => lua.register(name, () => 1));
+      fails("InvalidArgument", () => lua.unregister(name));
     }
   },
 
