@@ -113,8 +113,9 @@ test('what happens while another thread runs', async () => {
   assert.throws(() => lua.gc(), kind('Busy'));
   await assert.rejects(ended, kind('Timeout'));
   assert.equal(view.get('a'), 1);
-  const closed = lua.computeAsync(forever);
-  await sleep(5);
+  const begun = new Promise((resolve) => lua.register('begun', () => void resolve()));
+  const closed = lua.computeAsync(`begun() ${forever}`);
+  await begun;
   lua.close();
   await assert.rejects(closed, kind('Interrupted'));
 });
