@@ -43,8 +43,11 @@ pub struct Slot {
 
 impl Slot {
     pub fn put(&self, object: Py<PyAny>) {
-        let before = lock(&self.object).replace(object);
-        self.full.store(true, Ordering::Release);
+        let before = {
+            let mut place = lock(&self.object);
+            self.full.store(true, Ordering::Release);
+            place.replace(object)
+        };
         drop(before);
     }
 
@@ -55,10 +58,13 @@ impl Slot {
     /// Empties it. Whoever drops the object does so when nothing is locked, since that may run any code.
     #[inline]
     pub fn take(&self) -> Option<Py<PyAny>> {
-        if !self.full.swap(false, Ordering::AcqRel) {
+        // Each run asks.
+        if !self.full.load(Ordering::Acquire) {
             return None;
         }
-        lock(&self.object).take()
+        let mut object = lock(&self.object);
+        self.full.store(false, Ordering::Release);
+        object.take()
     }
 
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

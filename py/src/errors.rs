@@ -92,13 +92,15 @@ pub fn to_exception(py: Python<'_>, error: Error) -> PyErr {
     build(py, error).unwrap_or_else(|error| error)
 }
 
+const TO_TABLE: &str = "can't be passed; copy it with to_table";
+
 fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     let class = class(py, usize::from(error.kind().number()))?;
     let message = to_python::text(py, error.message_bytes())?;
     // The core's name of a method that has another one here.
-    let message = match error.kind() {
-        ErrorKind::InvalidArgument => message.call_method1("replace", ("to_table", "to_python"))?,
-        _ => message,
+    let message = match error.message().contains(TO_TABLE) {
+        true => message.call_method1("replace", (TO_TABLE, "can't be passed; copy it with to_python"))?,
+        false => message,
     };
     let instance = class.call1((message,))?;
     instance.setattr(intern!(py, "chunk"), error.chunk())?;
