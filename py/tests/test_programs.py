@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -74,3 +75,9 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_docstrings_of_the_package() -> None:
     assert doctest.testmod(luacell).failed == 0
+
+
+@pytest.mark.parametrize("name", ["LICENSE-MIT", "LICENSE-APACHE", "THIRD-PARTY-NOTICES.md"])
+def test_the_package_brings_its_licences(name: str) -> None:
+    text = importlib.metadata.distribution("luacell").read_text(f"licenses/{name}")
+    assert text == (ROOT / name).read_text()
