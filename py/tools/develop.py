@@ -39,7 +39,8 @@ def main() -> int:
         "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",
     }
     build = [BIN / "maturin", "develop", "--release", "--quiet", "--locked"]
-    subprocess.run(build, cwd=PACKAGE, env=environment, check=True)
+    # Standard output is the command's.
+    subprocess.run(build, cwd=PACKAGE, env=environment, check=True, stdout=sys.stderr)
     if len(sys.argv) < 2:
         return 0
     command = [str(BIN / sys.argv[1]), *sys.argv[2:]]
