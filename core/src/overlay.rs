@@ -56,7 +56,7 @@ struct TableState {
     first_new: u32,
     last_new: u32,
     /// A key of the store's: this run deleted it and all before it. Who takes one entry after the other from the front begins there.
-    gone: Option<Box<str>>,
+    gone: Option<String>,
     /// The same for entries that the store does not have.
     gone_new: u32,
     /// The size in the store.
@@ -417,7 +417,7 @@ impl Overlay {
         if state.removed {
             return Ok(true);
         }
-        let (mut next, mut gone, mut gone_new) = (state.first_new, None, NONE);
+        let (mut next, mut gone, mut gone_new) = (state.first_new, None::<String>, NONE);
         // Whether everything that was passed is gone.
         let mut all_gone = after.is_none();
         let mut more = true;
@@ -433,7 +433,9 @@ impl Overlay {
                 };
                 all_gone &= value.is_none();
                 if all_gone {
-                    gone = Some(key.into());
+                    let gone = gone.get_or_insert_default();
+                    gone.clear();
+                    gone.push_str(key);
                 }
                 more = visit(key, value);
                 more
