@@ -274,6 +274,49 @@ async def test_cancelling_twice(lua: luacell.Sandbox) -> None:
     assert lua.compute("return 1") == 1
 
 
+class SlowToReturn(concurrent.futures.ThreadPoolExecutor):
+    """Holds the worker thread back when it has done its work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = threading.Event()
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        def run() -> Any:
+            result = function(*args, **kwargs)
+            self.released.wait()
+            return result
+
+        return super().submit(run)
+
+
+@on_loop
+async def test_cancelling_twice_while_the_worker_is_busy(lua: luacell.Sandbox) -> None:
+    worker = SlowToReturn()
+    asyncio.get_running_loop().set_default_executor(worker)
+    waiting, stubborn = asyncio.Event(), asyncio.Event()
+
+    @lua.function
+    async def forever() -> None:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stubborn.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(lua.compute_async("forever()"))
+    await waiting.wait()
+    running.cancel()
+    await asyncio.sleep(0)
+    running.cancel()
+    await stubborn.wait()
+    worker.released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert lua.compute("return 1") == 1
+
+
 @on_loop
 async def test_cancelling_cancels_the_host_function(lua: luacell.Sandbox) -> None:
     waiting = asyncio.Event()

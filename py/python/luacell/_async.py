@@ -73,6 +73,11 @@ class Driver:
 
         return cancel_soon
 
+    def cancel_again(self) -> None:
+        """Somebody is impatient, and may be with a host function that has only begun to clean up."""
+        for task in self.tasks:
+            task.cancel()
+
     async def finish(self) -> None:
         """The run is over and has cancelled the host functions that it waited for: waits until they are done."""
         self.ended = True
@@ -81,10 +86,8 @@ class Driver:
             try:
                 await asyncio.wait(self.tasks)
             except asyncio.CancelledError as error:
-                # Somebody is impatient, and may be with a host function that has only begun to clean up.
                 cancelled = error
-                for task in self.tasks:
-                    task.cancel()
+                self.cancel_again()
         if cancelled is not None:
             raise cancelled
 
@@ -115,7 +118,7 @@ async def drive(
             try:
                 await asyncio.wait([polling])
             except asyncio.CancelledError:
-                continue
+                driver.cancel_again()
         run.stop()
         await driver.finish()
         raise
