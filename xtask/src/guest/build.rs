@@ -89,7 +89,9 @@ pub fn linked_module(folders: &Folders, metered: bool) -> Result<Vec<u8>> {
     let mut files: Vec<PathBuf> = in_one_piece.map(|file| Path::new("lua").join(file)).collect();
     for file in files_with_extension(&build.join("src"), "c")? {
         let name = file.file_name().context("a source file without a name")?;
-        files.push(Path::new("src").join(name));
+        if name != recipe::LIBC_SUBSTITUTE {
+            files.push(Path::new("src").join(name));
+        }
     }
     // Before anything that needs them, or else the linker takes the library's own.
     let mut objects = libc_objects(&toolchain, &build)?;
@@ -114,12 +116,9 @@ fn lua_flags() -> Vec<OsString> {
 fn metered_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
     let mut objects = Vec::new();
     for file in recipe::METERED_FILES {
-        let source = Path::new("lua").join(file);
-        let object = source.with_extension("o");
         let mut args = lua_flags();
-        args.extend(["-fno-lto".into(), "-c".into(), source.into(), "-o".into(), object.clone().into()]);
-        toolchain.compile(build, &args)?;
-        objects.push(object);
+        args.push("-fno-lto".into());
+        objects.push(object(toolchain, build, &Path::new("lua").join(file), args)?);
     }
     Ok(objects)
 }
@@ -131,13 +130,12 @@ fn arguments(files: &[PathBuf]) -> Vec<OsString> {
         args.push(format!("-Wl,--export={name}").into());
     }
     args.push(format!("-Wl,-z,stack-size={}", recipe::STACK_SIZE).into());
-    args.push(format!("-Wl,--initial-memory={}", recipe::INITIAL_PAGES * 65536).into());
     args.extend(files.iter().map(Into::into));
     args.extend(["-o", LINKED].map(Into::into));
     args
 }
 
-/// Compiles the files of the C library that the recipe wants differently. Returns the objects.
+/// Compiles the files of the C library that the recipe wants differently, and the guest's own in place of one. Returns the objects.
 fn libc_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
     let libc = toolchain.libc()?;
     fs::create_dir_all(build.join("libc")).context("making a folder for libc's files")?;
@@ -145,7 +143,6 @@ fn libc_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
     for file in recipe::LIBC_FILES {
         let name = Path::new(file).file_name().context("a file without a name")?;
         let source = Path::new("libc").join(name);
-        let object = source.with_extension("o");
         fs::copy(libc.join(file), build.join(&source)).with_context(|| format!("copying {file}"))?;
         let mut args: Vec<OsString> = recipe::COMPILE_FLAGS.iter().map(Into::into).collect();
         args.push("-w".into()); // not our code
@@ -154,11 +151,18 @@ fn libc_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
         }
         args.push("-include".into());
         args.push(Path::new("src").join(recipe::LIBC_FORCED_INCLUDE).into());
-        args.extend(["-c".into(), source.into(), "-o".into(), object.clone().into()]);
-        toolchain.compile(build, &args)?;
-        objects.push(object);
+        objects.push(object(toolchain, build, &source, args)?);
     }
+    objects.push(object(toolchain, build, &Path::new("src").join(recipe::LIBC_SUBSTITUTE), lua_flags())?);
     Ok(objects)
+}
+
+/// Compiles one file with these flags. Returns the object beside it.
+fn object(toolchain: &Toolchain, build: &Path, source: &Path, mut args: Vec<OsString>) -> Result<PathBuf> {
+    let object = source.with_extension("o");
+    args.extend(["-c".into(), source.into(), "-o".into(), object.clone().into()]);
+    toolchain.compile(build, &args)?;
+    Ok(object)
 }
 
 fn copy_sources(from: &Path, to: &Path) -> Result<()> {

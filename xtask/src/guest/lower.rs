@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
-    ImportSection, Instruction, ValType,
+    ImportSection, Instruction, MemoryType, ValType,
 };
 use wasmparser::{
     BinaryReaderError, ExportSectionReader, FuncType, FunctionBody, FunctionSectionReader, GlobalSectionReader,
@@ -34,6 +34,8 @@ pub struct Names<'a> {
     pub stack_pointer: &'a str,
     /// Exports to leave out.
     pub dropped_exports: &'a [&'a str],
+    /// Pages of memory to start with.
+    pub initial_pages: u64,
     /// For metering; none without.
     pub metering: Option<meter::Names<'a>>,
 }
@@ -172,6 +174,19 @@ impl Reencode for Rewriter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Not left to the linker, which would tell malloc that all of it is taken (`sbrk.c`).
+    fn memory_type(&mut self, ty: wasmparser::MemoryType) -> Outcome<MemoryType> {
+        let ty = utils::memory_type(self, ty);
+        if ty.minimum > self.names.initial_pages {
+            return Err(failed(anyhow!(
+                "the module needs {} pages of memory, more than {}",
+                ty.minimum,
+                self.names.initial_pages
+            )));
+        }
+        Ok(MemoryType { minimum: self.names.initial_pages, ..ty })
     }
 
     fn parse_global_section(&mut self, globals: &mut GlobalSection, section: GlobalSectionReader<'_>) -> Outcome {

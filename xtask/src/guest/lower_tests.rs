@@ -10,6 +10,7 @@ const NAMES: Names<'static> = Names {
     catch: "luacell_try",
     stack_pointer: "__stack_pointer",
     dropped_exports: &["_initialize"],
+    initial_pages: 2,
     metering: None,
 };
 

@@ -50,6 +50,7 @@ fn make(folders: &build::Folders, metered: bool) -> Result<(Vec<u8>, lower::Lowe
         catch: recipe::TRY_FUNCTION,
         stack_pointer: recipe::STACK_POINTER,
         dropped_exports: recipe::DROPPED_EXPORTS,
+        initial_pages: recipe::INITIAL_PAGES,
         metering: metered.then_some(metering),
     };
     let lowered = lower::lower(&linked, &names).context("lowering errors")?;

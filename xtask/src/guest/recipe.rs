@@ -71,6 +71,9 @@ pub const LIBC_FILES: &[&str] = &[
 ];
 pub const LIBC_FORCED_INCLUDE: &str = "libc_numbers.h";
 
+/// The guest's own file in place of one of the C library.
+pub const LIBC_SUBSTITUTE: &str = "sbrk.c";
+
 /// Where those files find the headers that are private to wasi-libc, in this order.
 pub const LIBC_INCLUDES: &[&str] = &[
     "wasi/libc-top-half/musl/src/internal",
