@@ -19,9 +19,12 @@ pub struct Args {
     #[arg(long, default_value = "lib", value_name = "NAME")]
     libdir: PathBuf,
     /// The cargo profile to build with
-    #[arg(long, default_value = "small")]
+    #[arg(long, default_value = SHIPPED)]
     profile: String,
 }
+
+/// The profile that is not shared with the other bindings.
+const SHIPPED: &str = "small";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -77,11 +80,12 @@ fn soname() -> String {
 /// Builds the library; the folder where it is then.
 fn build(root: &Path, profile: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--package", "luacell-ffi", "--profile", profile])
-        .current_dir(root)
-        .status()
-        .context("cannot start cargo")?;
+    let mut command = Command::new(cargo);
+    command.args(["build", "--package", "luacell-ffi", "--profile", profile]);
+    if profile == SHIPPED {
+        command.arg("--no-default-features");
+    }
+    let status = command.current_dir(root).status().context("cannot start cargo")?;
     if !status.success() {
         bail!("the library could not be built");
     }
