@@ -23,16 +23,8 @@ export declare class NativeEngine {
 export declare class NativeSandbox {
   /** A new sandbox, or what is wrong. */
   static create(connection: Connection, engine: NativeEngine | undefined | null, settings: SandboxSettings): NativeSandbox | Failure
-  /** Runs text. */
-  compute(source: string): unknown
-  /** Runs source with arguments; with `full`, output and metrics are wanted too. */
-  computeWith(source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
-  /** Calls a global function. */
-  call(path: string, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
   /** Runs source, or calls a function, on another thread; the result comes as a note of this job. */
   start(job: number, isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
-  /** Calls a function that JavaScript holds. */
-  callFunction(number: number, args?: Uint8Array | undefined | null): unknown
   /** Makes JavaScript's function of that number callable. */
   register(name: string, number: number): unknown
   /** Takes a host function away. */
@@ -45,12 +37,8 @@ export declare class NativeSandbox {
   ioSet(which: number, value: unknown): unknown
   /** Removes all three. */
   clearIo(): unknown
-  /** The value under a key. */
-  tableGet(table: number, key: unknown): unknown
-  /** Sets the value under a key. */
-  tableSet(table: number, key: unknown, value: unknown): unknown
-  /** Removes a key; whether it was there. */
-  tableDelete(table: number, key: unknown): unknown
+  /** Its number in the functions of `quick.rs`. */
+  get slot(): number
   /** Removes everything. */
   tableClear(table: number): unknown
   /** The number of entries. */
@@ -88,6 +76,18 @@ export declare class NativeSnapshot {
   /** As bytes. */
   toBytes(): Buffer
 }
+
+/** Calls a global function. */
+export declare function call(sandbox: number, path: string, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
+
+/** Calls a function that JavaScript holds. */
+export declare function callFunction(sandbox: number, number: number, args?: Uint8Array | undefined | null): unknown
+
+/** Runs text. */
+export declare function compute(sandbox: number, source: string): unknown
+
+/** Runs source with arguments; with `full`, output and metrics are wanted too. */
+export declare function computeWith(sandbox: number, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
 
 /** Settings of an engine. */
 export interface EngineSettings {
@@ -200,6 +200,15 @@ export interface SandboxSettings {
   /** Whether integers and floats are kept apart. */
   exact: boolean
 }
+
+/** Removes a key; whether it was there. */
+export declare function tableDelete(sandbox: number, table: number, key: unknown): unknown
+
+/** The value under a key. */
+export declare function tableGet(sandbox: number, table: number, key: unknown): unknown
+
+/** Sets the value under a key. */
+export declare function tableSet(sandbox: number, table: number, key: unknown, value: unknown): unknown
 
 /** What a run used. */
 export interface Used {

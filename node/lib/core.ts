@@ -12,7 +12,7 @@ import type { StoredTable } from '../wasm/src/stored.js';
 import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../wasm/src/values.js';
 import { addCore, connection, newNumber, removeCore, runJob } from './connection.js';
 import { failureError, passableNumber } from './failures.js';
-import { type Failure, type Finished, NativeSandbox, type NativeSnapshot } from './native.js';
+import { type Failure, type Finished, NativeSandbox, type NativeSnapshot, call, callFunction, compute, computeWith } from './native.js';
 import {
   type AsyncRunOptions,
   type ModuleSource,
@@ -55,6 +55,8 @@ export class Core implements Links {
   readonly options: SandboxOptions;
   readonly home: StoredTable;
   readonly native: NativeSandbox;
+  /** Where the native part finds the sandbox. */
+  readonly slot: number;
   #views: Views;
   readonly #number = newNumber();
   readonly #functions: (HostFunction | null)[] = [];
@@ -91,6 +93,7 @@ export class Core implements Links {
       throw this.error(native);
     }
     this.native = native;
+    this.slot = native.slot;
     this.#views = new Views(this);
     // Not one of those that a restore ends.
     this.home = new Views(this).view(1, false);
@@ -147,7 +150,7 @@ export class Core implements Links {
 
   handle(id: number): LuaFunction {
     const native = this.native;
-    const f: LuaFunction = (...args) => this.#run(args, (bytes) => native.callFunction(id, bytes));
+    const f: LuaFunction = (...args) => this.#run(args, (bytes) => callFunction(this.slot, id, bytes));
     functionKinds.set(f, { type: 'live', owner: this, instance: 0, id });
     unheld.register(f, { native, id });
     return f;
@@ -212,28 +215,28 @@ export class Core implements Links {
     checkSource(source);
     if (args.length === 0 && typeof source === 'string') {
       this.#begin();
-      return this.result(this.native.compute(source));
+      return this.result(compute(this.slot, source));
     }
-    return this.#run(args, (bytes, linked) => this.native.computeWith(source, bytes, linked, undefined, false));
+    return this.#run(args, (bytes, linked) => computeWith(this.slot, source, bytes, linked, undefined, false));
   }
 
   computeWith(source: string | Uint8Array, options: RunOptions): Outcome {
     checkSource(source);
     const settings = runSettings(options, false);
     this.#begin();
-    return this.#outcome(this.#withArgs(options.args ?? [], (bytes, linked) => this.native.computeWith(source, bytes, linked, settings, true)));
+    return this.#outcome(this.#withArgs(options.args ?? [], (bytes, linked) => computeWith(this.slot, source, bytes, linked, settings, true)));
   }
 
   call(path: string, args: readonly LuaInput[]): any {
     checkPath(path);
-    return this.#run(args, (bytes, linked) => this.native.call(path, bytes, linked, undefined, false));
+    return this.#run(args, (bytes, linked) => call(this.slot, path, bytes, linked, undefined, false));
   }
 
   callWith(path: string, options: RunOptions): Outcome {
     checkPath(path);
     const settings = runSettings(options, false);
     this.#begin();
-    return this.#outcome(this.#withArgs(options.args ?? [], (bytes, linked) => this.native.call(path, bytes, linked, settings, true)));
+    return this.#outcome(this.#withArgs(options.args ?? [], (bytes, linked) => call(this.slot, path, bytes, linked, settings, true)));
   }
 
   async later(isCall: boolean, source: string | Uint8Array, options: AsyncRunOptions, full: boolean): Promise<any> {

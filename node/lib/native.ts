@@ -6,6 +6,7 @@ import type * as Native from '../native.js';
 const native = require('../../native.js') as typeof Native;
 
 export const { Connection, NativeEngine, NativeSandbox, NativeSnapshot } = native;
+export const { call, callFunction, compute, computeWith, tableDelete, tableGet, tableSet } = native;
 export type Connection = Native.Connection;
 export type NativeEngine = Native.NativeEngine;
 export type NativeSandbox = Native.NativeSandbox;

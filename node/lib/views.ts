@@ -7,7 +7,7 @@ import { pathText } from '../wasm/src/path.js';
 import { type Owner, StoredTable } from '../wasm/src/stored.js';
 import type { LuaValue } from '../wasm/src/values.js';
 import type { Core } from './core.js';
-import type { NativeSandbox } from './native.js';
+import { type NativeSandbox, tableDelete, tableGet, tableSet } from './native.js';
 
 interface Held {
   known: Map<number, WeakRef<StoredTable>>;
@@ -67,8 +67,8 @@ export class Views implements Owner {
   }
 
   getStored(id: number, key: unknown): LuaValue | undefined {
-    const native = this.check();
-    const value = this.#withKey(key, (key) => native.tableGet(id, key)) as LuaValue;
+    this.check();
+    const value = this.#withKey(key, (key) => tableGet(this.core.slot, id, key)) as LuaValue;
     return value === null ? undefined : value;
   }
 
@@ -77,18 +77,18 @@ export class Views implements Owner {
   }
 
   setStored(id: number, key: unknown, value: unknown): void {
-    const native = this.check();
+    this.check();
     const place = pathText('', [key]).replace(/^\./, '');
     this.core.withValue(key, 'key', (key) => {
       // Its bytes have to outlast the writing of the value.
       const kept = key instanceof Uint8Array ? Uint8Array.from(key) : key;
-      this.core.withValue(value, place, (value) => this.core.result(native.tableSet(id, kept, value)));
+      this.core.withValue(value, place, (value) => this.core.result(tableSet(this.core.slot, id, kept, value)));
     });
   }
 
   deleteStored(id: number, key: unknown): boolean {
-    const native = this.check();
-    return this.#withKey(key, (key) => native.tableDelete(id, key)) === true;
+    this.check();
+    return this.#withKey(key, (key) => tableDelete(this.core.slot, id, key)) === true;
   }
 
   clearStored(id: number): void {

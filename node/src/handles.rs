@@ -7,38 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use luacell::wire::Peer;
 use luacell::{Error, Function, StoredTable};
 
-/// Things by number; numbers of things that were given up are used again.
-struct Slots<T> {
-    things: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T: Clone> Slots<T> {
-    const fn new() -> Self {
-        Slots { things: Vec::new(), free: Vec::new() }
-    }
-
-    fn keep(&mut self, thing: T) -> u32 {
-        if let Some(number) = self.free.pop()
-            && let Some(slot) = self.things.get_mut(number as usize)
-        {
-            *slot = Some(thing);
-            return number;
-        }
-        self.things.push(Some(thing));
-        (self.things.len() - 1) as u32
-    }
-
-    fn get(&self, number: u32) -> Option<T> {
-        self.things.get(number as usize).cloned().flatten()
-    }
-
-    fn give_up(&mut self, number: u32) -> Option<T> {
-        let thing = self.things.get_mut(number as usize)?.take()?;
-        self.free.push(number);
-        Some(thing)
-    }
-}
+use crate::slots::Slots;
 
 /// What JavaScript holds of one sandbox.
 pub(crate) struct Handles {

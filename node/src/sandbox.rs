@@ -14,6 +14,7 @@ use crate::config::{NativeEngine, RunSettings, SandboxSettings};
 use crate::failure::{Failure, Finished};
 use crate::handles::Handles;
 use crate::jobs;
+use crate::quick;
 use crate::snapshot::NativeSnapshot;
 use crate::value::{In, Out};
 
@@ -34,21 +35,77 @@ pub struct MemoryNumbers {
 /// One sandbox. Values are simple ones as themselves, or encoded; an error is what comes back as a plain object.
 #[napi(custom_finalize)]
 pub struct NativeSandbox {
-    sandbox: Arc<Sandbox>,
-    handles: Arc<Handles>,
-    bridge: Arc<Bridge>,
-    number: u32,
-    exact: bool,
+    inner: Arc<Inner>,
+    slot: u32,
     /// Whether the garbage collector counts it.
     weighs: Cell<bool>,
 }
 
-type Source<'a> = Either<String, &'a [u8]>;
+pub(crate) struct Inner {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) handles: Arc<Handles>,
+    bridge: Arc<Bridge>,
+    number: u32,
+    exact: bool,
+}
 
-fn bytes<'a>(source: &'a Source<'_>) -> &'a [u8] {
+pub(crate) type Source<'a> = Either<String, &'a [u8]>;
+
+pub(crate) fn bytes<'a>(source: &'a Source<'_>) -> &'a [u8] {
     match source {
         Either::A(text) => text.as_bytes(),
         Either::B(bytes) => bytes,
+    }
+}
+
+impl Inner {
+    pub(crate) fn out(&self, result: Result<Outcome, Error>) -> Out {
+        match result {
+            Ok(outcome) => Out::results(&outcome.values, &self.handles, self.exact),
+            Err(error) => Out::failed(&error, &self.handles),
+        }
+    }
+
+    pub(crate) fn one(&self, result: Result<Value, Error>) -> Out {
+        match result {
+            Ok(value) => Out::value(&value, &self.handles, self.exact),
+            Err(error) => Out::failed(&error, &self.handles),
+        }
+    }
+
+    pub(crate) fn done(&self, result: Result<(), Error>) -> Out {
+        match result {
+            Ok(()) => Out::Nothing,
+            Err(error) => Out::failed(&error, &self.handles),
+        }
+    }
+
+    /// Arguments that refer to nothing go to Lua as they are; `linked` says that they do refer to functions or tables.
+    pub(crate) fn options(
+        &self,
+        args: Option<&[u8]>,
+        linked: bool,
+        settings: Option<RunSettings>,
+    ) -> Result<ComputeOptions, Error> {
+        let options = settings.map_or_else(ComputeOptions::new, RunSettings::options);
+        match args {
+            Some(args) if linked => Ok(options.args(wire::decode(args, &*self.handles)?)),
+            Some(args) => Ok(options.encoded_args(args)),
+            None => Ok(options),
+        }
+    }
+
+    pub(crate) fn table(&self, id: u32) -> Result<StoredTable, Error> {
+        let gone = || Error::new(luacell::ErrorKind::Closed, "the view of the table was given up");
+        self.handles.table(id).ok_or_else(gone)
+    }
+
+    /// With `full`, output and metrics are wanted too.
+    pub(crate) fn run(&self, result: Result<Outcome, Error>, full: bool) -> Out {
+        match result {
+            Ok(outcome) if full => Finished::of(&outcome, &self.handles),
+            result => self.out(result),
+        }
     }
 }
 
@@ -70,93 +127,10 @@ impl NativeSandbox {
             Ok(sandbox) => {
                 handles.keep_table(&sandbox.home());
                 env.adjust_external_memory(WEIGHT)?;
-                Ok(Either::A(NativeSandbox {
-                    sandbox: Arc::new(sandbox),
-                    handles,
-                    bridge,
-                    number,
-                    exact,
-                    weighs: Cell::new(true),
-                }))
+                let inner = Arc::new(Inner { sandbox: Arc::new(sandbox), handles, bridge, number, exact });
+                Ok(Either::A(NativeSandbox { slot: quick::add(&inner), inner, weighs: Cell::new(true) }))
             }
             Err(error) => Ok(Either::B(Failure::of(&error, &handles))),
-        }
-    }
-
-    fn out(&self, result: Result<Outcome, Error>) -> Out {
-        match result {
-            Ok(outcome) => Out::results(&outcome.values, &self.handles, self.exact),
-            Err(error) => Out::failed(&error, &self.handles),
-        }
-    }
-
-    fn one(&self, result: Result<Value, Error>) -> Out {
-        match result {
-            Ok(value) => Out::value(&value, &self.handles, self.exact),
-            Err(error) => Out::failed(&error, &self.handles),
-        }
-    }
-
-    fn done(&self, result: Result<(), Error>) -> Out {
-        match result {
-            Ok(()) => Out::Nothing,
-            Err(error) => Out::failed(&error, &self.handles),
-        }
-    }
-
-    /// Arguments that refer to nothing go to Lua as they are; `linked` says that they do refer to functions or tables.
-    fn options(
-        &self,
-        args: Option<&[u8]>,
-        linked: bool,
-        settings: Option<RunSettings>,
-    ) -> Result<ComputeOptions, Error> {
-        let options = settings.map_or_else(ComputeOptions::new, RunSettings::options);
-        match args {
-            Some(args) if linked => Ok(options.args(wire::decode(args, &*self.handles)?)),
-            Some(args) => Ok(options.encoded_args(args)),
-            None => Ok(options),
-        }
-    }
-
-    /// Runs text.
-    #[napi(ts_return_type = "unknown")]
-    pub fn compute(&self, source: String) -> Out {
-        self.out(self.sandbox.compute(source))
-    }
-
-    /// Runs source with arguments; with `full`, output and metrics are wanted too.
-    #[napi(ts_return_type = "unknown")]
-    pub fn compute_with(
-        &self,
-        source: Source<'_>,
-        args: Option<&[u8]>,
-        linked: bool,
-        settings: Option<RunSettings>,
-        full: bool,
-    ) -> Out {
-        let result =
-            self.options(args, linked, settings).and_then(|options| self.sandbox.compute_with(bytes(&source), options));
-        match result {
-            Ok(outcome) if full => Finished::of(&outcome, &self.handles),
-            result => self.out(result),
-        }
-    }
-
-    /// Calls a global function.
-    #[napi(ts_return_type = "unknown")]
-    pub fn call(
-        &self,
-        path: String,
-        args: Option<&[u8]>,
-        linked: bool,
-        settings: Option<RunSettings>,
-        full: bool,
-    ) -> Out {
-        let options = self.options(args, linked, settings);
-        match options.and_then(|options| self.sandbox.call_with(&path, options)) {
-            Ok(outcome) if full => Finished::of(&outcome, &self.handles),
-            result => self.out(result),
         }
     }
 
@@ -173,12 +147,12 @@ impl NativeSandbox {
         settings: Option<RunSettings>,
         full: bool,
     ) -> Out {
-        let options = match self.options(args, linked, settings) {
+        let options = match self.inner.options(args, linked, settings) {
             Ok(options) => options,
-            Err(error) => return Out::failed(&error, &self.handles),
+            Err(error) => return Out::failed(&error, &self.inner.handles),
         };
-        let (handles, bridge) = (Arc::clone(&self.handles), Arc::clone(&self.bridge));
-        let (number, exact) = (self.number, self.exact);
+        let (handles, bridge) = (Arc::clone(&self.inner.handles), Arc::clone(&self.inner.bridge));
+        let (number, exact) = (self.inner.number, self.inner.exact);
         let finish = move |result: Result<Outcome, Error>| {
             let out = match &result {
                 Ok(outcome) if full => Finished::of(outcome, &handles),
@@ -187,7 +161,7 @@ impl NativeSandbox {
             };
             bridge.send(Topic::Done, number, job, 0, out);
         };
-        let sandbox = Arc::clone(&self.sandbox);
+        let sandbox = Arc::clone(&self.inner.sandbox);
         let source = bytes(&source).to_vec();
         jobs::spawn(move || {
             finish(if is_call {
@@ -199,206 +173,170 @@ impl NativeSandbox {
         Out::Nothing
     }
 
-    /// Calls a function that JavaScript holds.
-    #[napi(ts_return_type = "unknown")]
-    pub fn call_function(&self, number: u32, args: Option<&[u8]>) -> Out {
-        let args = args.map_or_else(|| Ok(Vec::new()), |args| wire::decode(args, &*self.handles));
-        self.out(args.and_then(|args| match self.handles.function(number) {
-            Some(function) => function.call(args),
-            None => Err(Error::new(luacell::ErrorKind::Closed, "the function is gone")),
-        }))
-    }
-
     /// Makes JavaScript's function of that number callable.
     #[napi(ts_return_type = "unknown")]
     pub fn register(&self, name: String, number: u32) -> Out {
-        let function = host_function(&self.bridge, &self.handles, self.number, number, self.exact);
-        self.done(self.sandbox.register_async(&name, function))
+        let function =
+            host_function(&self.inner.bridge, &self.inner.handles, self.inner.number, number, self.inner.exact);
+        self.inner.done(self.inner.sandbox.register_async(&name, function))
     }
 
     /// Takes a host function away.
     #[napi(ts_return_type = "unknown")]
     pub fn unregister(&self, name: String) -> Out {
-        self.one(self.sandbox.unregister(&name).map(Value::from))
+        self.inner.one(self.inner.sandbox.unregister(&name).map(Value::from))
     }
 
     /// Ends what runs.
     #[napi]
     pub fn interrupt(&self) {
-        self.sandbox.interrupt();
+        self.inner.sandbox.interrupt();
     }
 
     /// `_io.input`, `output` or `meta`.
     #[napi(ts_return_type = "unknown")]
     pub fn io_get(&self, which: u32) -> Out {
-        self.one(match which {
-            0 => self.sandbox.input(),
-            1 => self.sandbox.output(),
-            _ => self.sandbox.meta(),
+        self.inner.one(match which {
+            0 => self.inner.sandbox.input(),
+            1 => self.inner.sandbox.output(),
+            _ => self.inner.sandbox.meta(),
         })
     }
 
     /// Sets `_io.input`, `output` or `meta`.
     #[napi(ts_return_type = "unknown")]
     pub fn io_set(&self, which: u32, #[napi(ts_arg_type = "unknown")] value: In) -> Out {
-        self.done(value.value(&self.handles).and_then(|value| match which {
-            0 => self.sandbox.set_input(value),
-            1 => self.sandbox.set_output(value),
-            _ => self.sandbox.set_meta(value),
+        self.inner.done(value.value(&self.inner.handles).and_then(|value| match which {
+            0 => self.inner.sandbox.set_input(value),
+            1 => self.inner.sandbox.set_output(value),
+            _ => self.inner.sandbox.set_meta(value),
         }))
     }
 
     /// Removes all three.
     #[napi(ts_return_type = "unknown")]
     pub fn clear_io(&self) -> Out {
-        self.done(self.sandbox.clear_io())
+        self.inner.done(self.inner.sandbox.clear_io())
     }
 
-    fn table(&self, id: u32) -> Result<StoredTable, Error> {
-        let gone = || Error::new(luacell::ErrorKind::Closed, "the view of the table was given up");
-        self.handles.table(id).ok_or_else(gone)
-    }
-
-    /// The value under a key.
-    #[napi(ts_return_type = "unknown")]
-    pub fn table_get(&self, table: u32, #[napi(ts_arg_type = "unknown")] key: In) -> Out {
-        self.one(key.value(&self.handles).and_then(|key| self.table(table)?.get(key)))
-    }
-
-    /// Sets the value under a key.
-    #[napi(ts_return_type = "unknown")]
-    pub fn table_set(
-        &self,
-        table: u32,
-        #[napi(ts_arg_type = "unknown")] key: In,
-        #[napi(ts_arg_type = "unknown")] value: In,
-    ) -> Out {
-        let result = key.value(&self.handles).and_then(|key| {
-            let value = value.value(&self.handles)?;
-            self.table(table)?.set(key, value)
-        });
-        self.done(result)
-    }
-
-    /// Removes a key; whether it was there.
-    #[napi(ts_return_type = "unknown")]
-    pub fn table_delete(&self, table: u32, #[napi(ts_arg_type = "unknown")] key: In) -> Out {
-        let result = key.value(&self.handles).and_then(|key| self.table(table)?.remove(key));
-        self.one(result.map(Value::from))
+    /// Its number in the functions of `quick.rs`.
+    #[napi(getter)]
+    pub fn slot(&self) -> u32 {
+        self.slot
     }
 
     /// Removes everything.
     #[napi(ts_return_type = "unknown")]
     pub fn table_clear(&self, table: u32) -> Out {
-        self.done(self.table(table).and_then(|table| table.clear()))
+        self.inner.done(self.inner.table(table).and_then(|table| table.clear()))
     }
 
     /// The number of entries.
     #[napi(ts_return_type = "unknown")]
     pub fn table_size(&self, table: u32) -> Out {
-        match self.table(table).and_then(|table| table.len()) {
+        match self.inner.table(table).and_then(|table| table.len()) {
             Ok(n) => Out::Number(n as f64),
-            Err(error) => Out::failed(&error, &self.handles),
+            Err(error) => Out::failed(&error, &self.inner.handles),
         }
     }
 
     /// All keys, encoded.
     #[napi(ts_return_type = "unknown")]
     pub fn table_keys(&self, table: u32) -> Out {
-        match self.table(table).and_then(|table| table.keys()) {
-            Ok(keys) => Out::values(&keys, &self.handles),
-            Err(error) => Out::failed(&error, &self.handles),
+        match self.inner.table(table).and_then(|table| table.keys()) {
+            Ok(keys) => Out::values(&keys, &self.inner.handles),
+            Err(error) => Out::failed(&error, &self.inner.handles),
         }
     }
 
     /// Key, value, key, value ..., encoded.
     #[napi(ts_return_type = "unknown")]
     pub fn table_entries(&self, table: u32) -> Out {
-        match self.table(table).and_then(|table| table.entries()) {
+        match self.inner.table(table).and_then(|table| table.entries()) {
             Ok(entries) => {
                 let all: Vec<Value> = entries.into_iter().flat_map(|(key, value)| [key, value]).collect();
-                Out::values(&all, &self.handles)
+                Out::values(&all, &self.inner.handles)
             }
-            Err(error) => Out::failed(&error, &self.handles),
+            Err(error) => Out::failed(&error, &self.inner.handles),
         }
     }
 
     /// A copy as a table by value, encoded.
     #[napi(ts_return_type = "unknown")]
     pub fn table_copy(&self, table: u32) -> Out {
-        self.one(self.table(table).and_then(|table| table.to_table()).map(Value::from))
+        self.inner.one(self.inner.table(table).and_then(|table| table.to_table()).map(Value::from))
     }
 
     /// JavaScript gives up a function.
     #[napi]
     pub fn release_function(&self, number: u32) {
-        self.handles.release_function(number);
+        self.inner.handles.release_function(number);
     }
 
     /// JavaScript gives up the view of a table.
     #[napi]
     pub fn release_table(&self, number: u32) {
-        self.handles.release_table(number);
+        self.inner.handles.release_table(number);
     }
 
     /// How much memory is in use.
     #[napi]
     pub fn memory_stats(&self) -> Either<MemoryNumbers, Failure> {
-        match self.sandbox.memory_stats() {
+        match self.inner.sandbox.memory_stats() {
             Ok(stats) => Either::A(MemoryNumbers {
                 buffer_bytes: stats.buffer_bytes as f64,
                 lua_bytes: stats.lua_bytes as f64,
                 wasm_bytes: stats.wasm_bytes as f64,
             }),
-            Err(error) => Either::B(Failure::of(&error, &self.handles)),
+            Err(error) => Either::B(Failure::of(&error, &self.inner.handles)),
         }
     }
 
     /// How many tables the store holds.
     #[napi(ts_return_type = "unknown")]
     pub fn table_count(&self) -> Out {
-        match self.sandbox.table_count() {
+        match self.inner.sandbox.table_count() {
             Ok(count) => count.map_or(Out::Nothing, |n| Out::Number(n as f64)),
-            Err(error) => Out::failed(&error, &self.handles),
+            Err(error) => Out::failed(&error, &self.inner.handles),
         }
     }
 
     /// A copy of everything.
     #[napi]
     pub fn snapshot(&self) -> Either<NativeSnapshot, Failure> {
-        match self.sandbox.snapshot() {
+        match self.inner.sandbox.snapshot() {
             Ok(snapshot) => Either::A(NativeSnapshot(snapshot)),
-            Err(error) => Either::B(Failure::of(&error, &self.handles)),
+            Err(error) => Either::B(Failure::of(&error, &self.inner.handles)),
         }
     }
 
     /// Makes everything as it was.
     #[napi(ts_return_type = "unknown")]
     pub fn restore(&self, snapshot: &NativeSnapshot) -> Out {
-        let result = self.sandbox.restore(&snapshot.0);
+        let result = self.inner.sandbox.restore(&snapshot.0);
         if result.is_ok() {
-            self.handles.forget_tables();
-            self.handles.keep_table(&self.sandbox.home());
+            self.inner.handles.forget_tables();
+            self.inner.handles.keep_table(&self.inner.sandbox.home());
         }
-        self.done(result)
+        self.inner.done(result)
     }
 
     /// Collects garbage.
     #[napi(ts_return_type = "unknown")]
     pub fn gc(&self) -> Out {
-        self.done(self.sandbox.gc())
+        self.inner.done(self.inner.sandbox.gc())
     }
 
     /// Starts Lua anew.
     #[napi(ts_return_type = "unknown")]
     pub fn reset(&self) -> Out {
-        self.done(self.sandbox.reset())
+        self.inner.done(self.inner.sandbox.reset())
     }
 
     /// Ends the sandbox.
     #[napi]
     pub fn close(&self, env: Env) -> napi::Result<()> {
-        self.sandbox.close();
+        self.inner.sandbox.close();
         if self.weighs.replace(false) {
             env.adjust_external_memory(-WEIGHT)?;
         }
@@ -409,7 +347,8 @@ impl NativeSandbox {
 impl ObjectFinalize for NativeSandbox {
     /// JavaScript has forgotten it, or its environment ends.
     fn finalize(self, env: Env) -> napi::Result<()> {
-        self.sandbox.interrupt();
+        quick::remove(self.slot);
+        self.inner.sandbox.interrupt();
         self.close(env)
     }
 }

@@ -12,6 +12,8 @@ export declare class Core implements Links {
     readonly options: SandboxOptions;
     readonly home: StoredTable;
     readonly native: NativeSandbox;
+    /** Where the native part finds the sandbox. */
+    readonly slot: number;
     isClosed: boolean;
     constructor(options: SandboxOptions);
     /** What a call of the native part gave: a simple value, encoded ones, or an error, which is thrown. */
