@@ -8,6 +8,7 @@
 //! bench-runner hostcall COUNT a host function with two integers and one result, called in a Lua loop
 //! bench-runner deadline COUNT each hostile script so many times with a timeout of 50 ms; prints median and worst milliseconds
 //! bench-runner wait COUNT     so many sandboxes on one thread, each waits 100 ms in a host function; prints milliseconds in all
+//! bench-runner idle|fresh COUNT   so many sandboxes at once, with or without one run of "return 1+1"; prints bytes of resident memory for each
 //! bench-runner store-durable|store-relaxed COUNT   commits of one write to a file store; prints nanoseconds for each
 //! bench-runner redb-durable|redb-relaxed COUNT     the same writes with redb alone
 //! bench-runner snapshot|restore|fork COUNT         a sandbox that has run one line; prints nanoseconds
@@ -18,6 +19,7 @@
 
 #[path = "../../../core/tests/hostile/mod.rs"]
 mod hostile;
+mod memory;
 mod state;
 
 use std::hint::black_box;
@@ -43,6 +45,10 @@ fn main() -> Result<()> {
     }
     if mode == "wait" {
         println!("{:.1}", wait(count)?);
+        return Ok(());
+    }
+    if mode == "idle" || mode == "fresh" {
+        println!("{:.0}", memory::of_each(count, mode == "idle")?);
         return Ok(());
     }
     if let Some(nanoseconds) = state::measure(&engine, mode, count)? {
