@@ -5,6 +5,10 @@
 ** Lua allocates and frees small objects all the time and always knows their
 ** size. So small sizes come from slabs of one size each; a slab that is empty goes back to
 ** malloc, and nothing is lost to a size that is not needed any more.
+**
+** The first of them all lie side by side: a slab for each size would be
+** mostly empty, and a host that has thousands of instances would have all
+** these pages in memory for each.
 */
 #include "luacell.h"
 
@@ -32,6 +36,14 @@ typedef struct Slab {
 _Static_assert(sizeof(Slab) % GRAIN == 0, "places must be aligned");
 
 #define SLAB_ROOM (SLAB_SIZE - MALLOC_HEADER - sizeof(Slab))
+
+/* What Lua's start takes, and two pages for a first small script. */
+#define EARLY_SIZE (54u * 1024u)
+
+static _Alignas(16) byte early[EARLY_SIZE];
+static byte *early_end = early; /* of what was given out */
+static void *early_free[CLASSES]; /* lists of freed small places */
+static int starting = 1; /* large objects come from there too */
 
 static Slab *with_room[CLASSES];
 static size_t in_use;
@@ -70,10 +82,31 @@ static Slab *new_slab (unsigned class) {
   return s;
 }
 
+static int is_early (const void *p) {
+  return (uintptr_t)p - (uintptr_t)early < EARLY_SIZE;
+}
+
+static void *early_alloc (size_t n) {
+  size_t size = class_of(n) * GRAIN;
+  void *p = early_end;
+  if ((size_t)(early + EARLY_SIZE - early_end) < size) return NULL;
+  early_end += size;
+  return p;
+}
+
+static void *early_small (unsigned class) {
+  void *p = early_free[class];
+  if (p == NULL) return early_alloc(class * GRAIN);
+  early_free[class] = *(void **)p;
+  return p;
+}
+
 static void *small_alloc (unsigned class) {
   Slab *s = with_room[class];
   void *p;
   if (l_unlikely(s == NULL)) {
+    p = early_small(class);
+    if (p != NULL) return p;
     s = new_slab(class);
     if (s == NULL) return NULL;
   }
@@ -88,8 +121,13 @@ static void *small_alloc (unsigned class) {
   return p;
 }
 
-static void small_free (void *p) {
+static void small_free (void *p, unsigned class) {
   Slab *s = (Slab *)((uintptr_t)p & ~(uintptr_t)(SLAB_SIZE - 1));
+  if (l_unlikely(is_early(p))) {
+    *(void **)p = early_free[class];
+    early_free[class] = p;
+    return;
+  }
   if (l_unlikely(s->room == 0)) link_slab(s);
   *(void **)p = s->free;
   s->free = p;
@@ -101,16 +139,28 @@ static void small_free (void *p) {
   }
 }
 
+static void *large_alloc (size_t n) {
+  void *p = starting ? early_alloc(n) : NULL;
+  return p != NULL ? p : malloc(n);
+}
+
+/* A large one among the first is lost: there are few, and they stay. */
+static void large_free (void *p) {
+  if (!is_early(p)) free(p);
+}
+
 static void *resize (void *ptr, size_t osize, size_t nsize) {
   void *result;
-  if (osize > MAX_SMALL && nsize > MAX_SMALL) return realloc(ptr, nsize);
+  if (osize > MAX_SMALL && nsize > MAX_SMALL && !is_early(ptr))
+    return realloc(ptr, nsize);
   if (ptr != NULL && osize <= MAX_SMALL && class_of(osize) == class_of(nsize))
     return ptr;
-  result = nsize <= MAX_SMALL ? small_alloc(class_of(nsize)) : malloc(nsize);
+  result = nsize <= MAX_SMALL ? small_alloc(class_of(nsize))
+                              : large_alloc(nsize);
   if (ptr == NULL || result == NULL) return result;
   memcpy(result, ptr, osize < nsize ? osize : nsize);
-  if (osize <= MAX_SMALL) small_free(ptr);
-  else free(ptr);
+  if (osize <= MAX_SMALL) small_free(ptr, class_of(osize));
+  else large_free(ptr);
   return result;
 }
 
@@ -122,8 +172,8 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   }
   if (nsize == 0) {
     if (ptr == NULL) return NULL;
-    if (osize <= MAX_SMALL) small_free(ptr);
-    else free(ptr);
+    if (osize <= MAX_SMALL) small_free(ptr, class_of(osize));
+    else large_free(ptr);
     in_use -= osize;
     return NULL;
   }
@@ -139,6 +189,9 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   }
   return result;
 }
+
+/* The Lua that is there from the start is complete. */
+void luacell_started (void) { starting = 0; }
 
 size_t luacell_bytes_in_use (void) { return in_use; }
 

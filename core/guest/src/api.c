@@ -6,9 +6,7 @@
 
 Guest guest = {.revision = 1, .next_id = FIRST_FREE_ID, .alias = 1};
 
-static _Alignas(16) byte io_start[BASE_SIZE];
-static Bytes io = {io_start, 0, BASE_SIZE, io_start, BASE_SIZE};
-
+static Bytes io = {IO_START, 0, BASE_SIZE, IO_START, BASE_SIZE};
 
 
 enum { RUN_NOTHING, RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE, RUN_REGISTER,
@@ -151,6 +149,7 @@ int init (void) {
     guest.L = NULL; /* its memory is lost: it could not be made anyway */
     return -1;
   }
+  luacell_started();
   return 0;
 }
 

@@ -26,8 +26,7 @@ extern int js_ext_table_keys (unsigned id, byte *buf, size_t max);
 /* Key lists of a revision 1 host are tried up to this size. */
 #define MAX_BLIND_KEYS ((size_t)1 << 28)
 
-static _Alignas(16) byte incoming_start[BASE_SIZE];
-static Bytes incoming = {incoming_start, 0, BASE_SIZE, incoming_start,
+static Bytes incoming = {INCOMING_START, 0, BASE_SIZE, INCOMING_START,
                          BASE_SIZE};
 
 /* Counts what may have changed a table. */

@@ -48,6 +48,12 @@ typedef uint8_t byte;
 /* Room that a revision 1 host is sure to have: buffer, values, keys. */
 #define BASE_SIZE 65536u
 
+/* The two buffers lie at the end of the initial memory, behind what a host
+   would keep as the image of a fresh instance. */
+#define INITIAL_MEMORY (INITIAL_PAGES * 65536u)
+#define IO_START ((byte *)(uintptr_t)(INITIAL_MEMORY - BASE_SIZE))
+#define INCOMING_START ((byte *)(uintptr_t)(INITIAL_MEMORY - 2 * BASE_SIZE))
+
 #define HOME_TABLE_ID 1u
 #define IO_TABLE_ID 2u
 #define FIRST_FREE_ID 3u
@@ -160,6 +166,7 @@ enum { ERROR_MARKED = 1, ERROR_VALUE, ERROR_MESSAGE, ERROR_CHUNK,
 
 /* alloc.c */
 void *luacell_realloc (void *ptr, size_t osize, size_t nsize);
+void luacell_started (void);
 size_t luacell_bytes_in_use (void);
 size_t luacell_peak_bytes (void);
 void luacell_begin_peak (void);

@@ -108,6 +108,7 @@ fn lua_flags() -> Vec<OsString> {
     let mut args: Vec<OsString> = recipe::COMPILE_FLAGS.iter().map(Into::into).collect();
     args.extend(["-Ilua", "-Isrc", "-include"].map(Into::into));
     args.push(Path::new("src").join(recipe::FORCED_INCLUDE).into());
+    args.push(format!("-DINITIAL_PAGES={}", recipe::INITIAL_PAGES).into());
     args
 }
 
