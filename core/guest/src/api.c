@@ -473,6 +473,7 @@ static void write_output (lua_State *L) {
 static int run_request (lua_State *L) {
   int n;
   lua_settop(L, 0);
+  luaC_checkGC(L); /* small runs might never come to a step of their own */
   if (depth == 1) luacell_forget_host_errors(L);
   push_target(L);
   request.what = RUN_NOTHING;

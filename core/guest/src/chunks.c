@@ -4,9 +4,11 @@
 ** handlers it is the same source each time.
 **
 ** A source is kept from its second run on, so that what runs once costs no
-** memory. Each run gets a function of its own; only the code is shared.
+** memory. Each run gets a function of its own, only the code is shared; but
+** where no script could tell, all runs get the same function.
 */
 #include "luacell.h"
+#include "lopcodes.h"
 
 #define PLACES 64u
 #define MAX_SOURCE 4096u
@@ -15,8 +17,9 @@ static struct Chunk {
   unsigned hash;
   unsigned len;
   int ticks; /* what compiling took, and costs each time: see chunk_load */
+  int plain; /* neither makes functions nor assigns to _ENV */
   /* Anchored in guest.chunks; NULL until all of them are. */
-  const LClosure *function;
+  LClosure *function;
   const TString *source, *name;
 } chunks[PLACES];
 
@@ -41,6 +44,19 @@ static TString *anchor_string (lua_State *L, const struct Chunk *c, int which,
 
 static int is_string (const TString *ts, const char *s, size_t n) {
   return tsslen(ts) == n && memcmp(getstr(ts), s, n) == 0;
+}
+
+/* Has a script got hold of a running function? Then it may be one of these. */
+static int shown;
+
+void luacell_function_shown (void) { shown = 1; }
+
+static int is_plain (const Proto *p) {
+  int i;
+  if (p->sizep > 0) return 0;
+  for (i = 0; i < p->sizecode; i++)
+    if (GET_OPCODE(p->code[i]) == OP_SETUPVAL) return 0;
+  return 1;
 }
 
 /* A new function with the same code and the globals. */
@@ -71,7 +87,12 @@ int chunk_load (lua_State *L, const char *source, size_t len,
   if (again && c->function != NULL && is_string(c->source, source, len) &&
       is_string(c->name, name, name_len)) {
     need_stack(L, 2);
-    push_instance(L, c->function);
+    if (c->plain && !shown) {
+      setclLvalue2s(L, L->top.p, c->function);
+      api_incr_top(L);
+    }
+    else
+      push_instance(L, c->function);
     luacell_count(c->ticks); /* the same count in every run */
     return LUA_OK;
   }
@@ -83,13 +104,14 @@ int chunk_load (lua_State *L, const char *source, size_t len,
   c->len = (unsigned)len;
   c->function = NULL;
   if (again && clLvalue(s2v(L->top.p - 1))->nupvalues == 1) {
-    const LClosure *function = clLvalue(s2v(L->top.p - 1));
+    LClosure *function = clLvalue(s2v(L->top.p - 1));
     before = budget_used();
     need_stack(L, 2);
     anchor(L, c, CHUNK_FUNCTION);
     c->name = anchor_string(L, c, CHUNK_NAME, name, name_len);
     c->source = anchor_string(L, c, CHUNK_SOURCE, source, len);
     c->function = function;
+    c->plain = is_plain(function->p);
     push_instance(L, function);
     lua_remove(L, -2);
     luacell_budget += (int)(budget_used() - before); /* not the script's */

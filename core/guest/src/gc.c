@@ -1,21 +1,32 @@
 /*
 ** Keeping the collector, and with it finalizers, from running.
+**
+** A collector that is asked for a step while it is stopped forgets what it is
+** owed. It has to be told afterwards, or it would never run where all garbage
+** is made in between.
 */
 #include "luacell.h"
 
 static int holds;
 static lu_byte before;
+static l_mem debt;
+static lu_mem total;
 
 void gc_hold (lua_State *L) {
   global_State *g = G(L);
   if (holds++ == 0) {
     before = g->gcstp;
+    debt = g->GCdebt;
+    total = gettotalbytes(g);
     g->gcstp |= GCSTPGC;
   }
 }
 
 void gc_release (lua_State *L) {
-  if (--holds == 0) G(L)->gcstp = before;
+  global_State *g = G(L);
+  if (--holds > 0) return;
+  g->gcstp = before;
+  luaE_setdebt(g, debt + (l_mem)(gettotalbytes(g) - total));
 }
 
 void gc_drop_holds (lua_State *L) {

@@ -35,6 +35,9 @@ const TValue *luacell_metamethod (Table *events, TString *name);
 /* An external table got a metatable. */
 void luacell_metatable_set (lua_State *L, Table *t);
 
+/* A script gets a function that is running. */
+void luacell_function_shown (void);
+
 /* A stored upvalue is being freed. */
 void luacell_cell_freed (UpVal *uv);
 

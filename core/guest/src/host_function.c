@@ -56,6 +56,7 @@ static int finish (lua_State *L, const byte *answer, size_t n) {
       gc_hold(L);
       results = decode_values(L, answer + 1, n - 1);
       gc_release(L);
+      luaC_checkGC(L);
       return results;
     case ANSWER_ERROR:
       raise(L, answer, n);
