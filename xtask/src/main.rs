@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that builds or checks this repository beyond plain cargo.
 
+mod arm64;
 mod bench;
 mod generated;
 mod guest;
@@ -29,6 +30,8 @@ enum Command {
     Static(wasm2c::Args),
     /// Run the tests and count them
     Test(test::Args),
+    /// Build core and the C library for 64-bit ARM and run their tests under qemu: half an hour, as root on Debian
+    TestArm64,
     /// Compare generated files with what they are made from
     VerifyGenerated(generated::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> Result<()> {
         Command::InstallC(args) => install_c::run(&args),
         Command::Static(args) => wasm2c::run_command(&args),
         Command::Test(args) => test::run(&args),
+        Command::TestArm64 => arm64::run(),
         Command::VerifyGenerated(args) => generated::run(&args),
     }
 }
