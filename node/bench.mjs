@@ -76,7 +76,7 @@ const withEngine = async (use) => {
 const lua = new Sandbox();
 await compare(
   '`return 1+1` / doStringSync',
-  0.15,
+  0.1,
   [5000, 500],
   (n) => each(n, () => lua.compute('return 1+1')),
   (n) => withEngine((peer) => each(n, () => peer.doStringSync('return 1+1'))),
@@ -161,9 +161,9 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith('.lua')).s
   ratios.push(row(file.replace('.lua', ''), pairs));
 }
 const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
-rows.push([`**geometric mean of ${ratios.length} programs**`, '', '', `**${mean.toFixed(2)}**`, `at most 1.00: ${mean <= 1 ? 'met' : 'MISSED'}`]);
+rows.push([`**geometric mean of ${ratios.length} programs**`, '', '', `**${mean.toFixed(2)}**`, `at most 0.90: ${mean <= 0.9 ? 'met' : 'MISSED'}`]);
 
-console.log('| what | wasmoon 1.16 | luacell | ratio | goal |\n|---|--:|--:|--:|---|');
+console.log('| what | wasmoon 1.16 | Node.js | ratio | goal |\n|---|--:|--:|--:|---|');
 for (const cells of rows) console.log(`| ${cells.join(' | ')} |`);
 if (rows.some((cells) => cells[4].includes('MISSED'))) process.exitCode = 1;
 process.exit();

@@ -31,6 +31,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What Rust's own library needs of the system.
 const SYSTEM_LIBRARIES: &[&str] = &["gcc_s", "util", "rt", "pthread", "m", "dl", "c"];
 
+/// Installs what ships below `prefix`; the path of the shared library.
+pub fn install(prefix: &Path) -> Result<PathBuf> {
+    run(&Args { prefix: prefix.to_owned(), libdir: "lib".into(), profile: SHIPPED.to_owned() })?;
+    Ok(prefix.join("lib").join(format!("libluacell.so.{VERSION}")))
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     if !cfg!(target_os = "linux") {

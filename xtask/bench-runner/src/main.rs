@@ -4,8 +4,13 @@
 //! bench-runner program FILE   runs the chunk once; prints nanoseconds, a tab and the result
 //! bench-runner create COUNT   a new sandbox, dropped; prints nanoseconds for each
 //! bench-runner first COUNT    the same with "return 1+1" run before the drop
+//! bench-runner engine COUNT   a new engine and a sandbox with "return 1+1", dropped
 //! bench-runner compute COUNT  "return 1+1" in one sandbox
 //! bench-runner hostcall COUNT a host function with two integers and one result, called in a Lua loop
+//! bench-runner call COUNT     a Lua function with two integers and one result, called by name
+//! bench-runner records-in|records-out COUNT   1,000 records of three fields as argument or result; prints nanoseconds for all of them
+//! bench-runner api-get|api-set COUNT   a field of _home, read or written by the host
+//! bench-runner scripts-on|sandboxes-on THREADS   the same scripts, or sandboxes used once, shared by so many threads; prints nanoseconds in all
 //! bench-runner deadline COUNT each hostile script so many times with a timeout of 50 ms; prints median and worst milliseconds
 //! bench-runner wait COUNT     so many sandboxes on one thread, each waits 100 ms in a host function; prints milliseconds in all
 //! bench-runner idle|fresh COUNT   so many sandboxes at once, with or without one run of "return 1+1"; prints bytes of resident memory for each
@@ -21,6 +26,8 @@
 mod hostile;
 mod memory;
 mod state;
+mod threads;
+mod values;
 
 use std::hint::black_box;
 
@@ -55,11 +62,18 @@ fn main() -> Result<()> {
         println!("{nanoseconds:.2}");
         return Ok(());
     }
+    for measure in [values::measure, threads::measure] {
+        if let Some(nanoseconds) = measure(&engine, mode, count)? {
+            println!("{nanoseconds:.2}");
+            return Ok(());
+        }
+    }
     let nanoseconds = match mode.as_str() {
         "create" => each(count, || {
             black_box(sandbox(&engine)?);
             Ok(())
         }),
+        "engine" => each(count, || one_plus_one(&sandbox(&Engine::new(EngineConfig::default())?)?)),
         "first" => each(count, || one_plus_one(&sandbox(&engine)?)),
         "compute" => {
             let sandbox = sandbox(&engine)?;

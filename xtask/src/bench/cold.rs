@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Contestants;
 use super::measure::Pair;
+use super::micro::pair_row;
 use super::table::{Row, at_most, time};
 
 /// `luacell eval 'return 1'` beside `true`.
@@ -26,6 +27,16 @@ pub fn row(contestants: &Contestants, rounds: usize) -> Result<Row> {
         ratio: format!("+{}", time(pair.difference())),
         goal: at_most(pair.difference(), limit, &format!("+{}", time(limit))),
     })
+}
+
+/// `luacell eval 'return 1'` beside the same with a Lua that is installed.
+pub fn beside_lua(contestants: &Contestants, lua: &Path, rounds: usize) -> Result<Row> {
+    let pair = Pair::measure(
+        rounds,
+        || start(lua, &["-e", "print(1)"], "1\n"),
+        || start(&contestants.cli, &["eval", "return 1"], "1\n"),
+    )?;
+    Ok(pair_row("whole process: `luacell eval 'return 1'` / `lua5.4 -e 'print(1)'`", &pair))
 }
 
 /// Nanoseconds from before the start to after the end of the process.

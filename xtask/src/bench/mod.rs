@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: luacell against native PUC Lua in one run, reported as ratios.
+//! `cargo xtask bench`: luacell against its peers in one run, one table, reported as ratios.
 
+mod c_library;
 mod cold;
 mod deadline;
 mod machine;
@@ -9,12 +10,16 @@ mod micro;
 mod native;
 mod no_jit;
 mod node;
+mod peers;
 mod programs;
 mod python;
 mod runtimes;
+mod sizes;
 mod sources;
 mod state;
+mod system_lua;
 mod table;
+mod threads;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -23,27 +28,34 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use sources::Sources;
+use table::Row;
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Few rounds: an impression in half a minute
+    /// Few rounds, and nothing about the cost of metering: an impression in a few minutes
     #[arg(long)]
     quick: bool,
     /// Put the table into docs/performance.md
     #[arg(long)]
     write: bool,
+    /// Build what else ships too, to tell its size
+    #[arg(long)]
+    sizes: bool,
     /// Measure the bare hosts in examples/ instead: lua.wasm on each runtime
     #[arg(long)]
     runtimes: bool,
     /// Measure the builds without executable memory instead: features `static`, `static-checks` and `pulley`
     #[arg(long, conflicts_with = "runtimes")]
     no_jit: bool,
-    /// Measure the Python package beside lupa instead
+    /// Measure other ways to run Lua instead: mlua, extism, a plain host of lua.wasm
     #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "programs"])]
+    peers: bool,
+    /// Only the Python package beside lupa
+    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "write"])]
     python: bool,
-    /// Measure the Node.js package instead, beside wasmoon
-    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "programs", "python"])]
+    /// Only the Node.js package beside wasmoon
+    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "python", "write"])]
     node: bool,
     /// Only these programs (file names in xtask/programs without .lua) and no other rows
     #[arg(value_name = "PROGRAM", conflicts_with = "write")]
@@ -60,9 +72,6 @@ struct Contestants {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
-    if args.python {
-        return python::run(root, args);
-    }
     let sources = Sources::find(root)?;
     if args.runtimes {
         return runtimes::run(root, &sources, args);
@@ -70,36 +79,82 @@ pub fn run(args: &Args) -> Result<()> {
     if args.no_jit {
         return no_jit::run(root, &sources, args);
     }
-    if args.node {
-        return node::run(root, &sources, args);
+    if args.peers {
+        return peers::run(root, &sources, args);
     }
-    let unmetered = if args.programs.is_empty() { Some(metering::build(root, &sources.target)?) } else { None };
-    build(root, None)?;
-    let release = sources.target.join("release");
-    let contestants = Contestants {
-        native: native::build(&sources.lua, &sources.target)?,
-        runner: release.join(format!("bench-runner{}", std::env::consts::EXE_SUFFIX)),
-        cli: release.join(format!("luacell{}", std::env::consts::EXE_SUFFIX)),
+    let rows = if args.python {
+        python::rows(root, args.quick)?
+    } else if args.node {
+        node::rows(root, args.quick)?
+    } else if args.programs.is_empty() {
+        everything(root, &sources, args)?
+    } else {
+        let contestants = contestants(root, &sources)?;
+        programs::rows(&contestants, &programs_folder(root), &args.programs, rounds(args).0)?
     };
-
-    let (rounds, short_rounds) = if args.quick { (3, 20) } else { (11, 100) };
-    let folder = root.join("xtask").join("programs");
-    let mut rows = programs::rows(&contestants, &folder, &args.programs, rounds)?;
-    if args.programs.is_empty() {
-        if let Some(unmetered) = &unmetered {
-            rows.push(metering::row(&contestants, unmetered, &folder, rounds)?);
-        }
-        rows.extend(micro::rows(&contestants, rounds)?);
-        rows.extend(deadline::rows(&contestants, rounds.min(3))?);
-        rows.push(deadline::waiting(&contestants)?);
-        rows.extend(state::rows(&contestants, rounds.min(5))?);
-        rows.extend(state::alone(&contestants, rounds.min(5))?);
-        rows.push(cold::row(&contestants, short_rounds)?);
-    }
-
     let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
     let table = table::render(&rows);
     table::publish(root, args.write, "bench", &format!("{machine}\n{table}"))
+}
+
+/// Rounds of what takes long, and of what is short.
+fn rounds(args: &Args) -> (usize, usize) {
+    if args.quick { (3, 20) } else { (11, 100) }
+}
+
+fn programs_folder(root: &Path) -> PathBuf {
+    root.join("xtask").join("programs")
+}
+
+/// All rows of the one table.
+fn everything(root: &Path, sources: &Sources, args: &Args) -> Result<Vec<Row>> {
+    // What is built comes first, so that nothing is compiled while something is measured.
+    let unmetered = if args.quick { None } else { Some(metering::build(root, &sources.target)?) };
+    let contestants = contestants(root, sources)?;
+    let c = c_library::build(&sources.target)?;
+    let bindings = bindings(root, args.quick)?;
+
+    let (rounds, short_rounds) = rounds(args);
+    let folder = programs_folder(root);
+    let mut rows = vec![Row::heading("luacell / native Lua")];
+    rows.extend(programs::rows(&contestants, &folder, &[], rounds)?);
+    if let Some(unmetered) = &unmetered {
+        rows.push(metering::row(&contestants, unmetered, &folder, rounds)?);
+    }
+    rows.extend(micro::rows(&contestants, rounds)?);
+    rows.push(cold::row(&contestants, short_rounds)?);
+    rows.extend(system_lua::rows(&contestants, root, rounds.min(5), short_rounds)?);
+    rows.push(Row::heading("What native Lua has nothing like"));
+    rows.extend(deadline::rows(&contestants, rounds.min(3))?);
+    rows.push(deadline::waiting(&contestants)?);
+    rows.extend(state::rows(&contestants, rounds.min(5))?);
+    rows.extend(state::alone(&contestants, rounds.min(5))?);
+    rows.extend(threads::rows(&contestants, rounds.min(5))?);
+    rows.extend(c_library::rows(&contestants, c.as_ref(), rounds)?);
+    rows.extend(bindings);
+    rows.extend(sizes::rows(root, &sources.target, &contestants, c.as_ref(), args.sizes)?);
+    Ok(rows)
+}
+
+/// Each package beside what people use else in its language.
+fn bindings(root: &Path, quick: bool) -> Result<Vec<Row>> {
+    let mut rows = python::rows(root, quick)?;
+    if output_of(Path::new("npm"), &[OsStr::new("--version")]).is_ok() {
+        rows.extend(node::rows(root, quick)?);
+    } else {
+        rows.extend([Row::heading("Node.js"), Row::note("not measured", "node and npm are not installed")]);
+    }
+    Ok(rows)
+}
+
+fn contestants(root: &Path, sources: &Sources) -> Result<Contestants> {
+    build(root, None)?;
+    let release = sources.target.join("release");
+    Ok(Contestants {
+        native: native::build(&sources.lua, &sources.target)?,
+        runner: release.join(format!("bench-runner{}", std::env::consts::EXE_SUFFIX)),
+        cli: release.join(format!("luacell{}", std::env::consts::EXE_SUFFIX)),
+    })
 }
 
 /// Builds our side as users get it, or with another guest.

@@ -1,37 +1,81 @@
-//! The Node.js package beside wasmoon: `node/bench.mjs` measures, this builds and keeps the table.
+//! The Node.js package beside wasmoon: `node/bench.mjs` measures, this builds.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::sources::Sources;
-use super::table::publish;
-use super::{Args, machine};
+use super::table::Row;
 
-/// Builds the package, measures, prints the table.
-pub fn run(root: &Path, sources: &Sources, args: &Args) -> Result<()> {
+/// Builds the package, and measures.
+pub fn rows(root: &Path, quick: bool) -> Result<Vec<Row>> {
+    eprintln!("Node.js");
+    let folder = build(root)?;
+    let mut bench = Command::new("node");
+    bench.arg("bench.mjs").current_dir(&folder);
+    if quick {
+        bench.arg("--quick");
+    }
+    let output = bench.stderr(Stdio::inherit()).output().context("cannot start node")?;
+    parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Builds the package; its folder.
+pub fn build(root: &Path) -> Result<PathBuf> {
     let folder = root.join("node");
     step(Command::new("node").arg("tools/install.mjs").current_dir(&folder))?;
     step(Command::new("npm").args(["run", "build"]).current_dir(&folder))?;
-    let mut bench = Command::new("node");
-    bench.arg("bench.mjs").current_dir(&folder);
-    if args.quick {
-        bench.arg("--quick");
+    Ok(folder)
+}
+
+/// The Markdown table of `bench.mjs` as rows; its head becomes a heading.
+pub fn parse(table: &str) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for line in table.lines().filter(|line| !line.starts_with("|---")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [what, peer, ours, ratio, goal] = cells.as_slice() else {
+            bail!("the Node.js benchmark wrote a line that is none of its table: {line}");
+        };
+        rows.push(if rows.is_empty() {
+            Row::heading(&format!("{ours} / {peer}"))
+        } else {
+            Row {
+                what: (*what).to_owned(),
+                peer: (*peer).to_owned(),
+                ours: (*ours).to_owned(),
+                ratio: (*ratio).to_owned(),
+                goal: (*goal).to_owned(),
+            }
+        });
     }
-    let output = bench.stderr(std::process::Stdio::inherit()).output().context("cannot start node")?;
-    let table = String::from_utf8_lossy(&output.stdout);
-    if !table.starts_with('|') {
-        bail!("bench.mjs gave no table");
+    if rows.is_empty() {
+        bail!("the Node.js benchmark gave no table");
     }
-    let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
-    publish(root, args.write, "node", &format!("{machine}\n{table}"))
+    Ok(rows)
 }
 
 fn step(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    // Standard output is the table's.
+    let status = command.stdout(Stdio::null()).status();
+    let status = status.with_context(|| format!("cannot start {:?}", command.get_program()))?;
     if !status.success() {
         bail!("{command:?} ended with {status}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_markdown_table_becomes_rows() -> Result<()> {
+        let rows =
+            parse("| what | wasmoon | luacell | ratio | goal |\n|---|--:|--:|--:|---|\n| `a` | 2 | 1 | 0.5 |  |\n")?;
+        let texts: Vec<_> = rows.iter().map(|row| (row.what.as_str(), row.ratio.as_str())).collect();
+        assert_eq!(texts, [("**luacell / wasmoon**", ""), ("`a`", "0.5")]);
+        assert!(parse("").is_err());
+        assert!(parse("| a | b |\n").is_err());
+        Ok(())
+    }
 }

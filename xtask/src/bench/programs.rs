@@ -32,7 +32,7 @@ pub fn rows(contestants: &Contestants, folder: &Path, only: &[String], rounds: u
         peer: String::new(),
         ours: String::new(),
         ratio: format!("**{mean:.2}**"),
-        goal: at_most(mean, 1.5, "1.50"),
+        goal: at_most(mean, 1.3, "1.30"),
     });
     Ok(rows)
 }

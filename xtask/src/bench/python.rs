@@ -5,19 +5,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::table::{Row, publish, render, time};
-use super::{Args, output_of};
+use super::output_of;
+use super::table::{Row, time};
 
-/// Builds the package, measures, prints the table.
-pub fn run(root: &Path, args: &Args) -> Result<()> {
+/// Builds the package, and measures.
+pub fn rows(root: &Path, quick: bool) -> Result<Vec<Row>> {
+    eprintln!("Python");
     let develop = root.join("py").join("tools").join("develop.py");
     let mut arguments: Vec<&OsStr> = vec![develop.as_os_str(), "python".as_ref(), "bench.py".as_ref()];
-    if args.quick {
+    if quick {
         arguments.push("--quick".as_ref());
     }
-    let output = output_of(Path::new("python3"), &arguments)?;
-    let rows = output.lines().map(row).collect::<Result<Vec<_>>>()?;
-    publish(root, args.write, "python", &render(&rows))
+    let mut rows = vec![Row::heading("Python / lupa 2.8 with its Lua 5.4")];
+    for line in output_of(Path::new("python3"), &arguments)?.lines() {
+        rows.push(row(line)?);
+    }
+    Ok(rows)
 }
 
 /// A line of `bench.py`: what, lupa's nanoseconds, ours, the ratio, the goal.

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use anyhow::{Context, Result};
 
 use super::measure::Pair;
-use super::table::{Row, at_most, time};
+use super::table::{Row, at_most, memory, time};
 use super::{Contestants, output_of};
 
 /// What the runner offers under `store-` and `redb-`.
@@ -78,14 +78,14 @@ fn row(contestants: &Contestants, case: &Case, rounds: usize) -> Result<Row> {
     })
 }
 
-/// What is measured without a peer: snapshots and tables in memory.
+/// What is measured without a peer: snapshots, tables in memory, the memory of sandboxes.
 struct Alone {
     /// The runner's word for it.
     mode: &'static str,
     what: &'static str,
     count: u32,
     /// At most so many nanoseconds, or bytes.
-    limit: f64,
+    limit: Option<f64>,
     bytes: bool,
 }
 
@@ -94,32 +94,40 @@ const ALONE: &[Alone] = &[
         mode: "snapshot",
         what: "snapshot of a sandbox that ran one line",
         count: 2_000,
-        limit: 300e3,
+        limit: Some(300e3),
         bytes: false,
     },
-    Alone { mode: "restore", what: "restoring it", count: 2_000, limit: 300e3, bytes: false },
-    Alone { mode: "snapshot-bytes", what: "the same as bytes", count: 1, limit: 102_400.0, bytes: true },
+    Alone { mode: "restore", what: "restoring it", count: 2_000, limit: Some(300e3), bytes: false },
+    Alone { mode: "snapshot-bytes", what: "the same as bytes", count: 1, limit: Some(102_400.0), bytes: true },
     Alone {
         mode: "table-get",
         what: "kept table of 1,000 in memory: get, in a Lua loop",
         count: 1_000,
-        limit: 150.0,
+        limit: Some(150.0),
         bytes: false,
     },
     Alone {
         mode: "table-set",
         what: "kept table of 1,000 in memory: set, in a Lua loop, with the commit",
         count: 1_000,
-        limit: 250.0,
+        limit: Some(250.0),
         bytes: false,
     },
     Alone {
         mode: "table-pairs",
         what: "kept table in memory: `pairs` over 100,000, each",
         count: 20,
-        limit: 500.0,
+        limit: Some(500.0),
         bytes: false,
     },
+    Alone {
+        mode: "idle",
+        what: "resident memory of each of 10,000 idle sandboxes that ran one line",
+        count: 10_000,
+        limit: Some(131_072.0),
+        bytes: true,
+    },
+    Alone { mode: "fresh", what: "of each of 10,000 that ran nothing yet", count: 10_000, limit: None, bytes: true },
 ];
 
 /// One row for each, the median of some rounds.
@@ -134,13 +142,13 @@ pub fn alone(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
         }
         values.sort_by(f64::total_cmp);
         let value = values.get(values.len() / 2).copied().unwrap_or_default();
-        let show = |n: f64| if case.bytes { format!("{n:.0} bytes") } else { time(n) };
+        let show = if case.bytes { memory } else { time };
         Ok(Row {
             what: case.what.to_owned(),
             peer: String::new(),
             ours: show(value),
             ratio: String::new(),
-            goal: at_most(value, case.limit, &show(case.limit)),
+            goal: case.limit.map(|limit| at_most(value, limit, &show(limit))).unwrap_or_default(),
         })
     };
     ALONE.iter().map(measure).collect()

@@ -21,6 +21,22 @@ pub struct Row {
 const HEAD: [&str; 5] = ["what", "peer", "luacell", "ratio", "goal"];
 
 impl Row {
+    /// A line that says what the following ones are about.
+    pub fn heading(text: &str) -> Self {
+        Self::note(&format!("**{text}**"), "")
+    }
+
+    /// A line without figures that says why there are none, or what the next ones are.
+    pub fn note(what: &str, why: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            peer: String::new(),
+            ours: String::new(),
+            ratio: String::new(),
+            goal: why.to_owned(),
+        }
+    }
+
     fn cells(&self) -> [&str; 5] {
         [&self.what, &self.peer, &self.ours, &self.ratio, &self.goal]
     }
@@ -29,6 +45,11 @@ impl Row {
 /// The goal "at most `limit`" with the verdict on `value`.
 pub fn at_most(value: f64, limit: f64, shown: &str) -> String {
     format!("at most {shown}: {}", if value <= limit { "met" } else { "MISSED" })
+}
+
+/// The goal "at least `limit`" with the verdict on `value`.
+pub fn at_least(value: f64, limit: f64, shown: &str) -> String {
+    format!("at least {shown}: {}", if value >= limit { "met" } else { "MISSED" })
 }
 
 /// The table as aligned Markdown, readable in a terminal too.
@@ -98,6 +119,11 @@ pub fn time(nanoseconds: f64) -> String {
     }
 }
 
+/// Bytes of memory.
+pub fn memory(bytes: f64) -> String {
+    if bytes < 10_240.0 { format!("{bytes:.0} bytes") } else { format!("{:.1} KiB", bytes / 1024.0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +141,7 @@ mod tests {
         assert_eq!(time(412.4), "412 ns");
         assert_eq!(time(5_230.0), "5.23 µs");
         assert_eq!(time(1_500_000.0), "1.50 ms");
+        assert_eq!(memory(1473.0), "1473 bytes");
+        assert_eq!(memory(131_072.0), "128.0 KiB");
     }
 }
