@@ -54,7 +54,7 @@ const CASES: &[(&str, &str, &str, u32, u32)] = &[
     ("eval", "first", "the same / a new Lua in a plug-in that is there: no state is kept", 3_000, 10_000),
     ("call", "call", "calling a Lua function by name, two integers to one", 20_000, 300_000),
     ("records-in", "records-in", "1,000 records of 3 fields built, passed in, added up", 100, 200),
-    ("records-out", "records-out", "1,000 records of 3 fields as a result, into structs / as JSON, not read", 100, 200),
+    ("records-out", "records-out", "1,000 records of 3 fields as a result, into structs", 100, 200),
 ];
 
 /// Installs the library, compiles plug-in and program.
