@@ -115,7 +115,7 @@ pub fn missing(tool: &Tool) -> Option<String> {
         return Some(format!("{name} is missing; {install}"));
     };
     let wanted = (*at_least)?;
-    let answer = String::from_utf8_lossy(&output.stdout);
+    let answer = anstream::adapter::strip_str(&String::from_utf8_lossy(&output.stdout)).to_string();
     if version(&answer).is_some_and(|found| found >= wanted) {
         return None;
     }
