@@ -3,6 +3,8 @@
 //! Simple values cross as themselves, everything else as bytes in the encoding of [`luacell::wire`], because a call for each field
 //! of a table would cost more than running most scripts.
 
+#![cfg_attr(test, allow(dead_code, reason = "napi exports no functions in a build for tests, of which there are none"))]
+
 mod bridge;
 mod config;
 mod failure;
