@@ -1,6 +1,8 @@
 //! `cargo xtask verify-generated`: files that are made from others, and are committed because people read them.
+//! It also looks whether all packages have the same version.
 
 mod bindings;
+mod versions;
 
 use std::path::Path;
 
@@ -37,6 +39,7 @@ pub fn run(args: &Args) -> Result<()> {
             stale.push(name);
         }
     }
+    versions::check(root)?;
     if stale.is_empty() {
         return Ok(());
     }
