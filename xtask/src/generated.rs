@@ -1,7 +1,8 @@
 //! `cargo xtask verify-generated`: files that are made from others, and are committed because people read them.
-//! It also looks whether all packages have the same version.
+//! It also looks whether all packages have the same version, and whether the notices name all that asks for one.
 
 mod bindings;
+mod notices;
 mod versions;
 
 use std::path::Path;
@@ -40,6 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     versions::check(root)?;
+    notices::check(root)?;
     if stale.is_empty() {
         return Ok(());
     }
