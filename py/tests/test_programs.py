@@ -73,6 +73,14 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert checks > 5
 
 
+def test_the_python_in_the_main_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    for run in (1, 2):
+        exec(compile(program, "README.md", "exec"), {})
+        assert capsys.readouterr().out == f"(7.0, {run})\n"
+
+
 def test_docstrings_of_the_package() -> None:
     assert doctest.testmod(luacell).failed == 0
 
