@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds programs outside of this tree with an installed libluacell: pkg-config and CMake, shared and static, C and C++.
 set -euo pipefail
+readme=$(cd "$(dirname "$0")/.." && pwd)/README.md
 prefix=$(cd "$1" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -58,12 +59,24 @@ other_version() {
   sed 's/luacell 0.1/luacell 0.9/' CMakeLists.txt > other.txt && mkdir -p other && mv other.txt other/CMakeLists.txt && cp first.c second.cc other/
   ! cmake -S other -B other/build -DCMAKE_PREFIX_PATH="$prefix"
 }
+block() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" "$readme" | sed '1d;$d'; }
+readme_c() { # the README's program, built and run as the line under it says
+  block c > ten.c && grep -q main ten.c
+  local build=$(block sh | grep '^cc ten\.c')
+  test "$(LD_LIBRARY_PATH=$prefix/lib bash -c "$build")" = "${build##*# prints }"
+}
+readme_cpp() {
+  { echo '#include <luacell.hpp>' && echo 'int main() {' && block cpp && echo 'return sum - 3; }'; } > ten.cc
+  c++ -std=c++17 -Wall -Werror ten.cc -o ten-cc $(pkg-config --cflags --libs luacell) && LD_LIBRARY_PATH=$prefix/lib ./ten-cc
+}
 only_ours() { ! nm -D --defined-only "$prefix/lib/libluacell.so" | awk '{ print $3 }' | grep -v '^luacell_'; }
 check "pkg-config, shared" with_pkg_config
 check "the program needs the library by its soname" needs_soname
 check "pkg-config, static" with_pkg_config_static
 check "find_package: shared, static, C++" with_cmake
 check "find_package refuses another version" other_version
+check "the README's C" readme_c
+check "the README's C++" readme_cpp
 check "the library shows luacell_* only" only_ours
 check "licences and notices are there" test -s "$prefix/share/doc/luacell/LICENSE-MIT" -a -s "$prefix/share/doc/luacell/THIRD-PARTY-NOTICES.md"
 echo "1..$number"
