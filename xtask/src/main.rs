@@ -2,6 +2,7 @@
 
 mod arm64;
 mod bench;
+mod fuzz;
 mod generated;
 mod guest;
 mod install_c;
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Build core/guest/lua.wasm from Lua's C sources, our own and our patches
     Guest(guest::Args),
+    /// Feed luacell with random input, and compare what random programs do with native Lua
+    Fuzz(fuzz::Args),
     /// Measure luacell against native Lua
     Bench(bench::Args),
     /// Install libluacell: header, libraries, pkg-config and CMake files
@@ -38,6 +41,7 @@ enum Command {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Guest(args) => guest::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::InstallC(args) => install_c::run(&args),
