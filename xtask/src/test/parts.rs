@@ -261,22 +261,6 @@ pub const PARTS: &[Part] = &[
             },
         ],
     },
-];
-
-/// Parts that are slow and run only when they are named.
-pub const EXTRA_PARTS: &[Part] = &[
-    Part {
-        name: "static-checks",
-        about: "as static, with explicit checks instead of guard pages, and hardened",
-        needs: &[CC, PYTHON],
-        steps: &[WASM2C, without_jit!("async,hardened,static-checks")],
-    },
-    Part {
-        name: "pulley",
-        about: "the crate luacell on wasmtime's interpreter, with the conformance corpus",
-        needs: &[],
-        steps: &[without_jit!("async,hardened,pulley")],
-    },
     Part {
         name: "kotlin",
         about: "the Kotlin artifact, in Kotlin and Java, with the conformance corpus and its example",
@@ -309,5 +293,21 @@ pub const EXTRA_PARTS: &[Part] = &[
                 format: Format::XCTest,
             },
         ],
+    },
+];
+
+/// Parts that are slow and run only when they are named.
+pub const EXTRA_PARTS: &[Part] = &[
+    Part {
+        name: "static-checks",
+        about: "as static, with explicit checks instead of guard pages, and hardened",
+        needs: &[CC, PYTHON],
+        steps: &[WASM2C, without_jit!("async,hardened,static-checks")],
+    },
+    Part {
+        name: "pulley",
+        about: "the crate luacell on wasmtime's interpreter, with the conformance corpus",
+        needs: &[],
+        steps: &[without_jit!("async,hardened,pulley")],
     },
 ];
