@@ -6,6 +6,7 @@ mod fuzz;
 mod generated;
 mod guest;
 mod install_c;
+mod package;
 mod test;
 mod wasm2c;
 
@@ -29,6 +30,8 @@ enum Command {
     Bench(bench::Args),
     /// Install libluacell: header, libraries, pkg-config and CMake files
     InstallC(install_c::Args),
+    /// Make what is handed to users
+    Package(package::Args),
     /// Install what the feature `static` of the crate luacell needs: wasm2c
     Static(wasm2c::Args),
     /// Run the tests and count them
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
         Command::Guest(args) => guest::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::InstallC(args) => install_c::run(&args),
+        Command::Package(args) => package::run(&args),
         Command::Static(args) => wasm2c::run_command(&args),
         Command::Test(args) => test::run(&args),
         Command::TestArm64 => arm64::run(),

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Runs the tests of the Swift package and of its example; `check` only says whether that is possible. Where there is no Swift, Debian's is set up under target/, which needs root.
+# Runs the tests of the Swift package and of its example; `check` only says whether that is possible, `figures` measures instead. Where there is no
+# Swift, Debian's is set up under target/, which needs root.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 jail=$root/target/swift-root
 
+library=${LUACELL_LIBRARY:-$root/target/release}
+export LD_LIBRARY_PATH=$library
+
 # What is run with Swift at hand.
 tests() {
-  local library=${LUACELL_LIBRARY:-$root/target/release}
-  export LD_LIBRARY_PATH=$library
   swift test --configuration release --package-path "$root/uniffi-bindings/swift" --scratch-path "$root/target/swift/package" -Xlinker "-L$library" 2>&1
   swift build --configuration release --package-path "$root/examples/swift/Rules" --scratch-path "$root/target/swift/example" -Xlinker "-L$library" 2>&1
   if "$root/target/swift/example/release/Rules" "$root/examples/rules.lua" | diff - "$root/examples/rules-report.txt"; then
@@ -18,8 +20,15 @@ tests() {
   fi
 }
 
-if [ "${1:-}" = inside ] || command -v swift >/dev/null; then
-  [ "${1:-}" = check ] || tests
+figures() {
+  swift build --configuration release --package-path "$root/uniffi-bindings/swift/Figures" --scratch-path "$root/target/swift/figures" \
+    -Xlinker "-L$library" >&2
+  "$root/target/swift/figures/release/Figures"
+}
+
+what=${1:-tests}
+if [ "${2:-}" = inside ] || command -v swift >/dev/null; then
+  [ "$what" = check ] || "$what"
   exit
 fi
 missing() {
@@ -29,7 +38,7 @@ missing() {
 [ "$(uname)" = Linux ] || missing "install Xcode"
 [ "$(id -u)" = 0 ] || missing "install it, or run this as root, which sets up Debian's under target/"
 command -v debootstrap >/dev/null || missing "apt-get install debootstrap"
-[ "${1:-}" != check ] || exit 0
+[ "$what" != check ] || exit 0
 
 # Mounts end with the process.
 in_jail() {
@@ -45,4 +54,4 @@ if [ ! -e "$jail/ready" ]; then
     swiftlang libc6-dev libstdc++-14-dev >"$root/target/swift-install.log"
   touch "$jail/ready"
 fi
-in_jail env HOME=/root bash "$root/uniffi-bindings/swift/tools/test.sh" inside
+in_jail env HOME=/root bash "$root/uniffi-bindings/swift/tools/test.sh" "$what" inside

@@ -31,6 +31,12 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Adds a round.
+    pub fn push(&mut self, native: f64, ours: f64) {
+        self.native.push(native);
+        self.ours.push(ours);
+    }
+
     /// Median of the native side.
     pub fn native(&self) -> f64 {
         median(&self.native)
@@ -58,7 +64,7 @@ impl Pair {
 }
 
 /// The middle value; the mean of the two middle ones of an even number.
-fn median(values: &[f64]) -> f64 {
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

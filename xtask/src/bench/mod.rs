@@ -7,6 +7,7 @@ mod machine;
 mod measure;
 mod metering;
 mod micro;
+mod mobile;
 mod native;
 mod no_jit;
 mod node;
@@ -57,6 +58,9 @@ pub struct Args {
     /// Only the Node.js package beside wasmoon
     #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "python", "write"])]
     node: bool,
+    /// Only the Kotlin artifact and the Swift package beside the Rust interface
+    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "python", "node"])]
+    mobile: bool,
     /// Only these programs (file names in xtask/programs without .lua) and no other rows
     #[arg(value_name = "PROGRAM", conflicts_with = "write")]
     programs: Vec<String>,
@@ -81,6 +85,11 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if args.peers {
         return peers::run(root, &sources, args);
+    }
+    if args.mobile {
+        let rows = mobile::rows(&contestants(root, &sources)?, root, rounds(args).0.min(5))?;
+        let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
+        return table::publish(root, args.write, "mobile", &format!("{machine}\n{}", table::render(&rows)));
     }
     let rows = if args.python {
         python::rows(root, args.quick)?
@@ -174,11 +183,15 @@ fn build(root: &Path, guest: Option<&Path>) -> Result<()> {
 
 /// What a program writes to standard output.
 fn output_of(program: &Path, args: &[&OsStr]) -> Result<String> {
-    let output =
-        Command::new(program).args(args).output().with_context(|| format!("cannot start {}", program.display()))?;
+    printed(Command::new(program).args(args))
+}
+
+/// What the command prints; its errors when it fails.
+fn printed(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        bail!("{} {args:?} ended with {}: {}", program.display(), output.status, errors.trim());
+        bail!("{command:?} ended with {}: {}", output.status, errors.trim());
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{} does not write UTF-8", program.display()))
+    String::from_utf8(output.stdout).with_context(|| format!("{command:?} does not write UTF-8"))
 }

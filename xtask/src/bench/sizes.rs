@@ -34,7 +34,7 @@ pub fn rows(
         ("C library, shared, stripped", c.map(|built| built.library.clone())),
         ("Node.js addon", newest(&root.join("node"), "node")?),
         ("Python wheel, compressed", newest(&wheels, "whl")?),
-        ("library for Swift and Kotlin", Some(library("luacell_uniffi"))),
+        ("library for Swift and Kotlin on desktops and servers", Some(library("luacell_uniffi"))),
     ];
     let mut rows = vec![Row::heading("Sizes of what ships")];
     for (what, file) in files {
