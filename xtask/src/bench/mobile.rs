@@ -98,7 +98,8 @@ fn language(
     let mut rows = vec![Row::heading(heading)];
     // Builds, which is not to meet a measurement.
     if let Err(error) = run() {
-        rows.push(Row::note("not measured", &format!("{error:#}")));
+        eprintln!("{error:#}");
+        rows.push(Row::note("not measured", "its tools are missing or failed, see above"));
         return Ok(rows);
     }
     let mut alone: HashMap<&str, Vec<f64>> = HashMap::new();
@@ -138,14 +139,14 @@ fn language(
 
 /// One run in a JVM of its own.
 fn kotlin(root: &Path) -> Result<HashMap<String, f64>> {
-    let mut maven = Command::new("mvn");
-    maven.args(["--batch-mode", "--quiet", "-Dmaven.repo.local=../../target/maven", "test-compile", "exec:exec"]);
-    maven.args([
-        "-Dexec.executable=java",
-        "-Dexec.classpathScope=test",
-        "-Dexec.args=-cp %classpath luacell.FiguresKt",
-    ]);
-    parse(&printed(maven.current_dir(root.join("uniffi-bindings/kotlin")))?)
+    let maven = |arguments: &[&str]| {
+        let mut command = Command::new("mvn");
+        command.args(["--batch-mode", "--quiet", "-Dmaven.repo.local=../../target/maven"]).args(arguments);
+        printed(command.current_dir(root.join("uniffi-bindings/kotlin")))
+    };
+    maven(&["test-compile"])?;
+    let run = "-Dexec.args=-cp %classpath luacell.FiguresKt";
+    parse(&maven(&["exec:exec", "-Dexec.executable=java", "-Dexec.classpathScope=test", run])?)
 }
 
 /// One run in a process of its own.

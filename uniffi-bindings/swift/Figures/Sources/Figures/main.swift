@@ -23,6 +23,6 @@ let lua = try Sandbox()
 guard try lua.compute("return 1+1").value == 2 else { fatalError("1+1 is not 2") }
 figure("first", now() - start)
 figure("compute", try median(20_000) { _ = try lua.compute("return 1+1") })
-try lua.register("add") { args in .integer((args[0].int ?? 0) + (args[1].int ?? 0)) }
+try lua.register("add") { args in .integer(value: (args[0].int ?? 0) + (args[1].int ?? 0)) }
 figure("hostcall", try median(20) { _ = try lua.compute("local add = add for i = 1, 1000 do add(i, 2) end") } / 1000)
 figure("create", try median(2_000) { _ = try Sandbox() })
