@@ -155,7 +155,9 @@ fn swift(root: &Path) -> Result<HashMap<String, f64>> {
 }
 
 fn parse(output: &str) -> Result<HashMap<String, f64>> {
-    let figures: HashMap<String, f64> = output
+    // Maven colours.
+    let figures: HashMap<String, f64> = anstream::adapter::strip_str(output)
+        .to_string()
         .lines()
         .filter_map(|line| line.split_once('\t'))
         .filter_map(|(name, figure)| Some((name.to_owned(), figure.trim().parse().ok()?)))
