@@ -9,6 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::steps::{copy, strip};
+
 /// Options of `cargo xtask install-c`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -97,21 +99,6 @@ fn build(root: &Path, profile: &str) -> Result<PathBuf> {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     Ok(root.join(target).join(if profile == "dev" { "debug" } else { profile }))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    // A library that a program has loaded must not change under it.
-    let _ = fs::remove_file(to);
-    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
-    Ok(())
-}
-
-fn strip(library: &Path) -> Result<()> {
-    let status = Command::new("strip").arg("--strip-unneeded").arg(library).status();
-    if !status.context("cannot start strip; apt-get install binutils")?.success() {
-        bail!("{} could not be stripped", library.display());
-    }
-    Ok(())
 }
 
 #[cfg(unix)]

@@ -7,6 +7,7 @@ mod generated;
 mod guest;
 mod install_c;
 mod package;
+mod steps;
 mod test;
 mod wasm2c;
 

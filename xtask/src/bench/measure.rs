@@ -21,11 +21,11 @@ impl Pair {
         let mut pair = Self::default();
         for round in 0..rounds {
             if round % 2 == 0 {
-                pair.native.push(native()?);
-                pair.ours.push(ours()?);
+                let first = native()?;
+                pair.push(first, ours()?);
             } else {
-                pair.ours.push(ours()?);
-                pair.native.push(native()?);
+                let first = ours()?;
+                pair.push(native()?, first);
             }
         }
         Ok(pair)

@@ -6,9 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::Contestants;
 use super::measure::{Pair, median};
 use super::table::{Row, at_most, time};
-use super::{Contestants, printed};
+use crate::steps::{cargo, copy, finish, maven, printed, strip};
 
 /// What is measured in both languages.
 struct Figure {
@@ -61,8 +62,7 @@ const FIGURES: &[Figure] = &[
 
 /// All rows, of the languages whose tools are there.
 pub fn rows(contestants: &Contestants, root: &Path, rounds: usize) -> Result<Vec<Row>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    printed(Command::new(cargo).args(["build", "--release", "--package", "luacell-uniffi"]).current_dir(root))?;
+    finish(cargo().args(["build", "--release", "--package", "luacell-uniffi"]).current_dir(root))?;
     let size = size(root)?;
     let mut rows = language(contestants, "Kotlin / the Rust interface", rounds, |f| f.kotlin_limit, || kotlin(root))?;
     rows.extend(language(contestants, "Swift / the Rust interface", rounds, |f| f.swift_limit, || swift(root))?);
@@ -72,13 +72,13 @@ pub fn rows(contestants: &Contestants, root: &Path, rounds: usize) -> Result<Vec
 
 /// Of the library in the packages for phones; built for this system, whose tools are at hand.
 fn size(root: &Path) -> Result<Row> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = cargo();
     build.args(["build", "--profile", "small", "--package", "luacell-uniffi", "--no-default-features"]);
-    printed(build.current_dir(root))?;
+    finish(build.current_dir(root))?;
     let name = format!("{}luacell_uniffi{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let (built, stripped) = (root.join("target/small").join(&name), root.join("target/bench").join(&name));
-    printed(Command::new("strip").arg("-o").arg(&stripped).arg(&built))?;
+    copy(&built, &stripped)?;
+    strip(&stripped)?;
     let bytes =
         std::fs::metadata(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?.len() as f64;
     Ok(Row {
@@ -139,14 +139,9 @@ fn language(
 
 /// One run in a JVM of its own.
 fn kotlin(root: &Path) -> Result<HashMap<String, f64>> {
-    let maven = |arguments: &[&str]| {
-        let mut command = Command::new("mvn");
-        command.args(["--batch-mode", "--quiet", "-Dmaven.repo.local=../../target/maven"]).args(arguments);
-        printed(command.current_dir(root.join("uniffi-bindings/kotlin")))
-    };
-    maven(&["test-compile"])?;
+    printed(maven(root).arg("test-compile"))?;
     let run = "-Dexec.args=-cp %classpath luacell.FiguresKt";
-    parse(&maven(&["exec:exec", "-Dexec.executable=java", "-Dexec.classpathScope=test", run])?)
+    parse(&printed(maven(root).args(["exec:exec", "-Dexec.executable=java", "-Dexec.classpathScope=test", run]))?)
 }
 
 /// One run in a process of its own.

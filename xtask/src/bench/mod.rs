@@ -28,6 +28,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::steps::printed;
 use sources::Sources;
 use table::Row;
 
@@ -86,12 +87,9 @@ pub fn run(args: &Args) -> Result<()> {
     if args.peers {
         return peers::run(root, &sources, args);
     }
-    if args.mobile {
-        let rows = mobile::rows(&contestants(root, &sources)?, root, rounds(args).0.min(5))?;
-        let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
-        return table::publish(root, args.write, "mobile", &format!("{machine}\n{}", table::render(&rows)));
-    }
-    let rows = if args.python {
+    let rows = if args.mobile {
+        mobile::rows(&contestants(root, &sources)?, root, rounds(args).0.min(5))?
+    } else if args.python {
         python::rows(root, args.quick)?
     } else if args.node {
         node::rows(root, args.quick)?
@@ -103,7 +101,8 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
     let table = table::render(&rows);
-    table::publish(root, args.write, "bench", &format!("{machine}\n{table}"))
+    let name = if args.mobile { "mobile" } else { "bench" };
+    table::publish(root, args.write, name, &format!("{machine}\n{table}"))
 }
 
 /// Rounds of what takes long, and of what is short.
@@ -184,14 +183,4 @@ fn build(root: &Path, guest: Option<&Path>) -> Result<()> {
 /// What a program writes to standard output.
 fn output_of(program: &Path, args: &[&OsStr]) -> Result<String> {
     printed(Command::new(program).args(args))
-}
-
-/// What the command prints; its errors when it fails.
-fn printed(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        bail!("{command:?} ended with {}: {}", output.status, errors.trim());
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("{command:?} does not write UTF-8"))
 }

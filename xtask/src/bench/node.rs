@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::table::Row;
+use crate::steps::finish;
 
 /// Builds the package, and measures.
 pub fn rows(root: &Path, quick: bool) -> Result<Vec<Row>> {
@@ -23,8 +24,8 @@ pub fn rows(root: &Path, quick: bool) -> Result<Vec<Row>> {
 /// Builds the package; its folder.
 pub fn build(root: &Path) -> Result<PathBuf> {
     let folder = root.join("node");
-    step(Command::new("node").arg("tools/install.mjs").current_dir(&folder))?;
-    step(Command::new("npm").args(["run", "build"]).current_dir(&folder))?;
+    finish(Command::new("node").arg("tools/install.mjs").current_dir(&folder))?;
+    finish(Command::new("npm").args(["run", "build"]).current_dir(&folder))?;
     Ok(folder)
 }
 
@@ -52,16 +53,6 @@ pub fn parse(table: &str) -> Result<Vec<Row>> {
         bail!("the Node.js benchmark gave no table");
     }
     Ok(rows)
-}
-
-fn step(command: &mut Command) -> Result<()> {
-    // Standard output is the table's.
-    let status = command.stdout(Stdio::null()).status();
-    let status = status.with_context(|| format!("cannot start {:?}", command.get_program()))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

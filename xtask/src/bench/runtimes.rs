@@ -10,6 +10,7 @@ use super::measure::{Pair, geometric_mean};
 use super::sources::Sources;
 use super::table::{publish, time};
 use super::{Args, machine, native, programs};
+use crate::steps::{cargo, finish};
 
 /// A program that times one Lua file when it is called with `--time FILE`.
 struct Host {
@@ -66,13 +67,12 @@ fn measure(native: &Path, host: &Host, file: &Path, rounds: usize) -> Result<Pai
 /// Builds the examples as their READMEs say, with all caches below `target/`.
 fn build(root: &Path, target: &Path) -> Result<Vec<Host>> {
     let examples = root.join("examples");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let exe = std::env::consts::EXE_SUFFIX;
     let go = target.join("go");
     let go_program = go.join(format!("go-example{exe}"));
 
     finish(
-        Command::new(cargo)
+        cargo()
             .args(["build", "--release", "--locked"])
             .current_dir(examples.join("rust-example"))
             .env("CARGO_TARGET_DIR", target),
@@ -98,13 +98,4 @@ fn build(root: &Path, target: &Path) -> Result<Vec<Host>> {
         },
         host("WAMR, interpreter", examples.join("c-example").join("lua-wasm-demo")),
     ])
-}
-
-fn finish(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot start {program}"))?;
-    if !status.success() {
-        bail!("{program} ended with {status}");
-    }
-    Ok(())
 }

@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::table::Row;
 use super::{Contestants, c_library};
+use crate::steps::{cargo, finish};
 
 /// What there is after this run, and what is still there from others. With `all` the rest is built.
 pub fn rows(
@@ -22,9 +23,8 @@ pub fn rows(
     if all {
         let maturin = [OsStr::new("maturin"), "build".as_ref(), "--release".as_ref(), "--quiet".as_ref()];
         let develop = root.join("py/tools/develop.py");
-        step(Command::new("python3").arg(develop).args(maturin).arg("--out").arg(&wheels))?;
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        step(Command::new(cargo).args(["build", "--release", "--package", "luacell-uniffi"]).current_dir(root))?;
+        finish(Command::new("python3").arg(develop).args(maturin).arg("--out").arg(&wheels))?;
+        finish(cargo().args(["build", "--release", "--package", "luacell-uniffi"]).current_dir(root))?;
     }
     let library =
         |name: &str| release.join(format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX));
@@ -57,12 +57,4 @@ fn newest(folder: &Path, extension: &str) -> Result<Option<PathBuf>> {
         }
     }
     Ok(found.into_iter().max().map(|(_, path)| path))
-}
-
-fn step(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(())
 }

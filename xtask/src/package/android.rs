@@ -7,7 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{copy, finish, fresh};
+use super::fresh;
+use crate::steps::{cargo, copy, finish, maven};
 
 /// Options of `cargo xtask package android`.
 #[derive(clap::Args)]
@@ -35,7 +36,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     let aar = folder.join("aar");
     fresh(&aar)?;
 
-    let classes = classes(&kotlin, &folder)?;
+    let classes = classes(root, &kotlin, &folder)?;
     copy(&classes, &aar.join("classes.jar"))?;
     for file in ["AndroidManifest.xml", "proguard.txt"] {
         copy(&kotlin.join("android").join(file), &aar.join(file))?;
@@ -63,12 +64,8 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
 }
 
 /// The compiled Kotlin, without the library for desktops.
-fn classes(kotlin: &Path, folder: &Path) -> Result<PathBuf> {
-    let compiled = folder.join("classes");
-    fresh(&compiled)?;
-    let mut maven = Command::new("mvn");
-    maven.args(["--batch-mode", "--quiet", "-Dmaven.repo.local=../../target/maven", "compile"]);
-    finish(maven.current_dir(kotlin))?;
+fn classes(root: &Path, kotlin: &Path, folder: &Path) -> Result<PathBuf> {
+    finish(maven(root).arg("compile"))?;
     let jar = folder.join("classes.jar");
     let mut command = Command::new("jar");
     command.arg("--create").arg("--file").arg(&jar);
@@ -90,8 +87,7 @@ fn library(root: &Path, args: &Args, abi: &str, target: &str) -> Result<PathBuf>
     }
     let clang = clang(target)?;
     let upper = target.to_uppercase().replace('-', "_");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--locked", "--profile", "small", "--config", "profile.small.strip=\"symbols\""]);
     command.args(["--package", "luacell-uniffi", "--target", target, "--no-default-features"]);
     // The guest is compiled for the phone's processor, not for this one.

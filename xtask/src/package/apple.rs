@@ -5,7 +5,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::steps::finish;
+
 /// Runs the script, which says what it misses.
 pub fn run(root: &Path) -> Result<()> {
-    super::finish(Command::new("bash").arg(root.join("uniffi-bindings/swift/tools/apple.sh")))
+    finish(Command::new("bash").arg(root.join("uniffi-bindings/swift/tools/apple.sh")))
 }
