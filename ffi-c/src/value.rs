@@ -244,8 +244,9 @@ unsafe fn push(
     value: impl FnOnce() -> Result<Value>,
 ) -> luacell_status {
     guard::status(error, || {
-        let list = lent_mut(values, "values")?;
-        list.push(value()?);
+        // First: the value may be one of the list's.
+        let value = value()?;
+        lent_mut(values, "values")?.push(value);
         Ok(())
     })
 }
@@ -319,11 +320,13 @@ pub unsafe extern "C" fn luacell_values_set(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
+        // The value may be the one in that place.
+        let value = any_value(value);
         let list = lent_mut(values, "values")?;
         let len = list.len();
         let place = list.get_mut(position);
         let place = place.ok_or_else(|| invalid(format!("there is no position {position} in a list of {len}")))?;
-        *place = any_value(value);
+        *place = value;
         Ok(())
     })
 }

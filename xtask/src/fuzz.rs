@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::steps::{cargo, finish};
+
 /// Options of `cargo xtask fuzz`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -17,7 +19,7 @@ pub struct Args {
     target: Option<String>,
 }
 
-const TARGETS: [&str; 5] = ["wire", "keys", "differential", "files", "foreign"];
+const TARGETS: [&str; 6] = ["wire", "keys", "differential", "files", "foreign", "c_abi"];
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
@@ -44,19 +46,10 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn build(folder: &Path, target: &Path) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--locked"])
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", target)
-        .env("RUSTC_WRAPPER", folder.join("instrument.sh"))
-        .env("RUSTFLAGS", "--cfg fuzzing")
-        .status()
-        .context("cannot start cargo")?;
-    if !status.success() {
-        bail!("the targets could not be built");
-    }
-    Ok(())
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked"]).current_dir(folder).env("CARGO_TARGET_DIR", target);
+    build.env("RUSTC_WRAPPER", folder.join("instrument.sh")).env("RUSTFLAGS", "--cfg fuzzing");
+    finish(&mut build)
 }
 
 /// How often the target was run, and the inputs that it failed for.

@@ -91,6 +91,16 @@ fn kotlin(text: &str) -> Result<String> {
          uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
          statuses.giveBack(status)\n    }\n",
     )?;
+    // FirstUse.kt says why.
+    let text = ["IntegrityCheckingUniffiLib", "UniffiLib"].iter().try_fold(text, |text, object| {
+        let register = format!("        Native.register({object}::class.java,");
+        replaced(&text, &register, &format!("        FirstUse.begin()\n{register}"))
+    })?;
+    let text = replaced(
+        &text,
+        "        uniffiCallbackInterfaceTableStore.register(this)\n",
+        "        uniffiCallbackInterfaceTableStore.register(this)\n        FirstUse.finish()\n",
+    )?;
     let (before, rest) = text.split_once(CLASS).context("the generated Kotlin has no LuaException")?;
     let (class, after) =
         rest.split_once("companion object ErrorHandler").context("the generated LuaException has no error handler")?;

@@ -816,6 +816,7 @@ internal open class UniffiVTableCallbackInterfaceTableStore(
 // We now use JNA's "direct mapping" - unclear if same considerations apply exactly.
 internal object IntegrityCheckingUniffiLib {
     init {
+        FirstUse.begin()
         Native.register(IntegrityCheckingUniffiLib::class.java, findLibraryName(componentName = "luacell"))
         uniffiCheckContractApiVersion(this)
         uniffiCheckApiChecksums(this)
@@ -961,12 +962,14 @@ internal object UniffiLib {
     }
 
     init {
+        FirstUse.begin()
         Native.register(UniffiLib::class.java, findLibraryName(componentName = "luacell"))
         uniffiCallbackInterfaceHostFailure.register(this)
         uniffiCallbackInterfaceHostFunction.register(this)
         uniffiCallbackInterfaceModuleSource.register(this)
         uniffiCallbackInterfacePrinter.register(this)
         uniffiCallbackInterfaceTableStore.register(this)
+        FirstUse.finish()
 
     }
 

@@ -1,5 +1,7 @@
 package luacell
 
+import java.util.ArrayDeque
+
 /**
  * Where calls leave their status, kept for reuse by each thread: JNA takes far longer to make and to collect one than a call takes, and its one
  * cleaning thread falls behind a thread that calls without a pause.
@@ -7,7 +9,7 @@ package luacell
 internal class Statuses private constructor() {
     private val free = ArrayDeque<UniffiRustCallStatus>()
 
-    fun take(): UniffiRustCallStatus = free.removeLastOrNull() ?: UniffiRustCallStatus().apply {
+    fun take(): UniffiRustCallStatus = free.pollLast() ?: UniffiRustCallStatus().apply {
         setAutoSynch(false)
         clear()
     }

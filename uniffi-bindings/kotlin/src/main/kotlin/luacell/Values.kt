@@ -3,6 +3,7 @@
 
 package luacell
 
+import java.time.Duration
 import java.util.IdentityHashMap
 
 /**
@@ -127,8 +128,10 @@ internal fun conversion(value: Any?): LuaException = LuaException.Conversion(
 )
 
 internal fun noDetails(kind: ErrorKind, message: String) = ErrorDetails(
-    kind, message, null, null, null, null, ByteArray(0), LuaValue.Nil, Metrics(java.time.Duration.ZERO, 0, 0, 0, 0), null, null,
+    kind, message, null, null, null, null, ByteArray(0), LuaValue.Nil, noMetrics(), null, null,
 )
+
+internal fun noMetrics() = Metrics(Duration.ZERO, 0, 0, 0, 0)
 
 private fun plain(value: Any?): LuaValue = when (value) {
     null -> LuaValue.Nil

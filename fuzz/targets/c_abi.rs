@@ -1,0 +1,973 @@
+//! The C interface: calls in any order, with NULL now and then, from host functions too. What the header promises has to hold: an error if and only if
+//! the status says so, no panic, and each finalizer runs once.
+#![no_main]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::{c_char, c_void};
+use std::ptr::{null, null_mut};
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use luacell_ffi::config::{LUACELL_UNLIMITED, LUACELL_ZERO, luacell_compute_options, luacell_limits, luacell_sandbox_config};
+use luacell_ffi::error::*;
+use luacell_ffi::host_function::*;
+use luacell_ffi::outcome::*;
+use luacell_ffi::pointers::luacell_bytes;
+use luacell_ffi::sandbox::*;
+use luacell_ffi::sink::{luacell_sink, luacell_sink_put};
+use luacell_ffi::snapshot::*;
+use luacell_ffi::status::{LUACELL_INTERNAL, LUACELL_OK, luacell_status, luacell_status_name};
+use luacell_ffi::store::*;
+use luacell_ffi::table::*;
+use luacell_ffi::value::*;
+
+/// An object of its kind by number, or NULL.
+type Slot = u8;
+
+#[derive(Arbitrary, Clone, Debug)]
+enum Text {
+    Known(u8),
+    Any(Vec<u8>),
+    Null,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+struct Limits {
+    instructions: u16,
+    others: [u8; 6],
+    size: u8,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+struct Config {
+    limits: Limits,
+    store: Option<Slot>,
+    flags: u8,
+    seed: u64,
+    retries: i8,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+enum Read {
+    Boolean,
+    Integer,
+    Number,
+    Bytes,
+    Name,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+enum Io {
+    Input,
+    Output,
+    Meta,
+    Home,
+    Export,
+    Clear,
+    Collect,
+    Stats,
+    Tables,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+enum Op {
+    Nil,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    Bytes(Text),
+    Table,
+    Clone(Slot),
+    Read(Slot, Read),
+    Compare(Slot, Slot),
+    List,
+    Push(Slot, Slot),
+    PushOther(Slot, Text),
+    PushOwn(Slot, u8),
+    Put(Slot, u8, Slot),
+    PutOwn(Slot, u8, u8),
+    Item(Slot, u8),
+    TableGet(Slot, Slot),
+    TableField(Slot, Text),
+    TableSet(Slot, Slot, Slot),
+    TableSetField(Slot, Text, Slot),
+    TableAppend(Slot, Slot),
+    TableCount(Slot),
+    TableEntries(Slot),
+    TableCopy(Slot),
+    TableClear(Slot),
+    Builder,
+    BuilderAdd(Slot),
+    BuilderSet(Slot, u8, Slot, Slot),
+    BuilderSetTable(Slot, u8, Slot, u8),
+    BuilderSetKey(Slot, u8, u8, Slot),
+    BuilderFinish(Slot, u8),
+    Sandbox(Option<Config>),
+    SandboxFrom(Slot, Option<Config>),
+    Compute { sandbox: Slot, source: Text, options: Option<(Text, Slot, Option<Limits>)> },
+    Call { sandbox: Slot, name: Text, options: Option<(Text, Slot, Option<Limits>)> },
+    CallFunction(Slot, Slot),
+    Outcome(Slot),
+    Io(Slot, Io),
+    SetIo(Slot, Io, Slot),
+    Import(Slot, Text),
+    ImportOwn(Slot, Slot),
+    Register { sandbox: Slot, name: Text, function: bool, repeatable: bool },
+    Unregister(Slot, Text),
+    Reset(Slot),
+    Close(Slot),
+    Interrupt(Slot),
+    Interrupter(Slot),
+    InterruptLater(Slot),
+    Snapshot(Slot),
+    Restore(Slot, Slot),
+    Fork(Slot),
+    SnapshotBytes(Slot),
+    SnapshotOf(Text),
+    SnapshotOfOwn(Slot),
+    Store { missing: bool },
+    SyncStore(Slot),
+    Error(Text),
+    Raise(Slot),
+    Inspect(Slot),
+    /// From a host function, ends what it does: how it answers.
+    Answer(u8, Slot),
+    FreeValue(Slot),
+    FreeList(Slot),
+    FreeOutcome(Slot),
+    FreeError(Slot),
+    FreeSandbox(Slot),
+    FreeSnapshot(Slot),
+    FreeStore(Slot),
+    FreeInterrupter(Slot),
+    FreeBuilder(Slot),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    /// What stores and module searches answer.
+    answers: Vec<u8>,
+    ops: Vec<Op>,
+}
+
+const TEXTS: [&str; 24] = [
+    "f",
+    "game.f",
+    "x",
+    "_home",
+    "string",
+    "m",
+    "return 1",
+    "return ...",
+    "return {1, 2, x = {y = 3}}, f, print",
+    "function x(...) return ... end return x",
+    "x = (x or 0) + 1 _home.n = x _home.t = {x} return _home, _home.t, x",
+    "return f(1, 'two', {3}, print)",
+    "return pcall(f, ...)",
+    "print('a', 1) error({code = 1})",
+    "return coroutine.wrap(function(...) return f(...) end)(...)",
+    "while true do end",
+    "local t = {} while true do t[#t + 1] = ('x'):rep(10000) end",
+    "return require('m')",
+    "for k, v in pairs(_home) do _home[k] = nil end _home.f = f _home[1] = math.pi",
+    "_io.output = _io.input return _io.meta",
+    "setmetatable({}, {__gc = function() f(1) end}) collectgarbage()",
+    "local t <close> = setmetatable({}, {__close = function() f() end}) f() error('x')",
+    "return game.f(function(...) return f(...) end)",
+    "return ext.table(), ('x'):rep(1000), 0/0, -0.0, math.mininteger",
+];
+
+/// Objects of one kind.
+struct Pool<T>(Vec<*mut T>, unsafe extern "C" fn(*mut T));
+
+impl<T> Pool<T> {
+    fn get(&self, slot: Slot) -> *mut T {
+        match self.0.len() {
+            0 => null_mut(),
+            // A new one more often than an old one, and NULL at times.
+            len if slot < 192 => self.0[len - 1 - slot as usize % len],
+            len => self.0.get(slot as usize % (len + 1)).copied().unwrap_or(null_mut()),
+        }
+    }
+
+    fn keep(&mut self, object: *mut T) {
+        if object.is_null() {
+            return;
+        }
+        if self.0.len() < 16 {
+            self.0.push(object);
+        } else {
+            unsafe { (self.1)(object) }
+        }
+    }
+
+    fn take(&mut self, slot: Slot) -> *mut T {
+        let object = self.get(slot);
+        self.0.retain(|kept| *kept != object);
+        object
+    }
+
+    fn free(&mut self, slot: Slot) {
+        let object = self.take(slot);
+        unsafe { (self.1)(object) }
+    }
+
+    fn free_all(&mut self) {
+        // Some from either end: no order may matter.
+        let mut left: VecDeque<_> = std::mem::take(&mut self.0).into();
+        while let Some(object) = left.pop_front() {
+            unsafe { (self.1)(object) }
+            if let Some(object) = left.pop_back() {
+                unsafe { (self.1)(object) }
+            }
+        }
+    }
+}
+
+struct Machine {
+    ops: VecDeque<Op>,
+    answers: VecDeque<u8>,
+    /// How many host functions are being called. They must not free what calls around them may have been lent.
+    depth: usize,
+    values: Pool<luacell_value>,
+    lists: Pool<luacell_values>,
+    outcomes: Pool<luacell_outcome>,
+    errors: Pool<luacell_error>,
+    sandboxes: Pool<luacell_sandbox>,
+    snapshots: Pool<luacell_snapshot>,
+    stores: Pool<luacell_store>,
+    interrupters: Pool<luacell_interrupter>,
+    builders: Pool<luacell_table_builder>,
+}
+
+thread_local! {
+    static MACHINE: RefCell<Machine> = const { RefCell::new(Machine {
+        ops: VecDeque::new(),
+        answers: VecDeque::new(),
+        depth: 0,
+        values: Pool(Vec::new(), luacell_value_free),
+        lists: Pool(Vec::new(), luacell_values_free),
+        outcomes: Pool(Vec::new(), luacell_outcome_free),
+        errors: Pool(Vec::new(), luacell_error_free),
+        sandboxes: Pool(Vec::new(), luacell_sandbox_free),
+        snapshots: Pool(Vec::new(), luacell_snapshot_free),
+        stores: Pool(Vec::new(), luacell_store_free),
+        interrupters: Pool(Vec::new(), luacell_interrupter_free),
+        builders: Pool(Vec::new(), luacell_table_builder_free),
+    }) };
+    /// Userdata that was handed over and not ended yet.
+    static ALIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Never held across a call that may call back.
+fn machine<R>(body: impl FnOnce(&mut Machine) -> R) -> R {
+    MACHINE.with_borrow_mut(body)
+}
+
+macro_rules! object {
+    ($pool:ident, $slot:expr) => {
+        machine(|m| m.$pool.get($slot))
+    };
+}
+
+/// Takes an object out of its pool before it is freed, which may call finalizers.
+macro_rules! free {
+    ($pool:ident, $slot:expr, $free:ident) => {{
+        let object = machine(|m| m.$pool.take($slot));
+        unsafe { $free(object) }
+    }};
+}
+
+/// Calls something whose last argument is the place for an error.
+macro_rules! call {
+    ($function:ident($($arg:expr),*)) => {{
+        let mut error: *mut luacell_error = null_mut();
+        let status = unsafe { $function($($arg,)* &raw mut error) };
+        checked(stringify!($function), status, error)
+    }};
+}
+
+/// The same, for a new object.
+macro_rules! make {
+    ($pool:ident, $function:ident($($arg:expr),*)) => {{
+        let mut object = null_mut();
+        if call!($function($($arg,)* &raw mut object)) {
+            assert!(!object.is_null(), "{} gave nothing", stringify!($function));
+            let mut surplus = None;
+            machine(|m| if m.$pool.0.len() < 16 { m.$pool.0.push(object) } else { surplus = Some((object, m.$pool.1)) });
+            if let Some((object, free)) = surplus {
+                unsafe { free(object) }
+            }
+        } else {
+            assert!(object.is_null(), "{} failed and wrote something", stringify!($function));
+        }
+    }};
+}
+
+fn checked(name: &str, status: luacell_status, error: *mut luacell_error) -> bool {
+    assert_ne!(status, LUACELL_INTERNAL, "{name}: {}", text_of(unsafe { luacell_error_message(error) }));
+    assert_eq!(status == LUACELL_OK, error.is_null(), "{name}: the status {status} and the error don't fit");
+    if !error.is_null() {
+        assert!(!luacell_status_name(status).is_null(), "{name}: the status {status} has no name");
+        assert_eq!(unsafe { luacell_error_status(error) }, status);
+        let surplus = machine(|m| if m.errors.0.len() < 16 { m.errors.0.push(error); None } else { Some(error) });
+        if let Some(error) = surplus {
+            unsafe { luacell_error_free(error) }
+        }
+    }
+    status == LUACELL_OK
+}
+
+fn text_of(bytes: luacell_bytes) -> String {
+    String::from_utf8_lossy(read(bytes)).into_owned()
+}
+
+/// All of the bytes, so that a sanitizer sees whether they are there.
+fn read<'a>(bytes: luacell_bytes) -> &'a [u8] {
+    if bytes.data.is_null() {
+        assert_eq!(bytes.len, 0);
+        return &[];
+    }
+    let slice = unsafe { std::slice::from_raw_parts(bytes.data.cast::<u8>(), bytes.len) };
+    std::hint::black_box(slice.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
+    slice
+}
+
+impl Text {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Text::Known(n) => TEXTS[*n as usize % TEXTS.len()].as_bytes(),
+            Text::Any(bytes) => bytes,
+            Text::Null => &[],
+        }
+    }
+
+    fn data(&self) -> *const c_char {
+        match self {
+            Text::Null => null(),
+            _ => self.bytes().as_ptr().cast(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Text::Null => 3,
+            _ => self.bytes().len(),
+        }
+    }
+}
+
+fn limits(given: &Limits) -> luacell_limits {
+    let small = |n: u8| match n {
+        0..100 => 0,
+        100..110 => LUACELL_ZERO,
+        110..120 => LUACELL_UNLIMITED,
+        n => u64::from(n) * u64::from(n),
+    };
+    let [memory, output, store, entries, calls, source] = given.others;
+    let size = match given.size {
+        0..230 => size_of::<luacell_limits>(),
+        230..240 => 24,
+        // Wrong, and refused.
+        _ => 5,
+    };
+    luacell_limits {
+        size,
+        memory_limit: small(memory).saturating_mul(1000),
+        // Never without: a run has to end.
+        instruction_limit: if given.instructions == 0 { LUACELL_ZERO } else { u64::from(given.instructions) },
+        timeout_ms: 0,
+        output_limit: small(output),
+        store_limit: small(store),
+        store_entries: small(entries),
+        host_call_limit: small(calls),
+        source_limit: small(source),
+    }
+}
+
+/// Userdata that has to be ended once.
+fn userdata() -> *mut c_void {
+    ALIVE.set(ALIVE.get() + 1);
+    Box::into_raw(Box::new(1u64)).cast()
+}
+
+unsafe extern "C" fn finalizer(userdata: *mut c_void) {
+    ALIVE.set(ALIVE.get() - 1);
+    drop(unsafe { Box::from_raw(userdata.cast::<u64>()) });
+}
+
+fn alive(userdata: *mut c_void) {
+    assert_eq!(unsafe { userdata.cast::<u64>().read() }, 1);
+}
+
+unsafe extern "C" fn on_print(userdata: *mut c_void, text: *const c_char, len: usize) {
+    alive(userdata);
+    read(luacell_bytes { data: text, len });
+}
+
+fn next_answer() -> u8 {
+    machine(|m| m.answers.pop_front().unwrap_or(0))
+}
+
+/// Most callbacks succeed.
+fn answered(error: *mut *mut luacell_error) -> luacell_status {
+    match next_answer() {
+        250.. => 12,
+        240..250 => {
+            unsafe { error.write(luacell_error_new(c"no".as_ptr(), 2, userdata(), Some(finalizer))) }
+            i32::from(next_answer())
+        }
+        _ => LUACELL_OK,
+    }
+}
+
+fn put(sink: *mut luacell_sink) {
+    let bytes: Vec<u8> = (0..next_answer() % 12).map(|_| next_answer()).collect();
+    let mut error = null_mut();
+    let status = unsafe { luacell_sink_put(sink, bytes.as_ptr().cast(), bytes.len(), &raw mut error) };
+    assert_eq!(status == LUACELL_OK, error.is_null());
+    unsafe { luacell_error_free(error) }
+}
+
+unsafe extern "C" fn find_module(
+    userdata: *mut c_void,
+    name: *const c_char,
+    len: usize,
+    source: *mut luacell_sink,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    alive(userdata);
+    read(luacell_bytes { data: name, len });
+    for _ in 0..next_answer() % 3 {
+        put(source);
+    }
+    answered(error)
+}
+
+unsafe extern "C" fn store_get(
+    userdata: *mut c_void,
+    _: u32,
+    key: *const c_char,
+    len: usize,
+    value: *mut luacell_sink,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    alive(userdata);
+    read(luacell_bytes { data: key, len });
+    for _ in 0..next_answer() % 3 {
+        put(value);
+    }
+    answered(error)
+}
+
+unsafe extern "C" fn store_set(
+    userdata: *mut c_void,
+    _: u32,
+    key: *const c_char,
+    key_len: usize,
+    value: *const c_char,
+    value_len: usize,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    alive(userdata);
+    read(luacell_bytes { data: key, len: key_len });
+    read(luacell_bytes { data: value, len: value_len });
+    answered(error)
+}
+
+unsafe extern "C" fn store_remove(
+    userdata: *mut c_void,
+    _: u32,
+    key: *const c_char,
+    len: usize,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    alive(userdata);
+    read(luacell_bytes { data: key, len });
+    answered(error)
+}
+
+unsafe extern "C" fn store_count(
+    userdata: *mut c_void,
+    _: u32,
+    count: *mut u64,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    alive(userdata);
+    let answer = next_answer();
+    unsafe { count.write(if answer > 250 { u64::MAX } else { u64::from(answer) }) }
+    answered(error)
+}
+
+unsafe extern "C" fn store_keys(
+    userdata: *mut c_void,
+    _: u32,
+    keys: *mut luacell_sink,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    alive(userdata);
+    for _ in 0..next_answer() % 4 {
+        put(keys);
+    }
+    answered(error)
+}
+
+/// Goes on with the calls until one of them says what it answers.
+unsafe extern "C" fn host_function(
+    userdata: *mut c_void,
+    args: *const luacell_values,
+    results: *mut luacell_values,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    alive(userdata);
+    for position in 0..unsafe { luacell_values_len(args) } {
+        let copy = unsafe { luacell_value_clone(luacell_values_get(args, position)) };
+        machine(|m| m.values.keep(copy));
+    }
+    if machine(|m| m.depth) > 3 {
+        return LUACELL_OK;
+    }
+    machine(|m| m.depth += 1);
+    let mut status = LUACELL_OK;
+    while let Some(op) = machine(|m| m.ops.pop_front()) {
+        let Op::Answer(how, slot) = op else {
+            run(op);
+            continue;
+        };
+        status = match how % 8 {
+            0 => 2,
+            1 => 99,
+            2 => {
+                unsafe { error.write(luacell_error_raise(object!(values, slot))) }
+                2
+            }
+            3 => {
+                unsafe { error.write(machine(|m| m.errors.take(slot))) }
+                10
+            }
+            4 => {
+                call!(luacell_values_push(results, object!(values, slot)));
+                call!(luacell_values_push(results, luacell_values_get(results, 0)));
+                LUACELL_OK
+            }
+            _ => LUACELL_OK,
+        };
+        break;
+    }
+    machine(|m| m.depth -= 1);
+    status
+}
+
+fn config(given: &Config, limits: &luacell_limits) -> luacell_sandbox_config {
+    let flag = |bit: u8| given.flags & (1 << bit) != 0;
+    let mut config: luacell_sandbox_config = unsafe { std::mem::zeroed() };
+    config.size = size_of::<luacell_sandbox_config>();
+    config.limits = limits;
+    config.store = given.store.map_or(null_mut(), |slot| object!(stores, slot));
+    config.conflict_retries = given.retries.into();
+    config.no_memory_alias = flag(0);
+    config.deterministic = flag(1);
+    config.seed = given.seed;
+    if flag(2) {
+        config.print = Some(on_print);
+        config.print_userdata = userdata();
+        config.print_finalizer = Some(finalizer);
+    }
+    if flag(3) {
+        config.find_module = Some(find_module);
+        config.find_module_userdata = userdata();
+        config.find_module_finalizer = Some(finalizer);
+    }
+    if flag(4) && flag(5) {
+        (config.location, config.location_len) = (c"x:".as_ptr(), usize::from(flag(6)));
+    }
+    config
+}
+
+/// Calls `body` with limits that a sandbox always has here.
+fn configured(given: Option<Config>, body: impl FnOnce(*const luacell_sandbox_config)) {
+    let given = given.unwrap_or(Config {
+        limits: Limits { instructions: 20_000, others: [0; 6], size: 0 },
+        store: None,
+        flags: 0,
+        seed: 0,
+        retries: 0,
+    });
+    let limits = limits(&given.limits);
+    body(&raw const *Box::new(config(&given, &limits)));
+}
+
+fn with_options(
+    given: &Option<(Text, Slot, Option<Limits>)>,
+    body: impl FnOnce(*const luacell_compute_options),
+) {
+    let Some((name, args, bounds)) = given else { return body(null()) };
+    let limits = bounds.as_ref().map(limits);
+    let options = luacell_compute_options {
+        size: size_of::<luacell_compute_options>(),
+        name: name.data(),
+        name_len: name.len(),
+        args: object!(lists, *args),
+        limits: limits.as_ref().map_or(null(), |limits| limits),
+    };
+    body(&options);
+}
+
+/// What may not happen inside of a host function: freeing or changing what a call around it was lent.
+fn outside(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::FreeValue(_)
+            | Op::FreeList(_)
+            | Op::FreeSandbox(_)
+            | Op::FreeSnapshot(_)
+            | Op::FreeStore(_)
+            | Op::FreeInterrupter(_)
+            | Op::Push(..)
+            | Op::PushOther(..)
+            | Op::PushOwn(..)
+            | Op::Put(..)
+            | Op::PutOwn(..)
+            | Op::TableClear(_)
+    )
+}
+
+fn run(op: Op) {
+    if machine(|m| m.depth) > 0 && outside(&op) {
+        return;
+    }
+    match op {
+        Op::Nil => machine(|m| m.values.keep(luacell_value_new_nil())),
+        Op::Boolean(boolean) => machine(|m| m.values.keep(luacell_value_new_boolean(boolean))),
+        Op::Integer(integer) => machine(|m| m.values.keep(luacell_value_new_integer(integer))),
+        Op::Float(number) => machine(|m| m.values.keep(luacell_value_new_float(number))),
+        Op::Bytes(text) => {
+            let value = unsafe { luacell_value_new_string(text.data(), text.len()) };
+            assert_eq!(value.is_null(), matches!(text, Text::Null));
+            machine(|m| m.values.keep(value));
+        }
+        Op::Table => machine(|m| m.values.keep(luacell_value_new_table())),
+        Op::Clone(value) => {
+            let value = object!(values, value);
+            let copy = unsafe { luacell_value_clone(value) };
+            assert_eq!(unsafe { luacell_value_type(value) }, unsafe { luacell_value_type(copy) });
+            machine(|m| m.values.keep(copy));
+        }
+        Op::Read(value, what) => read_value(object!(values, value), &what),
+        Op::Compare(a, b) => {
+            let (a, b) = (object!(values, a), object!(values, b));
+            let equal = unsafe { luacell_value_equal(a, b) };
+            assert_eq!(equal, unsafe { luacell_value_equal(b, a) });
+            if unsafe { luacell_value_same_table(a, b) } {
+                assert_eq!(unsafe { luacell_value_type(a) }, unsafe { luacell_value_type(b) });
+            }
+        }
+        Op::List => machine(|m| m.lists.keep(luacell_values_new())),
+        Op::Push(list, value) => {
+            let list = object!(lists, list);
+            let before = unsafe { luacell_values_len(list) };
+            if before < 100 && call!(luacell_values_push(list, object!(values, value))) {
+                assert_eq!(unsafe { luacell_values_len(list) }, before + 1);
+            }
+        }
+        Op::PushOther(list, text) => {
+            let list = object!(lists, list);
+            if unsafe { luacell_values_len(list) } > 100 {
+                return;
+            }
+            call!(luacell_values_push_string(list, text.data(), text.len()));
+            match text.len() % 4 {
+                0 => call!(luacell_values_push_nil(list)),
+                1 => call!(luacell_values_push_boolean(list, true)),
+                2 => call!(luacell_values_push_integer(list, i64::MIN)),
+                _ => call!(luacell_values_push_float(list, f64::NAN)),
+            };
+        }
+        Op::PushOwn(list, position) => {
+            let list = object!(lists, list);
+            if unsafe { luacell_values_len(list) } < 100 {
+                call!(luacell_values_push(list, luacell_values_get(list, position.into())));
+            }
+        }
+        Op::Put(list, position, value) => {
+            call!(luacell_values_set(object!(lists, list), position.into(), object!(values, value)));
+        }
+        Op::PutOwn(list, position, from) => {
+            let list = object!(lists, list);
+            call!(luacell_values_set(list, position.into(), luacell_values_get(list, from.into())));
+        }
+        Op::Item(list, position) => {
+            let list = object!(lists, list);
+            let item = unsafe { luacell_values_get(list, position.into()) };
+            assert_eq!(item.is_null(), usize::from(position) >= unsafe { luacell_values_len(list) });
+            let copy = unsafe { luacell_value_clone(item) };
+            machine(|m| m.values.keep(copy));
+        }
+        Op::TableGet(table, key) => make!(values, luacell_table_get(object!(values, table), object!(values, key))),
+        Op::TableField(table, name) => {
+            make!(values, luacell_table_get_field(object!(values, table), name.data(), name.len()));
+        }
+        Op::TableSet(table, key, value) => {
+            call!(luacell_table_set(object!(values, table), object!(values, key), object!(values, value)));
+        }
+        Op::TableSetField(table, name, value) => {
+            call!(luacell_table_set_field(object!(values, table), name.data(), name.len(), object!(values, value)));
+        }
+        Op::TableAppend(table, value) => {
+            call!(luacell_table_push(object!(values, table), object!(values, value)));
+        }
+        Op::TableCount(table) => {
+            let mut count = 0;
+            call!(luacell_table_count(object!(values, table), &raw mut count));
+        }
+        Op::TableEntries(table) => make!(lists, luacell_table_entries(object!(values, table))),
+        Op::TableCopy(table) => make!(values, luacell_table_copy(object!(values, table))),
+        Op::TableClear(table) => {
+            call!(luacell_table_clear(object!(values, table)));
+        }
+        Op::Builder => machine(|m| m.builders.keep(luacell_table_builder_new())),
+        Op::BuilderAdd(builder) => {
+            let mut number = 0;
+            call!(luacell_table_builder_add(object!(builders, builder), &raw mut number));
+        }
+        Op::BuilderSet(builder, table, key, value) => {
+            let (key, value) = (object!(values, key), object!(values, value));
+            call!(luacell_table_builder_set(object!(builders, builder), table.into(), key, value));
+        }
+        Op::BuilderSetTable(builder, table, key, inner) => {
+            let key = object!(values, key);
+            call!(luacell_table_builder_set_table(object!(builders, builder), table.into(), key, inner.into()));
+        }
+        Op::BuilderSetKey(builder, table, key, value) => {
+            let (builder, value) = (object!(builders, builder), object!(values, value));
+            call!(luacell_table_builder_set_with_table_key(builder, table.into(), key.into(), value));
+        }
+        Op::BuilderFinish(builder, table) => {
+            make!(values, luacell_table_builder_finish(object!(builders, builder), table.into()));
+        }
+        Op::Sandbox(given) => configured(given, |config| make!(sandboxes, luacell_sandbox_new(null(), config))),
+        Op::SandboxFrom(snapshot, given) => configured(given, |config| {
+            make!(sandboxes, luacell_sandbox_new_from_snapshot(null(), object!(snapshots, snapshot), config));
+        }),
+        Op::Compute { sandbox, source, options } => with_options(&options, |options| {
+            make!(outcomes, luacell_compute(object!(sandboxes, sandbox), source.data(), source.len(), options));
+        }),
+        Op::Call { sandbox, name, options } => with_options(&options, |options| {
+            make!(outcomes, luacell_call(object!(sandboxes, sandbox), name.data(), name.len(), options));
+        }),
+        Op::CallFunction(function, args) => {
+            make!(outcomes, luacell_function_call(object!(values, function), object!(lists, args)));
+        }
+        Op::Outcome(outcome) => read_outcome(object!(outcomes, outcome)),
+        Op::Io(sandbox, what) => io(object!(sandboxes, sandbox), &what),
+        Op::SetIo(sandbox, what, value) => {
+            let (sandbox, value) = (object!(sandboxes, sandbox), object!(values, value));
+            match what {
+                Io::Input => call!(luacell_sandbox_set_input(sandbox, value)),
+                Io::Output => call!(luacell_sandbox_set_output(sandbox, value)),
+                _ => call!(luacell_sandbox_set_meta(sandbox, value)),
+            };
+        }
+        Op::Import(sandbox, blob) => {
+            call!(luacell_sandbox_import_home(object!(sandboxes, sandbox), blob.data(), blob.len()));
+        }
+        Op::ImportOwn(sandbox, value) => {
+            if let Some(blob) = string(object!(values, value)) {
+                call!(luacell_sandbox_import_home(object!(sandboxes, sandbox), blob.as_ptr().cast(), blob.len()));
+            }
+        }
+        Op::Register { sandbox, name, function, repeatable } => {
+            let sandbox = object!(sandboxes, sandbox);
+            let function: luacell_host_function = function.then_some(host_function as _);
+            let (data, len) = (name.data(), name.len());
+            if repeatable {
+                call!(luacell_register_repeatable(sandbox, data, len, function, userdata(), Some(finalizer)));
+            } else {
+                call!(luacell_register(sandbox, data, len, function, userdata(), Some(finalizer)));
+            }
+        }
+        Op::Unregister(sandbox, name) => {
+            let mut was_there = false;
+            call!(luacell_unregister(object!(sandboxes, sandbox), name.data(), name.len(), &raw mut was_there));
+        }
+        Op::Reset(sandbox) => {
+            call!(luacell_sandbox_reset(object!(sandboxes, sandbox)));
+        }
+        Op::Close(sandbox) => {
+            call!(luacell_sandbox_close(object!(sandboxes, sandbox)));
+        }
+        Op::Interrupt(sandbox) => unsafe { luacell_sandbox_interrupt(object!(sandboxes, sandbox)) },
+        Op::Interrupter(sandbox) => make!(interrupters, luacell_interrupter_new(object!(sandboxes, sandbox))),
+        Op::InterruptLater(slot) => unsafe { luacell_interrupter_interrupt(object!(interrupters, slot)) },
+        Op::Snapshot(sandbox) => make!(snapshots, luacell_sandbox_snapshot(object!(sandboxes, sandbox))),
+        Op::Restore(sandbox, snapshot) => {
+            call!(luacell_sandbox_restore(object!(sandboxes, sandbox), object!(snapshots, snapshot)));
+        }
+        Op::Fork(sandbox) => make!(sandboxes, luacell_sandbox_fork(object!(sandboxes, sandbox))),
+        Op::SnapshotBytes(snapshot) => make!(values, luacell_snapshot_to_bytes(object!(snapshots, snapshot))),
+        Op::SnapshotOf(blob) => make!(snapshots, luacell_snapshot_from_bytes(null(), blob.data(), blob.len())),
+        Op::SnapshotOfOwn(value) => {
+            if let Some(blob) = string(object!(values, value)) {
+                make!(snapshots, luacell_snapshot_from_bytes(null(), blob.as_ptr().cast(), blob.len()));
+            }
+        }
+        Op::Store { missing } => {
+            let functions = luacell_table_store {
+                size: size_of::<luacell_table_store>(),
+                userdata: userdata(),
+                finalizer: Some(finalizer),
+                get: Some(store_get),
+                set: Some(store_set),
+                remove: Some(store_remove),
+                count: Some(store_count),
+                keys: (!missing).then_some(store_keys as _),
+            };
+            make!(stores, luacell_store_new(&raw const functions));
+        }
+        Op::SyncStore(store) => {
+            call!(luacell_store_sync(object!(stores, store)));
+        }
+        Op::Error(text) => {
+            let error = unsafe { luacell_error_new(text.data(), text.len(), userdata(), Some(finalizer)) };
+            unsafe { alive(luacell_error_userdata(error)) };
+            checked("luacell_error_new", unsafe { luacell_error_status(error) }, error);
+        }
+        Op::Raise(value) => {
+            let error = unsafe { luacell_error_raise(object!(values, value)) };
+            checked("luacell_error_raise", unsafe { luacell_error_status(error) }, error);
+        }
+        Op::Inspect(error) => inspect(object!(errors, error)),
+        Op::Answer(..) => {}
+        Op::FreeValue(slot) => free!(values, slot, luacell_value_free),
+        Op::FreeList(slot) => free!(lists, slot, luacell_values_free),
+        Op::FreeOutcome(slot) => free!(outcomes, slot, luacell_outcome_free),
+        Op::FreeError(slot) => free!(errors, slot, luacell_error_free),
+        Op::FreeSandbox(slot) => free!(sandboxes, slot, luacell_sandbox_free),
+        Op::FreeSnapshot(slot) => free!(snapshots, slot, luacell_snapshot_free),
+        Op::FreeStore(slot) => free!(stores, slot, luacell_store_free),
+        Op::FreeInterrupter(slot) => free!(interrupters, slot, luacell_interrupter_free),
+        Op::FreeBuilder(slot) => machine(|m| m.builders.free(slot)),
+    }
+}
+
+fn read_value(value: *const luacell_value, what: &Read) {
+    match what {
+        Read::Boolean => {
+            let mut result = false;
+            call!(luacell_value_to_boolean(value, &raw mut result));
+        }
+        Read::Integer => {
+            let mut result = 0;
+            call!(luacell_value_to_integer(value, &raw mut result));
+        }
+        Read::Number => {
+            let mut result = 0.0;
+            call!(luacell_value_to_number(value, &raw mut result));
+        }
+        Read::Bytes => {
+            let mut result = luacell_bytes::default();
+            if call!(luacell_value_to_string(value, &raw mut result)) {
+                read(result);
+            }
+        }
+        Read::Name => {
+            read(unsafe { luacell_value_builtin_name(value) });
+        }
+    }
+}
+
+/// The bytes of a string value.
+fn string<'a>(value: *const luacell_value) -> Option<&'a [u8]> {
+    let mut result = luacell_bytes::default();
+    call!(luacell_value_to_string(value, &raw mut result)).then(|| read(result))
+}
+
+fn read_outcome(outcome: *const luacell_outcome) {
+    unsafe {
+        read(luacell_outcome_output(outcome));
+        let values = luacell_outcome_values(outcome);
+        let first = luacell_value_type(luacell_outcome_value(outcome));
+        assert_eq!(first, luacell_value_type(luacell_values_get(values, 0)));
+        for position in 0..luacell_values_len(values) {
+            let copy = luacell_value_clone(luacell_values_get(values, position));
+            machine(|m| m.values.keep(copy));
+        }
+    }
+    let mut metrics = metrics();
+    call!(luacell_outcome_metrics(outcome, &raw mut metrics));
+}
+
+fn metrics() -> luacell_metrics {
+    luacell_metrics { size: size_of::<luacell_metrics>(), ..unsafe { std::mem::zeroed() } }
+}
+
+fn inspect(error: *const luacell_error) {
+    unsafe {
+        read(luacell_error_message(error));
+        read(luacell_error_chunk(error));
+        read(luacell_error_traceback(error));
+        read(luacell_error_output(error));
+        luacell_error_line(error);
+        let userdata = luacell_error_userdata(error);
+        if !userdata.is_null() {
+            alive(userdata);
+        }
+        let copy = luacell_value_clone(luacell_error_value(error));
+        machine(|m| m.values.keep(copy));
+    }
+    let mut metrics = metrics();
+    call!(luacell_error_metrics(error, &raw mut metrics));
+}
+
+fn io(sandbox: *mut luacell_sandbox, what: &Io) {
+    match what {
+        Io::Input => make!(values, luacell_sandbox_input(sandbox)),
+        Io::Output => make!(values, luacell_sandbox_output(sandbox)),
+        Io::Meta => make!(values, luacell_sandbox_meta(sandbox)),
+        Io::Home => make!(values, luacell_sandbox_home(sandbox)),
+        Io::Export => make!(values, luacell_sandbox_export_home(sandbox)),
+        Io::Clear => {
+            call!(luacell_sandbox_clear_io(sandbox));
+        }
+        Io::Collect => {
+            call!(luacell_sandbox_gc(sandbox));
+        }
+        Io::Stats => {
+            let mut stats: luacell_memory_stats = unsafe { std::mem::zeroed() };
+            stats.size = size_of::<luacell_memory_stats>();
+            call!(luacell_sandbox_memory_stats(sandbox, &raw mut stats));
+        }
+        Io::Tables => {
+            let mut count = 0;
+            call!(luacell_sandbox_table_count(sandbox, &raw mut count));
+        }
+    }
+}
+
+/// Everything, in an order that depends on nothing. Not while the machine is borrowed: finalizers run.
+fn free_all() {
+    macro_rules! all {
+        ($($pool:ident)+) => {
+            $(let mut pool = machine(|m| Pool(std::mem::take(&mut m.$pool.0), m.$pool.1));
+            pool.free_all();)+
+        };
+    }
+    all!(stores sandboxes values lists outcomes errors snapshots interrupters builders);
+}
+
+fuzz_target!(|input: Input| {
+    machine(|m| {
+        m.ops = input.ops.into_iter().take(64).collect();
+        m.answers = input.answers.into();
+    });
+    // Something to begin with.
+    run(Op::Sandbox(None));
+    run(Op::Register { sandbox: 0, name: Text::Known(0), function: true, repeatable: false });
+    run(Op::List);
+    while let Some(op) = machine(|m| m.ops.pop_front()) {
+        run(op);
+    }
+    free_all();
+    assert_eq!(ALIVE.get(), 0, "userdata without an end");
+});
