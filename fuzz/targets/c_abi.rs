@@ -580,7 +580,8 @@ fn config(given: &Config, limits: &luacell_limits) -> luacell_sandbox_config {
         config.find_module_finalizer = Some(finalizer);
     }
     if flag(4) && flag(5) {
-        (config.location, config.location_len) = (c"x:".as_ptr(), usize::from(flag(6)));
+        // A store that can't be opened.
+        (config.location, config.location_len) = (c"no/such/folder".as_ptr(), if flag(6) { 0 } else { 14 });
     }
     config
 }

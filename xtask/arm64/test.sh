@@ -35,8 +35,13 @@ missing() {
 command -v debootstrap >/dev/null || missing "apt-get install debootstrap"
 # Its Rust is newer than the one that the release came with.
 sources=/etc/apt/sources.list.d/debian.sources
-[ -e $sources ] || sources=/etc/apt/sources.list
+[ -e $sources ] || missing "this needs $sources"
 release=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME") || missing "this knows only Debian as the host"
+
+# The first of its name in the host's list of sources.
+field() {
+  sed -n "s/^$1: *//p" "$sources" | head -n 1
+}
 
 # Mounts end with the process.
 in_jail() {
@@ -50,9 +55,16 @@ if [ ! -e "$jail/ready" ]; then
   rm -f "$jail/etc/apt/sources.list"
   cp "$sources" "$jail${sources}"
   in_jail dpkg --add-architecture arm64
+  # Debian 12's qemu keeps a record of each page of address space, of which a sandbox reserves a million; version 8 and later do not.
+  qemu=
+  if [ "$release" = bookworm ]; then
+    qemu=bookworm-backports
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$(field URIs)" "$qemu" "$(field Signed-By)" \
+      >"$jail/etc/apt/sources.list.d/backports.sources"
+  fi
   in_jail apt-get update -qq
   in_jail env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates make pkg-config python3 \
-    gcc libc6-dev g++-aarch64-linux-gnu qemu-user-static rustc-web cargo-web libstd-rust-web-dev libstd-rust-web-dev:arm64 \
+    gcc libc6-dev g++-aarch64-linux-gnu "qemu-user-static${qemu:+/$qemu}" rustc-web cargo-web libstd-rust-web-dev libstd-rust-web-dev:arm64 \
     libjansson-dev:arm64 libstdc++6:arm64 >"$root/target/arm64-install.log"
   touch "$jail/ready"
 fi

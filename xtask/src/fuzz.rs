@@ -64,7 +64,7 @@ fn fuzz(name: &str, folder: &Path, target: &Path, seconds: u64) -> Result<(u64, 
         .arg(folder.join("corpus").join(name))
         .arg(format!("-artifact_prefix={}/", found.display()))
         .arg(format!("-max_total_time={seconds}"))
-        .args(["-print_final_stats=1", "-rss_limit_mb=4096", "-timeout=60", "-verbosity=0"])
+        .args(["-print_final_stats=1", "-rss_limit_mb=4096", "-timeout=60", "-report_slow_units=60", "-verbosity=0"])
         .stdout(Stdio::inherit())
         .stderr(Stdio::piped())
         .output()

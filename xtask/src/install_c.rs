@@ -5,11 +5,10 @@ mod soname;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::{copy, strip};
+use crate::steps::{cargo, copy, finish, strip};
 
 /// Options of `cargo xtask install-c`.
 #[derive(clap::Args)]
@@ -87,16 +86,12 @@ fn soname() -> String {
 
 /// Builds the library; the folder where it is then.
 fn build(root: &Path, profile: &str) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--package", "luacell-ffi", "--profile", profile]);
     if profile == SHIPPED {
         command.arg("--no-default-features");
     }
-    let status = command.current_dir(root).status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!("the library could not be built");
-    }
+    finish(command.current_dir(root))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     Ok(root.join(target).join(if profile == "dev" { "debug" } else { profile }))
 }

@@ -1,14 +1,17 @@
 //! `cargo xtask`: everything that builds or checks this repository beyond plain cargo.
 
 mod arm64;
+mod audit;
 mod bench;
 mod fuzz;
 mod generated;
 mod guest;
 mod install_c;
 mod package;
+mod soak;
 mod steps;
 mod test;
+mod tools;
 mod wasm2c;
 
 use anyhow::Result;
@@ -33,6 +36,10 @@ enum Command {
     InstallC(install_c::Args),
     /// Make what is handed to users
     Package(package::Args),
+    /// Run thousands of sandboxes for a while, good and hostile ones, on all stores: nothing may grow, get lost or mixed up
+    Soak(soak::Args),
+    /// Check licences and sources of all dependencies, and the workflow files
+    Audit(audit::Args),
     /// Install what the feature `static` of the crate luacell needs: wasm2c
     Static(wasm2c::Args),
     /// Run the tests and count them
@@ -50,6 +57,8 @@ fn main() -> Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::InstallC(args) => install_c::run(&args),
         Command::Package(args) => package::run(&args),
+        Command::Soak(args) => soak::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Static(args) => wasm2c::run_command(&args),
         Command::Test(args) => test::run(&args),
         Command::TestArm64 => arm64::run(),

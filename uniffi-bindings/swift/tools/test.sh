@@ -1,18 +1,28 @@
 #!/usr/bin/env bash
-# Runs the tests of the Swift package and of its example; `check` only says whether that is possible, `figures` measures instead. Where there is no
-# Swift, Debian's is set up under target/, which needs root.
+# Runs the tests of the Swift package and of its example; `example` runs the example only, `check` only says whether that is possible, `figures`
+# measures instead. Where there is no Swift, Debian's is set up under target/, which needs root.
+#
+# LUACELL_LIBRARY=FOLDER  where the library is
+# LUACELL_TREE=FOLDER     where else, below target/, the package and the example are, in folders as here
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 jail=$root/target/swift-root
 
 library=${LUACELL_LIBRARY:-$root/target/release}
+tree=${LUACELL_TREE:-$root}
 export LD_LIBRARY_PATH=$library
 
 # What is run with Swift at hand.
 tests() {
   swift test --configuration release --package-path "$root/uniffi-bindings/swift" --scratch-path "$root/target/swift/package" -Xlinker "-L$library" 2>&1
-  swift build --configuration release --package-path "$root/examples/swift/Rules" --scratch-path "$root/target/swift/example" -Xlinker "-L$library" 2>&1
-  if "$root/target/swift/example/release/Rules" "$root/examples/rules.lua" | diff - "$root/examples/rules-report.txt"; then
+  example
+}
+
+example() {
+  local scratch=$root/target/swift/example
+  [ "$tree" = "$root" ] || scratch=$tree/build
+  swift build --configuration release --package-path "$tree/examples/swift/Rules" --scratch-path "$scratch" -Xlinker "-L$library" 2>&1
+  if "$scratch/release/Rules" "$tree/examples/rules.lua" | diff - "$tree/examples/rules-report.txt"; then
     echo "Example: passed"
   else
     echo "Example: failed"

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::steps::{cargo, printed};
 
 const NOTICES: &str = "THIRD-PARTY-NOTICES.md";
 
@@ -43,13 +44,10 @@ fn covered(licence: &str) -> bool {
 
 /// The crates within what ships, with their licences.
 fn licences(root: &Path) -> Result<BTreeMap<String, String>> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
+    let mut command = cargo();
     command.args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}|{l}"]);
     command.args(SHIPPED.iter().flat_map(|package| ["--package", package])).current_dir(root);
-    let output = command.output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "cargo tree failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    let crates: BTreeMap<String, String> = String::from_utf8(output.stdout)?
+    let crates: BTreeMap<String, String> = printed(&mut command)?
         .lines()
         .filter_map(|line| {
             let (package, licence) = line.split_once('|')?;

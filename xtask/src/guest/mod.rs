@@ -11,7 +11,7 @@ mod lower;
 mod meter;
 mod module;
 mod patch;
-mod recipe;
+pub mod recipe;
 pub mod toolchain;
 
 use std::fs;

@@ -1,0 +1,48 @@
+//! The Maven artifact, with the library for this platform. What is published holds those of all platforms: `release.yml` puts them together.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use super::{Place, VERSION};
+use crate::steps::{copy, finish, maven, printed};
+
+/// Tried by the example, as a project that finds the artifact in a local repository.
+pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
+    finish(maven(place.root).args(["-DskipTests", "package"]))?;
+    let built = place.root.join("uniffi-bindings/kotlin");
+    let names = [format!("luacell-{VERSION}.jar"), format!("luacell-{VERSION}-sources.jar")];
+    let mut files = Vec::new();
+    for name in &names {
+        copy(&built.join("target").join(name), &place.out.join(name))?;
+        files.push(place.out.join(name));
+    }
+    let pom = place.out.join(format!("luacell-{VERSION}.pom"));
+    copy(&built.join("pom.xml"), &pom)?;
+    files.push(pom.clone());
+
+    let [jar, sources] = &names;
+    for (name, inside) in [(jar, "META-INF/THIRD-PARTY-NOTICES.md"), (sources, "luacell/Sandboxes.kt")] {
+        let list = printed(Command::new("jar").arg("tf").arg(place.out.join(name)))?;
+        ensure!(list.lines().any(|line| line == inside), "{inside} is missing in {name}");
+    }
+    place.copy_sources("examples/kotlin", &place.clean.join("examples/kotlin"))?;
+    copy(&place.root.join("examples/rules.lua"), &place.clean.join("examples/rules.lua"))?;
+    let project = place.clean.join("examples/kotlin");
+    let mut install = in_project(place.root, &project);
+    install.arg("org.apache.maven.plugins:maven-install-plugin:3.1.4:install-file");
+    install.arg(format!("-Dfile={}", place.out.join(jar).display())).arg(format!("-DpomFile={}", pom.display()));
+    finish(&mut install)?;
+    let mut example = in_project(place.root, &project);
+    place.check_report(&printed(example.args(["compile", "exec:java"]))?)?;
+    Ok(files)
+}
+
+/// Maven in the user's project; what others have published is fetched once.
+fn in_project(root: &Path, project: &Path) -> Command {
+    let mut command = Command::new("mvn");
+    command.args(["--batch-mode", "--quiet", "-Dstyle.color=never"]);
+    command.arg(format!("-Dmaven.repo.local={}", root.join("target/maven").display())).current_dir(project);
+    command
+}

@@ -1,0 +1,54 @@
+//! The wheel and the source distribution.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Place, only};
+use crate::steps::{copy, finish, printed};
+
+/// Each is installed into an environment of its own, the wheel without a registry, and runs the example.
+pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
+    let mut build = Command::new("python3");
+    build.arg(place.root.join("py/tools/develop.py"));
+    build.args(["maturin", "build", "--release", "--locked", "--sdist", "--out"]).arg(&place.stage);
+    finish(&mut build)?;
+    let mut files = Vec::new();
+    for suffix in [".whl", ".tar.gz"] {
+        let made = only(&place.stage, suffix)?;
+        let file = place.out.join(made.file_name().context("it has a name")?);
+        copy(&made, &file)?;
+        try_out(place, &file, suffix == ".whl")?;
+        files.push(file);
+    }
+    let wheel = files.first().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+    if cfg!(target_os = "linux") {
+        ensure!(wheel.contains("manylinux") || wheel.contains("musllinux"), "{wheel} is for this machine only");
+    }
+    Ok(files)
+}
+
+fn try_out(place: &Place<'_>, package: &Path, finished: bool) -> Result<()> {
+    let venv = place.clean.join(if finished { "wheel" } else { "sdist" });
+    finish(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    let python = venv.join(if cfg!(windows) { "Scripts/python" } else { "bin/python" });
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    if finished {
+        install.args(["--no-index", "--no-deps"]);
+    }
+    // What a source distribution is compiled with is here already.
+    install.env("CARGO_TARGET_DIR", place.root.join("target"));
+    finish(install.arg(package).current_dir(&place.clean))?;
+    for file in ["rules.lua", "python/rules.py"] {
+        copy(&place.root.join("examples").join(file), &place.clean.join("examples").join(file))?;
+    }
+    let mut example = Command::new(&python);
+    example.arg("-I").arg(place.clean.join("examples/python/rules.py")).current_dir(&place.clean);
+    place.check_report(&printed(&mut example)?)?;
+    let mut readme = Command::new(&python);
+    readme.args(["-I", "-c", &place.readme("README.md", "python")?]).current_dir(&venv);
+    ensure!(printed(&mut readme)? == "[7.0, 1]\n", "the README's program prints something else");
+    Ok(())
+}
