@@ -8,6 +8,7 @@ mod generated;
 mod guest;
 mod install_c;
 mod package;
+mod sanitize;
 mod soak;
 mod steps;
 mod test;
@@ -38,6 +39,8 @@ enum Command {
     Package(package::Args),
     /// Run thousands of sandboxes for a while, good and hostile ones, on all stores: nothing may grow, get lost or mixed up
     Soak(soak::Args),
+    /// Run tests with AddressSanitizer, ThreadSanitizer and Miri: half an hour
+    Sanitize(sanitize::Args),
     /// Check licences and sources of all dependencies, and the workflow files
     Audit(audit::Args),
     /// Install what the feature `static` of the crate luacell needs: wasm2c
@@ -58,6 +61,7 @@ fn main() -> Result<()> {
         Command::InstallC(args) => install_c::run(&args),
         Command::Package(args) => package::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Sanitize(args) => sanitize::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Static(args) => wasm2c::run_command(&args),
         Command::Test(args) => test::run(&args),

@@ -1,0 +1,107 @@
+//! `cargo xtask sanitize`: the tests again, with what compilers can watch. Instrumented builds have a folder of their own below `target/`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::steps::{cargo, finish};
+
+/// Options of `cargo xtask sanitize`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these; without any all that can run here
+    #[arg(value_name = "WHAT", value_enum)]
+    what: Vec<What>,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum What {
+    /// AddressSanitizer: the tests of core and of the C library, the C programs, and a minute of calls at random
+    Address,
+    /// ThreadSanitizer: sandboxes and stores that several threads use
+    Thread,
+    /// Miri: the C library's code that handles pointers; where a toolchain has it
+    Miri,
+}
+
+/// The one whose sanitizers Rust's toolchains bring.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Crashes of the guest are signals that wasmtime handles.
+const SIGNALS: &str = "allow_user_segv_handler=1:handle_segv=0:handle_sigill=0:handle_sigfpe=0:handle_sigbus=0";
+
+const FEATURES: &str = "async,hardened,jit,json,redis,testkit";
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let wanted = |what| args.what.is_empty() || args.what.contains(&what);
+    if wanted(What::Address) {
+        address(root)?;
+    }
+    if wanted(What::Thread) {
+        thread(root)?;
+    }
+    if wanted(What::Miri) && !miri(root)? {
+        let missing = "no toolchain with Miri is installed: rustup toolchain install nightly --component miri";
+        if args.what.contains(&What::Miri) {
+            bail!(missing);
+        }
+        println!("left out: {missing}");
+    }
+    Ok(())
+}
+
+/// cargo with a sanitizer, which a released compiler offers only when it is told that this is known to be unstable.
+fn instrumented(root: &Path, sanitizer: &str, more: &str) -> Command {
+    let mut command = cargo();
+    command.current_dir(root).env("RUSTC_BOOTSTRAP", "1");
+    command.env("RUSTFLAGS", format!("-Zsanitizer={sanitizer} -Cforce-frame-pointers=yes {more}"));
+    command.env("CARGO_TARGET_DIR", root.join("target/sanitize").join(sanitizer));
+    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
+    command
+}
+
+fn address(root: &Path) -> Result<()> {
+    let options = format!("{SIGNALS}:detect_stack_use_after_return=0");
+    let mut tests = instrumented(root, "address", "");
+    tests.args(["test", "--target", TARGET, "--package", "luacell", "--features", FEATURES, "--lib", "--tests"]);
+    // Its own allocator counts what these measure.
+    tests.args(["--", "--skip", "killed_"]);
+    finish(tests.env("ASAN_OPTIONS", &options))?;
+
+    let mut library = instrumented(root, "address", "");
+    library.args(["test", "--target", TARGET, "--package", "luacell-ffi", "--lib"]);
+    finish(library.env("ASAN_OPTIONS", &options))?;
+    // Without a runtime in it: the program that loads it has one.
+    let mut shared = instrumented(root, "address", "-Zexternal-clangrt");
+    shared.args(["build", "--target", TARGET, "--package", "luacell-ffi"]);
+    finish(&mut shared)?;
+    let built = root.join("target/sanitize/address").join(TARGET).join("debug");
+    let mut programs = Command::new("make");
+    programs.arg("-C").arg(root.join("ffi-c")).args(["test-api", "test-corpus", "SANITIZE=1"]);
+    programs.arg(format!("LIBRARY={}", built.display()));
+    programs.arg(format!("BUILD={}", root.join("target/sanitize/ffi-c").display()));
+    finish(&mut programs)
+}
+
+fn thread(root: &Path) -> Result<()> {
+    // Rust's own library is not instrumented: it has atomics, whose meaning is known, and locks, which are told apart by address.
+    let mut tests = instrumented(root, "thread", "-Cunsafe-allow-abi-mismatch=sanitizer");
+    tests.args(["test", "--target", TARGET, "--package", "luacell", "--features", FEATURES, "--test", "threads"]);
+    let suppressions = root.join("core/tests/tsan.supp");
+    finish(tests.env("TSAN_OPTIONS", format!("suppressions={}:halt_on_error=1", suppressions.display())))
+}
+
+/// Whether there is one to run.
+fn miri(root: &Path) -> Result<bool> {
+    let there = Command::new("cargo").args(["+nightly", "miri", "--version"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        return Ok(false);
+    }
+    let mut tests = Command::new("cargo");
+    tests.args(["+nightly", "miri", "test", "--package", "luacell-ffi", "--lib"]).current_dir(root);
+    finish(tests.env("CARGO_TARGET_DIR", root.join("target/sanitize/miri")))?;
+    Ok(true)
+}
