@@ -106,7 +106,8 @@ pub use stored::{Home, StoredTable};
 pub use units::{parse_size, parse_time};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
 
-/// The README's example is a test.
+/// The programs in the README and the documents are tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
-struct Readme;
+#[doc = include_str!("../../docs/state.md")]
+struct Documents;

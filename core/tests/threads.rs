@@ -94,8 +94,9 @@ fn closing_while_others_use_it() {
                 }
                 interrupter.interrupt();
                 let allowed = |kind| matches!(kind, ErrorKind::Busy | ErrorKind::Closed | ErrorKind::Interrupted);
-                for kind in
-                    [lua.compute("return 1").map(drop), home.set("x", 1)].into_iter().filter_map(|r| Some(r.err()?.kind()))
+                for kind in [lua.compute("return 1").map(drop), home.set("x", 1)]
+                    .into_iter()
+                    .filter_map(|r| Some(r.err()?.kind()))
                 {
                     assert!(allowed(kind), "{kind}");
                 }
@@ -133,7 +134,8 @@ fn a_snapshot_is_shared() {
     together(|number| {
         for _ in 0..5 {
             let copy = engine.sandbox_from(&snapshot, SandboxConfig::new()).unwrap();
-            let sum = copy.compute(format!("list[1] = {number} _home.x[1] = list[1] return #list, _home.x[1]")).unwrap();
+            let sum =
+                copy.compute(format!("list[1] = {number} _home.x[1] = list[1] return #list, _home.x[1]")).unwrap();
             assert_eq!(sum.values, [Value::Integer(1000), Value::from(number as i64)]);
         }
     });

@@ -10,6 +10,24 @@ final class SandboxTests: XCTestCase {
         }
     }
 
+    func testConflictsOfAnOwnStore() throws {
+        let store = Store()
+        store.conflicts = 2
+        let lua = try Sandbox(ownStore: store)
+        XCTAssertEqual(try lua.compute("_home.n = (_home.n or 0) + 1 return _home.n").value, 1)
+        store.conflicts = Int.max
+        assertThrows(.conflict) { try lua.compute("_home.n = 2") }
+        store.conflicts = 0
+        XCTAssertEqual(try lua.compute("return _home.n").value, 1)
+    }
+
+    func testAGuestThatCrashes() throws {
+        let lua = try Sandbox(engine: Engine(config: EngineConfig(maxStack: 48 * 1024)))
+        try lua.compute("x = 1 _home.x = 1")
+        assertThrows(.trap) { try lua.compute("local function f() return pcall(f) end f()") }
+        XCTAssertEqual(try lua.compute("return x, _home.x").values, [nil, 1])
+    }
+
     func testLiteralsAndConverters() throws {
         let lua = try Sandbox()
         let outcome = try lua.compute("return ...", nil, true, 7, 2.5, "text", [1, [2]], ["a": 1, 2.5: "x", nil: 5], LuaValue(Data([255, 0])))
@@ -311,12 +329,17 @@ final class Box<T>: @unchecked Sendable {
 private final class Store: TableStore, @unchecked Sendable {
     var tables: [Int64: [String: Data]] = [:]
     var broken = false
+    var conflicts = 0
 
     func get(table: Int64, key: String) throws -> Data? {
         if broken { throw TestError(text: "the disk is gone") }
         return tables[table]?[key]
     }
-    func set(table: Int64, key: String, value: Data) throws { tables[table, default: [:]][key] = value }
+    func set(table: Int64, key: String, value: Data) throws {
+        conflicts -= 1
+        if conflicts >= 0 { throw HostError.Conflict(reason: "somebody was faster") }
+        tables[table, default: [:]][key] = value
+    }
     func delete(table: Int64, key: String) throws { tables[table]?[key] = nil }
     func size(table: Int64) throws -> Int64 { Int64(tables[table]?.count ?? 0) }
     func keys(table: Int64) throws -> [String] { (tables[table] ?? [:]).keys.sorted() }

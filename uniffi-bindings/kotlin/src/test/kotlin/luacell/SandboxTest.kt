@@ -314,6 +314,41 @@ class SandboxTest {
     }
 
     @Test
+    fun `conflicts of an own store`() {
+        val entries = HashMap<String, ByteArray>()
+        var conflicts = 2
+        val store = object : TableStore {
+            override fun get(table: Long, key: String) = entries[key]
+            override fun set(table: Long, key: String, value: ByteArray) {
+                if (conflicts-- > 0) throw HostException.Conflict("somebody was faster")
+                entries[key] = value
+            }
+            override fun delete(table: Long, key: String) { entries.remove(key) }
+            override fun size(table: Long) = entries.size.toLong()
+            override fun keys(table: Long) = entries.keys.toList()
+        }
+        lua(SandboxConfig(ownStore = store)) { lua ->
+            assertEquals(1L, lua.compute("_home.n = (_home.n or 0) + 1 return _home.n").value.long)
+            conflicts = Int.MAX_VALUE
+            val error = assertThrows<LuaException.Conflict> { lua.compute("_home.n = 2") }
+            assertTrue("somebody was faster" in error.message, error.message)
+            conflicts = 0
+            assertEquals(1L, lua.compute("return _home.n").value.long)
+        }
+    }
+
+    @Test
+    fun `a guest that crashes`() {
+        Engine(EngineConfig(maxStack = 48 * 1024)).use { engine ->
+            Sandbox(null, engine).use { lua ->
+                lua.compute("x = 1 _home.x = 1")
+                assertThrows<LuaException.Trap> { lua.compute("local function f() return pcall(f) end f()") }
+                assertEquals(listOf(null, 1L), lua.compute("return x, _home.x").values.map { it.toKotlin() })
+            }
+        }
+    }
+
+    @Test
     fun `a store in a file`(@TempDir folder: Path) {
         val path = folder.resolve("state.luacell").toString()
         lua(SandboxConfig(store = path)) { it.compute("_home.n = 41") }

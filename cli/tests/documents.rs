@@ -1,0 +1,34 @@
+//! The commands in the README and the pages about state are run as they stand there.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What the commands name, so that they have something to work on.
+const SCRIPT: &str = "_home.players = {{name = 'Grace'}} print(...) return _io.input and #_io.input.items";
+
+#[test]
+fn commands_in_the_documents_work() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_luacell"));
+    let path = std::env::join_paths([program.parent().unwrap(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    for page in ["README.md", "docs/state.md"] {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["script.lua", "untrusted.lua"] {
+            std::fs::write(folder.path().join(name), SCRIPT).unwrap();
+        }
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let commands: Vec<&str> = blocks.flat_map(str::lines).filter(|line| line.starts_with("luacell ")).collect();
+        assert!(commands.len() >= 5, "{page} has only {commands:?}");
+        // A server is not there; the program that people install has no stores on one.
+        for command in commands.iter().filter(|command| !command.contains("redis://")) {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", command]).current_dir(folder.path()).env("PATH", &path).stdin(Stdio::null());
+            let output = shell.output().unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{page}: {command}: {}\n{errors}", output.status);
+        }
+    }
+}

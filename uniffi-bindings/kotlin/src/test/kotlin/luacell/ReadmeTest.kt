@@ -1,0 +1,49 @@
+package luacell.readme
+
+import java.io.ByteArrayOutputStream
+import java.io.File
+import java.io.PrintStream
+import luacell.*
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+
+/** The programs of the README, which have to stand here as they stand there, and print what they say. */
+class ReadmeTest {
+    @Test
+    fun kotlin() {
+        assertEquals(listOf("[7.0, 1]", "1", "{a=[1, 2]}"), printed("kotlin", "ReadmeTest.kt", ::program))
+    }
+
+    @Test
+    fun java() {
+        assertEquals(listOf("7.0"), printed("java", "Readme.java", Readme::program))
+    }
+
+    private fun printed(language: String, source: String, program: () -> Unit): List<String> {
+        val folder = File(System.getProperty("luacell.root"), "uniffi-bindings/kotlin")
+        val block = File(folder, "README.md").readText().substringAfter("```$language\n").substringBefore("```")
+        val here = File(folder, "src/test/$language").walk().single { it.name == source }.readLines().map { it.trim() }
+        for (line in block.lines()) assertTrue(line.trim() in here, "$source lacks: $line")
+        val out = ByteArrayOutputStream()
+        val before = System.out
+        System.setOut(PrintStream(out, true))
+        try {
+            program()
+        } finally {
+            System.setOut(before)
+            File("state.luacell").delete()
+        }
+        return out.toString().trim().lines()
+    }
+}
+
+private fun program() {
+    SandboxBuilder().instructionLimit(1_000_000).store("state.luacell").build().use { lua ->
+        lua.register("price") { (article) -> if (article.text == "tea") 3.5 else null }
+        val outcome = lua.compute("_home.runs = (_home.runs or 0) + 1 return 2 * price('tea'), _home.runs")
+        println(outcome.values.map { it.toKotlin() })         // [7.0, 1]
+        println(lua.home()["runs"].long)                      // 1
+        println(lua.compute("return ...", runOptions(listOf(mapOf("a" to listOf(1, 2))))).value.toKotlin())
+    }
+}
