@@ -1,12 +1,16 @@
 //! What all handles of one sandbox share, and who may use it when.
 
+mod run;
 mod snapshot;
+mod told;
 mod transaction;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
+pub(crate) use self::run::pause_before_retry;
+use self::told::{Applied, UNTOLD, apply, apply_changes};
 use self::transaction::Transaction;
 use crate::codec::{self, Links};
 use crate::config::SandboxConfig;
@@ -14,7 +18,7 @@ use crate::control::Control;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::instance::{Context, Entry, Guest};
-use crate::limits::{GRANT, Limits, SetLimits};
+use crate::limits::{Limits, SetLimits};
 use crate::stored::{Pins, StoredTable, store_error};
 use crate::tables::{HOME, IO, Tables};
 use crate::value::{Builtin, Function, FunctionKind, Handle, LuaString, ReleaseQueue, Value};
@@ -60,35 +64,6 @@ pub(crate) struct Inner {
     transaction: Option<Transaction>,
     /// Whether the run that failed just now is kept all the same.
     kept: bool,
-}
-
-/// What the present instance was told.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Applied {
-    memory: u64,
-    output: u64,
-    grant: i32,
-    keep_failed: bool,
-}
-
-/// A guest that was told nothing but how often to ask.
-const UNTOLD: Applied = Applied { memory: 0, output: 0, grant: GRANT, keep_failed: false };
-
-impl Applied {
-    #[inline]
-    fn of(limits: &Limits) -> Self {
-        let grant = i32::try_from(limits.instructions).unwrap_or(i32::MAX).clamp(1, GRANT);
-        Applied { memory: limits.memory, output: limits.output, grant, keep_failed: limits.commit_on_error }
-    }
-
-    /// What a new instance knows: ours was told the defaults before it was compiled.
-    fn fresh(foreign: bool) -> Self {
-        if foreign {
-            return UNTOLD;
-        }
-        let defaults = Limits::default();
-        Applied { memory: defaults.memory, output: defaults.output, grant: GRANT, keep_failed: false }
-    }
 }
 
 pub(crate) enum Running {
@@ -590,181 +565,6 @@ impl Inner {
         self.tables()?.sweep(held, all).map_err(store_error)
     }
 
-    /// Runs the guest: `enter` passes in what is to be run. When somebody else changed what the run had read, it is repeated.
-    #[inline]
-    pub(crate) fn run(
-        &mut self,
-        shared: &Arc<Shared>,
-        set: Option<&SetLimits>,
-        enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
-    ) -> Result<Outcome> {
-        let mut tries = 0;
-        loop {
-            let result = match self.begin_run(shared, set, &enter) {
-                Ok(entry) => {
-                    let executed = self.guest().and_then(|mut guest| guest.execute(entry));
-                    self.end_run(executed)
-                }
-                Err(error) => Err(error),
-            };
-            self.clean_up(&result);
-            if !self.repeats(&result, &mut tries) {
-                return result;
-            }
-            std::thread::sleep(pause_before_retry(tries));
-        }
-    }
-
-    /// Whether the run is to be repeated.
-    #[inline]
-    pub(crate) fn repeats(&mut self, result: &Result<Outcome>, tries: &mut u32) -> bool {
-        match result {
-            Err(error) if error.kind() == ErrorKind::Conflict && *tries < self.conflict_retries => {
-                *tries += 1;
-                self.host().is_ok_and(|host| !host.called_unrepeatable)
-            }
-            _ => false,
-        }
-    }
-
-    /// The first part of a run: everything up to the guest's own work.
-    #[inline]
-    pub(crate) fn begin_run(
-        &mut self,
-        shared: &Arc<Shared>,
-        set: Option<&SetLimits>,
-        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
-    ) -> Result<Entry> {
-        let started = Instant::now();
-        self.check_transaction()?;
-        self.release_handles(shared)?;
-        let links = self.links(shared);
-        let limits = set.map_or(self.limits, |set| self.limits.with(set));
-        let mut args = std::mem::take(&mut self.args);
-        args.clear();
-        let mut applied = self.applied;
-        self.ran = true;
-        let mut guest = self.guest()?;
-        guest.host().begin(started, &limits);
-        let result = apply(&mut guest, &mut applied, &limits).and_then(|()| enter(&mut guest, &links, &mut args));
-        guest.host().links = Some(links);
-        self.applied = applied;
-        if args.capacity() <= KEPT_BUFFER as usize {
-            self.args = args;
-        }
-        result
-    }
-
-    /// The last part of a run: from what the guest answered.
-    #[inline]
-    pub(crate) fn end_run(&mut self, executed: Result<i32>) -> Result<Outcome> {
-        let mut guest = self.guest()?;
-        let metrics = guest.finish_metrics();
-        let links = guest.host().links.take().ok_or_else(|| Error::internal("a run ends that never began"))?;
-        let result = match executed {
-            Ok(n) if n >= 0 => guest.read_success(n, &links),
-            Ok(n) => Err(guest.read_failure(n, &links)),
-            Err(error) => Err(error),
-        };
-        let host = guest.host();
-        host.end(metrics.instructions);
-        let failed = |error: Error, output| error.with_output(output).with_metrics(metrics);
-        let keeps = host.limits.commit_on_error && host.doomed.is_none();
-        let (output, values) = match result {
-            Ok(read) => read,
-            Err(error) if keeps && !error.is_fatal() => return Err(self.keep_failed(error.with_metrics(metrics))),
-            Err(error) => return Err(error.with_metrics(metrics)),
-        };
-        if let Some(error) = host.doomed.take() {
-            return Err(failed(error, output));
-        }
-        if self.transaction.is_none()
-            && self.tables()?.is_open()
-            && let Err(error) = self.commit()
-        {
-            self.commit_failed()?;
-            return Err(failed(error, output));
-        }
-        Ok(Outcome { values, output, metrics })
-    }
-
-    /// Stores what a failed run wrote; the run's error, or why that was not possible.
-    #[cold]
-    fn keep_failed(&mut self, error: Error) -> Error {
-        self.kept = true;
-        if self.transaction.is_some() {
-            return error;
-        }
-        match self.commit() {
-            Ok(()) => error,
-            Err(failure) => {
-                self.kept = false;
-                self.commit_failed().err().unwrap_or(failure)
-            }
-        }
-    }
-
-    /// After a run: what failed is taken back, what was unusually large is given back.
-    #[inline]
-    pub(crate) fn clean_up(&mut self, result: &Result<Outcome>) {
-        if let Err(error) = result {
-            self.abandon(error);
-        }
-        if let Running::Guest(guest) = &self.running
-            && guest.buffer_size() > KEPT_BUFFER
-        {
-            self.shrink_buffer();
-        }
-    }
-
-    /// Takes back what a failed run wrote. After a crash, or when the guest breaks its contract, the instance goes too.
-    #[cold]
-    fn abandon(&mut self, error: &Error) {
-        if std::mem::take(&mut self.kept) {
-            if let Ok(host) = self.host() {
-                host.end(0);
-            }
-            return;
-        }
-        self.fail_transaction(error);
-        if error.is_fatal() {
-            self.restart();
-        } else if let Ok(host) = self.host() {
-            host.end(0);
-            host.tables.rollback();
-        }
-    }
-
-    #[cold]
-    fn shrink_buffer(&mut self) {
-        if let Ok(mut guest) = self.guest()
-            && guest.data().revision >= 2
-            && (guest.reserve_buffer(0).is_err() || guest.refresh_buffer().is_err())
-        {
-            self.restart();
-        }
-    }
-
-    /// Tells the guest which functions nobody needs any more.
-    #[inline]
-    pub(crate) fn release_handles(&mut self, shared: &Shared) -> Result<()> {
-        let released = shared.released.take();
-        if released.is_empty() {
-            return Ok(());
-        }
-        let number = self.number;
-        if let Running::Guest(guest) = &mut self.running {
-            let mut context = guest.context();
-            for (_, id) in released.into_iter().filter(|(instance, _)| *instance == number) {
-                if let Err(error) = context.release_handle(id.cast_signed()) {
-                    self.restart();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Takes the guest away, for somebody who brings it back.
     #[cfg(feature = "async")]
     pub(crate) fn take_guest(&mut self) -> Result<Box<Guest>> {
@@ -831,50 +631,6 @@ fn held_tables(guest: &mut Context<'_>) -> Result<Option<Vec<u32>>> {
     Ok(Some(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))).collect()))
 }
 
-impl Context<'_> {
-    /// Tells the guest other limits in the middle of a run.
-    pub(crate) fn change_limits(&mut self, from: &Limits, to: &Limits) -> Result<()> {
-        let mut told = Applied::of(from);
-        // How often the guest asks is settled when a run begins.
-        let wanted = Applied { grant: told.grant, ..Applied::of(to) };
-        if told == wanted { Ok(()) } else { apply_changes(self, &mut told, wanted) }
-    }
-}
-
-/// Tells the guest those limits that it keeps itself.
-#[inline]
-fn apply(guest: &mut Context<'_>, applied: &mut Applied, limits: &Limits) -> Result<()> {
-    let wanted = Applied::of(limits);
-    if *applied == wanted {
-        return Ok(());
-    }
-    apply_changes(guest, applied, wanted)
-}
-
-#[cold]
-fn apply_changes(guest: &mut Context<'_>, applied: &mut Applied, wanted: Applied) -> Result<()> {
-    // For the guest 0 means no limit.
-    let bound = |bytes: u64| u32::try_from(bytes.max(1)).unwrap_or(0).cast_signed();
-    if applied.memory != wanted.memory {
-        if guest.has_memory_limit() {
-            guest.set_memory_limit(bound(wanted.memory))?;
-        } else {
-            guest.set_max_memory(wanted.memory);
-        }
-    }
-    if applied.output != wanted.output && guest.has_output_limit() {
-        guest.set_output_limit(bound(wanted.output))?;
-    }
-    if applied.grant != wanted.grant && guest.has_instruction_grant() {
-        guest.set_instruction_grant(wanted.grant)?;
-    }
-    if applied.keep_failed != wanted.keep_failed && guest.has_keep_failed() {
-        guest.set_keep_failed(i32::from(wanted.keep_failed))?;
-    }
-    *applied = wanted;
-    Ok(())
-}
-
 /// Makes a host function known to the guest.
 pub(crate) fn register(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {
     change_function(guest, name, |name_len| Entry::RegisterFunction { name_len, id })
@@ -894,14 +650,4 @@ fn change_function(guest: &mut Context<'_>, name: &str, entry: impl FnOnce(i32) 
     guest.refresh_buffer()?;
     let len = u32::try_from(-i64::from(n) - 1).unwrap_or_default();
     Err(Error::invalid(String::from_utf8_lossy(guest.result(len)?)))
-}
-
-/// Those who are in conflict come back at different times.
-#[cold]
-pub(crate) fn pause_before_retry(tries: u32) -> std::time::Duration {
-    let mut random = [0; 4];
-    // Without randomness all wait as long as they may.
-    let random = getrandom::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
-    let most = 200u64 << tries.min(9);
-    std::time::Duration::from_micros(most * u64::from(random) / u64::from(u32::MAX))
 }

@@ -50,6 +50,6 @@ fn try_out(place: &Place<'_>, package: &Path, finished: bool) -> Result<()> {
     place.check_report(&printed(&mut example)?)?;
     let mut readme = Command::new(&python);
     readme.args(["-I", "-c", &place.readme("README.md", "python")?]).current_dir(&venv);
-    ensure!(printed(&mut readme)? == "[7.0, 1]\n", "the README's program prints something else");
+    ensure!(printed(&mut readme)? == "(7.0, 1)\n", "the README's program prints something else");
     Ok(())
 }

@@ -13,7 +13,7 @@ final class SandboxTests: XCTestCase {
     func testConflictsOfAnOwnStore() throws {
         let store = Store()
         store.conflicts = 2
-        let lua = try Sandbox(ownStore: store)
+        let lua = try Sandbox(config: SandboxConfig(ownStore: store))
         XCTAssertEqual(try lua.compute("_home.n = (_home.n or 0) + 1 return _home.n").value, 1)
         store.conflicts = Int.max
         assertThrows(.conflict) { try lua.compute("_home.n = 2") }

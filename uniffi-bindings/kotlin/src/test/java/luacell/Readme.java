@@ -4,7 +4,7 @@ import luacell.*;
 
 /** The README's program, see ReadmeTest. */
 class Readme {
-    static void program() {
+    static void program() throws LuaException {
         try (Sandbox lua = new SandboxBuilder().build()) {
             Sandboxes.register(lua, "price", args -> 3.5);
             Outcome outcome = lua.compute("return 2 * price('tea')", null);
