@@ -54,12 +54,12 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// cargo with a sanitizer, which a released compiler offers only when it is told that this is known to be unstable.
-fn instrumented(root: &Path, sanitizer: &str, more: &str) -> Command {
+fn instrumented(root: &Path, sanitizer: &str, options: &str) -> Command {
     let mut command = cargo();
     command.current_dir(root).env("RUSTC_BOOTSTRAP", "1");
-    command.env("RUSTFLAGS", format!("-Zsanitizer={sanitizer} -Cforce-frame-pointers=yes {more}"));
+    command.env("RUSTC_WRAPPER", root.join("xtask/sanitize.sh"));
+    command.env("LUACELL_SANITIZER", format!("-Zsanitizer={sanitizer} {options}"));
     command.env("CARGO_TARGET_DIR", root.join("target/sanitize").join(sanitizer));
-    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     command
 }
 
@@ -88,7 +88,7 @@ fn address(root: &Path) -> Result<()> {
 
 fn thread(root: &Path) -> Result<()> {
     // Rust's own library is not instrumented: it has atomics, whose meaning is known, and locks, which are told apart by address.
-    let mut tests = instrumented(root, "thread", "-Cunsafe-allow-abi-mismatch=sanitizer");
+    let mut tests = instrumented(root, "thread", "");
     tests.args(["test", "--target", TARGET, "--package", "luacell", "--features", FEATURES, "--test", "threads"]);
     let suppressions = root.join("core/tests/tsan.supp");
     finish(tests.env("TSAN_OPTIONS", format!("suppressions={}:halt_on_error=1", suppressions.display())))
