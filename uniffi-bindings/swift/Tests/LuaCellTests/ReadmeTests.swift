@@ -10,7 +10,7 @@ final class ReadmeTests: XCTestCase {
         let blocks = try String(contentsOf: file, encoding: .utf8).components(separatedBy: "```")
         let program = try XCTUnwrap(blocks.first { $0.hasPrefix("swift\n") })
         let here = try String(contentsOfFile: #filePath, encoding: .utf8)
-        for line in program.components(separatedBy: "\n").dropFirst() {
+        for line in program.components(separatedBy: "\n").dropFirst() where !line.isEmpty {
             XCTAssertTrue(here.contains(line), "this file lacks: \(line)")
         }
 
