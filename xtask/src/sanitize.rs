@@ -93,8 +93,7 @@ fn thread(root: &Path) -> Result<()> {
     // Rust's own library is not instrumented: it has atomics, whose meaning is known, and locks, which are told apart by address.
     let mut tests = instrumented(root, "thread", "");
     tests.args(["test", "--target", TARGET, "--package", "luacell", "--features", FEATURES, "--test", "threads"]);
-    let suppressions = root.join("core/tests/tsan.supp");
-    finish(tests.env("TSAN_OPTIONS", format!("suppressions={}:halt_on_error=1", suppressions.display())))
+    finish(tests.env("TSAN_OPTIONS", "halt_on_error=1"))
 }
 
 /// Whether there is one to run.
