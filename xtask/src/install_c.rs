@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::package::NOTICES;
 use crate::steps::{cargo, copy, finish, strip};
 
 /// Options of `cargo xtask install-c`.
@@ -59,8 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     for header in ["luacell.h", "luacell.hpp"] {
         copy(&root.join("ffi-c/include").join(header), &include.join(header))?;
     }
-    // Whoever passes the library on has to pass these on.
-    for notice in ["LICENSE-MIT", "LICENSE-APACHE", "THIRD-PARTY-NOTICES.md"] {
+    for notice in NOTICES {
         copy(&root.join(notice), &doc.join(notice))?;
     }
     copy(&built.join("libluacell_ffi.a"), &lib.join("libluacell.a"))?;

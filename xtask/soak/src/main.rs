@@ -131,7 +131,7 @@ fn work(number: usize, share: usize, folder: PathBuf, mut rng: Rng, counters: &[
         let at = rng.usize(..share);
         let other = rng.usize(..share);
         let Some(cell) = cells.get_mut(at) else { bail!("there is no sandbox {at}") };
-        let what = || format!("sandbox {at}, secret {}", cell_name(number, at));
+        let what = || format!("sandbox {at}");
         match rng.u32(..1000) {
             0..600 => cell.good(&mut rng).with_context(what).map(|()| add(&tally.good))?,
             600..850 => cell.hostile(&mut rng).with_context(what).map(|()| add(&tally.hostile))?,
@@ -169,10 +169,6 @@ fn work(number: usize, share: usize, folder: PathBuf, mut rng: Rng, counters: &[
         cell.good(&mut rng)?;
     }
     Ok(())
-}
-
-fn cell_name(thread: usize, at: usize) -> String {
-    format!("of thread {thread}, number {at}")
 }
 
 /// How much more the last quarter may need than the one before: what the allocator keeps varies by about this much.

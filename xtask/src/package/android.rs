@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::fresh;
+use super::{NOTICES, fresh};
 use crate::steps::{cargo, copy, finish, maven};
 
 /// Options of `cargo xtask package android`.
@@ -41,7 +41,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     for file in ["AndroidManifest.xml", "proguard.txt"] {
         copy(&kotlin.join("android").join(file), &aar.join(file))?;
     }
-    for file in ["LICENSE-MIT", "LICENSE-APACHE", "THIRD-PARTY-NOTICES.md"] {
+    for file in NOTICES {
         copy(&root.join(file), &aar.join("assets/luacell").join(file))?;
     }
     // Without resources it is empty, and has to be there.

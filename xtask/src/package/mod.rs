@@ -57,7 +57,7 @@ enum What {
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What whoever passes a package on has to pass on with it.
-const NOTICES: [&str; 3] = ["LICENSE-MIT", "LICENSE-APACHE", "THIRD-PARTY-NOTICES.md"];
+pub const NOTICES: [&str; 3] = ["LICENSE-MIT", "LICENSE-APACHE", "THIRD-PARTY-NOTICES.md"];
 
 /// Where things lie.
 struct Place<'a> {
