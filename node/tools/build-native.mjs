@@ -18,7 +18,9 @@ const types = join(target, 'napi-types');
 mkdirSync(types, { recursive: true });
 const force = existsSync(join(types, 'luacell-node')) ? {} : { NAPI_FORCE_BUILD_LUACELL_NODE: String(Date.now()) };
 const cargo = process.env.CARGO ?? 'cargo';
-execFileSync(cargo, ['build', '--release', '--package', 'luacell-node'], {
+// Cargo features, such as static.
+const features = process.env.LUACELL_FEATURES ? ['--features', process.env.LUACELL_FEATURES] : [];
+execFileSync(cargo, ['build', '--release', '--package', 'luacell-node', ...features], {
   cwd: root,
   stdio: 'inherit',
   env: { ...process.env, NAPI_TYPE_DEF_TMP_FOLDER: types, ...force },

@@ -1,6 +1,8 @@
 """Makes target/py-venv with the pinned tools and installs the package into it, compiled as it ships. Then runs a command in it, if one is named:
 
     python3 py/tools/develop.py python -m pytest
+
+LUACELL_FEATURES in the environment names cargo features to compile it with, such as static.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ def main() -> int:
         "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",
     }
     build = [BIN / "maturin", "develop", "--release", "--quiet", "--locked"]
+    if features := os.environ.get("LUACELL_FEATURES"):
+        build += ["--features", features]
     # Standard output is the command's.
     subprocess.run(build, cwd=PACKAGE, env=environment, check=True, stdout=sys.stderr)
     if len(sys.argv) < 2:

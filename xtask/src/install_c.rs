@@ -23,6 +23,9 @@ pub struct Args {
     /// The cargo profile to build with
     #[arg(long, default_value = SHIPPED)]
     profile: String,
+    /// Features of the package luacell-ffi to build with, such as static
+    #[arg(long, value_name = "NAME")]
+    features: Option<String>,
 }
 
 /// The profile that is not shared with the other bindings.
@@ -34,8 +37,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SYSTEM_LIBRARIES: &[&str] = &["gcc_s", "util", "rt", "pthread", "m", "dl", "c"];
 
 /// Installs what ships below `prefix`; the path of the shared library.
-pub fn install(prefix: &Path) -> Result<PathBuf> {
-    run(&Args { prefix: prefix.to_owned(), libdir: "lib".into(), profile: SHIPPED.to_owned() })?;
+pub fn install(prefix: &Path, features: Option<&str>) -> Result<PathBuf> {
+    let features = features.map(str::to_owned);
+    run(&Args { prefix: prefix.to_owned(), libdir: "lib".into(), profile: SHIPPED.to_owned(), features })?;
     Ok(prefix.join("lib").join(format!("libluacell.so.{VERSION}")))
 }
 
@@ -47,7 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
-    let built = build(root, &args.profile)?;
+    let built = build(root, args)?;
     if args.libdir.is_absolute() {
         bail!("--libdir is a folder within --prefix");
     }
@@ -85,9 +89,11 @@ fn soname() -> String {
 }
 
 /// Builds the library; the folder where it is then.
-fn build(root: &Path, profile: &str) -> Result<PathBuf> {
+fn build(root: &Path, args: &Args) -> Result<PathBuf> {
+    let profile = args.profile.as_str();
     let mut command = cargo();
     command.args(["build", "--package", "luacell-ffi", "--profile", profile]);
+    command.args(args.features.as_ref().map(|features| format!("--features={features}")));
     if profile == SHIPPED {
         command.arg("--no-default-features");
     }

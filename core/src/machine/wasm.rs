@@ -1,5 +1,8 @@
 //! The guest as a wasm module, run by wasmtime.
 
+// Elsewhere the system lets nobody execute pages of a file after the fact.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(packed_guest), not(feature = "pulley")))]
+mod in_place;
 mod pool;
 
 use std::sync::{Arc, OnceLock};

@@ -6,17 +6,17 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::table::Row;
-use super::{Contestants, micro, native};
+use super::{Contestants, Features, micro, native};
 
 const DRIVER: &str = include_str!("ffi.c");
 
 /// Builds the library and a program for it; both their paths. `None` where `install-c` can't.
-pub fn build(target: &Path) -> Result<Option<Built>> {
+pub fn build(target: &Path, features: Features) -> Result<Option<Built>> {
     if !cfg!(target_os = "linux") {
         return Ok(None);
     }
     let folder = target.join("bench").join("c");
-    let library = crate::install_c::install(&folder)?;
+    let library = crate::install_c::install(&folder, features)?;
     let (source, program) = (folder.join("ffi.c"), folder.join("ffi"));
     std::fs::write(&source, DRIVER).with_context(|| format!("cannot write {}", source.display()))?;
     let compiler = native::compiler();

@@ -15,7 +15,7 @@ pub fn build(root: &Path, target: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(&folder).context("making a folder for the benchmark")?;
     let guest = folder.join("unmetered.wasm");
     crate::guest::write_unmetered(&guest)?;
-    super::build(root, Some(&guest))?;
+    super::build(root, Some(&guest), None)?;
     let name = format!("bench-runner{}", std::env::consts::EXE_SUFFIX);
     let runner = folder.join(format!("unmetered-{name}"));
     std::fs::copy(target.join("release").join(&name), &runner).context("keeping the runner without metering")?;

@@ -50,8 +50,11 @@ pub struct Args {
     /// Measure the builds without executable memory instead: features `static`, `static-checks` and `pulley`
     #[arg(long, conflicts_with = "runtimes")]
     no_jit: bool,
+    /// Build everything with the feature `static`: the same rows, of the guest translated to C
+    #[arg(long = "static", conflicts_with_all = ["runtimes", "no_jit", "sizes"])]
+    translated: bool,
     /// Measure other ways to run Lua instead: mlua, extism, a plain host of lua.wasm
-    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "programs"])]
+    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "translated", "programs"])]
     peers: bool,
     /// Only the Python package beside lupa
     #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "write"])]
@@ -60,7 +63,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "python", "write"])]
     node: bool,
     /// Only the Kotlin artifact and the Swift package beside the Rust interface
-    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "python", "node"])]
+    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "translated", "peers", "programs", "python", "node"])]
     mobile: bool,
     /// Only these programs (file names in xtask/programs without .lua) and no other rows
     #[arg(value_name = "PROGRAM", conflicts_with = "write")]
@@ -87,23 +90,42 @@ pub fn run(args: &Args) -> Result<()> {
     if args.peers {
         return peers::run(root, &sources, args);
     }
+    if args.translated {
+        crate::wasm2c::install(&sources.target)?;
+    }
+    let features = features(args);
     let rows = if args.mobile {
-        mobile::rows(&contestants(root, &sources)?, root, rounds(args).0.min(5))?
+        mobile::rows(&contestants(root, &sources, features)?, root, rounds(args).0.min(5))?
     } else if args.python {
-        python::rows(root, args.quick)?
+        python::rows(root, args.quick, features)?
     } else if args.node {
-        node::rows(root, args.quick)?
+        node::rows(root, args.quick, features)?
     } else if args.programs.is_empty() {
         everything(root, &sources, args)?
     } else {
-        let contestants = contestants(root, &sources)?;
+        let contestants = contestants(root, &sources, features)?;
         programs::rows(&contestants, &programs_folder(root), &args.programs, rounds(args).0)?
     };
     let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
     let table = table::render(&rows);
-    let name = if args.mobile { "mobile" } else { "bench" };
+    let name = match args {
+        Args { mobile: true, .. } => "mobile",
+        Args { translated: true, .. } => "static",
+        _ => "bench",
+    };
     table::publish(root, args.write, name, &format!("{machine}\n{table}"))
 }
+
+/// What everything that is measured is built with besides what it ships with.
+fn features(args: &Args) -> Features {
+    if args.translated { Some("static") } else { None }
+}
+
+/// A feature of all our packages, by its name.
+type Features = Option<&'static str>;
+
+/// Tells it to what builds the Python and the Node.js package.
+const FEATURES: &str = "LUACELL_FEATURES";
 
 /// Rounds of what takes long, and of what is short.
 fn rounds(args: &Args) -> (usize, usize) {
@@ -117,10 +139,12 @@ fn programs_folder(root: &Path) -> PathBuf {
 /// All rows of the one table.
 fn everything(root: &Path, sources: &Sources, args: &Args) -> Result<Vec<Row>> {
     // What is built comes first, so that nothing is compiled while something is measured.
-    let unmetered = if args.quick { None } else { Some(metering::build(root, &sources.target)?) };
-    let contestants = contestants(root, sources)?;
-    let c = c_library::build(&sources.target)?;
-    let bindings = bindings(root, args.quick)?;
+    let features = features(args);
+    let unmetered =
+        if args.quick || args.translated { None } else { Some(metering::build(root, &sources.target)?) };
+    let contestants = contestants(root, sources, features)?;
+    let c = c_library::build(&sources.target, features)?;
+    let bindings = bindings(root, args.quick, features)?;
 
     let (rounds, short_rounds) = rounds(args);
     let folder = programs_folder(root);
@@ -145,18 +169,18 @@ fn everything(root: &Path, sources: &Sources, args: &Args) -> Result<Vec<Row>> {
 }
 
 /// Each package beside what people use else in its language.
-fn bindings(root: &Path, quick: bool) -> Result<Vec<Row>> {
-    let mut rows = python::rows(root, quick)?;
+fn bindings(root: &Path, quick: bool, features: Features) -> Result<Vec<Row>> {
+    let mut rows = python::rows(root, quick, features)?;
     if output_of(Path::new("npm"), &[OsStr::new("--version")]).is_ok() {
-        rows.extend(node::rows(root, quick)?);
+        rows.extend(node::rows(root, quick, features)?);
     } else {
         rows.extend([Row::heading("Node.js"), Row::note("not measured", "node and npm are not installed")]);
     }
     Ok(rows)
 }
 
-fn contestants(root: &Path, sources: &Sources) -> Result<Contestants> {
-    build(root, None)?;
+fn contestants(root: &Path, sources: &Sources, features: Features) -> Result<Contestants> {
+    build(root, None, features)?;
     let release = sources.target.join("release");
     Ok(Contestants {
         native: native::build(&sources.lua, &sources.target)?,
@@ -165,11 +189,12 @@ fn contestants(root: &Path, sources: &Sources) -> Result<Contestants> {
     })
 }
 
-/// Builds our side as users get it, or with another guest.
-fn build(root: &Path, guest: Option<&Path>) -> Result<()> {
+/// Builds our side as users get it, or with another guest or feature.
+fn build(root: &Path, guest: Option<&Path>, features: Features) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--release", "--package", "bench-runner", "--package", "luacell-cli"]).current_dir(root);
+    command.args(features.map(|feature| format!("--features={feature}")));
     if let Some(guest) = guest {
         command.env("LUACELL_BENCH_GUEST", guest);
     }

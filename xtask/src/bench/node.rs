@@ -6,12 +6,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::table::Row;
+use super::{FEATURES, Features};
 use crate::steps::finish;
 
 /// Builds the package, and measures.
-pub fn rows(root: &Path, quick: bool) -> Result<Vec<Row>> {
+pub fn rows(root: &Path, quick: bool, features: Features) -> Result<Vec<Row>> {
     eprintln!("Node.js");
-    let folder = build(root)?;
+    let folder = build(root, features)?;
     let mut bench = Command::new("node");
     bench.arg("bench.mjs").current_dir(&folder);
     if quick {
@@ -22,10 +23,11 @@ pub fn rows(root: &Path, quick: bool) -> Result<Vec<Row>> {
 }
 
 /// Builds the package; its folder.
-pub fn build(root: &Path) -> Result<PathBuf> {
+pub fn build(root: &Path, features: Features) -> Result<PathBuf> {
     let folder = root.join("node");
     finish(Command::new("node").arg("tools/install.mjs").current_dir(&folder))?;
-    finish(Command::new("npm").args(["run", "build"]).current_dir(&folder))?;
+    let features = features.map(|feature| (FEATURES, feature));
+    finish(Command::new("npm").args(["run", "build"]).envs(features).current_dir(&folder))?;
     Ok(folder)
 }
 

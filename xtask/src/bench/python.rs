@@ -2,14 +2,16 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::output_of;
 use super::table::{Row, time};
+use super::{FEATURES, Features};
+use crate::steps::printed;
 
 /// Builds the package, and measures.
-pub fn rows(root: &Path, quick: bool) -> Result<Vec<Row>> {
+pub fn rows(root: &Path, quick: bool, features: Features) -> Result<Vec<Row>> {
     eprintln!("Python");
     let develop = root.join("py").join("tools").join("develop.py");
     let mut arguments: Vec<&OsStr> = vec![develop.as_os_str(), "python".as_ref(), "bench.py".as_ref()];
@@ -17,7 +19,9 @@ pub fn rows(root: &Path, quick: bool) -> Result<Vec<Row>> {
         arguments.push("--quick".as_ref());
     }
     let mut rows = vec![Row::heading("Python / lupa 2.8 with its Lua 5.4")];
-    for line in output_of(Path::new("python3"), &arguments)?.lines() {
+    let mut bench = Command::new("python3");
+    bench.args(arguments).envs(features.map(|feature| (FEATURES, feature)));
+    for line in printed(&mut bench)?.lines() {
         rows.push(row(line)?);
     }
     Ok(rows)

@@ -12,7 +12,7 @@ use crate::steps::finish;
 /// Tried by programs that are built with pkg-config and CMake, shared and static, and by the examples.
 pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
     let name = place.for_here("libluacell");
-    install_c::install(&place.stage.join(&name))?;
+    install_c::install(&place.stage.join(&name), None)?;
     let file = place.tar(&name)?;
     place.untar(&file)?;
     let prefix = place.clean.join(&name);

@@ -16,7 +16,11 @@ use crate::wasm_config::shared_config;
 use crate::{Error, Result};
 
 /// Our guest, compiled for this platform by the build script.
-static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm"));
+static GUEST: &OnPages<[u8]> = &OnPages(*include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm")));
+
+/// What begins where a page does, in systems with pages of 4 KiB.
+#[repr(C, align(4096))]
+pub(super) struct OnPages<B: ?Sized>(pub(super) B);
 
 /// Where instances come from.
 pub(crate) struct Machines {
@@ -192,7 +196,15 @@ fn start_clock(engine: &Engine) -> Result<()> {
 }
 
 fn load_own(config: &Config, settings: &EngineConfig) -> Result<Blueprint> {
-    let code = unpacked(if settings.hardened { hardened_guest()? } else { GUEST })?;
+    #[cfg(all(any(target_os = "linux", target_os = "android"), not(packed_guest), not(feature = "pulley")))]
+    if !settings.hardened {
+        // SAFETY: as below.
+        #[allow(unsafe_code, reason = "as below")]
+        if let Some(module) = unsafe { super::in_place::load(config, GUEST) } {
+            return Blueprint::new(&module, true, None);
+        }
+    }
+    let code = unpacked(if settings.hardened { hardened_guest()? } else { &GUEST.0 })?;
     let fail = |e: wasmtime::Error| Error::internal(format!("the compiled guest can't be loaded: {e:#}"));
     let engine = Engine::new(config).map_err(fail)?;
     // SAFETY: these bytes are what wasmtime's own `precompile_module` gave in this crate's build script, unchanged and embedded in the

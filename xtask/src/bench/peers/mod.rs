@@ -30,7 +30,7 @@ const MLUA: &[(&str, &str, u32)] = &[
 
 /// Builds everything, measures, prints the table.
 pub fn run(root: &Path, sources: &Sources, args: &Args) -> Result<()> {
-    let contestants = super::contestants(root, sources)?;
+    let contestants = super::contestants(root, sources, None)?;
     let mlua = build_mlua(root, &sources.target)?;
     let plugin = extism::build(sources)?;
     let rounds = if args.quick { 3 } else { 11 };
@@ -88,7 +88,7 @@ fn node_host(root: &Path, quick: bool) -> Result<Vec<Row>> {
         return Ok(vec![Row::heading("A plain host of lua.wasm in JavaScript"), note]);
     }
     eprintln!("plain host in JavaScript");
-    node::build(root)?;
+    node::build(root, None)?;
     let mut command = Command::new("node");
     command.arg(root.join("xtask/src/bench/peers/node-host.mjs")).args(quick.then_some("--quick"));
     let output = command.stderr(Stdio::inherit()).output().context("cannot start node")?;
