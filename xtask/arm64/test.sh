@@ -19,7 +19,8 @@ inside() {
     --lib --test conformance --test api --test asynchronous --test file_store --test host_functions --test memory --test modules \
     --test snapshot --test threads --test transactions \
     -- --skip a_full_disk --skip killed_ --skip one_process_at_a_time
-  cargo build --locked --target $target --package luacell-ffi --features luacell/cross
+  # The same features, so that wasmtime is not built once more.
+  cargo build --locked --target $target --package luacell-ffi --features luacell/cross,luacell/async,luacell/hardened
   make -C ffi-c test-api test-corpus LIBRARY="$CARGO_TARGET_DIR/$target/debug" BUILD="$root/target/arm64/ffi-c" RUN=qemu-aarch64-static \
     PROGRAMS="api_test host_test wrapper_test" \
     CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig

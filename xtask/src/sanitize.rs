@@ -34,7 +34,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Crashes of the guest are signals that wasmtime handles.
 const SIGNALS: &str = "allow_user_segv_handler=1:handle_segv=0:handle_sigill=0:handle_sigfpe=0:handle_sigbus=0";
 
-const FEATURES: &str = "async,hardened,jit,json,redis,testkit";
+/// The same for all, so that wasmtime is built once.
+const FEATURES: &str = "luacell/async,luacell/hardened,luacell/jit,luacell/json,luacell/redis,luacell/testkit";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
@@ -75,11 +76,11 @@ fn address(root: &Path) -> Result<()> {
     finish(tests.env("ASAN_OPTIONS", options))?;
 
     let mut library = instrumented(root, "address", WITHOUT_STACK);
-    library.args(["test", "--target", TARGET, "--package", "luacell-ffi", "--lib"]);
+    library.args(["test", "--target", TARGET, "--package", "luacell-ffi", "--features", FEATURES, "--lib"]);
     finish(library.env("ASAN_OPTIONS", options))?;
     // Without a runtime in it: the program that loads it has one.
     let mut shared = instrumented(root, "address", &format!("{WITHOUT_STACK} -Zexternal-clangrt"));
-    shared.args(["build", "--target", TARGET, "--package", "luacell-ffi"]);
+    shared.args(["build", "--target", TARGET, "--package", "luacell-ffi", "--features", FEATURES]);
     finish(&mut shared)?;
     let built = root.join("target/sanitize/address").join(TARGET).join("debug");
     let mut programs = Command::new("make");

@@ -140,8 +140,7 @@ fn programs_folder(root: &Path) -> PathBuf {
 fn everything(root: &Path, sources: &Sources, args: &Args) -> Result<Vec<Row>> {
     // What is built comes first, so that nothing is compiled while something is measured.
     let features = features(args);
-    let unmetered =
-        if args.quick || args.translated { None } else { Some(metering::build(root, &sources.target)?) };
+    let unmetered = if args.quick || args.translated { None } else { Some(metering::build(root, &sources.target)?) };
     let contestants = contestants(root, sources, features)?;
     let c = c_library::build(&sources.target, features)?;
     let bindings = bindings(root, args.quick, features)?;
