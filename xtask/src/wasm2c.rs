@@ -9,7 +9,7 @@ use crate::guest::toolchain::system_python;
 use crate::steps::{finish, root};
 
 #[path = "../../core/build/wasm2c.rs"]
-mod pinned;
+pub mod pinned;
 
 /// Options of `cargo xtask static`.
 #[derive(clap::Args)]
