@@ -37,7 +37,15 @@ fn main() {
     }
     assert!(!trials.is_empty(), "no case was found in {}", folder.display());
     println!("corpus: {} cases", trials.len());
+    trials.push(Trial::test("README.md", || example().and_then(|case| run(&case)).map_err(Failed::from)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// The case that the corpus's README shows.
+fn example() -> Result<Json> {
+    let page = include_str!("cases/README.md");
+    let case = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    serde_json::from_str(case.ok_or("the README has no case")?).map_err(|e| e.to_string())
 }
 
 /// An object of which every field has to be used.

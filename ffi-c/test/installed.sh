@@ -69,6 +69,11 @@ readme_cpp() {
   { echo '#include <luacell.hpp>' && echo 'int main() {' && block cpp && echo 'return sum - 3; }'; } > ten.cc
   c++ -std=c++17 -Wall -Werror ten.cc -o ten-cc $(pkg-config --cflags --libs luacell) && LD_LIBRARY_PATH=$prefix/lib ./ten-cc
 }
+readme_cmake() { # the README's lines, in a project with its program
+  mkdir -p project && block c > project/ten.c
+  { echo 'cmake_minimum_required(VERSION 3.14)' && echo 'project(ten C)' && echo 'add_executable(ten ten.c)' && block cmake; } > project/CMakeLists.txt
+  cmake -S project -B project/build -DCMAKE_PREFIX_PATH="$prefix" && cmake --build project/build && test "$(project/build/ten)" = 2
+}
 only_ours() { ! nm -D --defined-only "$prefix/lib/libluacell.so" | awk '{ print $3 }' | grep -v '^luacell_'; }
 check "pkg-config, shared" with_pkg_config
 check "the program needs the library by its soname" needs_soname
@@ -77,6 +82,7 @@ check "find_package: shared, static, C++" with_cmake
 check "find_package refuses another version" other_version
 check "the README's C" readme_c
 check "the README's C++" readme_cpp
+check "the README's CMake" readme_cmake
 check "the library shows luacell_* only" only_ours
 check "licences and notices are there" test -s "$prefix/share/doc/luacell/LICENSE-MIT" -a -s "$prefix/share/doc/luacell/THIRD-PARTY-NOTICES.md"
 echo "1..$number"

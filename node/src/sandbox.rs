@@ -42,7 +42,7 @@ pub struct NativeSandbox {
 }
 
 pub(crate) struct Inner {
-    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) sandbox: Sandbox,
     pub(crate) handles: Arc<Handles>,
     bridge: Arc<Bridge>,
     number: u32,
@@ -127,7 +127,7 @@ impl NativeSandbox {
             Ok(sandbox) => {
                 handles.keep_table(&sandbox.home());
                 env.adjust_external_memory(WEIGHT)?;
-                let inner = Arc::new(Inner { sandbox: Arc::new(sandbox), handles, bridge, number, exact });
+                let inner = Arc::new(Inner { sandbox, handles, bridge, number, exact });
                 Ok(Either::A(NativeSandbox { slot: quick::add(&inner), inner, weighs: Cell::new(true) }))
             }
             Err(error) => Ok(Either::B(Failure::of(&error, &handles))),
@@ -151,24 +151,15 @@ impl NativeSandbox {
             Ok(options) => options,
             Err(error) => return Out::failed(&error, &self.inner.handles),
         };
-        let (handles, bridge) = (Arc::clone(&self.inner.handles), Arc::clone(&self.inner.bridge));
-        let (number, exact) = (self.inner.number, self.inner.exact);
-        let finish = move |result: Result<Outcome, Error>| {
-            let out = match &result {
-                Ok(outcome) if full => Finished::of(outcome, &handles),
-                Ok(outcome) => Out::results(&outcome.values, &handles, exact),
-                Err(error) => Out::failed(error, &handles),
-            };
-            bridge.send(Topic::Done, number, job, 0, out);
-        };
-        let sandbox = Arc::clone(&self.inner.sandbox);
+        let inner = Arc::clone(&self.inner);
         let source = bytes(&source).to_vec();
         jobs::spawn(move || {
-            finish(if is_call {
-                sandbox.call_with(&String::from_utf8_lossy(&source), options)
+            let result = if is_call {
+                inner.sandbox.call_with(&String::from_utf8_lossy(&source), options)
             } else {
-                sandbox.compute_with(source, options)
-            });
+                inner.sandbox.compute_with(source, options)
+            };
+            inner.bridge.send(Topic::Done, inner.number, job, 0, inner.run(result, full));
         });
         Out::Nothing
     }

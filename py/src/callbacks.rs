@@ -94,7 +94,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The error for callbacks that come when there is no Python any more.
-fn finalizing() -> Error {
+pub fn finalizing() -> Error {
     Error::host("Python is shutting down")
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::fmt;
 
-use luacell::{Error, ErrorKind, Value};
+use luacell::{Error, ErrorKind};
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -187,9 +187,4 @@ impl<T> OrRaise<T> for luacell::Result<T> {
 /// Whether an exception is to end the run instead of being an error of the script: `KeyboardInterrupt`, `SystemExit` and the like.
 pub fn ends_run(py: Python<'_>, exception: &PyErr) -> bool {
     !exception.is_instance_of::<PyException>(py)
-}
-
-/// The exception's value as Lua sees it, for messages.
-pub fn describe(value: &Value) -> &'static str {
-    value.type_name()
 }

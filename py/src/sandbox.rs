@@ -10,7 +10,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
 
-use crate::callbacks::{Callbacks, host_function, lock};
+use crate::callbacks::{Callbacks, finalizing, host_function, lock};
 use crate::errors::{self, to_exception};
 use crate::metrics::{MemoryStats, Outcome};
 use crate::options::{Engine, Given, set_given, set_limits};
@@ -75,7 +75,7 @@ fn modules(config: SandboxConfig, modules: &Bound<'_, PyAny>, callbacks: &Arc<Ca
                     callbacks.failed(py, exception)
                 })
             });
-            found.unwrap_or_else(|| Err(Error::host("Python is shutting down")))
+            found.unwrap_or_else(|| Err(finalizing()))
         }));
     }
     if let Ok(folder) = modules.extract::<std::path::PathBuf>() {

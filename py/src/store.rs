@@ -18,8 +18,9 @@ pub fn set(config: SandboxConfig, store: &Bound<'_, PyAny>, callbacks: &Arc<Call
     if let Ok(path) = store.call_method0("__fspath__") {
         return Ok(config.store(path.extract::<std::path::PathBuf>()?));
     }
+    let has = |method: &str| store.getattr(method).is_ok_and(|method| method.is_callable());
     for method in ["get", "set", "delete", "size", "keys"] {
-        if !store.getattr(method).is_ok_and(|method| method.is_callable()) {
+        if !has(method) {
             let message = format!(
                 "{} is no store: it has no method '{method}' (a path, a redis:// URL, or an object with get, set, delete, size and keys)",
                 store.repr()?
@@ -27,7 +28,6 @@ pub fn set(config: SandboxConfig, store: &Bound<'_, PyAny>, callbacks: &Arc<Call
             return Err(errors::new(store.py(), ErrorKind::InvalidArgument, message));
         }
     }
-    let has = |method: &str| store.getattr(method).is_ok_and(|method| method.is_callable());
     callbacks.store.put(store.clone().unbind());
     Ok(config.store(PyStore {
         begins: has("begin"),

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use luacell::{Error, ErrorKind, Outcome, Value};
 use pyo3::prelude::*;
 
-use crate::callbacks::{Callbacks, lock};
+use crate::callbacks::{Callbacks, finalizing, lock};
 use crate::sandbox::Sandbox;
 use crate::{to_lua, to_python};
 
@@ -221,7 +221,7 @@ pub fn host_function(
     let callbacks = Arc::clone(callbacks);
     move |args: Vec<Value>| {
         let started = Python::try_attach(|py| start(py, &callbacks, number, &args));
-        Waiting(started.unwrap_or_else(|| Err(Error::host("Python is shutting down"))).map_err(Some))
+        Waiting(started.unwrap_or_else(|| Err(finalizing())).map_err(Some))
     }
 }
 

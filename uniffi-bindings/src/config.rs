@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use luacell::{ComputeOptions, Folder, Module, ModuleResolver, Resolved, StoreLimit};
 
+use crate::error::invalid;
 use crate::host::{HostError, ModuleSource, Printer};
 use crate::store::{OwnStore, TableStore};
 use crate::value::{LuaValue, to_lua};
@@ -154,10 +155,6 @@ impl ModuleResolver for FromHost {
             None => Resolved::Missing(format!("the host has no module '{name}'")),
         })
     }
-}
-
-fn invalid(message: impl Into<String>) -> luacell::Error {
-    luacell::Error::new(luacell::ErrorKind::InvalidArgument, message)
 }
 
 impl SandboxConfig {

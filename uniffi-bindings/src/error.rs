@@ -173,6 +173,10 @@ impl From<luacell::Error> for LuaError {
     }
 }
 
+pub(crate) fn invalid(message: impl Into<String>) -> luacell::Error {
+    luacell::Error::new(luacell::ErrorKind::InvalidArgument, message)
+}
+
 /// No panic crosses the border: it becomes an error.
 pub(crate) fn guarded<T>(f: impl FnOnce() -> luacell::Result<T>) -> Result<T, LuaError> {
     let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {

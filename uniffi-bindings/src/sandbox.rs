@@ -241,7 +241,7 @@ impl Sandbox {
 
     /// How many tables the store holds; nothing when the store can't list them.
     pub fn table_count(&self) -> Result<Option<i64>, LuaError> {
-        guarded(|| Ok(self.0.table_count()?.map(|n| i64::try_from(n).unwrap_or(i64::MAX))))
+        guarded(|| Ok(self.0.table_count()?.map(|n| count(n as u64))))
     }
 
     /// Collects garbage: all of Lua's, and stored tables that nothing refers to.

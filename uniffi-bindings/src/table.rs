@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use luacell::{Args, Table, Value};
 
-use crate::error::{LuaError, guarded};
+use crate::error::{LuaError, guarded, invalid};
 use crate::value::{LuaEntry, LuaValue, entries, from_lua};
 
 /// A table by value. It does not change; tables in it may be shared, and may contain each other in cycles.
@@ -114,19 +114,10 @@ impl std::hash::Hash for LuaTable {
     }
 }
 
-/// A node whose content is being written.
-struct Open {
-    values: std::vec::IntoIter<NodeValue>,
-}
-
-fn content(node: TableNode) -> Open {
+/// All that is in a node, in the order in which it is written.
+fn content(node: TableNode) -> std::vec::IntoIter<NodeValue> {
     let pairs = node.entries.into_iter().flat_map(|entry| [entry.key, entry.value]);
-    let values: Vec<NodeValue> = node.items.into_iter().chain(pairs).collect();
-    Open { values: values.into_iter() }
-}
-
-fn invalid(message: &str) -> luacell::Error {
-    luacell::Error::new(luacell::ErrorKind::InvalidArgument, message)
+    node.items.into_iter().chain(pairs).collect::<Vec<_>>().into_iter()
 }
 
 /// Written as arguments are: there a table may be a key and a value at once. Without recursion, for nodes may be nested deeply.
@@ -136,10 +127,11 @@ fn build(nodes: Vec<TableNode>) -> luacell::Result<Table> {
     // Finished tables that were put into nodes become nodes as well.
     let mut added: HashMap<(usize, u32), usize> = HashMap::new();
     let mut args = Args::new();
-    let mut open: Vec<Open> = Vec::new();
+    // Nodes whose content is being written.
+    let mut open = Vec::new();
     let mut next = Some(NodeValue::Node { number: 0 });
     loop {
-        let Some(value) = next.take().or_else(|| open.last_mut().and_then(|node| node.values.next())) else {
+        let Some(value) = next.take().or_else(|| open.last_mut().and_then(Iterator::next)) else {
             if open.pop().is_none() {
                 break;
             }
@@ -148,7 +140,7 @@ fn build(nodes: Vec<TableNode>) -> luacell::Result<Table> {
         match value {
             NodeValue::Node { number } => {
                 let number = usize::try_from(number).map_err(|_| invalid("there is no node of a negative number"))?;
-                let place = nodes.get_mut(number).ok_or_else(|| invalid(&format!("there is no node {number}")))?;
+                let place = nodes.get_mut(number).ok_or_else(|| invalid(format!("there is no node {number}")))?;
                 match place.take() {
                     Some(node) => {
                         if node.entries.iter().any(|entry| is_no_key(&entry.key)) {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::{finish, printed};
+use crate::steps::{finish, printed, root};
 use crate::tools::wheel;
 
 /// Options of `cargo xtask audit`.
@@ -26,7 +26,7 @@ const ACTIONLINT: &str = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12";
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let root = root();
     let checks: &[&str] = match args.advisories {
         true => &["advisories", "bans", "licenses", "sources"],
         false => &["bans", "licenses", "sources"],

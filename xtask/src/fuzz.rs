@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::{cargo, finish};
+use crate::steps::{cargo, finish, root};
 
 /// Options of `cargo xtask fuzz`.
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ const TARGETS: [&str; 6] = ["wire", "keys", "differential", "files", "foreign", 
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let root = root();
     let folder = root.join("fuzz");
     let target = root.join("target/fuzz");
     build(&folder, &target)?;

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::steps::root;
+
 /// Options of `cargo xtask verify-generated`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,7 +24,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let root = root();
     let mut files = vec![("ffi-c/include/luacell.h", header(root)?)];
     if args.bindings {
         files.extend(bindings::files(root)?);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::package::NOTICES;
-use crate::steps::{cargo, copy, finish, strip};
+use crate::steps::{cargo, copy, finish, root, strip};
 
 /// Options of `cargo xtask install-c`.
 #[derive(clap::Args)]
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
             "install-c knows Linux only; elsewhere build the package luacell-ffi and copy ffi-c/include and the library"
         );
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let root = root();
     let built = build(root, args)?;
     if args.libdir.is_absolute() {
         bail!("--libdir is a folder within --prefix");

@@ -3,6 +3,9 @@
 mod arm64;
 mod audit;
 mod bench;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests")]
+mod documents;
 mod fuzz;
 mod generated;
 mod guest;

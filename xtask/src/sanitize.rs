@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::steps::{cargo, finish};
+use crate::steps::{cargo, finish, root};
 
 /// Options of `cargo xtask sanitize`.
 #[derive(clap::Args)]
@@ -39,7 +39,7 @@ const FEATURES: &str = "luacell/async,luacell/hardened,luacell/jit,luacell/json,
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let root = root();
     let wanted = |what| args.what.is_empty() || args.what.contains(&what);
     if wanted(What::Address) {
         address(root)?;
@@ -68,16 +68,15 @@ fn instrumented(root: &Path, sanitizer: &str, options: &str) -> Command {
 }
 
 fn address(root: &Path) -> Result<()> {
-    let options = SIGNALS;
     let mut tests = instrumented(root, "address", WITHOUT_STACK);
     tests.args(["test", "--target", TARGET, "--package", "luacell", "--features", FEATURES, "--lib", "--tests"]);
     // Hundreds of processes, each of which starts slowly.
     tests.args(["--", "--skip", "killed_"]);
-    finish(tests.env("ASAN_OPTIONS", options))?;
+    finish(tests.env("ASAN_OPTIONS", SIGNALS))?;
 
     let mut library = instrumented(root, "address", WITHOUT_STACK);
     library.args(["test", "--target", TARGET, "--package", "luacell-ffi", "--features", FEATURES, "--lib"]);
-    finish(library.env("ASAN_OPTIONS", options))?;
+    finish(library.env("ASAN_OPTIONS", SIGNALS))?;
     // Without a runtime in it: the program that loads it has one.
     let mut shared = instrumented(root, "address", &format!("{WITHOUT_STACK} -Zexternal-clangrt"));
     shared.args(["build", "--target", TARGET, "--package", "luacell-ffi", "--features", FEATURES]);

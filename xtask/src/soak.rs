@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::{cargo, finish};
+use crate::steps::{cargo, finish, root};
 
 /// Options of `cargo xtask soak`.
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let root = root();
     finish(cargo().args(["build", "--release", "--package", "soak"]).current_dir(root))?;
     let server = Server::start(root)?;
     let mut soak = Command::new(root.join("target/release/soak"));

@@ -6,6 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+/// The repository, in which this package is a folder.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
 /// The running cargo.
 pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

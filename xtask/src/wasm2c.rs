@@ -5,10 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::guest::toolchain::{run, system_python};
+use crate::guest::toolchain::system_python;
+use crate::steps::{finish, root};
 
 #[path = "../../core/build/wasm2c.rs"]
-mod pinned;
+pub mod pinned;
 
 /// Options of `cargo xtask static`.
 #[derive(clap::Args)]
@@ -16,7 +17,7 @@ pub struct Args {}
 
 /// Runs the command.
 pub fn run_command(_: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let root = root();
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     install(&target)
 }
@@ -34,12 +35,14 @@ pub fn install(target: &Path) -> Result<()> {
     }
     println!("installing {} into {}", pinned::PACKAGE, folder.display());
     // Anew, because an environment does not survive being moved.
-    run(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(&folder)).context(
+    finish(Command::new(system_python()?).args(["-m", "venv", "--clear"]).arg(&folder)).context(
         "making a Python virtual environment failed; on Debian and Ubuntu install it with: apt-get install python3-venv",
     )?;
-    run(Command::new(bin.join("python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(["--only-binary", ":all:", "--no-deps", pinned::PACKAGE]))?;
+    finish(
+        Command::new(bin.join("python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(["--only-binary", ":all:", "--no-deps", pinned::PACKAGE]),
+    )?;
     match version() {
         Some(version) if version == pinned::VERSION => Ok(()),
         found => bail!("{} reports version {found:?}, wanted {}", pinned::PACKAGE, pinned::VERSION),

@@ -1,6 +1,7 @@
 // The playground in headless Chromium.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
@@ -275,6 +276,26 @@ test("the list of examples has its arrow inside", async () => {
     assert.ok(Number.parseFloat(style.paddingRight) >= 30, "text ends before it");
     assert.match(style.backgroundPosition, /calc\(100% - 14px\)/);
   }
+});
+
+test("the part that README.md shows", async () => {
+  const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+  const [, part] = readme.match(/^```js\n(.*?)^```/ms);
+  const other = await browser.newContext(); // the playground has its tables open
+  const page = await other.newPage();
+  await page.goto(`${server.url}/show.js`);
+  const ran = await page.evaluate(async (part) => {
+    const { Sandbox, openIndexedDB } = await import("/luacell/esm.js");
+    const given = { Sandbox, openIndexedDB, printed: "", controller: new AbortController() };
+    given.onPrint = (text) => (given.printed += text);
+    given.source = "local before = 'slept' sleep(0.01) print(before) return 7";
+    const run = new Function("given", `return (async () => { with (given) { ${part} return { values, instructions: metrics.instructions }; } })()`);
+    return { ...(await run(given)), printed: given.printed };
+  }, part);
+  assert.deepEqual(ran.values, [7]);
+  assert.equal(ran.printed, "slept\n");
+  assert.ok(ran.instructions > 0);
+  await other.close();
 });
 
 test("fits a phone", async () => {

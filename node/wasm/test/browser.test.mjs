@@ -103,6 +103,26 @@ test("IndexedDB keeps tables over a reload", async () => {
   await page.close();
 });
 
+test("the program in README.md that keeps tables", async () => {
+  const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+  const program = [...readme.matchAll(/^```js\n(.*?)^```/gms)].map(([, text]) => text).find((text) => text.includes("openIndexedDB"));
+  const source = program.replace("'luacell/wasm'", () => JSON.stringify(`${server.url}/dist/esm/esm.js`));
+  assert.notEqual(source, program, "it imports luacell/wasm");
+  const page = await open();
+  for (const visits of [1, 2]) {
+    await page.evaluate((source) => import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))), source);
+    await load(page);
+    const there = await page.evaluate(async () => {
+      const store = await api.openIndexedDB("notes");
+      const { visits } = Object.fromEntries(new api.Sandbox({ store }).home);
+      await store.close();
+      return visits;
+    });
+    assert.equal(there, visits);
+  }
+  await page.close();
+});
+
 test("IndexedDB: orphans are removed from it", async () => {
   const page = await open();
   const count = await page.evaluate(async () => {

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::table::Row;
 use super::{Contestants, Features, micro, native};
+use crate::steps::finish;
 
 const DRIVER: &str = include_str!("ffi.c");
 
@@ -19,14 +20,10 @@ pub fn build(target: &Path, features: Features) -> Result<Option<Built>> {
     let library = crate::install_c::install(&folder, features)?;
     let (source, program) = (folder.join("ffi.c"), folder.join("ffi"));
     std::fs::write(&source, DRIVER).with_context(|| format!("cannot write {}", source.display()))?;
-    let compiler = native::compiler();
-    let mut command = Command::new(&compiler);
+    let mut command = Command::new(native::compiler());
     command.args(["-O3", "-Wall", "-I"]).arg(folder.join("include")).arg("-o").arg(&program).arg(&source);
     command.arg(format!("-L{}", folder.join("lib").display())).args(["-lluacell", "-Wl,-rpath,$ORIGIN/lib"]);
-    let status = command.status().with_context(|| format!("cannot start {compiler}"))?;
-    if !status.success() {
-        bail!("{compiler} ended with {status}");
-    }
+    finish(&mut command)?;
     Ok(Some(Built { library, program }))
 }
 

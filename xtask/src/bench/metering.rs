@@ -32,10 +32,7 @@ pub fn row(contestants: &Contestants, unmetered: &Path, folder: &Path, rounds: u
     }
     let mean = geometric_mean(&ratios);
     Ok(Row {
-        what: "metering: the programs with / without it, geometric mean".to_owned(),
-        peer: String::new(),
-        ours: String::new(),
         ratio: format!("{mean:.3}"),
-        goal: at_most(mean, 1.05, "1.05"),
+        ..Row::note("metering: the programs with / without it, geometric mean", &at_most(mean, 1.05, "1.05"))
     })
 }

@@ -26,9 +26,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use crate::steps::printed;
+use crate::steps::{cargo, finish, printed, root};
 use sources::Sources;
 use table::Row;
 
@@ -79,7 +79,7 @@ struct Contestants {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
+    let root = root();
     let sources = Sources::find(root)?;
     if args.runtimes {
         return runtimes::run(root, &sources, args);
@@ -190,18 +190,13 @@ fn contestants(root: &Path, sources: &Sources, features: Features) -> Result<Con
 
 /// Builds our side as users get it, or with another guest or feature.
 fn build(root: &Path, guest: Option<&Path>, features: Features) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--release", "--package", "bench-runner", "--package", "luacell-cli"]).current_dir(root);
     command.args(features.map(|feature| format!("--features={feature}")));
     if let Some(guest) = guest {
         command.env("LUACELL_BENCH_GUEST", guest);
     }
-    let status = command.status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!("the release build failed");
-    }
-    Ok(())
+    finish(&mut command)
 }
 
 /// What a program writes to standard output.

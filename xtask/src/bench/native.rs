@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+
+use crate::steps::finish;
 
 const DRIVER: &str = include_str!("native.c");
 
@@ -34,12 +36,7 @@ pub fn build(sources: &Path, target: &Path) -> Result<PathBuf> {
     command.args(&flags).arg("-I").arg(sources).arg("-o").arg(&program).arg(&driver);
     command.args(library_sources(sources)?).args(["-Wl,-E", "-lm", "-ldl"]);
     eprintln!("building native Lua with {compiler} {}", flags.join(" "));
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {compiler}: a C compiler is needed (apt-get install gcc libc6-dev)"))?;
-    if !status.success() {
-        bail!("{compiler} ended with {status}");
-    }
+    finish(&mut command).context("native Lua needs a C compiler: apt-get install gcc libc6-dev")?;
     std::fs::write(&stamp, recipe).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(program)
 }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use super::measure::{Pair, geometric_mean};
 use super::sources::Sources;
 use super::table::{publish, time};
-use super::{Args, machine, native, programs};
+use super::{Args, machine, native, programs, programs_folder};
+use crate::steps::{cargo, finish};
 
 /// The static goal: the geometric mean beside native Lua.
 const GOAL: f64 = 1.3;
@@ -34,7 +35,7 @@ pub fn run(root: &Path, sources: &Sources, args: &Args) -> Result<()> {
     let names: Vec<&str> = WAYS.iter().map(|(name, _)| *name).collect();
     let mut text = format!("| program | native | {} |\n|---|--:{}|\n", names.join(" | "), "|--:".repeat(WAYS.len()));
     let mut ratios = vec![Vec::new(); WAYS.len()];
-    for file in programs::files(&root.join("xtask").join("programs"), &args.programs)? {
+    for file in programs::files(&programs_folder(root), &args.programs)? {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         eprintln!("{name}");
         let (_, expected) = programs::run(&native, &file)?;
@@ -87,25 +88,16 @@ fn micro(runner: &Path, mode: &str) -> Result<String> {
 
 fn size(runner: &Path) -> Result<String> {
     let stripped = runner.with_extension("stripped");
-    let status = Command::new("strip").arg("-o").arg(&stripped).arg(runner).status().context("cannot start strip")?;
-    if !status.success() {
-        bail!("strip ended with {status}");
-    }
+    finish(Command::new("strip").arg("-o").arg(&stripped).arg(runner))?;
     let bytes = std::fs::metadata(&stripped).context("reading the stripped program")?.len();
     Ok(format!(" {:.2} MB |", bytes as f64 / 1e6))
 }
 
 /// A runner with these features of core's and no others.
 fn build(root: &Path, target: &Path, features: &str) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--package", "bench-runner", "--no-default-features", "--features", features])
-        .current_dir(root)
-        .status()
-        .context("cannot start cargo")?;
-    if !status.success() {
-        bail!("the release build with {features} failed");
-    }
+    let mut command = cargo();
+    command.args(["build", "--release", "--package", "bench-runner", "--no-default-features", "--features", features]);
+    finish(command.current_dir(root))?;
     let folder = target.join("bench");
     std::fs::create_dir_all(&folder).context("making a folder for the benchmark")?;
     let runner = folder.join(format!("runner-{features}"));

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::measure::{Pair, geometric_mean};
-use super::table::{Row, at_most, time};
+use super::micro::pair_row;
+use super::table::{Row, at_most};
 use super::{Contestants, output_of};
 
 /// One row for each program, and the geometric mean of the ratios.
@@ -18,21 +19,12 @@ pub fn rows(contestants: &Contestants, folder: &Path, only: &[String], rounds: u
         eprintln!("{name}");
         let pair = measure(contestants, &file, rounds).with_context(|| format!("program {name}"))?;
         ratios.push(pair.ratio());
-        rows.push(Row {
-            what: name,
-            peer: time(pair.native()),
-            ours: time(pair.ours()),
-            ratio: format!("{:.2}", pair.ratio()),
-            goal: String::new(),
-        });
+        rows.push(pair_row(&name, &pair));
     }
     let mean = geometric_mean(&ratios);
     rows.push(Row {
-        what: format!("**geometric mean of {} programs**", ratios.len()),
-        peer: String::new(),
-        ours: String::new(),
         ratio: format!("**{mean:.2}**"),
-        goal: at_most(mean, 1.3, "1.30"),
+        ..Row::note(&format!("**geometric mean of {} programs**", ratios.len()), &at_most(mean, 1.3, "1.30"))
     });
     Ok(rows)
 }

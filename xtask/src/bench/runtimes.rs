@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::measure::{Pair, geometric_mean};
 use super::sources::Sources;
 use super::table::{publish, time};
-use super::{Args, machine, native, programs};
+use super::{Args, machine, native, programs, programs_folder};
 use crate::steps::{cargo, finish};
 
 /// A program that times one Lua file when it is called with `--time FILE`.
@@ -29,7 +29,7 @@ pub fn run(root: &Path, sources: &Sources, args: &Args) -> Result<()> {
     let names: Vec<&str> = hosts.iter().map(|host| host.runtime).collect();
     let mut text = format!("| program | native | {} |\n|---|--:{}|\n", names.join(" | "), "|--:".repeat(hosts.len()));
     let mut ratios = vec![Vec::new(); hosts.len()];
-    for file in programs::files(&root.join("xtask").join("programs"), &args.programs)? {
+    for file in programs::files(&programs_folder(root), &args.programs)? {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         eprintln!("{name}");
         let mut peer = f64::NAN;

@@ -1,10 +1,11 @@
 //! What `cargo metadata` knows: where Lua's sources are, versions, the target folder.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+
+use crate::steps::{cargo, printed};
 
 /// Places and versions.
 pub struct Sources {
@@ -33,17 +34,8 @@ struct Package {
 impl Sources {
     /// Asks cargo.
     pub fn find(root: &Path) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .args(["metadata", "--format-version", "1"])
-            .current_dir(root)
-            .output()
-            .context("cannot start cargo metadata")?;
-        if !output.status.success() {
-            bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let metadata: Metadata =
-            serde_json::from_slice(&output.stdout).context("cargo metadata wrote something unexpected")?;
+        let answer = printed(cargo().args(["metadata", "--format-version", "1"]).current_dir(root))?;
+        let metadata: Metadata = serde_json::from_str(&answer).context("cargo metadata wrote something unexpected")?;
         let package = |name: &str| {
             let found = metadata.packages.iter().find(|package| package.name == name);
             found.with_context(|| format!("the package {name} is not in Cargo.lock"))

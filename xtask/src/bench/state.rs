@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 
 use anyhow::{Context, Result};
 
-use super::measure::Pair;
+use super::measure::{Pair, median};
+use super::micro::{nanoseconds, pair_row};
 use super::table::{Row, at_most, memory, time};
 use super::{Contestants, output_of};
 
@@ -58,24 +59,14 @@ pub fn rows(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
 
 fn row(contestants: &Contestants, case: &Case, rounds: usize) -> Result<Row> {
     eprintln!("file store, {}", case.mode);
-    let run = |who: &str| -> Result<f64> {
-        let mode = format!("{who}-{}", case.mode);
-        let text = output_of(&contestants.runner, &[OsStr::new(&mode), OsStr::new(&case.count.to_string())])?;
-        text.trim().parse().with_context(|| format!("{} is no time", text.trim()))
-    };
+    let run = |who: &str| nanoseconds(&contestants.runner, &format!("{who}-{}", case.mode), case.count);
     let pair = Pair::measure(rounds, || run("redb"), || run("store"))?;
     let mut goal = at_most(pair.ours(), case.limit, &time(case.limit));
     goal.push_str(&format!(" ({})", case.shown));
     if let Some(ratio) = case.ratio {
         goal.push_str(&format!(", {}", at_most(pair.ratio(), ratio, &format!("{ratio:.2}"))));
     }
-    Ok(Row {
-        what: case.what.to_owned(),
-        peer: time(pair.native()),
-        ours: time(pair.ours()),
-        ratio: format!("{:.2}", pair.ratio()),
-        goal,
-    })
+    Ok(Row { goal, ..pair_row(case.what, &pair) })
 }
 
 /// What is measured without a peer: snapshots, tables in memory, the memory of sandboxes.
@@ -140,8 +131,7 @@ pub fn alone(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
             let text = output_of(&contestants.runner, &[OsStr::new(case.mode), OsStr::new(&count)])?;
             values.push(text.trim().parse::<f64>().with_context(|| format!("{} is no number", text.trim()))?);
         }
-        values.sort_by(f64::total_cmp);
-        let value = values.get(values.len() / 2).copied().unwrap_or_default();
+        let value = median(&values);
         let show = if case.bytes { memory } else { time };
         Ok(Row {
             what: case.what.to_owned(),

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::measure::{Pair, geometric_mean};
 use super::table::Row;
-use super::{Contestants, cold, output_of, programs};
+use super::{Contestants, cold, output_of, programs, programs_folder};
 
 const PROGRAM: &str = "lua5.4";
 
@@ -24,7 +24,7 @@ pub fn rows(contestants: &Contestants, root: &Path, rounds: usize, short_rounds:
     let release = release.split("  ").next().unwrap_or(&version).trim().to_owned();
     let script = root.join("xtask/src/bench/timed.lua");
     let mut ratios = Vec::new();
-    for file in programs::files(&root.join("xtask").join("programs"), &[])? {
+    for file in programs::files(&programs_folder(root), &[])? {
         eprintln!("{PROGRAM}: {}", file.file_stem().unwrap_or_default().to_string_lossy());
         let (_, expected) = programs::run(&contestants.native, &file)?;
         let checked = |timed: Result<(f64, String)>| {

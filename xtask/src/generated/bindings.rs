@@ -1,9 +1,10 @@
 //! The Swift and the Kotlin files, which UniFFI generates from the library luacell-uniffi.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::steps::{cargo, finish};
 
 /// Builds the library, runs the generator, and gives names and texts of the files.
 pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
@@ -13,30 +14,12 @@ pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
         std::env::consts::DLL_PREFIX,
         std::env::consts::DLL_SUFFIX
     ));
-    cargo(root, &["build", "--quiet", "--release", "--package", "luacell-uniffi"])?;
-    let (library, out_text) = (library.to_string_lossy(), out.to_string_lossy());
-    cargo(
-        root,
-        &[
-            "run",
-            "--quiet",
-            "--package",
-            "luacell-uniffi-bindgen",
-            "--",
-            "generate",
-            "--library",
-            &library,
-            "--config",
-            "uniffi-bindings/uniffi.toml",
-            "--language",
-            "kotlin",
-            "--language",
-            "swift",
-            "--no-format",
-            "--out-dir",
-            &out_text,
-        ],
-    )?;
+    finish(cargo().args(["build", "--quiet", "--release", "--package", "luacell-uniffi"]).current_dir(root))?;
+    let mut generate = cargo();
+    generate.args(["run", "--quiet", "--package", "luacell-uniffi-bindgen", "--", "generate", "--no-format"]);
+    generate.arg("--library").arg(&library).args(["--config", "uniffi-bindings/uniffi.toml"]);
+    generate.args(["--language", "kotlin", "--language", "swift", "--out-dir"]).arg(&out);
+    finish(generate.current_dir(root))?;
     let read = |name: &str| {
         let text = std::fs::read_to_string(out.join(name)).with_context(|| format!("the generator made no {name}"))?;
         Ok::<_, anyhow::Error>(tidy(&text))
@@ -46,13 +29,6 @@ pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
         ("uniffi-bindings/swift/Sources/LuaCell/Generated.swift", read("LuaCell.swift")?),
         ("uniffi-bindings/swift/Sources/LuaCellFFI/LuaCellFFI.h", read("LuaCellFFI.h")?),
     ])
-}
-
-fn cargo(root: &Path, args: &[&str]) -> Result<()> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(program).args(args).current_dir(root).status().context("cannot start cargo")?;
-    ensure!(status.success(), "cargo {} failed", args.join(" "));
-    Ok(())
 }
 
 /// Without spaces at the ends of lines, and without several empty lines in a row.

@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::patch::{apply_all, files_with_extension};
 use super::recipe;
 use super::toolchain::Toolchain;
+use crate::steps::{cargo, printed};
 
 /// The folders that the build works with.
 pub struct Folders {
@@ -39,15 +39,8 @@ struct Package {
 impl Folders {
     /// Asks cargo where everything is.
     pub fn find() -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let output = Command::new(cargo)
-            .args(["metadata", "--format-version", "1"])
-            .output()
-            .context("running cargo metadata")?;
-        if !output.status.success() {
-            bail!("cargo metadata failed:\n{}", String::from_utf8_lossy(&output.stderr));
-        }
-        let metadata: Metadata = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+        let answer = printed(cargo().args(["metadata", "--format-version", "1"]))?;
+        let metadata: Metadata = serde_json::from_str(&answer).context("reading cargo metadata")?;
         let package = metadata
             .packages
             .iter()

@@ -10,8 +10,7 @@ pub const LUA_FOLDER: &str = "lua-5.4.9";
 pub const ZIG_PACKAGE: &str = "ziglang";
 pub const ZIG_VERSION: &str = "0.15.2";
 
-/// Lua's own files. Left out: liolib and loadlib (no files here), loslib and linit (the guest has its own), the
-/// two programs.
+/// Lua's own files. Left out: liolib and loadlib (no files here), linit (the guest has its own), the two programs.
 pub const LUA_FILES: &[&str] = &[
     "lapi.c",
     "lauxlib.c",

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::recipe::{ZIG_PACKAGE, ZIG_VERSION};
+use crate::steps::{finish, printed};
 
 /// An installed compiler.
 pub struct Toolchain {
@@ -26,14 +27,16 @@ impl Toolchain {
             return Ok(toolchain);
         }
         println!("installing {ZIG_PACKAGE} {ZIG_VERSION} into {}", venv.display());
-        run(Command::new(system_python()?).args(["-m", "venv"]).arg(&venv)).context(
+        finish(Command::new(system_python()?).args(["-m", "venv"]).arg(&venv)).context(
             "making a Python virtual environment failed; on Debian and Ubuntu install it with: \
              apt-get install python3-venv",
         )?;
-        run(Command::new(&toolchain.python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(["--only-binary", ":all:", "--no-deps"])
-            .arg(format!("{ZIG_PACKAGE}=={ZIG_VERSION}")))?;
+        finish(
+            Command::new(&toolchain.python)
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--only-binary", ":all:", "--no-deps"])
+                .arg(format!("{ZIG_PACKAGE}=={ZIG_VERSION}")),
+        )?;
         match toolchain.version() {
             Some(version) if version == ZIG_VERSION => Ok(toolchain),
             found => bail!("{ZIG_PACKAGE} reports version {found:?}, wanted {ZIG_VERSION}"),
@@ -42,23 +45,14 @@ impl Toolchain {
 
     /// Runs the compiler in `folder`.
     pub fn compile(&self, folder: &Path, args: &[impl AsRef<OsStr>]) -> Result<()> {
-        let mut command = self.zig();
-        command.arg("cc").args(args).current_dir(folder);
-        let status = command.status().context("running the compiler")?;
-        if !status.success() {
-            bail!("the compiler failed ({status}) in {}", folder.display());
-        }
-        Ok(())
+        finish(self.zig().arg("cc").args(args).current_dir(folder))
+            .with_context(|| format!("compiling in {}", folder.display()))
     }
 
     /// The folder with the sources of the C libraries inside the wheel.
     pub fn libc(&self) -> Result<PathBuf> {
         let script = "import os, ziglang; print(os.path.dirname(ziglang.__file__))";
-        let output = Command::new(&self.python)
-            .args(["-c", script])
-            .output()
-            .context("asking Python for the compiler's folder")?;
-        let folder = String::from_utf8(output.stdout).context("the compiler's folder")?;
+        let folder = printed(Command::new(&self.python).args(["-c", script]))?;
         Ok(Path::new(folder.trim()).join("lib/libc"))
     }
 
@@ -90,13 +84,4 @@ pub fn system_python() -> Result<&'static str> {
         "python3 is missing (the compiler comes as a Python wheel); install it, on Debian and Ubuntu with: \
          apt-get install python3 python3-venv"
     )
-}
-
-pub fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("running {program}"))?;
-    if !status.success() {
-        bail!("failed ({status}): {command:?}");
-    }
-    Ok(())
 }

@@ -17,12 +17,9 @@ pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
     place.untar(&file)?;
     let prefix = place.clean.join(&name);
     finish(Command::new("bash").arg(place.root.join("ffi-c/test/installed.sh")).arg(&prefix))?;
-    place.copy_sources("examples/c-embed", &place.clean.join("examples/c-embed"))?;
-    for file in ["rules.lua", "rules-report.txt"] {
-        crate::steps::copy(&place.root.join("examples").join(file), &place.clean.join("examples").join(file))?;
-    }
+    let examples = place.example("c-embed")?;
     let mut make = Command::new("make");
     make.arg("test").arg(format!("PREFIX={}", prefix.display()));
-    finish(make.current_dir(place.clean.join("examples/c-embed")))?;
+    finish(make.current_dir(examples))?;
     Ok(vec![file])
 }

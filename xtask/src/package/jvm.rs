@@ -27,9 +27,7 @@ pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
         let list = printed(Command::new("jar").arg("tf").arg(place.out.join(name)))?;
         ensure!(list.lines().any(|line| line == inside), "{inside} is missing in {name}");
     }
-    place.copy_sources("examples/kotlin", &place.clean.join("examples/kotlin"))?;
-    copy(&place.root.join("examples/rules.lua"), &place.clean.join("examples/rules.lua"))?;
-    let project = place.clean.join("examples/kotlin");
+    let project = place.example("kotlin")?;
     let mut install = in_project(place.root, &project);
     install.arg("org.apache.maven.plugins:maven-install-plugin:3.1.4:install-file");
     install.arg(format!("-Dfile={}", place.out.join(jar).display())).arg(format!("-DpomFile={}", pom.display()));

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 
-use crate::steps::{copy, finish};
+use crate::steps::{copy, finish, printed, root};
 
 /// Options of `cargo xtask package`.
 #[derive(clap::Args)]
@@ -32,6 +33,17 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    #[command(flatten)]
+    Here(Package),
+    /// The Kotlin artifact for Android: an AAR with the library of each ABI that can be built here
+    Android(android::Args),
+    /// The XCFramework of the Swift package; on macOS, with Xcode
+    Apple,
+}
+
+/// What can be made, and tried, wherever its tools are. `ValueEnum` lists them all, and has the names of the commands.
+#[derive(Clone, Copy, clap::Subcommand, clap::ValueEnum)]
+enum Package {
     /// The crate luacell
     Rust,
     /// Headers, libraries, files for pkg-config and CMake, as a tarball
@@ -48,10 +60,26 @@ enum What {
     Swift,
     /// What each package is made of, for machines: CycloneDX
     Sbom,
-    /// The Kotlin artifact for Android: an AAR with the library of each ABI that can be built here
-    Android(android::Args),
-    /// The XCFramework of the Swift package; on macOS, with Xcode
-    Apple,
+}
+
+impl Package {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Makes its files, tries them, and names them.
+    fn make(self, place: &Place<'_>) -> Result<Vec<PathBuf>> {
+        match self {
+            Package::Rust => rust::make(place),
+            Package::C => c::make(place),
+            Package::Cli => cli::make(place),
+            Package::Python => python::make(place),
+            Package::Node => node::make(place),
+            Package::Jvm => jvm::make(place),
+            Package::Swift => swift::make(place),
+            Package::Sbom => sbom::make(place),
+        }
+    }
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -70,51 +98,26 @@ struct Place<'a> {
     clean: PathBuf,
 }
 
-type Make = fn(&Place<'_>) -> Result<Vec<PathBuf>>;
-
-/// Each makes its packages, tries them, and names them.
-const ALL: [(&str, Make); 8] = [
-    ("rust", rust::make),
-    ("c", c::make),
-    ("cli", cli::make),
-    ("python", python::make),
-    ("node", node::make),
-    ("jvm", jvm::make),
-    ("swift", swift::make),
-    ("sbom", sbom::make),
-];
-
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package has no parent folder")?;
-    let name = match &args.what {
-        None => return each(root, &ALL),
+    let root = root();
+    let packages = match &args.what {
         Some(What::Android(args)) => return android::run(root, args),
         Some(What::Apple) => return apple::run(root),
-        Some(What::Rust) => "rust",
-        Some(What::C) => "c",
-        Some(What::Cli) => "cli",
-        Some(What::Python) => "python",
-        Some(What::Node) => "node",
-        Some(What::Jvm) => "jvm",
-        Some(What::Swift) => "swift",
-        Some(What::Sbom) => "sbom",
+        Some(What::Here(package)) => std::slice::from_ref(package),
+        None => Package::value_variants(),
     };
-    let chosen: Vec<_> = ALL.into_iter().filter(|(known, _)| *known == name).collect();
-    each(root, &chosen)
-}
-
-fn each(root: &Path, packages: &[(&str, Make)]) -> Result<()> {
     let out = root.join("target/packages");
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut table = String::new();
-    for (name, make) in packages {
+    for package in packages {
+        let name = package.name();
         eprintln!("\n== {name}");
-        let work = root.join("target/package-work").join(name);
+        let work = root.join("target/package-work").join(&name);
         let place = Place { root, out: out.clone(), stage: work.join("stage"), clean: work.join("clean") };
         fresh(&place.stage)?;
         fresh(&place.clean)?;
-        let files = make(&place).with_context(|| format!("the package {name}"))?;
+        let files = package.make(&place).with_context(|| format!("the package {name}"))?;
         for file in files {
             let bytes = fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?.len();
             let shown = file.strip_prefix(root).unwrap_or(&file);
@@ -163,10 +166,21 @@ impl Place<'_> {
     fn copy_sources(&self, folder: &str, to: &Path) -> Result<()> {
         let mut list = Command::new("git");
         list.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(self.root.join(folder));
-        for file in crate::steps::printed(&mut list)?.lines() {
+        for file in printed(&mut list)?.lines() {
             copy(&self.root.join(folder).join(file), &to.join(file))?;
         }
         Ok(())
+    }
+
+    /// Copies an example into the clean folder, and the rules beside it that all examples run; its folder there.
+    fn example(&self, name: &str) -> Result<PathBuf> {
+        let (from, to) = (self.root.join("examples"), self.clean.join("examples"));
+        for file in ["rules.lua", "rules-report.txt"] {
+            copy(&from.join(file), &to.join(file))?;
+        }
+        let folder = to.join(name);
+        self.copy_sources(&format!("examples/{name}"), &folder)?;
+        Ok(folder)
     }
 
     /// What the example rules have to print in every language.
@@ -176,7 +190,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// A code block of the README, the first in that language.
+    /// The first code block in that language of a README.
     fn readme(&self, file: &str, language: &str) -> Result<String> {
         let text = fs::read_to_string(self.root.join(file)).with_context(|| format!("cannot read {file}"))?;
         let block = text.split(&format!("```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());

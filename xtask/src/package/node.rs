@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Place;
-use crate::steps::{copy, finish, printed};
+use crate::steps::{finish, printed};
 
 /// Tried by the example, in a project that has both and can't reach a registry.
 pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
@@ -22,9 +22,7 @@ pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
     let files: Vec<PathBuf> = made.lines().map(PathBuf::from).collect();
     let [main, platform] = files.as_slice() else { bail!("package.mjs names {files:?}") };
 
-    let project = place.clean.join("examples/node");
-    place.copy_sources("examples/node", &project)?;
-    copy(&place.root.join("examples/rules.lua"), &place.clean.join("examples/rules.lua"))?;
+    let project = place.example("node")?;
     fs::write(project.join("package.json"), "{ \"private\": true, \"type\": \"module\" }")?;
     let mut install = Command::new("npm");
     install.args(["install", "--offline", "--no-audit", "--no-fund", "--loglevel=error"]).arg(main).arg(platform);

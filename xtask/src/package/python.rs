@@ -42,11 +42,8 @@ fn try_out(place: &Place<'_>, package: &Path, finished: bool) -> Result<()> {
     // What a source distribution is compiled with is here already.
     install.env("CARGO_TARGET_DIR", place.root.join("target"));
     finish(install.arg(package).current_dir(&place.clean))?;
-    for file in ["rules.lua", "python/rules.py"] {
-        copy(&place.root.join("examples").join(file), &place.clean.join("examples").join(file))?;
-    }
     let mut example = Command::new(&python);
-    example.arg("-I").arg(place.clean.join("examples/python/rules.py")).current_dir(&place.clean);
+    example.arg("-I").arg(place.example("python")?.join("rules.py")).current_dir(&place.clean);
     place.check_report(&printed(&mut example)?)?;
     let mut readme = Command::new(&python);
     readme.args(["-I", "-c", &place.readme("README.md", "python")?]).current_dir(&venv);

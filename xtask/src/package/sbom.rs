@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Place, VERSION};
 use crate::guest::recipe;
-use crate::steps::finish;
+use crate::steps::{finish, printed};
 use crate::tools::crate_tool;
 
 /// The packages that people get, by the crate that they are made of.
@@ -31,9 +32,10 @@ pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
         finish(list.current_dir(place.root))?;
         let made = place.root.join(folder).join("luacell-sbom.json");
         let text = fs::read_to_string(&made).with_context(|| format!("cannot read {}", made.display()))?;
-        for (folder, _) in SHIPPED {
-            // One is written for each package of the workspace that takes part.
-            let _ = fs::remove_file(place.root.join(folder).join("luacell-sbom.json"));
+        // One is written for each package of the workspace, also those that nobody gets.
+        for manifest in printed(Command::new("git").args(["ls-files", "*Cargo.toml"]).current_dir(place.root))?.lines()
+        {
+            let _ = fs::remove_file(place.root.join(manifest).with_file_name("luacell-sbom.json"));
         }
         let mut bom: Value = serde_json::from_str(&text).context("cargo-cyclonedx writes no JSON")?;
         let parts = bom.get_mut("components").and_then(Value::as_array_mut).context("the list has no components")?;

@@ -29,10 +29,7 @@ pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
     let package = place.clean.join("uniffi-bindings/swift");
     std::fs::create_dir_all(place.clean.join("uniffi-bindings"))?;
     std::fs::rename(place.clean.join(&name), &package)?;
-    place.copy_sources("examples/swift", &place.clean.join("examples/swift"))?;
-    for file in ["rules.lua", "rules-report.txt"] {
-        copy(&place.root.join("examples").join(file), &place.clean.join("examples").join(file))?;
-    }
+    place.example("swift")?;
     let mut example = Command::new("bash");
     example.arg(place.root.join("uniffi-bindings/swift/tools/test.sh")).arg("example");
     example.env("LUACELL_TREE", &place.clean).env("LUACELL_LIBRARY", package.join("lib"));

@@ -6,13 +6,15 @@ mod tools;
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use count::Tally;
 use parts::{EXTRA_PARTS, PARTS, Part, Step};
+
+use crate::steps::{cargo, root};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -34,14 +36,14 @@ struct Row {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = repository();
+    let root = root();
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
 
     let mut rows = Vec::new();
     let named = |part: &Part| args.parts.iter().any(|name| name == part.name);
     let wanted = PARTS.iter().filter(|part| args.parts.is_empty() || named(part));
     for part in wanted.chain(EXTRA_PARTS.iter().filter(|part| named(part))) {
-        let tally = run_part(part, &root, ci).with_context(|| format!("the part {} could not be run", part.name))?;
+        let tally = run_part(part, root, ci).with_context(|| format!("the part {} could not be run", part.name))?;
         rows.push(Row { part: part.name, tally });
     }
 
@@ -51,12 +53,6 @@ pub fn run(args: &Args) -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
-}
-
-/// The repository's root: this package is one level below it.
-fn repository() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
 }
 
 fn run_part(part: &Part, root: &Path, ci: bool) -> Result<Tally> {
@@ -89,13 +85,13 @@ fn run_step(step: &Step, root: &Path) -> Result<Tally> {
     if let Some((folder, suffix)) = step.files {
         arguments.extend(test_files(root, folder, suffix)?);
     }
-    let program = match step.program {
-        // The cargo that runs us, also when it is not the first in PATH.
-        "cargo" => std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
-        other => other.into(),
+    let mut command = match step.program {
+        // The one that runs us, also when it is not the first in PATH.
+        "cargo" => cargo(),
+        other => Command::new(other),
     };
     let caches = step.caches.iter().map(|(name, folder)| (name, root.join("target").join(folder)));
-    let mut child = Command::new(&program)
+    let mut child = command
         .args(&arguments)
         .current_dir(root.join(step.folder))
         .envs(caches)
@@ -125,12 +121,8 @@ fn run_step(step: &Step, root: &Path) -> Result<Tally> {
 
 /// The files that end in `suffix`, named one by one: what `node --test FOLDER` means differs between versions.
 fn test_files(root: &Path, folder: &str, suffix: &str) -> Result<Vec<OsString>> {
-    let entries = match std::fs::read_dir(root.join(folder)) {
-        Ok(entries) => entries,
-        Err(error) => return Err(error).with_context(|| format!("cannot read {folder}")),
-    };
     let mut files = Vec::new();
-    for entry in entries {
+    for entry in std::fs::read_dir(root.join(folder)).with_context(|| format!("cannot read {folder}"))? {
         let path = entry?.path();
         if path.to_string_lossy().ends_with(suffix) {
             files.push(path.into_os_string());

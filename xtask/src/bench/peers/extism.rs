@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::super::{Contestants, output_of};
 use super::{Pair, Row, Sources, ahead, micro};
 use crate::guest::toolchain::{self, Toolchain};
+use crate::steps::finish;
 
 /// The library comes as a Python wheel.
 const PACKAGE: &str = "extism-sys";
@@ -85,9 +86,7 @@ pub fn build(sources: &Sources) -> Result<Built> {
     let mut rpath = OsString::from("-Wl,-rpath,");
     rpath.push(library.parent().unwrap_or(&folder));
     let compiler = super::super::native::compiler();
-    toolchain::run(
-        Command::new(compiler).args(["-O3", "-Wall", "-o"]).arg(&program).arg(&source).arg(&library).arg(rpath),
-    )?;
+    finish(Command::new(compiler).args(["-O3", "-Wall", "-o"]).arg(&program).arg(&source).arg(&library).arg(rpath))?;
     // Else the library keeps compiled code in the user's folder.
     let cache = folder.join("cache");
     fs::create_dir_all(&cache).context("making a folder for extism's cache")?;
@@ -125,9 +124,9 @@ fn install(folder: &Path) -> Result<PathBuf> {
     let find = "import extism_sys, os; print(os.path.join(os.path.dirname(extism_sys.__file__), 'libextism_sys.so'))";
     let wanted = format!("{PACKAGE}=={VERSION}");
     if !python.exists() {
-        toolchain::run(Command::new(toolchain::system_python()?).args(["-m", "venv"]).arg(&venv))?;
+        finish(Command::new(toolchain::system_python()?).args(["-m", "venv"]).arg(&venv))?;
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", &wanted];
-        toolchain::run(Command::new(&python).args(pip))?;
+        finish(Command::new(&python).args(pip))?;
     }
     Ok(PathBuf::from(output_of(&python, &["-c".as_ref(), find.as_ref()])?.trim()))
 }

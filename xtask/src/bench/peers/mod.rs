@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use super::measure::{Pair, geometric_mean};
 use super::sources::Sources;
 use super::table::{Row, at_most, publish, render};
-use super::{Args, Contestants, machine, micro, node, output_of, programs};
+use super::{Args, Contestants, machine, micro, node, output_of, programs, programs_folder};
+use crate::steps::{cargo, finish};
 
 /// The peer's modes, what they are called, and how often each is repeated in a process.
 const MLUA: &[(&str, &str, u32)] = &[
@@ -53,7 +54,7 @@ fn ahead(what: &str, pair: &Pair) -> Row {
 
 fn interpreter(root: &Path, contestants: &Contestants, mlua: &Path, rounds: usize) -> Result<Row> {
     let mut ratios = Vec::new();
-    for file in programs::files(&super::programs_folder(root), &[])? {
+    for file in programs::files(&programs_folder(root), &[])? {
         eprintln!("mlua: {}", file.file_stem().unwrap_or_default().to_string_lossy());
         let pair = Pair::measure(
             rounds,
@@ -71,14 +72,10 @@ fn interpreter(root: &Path, contestants: &Contestants, mlua: &Path, rounds: usiz
 
 /// The program with mlua in it.
 fn build_mlua(root: &Path, target: &Path) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = target.join("bench").join("mlua");
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--release", "--locked"]).current_dir(root.join("xtask/bench-peers"));
-    let status = command.env("CARGO_TARGET_DIR", &target).status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!("the program with mlua could not be built");
-    }
+    finish(command.env("CARGO_TARGET_DIR", &target))?;
     Ok(target.join("release").join(format!("bench-peers{}", std::env::consts::EXE_SUFFIX)))
 }
 
