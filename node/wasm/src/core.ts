@@ -1,24 +1,21 @@
 // What all handles of one sandbox share: the guest, the tables, and who may use them when.
 
 import { Writer } from './bytes.js';
-import { containerFor, decode, encodeArgs, fillContainer, isTable, putPlain, putReference, replaced } from './codec.js';
 import type { Engine } from './engine.js';
-import { type ErrorKind, LuaCellError, type Metrics, broken, busy, closed, invalid, kindOf, lossyText, storeError } from './errors.js';
+import { type Enter, functionEntry } from './entry.js';
+import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid } from './errors.js';
 import { type Functions, type HostFunction, checkName } from './functions.js';
-import { type Entry, Guest, checkSource } from './guest.js';
+import { type Entry, Guest } from './guest.js';
 import { Host } from './host.js';
-import { decodeKey, encodeKey, isKey } from './keys.js';
 import { type LimitOptions, type Limits, onlySet, withLimits, within } from './limits.js';
 import { SandboxLinks } from './links.js';
 import { Outcome } from './outcome.js';
-import { type Owner, StoredTable } from './stored.js';
-import { collect, entriesOf, located, sequenceOf, wayTo } from './storing.js';
+import { readResult } from './results.js';
+import type { StoredTable } from './stored.js';
 import { HOME, IO, type TableImage, Tables } from './tables.js';
-import type { FunctionKind, LuaFunction, LuaValue } from './values.js';
+import type { FunctionKind, LuaFunction } from './values.js';
+import { Views } from './views.js';
 import type { VirtualTime } from './virtual-time.js';
-
-const CALL = new TextEncoder().encode('return (function(f, ...) return f(...) end)(...)');
-const CALL_NAME = new TextEncoder().encode('=(host)');
 
 /** Everything that a sandbox consists of between runs. */
 export interface Image {
@@ -30,9 +27,7 @@ export interface Image {
   time: VirtualTime | null;
 }
 
-type Enter = (guest: Guest, links: SandboxLinks, args: Writer) => Entry | null;
-
-export class Core implements Owner {
+export class Core {
   readonly host: Host;
   #guest: Guest | null = null;
   /** Counts instances: functions of an earlier one can't be called any more. */
@@ -41,10 +36,7 @@ export class Core implements Owner {
   #closed = false;
   readonly #args = new Writer();
   #argsBusy = false;
-  readonly #views = new Map<number, WeakRef<StoredTable>>();
-  readonly #viewsGone = new FinalizationRegistry<number>((key) => {
-    if (this.#views.get(key)?.deref() === undefined) this.#views.delete(key);
-  });
+  readonly views = new Views(this);
   #released: [instance: number, id: number][] = [];
   readonly #handlesGone = new FinalizationRegistry<[number, number]>((handle) => void this.#released.push(handle));
 
@@ -224,7 +216,7 @@ export class Core implements Owner {
     guest.apply(limits);
     const entry = this.#withArgs((args) => enter(guest, links, args));
     this.host.links = links;
-    return entry ?? ['compute', guest.bufferPtr, 0];
+    return entry;
   }
 
   #metrics(): { metrics: Metrics; ticks: bigint } {
@@ -248,7 +240,7 @@ export class Core implements Owner {
     }
     const { metrics, ticks } = this.#metrics();
     const guest = this.#guest!;
-    const read = n >= 0 ? this.#success(guest, n, links) : this.#failure(guest, n, links);
+    const read = readResult(guest, host, n, links);
     host.end(ticks);
     if (read instanceof LuaCellError) {
       read.metrics = metrics;
@@ -269,38 +261,6 @@ export class Core implements Owner {
     }
     guest.shrinkBuffer();
     return outcome;
-  }
-
-  #success(guest: Guest, n: number, links: SandboxLinks): { values: LuaValue[]; output: Uint8Array } {
-    if (n === 0) return { values: [], output: new Uint8Array(0) };
-    const bytes = guest.result(n);
-    if (n < 4) throw broken('the guest gave a result that is too short');
-    const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-    if (length > n - 4) throw broken('the guest claims more output than it gave');
-    return { values: decode(bytes.subarray(4 + length), links), output: bytes.slice(4, 4 + length) };
-  }
-
-  #failure(guest: Guest, n: number, links: SandboxLinks): LuaCellError {
-    // The message may have moved the buffer.
-    guest.refreshBuffer();
-    const message = guest.result(-n - 1).slice();
-    const length = guest.call('get_error_details');
-    if (length === 0) return new LuaCellError('Runtime', lossyText(message) || 'the guest refused the source and gave no message');
-    guest.refreshBuffer();
-    const details = decode(guest.result(length), links);
-    const text = (value: LuaValue | undefined): string | undefined =>
-      typeof value === 'string' ? value : value instanceof Uint8Array ? lossyText(value) : undefined;
-    const [kind, shown, chunk, line, traceback, output, value, number] = details;
-    const cause = this.host.causeOf(Number(number ?? 0));
-    const error = new LuaCellError(kindOf(Number(kind)) ?? 'Runtime', text(shown) ?? lossyText(message), cause ?? undefined);
-    if (shown instanceof Uint8Array) error.messageBytes = shown;
-    error.chunkName = text(chunk);
-    error.line = line === null || line === undefined ? undefined : Number(line);
-    error.traceback = text(traceback);
-    if (value !== null && value !== undefined) error.value = value;
-    error.outputBytes =
-      typeof output === 'string' ? new TextEncoder().encode(output) : output instanceof Uint8Array ? output : guest.runMetrics().output.slice();
-    return error;
   }
 
   /** A host function uses its own sandbox: what it runs belongs to the outer run, whose limits hold for it. Limits of its own end it alone. */
@@ -350,9 +310,9 @@ export class Core implements Owner {
     host.isOpen = false;
     host.depth++;
     try {
-      const entry = this.#withArgs((args) => enter(guest, links, args)) ?? (['compute', guest.bufferPtr, 0] as const);
+      const entry = this.#withArgs((args) => enter(guest, links, args));
       const n = guest.call(...entry);
-      const read = n >= 0 ? this.#success(guest, n, links) : this.#failure(guest, n, links);
+      const read = readResult(guest, host, n, links);
       if (read instanceof LuaCellError) {
         read.nested = true;
         throw read;
@@ -379,7 +339,7 @@ export class Core implements Owner {
   #sweep(): void {
     const held = this.#guest ? this.#guest.heldTables() : new Set<number>();
     if (held === null) return;
-    for (const [key, view] of this.#views) if (view.deref()) held.add(Math.abs(key));
+    for (const id of this.views.ids()) held.add(id);
     this.host.tables.sweep(held);
   }
 
@@ -390,43 +350,6 @@ export class Core implements Owner {
     for (const [instance, id] of released) if (instance === this.#instance) this.#guest?.call('release_handle', id);
   }
 
-  // ---- What is run
-
-  computeEntry(source: string | Uint8Array, limits: Limits): Enter {
-    return (guest) => {
-      let n = typeof source === 'string' ? guest.writeText(source) : -1;
-      if (n < 0) {
-        const bytes = typeof source === 'string' ? new TextEncoder().encode(source) : source;
-        n = bytes.length;
-        checkSource(n, limits);
-        guest.write(bytes);
-      } else {
-        checkSource(n, limits);
-      }
-      return ['compute', guest.bufferPtr, n];
-    };
-  }
-
-  namedEntry(source: string | Uint8Array, name: string, values: readonly unknown[], limits: Limits): Enter {
-    return (guest, links, args) => {
-      const bytes = typeof source === 'string' ? new TextEncoder().encode(source) : source;
-      checkSource(bytes.length, limits);
-      const nameBytes = new TextEncoder().encode(name);
-      encodeArgs(values, args, links);
-      guest.write(nameBytes, bytes, args.written);
-      return ['compute_named', nameBytes.length, bytes.length, args.length];
-    };
-  }
-
-  callEntry(path: string, values: readonly unknown[]): Enter {
-    return (guest, links, args) => {
-      encodeArgs(values, args, links);
-      const pathBytes = new TextEncoder().encode(path);
-      guest.write(pathBytes, args.written);
-      return ['call', pathBytes.length, args.length];
-    };
-  }
-
   /** Limits of a run, for what is looked at before it begins. */
   limitsFor(set: LimitOptions | null): Limits {
     const limits = set ? withLimits(this.limits, set) : this.limits;
@@ -434,18 +357,7 @@ export class Core implements Owner {
   }
 
   callFunction(f: LuaFunction, kind: FunctionKind, values: readonly unknown[]): unknown {
-    if (kind.type !== 'live' && kind.type !== 'builtin')
-      throw invalid('only a function that a running sandbox returned can be called from the host');
-    return this.run(null, (guest, links, args) => {
-      if (kind.type === 'live') {
-        encodeArgs(values, args, links);
-        guest.write(args.written);
-        return ['call_handle', links.handleOf(kind), args.length];
-      }
-      encodeArgs([f, ...values], args, links);
-      guest.write(CALL_NAME, CALL, args.written);
-      return ['compute_named', CALL_NAME.length, CALL.length, args.length];
-    }).value;
+    return this.run(null, functionEntry(f, kind, values)).value;
   }
 
   watchHandle(f: LuaFunction, instance: number, id: number): void {
@@ -490,24 +402,14 @@ export class Core implements Owner {
 
   // ---- Stored tables
 
-  view(id: number, cell: boolean): StoredTable {
-    const key = cell ? -id : id;
-    const known = this.#views.get(key)?.deref();
-    if (known) return known;
-    const view = new StoredTable(this, id, cell);
-    this.#views.set(key, new WeakRef(view));
-    this.#viewsGone.register(view, key);
-    return view;
-  }
-
   /** Reads. Inside of a host function values belong to the run that called it. */
-  #read<T>(f: (links: SandboxLinks) => T): T {
+  read<T>(f: (links: SandboxLinks) => T): T {
     const inside = this.#enter();
     return f(inside ? this.host.links! : this.#links());
   }
 
   /** Writes: all of it is stored, or nothing. Inside of a host function it is stored with the run. */
-  #write<T>(f: (links: SandboxLinks) => T): T {
+  write<T>(f: (links: SandboxLinks) => T): T {
     if (this.#enter()) return f(this.host.links!);
     this.#running = true;
     try {
@@ -522,139 +424,31 @@ export class Core implements Owner {
     }
   }
 
-  #decodeStored(bytes: Uint8Array, links: SandboxLinks, id: number, key: string): LuaValue {
-    const malformed = (cause?: unknown): LuaCellError => storeError(`table ${id} holds a malformed value under '${key}'`, cause);
-    let values: LuaValue[];
-    try {
-      values = decode(bytes, links);
-    } catch (error) {
-      throw malformed(error);
-    }
-    if (values.length !== 1) throw malformed();
-    return values[0]!;
-  }
-
-  getStored(id: number, key: unknown): LuaValue | undefined {
-    const text = isKey(key) ? encodeKey(key) : null;
-    return this.#read((links) => {
-      if (text === null) return undefined;
-      const bytes = this.host.tables.get(id, text);
-      return bytes && this.#decodeStored(bytes, links, id, text);
-    });
-  }
-
-  hasStored(id: number, key: unknown): boolean {
-    const text = isKey(key) ? encodeKey(key) : null;
-    return this.#read(() => text !== null && this.host.tables.get(id, text) !== undefined);
-  }
-
-  storedSize(id: number): number {
-    return this.#read(() => this.host.tables.size(id));
-  }
-
-  storedKeys(id: number): LuaValue[] {
-    return this.#read(() => Array.from(this.host.tables.scan(id), ([key]) => decodeKey(key, this.options.exact)));
-  }
-
-  storedEntries(id: number): [LuaValue, LuaValue][] {
-    return this.#read((links) => this.#entries(links, id));
-  }
-
-  #entries(links: SandboxLinks, id: number): [LuaValue, LuaValue][] {
-    return Array.from(this.host.tables.scan(id), ([key, bytes]) => [
-      decodeKey(key, this.options.exact),
-      this.#decodeStored(bytes, links, id, key),
-    ]);
-  }
-
-  copyStored(id: number): object {
-    return this.#read((links) => {
-      const seen = new Map<number, { entries: [LuaValue, LuaValue][]; out: object; sequence: LuaValue[] | null }>();
-      const pending = [id];
-      for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-        if (seen.has(next)) continue;
-        const entries = this.#entries(links, next);
-        const sequence = sequenceOf(entries);
-        const out = containerFor(sequence ?? [], sequence ? [] : entries.map(([key]) => key));
-        seen.set(next, { entries, out, sequence });
-        for (const [, value] of entries) if (value instanceof StoredTable) pending.push(value.id);
-      }
-      const through = (value: LuaValue): unknown => (value instanceof StoredTable ? seen.get(value.id)!.out : value);
-      for (const { entries, out, sequence } of seen.values()) {
-        const keys = sequence ? [] : entries.map(([key]) => key);
-        fillContainer(out, (sequence ?? []).map(through), keys, entries.map(([, value]) => through(value)), this.options.exact);
-      }
-      return seen.get(id)!.out;
-    });
-  }
-
-  deleteStored(id: number, key: unknown): boolean {
-    const text = isKey(key) ? encodeKey(key) : null;
-    return this.#write(() => {
-      if (text === null) return false;
-      const { tables } = this.host;
-      const there = tables.get(id, text) !== undefined;
-      tables.delete(id, text);
-      return there;
-    });
-  }
-
-  clearStored(id: number): void {
-    this.#write(() => {
-      const { tables } = this.host;
-      for (const [key] of [...tables.scan(id)]) tables.delete(id, key);
-    });
-  }
-
-  setStored(id: number, key: unknown, value: unknown): void {
-    const text = encodeKey(key);
-    value = replaced(value);
-    const all = isTable(value) ? collect(value, key) : [];
-    this.#write((links) => {
-      const { tables } = this.host;
-      if (value === null || value === undefined) return tables.delete(id, text);
-      if (all.length === 0) return tables.set(id, text, this.#encodeStored(value, links, false, () => [key]));
-      // Nothing is written before everything is known to be storable.
-      const first = this.#theGuest().allocateIds(all.length);
-      const ids = new Map(all.map((table, i) => [table.source, first + i]));
-      const reference = (table: object): Uint8Array => this.#encoded((out) => putReference(out, ids.get(table)!));
-      const writes: [number, string, Uint8Array][] = [];
-      all.forEach((table, i) => {
-        for (const [key, item, float] of entriesOf(table.parts)) {
-          const place = (): unknown[] => wayTo(all, i, key);
-          const text = located(place, () => encodeKey(key));
-          const known = typeof item === 'object' && item !== null && ids.has(item);
-          writes.push([first + i, text, known ? reference(item) : this.#encodeStored(item, links, float, place)]);
-        }
-      });
-      tables.set(id, text, reference(value as object));
-      for (const write of writes) tables.set(...write);
-    });
-  }
-
-  #encoded(f: (out: Writer) => void): Uint8Array {
+  /** What `f` writes. */
+  encoded(f: (out: Writer) => void): Uint8Array {
     return this.#withArgs((out) => {
       f(out);
       return out.written.slice();
     });
   }
 
-  #encodeStored(value: unknown, links: SandboxLinks, float: boolean, place: () => unknown[]): Uint8Array {
-    return located(place, () => this.#encoded((out) => putPlain(out, value, links, float, false)));
+  /** Takes this many table ids; the first of them. */
+  allocateIds(count: number): number {
+    return this.#theGuest().allocateIds(count);
   }
 
   clearIo(): void {
-    this.#write(() => {
+    this.write(() => {
       for (const key of ['input', 'output', 'meta']) this.host.tables.delete(IO, key);
     });
   }
 
   get home(): StoredTable {
-    return this.view(HOME, false);
+    return this.views.view(HOME, false);
   }
 
   get io(): StoredTable {
-    return this.view(IO, false);
+    return this.views.view(IO, false);
   }
 
   // ---- The whole
@@ -708,12 +502,7 @@ export class Core implements Owner {
       this.#instance++;
       this.#guest = guest;
       this.#setUp(guest);
-      // Tables made since then are gone, and their numbers will be given again.
-      for (const [key, view] of this.#views)
-        if (Math.abs(key) > IO) {
-          view.deref()?.end();
-          this.#views.delete(key);
-        }
+      this.views.end();
       this.#sweep();
     } catch (error) {
       host.guest = this.#guest;

@@ -279,9 +279,3 @@ export class Guest {
   }
 }
 
-/** Source as bytes, refused when it is too long. */
-export function checkSource(length: number, limits: Limits): void {
-  if (length > limits.source)
-    throw new LuaCellError('InvalidArgument', `the source has ${length} bytes, more than the ${limits.source} of sourceLimit`);
-}
-

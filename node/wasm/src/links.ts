@@ -13,7 +13,7 @@ export class SandboxLinks implements Links {
   ) {}
 
   stored(id: number, cell: boolean): StoredTable {
-    return this.core.view(id, cell);
+    return this.core.views.view(id, cell);
   }
 
   function(kind: FunctionKind): LuaFunction {
@@ -30,7 +30,7 @@ export class SandboxLinks implements Links {
   }
 
   idOf(table: StoredTable): number {
-    if (table.owner !== this.core) throw invalid("a stored table of another sandbox can't be passed; pass table.copy()");
+    if (table.owner !== this.core.views) throw invalid("a stored table of another sandbox can't be passed; pass table.copy()");
     return table.id;
   }
 

@@ -1,5 +1,6 @@
 import { Core } from './core.js';
 import { Engine } from './engine.js';
+import { type Enter, callEntry, computeEntry, namedEntry } from './entry.js';
 import { invalid } from './errors.js';
 import { Functions, type HostFunction } from './functions.js';
 import { type LimitOptions, defaultLimits, withLimits } from './limits.js';
@@ -88,12 +89,12 @@ export class Sandbox {
     return this.#core.run(limitsOf(options), this.#source(source, options, false));
   }
 
-  #source(source: string | Uint8Array, options: RunOptions | undefined, isAsync: boolean): ReturnType<Core['computeEntry']> {
+  #source(source: string | Uint8Array, options: RunOptions | undefined, isAsync: boolean): Enter {
     checkSource(source);
     if (options !== undefined) checkRunOptions(options, isAsync);
     const limits = this.#core.limitsFor(limitsOf(options));
     const { name = '', args = [] } = options ?? {};
-    return name === '' && args.length === 0 ? this.#core.computeEntry(source, limits) : this.#core.namedEntry(source, name, args, limits);
+    return name === '' && args.length === 0 ? computeEntry(source, limits) : namedEntry(source, name, args, limits);
   }
 
   /**
@@ -114,21 +115,21 @@ export class Sandbox {
   /** Calls a global Lua function. Dots reach into tables: `game.player.move`. */
   call(path: string, ...args: LuaInput[]): any {
     checkPath(path);
-    return this.#core.run(null, this.#core.callEntry(path, args)).value;
+    return this.#core.run(null, callEntry(path, args)).value;
   }
 
   /** As `call`, with arguments and limits from options; a name has no meaning here. */
   callWith(path: string, options: RunOptions = {}): Outcome {
     checkPath(path);
     checkRunOptions(options, false);
-    return this.#core.run(options, this.#core.callEntry(path, options.args ?? []));
+    return this.#core.run(options, callEntry(path, options.args ?? []));
   }
 
   /** As `call`, in the way of `computeAsync`. */
   async callAsync(path: string, options: AsyncRunOptions = {}): Promise<any> {
     checkPath(path);
     checkRunOptions(options, true);
-    return (await this.#core.runWaiting(options, options.signal, this.#core.callEntry(path, options.args ?? []))).value;
+    return (await this.#core.runWaiting(options, options.signal, callEntry(path, options.args ?? []))).value;
   }
 
   /**

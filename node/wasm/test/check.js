@@ -1,4 +1,6 @@
-// Assertions that work in Node.js and in browsers.
+// Assertions that work in Node.js and in browsers, and a script for tests of limits.
+
+export const forever = "while true do end";
 
 export function equal(got, want, what = "") {
   if (!Object.is(got, want)) throw new Error(`${what || "value"}: ${text(got)}, expected ${text(want)}`);

@@ -10,7 +10,9 @@ use std::thread;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::{Api, At, Cell, Raw, RawMachine};
+use super::ffi::{Api, RawMachine};
+use super::raw::Raw;
+use super::{At, Cell};
 use crate::instance::Context;
 use crate::machine::{Entry, Machine};
 use crate::{Error, ErrorKind, Result, waiting};

@@ -1,7 +1,7 @@
 // What the translated guest needs from its surroundings: memory, traps, and the way in and out.
 //
 // The guest itself comes from wasm2c, see build/translated.rs. This file and the guest are one unit for the compiler, which inlines across
-// both. Nothing here is called by anybody but machine/translated.rs.
+// both. Nothing here is called by anybody but machine/translated.rs and the modules in this folder.
 
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
@@ -62,7 +62,7 @@
 #include "guest.h"
 #endif
 
-// What machine/translated.rs is told. Anything but DONE means that the guest was left in the middle.
+// What Rust is told. Anything but DONE means that the guest was left in the middle.
 enum {
   DONE = 0,
   OUT_OF_BOUNDS = 1,

@@ -1,0 +1,70 @@
+//! Limits of the present run, and how many instructions it may still use.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use super::Host;
+use crate::ErrorKind;
+use crate::limits::GRANT;
+
+/// How many instructions a run inside another one may use.
+pub(crate) struct Share {
+    pub(crate) instructions: u64,
+    /// From where they count: from the guest's next question on.
+    pub(crate) from: Option<u64>,
+}
+
+impl Host {
+    /// Notes that a limit ends the run.
+    pub(crate) fn refuse(&mut self, kind: ErrorKind) -> ErrorKind {
+        *self.refused.get_or_insert(kind)
+    }
+
+    /// The limit that was passed, apart from instructions.
+    #[inline]
+    pub(crate) fn passed_limit(&mut self) -> Option<ErrorKind> {
+        if self.refused.is_some() {
+            return self.refused;
+        }
+        if self.control.is_interrupted() {
+            return Some(self.refuse(ErrorKind::Interrupted));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(self.refuse(ErrorKind::Timeout));
+        }
+        None
+    }
+
+    /// How many instructions may follow those that the guest told of last.
+    pub(crate) fn instructions_left(&mut self) -> u64 {
+        let used = self.instructions;
+        let mut left = self.limits.instructions.saturating_sub(used);
+        for share in &mut self.shares {
+            let from = *share.from.get_or_insert(used);
+            left = left.min(share.instructions.saturating_sub(used.saturating_sub(from)));
+        }
+        left
+    }
+
+    /// The guest has used up what it was granted: the limit that was passed or 0, and what is granted now.
+    pub(super) fn grant(&mut self, payload: &[u8]) -> Option<[u8; 8]> {
+        let used = u64::from_le_bytes(payload.try_into().ok()?);
+        self.instructions = used;
+        let left = self.instructions_left();
+        if let Some(check) = &self.check
+            && !catch_unwind(AssertUnwindSafe(|| check.lock().unwrap_or_else(PoisonError::into_inner)()))
+                .unwrap_or(false)
+        {
+            self.control.interrupt();
+        }
+        let mut kind = self.passed_limit();
+        if kind.is_none() && left == 0 {
+            kind = Some(self.refuse(ErrorKind::InstructionLimit));
+        }
+        let kind = kind.map_or(0, |kind| u32::from(kind.number()));
+        let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(GRANT.cast_unsigned());
+        let answer = u64::from(kind) | u64::from(ticks) << 32;
+        Some(answer.to_le_bytes())
+    }
+}

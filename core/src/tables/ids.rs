@@ -1,0 +1,139 @@
+//! Table numbers: which there are, and how new ones are reserved and remembered.
+
+use ahash::RandomState;
+use hashbrown::HashSet;
+
+use super::{Backing, Tables};
+use crate::codec::tag;
+use crate::store::{StoreError, StoreResult};
+
+/// `_home`, unless another table is attached.
+pub(crate) const HOME: u32 = 1;
+/// `_io`
+pub(crate) const IO: u32 = 2;
+/// The first id for other tables.
+pub(crate) const FIRST_FREE: u32 = 3;
+/// The library's own table.
+pub(crate) const OWN: u32 = u32::MAX;
+/// The next free table number.
+pub(crate) const NEXT_KEY: &str = "next";
+
+/// The next free id is written down in steps of this, so that not every new table costs a write.
+const ID_STEP: u32 = 64;
+
+/// The next free id as it is written down.
+pub(crate) fn noted_next(next: u32) -> u32 {
+    next.saturating_add(ID_STEP - 1) / ID_STEP * ID_STEP
+}
+
+/// Numbers are reserved in steps of this at first, of `MAX_LEASE` for a sandbox that makes many tables.
+const FIRST_LEASE: u32 = 16;
+const MAX_LEASE: u32 = 1 << 14;
+
+pub(crate) type IdSet = HashSet<u32, RandomState>;
+
+pub(crate) fn id_set() -> IdSet {
+    HashSet::with_hasher(RandomState::new())
+}
+
+/// Whether a guest may use this id.
+#[inline]
+pub(crate) fn is_valid(id: u32) -> bool {
+    id != 0 && id != OWN
+}
+
+/// The next free id as it is stored: an integer, as scripts store it.
+pub(crate) fn encode_next(next: u32) -> [u8; 9] {
+    let mut number = [tag::INTEGER; 9];
+    if let Some(part) = number.last_chunk_mut() {
+        *part = i64::from(next).to_le_bytes();
+    }
+    number
+}
+
+pub(crate) fn decode_next(value: &[u8]) -> Option<u32> {
+    let [tag::INTEGER, number @ ..] = value else {
+        return None;
+    };
+    u32::try_from(i64::from_le_bytes(number.try_into().ok()?)).ok()
+}
+
+impl Tables {
+    /// The first free number, and what the store knows of it.
+    pub(super) fn start_at(&mut self, next_id: u32, saved: u32) {
+        self.next_id = next_id;
+        self.saved_next_id = saved;
+        self.overlay.begin(next_id);
+    }
+
+    /// The lowest id that no table has.
+    pub(crate) fn next_id(&self) -> u32 {
+        self.next_id
+    }
+
+    /// Remembers that this id is taken.
+    #[inline]
+    pub(crate) fn note_id(&mut self, id: u32) {
+        if id >= self.next_id && is_valid(id) && !(self.lease_end.is_some() && self.overlay.is_foreign(id)) {
+            self.next_id = id.saturating_add(1);
+        }
+    }
+
+    /// Whether the guest has to be asked for the next number that it would give, before a commit.
+    pub(crate) fn wants_counter(&self) -> bool {
+        self.lease_end.is_some()
+    }
+
+    /// The next number that the guest would give.
+    pub(crate) fn note_counter(&mut self, next: u32) {
+        self.next_id = self.next_id.max(next);
+    }
+
+    /// A value of the store was read: the tables that it refers to are there, whoever made them.
+    #[inline]
+    pub(super) fn note_read(&mut self, table: u32, ids: &[u32]) {
+        if let Backing::Tiered(store) = &self.backing
+            && !store.is_local(table)
+        {
+            let end = self.lease_end.unwrap_or(OWN);
+            ids.iter().filter(|id| **id >= end).for_each(|id| self.overlay.note_foreign(*id));
+        }
+    }
+
+    /// Reserves the numbers that this run has taken. When somebody else has them, the run has to be repeated with others.
+    pub(super) fn extend_lease(&mut self) -> StoreResult<()> {
+        let Some(end) = self.lease_end.filter(|end| self.next_id > *end) else {
+            return Ok(());
+        };
+        let needed = self.next_id - end;
+        let count = needed.max(self.lease_step);
+        self.lease_step = (self.lease_step.saturating_mul(4)).clamp(FIRST_LEASE, MAX_LEASE);
+        let Some(first) = self.backing.store().reserve_ids(count)? else {
+            return Err("the store gives no table numbers any more".into());
+        };
+        let (mut start, mut new_end) = (first, first.saturating_add(count));
+        if first != end {
+            // The guest counts on from what it has or from here, and needs as many again.
+            loop {
+                let missing = self.next_id.max(start).saturating_add(needed).saturating_sub(new_end);
+                if missing == 0 {
+                    break;
+                }
+                match self.backing.store().reserve_ids(missing)? {
+                    Some(more) if more == new_end => new_end = more.saturating_add(missing),
+                    Some(more) => (start, new_end) = (more, more.saturating_add(missing)),
+                    None => break,
+                }
+            }
+        }
+        self.lease_end = Some(new_end);
+        if let Backing::Tiered(store) = &mut self.backing {
+            store.add_own(start, new_end);
+        }
+        if first == end {
+            return Ok(());
+        }
+        self.next_id = self.next_id.max(start);
+        Err(StoreError::conflict("another sandbox took the same numbers for new tables"))
+    }
+}

@@ -1,0 +1,152 @@
+//! Removal of orphans: of tables that nothing refers to any more.
+
+use super::{Backing, HOME, IO, IdSet, OWN, Tables, id_set, is_valid};
+use crate::codec;
+use crate::store::{StoreResult, TableStore};
+
+/// The last removal of orphans: the next free table number then, and how much there was to look at.
+pub(super) const SWEPT_KEY: &str = "swept";
+
+/// Fewer new tables than this are not worth a sweep.
+const MIN_SWEEP: usize = 256;
+
+impl Tables {
+    /// Whether a look for orphans has to come before a commit, so that they never come to the store. Otherwise it comes after.
+    pub(crate) fn sweeps_first(&self) -> bool {
+        matches!(self.backing, Backing::Memory(_))
+    }
+
+    /// Whether so many tables were made that a look for orphans is due. The work is proportional to the number of tables, so it is done when
+    /// that has doubled.
+    #[inline]
+    pub(crate) fn wants_sweep(&self) -> bool {
+        let created = self.created + self.overlay.created();
+        (created > MIN_SWEEP && created > self.live) || self.store_is_due()
+    }
+
+    /// Whether a look for orphans in the store is due.
+    #[inline]
+    fn store_is_due(&self) -> bool {
+        let made = u64::from(self.next_id.saturating_sub(self.swept.0));
+        match &self.backing {
+            Backing::Memory(_) => false,
+            Backing::Tiered(store) => made > MIN_SWEEP as u64 && made > self.swept.1 && !store.is_shared(),
+        }
+    }
+
+    /// Every table that can be reached from these, and how many entries were looked at.
+    pub(super) fn reachable(&mut self, roots: impl IntoIterator<Item = u32>) -> StoreResult<(IdSet, u64)> {
+        let mut seen = id_set();
+        let mut pending = Vec::new();
+        let mut weight = 0;
+        for id in roots {
+            if seen.insert(id) {
+                pending.push(id);
+            }
+        }
+        while let Some(table) = pending.pop() {
+            self.scan(table, &mut |_, value| {
+                weight += 1;
+                codec::references(value, &mut |id| {
+                    if seen.insert(id) {
+                        pending.push(id);
+                    }
+                });
+            })?;
+        }
+        Ok((seen, weight))
+    }
+
+    /// Removes every table that cannot be reached from these or from `_home` and `_io`, as part of the present run. `all`: also when there is little to expect.
+    pub(crate) fn sweep(&mut self, held: Vec<u32>, all: bool) -> StoreResult<()> {
+        match &self.backing {
+            Backing::Memory(_) => self.sweep_memory(held),
+            Backing::Tiered(_) => self.sweep_tiered(held, all),
+        }
+    }
+
+    fn sweep_memory(&mut self, held: Vec<u32>) -> StoreResult<()> {
+        let (seen, _) = self.reachable([HOME, IO].into_iter().chain(held))?;
+        let mut all = id_set();
+        self.backing.store().tables(&mut |id| {
+            all.insert(id);
+        })?;
+        all.extend(self.overlay.written_tables());
+        self.live = 0;
+        for id in all {
+            if !is_valid(id) || seen.contains(&id) {
+                self.live += 1;
+            } else {
+                self.overlay.remove_table(id);
+            }
+        }
+        // What the present run made is counted here already.
+        self.created = 0;
+        self.overlay.forget_created();
+        Ok(())
+    }
+
+    /// Tables in memory are looked at alone: the store never refers to them. Those in the store are looked at when the sandbox is its only
+    /// user, and seldom, because that reads all of it.
+    fn sweep_tiered(&mut self, held: Vec<u32>, all: bool) -> StoreResult<()> {
+        if self.is_dirty() {
+            return Ok(());
+        }
+        // What is in memory.
+        let mut seen = id_set();
+        let mut outside = id_set();
+        let mut pending: Vec<u32> = held.into_iter().chain([IO]).collect();
+        let Backing::Tiered(tiered) = &mut self.backing else {
+            return Ok(());
+        };
+        while let Some(id) = pending.pop() {
+            if !tiered.is_local(id) {
+                outside.insert(id);
+            } else if seen.insert(id) {
+                tiered.scan(id, &mut |_, value| codec::references(value, &mut |id| pending.push(id)))?;
+            }
+        }
+        let orphans: Vec<u32> = tiered.local_ids().filter(|id| !seen.contains(id)).collect();
+        for id in orphans {
+            tiered.remove_local(id)?;
+        }
+        self.live = tiered.local_len();
+        self.created = 0;
+        // What is in the store.
+        let shared = tiered.is_shared();
+        let due = self.store_is_due();
+        if shared || !(due || all) {
+            return Ok(());
+        }
+        let mut known = id_set();
+        if let Backing::Tiered(tiered) = &self.backing {
+            known.extend(tiered.moved());
+        }
+        let (seen, weight) = self.reachable(outside.into_iter().chain([HOME]))?;
+        self.store()?.tables(&mut |id| {
+            known.insert(id);
+        })?;
+        let orphans: Vec<u32> =
+            known.into_iter().filter(|id| is_valid(*id) && *id != IO && !seen.contains(id)).collect();
+        let any = !orphans.is_empty();
+        for id in orphans {
+            self.overlay.remove_table(id);
+        }
+        if any || due {
+            self.overlay.put(OWN, SWEPT_KEY, Some(&encode_swept(self.next_id, weight)));
+            self.commit()?;
+        }
+        self.swept = (self.next_id, weight);
+        Ok(())
+    }
+}
+
+/// Two numbers, little-endian.
+fn encode_swept(next: u32, weight: u64) -> Vec<u8> {
+    [&next.to_le_bytes()[..], &weight.to_le_bytes()].concat()
+}
+
+pub(super) fn decode_swept(value: &[u8]) -> Option<(u32, u64)> {
+    let (next, weight) = value.split_first_chunk()?;
+    Some((u32::from_le_bytes(*next), u64::from_le_bytes(weight.try_into().ok()?)))
+}

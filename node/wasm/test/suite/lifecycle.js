@@ -1,0 +1,62 @@
+// Copies of a sandbox, and its end.
+
+import { equal, fails, ok, same } from "../check.js";
+
+export const lifecycle = {
+  "snapshot, restore, fork": ({ Sandbox, Snapshot }) => {
+    const lua = new Sandbox({ seed: 1 });
+    lua.register("host", () => "host");
+    lua.compute("n = 1 _home.x = {1} co = coroutine.wrap(function() for i = 1, 9 do coroutine.yield(i) end end) co()");
+    const snapshot = lua.snapshot();
+    const fork = lua.fork();
+    lua.compute("n = 2 _home.x = nil _home.y = 1 co()");
+    equal(lua.compute("return co()"), 3);
+    lua.restore(snapshot);
+    same(lua.compute("return n, _home.x[1], _home.y, co(), host()"), [1, 1, null, 2, "host"]);
+    same(fork.compute("return n, _home.x[1], co(), host()"), [1, 1, 2, "host"]);
+    const view = lua.home.get("x");
+    lua.restore(snapshot);
+    fails("Closed", () => view.get(1));
+    equal(lua.home.get("x").get(1), 1);
+    lua.compute("co()");
+    const other = new Sandbox();
+    other.register("more", () => "more").register("host", () => "other");
+    other.restore(Snapshot.fromBytes(snapshot.toBytes()));
+    same(other.compute("return n, _home.x[1], co(), host(), more()"), [1, 1, 2, "other", "more"]);
+    equal(JSON.stringify(other.home), '{"x":[1]}');
+    const bytes = snapshot.toBytes();
+    const foreign = bytes.slice();
+    foreign[16] ^= 1;
+    fails("InvalidArgument", () => other.restore(Snapshot.fromBytes(foreign)));
+    for (const cut of [0, 10, 100, bytes.length - 1]) fails("InvalidArgument", () => Snapshot.fromBytes(bytes.subarray(0, cut)));
+    for (let i = 0; i < 50; i++) {
+      const damaged = bytes.slice();
+      damaged[Math.floor((bytes.length / 50) * i)] ^= 1 << i % 8;
+      fails("InvalidArgument", () => Snapshot.fromBytes(damaged));
+    }
+    fails("InvalidArgument", () => Snapshot.fromBytes(Uint8Array.of(1, 2, 3)));
+    fails("InvalidArgument", () => lua.restore({}));
+    fails("Runtime", () => lua.compute("_home.z = 1 error()"));
+    equal(lua.home.has("z"), false);
+  },
+
+  "gc, statistics, reset, close": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.compute("x = ('x'):rep(1e6)");
+    const { luaBytes, wasmBytes, bufferBytes } = lua.memoryStats();
+    ok(luaBytes > 1e6 && wasmBytes > luaBytes && bufferBytes >= 65536);
+    lua.compute("x = nil");
+    lua.gc();
+    ok(lua.memoryStats().luaBytes < 5e5);
+    lua.compute("_home.a = 1 b = 2");
+    lua.reset();
+    same(lua.compute("return _home.a, b"), [1, null]);
+    const { home } = lua;
+    lua.close();
+    lua.close();
+    ok(lua.closed);
+    fails("Closed", () => lua.compute("return 1"));
+    fails("Closed", () => home.size);
+    equal(typeof new Sandbox()[Symbol.dispose ?? Symbol.for("Symbol.dispose")], "function");
+  },
+};

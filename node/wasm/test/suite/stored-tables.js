@@ -1,0 +1,158 @@
+// Tables that are kept, and the stores that keep them.
+
+import { equal, fails, forever, ok, same } from "../check.js";
+
+export const storedTables = {
+  "home is like a Map": ({ Sandbox, StoredTable }) => {
+    const { home } = new Sandbox();
+    equal(home.set("a", 1), home);
+    home.set(2, { list: [1, 2] }).set(1.5, true).set(false, "no").set(Uint8Array.of(255), "bytes").set("2", "text");
+    equal(home.size, 6);
+    ok(home.has("a") && !home.has("b") && home.get("b") === undefined);
+    equal(home.get("2"), "text");
+    ok(home.get(2) instanceof StoredTable && home.get(2) === home.get(2));
+    same(home.get(2).get("list").copy(), [1, 2]);
+    same([...home.keys()], ["a", 2, 1.5, false, Uint8Array.of(255), "2"]);
+    same([...home.values()].map((v) => typeof v), ["number", "object", "boolean", "string", "string", "string"]);
+    equal([...home.entries()].length, 6);
+    const seen = [];
+    home.forEach((value, key, table) => seen.push([key, table === home]));
+    same(seen[0], ["a", true]);
+    equal(home.delete("a"), true);
+    equal(home.delete("a"), false);
+    home.set(2, undefined);
+    home.get("2");
+    equal(home.size, 4);
+    home.clear();
+    equal(home.size, 0);
+    fails("InvalidArgument", () => home.set(null, 1));
+    fails("InvalidArgument", () => home.set(NaN, 1));
+    fails("Conversion", () => home.set({}, 1));
+    const error = fails("Conversion", () => home.set("x", { a: [1, new Date(0)] }));
+    ok(error.message.endsWith("(x.a[2])"), error.message);
+    equal(home.size, 0);
+    home.set("x", { n: 1, list: [1, { deep: true }], map: new Map([[1, 2], ["k", 3]]) });
+    equal(JSON.stringify(home), '{"x":{"n":1,"list":[1,{"deep":true}],"map":{"1":2,"k":3}}}');
+  },
+
+  "keys that can't be there are absent": ({ Sandbox, LuaFloat }) => {
+    const lua = new Sandbox();
+    const { home } = lua;
+    for (const key of [undefined, null, NaN, {}, [], new Map(), home, Symbol("x"), () => 1, 2n ** 63n, "half \ud800", new Date(0), new LuaFloat(NaN)]) {
+      equal(home.has(key), false);
+      equal(home.get(key), undefined);
+      equal(home.delete(key), false);
+      let refused = false;
+      try {
+        home.set(key, 1);
+      } catch (error) {
+        refused = ["InvalidArgument", "Conversion"].includes(error.kind);
+      }
+      ok(refused, "writing is refused");
+    }
+    equal(home.set(new LuaFloat(3), "x").get(3), "x");
+    equal(home.has(new LuaFloat(3)), true);
+    equal(home.size, 1);
+    lua.close();
+    fails("Closed", () => home.has(undefined));
+    fails("Closed", () => home.get(NaN));
+    fails("Closed", () => home.delete(null));
+  },
+
+  "views are live, and keep their table": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.compute("_home.t = {n = 1}");
+    const view = lua.home.get("t");
+    lua.compute("_home.t.n = 2");
+    equal(view.get("n"), 2);
+    lua.compute("_home.t = nil");
+    lua.gc();
+    equal(view.get("n"), 2);
+    lua.home.set("back", view);
+    equal(lua.compute("return _home.back.n"), 2);
+    equal(lua.compute("local t = ... t.n = 3 return _home.back == t", view), true);
+    equal(view.get("n"), 3);
+    fails("InvalidArgument", () => new Sandbox().compute("return ...", view));
+  },
+
+  "input, output and meta": ({ Sandbox, StoredTable }) => {
+    const lua = new Sandbox();
+    lua.input = { items: [1, 2, 3] };
+    lua.meta = "m";
+    lua.compute("local sum = 0 for _, n in ipairs(_io.input.items) do sum = sum + n end _io.output = {sum = sum, meta = _io.meta}");
+    ok(lua.output instanceof StoredTable);
+    equal(lua.output.get("sum"), 6);
+    equal(lua.output.get("meta"), "m");
+    lua.clearIo();
+    equal(lua.input, undefined);
+    equal(lua.output, undefined);
+  },
+
+  "a failed run stores nothing": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.compute("_home.list = {1, 2, 3} _home.a = 'a' _home.b = 'b'");
+    const before = JSON.stringify(lua.home);
+    for (const end of ["error('x')", "setmetatable({}, {__index = error}).x()"])
+      fails("Runtime", () => lua.compute(`_home.a = nil _home.c = {} _home.list[2] = nil table.insert(_home.list, 9) ${end}`));
+    fails("InstructionLimit", () => lua.computeWith(`_home.b = nil _home.n = 1 ${forever}`, { instructionLimit: 1e5 }));
+    equal(JSON.stringify(lua.home), before);
+    lua.compute("_home.a = nil _home.a = 'A'");
+    same([...lua.home.keys()], ["list", "a", "b"]);
+  },
+
+  "large tables, changed while they are gone through": ({ Sandbox }) => {
+    const lua = new Sandbox({ memoryLimit: "4MiB" });
+    const big = "x".repeat(5000);
+    lua.home.set("t", Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`key ${i}`, i % 10 ? i : big])));
+    same(lua.compute("local n, sum, long = 0, 0, 0 for k, v in pairs(_home.t) do n = n + 1 if type(v) == 'number' then sum = sum + v else long = long + #v end end return n, sum, long"), [3000, 4050000, 1500000]);
+    equal(lua.compute("local n = 0 for k, v in pairs(_home.t) do n = n + 1 _home.t[k] = nil end return n, next(_home.t)")[0], 3000);
+    equal(lua.compute("for i = 1, 1000 do _home.t[i] = i end local n = 0 for k in pairs(_home.t) do _home.t[k] = k + 1 n = n + k end return n"), 500500);
+    equal(lua.compute("local n = 0 for k in pairs(_home.t) do for j in pairs(_home.t) do n = n + 1 if n % 1000 == 0 then break end end if n > 3000 then break end end return n"), 4000);
+  },
+
+  "orphans are removed": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    for (let i = 0; i < 50; i++) lua.compute("for i = 1, 100 do _home.t = {{}, {}} end");
+    ok(lua.tableCount < 2000, `${lua.tableCount} tables`);
+    lua.gc();
+    ok(lua.tableCount <= 5, `${lua.tableCount} tables`);
+    equal(lua.compute("return #_home.t"), 2);
+  },
+
+  "a store of one's own": ({ Sandbox }) => {
+    const kept = new Map();
+    let broken = null;
+    const store = {
+      entries: () => [...kept].map(([place, value]) => [...JSON.parse(place), value]),
+      commit(writes) {
+        if (broken) throw broken;
+        for (const [table, key, value] of writes) value ? kept.set(JSON.stringify([table, key]), value) : kept.delete(JSON.stringify([table, key]));
+      },
+    };
+    const lua = new Sandbox({ store });
+    lua.compute("_home.a = {b = {1, 2}} local t = ext.table() t.x = 1 _io.output = {1}");
+    equal(kept.size, 5, "entries of three tables, and the counter");
+    equal(JSON.stringify(new Sandbox({ store }).home), '{"a":{"b":[1,2]}}');
+    // Without views of its tables, so that it can remove them.
+    const again = new Sandbox({ store });
+    again.compute("_home.a = nil _home.c = {}");
+    again.gc();
+    equal(kept.size, 2, "one entry, and the counter");
+    broken = new Error("disk full");
+    const error = fails("Store", () => again.compute("_home.d = 1"));
+    equal(error.cause, broken);
+    fails("Store", () => again.home.set("d", 1));
+    equal(again.home.has("d"), false);
+    broken = null;
+    again.compute("_home.d = {1}");
+    equal(JSON.stringify(new Sandbox({ store }).home), '{"c":{},"d":[1]}');
+    fails("InvalidArgument", () => new Sandbox({ store: "file" }));
+    for (const promise of [async () => {}, () => Promise.reject(new Error("unheard")), () => ({ then: (_, no) => no(new Error("unheard")) })]) {
+      const later = new Sandbox({ store: { ...store, commit: promise } });
+      ok(fails("Store", () => later.compute("_home.e = 1")).message.includes("promise"));
+      fails("Store", () => later.home.set("e", 1));
+      equal(later.home.has("e"), false);
+      ok(fails("Store", () => new Sandbox({ store: { ...store, entries: promise } })).message.includes("promise"));
+    }
+  },
+};
