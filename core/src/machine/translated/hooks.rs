@@ -10,7 +10,6 @@ use super::{At, Cell};
 use crate::functions;
 use crate::host::Host;
 use crate::instance::Context;
-use crate::machine::Machine;
 #[cfg(feature = "hardened")]
 use crate::machine::watchdog::Stopped;
 
