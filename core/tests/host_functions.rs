@@ -215,6 +215,26 @@ fn errors_in_callbacks_pass_through() {
 }
 
 #[test]
+fn what_a_host_function_writes_is_seen_at_once() {
+    let lua = Arc::new(sandbox());
+    let weak = Arc::downgrade(&lua);
+    lua.register("write", move |value: i64| weak.upgrade().unwrap().home().set("x", value)).unwrap();
+    let weak = Arc::downgrade(&lua);
+    lua.register("between", move |value: i64| {
+        let lua = weak.upgrade().unwrap();
+        let read = || lua.compute("return _home.x").map(|out| out.value().clone());
+        let before = read()?;
+        lua.home().set("x", value)?;
+        Ok::<_, luacell::Error>(vec![before, read()?])
+    })
+    .unwrap();
+    let out = lua.compute("_home.x = 1 local a = _home.x write(2) local b = _home.x return a, b, _home.x").unwrap();
+    assert_eq!(out.values, [1.into(), 2.into(), 2.into()]);
+    let out = lua.compute("local a = _home.x local b, c = between(3) return a, b, c, _home.x").unwrap();
+    assert_eq!(out.values, [2.into(), 2.into(), 3.into(), 3.into()]);
+}
+
+#[test]
 fn a_host_function_may_use_its_sandbox() {
     let lua = Arc::new(sandbox());
     let weak = Arc::downgrade(&lua);

@@ -592,6 +592,7 @@ const void *get_run_metrics (void) { return &metrics; }
 
 static int run (void) {
   int result = -1;
+  luacell_forget_reads();
   if (depth == 0) {
     luacell_begin_peak();
     output_begin_run();

@@ -104,38 +104,50 @@ static void step (lua_State *L, StkId val) {
 
 int luacell_get (lua_State *L, Table *t, const TValue *key, StkId *val) {
   size_t klen, n;
-  const char *k = key_to_text(L, key, &klen);
+  const char *k;
   const byte *p;
+  const TValue *known = cache_find(t->extid, key);
+  TValue wanted = *key; /* the value may take its place */
   StkId to = *val;
+  if (known != NULL) {
+    setobj2s(L, to, known);
+    return 1;
+  }
+  k = key_to_text(L, key, &klen);
   if (k == NULL || (p = host_get(L, t->extid, k, klen, &n)) == NULL)
     return 0;
+  if (n == 1 && p[0] == TAG_NIL) return 0;
   if (n == 9 && p[0] == TAG_INTEGER) {
     lua_Integer i;
     memcpy(&i, p + 1, 8);
     setivalue(s2v(to), i);
-    return 1;
   }
-  if (n == 9 && p[0] == TAG_FLOAT) {
+  else if (n == 9 && p[0] == TAG_FLOAT) {
     lua_Number x;
     memcpy(&x, p + 1, 8);
     setfltvalue(s2v(to), x);
-    return 1;
   }
-  if (n == 5 && p[0] == TAG_EXTERNAL) {
-    const TValue *known = objects_find(get_u32(p + 1));
-    if (known != NULL && ttistable(known)) {
-      setobj2s(L, to, known);
-      return 1;
+  else if (n == 2 && p[0] == TAG_BOOLEAN) {
+    if (p[1]) {
+      setbtvalue(s2v(to));
+    }
+    else {
+      setbfvalue(s2v(to));
     }
   }
-  if (n == 1 && p[0] == TAG_NIL) return 0;
-  if (n >= 5 && p[0] == TAG_STRING && get_u32(p + 1) == n - 5) {
+  else if (n == 5 && p[0] == TAG_EXTERNAL &&
+           (known = objects_find(get_u32(p + 1))) != NULL &&
+           ttistable(known)) {
+    setobj2s(L, to, known);
+  }
+  else if (n >= 5 && p[0] == TAG_STRING && get_u32(p + 1) == n - 5) {
     TString *ts = luaS_newlstr(L, (const char *)p + 5, n - 5);
     setsvalue2s(L, to, ts);
+    cache_keep(t->extid, &wanted, s2v(to), host_cost(n + klen));
     step(L, to);
     return 1;
   }
-  {
+  else {
     ptrdiff_t place = savestack(L, to);
     ptrdiff_t top = savestack(L, L->top.p);
     need_stack(L, 20);
@@ -147,7 +159,9 @@ int luacell_get (lua_State *L, Table *t, const TValue *key, StkId *val) {
     setobjs2s(L, to, L->top.p - 1);
     L->top.p = restorestack(L, top);
     step(L, to);
+    return 1;
   }
+  cache_keep(t->extid, &wanted, s2v(to), host_cost(n + klen));
   return 1;
 }
 
@@ -169,6 +183,7 @@ void luacell_set (lua_State *L, Table *t, const TValue *key,
                   "can't use a %s as a key of an external table",
                   type_name(L, key));
   }
+  cache_drop(t->extid, key);
   if (ttisnil(val))
     host_delete(L, t->extid, k, klen);
   else {

@@ -29,6 +29,10 @@ int luacell_next (lua_State *L, Table *t, StkId key);
    pushed. */
 int luacell_pairs (lua_State *L);
 
+/* What was read of external tables may have changed, or its memory may be
+   used again. */
+void luacell_forget_reads (void);
+
 /* A metamethod of an external table used as a metatable; NULL for none. */
 const TValue *luacell_metamethod (Table *events, TString *name);
 

@@ -3,6 +3,7 @@
 ** needs, and the channel behind table id 0.
 */
 #include "luacell.h"
+#include "hooks.h"
 
 IMPORT(js_ext_table_set)
 extern int js_ext_table_set (unsigned id, const char *key, size_t klen,
@@ -21,7 +22,8 @@ extern int js_ext_table_keys (unsigned id, byte *buf, size_t max);
 #define STORE_FAILED INT_MIN
 
 /* A call of the host, and the bytes that cross. */
-#define count_call(bytes) luacell_count(16 + ((bytes) >> 5))
+int host_cost (size_t bytes) { return 16 + (int)(bytes >> 5); }
+#define count_call(bytes) luacell_count(host_cost(bytes))
 
 /* Key lists of a revision 1 host are tried up to this size. */
 #define MAX_BLIND_KEYS ((size_t)1 << 28)
@@ -169,14 +171,20 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
 ** Below -1: the answer has -(n + 1) bytes and is kept.
 */
 int host_call (const byte *request, size_t n, byte *answer, size_t max) {
-  changes += request[0] == CHANNEL_CALL;
-  return js_ext_table_get(CHANNEL_ID, (const char *)request, n, answer, max);
+  int r = js_ext_table_get(CHANNEL_ID, (const char *)request, n, answer, max);
+  if (request[0] == CHANNEL_CALL) {
+    changes++;
+    luacell_forget_reads();
+  }
+  return r;
 }
 
 /* Waits until the host function that was called has its answer ready. */
 int host_wait (void) {
+  int n = js_ext_table_size(CHANNEL_ID);
   changes++;
-  return js_ext_table_size(CHANNEL_ID);
+  luacell_forget_reads();
+  return n;
 }
 
 /* An answer that is kept; NULL when the host has lost it. */

@@ -250,6 +250,7 @@ l_noret luacell_refuse (lua_State *L, int kind);
 void budget_ask (lua_State *L);
 
 /* host.c: the five host functions with retries, and the channel. */
+int host_cost (size_t bytes);
 byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
                 size_t *len);
 void host_set (lua_State *L, unsigned id, const char *key, size_t klen,
@@ -265,6 +266,11 @@ int host_wait (void);
 byte *host_fetch (lua_State *L, size_t len);
 
 void host_begin_run (void);
+
+/* cache.c: what the run has read. */
+const TValue *cache_find (unsigned id, const TValue *key);
+void cache_keep (unsigned id, const TValue *key, const TValue *val, int cost);
+void cache_drop (unsigned id, const TValue *key);
 
 /* keys.c: Lua keys as text and back. */
 const char *key_to_text (lua_State *L, const TValue *key, size_t *len);
