@@ -1,15 +1,19 @@
 //! Byte strings that need no allocation while they are short.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-/// How many bytes fit without an allocation: decimal keys, numbers, table references and short strings do.
+/// How many bytes fit without an allocation: decimal keys, numbers, table references, short strings and most names of fields do. A
+/// [`Value`](crate::Value) is no larger for it than with a reference.
 const INLINE: usize = 22;
 
-/// An immutable byte string of 24 bytes, short content inside.
+/// An immutable byte string of 24 bytes, short content inside, long content shared.
 #[derive(Clone)]
 pub(crate) enum SmallBytes {
     Inline(u8, [u8; INLINE]),
-    Heap(Box<[u8]>),
+    Shared(Arc<[u8]>),
 }
 
 impl SmallBytes {
@@ -21,7 +25,7 @@ impl SmallBytes {
                 part.copy_from_slice(bytes);
                 SmallBytes::Inline(bytes.len() as u8, data)
             }
-            None => SmallBytes::Heap(bytes.into()),
+            None => SmallBytes::Shared(bytes.into()),
         }
     }
 
@@ -29,7 +33,7 @@ impl SmallBytes {
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             SmallBytes::Inline(len, data) => data.get(..usize::from(*len)).unwrap_or(&[]),
-            SmallBytes::Heap(data) => data,
+            SmallBytes::Shared(data) => data,
         }
     }
 }
@@ -41,8 +45,29 @@ impl Default for SmallBytes {
 }
 
 impl PartialEq for SmallBytes {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for SmallBytes {}
+
+impl Hash for SmallBytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
+
+impl PartialOrd for SmallBytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SmallBytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
     }
 }
 
@@ -59,6 +84,7 @@ mod tests {
     #[test]
     fn keeps_bytes_of_every_length() {
         assert_eq!(size_of::<SmallBytes>(), 24);
+        assert_eq!(size_of::<crate::Value>(), 24);
         for len in 0..64 {
             let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let small = SmallBytes::new(&bytes);

@@ -67,6 +67,10 @@ impl<K, V> Default for OrderedMap<K, V> {
 }
 
 impl<K, V> OrderedMap<K, V> {
+    pub(crate) fn with_capacity(entries: usize) -> Self {
+        OrderedMap { entries: Vec::with_capacity(entries), ..OrderedMap::default() }
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.live

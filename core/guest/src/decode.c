@@ -161,26 +161,75 @@ static void push_next (lua_State *L, Input *in) {
   }
 }
 
-/* Puts the value at the top of the stack where the innermost table wants it. */
-static void fill (lua_State *L, Input *in) {
-  Filling *f = (Filling *)(filling.p + filling.len) - 1;
-  size_t index = filling.len - sizeof *f;
+/* Pops the key of a pair, whose value comes later. */
+static void keep_key (lua_State *L, Filling *f) {
+  const TValue *key = s2v(L->top.p - 1);
   TValue placeholder;
+  f->key = *key;
+  f->has_key = 1;
+  /* the entry keeps the key alive until its value is there */
+  setbtvalue(&placeholder);
+  luaH_set(L, f->t, key, &placeholder);
+  luaC_barrierback(L, obj2gco(f->t), key);
+  invalidateTMcache(f->t);
+  lua_pop(L, 1);
+}
+
+static void check_key (lua_State *L, const Input *in) {
+  const TValue *key = s2v(L->top.p - 1);
+  if (ttisnil(key) || (ttisfloat(key) && luai_numisnan(fltvalue(key))))
+    malformed(L, in);
+}
+
+/* At this place; it moves when a finalizer has values decoded. */
+static inline Filling *filling_at (size_t index) {
+  return (Filling *)(filling.p + index);
+}
+
+/* Fills a table up to a value that refers to something. */
+static void fill_plain (lua_State *L, Input *in, size_t index) {
+  uint32_t i = filling_at(index)->i, n = filling_at(index)->n;
+  uint32_t pairs = filling_at(index)->pairs;
+  Table *t = filling_at(index)->t;
+  if (filling_at(index)->has_key) return;
+  for (; i < n; i++) {
+    if (in->p == in->end || !push_plain(L, in)) break;
+    table_put(L, t, (lua_Integer)i + 1, s2v(L->top.p - 1));
+    lua_pop(L, 1);
+  }
+  filling_at(index)->i = i;
+  if (i < n) return;
+  for (; pairs > 0; pairs--) {
+    TValue val;
+    if (in->p == in->end || !push_plain(L, in)) break;
+    check_key(L, in);
+    if (in->p == in->end || !push_plain(L, in)) {
+      keep_key(L, filling_at(index));
+      break;
+    }
+    val = *s2v(L->top.p - 1);
+    luaH_set(L, t, s2v(L->top.p - 2), &val);
+    luaC_barrierback(L, obj2gco(t), s2v(L->top.p - 2));
+    luaC_barrierback(L, obj2gco(t), &val);
+    invalidateTMcache(t);
+    lua_pop(L, 2);
+  }
+  filling_at(index)->pairs = pairs;
+}
+
+/* Puts the next value where the innermost table wants it. */
+static void fill (lua_State *L, Input *in) {
+  size_t index = filling.len - sizeof(Filling);
+  Filling *f;
   push_next(L, in); /* may move 'filling' and add to it */
-  f = (Filling *)(filling.p + index);
-  if (f->i < f->n)
+  f = filling_at(index);
+  if (f->i < f->n) {
     table_put(L, f->t, ++f->i, s2v(L->top.p - 1));
+    lua_pop(L, 1);
+  }
   else if (!f->has_key) {
-    const TValue *key = s2v(L->top.p - 1);
-    if (ttisnil(key) || (ttisfloat(key) && luai_numisnan(fltvalue(key))))
-      malformed(L, in);
-    f->key = *key;
-    f->has_key = 1;
-    /* the entry keeps the key alive until its value is there */
-    setbtvalue(&placeholder);
-    luaH_set(L, f->t, key, &placeholder);
-    luaC_barrierback(L, obj2gco(f->t), key);
-    invalidateTMcache(f->t);
+    check_key(L, in);
+    keep_key(L, f);
   }
   else {
     TValue val = *s2v(L->top.p - 1);
@@ -188,16 +237,21 @@ static void fill (lua_State *L, Input *in) {
     luaC_barrierback(L, obj2gco(f->t), &val);
     f->has_key = 0;
     f->pairs--;
+    lua_pop(L, 1);
   }
-  lua_pop(L, 1);
 }
 
-static void close_filled (size_t base) {
+/* Fills and closes tables up to one that needs 'fill'; 0 when none is left. */
+static int close_filled (lua_State *L, Input *in, size_t base) {
   while (filling.len > base) {
-    Filling *f = (Filling *)(filling.p + filling.len) - 1;
-    if (f->i < f->n || f->pairs > 0) return;
+    size_t index = filling.len - sizeof(Filling);
+    const Filling *f;
+    fill_plain(L, in, index);
+    f = filling_at(index);
+    if (f->i < f->n || f->pairs > 0) return 1;
     filling.len -= sizeof *f;
   }
+  return 0;
 }
 
 /* An error in an earlier run may have left tables half filled. */
@@ -221,11 +275,7 @@ int decode_values (lua_State *L, const byte *p, size_t len) {
   while (in.p < in.end) {
     need_stack(L, 10);
     push_next(L, &in);
-    close_filled(base);
-    while (filling.len > base) {
-      fill(L, &in);
-      close_filled(base);
-    }
+    while (close_filled(L, &in, base)) fill(L, &in);
     n++;
   }
   lua_remove(L, in.seen);

@@ -9,6 +9,8 @@ typedef struct Open {
   Table *t;
   unsigned i, n; /* array values written, to be written */
   unsigned pos; /* place among all entries */
+  unsigned pairs; /* written */
+  size_t count_at; /* where their number goes in the end */
   int has_value; /* the key was written, 'val' not yet */
   TValue key, val; /* the current pair; 'key' also for error messages */
 } Open;
@@ -89,8 +91,6 @@ static void put_table (lua_State *L, Table *t) {
   Table **known = (Table **)seen.p;
   byte head[9];
   Open o;
-  TValue key, val;
-  unsigned pairs = 0;
   if (t->extmark < count && known[t->extmark] == t) {
     put_tagged_u32(L, TAG_BACKREF, t->extmark);
     return;
@@ -101,15 +101,12 @@ static void put_table (lua_State *L, Table *t) {
   o.t = t;
   o.n = (unsigned)luaH_getn(t);
   setnilvalue(&o.key);
-  while (table_step(t, &o.pos, &key, &val))
-    if (!(ttisinteger(&key) && l_castS2U(ivalue(&key)) - 1u < o.n)) pairs++;
-  o.pos = 0;
   head[0] = TAG_TABLE;
   put_u32(head + 1, o.n);
-  put_u32(head + 5, pairs);
+  put_u32(head + 5, 0);
+  o.count_at = written + 5;
   put(L, head, sizeof head);
-  if (o.n + pairs > 0 && !bytes_add(&opened, &o, sizeof o))
-    luacell_memory_error(L);
+  if (!bytes_add(&opened, &o, sizeof o)) luacell_memory_error(L);
 }
 
 static void put_function (lua_State *L, const TValue *f) {
@@ -198,30 +195,39 @@ static void put_value (lua_State *L, const TValue *v) {
   }
 }
 
-/* Writes what is left of the innermost open table, or of one inside it. */
-static void put_next (lua_State *L) {
-  Open *o = top();
-  TValue v;
-  if (o->has_value) {
-    o->has_value = 0;
-    v = o->val;
-  }
-  else if (o->i < o->n) {
+/* The next value of a table, key or value of a pair; 0 when it is whole. */
+static inline int next_of (Open *o, TValue *v) {
+  if (o->i < o->n) {
     o->i++;
     setivalue(&o->key, o->i);
-    v = *luaH_getint(o->t, o->i);
+    *v = *luaH_getint(o->t, o->i);
+    return 1;
   }
-  else {
-    do {
-      if (!table_step(o->t, &o->pos, &o->key, &o->val)) {
-        opened.len -= sizeof(Open);
-        return;
-      }
-    } while (ttisinteger(&o->key) &&
-             l_castS2U(ivalue(&o->key)) - 1u < o->n);
-    o->has_value = 1;
-    v = o->key;
+  if (o->has_value) {
+    o->has_value = 0;
+    *v = o->val;
+    return 1;
   }
+  do {
+    if (!table_step(o->t, &o->pos, &o->key, &o->val)) return 0;
+  } while (ttisinteger(&o->key) && l_castS2U(ivalue(&o->key)) - 1u < o->n);
+  o->pairs++;
+  o->has_value = 1;
+  *v = o->key;
+  return 1;
+}
+
+/* Writes what the innermost open table still has, up to a table in it. */
+static void put_rest (lua_State *L) {
+  TValue v;
+  do {
+    Open *o = top();
+    if (!next_of(o, &v)) {
+      put_u32(out->p + o->count_at, o->pairs);
+      opened.len -= sizeof(Open);
+      return;
+    }
+  } while (put_plain(L, &v));
   put_value(L, &v); /* may move 'opened' */
 }
 
@@ -238,7 +244,7 @@ void encode_values (lua_State *L, const char *what, int first, int count,
     if (put_plain(L, &v)) continue;
     number_of_it = i + 1;
     put_value(L, &v);
-    while (opened.len > 0) put_next(L);
+    while (opened.len > 0) put_rest(L);
   }
   if (written > to->cap)
     luacell_error(L, KIND_CONVERSION,

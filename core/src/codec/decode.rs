@@ -25,12 +25,8 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    /// One value, or the head of a table.
-    fn slot(&mut self) -> Result<Slot> {
-        let tag = self.reader.u8()?;
-        if let Some(value) = self.reader.plain(tag)? {
-            return Ok(Slot::from_value(value));
-        }
+    /// The value behind a tag that refers to something, or the head of a table.
+    fn reference(&mut self, tag: u8) -> Result<Slot> {
         Ok(match tag {
             tag::FUNCTION => {
                 let code = LuaString::new(self.reader.bytes()?);
@@ -73,48 +69,69 @@ impl Decoder<'_> {
         if self.announced > self.reader.rest.len() as u64 {
             return Err(malformed("a table announces more than there is"));
         }
-        let node = self.graph.add(Node::with_capacity(array_left as usize))?;
+        let node = self.graph.add(Node::with_capacity(array_left as usize, pairs_left as usize))?;
         self.open.push(Open { node, array_left, pairs_left, key: None });
         Ok(Slot::Node(node))
     }
 
-    /// Puts a value where the table `open[at]` wants it.
-    fn deliver(&mut self, at: usize, slot: Slot) -> Result<()> {
-        let Some(open) = self.open.get_mut(at) else {
-            return Ok(());
-        };
-        let Some(node) = self.graph.node_mut(open.node) else {
-            return Ok(());
-        };
-        if open.array_left > 0 {
-            open.array_left -= 1;
-            node.push_raw(slot);
-            if open.array_left == 0 {
-                node.finish_array();
-            }
-        } else if let Some(key) = open.key.take() {
-            open.pairs_left -= 1;
-            node.set(key, slot);
-        } else {
-            open.key = Some(slot.into_key().ok_or_else(|| malformed("a table with a nil or NaN key"))?);
+    /// Fills the innermost table up to a value that refers to something, whose tag it gives; `None` when it is whole.
+    fn fill_plain(&mut self) -> Result<Option<u8>> {
+        let Some(open) = self.open.last_mut() else { return Ok(None) };
+        let Some(node) = self.graph.node_mut(open.node) else { return Ok(None) };
+        while !open.is_whole() {
+            self.announced -= 1;
+            let tag = self.reader.u8()?;
+            let Some(plain) = self.reader.plain(tag)? else { return Ok(Some(tag)) };
+            open.deliver(node, plain.into())?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// One whole value.
     fn value(&mut self) -> Result<Slot> {
-        let root = self.slot()?;
-        loop {
-            while self.open.last().is_some_and(|o| o.array_left == 0 && o.pairs_left == 0) {
+        let tag = self.reader.u8()?;
+        let root = match self.reader.plain(tag)? {
+            Some(plain) => plain.into(),
+            None => self.reference(tag)?,
+        };
+        while let Some(at) = self.open.len().checked_sub(1) {
+            let Some(tag) = self.fill_plain()? else {
                 self.open.pop();
-            }
-            let Some(at) = self.open.len().checked_sub(1) else {
-                return Ok(root);
+                continue;
             };
-            self.announced -= 1;
-            let slot = self.slot()?;
-            self.deliver(at, slot)?;
+            // May open a table, which is filled first.
+            let slot = self.reference(tag)?;
+            if let Some(open) = self.open.get_mut(at)
+                && let Some(node) = self.graph.node_mut(open.node)
+            {
+                open.deliver(node, slot)?;
+            }
         }
+        Ok(root)
+    }
+}
+
+impl Open {
+    fn is_whole(&self) -> bool {
+        self.array_left == 0 && self.pairs_left == 0
+    }
+
+    /// Puts a value where the table wants it.
+    #[inline]
+    fn deliver(&mut self, node: &mut Node, slot: Slot) -> Result<()> {
+        if self.array_left > 0 {
+            self.array_left -= 1;
+            node.push_raw(slot);
+            if self.array_left == 0 {
+                node.finish_array();
+            }
+        } else if let Some(key) = self.key.take() {
+            self.pairs_left -= 1;
+            node.set(key, slot);
+        } else {
+            self.key = Some(slot.into_key().ok_or_else(|| malformed("a table with a nil or NaN key"))?);
+        }
+        Ok(())
     }
 }
 
@@ -125,7 +142,7 @@ fn decode_simple(bytes: &[u8], values: &mut Vec<Value>) -> Option<()> {
     values.reserve(bytes.len() / 9 + 1);
     while let Some((tag, rest)) = reader.rest.split_first() {
         reader.rest = rest;
-        values.push(reader.plain(*tag).ok()??);
+        values.push(reader.plain(*tag).ok()??.into());
     }
     Some(())
 }

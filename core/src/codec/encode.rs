@@ -53,12 +53,12 @@ struct Writing {
     table: Table,
     /// How many slots of the array part are written.
     array: usize,
-    /// The place in the hash part.
-    hash: usize,
-    /// The value whose key was written last.
-    value: Option<Slot>,
-    /// What is being written, for messages.
-    place: Slot,
+    /// The pair that is being written, as a position for [`Node::pair_from`](crate::value::Node::pair_from).
+    pair: usize,
+    /// The position after it; 0 before the first pair.
+    next_pair: usize,
+    /// Whether of the pair only the key is written.
+    value_is_next: bool,
 }
 
 /// Tables that were written, by identity, with the numbers by which later values refer to them.
@@ -103,7 +103,7 @@ fn encode_any(values: &[Value], out: &mut Vec<u8>, links: &dyn Links) -> Result<
 
 /// The error with the place in the value at which it happened.
 fn at_place(error: Error, root: &str, open: &[Writing]) -> Error {
-    let path = crate::path::path(root, open.iter().map(|w| w.place.clone().into_value(&w.table.graph)));
+    let path = crate::path::path(root, open.iter().map(Writing::place));
     Error::new(error.kind(), format!("{} ({path})", error.message()))
 }
 
@@ -115,28 +115,53 @@ fn encode_one(
     open: &mut Vec<Writing>,
 ) -> Result<()> {
     put_slot(&first, None, out, links, numbers, open)?;
-    loop {
-        let Some(top) = open.last_mut() else {
-            return Ok(());
-        };
-        let table = top.table.clone();
-        let node = table.own_node();
-        let slot = if let Some(value) = top.value.take() {
-            value
-        } else if let Some(slot) = node.array().get(top.array) {
-            top.array += 1;
-            top.place = Slot::Integer(top.array as i64);
-            slot.clone()
-        } else if let Some((next, key, value)) = node.hash().and_then(|h| h.next_from(top.hash)) {
-            top.hash = next;
-            top.value = Some(value.clone());
-            top.place = key.clone();
-            key.clone()
-        } else {
+    while let Some(top) = open.last_mut() {
+        // Most slots are neither tables nor functions: they are written from where they are.
+        let Some(slot) = top.write_plain(out, links)? else {
             open.pop();
             continue;
         };
-        put_slot(&slot, Some(&table), out, links, numbers, open)?;
+        let owner = top.table.clone();
+        put_slot(&slot, Some(&owner), out, links, numbers, open)?;
+    }
+    Ok(())
+}
+
+impl Writing {
+    fn new(table: Table) -> Self {
+        Writing { table, array: 0, pair: 0, next_pair: 0, value_is_next: false }
+    }
+
+    /// Writes slots up to a table or function, which it gives; `None` at the end.
+    fn write_plain(&mut self, out: &mut Vec<u8>, links: &dyn Links) -> Result<Option<Slot>> {
+        let node = self.table.own_node();
+        loop {
+            let slot = if let Some(slot) = node.array().get(self.array) {
+                self.array += 1;
+                slot
+            } else if self.value_is_next {
+                self.value_is_next = false;
+                let Some((_, _, value)) = node.pair_from(self.pair) else { return Ok(None) };
+                value
+            } else {
+                let Some((next, key, _)) = node.pair_from(self.next_pair) else { return Ok(None) };
+                (self.pair, self.next_pair, self.value_is_next) = (self.next_pair, next, true);
+                key
+            };
+            match slot {
+                Slot::Node(_) | Slot::Table(_) | Slot::Function(_) => return Ok(Some(slot.clone())),
+                _ => put_plain(out, slot, links)?,
+            }
+        }
+    }
+
+    /// The key of what is being written, for messages.
+    fn place(&self) -> Value {
+        let key = match self.next_pair {
+            0 => Slot::Integer(self.array as i64),
+            _ => self.table.own_node().pair_from(self.pair).map(|(_, key, _)| key.clone()).unwrap_or_default(),
+        };
+        key.into_value(&self.table.graph)
     }
 }
 
@@ -165,7 +190,7 @@ fn put_slot(
     let node = table.own_node();
     put_u32(out, tag::TABLE, count(node.array().len())?);
     out.extend_from_slice(&count(node.hash_len())?.to_le_bytes());
-    open.push(Writing { table, array: 0, hash: 0, value: None, place: Slot::Nil });
+    open.push(Writing::new(table));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Encoded bytes from front to back, and the values in them that refer to nothing.
 
 use super::tag;
-use crate::value::{LuaString, Value};
+use crate::value::{LuaString, Slot, Value};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) fn malformed(what: &str) -> Error {
@@ -12,32 +12,72 @@ pub(super) fn unknown_tag(tag: u8) -> Error {
     malformed(&format!("unknown tag 0x{tag:02x}"))
 }
 
+/// A value that refers to nothing, as it lies in the message: strings become values of their own only where they are put.
+pub(super) enum Plain<'a> {
+    Nil,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    String(&'a [u8]),
+}
+
+impl From<Plain<'_>> for Value {
+    #[inline]
+    fn from(plain: Plain<'_>) -> Self {
+        match plain {
+            Plain::Nil => Value::Nil,
+            Plain::Boolean(b) => Value::Boolean(b),
+            Plain::Integer(n) => Value::Integer(n),
+            Plain::Float(x) => Value::Float(x),
+            Plain::String(s) => Value::String(LuaString::new(s)),
+        }
+    }
+}
+
+impl From<Plain<'_>> for Slot {
+    #[inline]
+    fn from(plain: Plain<'_>) -> Self {
+        match plain {
+            Plain::Nil => Slot::Nil,
+            Plain::Boolean(b) => Slot::Boolean(b),
+            Plain::Integer(n) => Slot::Integer(n),
+            Plain::Float(x) => Slot::Float(x),
+            Plain::String(s) => Slot::String(LuaString::new(s)),
+        }
+    }
+}
+
 /// Reads bytes from front to back.
 pub(super) struct Reader<'a> {
     pub(super) rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let (part, rest) = self.rest.split_at_checked(n).ok_or_else(|| malformed("it ends too early"))?;
         self.rest = rest;
         Ok(part)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (part, rest) = self.rest.split_first_chunk().ok_or_else(|| malformed("it ends too early"))?;
         self.rest = rest;
         Ok(*part)
     }
 
+    #[inline]
     pub(super) fn u8(&mut self) -> Result<u8> {
         self.array().map(|[byte]| byte)
     }
 
+    #[inline]
     pub(super) fn u32(&mut self) -> Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
         let n = self.u32()?;
         self.take(n as usize)
@@ -45,14 +85,14 @@ impl<'a> Reader<'a> {
 
     /// The value behind this tag, when it is one that refers to nothing.
     #[inline]
-    pub(super) fn plain(&mut self, tag: u8) -> Result<Option<Value>> {
+    pub(super) fn plain(&mut self, tag: u8) -> Result<Option<Plain<'a>>> {
         Ok(Some(match tag {
-            tag::NIL => Value::Nil,
-            tag::BOOLEAN => Value::Boolean(self.u8()? != 0),
-            tag::INTEGER => Value::Integer(i64::from_le_bytes(self.array()?)),
-            tag::FLOAT => Value::Float(f64::from_le_bytes(self.array()?)),
+            tag::NIL => Plain::Nil,
+            tag::BOOLEAN => Plain::Boolean(self.u8()? != 0),
+            tag::INTEGER => Plain::Integer(i64::from_le_bytes(self.array()?)),
+            tag::FLOAT => Plain::Float(f64::from_le_bytes(self.array()?)),
             // The host sees a big integer's digits.
-            tag::STRING | tag::BIGINT => Value::String(LuaString::new(self.bytes()?)),
+            tag::STRING | tag::BIGINT => Plain::String(self.bytes()?),
             _ => return Ok(None),
         }))
     }

@@ -2,26 +2,26 @@
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
-use std::sync::Arc;
+
+use crate::bytes::SmallBytes;
 
 /// A Lua string: any bytes, often UTF-8. Immutable; cloning is cheap.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LuaString(Repr);
-
-// `None` for the empty string, which needs no allocation.
-type Repr = Option<Arc<[u8]>>;
+pub struct LuaString(SmallBytes);
 
 impl LuaString {
     /// The string with these bytes.
     #[must_use]
+    #[inline]
     pub fn new(bytes: &[u8]) -> Self {
-        LuaString(if bytes.is_empty() { None } else { Some(bytes.into()) })
+        LuaString(SmallBytes::new(bytes))
     }
 
     /// The bytes.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or(&[])
+        self.0.as_slice()
     }
 
     /// The text, when it is valid UTF-8.
@@ -45,7 +45,7 @@ impl LuaString {
     /// Whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.len() == 0
     }
 }
 
@@ -90,7 +90,7 @@ impl<const N: usize> From<&[u8; N]> for LuaString {
 
 impl From<Vec<u8>> for LuaString {
     fn from(bytes: Vec<u8>) -> Self {
-        LuaString(if bytes.is_empty() { None } else { Some(bytes.into()) })
+        LuaString::new(&bytes)
     }
 }
 

@@ -143,8 +143,9 @@ impl Slot {
 }
 
 impl Node {
-    pub(crate) fn with_capacity(array: usize) -> Self {
-        Node { array: Vec::with_capacity(array), hash: None }
+    pub(crate) fn with_capacity(array: usize, pairs: usize) -> Self {
+        let hash = (pairs > 0).then(|| Box::new(OrderedMap::with_capacity(pairs)));
+        Node { array: Vec::with_capacity(array), hash }
     }
 
     pub(crate) fn array(&self) -> &[Slot] {
@@ -153,6 +154,11 @@ impl Node {
 
     pub(crate) fn hash(&self) -> Option<&OrderedMap<Slot, Slot>> {
         self.hash.as_deref()
+    }
+
+    /// The first pair of the hash part at or after a position, 0 or one that this gave, and the position after it.
+    pub(crate) fn pair_from(&self, position: usize) -> Option<(usize, &Slot, &Slot)> {
+        self.hash.as_ref()?.next_from(position)
     }
 
     pub(crate) fn hash_len(&self) -> usize {
