@@ -62,13 +62,17 @@ pub(crate) struct OrderedMap<K, V> {
 
 impl<K, V> Default for OrderedMap<K, V> {
     fn default() -> Self {
-        OrderedMap { entries: Vec::new(), index: HashTable::new(), live: 0 }
+        OrderedMap::new()
     }
 }
 
 impl<K, V> OrderedMap<K, V> {
+    pub(crate) const fn new() -> Self {
+        OrderedMap { entries: Vec::new(), index: HashTable::new(), live: 0 }
+    }
+
     pub(crate) fn with_capacity(entries: usize) -> Self {
-        OrderedMap { entries: Vec::with_capacity(entries), ..OrderedMap::default() }
+        OrderedMap { entries: Vec::with_capacity(entries), ..OrderedMap::new() }
     }
 
     #[inline]

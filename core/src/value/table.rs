@@ -35,7 +35,7 @@ pub(crate) struct Graph {
 #[derive(Clone, Default)]
 pub(crate) struct Node {
     array: Vec<Slot>,
-    hash: Option<Box<OrderedMap<Slot, Slot>>>,
+    hash: OrderedMap<Slot, Slot>,
 }
 
 /// A value inside a graph.
@@ -144,25 +144,24 @@ impl Slot {
 
 impl Node {
     pub(crate) fn with_capacity(array: usize, pairs: usize) -> Self {
-        let hash = (pairs > 0).then(|| Box::new(OrderedMap::with_capacity(pairs)));
-        Node { array: Vec::with_capacity(array), hash }
+        Node { array: Vec::with_capacity(array), hash: OrderedMap::with_capacity(pairs) }
     }
 
     pub(crate) fn array(&self) -> &[Slot] {
         &self.array
     }
 
-    pub(crate) fn hash(&self) -> Option<&OrderedMap<Slot, Slot>> {
-        self.hash.as_deref()
+    pub(crate) fn hash(&self) -> &OrderedMap<Slot, Slot> {
+        &self.hash
     }
 
     /// The first pair of the hash part at or after a position, 0 or one that this gave, and the position after it.
     pub(crate) fn pair_from(&self, position: usize) -> Option<(usize, &Slot, &Slot)> {
-        self.hash.as_ref()?.next_from(position)
+        self.hash.next_from(position)
     }
 
     pub(crate) fn hash_len(&self) -> usize {
-        self.hash.as_ref().map_or(0, |h| h.len())
+        self.hash.len()
     }
 
     fn count(&self) -> usize {
@@ -188,7 +187,7 @@ impl Node {
         {
             return slot;
         }
-        self.hash.as_ref().and_then(|h| h.get(key.key_hash(), |other| other.key_eq(key))).unwrap_or(&Slot::Nil)
+        self.hash.get(key.key_hash(), |other| other.key_eq(key)).unwrap_or(&Slot::Nil)
     }
 
     /// Sets a value under a key that `into_key` made.
@@ -213,12 +212,14 @@ impl Node {
             return;
         }
         let hash = key.key_hash();
-        self.hash.get_or_insert_default().insert(hash, key, value, Slot::key_eq);
+        self.hash.insert(hash, key, value, Slot::key_eq);
     }
 
     fn hash_remove(&mut self, key: &Slot) -> Option<Slot> {
-        let hash = self.hash.as_mut()?;
-        hash.remove(key.key_hash(), |other| other.key_eq(key)).map(|(_, value)| value)
+        if self.hash.len() == 0 {
+            return None;
+        }
+        self.hash.remove(key.key_hash(), |other| other.key_eq(key)).map(|(_, value)| value)
     }
 
     /// Moves what follows the array from the hash part into it.
@@ -233,7 +234,7 @@ impl Node {
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.array.iter().chain(self.hash.iter().flat_map(|h| h.iter()).flat_map(|(k, v)| [k, v]))
+        self.array.iter().chain(self.hash.iter().flat_map(|(k, v)| [k, v]))
     }
 }
 
@@ -282,8 +283,8 @@ impl Graph {
         }
         self.nested = false;
         for node in &mut self.nodes {
-            let hash = node.hash.take().map(|h| h.into_entries()).into_iter().flatten();
-            let slots = node.array.drain(..).chain(hash.flat_map(|(k, v)| [k, v]));
+            let hash = std::mem::take(&mut node.hash);
+            let slots = node.array.drain(..).chain(hash.into_entries().flat_map(|(k, v)| [k, v]));
             for slot in slots {
                 if let Slot::Table(table) = slot {
                     pending.push(table.graph);
@@ -305,7 +306,7 @@ impl Drop for Graph {
     }
 }
 
-static EMPTY: Node = Node { array: Vec::new(), hash: None };
+static EMPTY: Node = Node { array: Vec::new(), hash: OrderedMap::new() };
 
 impl Table {
     /// An empty table.
@@ -349,8 +350,8 @@ impl Table {
             .iter()
             .map(|&number| {
                 let old = self.graph.node(number).unwrap_or(&EMPTY);
-                let mut new = Node { array: old.array.iter().map(renumber).collect(), hash: None };
-                for (key, value) in old.hash.iter().flat_map(|h| h.iter()) {
+                let mut new = Node { array: old.array.iter().map(renumber).collect(), hash: OrderedMap::new() };
+                for (key, value) in old.hash.iter() {
                     new.set(renumber(key), renumber(value));
                 }
                 new
@@ -440,7 +441,7 @@ impl Table {
     #[must_use]
     pub fn has_string_keys_only(&self) -> bool {
         let node = self.own_node();
-        node.array.is_empty() && node.hash().is_none_or(|h| h.iter().all(|(key, _)| matches!(key, Slot::String(_))))
+        node.array.is_empty() && node.hash().iter().all(|(key, _)| matches!(key, Slot::String(_)))
     }
 
     /// The values of the keys 1 to [`len`](Self::len), in order; nil where there is a gap.
@@ -453,7 +454,7 @@ impl Table {
         let node = self.own_node();
         let array = node.array.iter().enumerate().filter(|(_, slot)| !slot.is_nil());
         array.map(|(i, slot)| (Value::Integer(i as i64 + 1), self.slot_value(slot))).chain(
-            node.hash.iter().flat_map(|h| h.iter()).map(|(key, value)| (self.slot_value(key), self.slot_value(value))),
+            node.hash.iter().map(|(key, value)| (self.slot_value(key), self.slot_value(value))),
         )
     }
 
