@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::reader::{Reader, malformed, unknown_tag};
 use super::{Links, tag};
-use crate::Result;
 use crate::value::{Function, FunctionKind, Graph, LuaString, Node, Slot, Value};
+use crate::{Error, Result};
 
 /// A table that is being read.
 struct Open {
@@ -78,11 +78,25 @@ impl Decoder<'_> {
     fn fill_plain(&mut self) -> Result<Option<u8>> {
         let Some(open) = self.open.last_mut() else { return Ok(None) };
         let Some(node) = self.graph.node_mut(open.node) else { return Ok(None) };
-        while !open.is_whole() {
+        while open.array_left > 0 || open.key.is_some() {
             self.announced -= 1;
             let tag = self.reader.u8()?;
             let Some(plain) = self.reader.plain(tag)? else { return Ok(Some(tag)) };
             open.deliver(node, plain.into())?;
+        }
+        while open.pairs_left > 0 {
+            self.announced -= 1;
+            let tag = self.reader.u8()?;
+            let Some(key) = self.reader.plain(tag)? else { return Ok(Some(tag)) };
+            let key = Slot::from(key).into_key().ok_or_else(nil_key)?;
+            self.announced -= 1;
+            let tag = self.reader.u8()?;
+            let Some(value) = self.reader.plain(tag)? else {
+                open.key = Some(key);
+                return Ok(Some(tag));
+            };
+            open.pairs_left -= 1;
+            node.set(key, value.into());
         }
         Ok(None)
     }
@@ -111,11 +125,11 @@ impl Decoder<'_> {
     }
 }
 
-impl Open {
-    fn is_whole(&self) -> bool {
-        self.array_left == 0 && self.pairs_left == 0
-    }
+fn nil_key() -> Error {
+    malformed("a table with a nil or NaN key")
+}
 
+impl Open {
     /// Puts a value where the table wants it.
     #[inline]
     fn deliver(&mut self, node: &mut Node, slot: Slot) -> Result<()> {
@@ -129,7 +143,7 @@ impl Open {
             self.pairs_left -= 1;
             node.set(key, slot);
         } else {
-            self.key = Some(slot.into_key().ok_or_else(|| malformed("a table with a nil or NaN key"))?);
+            self.key = Some(slot.into_key().ok_or_else(nil_key)?);
         }
         Ok(())
     }

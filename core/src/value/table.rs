@@ -132,6 +132,7 @@ impl Slot {
     }
 
     /// As a table key: floats that are integers become integers. `None` for nil and NaN.
+    #[inline]
     pub(crate) fn into_key(self) -> Option<Slot> {
         match self {
             Slot::Nil => None,
@@ -453,9 +454,9 @@ impl Table {
     pub fn pairs(&self) -> impl Iterator<Item = (Value, Value)> + '_ {
         let node = self.own_node();
         let array = node.array.iter().enumerate().filter(|(_, slot)| !slot.is_nil());
-        array.map(|(i, slot)| (Value::Integer(i as i64 + 1), self.slot_value(slot))).chain(
-            node.hash.iter().map(|(key, value)| (self.slot_value(key), self.slot_value(value))),
-        )
+        array
+            .map(|(i, slot)| (Value::Integer(i as i64 + 1), self.slot_value(slot)))
+            .chain(node.hash.iter().map(|(key, value)| (self.slot_value(key), self.slot_value(value))))
     }
 
     /// What tells this very table from others: equal for two views of one table that is shared or part of a cycle. Valid
