@@ -19,18 +19,16 @@ export function checkText(text: string): string {
 }
 
 /** The text that these bytes are, or null when they are not UTF-8. */
-export function textOf(bytes: Uint8Array): string | null {
-  const n = bytes.length;
-  if (n <= 24) {
-    let text = '';
-    for (let i = 0; i < n; i++) {
-      const byte = bytes[i]!;
-      if (byte > 0x7f) return decode(bytes);
-      text += String.fromCharCode(byte);
-    }
-    return text;
+export function textOf(bytes: Uint8Array, start = 0, end = bytes.length): string | null {
+  // For few bytes the decoder costs more than a loop.
+  if (end - start > 24) return decode(bytes.subarray(start, end));
+  let text = '';
+  for (let i = start; i < end; i++) {
+    const byte = bytes[i]!;
+    if (byte > 0x7f) return decode(bytes.subarray(start, end));
+    text += String.fromCharCode(byte);
   }
-  return decode(bytes);
+  return text;
 }
 
 function decode(bytes: Uint8Array): string | null {
@@ -38,6 +36,27 @@ function decode(bytes: Uint8Array): string | null {
     return strict.decode(bytes);
   } catch {
     return null;
+  }
+}
+
+/** Names that were read lately: those of fields come again and again, and comparing is faster than making them. */
+class Names {
+  readonly #slots: (string | undefined)[] = new Array<string | undefined>(64).fill(undefined);
+
+  text(bytes: Uint8Array, start: number, end: number): string | null {
+    const n = end - start;
+    if (n === 0 || n > 24) return textOf(bytes, start, end);
+    const slot = (n * 31 + bytes[start]! * 7 + bytes[end - 1]!) & 63;
+    const name = this.#slots[slot];
+    if (name !== undefined && name.length === n) {
+      let i = 0;
+      while (i < n && name.charCodeAt(i) === bytes[start + i]) i++;
+      if (i === n) return name;
+    }
+    const text = textOf(bytes, start, end);
+    // Only where a byte is a character.
+    if (text !== null && text.length === n) this.#slots[slot] = text;
+    return text;
   }
 }
 
@@ -127,10 +146,15 @@ export const malformed = (what: string): Error => broken(`the guest sent a malfo
 /** Reads bytes from front to back; every length is checked against what is there. */
 export class Reader {
   at = 0;
+  readonly bytes: Uint8Array;
   readonly #view: DataView;
+  #names: Names | null = null;
 
-  constructor(readonly bytes: Uint8Array) {
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  constructor(bytes: Uint8Array) {
+    const { buffer, byteOffset, byteLength } = bytes;
+    // Parts of a Node.js Buffer would be Buffers, which are slower to make, and whose copies are none.
+    this.bytes = bytes.constructor === Uint8Array ? bytes : new Uint8Array(buffer, byteOffset, byteLength);
+    this.#view = new DataView(buffer, byteOffset, byteLength);
   }
 
   get left(): number {
@@ -176,5 +200,20 @@ export class Reader {
   /** A length and as many bytes, as a view. */
   counted(): Uint8Array {
     return this.take(this.u32());
+  }
+
+  /** A length and as many bytes: text when they are UTF-8, else a copy. */
+  string(): string | Uint8Array {
+    const n = this.u32();
+    const at = this.#need(n);
+    return textOf(this.bytes, at, at + n) ?? this.bytes.slice(at, at + n);
+  }
+
+  /** As `string`, for what is likely to come again. */
+  name(): string | Uint8Array {
+    const n = this.u32();
+    const at = this.#need(n);
+    this.#names ??= new Names();
+    return this.#names.text(this.bytes, at, at + n) ?? this.bytes.slice(at, at + n);
   }
 }

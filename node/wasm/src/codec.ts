@@ -1,6 +1,6 @@
 // Values as bytes and back. The format is in docs/MEMORY_PROTOCOL.md. What comes in is untrusted, and nothing recurses.
 
-import { Reader, type Writer, malformed, textOf } from './bytes.js';
+import { Reader, type Writer, malformed } from './bytes.js';
 import { LuaCellError, conversion } from './errors.js';
 import { fits64 } from './keys.js';
 import { pathText } from './path.js';
@@ -43,6 +43,8 @@ class Node {
   values: unknown[] = [];
   /** Where integral floats are: places in `array`, or after it in `values`. */
   floats: number[] | null = null;
+  /** Whether there are nodes among keys or values. */
+  nested = false;
   out: object | null = null;
 }
 
@@ -53,8 +55,6 @@ interface Open {
   key: unknown;
   hasKey: boolean;
 }
-
-const stringOf = (bytes: Uint8Array): string | Uint8Array => textOf(bytes) ?? bytes.slice();
 
 class Decoder {
   readonly nodes: Node[] = [];
@@ -86,7 +86,7 @@ class Decoder {
         return reader.f64();
       case Tag.String:
       case Tag.BigInteger:
-        return stringOf(reader.counted());
+        return reader.string();
       case Tag.Function:
         return links.function({ type: 'bytecode', code: reader.counted().slice() });
       case Tag.Builtin:
@@ -123,6 +123,7 @@ class Decoder {
 
   #deliver(open: Open, tag: number, value: unknown): void {
     const { node } = open;
+    if (tag === Tag.Table || tag === Tag.Seen) node.nested = true;
     const isFloat = tag === Tag.Float && Number.isInteger(value) && !this.links.exact;
     if (open.array > 0) {
       if (isFloat) (node.floats ??= []).push(node.array.length);
@@ -153,7 +154,8 @@ class Decoder {
       }
       this.#announced--;
       const tag = this.reader.u8();
-      this.#deliver(open, tag, this.#slot(tag));
+      const isName = tag === Tag.String && open.array === 0 && !open.hasKey;
+      this.#deliver(open, tag, isName ? this.reader.name() : this.#slot(tag));
     }
     return root;
   }
@@ -187,23 +189,36 @@ export function fillContainer(
     });
     keys.forEach((key, i) => out.set(key, values[i]));
   } else {
-    keys.forEach((key, i) => setOwn(out, key as string, values[i]));
+    for (let i = 0; i < keys.length; i++) setOwn(out, keys[i] as string, values[i]);
   }
 }
 
 const built = (value: unknown): unknown => (value instanceof Node ? value.out : value);
 
+function replaceNodes(values: unknown[]): void {
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] instanceof Node) values[i] = (values[i] as Node).out;
+  }
+}
+
 function build(nodes: readonly Node[], exact: boolean): void {
-  for (const node of nodes) node.out = containerFor(node.array, node.keys);
   for (const node of nodes) {
-    const { array, values, out } = node;
-    const keys = node.keys.map(built);
-    fillContainer(out!, array.map(built), keys, values.map(built), exact);
+    const out = containerFor(node.array, node.keys);
+    node.out = Array.isArray(out) ? node.array : out;
+  }
+  for (const node of nodes) {
+    const { array, keys, values, out } = node;
+    if (node.nested) {
+      replaceNodes(array);
+      replaceNodes(keys);
+      replaceNodes(values);
+    }
+    if (out !== array) fillContainer(out!, array, keys, values, exact);
     if (!node.floats) continue;
     const marks = new Map<unknown, number>();
     for (const at of node.floats) {
       if (at >= array.length) marks.set(keys[at - array.length], values[at - array.length] as number);
-      else marks.set(Array.isArray(out) ? at : at + 1, array[at] as number);
+      else marks.set(out === array ? at : at + 1, array[at] as number);
     }
     floatMarks.set(out!, marks);
   }

@@ -5,7 +5,7 @@ export declare function isWellFormed(text: string): boolean;
 /** Refuses text that UTF-8 can't say: it would arrive as something else. */
 export declare function checkText(text: string): string;
 /** The text that these bytes are, or null when they are not UTF-8. */
-export declare function textOf(bytes: Uint8Array): string | null;
+export declare function textOf(bytes: Uint8Array, start?: number, end?: number): string | null;
 /** Grows as it is written to. */
 export declare class Writer {
     bytes: Uint8Array<ArrayBuffer>;
@@ -29,8 +29,8 @@ export declare const malformed: (what: string) => Error;
 /** Reads bytes from front to back; every length is checked against what is there. */
 export declare class Reader {
     #private;
-    readonly bytes: Uint8Array;
     at: number;
+    readonly bytes: Uint8Array;
     constructor(bytes: Uint8Array);
     get left(): number;
     u8(): number;
@@ -43,4 +43,8 @@ export declare class Reader {
     take(n: number): Uint8Array;
     /** A length and as many bytes, as a view. */
     counted(): Uint8Array;
+    /** A length and as many bytes: text when they are UTF-8, else a copy. */
+    string(): string | Uint8Array;
+    /** As `string`, for what is likely to come again. */
+    name(): string | Uint8Array;
 }

@@ -21,6 +21,23 @@ export const values = {
     same(lua.compute("return {1, nil, 3}"), new Map([[1, 1], [3, 3]]));
   },
 
+  "names of fields that look alike": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    const names = ["", "__proto__", "ab", "aa", "aab", "acb", "é", "aéb", "\ufeffx", "x".repeat(24), "x".repeat(25), "constructor"];
+    for (let i = 0; i < 300; i++) names.push(`a${i}b`);
+    const lists = [names, [...names].reverse(), names];
+    const records = lua.compute(
+      "local lists, out = ..., {} for i, list in ipairs(lists) do out[i] = {} for _, name in ipairs(list) do out[i][name] = name end end return out",
+      lists,
+    );
+    equal(records.length, 3);
+    for (const record of records) {
+      equal(Object.keys(record).length, names.length);
+      for (const name of names) equal(Object.getOwnPropertyDescriptor(record, name)?.value, name);
+    }
+    same(lua.compute("return {{a = 1}, {['\\xff'] = 1}, {a = 2}}"), [{ a: 1 }, new Map([[Uint8Array.of(255), 1]]), { a: 2 }]);
+  },
+
   "values into Lua": ({ Sandbox, LuaFloat }) => {
     const lua = new Sandbox();
     const type = (value) => lua.compute("return math.type(...) or type(...)", value);
