@@ -18,12 +18,17 @@ typedef struct Read {
   int cost;
 } Read;
 
-static Read reads[SLOTS];
-static unsigned now = 1;
+_Static_assert(SLOTS * sizeof(Read) <= READS_SIZE, "no room for the reads");
+
+static unsigned now = 1; /* the memory for reads is zeros at first */
+
+static inline Read *slot (unsigned i) {
+  return (Read *)READS_START + (i & (SLOTS - 1));
+}
 
 void luacell_forget_reads (void) {
   if (l_unlikely(++now == 0)) {
-    memset(reads, 0, sizeof reads);
+    memset(READS_START, 0, READS_SIZE);
     now = 1;
   }
 }
@@ -43,7 +48,7 @@ static Read *place_of (unsigned id, const TValue *key, TValue *plain) {
     if (!ttisinteger(plain)) return NULL;
     hash = (unsigned)ivalue(plain);
   }
-  return &reads[(hash + id * 31) & (SLOTS - 1)];
+  return slot(hash + id * 31);
 }
 
 static int is_of (const Read *r, unsigned id, const TValue *plain) {

@@ -54,6 +54,11 @@ typedef uint8_t byte;
 #define IO_START ((byte *)(uintptr_t)(INITIAL_MEMORY - BASE_SIZE))
 #define INCOMING_START ((byte *)(uintptr_t)(INITIAL_MEMORY - 2 * BASE_SIZE))
 
+/* What was read of external tables, before the buffers: among the static
+   variables it would be pages of zeros in the image of a fresh instance. */
+#define READS_SIZE 12288u
+#define READS_START (INCOMING_START - READS_SIZE)
+
 #define HOME_TABLE_ID 1u
 #define IO_TABLE_ID 2u
 #define FIRST_FREE_ID 3u

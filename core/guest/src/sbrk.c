@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define WASM_PAGE ((uintptr_t)65536)
-#define TAKEN ((uintptr_t)INCOMING_START) /* up to the end of the initial memory */
+#define TAKEN ((uintptr_t)READS_START) /* up to the end of the initial memory */
 
 extern unsigned char __heap_end; /* the linker's: where malloc's first piece ends */
 
