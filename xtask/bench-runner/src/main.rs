@@ -10,7 +10,8 @@
 //! bench-runner call COUNT     a Lua function with two integers and one result, called by name
 //! bench-runner records-in|records-out COUNT   1,000 records of three fields as argument or result; prints nanoseconds for all of them
 //! bench-runner api-get|api-set COUNT   a field of _home, read or written by the host
-//! bench-runner scripts-on|sandboxes-on THREADS   the same scripts, or sandboxes used once, shared by so many threads; prints nanoseconds in all
+//! bench-runner scripts-on|sandboxes-on|engines-on THREADS   the same scripts, or sandboxes used once, also of an engine each, shared by so many threads;
+//!                       prints nanoseconds in all
 //! bench-runner deadline COUNT each hostile script so many times with a timeout of 50 ms; prints median and worst milliseconds
 //! bench-runner wait COUNT     so many sandboxes on one thread, each waits 100 ms in a host function; prints milliseconds in all
 //! bench-runner idle|fresh COUNT   so many sandboxes at once, with or without one run of "return 1+1"; prints bytes of resident memory for each

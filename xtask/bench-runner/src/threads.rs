@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use luacell::Engine;
+use luacell::{Engine, EngineConfig};
 
 use crate::{one_plus_one, sandbox};
 
@@ -24,15 +24,18 @@ pub fn measure(engine: &Engine, mode: &str, threads: u32) -> Result<Option<f64>>
             }
             Ok(())
         }),
-        "sandboxes-on" => on_threads(threads, || {
-            for _ in 0..SANDBOXES / threads {
-                one_plus_one(&sandbox(engine)?)?;
-            }
-            Ok(())
-        }),
+        "sandboxes-on" => on_threads(threads, || used_once(engine, threads)),
+        "engines-on" => on_threads(threads, || used_once(&Engine::new(EngineConfig::new())?, threads)),
         _ => return Ok(None),
     }
     .map(Some)
+}
+
+fn used_once(engine: &Engine, threads: u32) -> Result<()> {
+    for _ in 0..SANDBOXES / threads {
+        one_plus_one(&sandbox(engine)?)?;
+    }
+    Ok(())
 }
 
 fn on_threads(threads: u32, work: impl Fn() -> Result<()> + Sync) -> Result<f64> {

@@ -25,6 +25,7 @@ pub fn rows(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
     let cases = [
         ("scripts-on", "two threads / one: scripts, a sandbox for each thread"),
         ("sandboxes-on", "two threads / one: 40,000 sandboxes made, used once and dropped"),
+        ("engines-on", "the same with an engine for each thread"),
     ];
     cases.into_iter().map(row).collect()
 }
