@@ -27,6 +27,7 @@ for_each_export!(signatures);
 pub(crate) fn build(wasm: &Path, out: &Path) -> Result<()> {
     const RUNTIME: &str = "src/machine/translated/runtime.c";
     println!("cargo:rerun-if-changed={RUNTIME}");
+    println!("cargo:rerun-if-changed=src/machine/translated/written.h");
     println!("cargo:rerun-if-env-changed={ELSEWHERE}");
     let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
     if target("FAMILY") != "unix" || target("ENDIAN") != "little" {

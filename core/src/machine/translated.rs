@@ -107,7 +107,7 @@ impl At<'_> {
         }
         let [a, b, c] = words;
         let mut result = 0;
-        let Raw { machine, api } = self.0.raw;
+        let Raw { machine, api, .. } = self.0.raw;
         let host: *mut Cell = self.0;
         // SAFETY: the machine is alive and this thread has it alone. Its hooks take a pointer to a cell; they use it only until this call ends, in which time
         // nothing here does.

@@ -49,6 +49,7 @@ pub(super) struct Api {
     pub(super) machine_new:
         unsafe extern "C" fn(*const RawImage, *const Hooks, *const AtomicU32, usize, usize) -> *mut RawMachine,
     pub(super) machine_free: unsafe extern "C" fn(*mut RawMachine),
+    pub(super) machine_reset: unsafe extern "C" fn(*mut RawMachine, *const RawImage) -> bool,
     pub(super) machine_memory: unsafe extern "C" fn(*const RawMachine, *mut usize) -> *mut u8,
     pub(super) machine_grow: unsafe extern "C" fn(*mut RawMachine, u64, u64) -> u64,
     pub(super) machine_call: unsafe extern "C" fn(*mut RawMachine, *mut c_void, u32, u32, u32, u32, *mut u32) -> i32,

@@ -55,7 +55,7 @@ impl Run {
         let size = cell.blueprint.config.max_stack + ROOM;
         let stack = DefaultStack::new(size)
             .map_err(|e| Error::new(ErrorKind::Memory, "there is no memory for a stack").with_source(e))?;
-        let Raw { machine, api } = cell.raw;
+        let Raw { machine, api, .. } = cell.raw;
         let cell = Exclusive(NonNull::from(cell));
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<Task, ()>, task| {
             let cell = cell;

@@ -1,6 +1,5 @@
 //! Where instances come from: a guest that was started once, and copies of it.
 
-use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +19,7 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Blueprint {
     /// Changes with each tick, where the guest is hardened.
     clock: Arc<AtomicU32>,
-    image: Image,
+    image: Arc<Image>,
     pub(super) facts: Facts,
     pub(super) config: EngineConfig,
 }
@@ -31,7 +30,7 @@ impl Blueprint {
         let api = api(config.hardened)?;
         let clock = Arc::<AtomicU32>::default();
         let none = || Error::new(ErrorKind::Memory, "there is no memory for the guest");
-        let machine = Raw::new(api, None, &STARTING, &clock, config).ok_or_else(none)?;
+        let machine = Raw::uninitialised(api, &STARTING, &clock, config).ok_or_else(none)?;
         let call = |number: u32, argument: i32| {
             let mut result = 0;
             let max_memory: *const u64 = &raw const config.max_memory;
@@ -57,19 +56,18 @@ impl Blueprint {
                 call(number as u32, argument)?;
             }
         }
-        // SAFETY: the machine is alive, and nothing runs in it.
-        let image = NonNull::new(unsafe { (api.image_new)(machine.machine.as_ptr()) }).ok_or_else(none)?;
+        let image = Image::of(&machine, config).ok_or_else(none)?;
         start_clock(config, &clock)?;
         Ok(Blueprint {
             clock,
-            image: Image { image, api },
+            image: Arc::new(image),
             facts: Facts { ready: true, known: OnceLock::new() },
             config: config.clone(),
         })
     }
 
     fn machine(&self) -> Option<Raw> {
-        Raw::new(self.image.api, Some(&self.image), &HOOKS, &self.clock, &self.config)
+        Raw::as_in(&self.image, &HOOKS, &self.clock, &self.config)
     }
 }
 
@@ -107,7 +105,7 @@ impl Machines {
         false
     }
 
-    /// Making one from nothing takes no longer.
+    /// Some are used again, but none are there before the first ones have gone.
     pub(crate) fn is_pooled(&self) -> bool {
         false
     }

@@ -2,6 +2,7 @@
 
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ffi::{Api, Hooks, RawImage, RawMachine};
 use crate::engine::EngineConfig;
@@ -10,6 +11,8 @@ use crate::engine::EngineConfig;
 pub(super) struct Raw {
     pub(super) machine: NonNull<RawMachine>,
     pub(super) api: &'static Api,
+    /// Where it came from and goes back to.
+    image: Option<Arc<Image>>,
 }
 
 // SAFETY: a machine knows of no thread between calls; what refers to a thread is made anew by each call.
@@ -19,19 +22,31 @@ unsafe impl Send for Raw {}
 unsafe impl Sync for Raw {}
 
 impl Raw {
-    /// A guest as in the image, or without one a guest that was not initialised. `None` when there is no memory for it. The clock has to outlive it.
-    pub(super) fn new(
+    /// A guest that was not initialised. `None` when there is no memory for it. The clock has to outlive it.
+    pub(super) fn uninitialised(
         api: &'static Api,
-        image: Option<&Image>,
         hooks: &'static Hooks,
         clock: &AtomicU32,
         config: &EngineConfig,
     ) -> Option<Self> {
-        let image = image.map_or(ptr::null(), |image| image.image.as_ptr().cast_const());
-        let space = usize::try_from(config.max_memory).unwrap_or(usize::MAX);
-        // SAFETY: the image is null or lives as long as this call, the hooks as long as the program, and the clock longer than the machine.
-        let machine = unsafe { (api.machine_new)(image, hooks, clock, config.max_stack, space) };
-        NonNull::new(machine).map(|machine| Raw { machine, api })
+        let machine = new_machine(api, ptr::null(), hooks, clock, config)?;
+        Some(Raw { machine, api, image: None })
+    }
+
+    /// A guest as in the image. `None` when there is no memory for it. Hooks, clock and settings are the same for all guests of an image, and the clock has
+    /// to outlive them.
+    pub(super) fn as_in(
+        image: &Arc<Image>,
+        hooks: &'static Hooks,
+        clock: &AtomicU32,
+        config: &EngineConfig,
+    ) -> Option<Self> {
+        let idle = image.idle().pop();
+        let machine = match idle {
+            Some(Idle(machine)) => machine,
+            None => new_machine(image.api, image.image.as_ptr(), hooks, clock, config)?,
+        };
+        Some(Raw { machine, api: image.api, image: Some(Arc::clone(image)) })
     }
 
     #[inline]
@@ -63,15 +78,41 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // SAFETY: it was made by `machine_new` and is not used any more.
-        unsafe { (self.api.machine_free)(self.machine.as_ptr()) }
+        let kept = self.image.as_ref().is_some_and(|image| image.take_back(self.machine));
+        if !kept {
+            // SAFETY: it was made by `machine_new` and is not used any more.
+            unsafe { (self.api.machine_free)(self.machine.as_ptr()) }
+        }
     }
 }
 
-/// The memory of a new guest.
+fn new_machine(
+    api: &'static Api,
+    image: *const RawImage,
+    hooks: &'static Hooks,
+    clock: &AtomicU32,
+    config: &EngineConfig,
+) -> Option<NonNull<RawMachine>> {
+    let space = usize::try_from(config.max_memory).unwrap_or(usize::MAX);
+    // SAFETY: the image is null or lives as long as this call, the hooks as long as the program, and the clock longer than the machine.
+    NonNull::new(unsafe { (api.machine_new)(image, hooks, clock, config.max_stack, space) })
+}
+
+/// How many guests wait to be used again, as with wasmtime. Each holds up to 1 MiB.
+const MOST_IDLE: usize = 16;
+
+/// A guest that is as it was when it was new.
+struct Idle(NonNull<RawMachine>);
+
+// SAFETY: as for `Raw`.
+unsafe impl Send for Idle {}
+
+/// The memory of a new guest, and guests that have it again.
 pub(super) struct Image {
-    pub(super) image: NonNull<RawImage>,
+    image: NonNull<RawImage>,
     pub(super) api: &'static Api,
+    idle: Mutex<Vec<Idle>>,
+    most_idle: usize,
 }
 
 // SAFETY: nobody writes to an image once it is made.
@@ -79,8 +120,40 @@ unsafe impl Send for Image {}
 // SAFETY: as above.
 unsafe impl Sync for Image {}
 
+impl Image {
+    /// Of a guest. `None` when there is no memory for it.
+    pub(super) fn of(machine: &Raw, config: &EngineConfig) -> Option<Self> {
+        // SAFETY: the machine is alive, and nothing runs in it.
+        let image = NonNull::new(unsafe { (machine.api.image_new)(machine.machine.as_ptr()) })?;
+        let most_idle = MOST_IDLE.min(config.pool_size as usize);
+        Some(Image { image, api: machine.api, idle: Mutex::default(), most_idle })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the guest was kept, which nobody uses any more.
+    fn take_back(&self, machine: NonNull<RawMachine>) -> bool {
+        if self.idle().len() >= self.most_idle {
+            return false;
+        }
+        // SAFETY: the machine was made with this image, and nothing runs in it.
+        if !unsafe { (self.api.machine_reset)(machine.as_ptr(), self.image.as_ptr()) } {
+            return false;
+        }
+        // Some threads may have come here at once, which makes it a few more.
+        self.idle().push(Idle(machine));
+        true
+    }
+}
+
 impl Drop for Image {
     fn drop(&mut self) {
+        for Idle(machine) in self.idle().drain(..) {
+            // SAFETY: it was made by `machine_new` and is not used any more.
+            unsafe { (self.api.machine_free)(machine.as_ptr()) }
+        }
         // SAFETY: it was made by `image_new`, and machines keep nothing of it but mappings of the system's.
         unsafe { (self.api.image_free)(self.image.as_ptr()) }
     }
