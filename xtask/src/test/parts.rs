@@ -75,7 +75,11 @@ macro_rules! without_jit {
             "--test",
             "snapshot",
             "--test",
+            "threads",
+            "--test",
             "transactions",
+            "--test",
+            "used_again",
         ])
     };
 }
