@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 const programs = [
+  ['../README.md', 'luacell', '../index.mjs'],
   ['README.md', 'luacell', '../index.mjs'],
   ['wasm/README.md', 'luacell/wasm', '../wasm/index.mjs'],
 ].flatMap(([page, name, entry]) => {

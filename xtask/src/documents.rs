@@ -13,6 +13,7 @@ use crate::wasm2c::pinned;
 
 /// Pages, the language of blocks in them or the program of commands, and what runs all of those.
 const RUN: &[(&str, &str, &str)] = &[
+    ("README.md", "js", "node/test/readme.test.mjs"),
     ("README.md", "luacell", "cli/tests/documents.rs"),
     ("README.md", "python", "py/tests/test_programs.py"),
     ("README.md", "rust", "core/src/lib.rs"),

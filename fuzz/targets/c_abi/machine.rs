@@ -126,11 +126,12 @@ macro_rules! call {
     }};
 }
 
-/// The same, for a new object.
-macro_rules! make {
+/// The same, for a new object; whether there is one.
+macro_rules! made {
     ($pool:ident, $function:ident($($arg:expr),*)) => {{
         let mut object = null_mut();
-        if call!($function($($arg,)* &raw mut object)) {
+        let made = call!($function($($arg,)* &raw mut object));
+        if made {
             assert!(!object.is_null(), "{} gave nothing", stringify!($function));
             let mut surplus = None;
             machine(|m| if m.$pool.0.len() < 16 { m.$pool.0.push(object) } else { surplus = Some((object, m.$pool.1)) });
@@ -140,6 +141,13 @@ macro_rules! make {
         } else {
             assert!(object.is_null(), "{} failed and wrote something", stringify!($function));
         }
+        made
+    }};
+}
+
+macro_rules! make {
+    ($($call:tt)*) => {{
+        made!($($call)*);
     }};
 }
 

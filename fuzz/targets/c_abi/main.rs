@@ -23,7 +23,7 @@ use luacell_ffi::value::*;
 
 use callbacks::*;
 use machine::{ALIVE, Pool, checked, machine, read};
-use op::{Config, Input, Io, Limits, Op, Read, Slot, Text, limits};
+use op::{Config, Input, Io, Limits, Op, Read, Slot, Text, is_wrong, limits};
 
 fn config(given: &Config, limits: &luacell_limits) -> luacell_sandbox_config {
     let flag = |bit: u8| given.flags & (1 << bit) != 0;
@@ -79,6 +79,10 @@ fn with_options(
         limits: limits.as_ref().map_or(null(), |limits| limits),
     };
     body(&options);
+}
+
+fn of_wrong_size(options: *const luacell_compute_options) -> bool {
+    unsafe { options.as_ref() }.is_some_and(|options| is_wrong(options.limits))
 }
 
 /// What may not happen inside of a host function: freeing or changing what a call around it was lent.
@@ -218,10 +222,12 @@ pub fn run(op: Op) {
             make!(sandboxes, luacell_sandbox_new_from_snapshot(null(), object!(snapshots, snapshot), config));
         }),
         Op::Compute { sandbox, source, options } => with_options(&options, |options| {
-            make!(outcomes, luacell_compute(object!(sandboxes, sandbox), source.data(), source.len(), options));
+            let made = made!(outcomes, luacell_compute(object!(sandboxes, sandbox), source.data(), source.len(), options));
+            assert!(!(made && of_wrong_size(options)), "limits of a wrong size were taken");
         }),
         Op::Call { sandbox, name, options } => with_options(&options, |options| {
-            make!(outcomes, luacell_call(object!(sandboxes, sandbox), name.data(), name.len(), options));
+            let made = made!(outcomes, luacell_call(object!(sandboxes, sandbox), name.data(), name.len(), options));
+            assert!(!(made && of_wrong_size(options)), "limits of a wrong size were taken");
         }),
         Op::CallFunction(function, args) => {
             make!(outcomes, luacell_function_call(object!(values, function), object!(lists, args)));

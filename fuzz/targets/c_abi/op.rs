@@ -186,6 +186,14 @@ impl Text {
     }
 }
 
+/// Of no version of any structure.
+const WRONG_SIZE: usize = 5;
+
+/// Whether there is a structure that has to be refused.
+pub fn is_wrong(limits: *const luacell_limits) -> bool {
+    unsafe { limits.as_ref() }.is_some_and(|limits| limits.size == WRONG_SIZE)
+}
+
 pub fn limits(given: &Limits) -> luacell_limits {
     let small = |n: u8| match n {
         0..100 => 0,
@@ -197,8 +205,7 @@ pub fn limits(given: &Limits) -> luacell_limits {
     let size = match given.size {
         0..230 => size_of::<luacell_limits>(),
         230..240 => 24,
-        // Wrong, and refused.
-        _ => 5,
+        _ => WRONG_SIZE,
     };
     luacell_limits {
         size,

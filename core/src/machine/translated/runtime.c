@@ -639,7 +639,8 @@ static struct luacell_image *image_new(const struct luacell_machine *machine) {
     memcpy(image->bytes, memory->data, used);
     return image;
   }
-  void *content = mmap(NULL, used, PROT_READ, MAP_SHARED, image->file, 0);
+  // Linux before 6.7 refuses a shared mapping of a sealed file, even one for reading.
+  void *content = mmap(NULL, used, PROT_READ, MAP_PRIVATE, image->file, 0);
   if (content == MAP_FAILED) {
     close(image->file);
     free(image);

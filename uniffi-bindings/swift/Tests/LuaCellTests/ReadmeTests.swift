@@ -8,7 +8,9 @@ final class ReadmeTests: XCTestCase {
     func testReadme() async throws {
         let file = CorpusTests.root.appendingPathComponent("uniffi-bindings/swift/README.md")
         let blocks = try String(contentsOf: file, encoding: .utf8).components(separatedBy: "```")
-        let program = try XCTUnwrap(blocks.first { $0.hasPrefix("swift\n") })
+        let programs = blocks.filter { $0.hasPrefix("swift\n") }
+        XCTAssertEqual(programs.count, 1, "this test knows one program")
+        let program = try XCTUnwrap(programs.first)
         let here = try String(contentsOfFile: #filePath, encoding: .utf8)
         for line in program.components(separatedBy: "\n").dropFirst() where !line.isEmpty {
             XCTAssertTrue(here.contains(line), "this file lacks: \(line)")

@@ -22,7 +22,8 @@ class ReadmeTest {
 
     private fun printed(language: String, source: String, program: () -> Unit): List<String> {
         val folder = File(System.getProperty("luacell.root"), "uniffi-bindings/kotlin")
-        val block = File(folder, "README.md").readText().substringAfter("```$language\n").substringBefore("```")
+        val blocks = File(folder, "README.md").readText().split("```$language\n").drop(1)
+        val block = blocks.single().substringBefore("```")
         val here = File(folder, "src/test/$language").walk().single { it.name == source }.readLines().map { it.trim() }
         for (line in block.lines()) assertTrue(line.trim() in here, "$source lacks: $line")
         val out = ByteArrayOutputStream()
