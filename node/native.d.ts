@@ -83,9 +83,6 @@ export declare function call(sandbox: number, path: string, args: Uint8Array | u
 /** Calls a function that JavaScript holds. */
 export declare function callFunction(sandbox: number, number: number, args?: Uint8Array | undefined | null): unknown
 
-/** Runs text. */
-export declare function compute(sandbox: number, source: string): unknown
-
 /** Runs source with arguments; with `full`, output and metrics are wanted too. */
 export declare function computeWith(sandbox: number, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
 

@@ -841,7 +841,6 @@ module.exports.NativeSandbox = nativeBinding.NativeSandbox
 module.exports.NativeSnapshot = nativeBinding.NativeSnapshot
 module.exports.call = nativeBinding.call
 module.exports.callFunction = nativeBinding.callFunction
-module.exports.compute = nativeBinding.compute
 module.exports.computeWith = nativeBinding.computeWith
 module.exports.tableDelete = nativeBinding.tableDelete
 module.exports.tableGet = nativeBinding.tableGet

@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(dead_code, reason = "napi exports no functions in a build for tests, of which there are none"))]
 
+mod bare;
 mod bridge;
 mod config;
 mod failure;

@@ -11,7 +11,7 @@ use napi_derive::napi;
 use crate::config::RunSettings;
 use crate::sandbox::{Inner, Source, bytes};
 use crate::slots::Slots;
-use crate::value::{In, Out, Text};
+use crate::value::{In, Out};
 
 thread_local! {
     /// The sandboxes of this thread's JavaScript.
@@ -36,9 +36,8 @@ fn with(slot: u32, run: impl FnOnce(&Inner) -> Out) -> Out {
 }
 
 /// Runs text.
-#[napi(ts_return_type = "unknown")]
-pub fn compute(sandbox: u32, #[napi(ts_arg_type = "string")] source: Text) -> Out {
-    with(sandbox, |inner| inner.out(inner.sandbox.compute(source.0)))
+pub(crate) fn compute(sandbox: u32, source: &[u8]) -> Out {
+    with(sandbox, |inner| inner.out(inner.sandbox.compute(source)))
 }
 
 /// Runs source with arguments; with `full`, output and metrics are wanted too.

@@ -156,40 +156,6 @@ fn number(x: f64) -> Value {
     if exact { Value::Integer(whole) } else { Value::Float(x) }
 }
 
-/// Text as UTF-8.
-pub struct Text(pub(crate) Vec<u8>);
-
-/// Where short text is read into at once; else its length is asked for first.
-const SHORT: usize = 256;
-
-impl TypeName for Text {
-    fn type_name() -> &'static str {
-        "string"
-    }
-    fn value_type() -> ValueType {
-        ValueType::String
-    }
-}
-
-impl napi::bindgen_prelude::ValidateNapiValue for Text {}
-
-impl FromNapiValue for Text {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        let mut text = vec![0u8; SHORT];
-        let mut written = 0;
-        // SAFETY: env and value are those of this call, and at most the whole of `text` is written to.
-        let status =
-            unsafe { sys::napi_get_value_string_utf8(env, value, text.as_mut_ptr().cast(), SHORT, &mut written) };
-        // What is cut off ends before a character that would not have fitted, of up to four bytes, and a zero.
-        if status == sys::Status::napi_ok && written + 4 < SHORT {
-            text.truncate(written);
-            return Ok(Text(text));
-        }
-        // SAFETY: the same env and value.
-        Ok(Text(unsafe { String::from_napi_value(env, value)? }.into_bytes()))
-    }
-}
-
 impl TypeName for In {
     fn type_name() -> &'static str {
         "value"
