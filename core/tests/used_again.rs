@@ -20,7 +20,7 @@ fn content(engine: &Engine) -> [Vec<u8>; 2] {
     })
 }
 
-/// What leaves much behind: in new pages and in old ones, on the C stack, at the end of the memory, in a run that was left in the middle.
+/// What leaves much behind: in new pages and in old ones, on the C stack, at the end of the memory, in runs that a limit ended.
 const SCRIPTS: &[&str] = &[
     "t = {} for i = 1, 100 do t[i] = 'secret' .. i end",
     "t = {} for i = 1, 20000 do t[i] = 'secret' .. i end",

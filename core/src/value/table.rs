@@ -217,7 +217,7 @@ impl Node {
     }
 
     fn hash_remove(&mut self, key: &Slot) -> Option<Slot> {
-        if self.hash.len() == 0 {
+        if self.hash_len() == 0 {
             return None;
         }
         self.hash.remove(key.key_hash(), |other| other.key_eq(key)).map(|(_, value)| value)

@@ -1,5 +1,5 @@
 // Which pages of a private mapping were written to, as Linux 6.7 and later tell it: ioctl(PAGEMAP_SCAN), see the kernel's
-// Documentation/admin-guide/mm/pagemap.rst. A system that does not tell has no `struct written_pages`.
+// Documentation/admin-guide/mm/pagemap.rst. Elsewhere nobody can tell.
 
 #if defined(__linux__)
 
@@ -7,7 +7,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
