@@ -381,8 +381,8 @@ static int is_holder (lua_State *L) {
 
 /*
 ** The table that holds the global with this dotted name, and the name's last
-** part on top of it; 0 when there is none. To 'make' it, tables on the way are
-** put in place of whatever else a script has left there. All access is raw.
+** part on top of it; 0 when there is none. To 'make' one, tables on the way are
+** made, and what is there and no table is an error. All access is raw.
 */
 static int push_holder (lua_State *L, const char *path, size_t len,
                         int make) {
@@ -393,13 +393,19 @@ static int push_holder (lua_State *L, const char *path, size_t len,
     lua_pushlstring(L, path, (size_t)(dot - path));
     lua_pushvalue(L, -1);
     lua_rawget(L, -3);
-    if (!is_holder(L)) {
-      if (!make) return 0;
+    if (make && lua_isnil(L, -1)) {
       lua_pop(L, 1);
       lua_newtable(L);
       lua_pushvalue(L, -2);
       lua_pushvalue(L, -2);
       lua_rawset(L, -5);
+    }
+    if (!is_holder(L)) {
+      if (!make) return 0;
+      luacell_error(L, KIND_INVALID_ARGUMENT,
+                    "can't put a function into '%s': it is %s",
+                    lua_tostring(L, -2),
+                    lua_istable(L, -1) ? "a stored table" : "no table");
     }
     lua_replace(L, -3);
     lua_pop(L, 1);
