@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use luacell::{ComputeOptions, Error, ErrorKind, Function, Sandbox, SandboxConfig, Table, Value};
 
@@ -268,14 +268,19 @@ fn a_run_is_taken_back_in_one_pass() {
             head = all[{n}] all = nil collectgarbage() error('x')")
     };
     let walk = "local n, t = 0, head while t do assert(t.i == nil or t.i == ... - n) n, t = n + 1, t.n end return n";
+    let mut took = Vec::new();
     for n in [10, 3000, 60_000] {
+        let begun = Instant::now();
         assert_eq!(lua.compute(chain(n)).unwrap_err().message().split(": ").last(), Some("x"));
         let back = lua.compute_with(walk, ComputeOptions::new().args([i64::from(n)])).unwrap();
         assert_eq!(back.values, [i64::from(n).into()]);
+        took.push(begun.elapsed());
         // Ordinary tables again: the host knows none of them.
         lua.compute("head = nil").unwrap();
     }
     assert_eq!(lua.home().len().unwrap(), 0);
+    // Twenty times as many take about twenty times as long, not four hundred times.
+    assert!(took[2] < 100 * took[1].max(Duration::from_millis(5)), "{took:?}");
 }
 
 #[test]
