@@ -335,3 +335,52 @@ fn causes_stay_with_their_errors() {
         "{error:?}"
     );
 }
+
+#[test]
+fn an_error_keeps_its_kind_whatever_is_raised_on_the_way_out() {
+    let lua = Sandbox::new().unwrap();
+    lua.register("fail", |n: i64| Err::<(), _>(Error::host(format!("failed {n}")))).unwrap();
+    let handler = "local x <close> = setmetatable({}, {__close = function()
+            pcall(function() _home.y = coroutine.create(print) end)
+            for i = 1, 3000 do pcall(fail, i) end
+        end}) ";
+    let error = lua.compute(format!("{handler} _home.x = coroutine.create(print)")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conversion, "{error}");
+    let error = lua.compute(format!("{handler} fail(0)")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HostFunction, "{error}");
+    assert!(error.message().ends_with("failed 0"), "{error}");
+    // What replaces it counts for itself.
+    let error = lua
+        .compute("local x <close> = setmetatable({}, {__close = function() error('other') end}) fail(0)")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Runtime, "{error}");
+}
+
+#[test]
+fn a_stored_function_is_loaded_whole_or_not_at_all() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(16 << 20)).unwrap();
+    lua.compute("local s, n = ('x'):rep(2000000), 0 _home.f = function() n = n + 1 return #s, n end").unwrap();
+    lua.reset().unwrap();
+    let source = "local ballast = {}
+        while pcall(function() ballast[#ballast + 1] = ('x'):rep(100000) .. #ballast end) do end
+        local ok, e = pcall(function() return _home.f end)
+        assert(not ok and e == 'not enough memory', e)
+        ballast = nil collectgarbage()
+        return _home.f()";
+    assert_eq!(lua.compute(source).unwrap().values, [2_000_000.into(), 1.into()]);
+    assert_eq!(lua.compute("return _home.f()").unwrap().values, [2_000_000.into(), 2.into()]);
+}
+
+#[test]
+fn a_limit_without_memory_for_its_message() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(3 << 20).instruction_limit(3_000_000)).unwrap();
+    let source = "local ballast = {}
+        for _, n in ipairs {100000, 1000, 100, 30, 1} do
+            while pcall(function() ballast[#ballast + 1] = ('x'):rep(n) .. #ballast end) do end
+        end
+        while true do pcall(error) end";
+    let error = lua.compute(source).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InstructionLimit, "{error}");
+    assert!(error.message().ends_with("instruction limit reached"), "{error}");
+    assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
+}

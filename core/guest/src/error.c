@@ -27,6 +27,7 @@ static struct Told {
   int any;
   int kind;
   int line;
+  lua_Integer number; /* that the host gave it */
 } told_of[MAX_DEPTH + 2];
 
 #define told (told_of[guest.depth])
@@ -151,9 +152,15 @@ static void note_error (lua_State *L, int level) {
 
 void luacell_note_error (lua_State *L) { note_error(L, 0); }
 
-/* Handler of every protected call that a host starts. */
+static void note_kind (lua_State *L);
+
+/*
+** Handler of every protected call that a host starts. What is known of the
+** error is noted here: '__close' handlers, which come next, may raise others.
+*/
 int luacell_message_handler (lua_State *L) {
   const TValue *marked = luaH_getint(guest.errors, ERROR_MARKED);
+  note_kind(L);
   if (guest.kind == KIND_SYNTAX && luaV_rawequalobj(marked, s2v(L->top.p - 1)))
     return 1; /* the compiler has said where */
   note_error(L, 1); /* without this handler itself */
@@ -177,6 +184,7 @@ void luacell_forget_error (int outermost) {
                          : slot(TOLD_SLOTS);
   told.any = 0;
   told.line = 0;
+  told.number = 0;
   for (i = outermost ? ERROR_MARKED : slot(0); i < end; i++) forget(i);
 }
 
@@ -256,20 +264,29 @@ static void make_message (lua_State *L, void *ud) {
   lua_settop(L, at);
 }
 
-/* Kind of the error value at the top of the stack. */
-static int kind_of (lua_State *L, int status) {
+/* Notes the error value at the top of the stack and its kind. */
+static void note_kind (lua_State *L) {
+  const TValue *v = s2v(L->top.p - 1);
   const TValue *marked = luaH_getint(guest.errors, ERROR_MARKED);
-  if (luacell_refused) return luacell_refused;
-  if (status == LUA_ERRMEM) {
+  told.number = host_error_number(v);
+  if (!ttisnil(marked) && luaV_rawequalobj(marked, v)) told.kind = guest.kind;
+  else told.kind = told.number != 0 ? KIND_HOST_FUNCTION : KIND_RUNTIME;
+  remember(L, slot(VALUE), v);
+}
+
+/* What ended the run, with the error value at the top of the stack. */
+static void find_kind (lua_State *L, int status) {
+  const TValue *noted = luaH_getint(guest.errors, slot(VALUE));
+  if (luacell_refused) told.kind = luacell_refused;
+  else if (status == LUA_ERRMEM) {
     forget(slot(CHUNK));
     forget(slot(TRACEBACK));
     told.line = 0;
-    return KIND_MEMORY;
+    told.kind = KIND_MEMORY;
+    told.number = 0;
   }
-  if (!ttisnil(marked) && luaV_rawequalobj(marked, s2v(L->top.p - 1)))
-    return guest.kind;
-  if (host_error_number(s2v(L->top.p - 1)) != 0) return KIND_HOST_FUNCTION;
-  return KIND_RUNTIME;
+  else if (isempty(noted) || !luaV_rawequalobj(noted, s2v(L->top.p - 1)))
+    note_kind(L);
 }
 
 /*
@@ -281,7 +298,7 @@ void luacell_finish_error (lua_State *L, int status, Bytes *io) {
   size_t len;
   const char *msg;
   told.any = 1;
-  told.kind = kind_of(L, status);
+  find_kind(L, status);
   remember(L, slot(VALUE), s2v(L->top.p - 1));
   if (!luacell_refused &&
       luaD_pcall(L, make_message, NULL, savestack(L, L->top.p - 1), 0) !=
@@ -329,7 +346,6 @@ static void push_slot (lua_State *L, int what) {
 /* Pushes the parts in the order that MEMORY_PROTOCOL.md gives. */
 int luacell_write_error_details (lua_State *L, int extent) {
   const struct Told *t = &told_of[guest.depth + 1];
-  lua_Integer number;
   need_stack(L, LUA_MINSTACK);
   lua_pushinteger(L, t->kind);
   push_slot(L, MESSAGE);
@@ -342,11 +358,10 @@ int luacell_write_error_details (lua_State *L, int extent) {
   else
     lua_pushnil(L);
   push_slot(L, VALUE);
-  number = host_error_number(s2v(L->top.p - 1));
   if (extent < DETAILS_ALL || lua_type(L, -1) == LUA_TSTRING) {
     lua_pop(L, 1);
     lua_pushnil(L);
   }
-  lua_pushinteger(L, number);
+  lua_pushinteger(L, t->number);
   return 8;
 }

@@ -268,10 +268,11 @@ void external_begin_run (void) {
 }
 
 static void made_add (lua_State *L, unsigned first, unsigned count) {
-  Range *last = (Range *)(made.p + made.len) - 1;
   Range range = {first, first + count};
+  size_t n = made.len / sizeof range;
+  Range *last = n == 0 ? NULL : (Range *)made.p + n - 1;
   if (!guest.transactional) return;
-  if (made.len > 0 && last->end == first)
+  if (last != NULL && last->end == first)
     last->end = range.end;
   else if (!bytes_add(&made, &range, sizeof range))
     luacell_memory_error(L);
