@@ -113,7 +113,7 @@ pub const BUDGET: &str = "luacell_budget";
 pub const BUDGET_SPENT: &str = "luacell_budget_spent_here";
 
 /// Files of Lua whose loops are metered and may be left by an error at each turn. The interpreter, tables, strings and
-/// the collector are not among them: those are left where patch 44 says.
+/// the collector are not among them: those are left where patch 51 says.
 pub const METERED_FILES: &[&str] = &[
     "lauxlib.c",
     "lbaselib.c",
