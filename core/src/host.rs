@@ -11,7 +11,7 @@ mod memory;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(crate) use self::limits::Share;
+pub(crate) use self::limits::{Share, limit_error};
 pub(crate) use self::memory::part;
 use crate::config::{Check, PrintSink};
 use crate::control::Control;
@@ -120,19 +120,25 @@ impl Host {
     /// Starts a run.
     #[inline]
     pub(crate) fn begin(&mut self, now: Instant, limits: &Limits) {
-        self.failure = None;
-        self.doomed = None;
-        self.refused = None;
         self.started = Some(now);
         self.deadline = limits.timeout.and_then(|timeout| now.checked_add(timeout));
         self.limits = *limits;
+        self.control.begin();
+        self.begin_again();
+    }
+
+    /// Starts another try of a run: its time goes on, and whoever interrupted it meant this one too.
+    #[inline]
+    pub(crate) fn begin_again(&mut self) {
+        self.failure = None;
+        self.doomed = None;
+        self.refused = None;
         self.host_calls = 0;
         self.called_unrepeatable = false;
         self.bytes_stored = 0;
         self.nesting = 0;
         self.instructions = 0;
         self.shares.clear();
-        self.control.begin();
         if !self.answer.is_empty() {
             self.answer = Vec::new();
         }
@@ -140,14 +146,11 @@ impl Host {
 
     /// Ends a run.
     #[inline]
-    pub(crate) fn end(&mut self, ticks: u64) {
+    pub(crate) fn end(&mut self) {
         self.links = None;
         // What a host function failed with may hold on to the sandbox.
         if !self.errors.is_empty() {
             self.errors = Vec::new();
-        }
-        if let Some(time) = &mut self.virtual_time {
-            time.pass(ticks);
         }
         if self.scratch.capacity() > 1 << 16 {
             self.scratch = Vec::new();

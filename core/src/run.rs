@@ -71,8 +71,13 @@ impl Context<'_> {
     /// What the run that ends here has used.
     #[inline]
     pub(crate) fn finish_metrics(&mut self) -> Metrics {
-        let (instructions, peak_memory) = self.run_metrics();
+        let (ticks, peak_memory) = self.run_metrics();
         let host = self.host();
+        if let Some(time) = &mut host.virtual_time {
+            time.pass(ticks);
+        }
+        // The guest may take a few more until it asks.
+        let instructions = ticks.min(host.limits.instructions);
         let wall_time = match (&host.virtual_time, host.started) {
             (None, Some(started)) => started.elapsed(),
             _ => std::time::Duration::ZERO,
@@ -88,14 +93,29 @@ impl Context<'_> {
         enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         let Some(set) = set.filter(|set| **set != SetLimits::default()) else {
-            return self.run_inside(enter);
+            let result = self.run_inside(enter);
+            return self.doomed_by(result);
         };
         let outer = self.narrow(set)?;
-        let result = self.run_inside(enter);
-        self.widen(&outer, set, &result)?;
+        let limits = self.host().limits;
+        let result = self.change_limits(&limits).and_then(|()| self.run_inside(enter));
+        let widened = self.widen(outer, set, &result);
+        self.doomed_by(result.and_then(|outcome| widened.map(|()| outcome)))
+    }
+
+    /// After a crash the guest that called can't go on either.
+    pub(crate) fn doomed_by<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result
+            && error.is_fatal()
+        {
+            let host = self.host();
+            host.doomed.get_or_insert_with(|| error.clone());
+            host.refuse(error.kind());
+        }
         result
     }
 
+    /// The host's part of narrower limits. `widen` has to follow.
     fn narrow(&mut self, set: &SetLimits) -> Result<Outer> {
         if set.commit_on_error.is_some() {
             return Err(Error::invalid("commit_on_error is for the outermost run to decide"));
@@ -111,24 +131,20 @@ impl Context<'_> {
             host.deadline = Some(outer.deadline.map_or(deadline, |outer| outer.min(deadline)));
         }
         host.shares.push(Share { instructions: set.instructions.unwrap_or(u64::MAX), from: None });
-        let inner = host.limits;
-        self.change_limits(&outer.limits, &inner)?;
         Ok(outer)
     }
 
     /// The outer run's limits hold again. When the inner one reached one of its own, the outer one may go on.
-    fn widen(&mut self, outer: &Outer, set: &SetLimits, result: &Result<Outcome>) -> Result<()> {
-        if let Err(error) = result
-            && error.is_fatal()
-        {
-            return Ok(());
-        }
+    fn widen(&mut self, outer: Outer, set: &SetLimits, result: &Result<Outcome>) -> Result<()> {
         let host = self.host();
         let inner = std::mem::replace(&mut host.limits, outer.limits);
         host.deadline = outer.deadline;
         host.shares.pop();
         let instructions_left = host.instructions_left();
-        self.change_limits(&inner, &outer.limits)?;
+        if result.as_ref().is_err_and(Error::is_fatal) {
+            return Ok(());
+        }
+        self.change_limits(&outer.limits)?;
         let own = match result.as_ref().map_err(Error::kind) {
             Err(ErrorKind::Timeout) => {
                 set.timeout.flatten().is_some() && outer.deadline.is_none_or(|deadline| Instant::now() < deadline)

@@ -282,6 +282,12 @@ impl Tables {
         self.begun || self.lease_end.is_some() || !self.overlay.is_empty()
     }
 
+    /// Whether somebody may have to wait for the store.
+    #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.backing, Backing::Tiered(_))
+    }
+
     /// Whether the present run has written anything.
     #[inline]
     pub(crate) fn is_dirty(&self) -> bool {

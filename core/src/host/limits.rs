@@ -5,8 +5,23 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::Host;
-use crate::ErrorKind;
 use crate::limits::GRANT;
+use crate::{Error, ErrorKind};
+
+/// The error of a limit that the guest did not raise itself, in its words.
+#[cold]
+pub(crate) fn limit_error(kind: ErrorKind) -> Error {
+    let message = match kind {
+        ErrorKind::InstructionLimit => "instruction limit reached",
+        ErrorKind::Timeout => "time limit reached",
+        ErrorKind::Interrupted => "interrupted",
+        ErrorKind::OutputLimit => "output limit reached",
+        ErrorKind::StoreLimit => "store limit reached",
+        ErrorKind::HostCallLimit => "host call limit reached",
+        _ => "stopped by the host",
+    };
+    Error::new(kind, message)
+}
 
 /// How many instructions a run inside another one may use.
 pub(crate) struct Share {

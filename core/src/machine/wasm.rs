@@ -14,6 +14,7 @@ use wasmtime::{
 };
 
 pub(crate) use self::pool::Machines;
+use super::told::Told;
 use super::watchdog::{Stopped, Watchdog};
 use super::{Data, Entry, Export, Facts, Machine, NotStarted};
 use crate::host::Host;
@@ -56,7 +57,8 @@ struct Parts {
 
 impl Data {
     fn new(host: Host, max_memory: usize, own: Own) -> Self {
-        Data { host, buffer: Default::default(), revision: 1, max_memory, metrics: 0, own }
+        let told = Told::fresh(own.blueprint.facts.ready);
+        Data { host, told, buffer: Default::default(), revision: 1, max_memory, metrics: 0, own }
     }
 }
 
