@@ -13,6 +13,7 @@ use std::time::Instant;
 
 pub(crate) use self::limits::{Share, limit_error};
 pub(crate) use self::memory::part;
+use crate::coarse::Tick;
 use crate::config::{Check, PrintSink};
 use crate::control::Control;
 use crate::functions::Functions;
@@ -61,8 +62,12 @@ pub(crate) struct Host {
     /// When the present run began.
     pub(crate) started: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
+    /// When the deadline was looked at last.
+    tick: Tick,
     /// The limit that ends the present run.
     pub(crate) refused: Option<ErrorKind>,
+    /// Whether the guest has been told of that: what it asks from then on, it needs to take the run back.
+    heard: bool,
     pub(crate) host_calls: u64,
     /// Whether a host function was called that must not be called again for the same run.
     pub(crate) called_unrepeatable: bool,
@@ -102,7 +107,9 @@ impl Host {
             limits: Limits::default(),
             started: None,
             deadline: None,
+            tick: Tick::default(),
             refused: None,
+            heard: false,
             host_calls: 0,
             called_unrepeatable: false,
             bytes_stored: 0,
@@ -130,9 +137,11 @@ impl Host {
     /// Starts another try of a run: its time goes on, and whoever interrupted it meant this one too.
     #[inline]
     pub(crate) fn begin_again(&mut self) {
+        self.set_deadline(self.deadline);
         self.failure = None;
         self.doomed = None;
         self.refused = None;
+        self.heard = false;
         self.host_calls = 0;
         self.called_unrepeatable = false;
         self.bytes_stored = 0;
@@ -142,6 +151,13 @@ impl Host {
         if !self.answer.is_empty() {
             self.answer = Vec::new();
         }
+    }
+
+    /// From here on the run has to end at this time.
+    #[inline]
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+        self.tables.set_deadline(deadline, Some(&self.control));
     }
 
     /// Ends a run.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::codec;
-use crate::host::Share;
+use crate::host::{Share, limit_error};
 use crate::instance::{Context, Entry};
 use crate::limits::{Limits, SetLimits};
 use crate::sandbox::SandboxLinks;
@@ -128,7 +128,7 @@ impl Context<'_> {
         let outer = Outer { limits: host.limits, deadline: host.deadline };
         host.limits = set.within(&outer.limits, host.host_calls, printed);
         if let Some(deadline) = set.timeout.flatten().and_then(|timeout| Instant::now().checked_add(timeout)) {
-            host.deadline = Some(outer.deadline.map_or(deadline, |outer| outer.min(deadline)));
+            host.set_deadline(Some(outer.deadline.map_or(deadline, |outer| outer.min(deadline))));
         }
         host.shares.push(Share { instructions: set.instructions.unwrap_or(u64::MAX), from: None });
         Ok(outer)
@@ -138,7 +138,7 @@ impl Context<'_> {
     fn widen(&mut self, outer: Outer, set: &SetLimits, result: &Result<Outcome>) -> Result<()> {
         let host = self.host();
         let inner = std::mem::replace(&mut host.limits, outer.limits);
-        host.deadline = outer.deadline;
+        host.set_deadline(outer.deadline);
         host.shares.pop();
         let instructions_left = host.instructions_left();
         if result.as_ref().is_err_and(Error::is_fatal) {
@@ -156,7 +156,7 @@ impl Context<'_> {
             _ => false,
         };
         if own {
-            self.host().refused = None;
+            self.host().forget_refusal();
             self.review_limits()?;
         }
         Ok(())
@@ -174,6 +174,9 @@ impl Context<'_> {
             return Err(self.read_failure(n, &links).nested());
         }
         let (output, values) = self.read_success(n, &links)?;
+        if let Some(kind) = self.host().refused {
+            return Err(limit_error(kind).with_output(output).nested());
+        }
         let wall_time = if self.host().virtual_time.is_some() { Default::default() } else { started.elapsed() };
         Ok(Outcome { values, output, metrics: Metrics { wall_time, ..Metrics::default() } })
     }

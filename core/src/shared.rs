@@ -400,13 +400,15 @@ impl Inner {
     /// What was only read needs no end of its own, and what somebody began to write and did not finish is dropped.
     #[inline]
     fn end_access(&mut self) {
-        if self.transaction.is_none()
-            && let Ok(tables) = self.tables()
-        {
-            if tables.is_dirty() {
-                tables.rollback();
+        let open = self.transaction.is_some();
+        if let Ok(tables) = self.tables() {
+            tables.set_deadline(None, None);
+            if !open {
+                if tables.is_dirty() {
+                    tables.rollback();
+                }
+                tables.end();
             }
-            tables.end();
         }
     }
 

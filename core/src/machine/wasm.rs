@@ -269,6 +269,10 @@ fn trap(error: &wasmtime::Error) -> Error {
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
         return Error::new(stopped.0, stopped.to_string()).fatal();
     }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        // It has not begun: no stack was free for it.
+        return Error::new(ErrorKind::Memory, format!("there is no memory for a run: {error}"));
+    }
     let error = match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => Error::new(ErrorKind::Trap, format!("the guest crashed: {trap}")),
         None => Error::new(ErrorKind::Trap, format!("the guest crashed: {error:#}")),

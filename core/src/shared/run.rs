@@ -69,7 +69,11 @@ impl Inner {
         tries: u32,
         enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Entry> {
-        self.enter_run(shared, set, tries, enter).map_err(|error| self.take_back(error, false))
+        self.enter_run(shared, set, tries, enter).map_err(|error| {
+            let error = self.take_back(error, false);
+            self.forget_limits();
+            error
+        })
     }
 
     #[inline]
@@ -112,12 +116,22 @@ impl Inner {
             true => failure.error,
             false => self.take_back(failure.error, undo),
         });
+        self.forget_limits();
         if let Running::Guest(guest) = &self.running
             && guest.buffer_size() > KEPT_BUFFER
         {
             self.shrink_buffer();
         }
         result
+    }
+
+    /// What is done from here on is no run's concern.
+    #[inline]
+    fn forget_limits(&mut self) {
+        if let Ok(host) = self.host() {
+            host.forget_refusal();
+            host.tables.set_deadline(None, None);
+        }
     }
 
     /// The last part of a run that nobody waits for any more: nothing of it is kept.
@@ -206,6 +220,7 @@ impl Inner {
         let Running::Guest(guest) = &mut self.running else {
             return Ok(());
         };
+        guest.host().begin_undo();
         let mut guest = guest.context();
         if !guest.has_undo() {
             return Ok(());

@@ -4,7 +4,7 @@
 //! all that it refers to. So a store holds what can be reached from `_home`, nothing of one sandbox's `_io` shows in
 //! another one that shares the store, and the store never refers to memory.
 
-use super::{Batch, MemoryStore, Source, StoreResult, TableStore, Usage, Write, WriteList};
+use super::{Batch, CancelToken, MemoryStore, Source, StoreResult, TableStore, Usage, Write, WriteList};
 use crate::bytes::SmallBytes;
 use crate::codec;
 use crate::overlay::Overlay;
@@ -294,6 +294,10 @@ impl TableStore for Tiered {
         }
         let kept: Vec<(u32, &str)> = keys.iter().copied().filter(|(table, _)| !self.is_local(*table)).collect();
         if kept.is_empty() { Ok(()) } else { self.kept.prefetch(&kept) }
+    }
+
+    fn set_cancel(&mut self, token: &CancelToken) {
+        self.kept.set_cancel(token);
     }
 
     fn begin(&mut self) -> StoreResult<()> {
