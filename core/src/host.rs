@@ -160,6 +160,12 @@ impl Host {
         self.tables.set_deadline(deadline, Some(&self.control));
     }
 
+    /// Something else than the run took this much of its time.
+    #[cfg(feature = "async")]
+    pub(crate) fn postpone_deadline(&mut self, time: std::time::Duration) {
+        self.set_deadline(self.deadline.and_then(|deadline| deadline.checked_add(time)));
+    }
+
     /// Ends a run.
     #[inline]
     pub(crate) fn end(&mut self) {

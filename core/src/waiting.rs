@@ -5,11 +5,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use atomic_waker::AtomicWaker;
 use futures_timer::Delay;
 
 use crate::config::ComputeOptions;
@@ -46,6 +47,37 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Since when a run that waited could go on.
+#[derive(Default)]
+struct Ready {
+    since: Mutex<Option<Instant>>,
+    waker: AtomicWaker,
+}
+
+/// Shorter waits for a thread are not worth talking of; and a future that wakes itself again and again does not stop the clock.
+const QUEUED: Duration = Duration::from_millis(1);
+
+impl Ready {
+    /// What a host function's future is to wake.
+    fn waker(ready: &Arc<Ready>, task: &Waker) -> Waker {
+        ready.waker.register(task);
+        Waker::from(Arc::clone(ready))
+    }
+
+    /// How long it was not polled although it could have gone on.
+    fn queued(&self) -> Option<Duration> {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(since.elapsed()).filter(|queued| *queued >= QUEUED)
+    }
+}
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        self.waker.wake();
+    }
+}
+
 /// Waits for a host function, but no longer than the run may take: else the limit, which ends the run then.
 pub(crate) async fn finish(
     context: &mut Context<'_>,
@@ -53,16 +85,23 @@ pub(crate) async fn finish(
     mut pending: Pending,
 ) -> Result<Result<Vec<Value>>, ErrorKind> {
     let mut timer = None;
+    let ready = Arc::new(Ready::default());
     std::future::poll_fn(|task| {
         let host = context.host();
         host.control.waker.register(task.waker());
+        if let Some(queued) = ready.queued() {
+            // That an executor has no thread for the run is none of its own doing.
+            host.postpone_deadline(queued);
+            timer = None;
+        }
         if let Some(kind) = host.passed_limit() {
             return Poll::Ready(Err(kind));
         }
         let deadline = host.deadline;
         host.nesting += 1;
+        let waker = Ready::waker(&ready, task.waker());
         let polled = active::during(context, Arc::as_ptr(links.shared()), || {
-            catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(task)))
+            catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(&mut TaskContext::from_waker(&waker))))
         });
         context.host().nesting -= 1;
         match polled {

@@ -640,3 +640,43 @@ fn looking_for_orphans_keeps_the_deadline() {
     lua.gc().unwrap();
     assert!(lua.table_count().unwrap().unwrap() <= before + 1);
 }
+
+/// A run that pauses between two tries is under way: nobody gets in between.
+#[cfg(feature = "async")]
+#[test]
+fn between_two_tries_the_sandbox_is_in_use() {
+    use std::task::{Context, Poll, Waker};
+    let (lua, commits, contested) = contested(|_| ());
+    lua.register_repeatable("here", |()| Ok(1)).unwrap();
+    for drops in [false, true] {
+        contested.store(true, Ordering::Relaxed);
+        commits.store(0, Ordering::Relaxed);
+        let mut run = Box::pin(lua.compute_async("_home.x = here() return _home.x", ComputeOptions::new()));
+        while commits.load(Ordering::Relaxed) < 8 {
+            assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert_eq!(lua.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(lua.home().get("x").unwrap_err().kind(), ErrorKind::Busy);
+        contested.store(false, Ordering::Relaxed);
+        if drops {
+            drop(run);
+            assert_eq!(lua.compute("return _home.x").unwrap().values, [1.into()]);
+            continue;
+        }
+        let out = pollster::block_on(run).unwrap();
+        assert_eq!(out.values, [1.into()]);
+    }
+    // Closed in the pause.
+    contested.store(true, Ordering::Relaxed);
+    let mut run = Box::pin(lua.compute_async("_home.x = 2", ComputeOptions::new()));
+    assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    lua.close();
+    assert_eq!(lua.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
+    loop {
+        if let Poll::Ready(result) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -397,13 +397,27 @@ impl At<'_> {
     }
 
     #[inline]
+    fn after_call(&mut self) {
+        if let Some(watchdog) = &mut self.data_mut().own.watchdog {
+            watchdog.leave();
+        }
+    }
+
+    #[inline]
     fn invoke<P: Params, R: Answer>(&mut self, function: &TypedFunc<P, R>, params: P) -> Result<R> {
         self.before_call();
+        let result = self.call_typed(function, params);
+        self.after_call();
+        result.map_err(|error| trap(&error))
+    }
+
+    #[inline]
+    fn call_typed<P: Params, R: Answer>(&mut self, function: &TypedFunc<P, R>, params: P) -> wasmtime::Result<R> {
         #[cfg(feature = "async")]
         if self.data().host.waits {
-            return crate::waiting::block_on(function.call_async(&mut self.0, params)).map_err(|error| trap(&error));
+            return crate::waiting::block_on(function.call_async(&mut self.0, params));
         }
-        function.call(&mut self.0, params).map_err(|error| trap(&error))
+        function.call(&mut self.0, params)
     }
 
     #[cold]
@@ -467,6 +481,7 @@ impl At<'_> {
             Runner::Two(_, function, args) => function.call_async(&mut self.0, *args).await,
             Runner::Three(function, args) => function.call_async(&mut self.0, *args).await,
         };
+        self.after_call();
         self.keep_runner(runner);
         result.map_err(|error| trap(&error))
     }
