@@ -680,3 +680,24 @@ fn between_two_tries_the_sandbox_is_in_use() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// Everything that a run stores goes to the file at its end, in whatever runs it was made.
+#[test]
+fn storing_keeps_the_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let lua = Sandbox::with_config(SandboxConfig::new().store(folder.path().join("file"))).unwrap();
+    lua.compute("_home.n = 1 large = ext.table()").unwrap();
+    for round in 0..5 {
+        lua.compute(format!("local t = large for i = 1, 20000 do t[i + {round} * 20000] = i end")).unwrap();
+    }
+    let options = ComputeOptions::new().timeout(Duration::from_millis(2));
+    let error = lua.compute_with("_home.large = large _home.n = 2", options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    // Nothing of it is there, and nothing is lost.
+    assert_eq!(
+        lua.compute("return _home.n, _home.large, #large").unwrap().values,
+        [1.into(), Value::Nil, 100_000.into()]
+    );
+    lua.compute("_home.large = large").unwrap();
+    assert_eq!(lua.compute("return #_home.large").unwrap().values, [100_000.into()]);
+}

@@ -193,12 +193,21 @@ impl Inner {
     #[inline]
     fn commit_in_time(&mut self) -> Result<()> {
         let host = self.host()?;
-        if host.tables.waits()
-            && let Some(kind) = host.passed_limit()
-        {
+        if !host.tables.waits() {
+            return self.commit();
+        }
+        if let Some(kind) = host.passed_limit() {
             return Err(limit_error(kind));
         }
-        self.commit()
+        let error = match self.commit() {
+            Err(error) if error.kind() == ErrorKind::Store => error,
+            result => return result,
+        };
+        // It may have been left for that.
+        Err(match self.host()?.passed_limit() {
+            Some(kind) => limit_error(kind).with_source(error),
+            None => error,
+        })
     }
 
     /// Takes back what a run that failed, or could not be stored, has done; the error to report. `undo`: the guest would keep it.

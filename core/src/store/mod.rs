@@ -242,8 +242,8 @@ pub trait TableStore: Send {
     }
 
     /// Says when reading is of no use any more: until the next call of this, whoever waits for a server or a lock may give up with any error once the token is
-    /// cancelled, and the run then ends with the limit that it reached. A [`commit`](Self::commit) is not meant: it ends as without it. The default does nothing;
-    /// what takes long between two calls is noticed in any case.
+    /// cancelled, and the run then ends with the limit that it reached. A [`commit`](Self::commit) may give up only as long as it is certain that nothing was
+    /// written. The default does nothing; what takes long between two calls is noticed in any case.
     fn set_cancel(&mut self, token: &CancelToken) {
         let _ = token;
     }

@@ -22,6 +22,8 @@ pub(crate) struct Tiered {
     moved: IdSet,
     /// Those that were on their way when a commit failed: nobody knows whether they arrived.
     doubtful: IdSet,
+    /// Of the present run.
+    cancel: CancelToken,
 }
 
 impl Tiered {
@@ -33,6 +35,7 @@ impl Tiered {
             own: Vec::new(),
             moved: id_set(),
             doubtful: id_set(),
+            cancel: CancelToken::default(),
         }
     }
 
@@ -108,11 +111,13 @@ impl Tiered {
                     codec::references(value.as_slice(), &mut |id| pending.push(id));
                 }
             }
-            self.local.scan(id, &mut |key, value| {
+            let mut entries = self.cancel.watch(self.local.entries(id));
+            for (key, value) in &mut entries {
                 if !overlay.writes_to(id, key.as_bytes()) {
                     codec::references(value, &mut |id| pending.push(id));
                 }
-            })?;
+            }
+            entries.finish()?;
         }
         Ok(moving)
     }
@@ -135,11 +140,13 @@ impl Tiered {
             list.removed.push(table);
         }
         for id in &moving {
-            self.local.scan(*id, &mut |key, value| {
+            let mut entries = self.cancel.watch(self.local.entries(*id));
+            for (key, value) in &mut entries {
                 if !overlay.writes_to(*id, key.as_bytes()) {
                     kept.entries.push((*id, SmallBytes::new(key.as_bytes()), Some(SmallBytes::new(value))));
                 }
-            })?;
+            }
+            entries.finish()?;
         }
         for write in overlay.writes() {
             let (table, key, value) = match write {
@@ -297,6 +304,7 @@ impl TableStore for Tiered {
     }
 
     fn set_cancel(&mut self, token: &CancelToken) {
+        self.cancel = token.clone();
         self.kept.set_cancel(token);
     }
 
