@@ -37,6 +37,12 @@ _Static_assert(sizeof(Slab) % GRAIN == 0, "places must be aligned");
 
 #define SLAB_ROOM (SLAB_SIZE - MALLOC_HEADER - sizeof(Slab))
 
+/*
+** Pieces that are free but of no use, and what 'realloc' has twice while it
+** copies, are memory of the host too. So the instance takes at most this.
+*/
+#define MOST_TAKEN(limit) ((uint64_t)(limit) * 2 + ((uint64_t)4 << 20))
+
 /* What Lua's start takes, and two pages for a first small script. */
 #define EARLY_SIZE (54u * 1024u)
 
@@ -200,6 +206,10 @@ size_t luacell_peak_bytes (void) { return peak; }
 void luacell_begin_peak (void) { peak = in_use; }
 
 void luacell_set_limit (size_t bytes) { limit = bytes; }
+
+int luacell_may_take (size_t bytes) {
+  return limit == 0 || bytes <= MOST_TAKEN(limit);
+}
 
 /* For a new object Lua passes its type as 'osize', which is no size. */
 void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize) {

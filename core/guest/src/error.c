@@ -146,7 +146,28 @@ void luacell_forget_error (void) {
 void luacell_forget_host_errors (lua_State *L) {
   if (!error_from_host) return;
   table_clear(L, guest.host_errors);
+  table_clear(L, guest.recent_errors);
   error_from_host = 0;
+}
+
+static int is_nan (const TValue *v) {
+  return ttisfloat(v) && luai_numisnan(fltvalue(v));
+}
+
+/* A run that goes on after any number of errors doesn't collect them: the
+   host keeps no more than that either. */
+#define KEPT_ERRORS 1024u
+
+/* Takes the place of an earlier error, which is forgotten. */
+static void keep_recent (lua_State *L, uint32_t number, const TValue *v) {
+  unsigned place = number % KEPT_ERRORS;
+  const TValue *old = luaH_getint(guest.recent_errors, place);
+  if (!isempty(old)) {
+    const TValue *n = luaH_get(guest.host_errors, old);
+    if (ttisinteger(n) && ivalue(n) % KEPT_ERRORS == place)
+      setempty((TValue *)n);
+  }
+  table_put(L, guest.recent_errors, place, v);
 }
 
 /*
@@ -157,7 +178,8 @@ void luacell_host_error (lua_State *L, uint32_t number) {
   TValue n;
   error_from_host = 1;
   setivalue(&n, number);
-  if (ttisnil(s2v(L->top.p - 1))) return;
+  if (ttisnil(s2v(L->top.p - 1)) || is_nan(s2v(L->top.p - 1))) return;
+  keep_recent(L, number, s2v(L->top.p - 1));
   luaH_set(L, guest.host_errors, s2v(L->top.p - 1), &n);
   luaC_barrierback(L, obj2gco(guest.host_errors), s2v(L->top.p - 1));
   invalidateTMcache(guest.host_errors);
