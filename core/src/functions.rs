@@ -209,6 +209,7 @@ pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, ans
         Some(Err(error)) => Answer::Error(error.nested()),
         None => return -1,
     };
+    release_handles(context);
     let Ok((memory, host)) = context.memory_and_host() else {
         return -1;
     };
@@ -221,6 +222,26 @@ pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, ans
         host.values = values;
     }
     length
+}
+
+/// Tells the guest of functions that nobody needs any more, when they are many: a script may pass ever new ones.
+#[inline]
+fn release_handles(context: &mut Context<'_>) {
+    const MANY: usize = 64;
+    let host = context.host();
+    // With a virtual clock nothing may depend on when the host lets go of something.
+    if host.virtual_time.is_none()
+        && let Some(links) = &host.links
+        && links.shared().released.len() >= MANY
+    {
+        let ids: Vec<u32> = links.take_released().collect();
+        for id in ids {
+            if let Err(error) = context.release_handle(id.cast_signed()) {
+                context.host().doomed.get_or_insert(error);
+                return;
+            }
+        }
+    }
 }
 
 /// The function's number; its arguments are added to `values`.
@@ -331,13 +352,17 @@ fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) 
     let add_place = !passes && !error.is_nested();
     let kind = if passes { u8::try_from(error.kind().number()).unwrap_or_default() << 1 } else { 0 };
     out.push(u8::from(add_place) | kind);
-    let number = if passes { 0 } else { host.keep_error(error) };
-    out.extend_from_slice(&number.to_le_bytes());
+    let number_at = out.len();
+    out.extend_from_slice(&0u32.to_le_bytes());
     let start = out.len();
     if encode_values(&[value], out, host.links.as_ref()).is_err() {
         out.truncate(start);
         let text = Value::from("the host function failed with a value that can't be passed");
         let _ = encode_values(&[text], out, host.links.as_ref());
+    }
+    let bytes = out.len() - start;
+    if !passes && let Some(place) = out.get_mut(number_at..start) {
+        place.copy_from_slice(&host.keep_error(error, bytes).to_le_bytes());
     }
 }
 

@@ -88,7 +88,7 @@ static int call_host (lua_State *L) {
     return finish(L, answer, (size_t)n);
   if (n == -1)
     luacell_error(L, KIND_HOST_FUNCTION,
-                  "this host does not offer the function '%s'", name_of(L));
+                  "the host function '%s' is not registered", name_of(L));
   n = -(n + 1);
   {
     const byte *large = host_fetch(L, (size_t)n);
