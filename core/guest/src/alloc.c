@@ -55,6 +55,7 @@ static Slab *with_room[CLASSES];
 static size_t in_use;
 static size_t peak; /* of this run */
 static size_t limit; /* 0: none */
+static int starved; /* was anything refused? */
 
 static unsigned class_of (size_t n) {
   return (unsigned)((n + GRAIN - 1) / GRAIN);
@@ -170,6 +171,18 @@ static void *resize (void *ptr, size_t osize, size_t nsize) {
   return result;
 }
 
+static void *refuse (void) {
+  starved = 1;
+  return NULL;
+}
+
+/* Was there too little since this was asked last? */
+int luacell_was_starved (void) {
+  int was = starved;
+  starved = 0;
+  return was;
+}
+
 void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   void *result;
   if (ptr == NULL || osize == 0) {
@@ -186,13 +199,12 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   if (nsize > MAX_BLOCK) return NULL;
   if (nsize > osize && limit != 0) {
     size_t growth = nsize - osize;
-    if (in_use >= limit || growth > limit - in_use) return NULL;
+    if (in_use >= limit || growth > limit - in_use) return refuse();
   }
   result = resize(ptr, osize, nsize);
-  if (result != NULL) {
-    in_use += nsize - osize;
-    if (in_use > peak) peak = in_use;
-  }
+  if (l_unlikely(result == NULL)) return refuse();
+  in_use += nsize - osize;
+  if (in_use > peak) peak = in_use;
   return result;
 }
 

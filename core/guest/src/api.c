@@ -473,7 +473,10 @@ static void write_output (lua_State *L) {
 static int run_request (lua_State *L) {
   int n;
   lua_settop(L, 0);
-  luaC_checkGC(L); /* small runs might never come to a step of their own */
+  /* What waits for its finalizer survives the collections that a lack of
+     memory causes, and could fill it for good. */
+  if (depth == 1 && luacell_was_starved()) luaC_fullgc(L, 0);
+  else luaC_checkGC(L); /* small runs might never come to a step of their own */
   if (depth == 1) luacell_forget_host_errors(L);
   push_target(L);
   request.what = RUN_NOTHING;
