@@ -66,43 +66,97 @@ const ATTEMPTS: &[Attempt] = &[
               collectgarbage()
             end",
     },
-    Attempt { name: "tables that grow", source: "local all = {} for i = 1, 1e9 do local t = {} all[i] = t for j = 1, i * i do t[j] = j end end" },
-    Attempt { name: "coroutines", source: "local t = {} for i = 1, 1e9 do t[i] = coroutine.create(function() local a = i coroutine.yield() end) coroutine.resume(t[i]) end" },
+    Attempt {
+        name: "tables that grow",
+        source: "local all = {} for i = 1, 1e9 do local t = {} all[i] = t for j = 1, i * i do t[j] = j end end",
+    },
+    Attempt {
+        name: "coroutines",
+        source: "local t = {} for i = 1, 1e9 do t[i] = coroutine.create(function() local a = i coroutine.yield() end) coroutine.resume(t[i]) end",
+    },
     Attempt { name: "deletions of absent keys", source: "for i = 1, 1e9 do _home[i] = nil end" },
-    Attempt { name: "deletions of long absent keys", source: "local s = ('x'):rep(100000) for i = 1, 1e9 do _home[s .. i] = nil end" },
-    Attempt { name: "deletions of keys that were just set", source: "for i = 1, 1e9 do _home[i] = i _home[i] = nil end" },
-    Attempt { name: "long keys", source: "local s = ('x'):rep(50000) for i = 1, 1e9 do _home[s .. i] = 1 _home[s .. i] = nil end" },
-    Attempt { name: "deletions in new tables", source: "for i = 1, 1e9 do local t = ext.table() t.x = 1 t.x = nil end" },
-    Attempt { name: "reads of absent keys", source: "local s = ('x'):rep(1000) for i = 1, 300000 do local v = _home[s .. i] end" },
+    Attempt {
+        name: "deletions of long absent keys",
+        source: "local s = ('x'):rep(100000) for i = 1, 1e9 do _home[s .. i] = nil end",
+    },
+    Attempt {
+        name: "deletions of keys that were just set",
+        source: "for i = 1, 1e9 do _home[i] = i _home[i] = nil end",
+    },
+    Attempt {
+        name: "long keys",
+        source: "local s = ('x'):rep(50000) for i = 1, 1e9 do _home[s .. i] = 1 _home[s .. i] = nil end",
+    },
+    Attempt {
+        name: "deletions in new tables",
+        source: "for i = 1, 1e9 do local t = ext.table() t.x = 1 t.x = nil end",
+    },
+    Attempt {
+        name: "reads of absent keys",
+        source: "local s = ('x'):rep(1000) for i = 1, 300000 do local v = _home[s .. i] end",
+    },
     Attempt { name: "small entries", source: "for i = 1, 1e9 do _home[i] = true end" },
     Attempt { name: "one entry again and again", source: "for i = 1, 200000 do _home.x = 'text ' .. i end" },
     Attempt { name: "large entries again and again", source: "for i = 1, 2000 do _home.x = ('x'):rep(500000) end" },
     Attempt { name: "tables in tables", source: "for i = 1, 1e9 do _home.t = {{}, {}, {}} end" },
     Attempt { name: "tables with metatables", source: "for i = 1, 1e9 do setmetatable(ext.table(), {}) end" },
-    Attempt { name: "going through many entries", source: "for i = 1, 50000 do _home[i] = i end for n = 1, 5 do for k, v in pairs(_home) do end end" },
+    Attempt {
+        name: "going through many entries",
+        source: "for i = 1, 50000 do _home[i] = i end for n = 1, 5 do for k, v in pairs(_home) do end end",
+    },
     Attempt { name: "output", source: "while true do print(('x'):rep(1000)) end" },
     Attempt { name: "a large error", source: "error(('x'):rep(1000000))" },
     Attempt { name: "a large value as error", source: "local t = {} for i = 1, 30000 do t[i] = {} end error(t)" },
     Attempt { name: "errors of the host", source: "for i = 1, 500 do pcall(fail, ('x'):rep(500000) .. i) end" },
-    Attempt { name: "errors of the host that are kept", source: "local t = {} for i = 1, 2000 do t[i] = select(2, pcall(fail, ('x'):rep(1000) .. i)) end fail('y')" },
+    Attempt {
+        name: "errors of the host that are kept",
+        source: "local t = {} for i = 1, 2000 do t[i] = select(2, pcall(fail, ('x'):rep(1000) .. i)) end fail('y')",
+    },
     Attempt { name: "small errors of the host", source: "for i = 1, 100000 do pcall(fail, i) end" },
-    Attempt { name: "values that the host raises", source: "local t = {} for i = 1, 20000 do t[i] = {} end for i = 1, 200 do pcall(raise, t) end" },
+    Attempt {
+        name: "values that the host raises",
+        source: "local t = {} for i = 1, 20000 do t[i] = {} end for i = 1, 200 do pcall(raise, t) end",
+    },
     Attempt { name: "a large string", source: "return ('x'):rep(1500000)" },
-    Attempt { name: "a string many times", source: "local s = ('x'):rep(40) local t = {} for i = 1, 25000 do t[i] = s end return t" },
+    Attempt {
+        name: "a string many times",
+        source: "local s = ('x'):rep(40) local t = {} for i = 1, 25000 do t[i] = s end return t",
+    },
     Attempt { name: "many results", source: "return table.unpack({}, 1, 60000)" },
     Attempt { name: "empty tables", source: "local t = {} for i = 1, 30000 do t[i] = {} end return t" },
     Attempt { name: "small tables", source: "local t = {} for i = 1, 20000 do t[i] = {a = 1} end return t" },
-    Attempt { name: "tables of nil", source: "local t = {} for i = 1, 100 do t[i] = {n = 1, table.unpack({}, 1, 2000)} t[i][2000] = 1 end return t" },
+    Attempt {
+        name: "tables of nil",
+        source: "local t = {} for i = 1, 100 do t[i] = {n = 1, table.unpack({}, 1, 2000)} t[i][2000] = 1 end return t",
+    },
     Attempt { name: "one table many times", source: "local t = {} for i = 1, 100000 do t[i] = t end return t" },
     Attempt { name: "pairs", source: "local t = {} for i = 1, 30000 do t['k' .. i] = i end return t" },
-    Attempt { name: "functions", source: "local t = {} for i = 1, 20000 do t[i] = function() return i end end return t" },
-    Attempt { name: "arguments", source: "local t = {} for i = 1, 20000 do t[i] = {} end for i = 1, 20 do drop(t) end" },
-    Attempt { name: "arguments that are too much", source: "local t = {} for i = 1, 1e9 do t[i] = {} if i % 10000 == 0 then pcall(drop, t) end end" },
-    Attempt { name: "what the host gives back", source: "local t = {} for i = 1, 10000 do t[i] = {} end for i = 1, 30 do t = same(t) end" },
+    Attempt {
+        name: "functions",
+        source: "local t = {} for i = 1, 20000 do t[i] = function() return i end end return t",
+    },
+    Attempt {
+        name: "arguments",
+        source: "local t = {} for i = 1, 20000 do t[i] = {} end for i = 1, 20 do drop(t) end",
+    },
+    Attempt {
+        name: "arguments that are too much",
+        source: "local t = {} for i = 1, 1e9 do t[i] = {} if i % 10000 == 0 then pcall(drop, t) end end",
+    },
+    Attempt {
+        name: "what the host gives back",
+        source: "local t = {} for i = 1, 10000 do t[i] = {} end for i = 1, 30 do t = same(t) end",
+    },
     Attempt { name: "modules that are missing", source: "for i = 1, 100000 do pcall(require, 'module' .. i) end" },
-    Attempt { name: "long names of modules", source: "local s = ('x'):rep(10000) for i = 1, 5000 do pcall(require, s .. i) end" },
+    Attempt {
+        name: "long names of modules",
+        source: "local s = ('x'):rep(10000) for i = 1, 5000 do pcall(require, s .. i) end",
+    },
     Attempt { name: "sources", source: "for i = 1, 50000 do load('return ' .. i)() end" },
-    Attempt { name: "finalizers", source: "for i = 1, 1e9 do setmetatable({}, {__gc = function() _home[i] = nil pcall(fail, 'x') end}) end" },
+    Attempt {
+        name: "finalizers",
+        source: "for i = 1, 1e9 do setmetatable({}, {__gc = function() _home[i] = nil pcall(fail, 'x') end}) end",
+    },
 ];
 
 fn sandbox() -> Sandbox {
@@ -153,7 +207,11 @@ fn no_script_makes_the_process_grow() {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let grown = text.lines().find_map(|line| line.strip_prefix("grew by ")).and_then(|n| n.parse::<u64>().ok());
-        println!("{}: {grown:?}, {}", attempt.name, text.lines().filter(|line| line.contains("one")).collect::<Vec<_>>().join(" "));
+        println!(
+            "{}: {grown:?}, {}",
+            attempt.name,
+            text.lines().filter(|line| line.contains("one")).collect::<Vec<_>>().join(" ")
+        );
         if !output.status.success() || grown.is_none_or(|bytes| bytes > BOUND) {
             let error = String::from_utf8_lossy(&output.stderr).into_owned();
             wrong.push(format!("{}: {grown:?} of {BOUND} bytes\n{text}{error}", attempt.name));

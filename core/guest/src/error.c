@@ -143,31 +143,63 @@ void luacell_forget_error (void) {
   for (i = ERROR_MARKED; i < ERROR_SLOTS; i++) forget(i);
 }
 
-void luacell_forget_host_errors (lua_State *L) {
-  if (!error_from_host) return;
+/* {== Which error values are the host's */
+
+/*
+** A run that goes on after any number of errors doesn't collect them: the
+** earliest are forgotten, as the host does with what it keeps of them.
+*/
+#define KEPT_ERRORS 1024u
+#define KEPT_BYTES ((size_t)1 << 18)
+#define TABLE_BYTES ((size_t)1 << 14) /* a guess */
+
+static uint32_t oldest; /* number of the earliest that is kept */
+static size_t kept_bytes;
+
+static void forget_all (lua_State *L) {
   table_clear(L, guest.host_errors);
   table_clear(L, guest.recent_errors);
+  oldest = 0;
+  kept_bytes = 0;
+}
+
+void luacell_forget_host_errors (lua_State *L) {
+  if (!error_from_host) return;
+  forget_all(L);
   error_from_host = 0;
+}
+
+static size_t size_of (const TValue *v) {
+  return ttisstring(v) ? vslen(v) : TABLE_BYTES;
+}
+
+static void forget_number (uint32_t number) {
+  const TValue *v = luaH_getint(guest.recent_errors, number % KEPT_ERRORS);
+  const TValue *n;
+  if (isempty(v)) return;
+  kept_bytes -= size_of(v);
+  n = luaH_get(guest.host_errors, v);
+  if (ttisinteger(n) && ivalue(n) == (lua_Integer)number)
+    setempty((TValue *)n);
+  setempty((TValue *)v);
+}
+
+static void keep_recent (lua_State *L, uint32_t number, const TValue *v) {
+  size_t size = size_of(v);
+  if (number - oldest > KEPT_ERRORS) { /* a host that counts otherwise */
+    forget_all(L);
+    oldest = number;
+  }
+  while (oldest != number && (number - oldest == KEPT_ERRORS ||
+                              kept_bytes + size > KEPT_BYTES))
+    forget_number(oldest++);
+  forget_number(number);
+  table_put(L, guest.recent_errors, number % KEPT_ERRORS, v);
+  kept_bytes += size;
 }
 
 static int is_nan (const TValue *v) {
   return ttisfloat(v) && luai_numisnan(fltvalue(v));
-}
-
-/* A run that goes on after any number of errors doesn't collect them: the
-   host keeps no more than that either. */
-#define KEPT_ERRORS 1024u
-
-/* Takes the place of an earlier error, which is forgotten. */
-static void keep_recent (lua_State *L, uint32_t number, const TValue *v) {
-  unsigned place = number % KEPT_ERRORS;
-  const TValue *old = luaH_getint(guest.recent_errors, place);
-  if (!isempty(old)) {
-    const TValue *n = luaH_get(guest.host_errors, old);
-    if (ttisinteger(n) && ivalue(n) % KEPT_ERRORS == place)
-      setempty((TValue *)n);
-  }
-  table_put(L, guest.recent_errors, place, v);
 }
 
 /*
@@ -191,6 +223,8 @@ static lua_Integer host_error_number (const TValue *v) {
   const TValue *n = ttisnil(v) ? v : luaH_get(guest.host_errors, v);
   return ttisinteger(n) ? ivalue(n) : 0;
 }
+
+/* }== */
 
 /*
 ** Puts a position in front of the message at the top: where the host knows
