@@ -125,6 +125,10 @@ fn an_error_of_the_host_keeps_its_cause_or_has_none() {
     // However large they are, the last one is there.
     let large = "for i = 1, 50 do pcall(fail, ('x'):rep(200000) .. i) end fail('last')";
     assert_eq!(cause(large).1.unwrap(), "last");
+    // A text that was made of it is the host's too, and it still is itself.
+    for rethrow in ["pcall(error, e) error(e, 0)", "error(e)", "pcall(error, e) pcall(error, e) error(e)"] {
+        assert_eq!(cause(&format!("local _, e = pcall(fail, 'a') pcall(fail, 'b') {rethrow}")).1.unwrap(), "a");
+    }
     // And they don't add up in Lua.
     lua.compute("for i = 1, 100000 do pcall(fail, 'error ' .. i) end").unwrap();
     lua.register("nan", |()| Err::<(), _>(Error::raise(f64::NAN))).unwrap();

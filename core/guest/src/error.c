@@ -153,19 +153,16 @@ void luacell_forget_error (void) {
 #define KEPT_BYTES ((size_t)1 << 18)
 #define TABLE_BYTES ((size_t)1 << 14) /* a guess */
 
-static uint32_t oldest; /* number of the earliest that is kept */
+/* In the order in which they came, and the next one. */
+static uint32_t oldest, next;
 static size_t kept_bytes;
-
-static void forget_all (lua_State *L) {
-  table_clear(L, guest.host_errors);
-  table_clear(L, guest.recent_errors);
-  oldest = 0;
-  kept_bytes = 0;
-}
 
 void luacell_forget_host_errors (lua_State *L) {
   if (!error_from_host) return;
-  forget_all(L);
+  table_clear(L, guest.host_errors);
+  table_clear(L, guest.recent_errors);
+  oldest = next = 0;
+  kept_bytes = 0;
   error_from_host = 0;
 }
 
@@ -173,29 +170,34 @@ static size_t size_of (const TValue *v) {
   return ttisstring(v) ? vslen(v) : TABLE_BYTES;
 }
 
-static void forget_number (uint32_t number) {
-  const TValue *v = luaH_getint(guest.recent_errors, number % KEPT_ERRORS);
-  const TValue *n;
-  if (isempty(v)) return;
-  kept_bytes -= size_of(v);
-  n = luaH_get(guest.host_errors, v);
-  if (ttisinteger(n) && ivalue(n) == (lua_Integer)number)
-    setempty((TValue *)n);
-  setempty((TValue *)v);
+/* What guest.host_errors has of a value: the host's number, and above it ours. */
+static lua_Unsigned noted (const TValue *v) {
+  const TValue *n = luaH_get(guest.host_errors, v);
+  return ttisinteger(n) ? l_castS2U(ivalue(n)) : 0;
 }
 
-static void keep_recent (lua_State *L, uint32_t number, const TValue *v) {
+static void forget_oldest (void) {
+  const TValue *v = luaH_getint(guest.recent_errors, oldest % KEPT_ERRORS);
+  lua_Unsigned n = noted(v);
+  kept_bytes -= size_of(v);
+  if (n != 0 && n >> 32 == oldest) /* it did not come again */
+    setempty((TValue *)luaH_get(guest.host_errors, v));
+  setempty((TValue *)v);
+  oldest++;
+}
+
+static void note_host_error (lua_State *L, uint32_t number, const TValue *v) {
   size_t size = size_of(v);
-  if (number - oldest > KEPT_ERRORS) { /* a host that counts otherwise */
-    forget_all(L);
-    oldest = number;
-  }
-  while (oldest != number && (number - oldest == KEPT_ERRORS ||
-                              kept_bytes + size > KEPT_BYTES))
-    forget_number(oldest++);
-  forget_number(number);
-  table_put(L, guest.recent_errors, number % KEPT_ERRORS, v);
+  TValue n;
+  while (oldest != next && (next - oldest == KEPT_ERRORS ||
+                            kept_bytes + size > KEPT_BYTES))
+    forget_oldest();
+  table_put(L, guest.recent_errors, next % KEPT_ERRORS, v);
   kept_bytes += size;
+  setivalue(&n, l_castU2S((lua_Unsigned)next++ << 32 | number));
+  luaH_set(L, guest.host_errors, v, &n);
+  luaC_barrierback(L, obj2gco(guest.host_errors), v);
+  invalidateTMcache(guest.host_errors);
 }
 
 static int is_nan (const TValue *v) {
@@ -207,21 +209,16 @@ static int is_nan (const TValue *v) {
 ** knows it by this number.
 */
 void luacell_host_error (lua_State *L, uint32_t number) {
-  TValue n;
+  const TValue *v = s2v(L->top.p - 1);
   error_from_host = 1;
-  setivalue(&n, number);
-  if (ttisnil(s2v(L->top.p - 1)) || is_nan(s2v(L->top.p - 1))) return;
-  keep_recent(L, number, s2v(L->top.p - 1));
-  luaH_set(L, guest.host_errors, s2v(L->top.p - 1), &n);
-  luaC_barrierback(L, obj2gco(guest.host_errors), s2v(L->top.p - 1));
-  invalidateTMcache(guest.host_errors);
+  if (ttisnil(v) || is_nan(v)) return;
+  note_host_error(L, number, v);
   luacell_mark_error(L, KIND_HOST_FUNCTION, s2v(L->top.p - 1));
 }
 
 /* The number of this error value; 0 when it is not from a host function. */
 static lua_Integer host_error_number (const TValue *v) {
-  const TValue *n = ttisnil(v) ? v : luaH_get(guest.host_errors, v);
-  return ttisinteger(n) ? ivalue(n) : 0;
+  return ttisnil(v) ? 0 : (lua_Integer)(uint32_t)noted(v);
 }
 
 /* }== */
