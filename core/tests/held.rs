@@ -183,6 +183,19 @@ fn tables_as_values_of_the_host_are_bounded() {
     assert!(lua.compute_with("return many(29500)", options).is_ok());
 }
 
+/// Buffers of the string library too are given what only garbage takes.
+#[test]
+fn garbage_is_no_lack_of_memory() {
+    let lua = small();
+    let fill = "local t = {} pcall(function() while true do t[#t + 1] = ('0123456789'):rep(1000) .. #t end end) return #t";
+    let first = lua.compute(fill).unwrap().values;
+    for _ in 0..3 {
+        assert_eq!(lua.compute(fill).unwrap().values, first);
+    }
+    let source = format!("local function fill() {fill} end local n = fill() for i = 1, 3 do if fill() ~= n then return i end end return 'the same'");
+    assert_eq!(lua.compute(source).unwrap().values, ["the same".into()]);
+}
+
 /// What waits for finalizers outlives the collections that a lack of memory causes.
 #[test]
 fn finalizers_can_not_fill_memory_for_good() {

@@ -42,6 +42,9 @@ void luacell_metatable_set (lua_State *L, Table *t);
 /* A script gets a function that is running. */
 void luacell_function_shown (void);
 
+/* Frees what nothing refers to, before an allocation is tried again. */
+void luacell_make_room (lua_State *L);
+
 /* A stored upvalue is being freed. */
 void luacell_cell_freed (UpVal *uv);
 
