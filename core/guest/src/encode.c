@@ -230,7 +230,7 @@ static void put_value (lua_State *L, const TValue *v) {
       const char *name;
       Table *t = hvalue(v);
       if (t->extid != 0)
-        put_tagged_u32(L, TAG_EXTERNAL, t->extid);
+        put_tagged_u32(L, TAG_EXTERNAL, external_shown_id(L, t));
       else if (guest.revision >= 2)
         put_table(L, t);
       else if ((name = builtin_name(v, &n)) != NULL)

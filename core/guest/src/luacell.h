@@ -324,6 +324,7 @@ void cells_restore (lua_State *L);
 /* external.c: Lua tables whose entries live in the host */
 void external_push (lua_State *L, unsigned id);
 void external_announce (lua_State *L, unsigned id);
+unsigned external_shown_id (lua_State *L, Table *t);
 unsigned external_take_ids (lua_State *L, unsigned count);
 void objects_put (lua_State *L, unsigned id, const TValue *v);
 const TValue *objects_find (unsigned id);
