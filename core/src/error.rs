@@ -285,6 +285,13 @@ impl Error {
         }
     }
 
+    /// What its texts take.
+    pub(crate) fn own_bytes(&self) -> usize {
+        let Details { message, raw_message, traceback, output, .. } = &*self.0;
+        let raw = raw_message.as_ref().map_or(0, |raw| raw.as_bytes().len());
+        message.len() + raw + traceback.as_ref().map_or(0, String::len) + output.as_bytes().len()
+    }
+
     pub(crate) fn is_nested(&self) -> bool {
         self.0.nested
     }

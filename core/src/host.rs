@@ -4,6 +4,7 @@
 //! nothing here panics.
 
 mod channel;
+mod errors;
 mod imports;
 mod limits;
 mod memory;
@@ -11,6 +12,7 @@ mod memory;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::errors::KeptErrors;
 pub(crate) use self::limits::{Share, limit_error};
 pub(crate) use self::memory::part;
 use crate::coarse::Tick;
@@ -50,8 +52,8 @@ pub(crate) struct Host {
     instructions: u64,
     /// The instructions that runs inside this one may use, the outer ones first.
     pub(crate) shares: Vec<Share>,
-    /// Errors that host functions gave in this run, by number from 1.
-    errors: Vec<Error>,
+    /// Errors that host functions gave in this run.
+    errors: KeptErrors,
     pub(crate) print: Option<PrintSink>,
     pub(crate) check: Option<Check>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
@@ -98,7 +100,7 @@ impl Host {
             functions: Functions::default(),
             instructions: 0,
             shares: Vec::new(),
-            errors: Vec::new(),
+            errors: KeptErrors::default(),
             print: None,
             check: None,
             modules: None,
@@ -171,28 +173,19 @@ impl Host {
     pub(crate) fn end(&mut self) {
         self.links = None;
         // What a host function failed with may hold on to the sandbox.
-        if !self.errors.is_empty() {
-            self.errors = Vec::new();
-        }
+        self.errors.clear();
         if self.scratch.capacity() > 1 << 16 {
             self.scratch = Vec::new();
         }
     }
 
-    /// Keeps an error that a host function gave; its number.
-    pub(crate) fn keep_error(&mut self, error: Error) -> u32 {
-        // A script that collects errors must not collect the host's memory.
-        const MOST: usize = 1000;
-        if self.errors.len() >= MOST {
-            self.errors.clear();
-        }
-        self.errors.push(error);
-        self.errors.len() as u32
+    /// Keeps an error that a host function gave, which Lua sees as a value of this many bytes; its number.
+    pub(crate) fn keep_error(&mut self, error: Error, bytes: usize) -> u32 {
+        self.errors.keep(error, bytes)
     }
 
-    /// The error with this number.
+    /// The error with this number, unless too much came after it.
     pub(crate) fn take_error(&mut self, number: i64) -> Option<Error> {
-        let at = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.errors.get(at).cloned()
+        self.errors.get(number)
     }
 }

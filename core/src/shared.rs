@@ -26,6 +26,9 @@ use crate::{Error, ErrorKind, Outcome, Result, Snapshot, active};
 /// An I/O buffer that grew beyond this is given back after the run.
 const KEPT_BUFFER: u32 = 1 << 20;
 
+/// So much may the tables of a message take as values, however low the memory limit is.
+const LEAST_ROOM: u64 = 1 << 20;
+
 /// How often a run is repeated after a conflict.
 const CONFLICT_RETRIES: u32 = 10;
 
@@ -94,12 +97,21 @@ impl Drop for Finish<'_> {
 pub(crate) struct SandboxLinks {
     shared: Arc<Shared>,
     number: u64,
+    /// See [`Links::room`].
+    room: usize,
 }
 
 impl SandboxLinks {
     #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Functions of this instance that nobody needs any more.
+    pub(crate) fn take_released(&self) -> impl Iterator<Item = u32> + use<> {
+        let number = self.number;
+        let all = self.shared.released.take().into_iter();
+        all.filter(move |(instance, _)| *instance == number).map(|(_, id)| id)
     }
 }
 
@@ -115,6 +127,10 @@ impl Links for SandboxLinks {
 
     fn builtin(&self, name: LuaString) -> Function {
         Function(Arc::new(FunctionKind::Builtin(Builtin { name, sandbox: Arc::downgrade(&self.shared) })))
+    }
+
+    fn room(&self) -> usize {
+        self.room
     }
 
     fn id_of(&self, table: &StoredTable) -> Result<u32> {
@@ -235,12 +251,12 @@ impl Shared {
             pins: Arc::default(),
             transaction: None,
         };
-        Shared::started(inner, from)
+        Shared::started(inner, from, true)
     }
 
-    fn started(mut inner: Inner, from: Option<&Snapshot>) -> Result<Arc<Self>> {
+    fn started(mut inner: Inner, from: Option<&Snapshot>, keep_limits: bool) -> Result<Arc<Self>> {
         match from {
-            Some(snapshot) => inner.restore(snapshot)?,
+            Some(snapshot) => inner.restore(snapshot, keep_limits)?,
             None => inner.start(false)?,
         }
         let (pins, control) = (Arc::clone(&inner.pins), Arc::clone(&inner.host()?.control));
@@ -382,7 +398,13 @@ impl Inner {
             Running::Guest(guest) => guest.told().number,
             _ => 0,
         };
-        SandboxLinks { shared: Arc::clone(shared), number }
+        self.links_with(shared, &self.limits, number)
+    }
+
+    /// For a run with these limits in the instance of this number.
+    pub(crate) fn links_with(&self, shared: &Arc<Shared>, limits: &Limits, number: u64) -> SandboxLinks {
+        let most = limits.memory.min(self.engine.max_memory()).max(LEAST_ROOM);
+        SandboxLinks { shared: Arc::clone(shared), number, room: usize::try_from(most).unwrap_or(usize::MAX) }
     }
 
     pub(crate) fn host(&mut self) -> Result<&mut Host> {

@@ -79,7 +79,8 @@ impl Slot {
 #[derive(Default)]
 struct Functions {
     numbers: HashMap<String, usize>,
-    list: Vec<Option<Registered>>,
+    list: HashMap<usize, Registered>,
+    next: usize,
 }
 
 /// A host function and how it was registered.
@@ -126,8 +127,10 @@ impl Callbacks {
     /// Keeps a function; its number.
     pub fn add(&self, function: Py<PyAny>, repeatable: bool, is_async: bool) -> usize {
         let mut functions = lock(&self.functions);
-        functions.list.push(Some(Registered { function, repeatable, is_async }));
-        functions.list.len() - 1
+        let number = functions.next;
+        functions.next += 1;
+        functions.list.insert(number, Registered { function, repeatable, is_async });
+        number
     }
 
     /// Says by which name a function is known now, and lets go of the one before.
@@ -145,7 +148,7 @@ impl Callbacks {
     /// Lets go of a function. It is dropped when nothing is locked, since that may run any code.
     pub fn forget(&self, number: Option<usize>) {
         let Some(number) = number else { return };
-        let function = lock(&self.functions).list.get_mut(number).and_then(Option::take);
+        let function = lock(&self.functions).list.remove(&number);
         drop(function);
     }
 
@@ -156,14 +159,14 @@ impl Callbacks {
     }
 
     pub fn function(&self, py: Python<'_>, number: usize) -> Option<Py<PyAny>> {
-        lock(&self.functions).list.get(number)?.as_ref().map(|registered| registered.function.clone_ref(py))
+        lock(&self.functions).list.get(&number).map(|registered| registered.function.clone_ref(py))
     }
 
     /// All that is registered: name, function, whether it may be repeated, whether it is async.
     pub fn registered(&self, py: Python<'_>) -> Vec<(String, Py<PyAny>, bool, bool)> {
         let functions = lock(&self.functions);
         let all = functions.numbers.iter().filter_map(|(name, number)| {
-            let registered = functions.list.get(*number)?.as_ref()?;
+            let registered = functions.list.get(number)?;
             Some((name.clone(), registered.function.clone_ref(py), registered.repeatable, registered.is_async))
         });
         all.collect()
@@ -257,7 +260,7 @@ impl Callbacks {
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Ok(functions) = self.functions.try_lock() {
-            functions.list.iter().flatten().try_for_each(|registered| visit.call(&registered.function))?;
+            functions.list.values().try_for_each(|registered| visit.call(&registered.function))?;
         }
         [&self.print, &self.modules, &self.store, &self.failure].into_iter().try_for_each(|slot| slot.traverse(visit))
     }

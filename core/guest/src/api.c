@@ -35,9 +35,12 @@ static int in_memory (const void *p, size_t n) {
   return (uint64_t)(uintptr_t)p + n <= size;
 }
 
+/* Finalizers run while the request of the run still lies in the buffer. */
+static int making_room;
+
 /* May the host call into the guest now? */
 static int is_open (void) {
-  return guest.L != NULL && (!busy || luacell_in_host_call);
+  return guest.L != NULL && !making_room && (!busy || luacell_in_host_call);
 }
 
 /*
@@ -129,15 +132,17 @@ static void start (lua_State *L, void *ud) {
   guest.bytecode = table_new_anchored(L, "v");
   guest.anchors = table_new_anchored(L, NULL);
   guest.handles = table_new_anchored(L, NULL);
+  guest.handle_of = table_new_anchored(L, NULL);
   guest.builtins = table_new_anchored(L, NULL);
   guest.builtin_names = table_new_anchored(L, NULL);
+  guest.host_functions = table_new_anchored(L, "v");
   guest.cells_held = table_new_anchored(L, NULL);
   guest.cells_saved = table_new_anchored(L, NULL);
   guest.cells_before = table_new_anchored(L, NULL);
   guest.chunks = table_new_anchored(L, NULL);
   guest.errors = table_new_anchored(L, NULL);
-  guest.host_errors[0] = table_new_anchored(L, NULL);
-  guest.host_errors[1] = table_new_anchored(L, NULL);
+  guest.host_errors = table_new_anchored(L, NULL);
+  guest.recent_errors = table_new_anchored(L, NULL);
   error_make_room(L);
   luacell_open_libraries(L);
   guest.home_id = HOME_TABLE_ID;
@@ -283,6 +288,7 @@ size_t get_buffer_size (void) { return io.cap; }
 
 EXPORT(reserve_buffer)
 void *reserve_buffer (size_t size) {
+  if (making_room) return NULL;
   if (size <= io.fixed_cap)
     bytes_shrink(&io);
   else {
@@ -310,14 +316,12 @@ static void list_ids (lua_State *L, void *ud) {
 EXPORT(list_table_ids)
 int list_table_ids (void) { return guarded(list_ids) ? (int)io.len : -1; }
 
+/* In a host call: a request may be under way. */
 static unsigned released;
 
 static void drop_handle (lua_State *L, void *ud) {
-  TValue nil;
   (void)ud;
-  setnilvalue(&nil);
-  if (!isempty(luaH_getint(guest.handles, released)))
-    table_put(L, guest.handles, released, &nil);
+  handle_release(L, released);
 }
 
 EXPORT(release_handle)
@@ -329,6 +333,7 @@ void release_handle (unsigned handle) {
 static void drop_handles (lua_State *L, void *ud) {
   (void)ud;
   table_clear(L, guest.handles);
+  table_clear(L, guest.handle_of);
 }
 
 EXPORT(forget_handles)
@@ -420,11 +425,7 @@ static int push_holder (lua_State *L, const char *path, size_t len,
 static void register_name (lua_State *L, const char *path, size_t len,
                            unsigned id) {
   push_holder(L, path, len, 1);
-  host_function_push(L, id);
-  lua_pushlstring(L, path, len);
-  lua_pushvalue(L, -2);
-  builtin_add(L, lua_tostring(L, -2));
-  lua_settop(L, -3);
+  host_function_push(L, path, len, id);
   lua_rawset(L, -3);
 }
 
@@ -487,10 +488,22 @@ static void write_output (lua_State *L) {
     luacell_memory_error(L);
 }
 
+/*
+** What waits for its finalizer survives the collections that a lack of memory
+** causes, and could fill it for good.
+*/
+static void make_room (lua_State *L) {
+  if (!luacell_was_starved()) return;
+  making_room = luacell_in_script = 1;
+  luaC_fullgc(L, 0);
+  making_room = luacell_in_script = 0;
+}
+
 /* Runs what was asked for; the number of its results, at the top. */
 static int run_script (lua_State *L, const Request *r) {
   int at = lua_gettop(L) + 1;
   int n;
+  if (guest.depth == 1) make_room(L);
   push_target(L, r);
   n = decode_values(L, r->args, r->args_len);
   if (guest.depth == 1) closures_begin_run(L);
@@ -592,6 +605,7 @@ static void run_protected (lua_State *L, void *ud) {
   status = luaD_pcall(L, run_request, &r->request, top,
                       top - (ptrdiff_t)sizeof(StackValue));
   gc_drop_holds(L);
+  making_room = 0;
   luacell_running = L;
   if (l_unlikely(status != LUA_OK)) {
     io.len = 0;

@@ -97,11 +97,15 @@ void external_announce (lua_State *L, unsigned id) {
   host_delete(L, id, "1", 1);
 }
 
+/* In 'extmark' of an external table: no store and no host refers to it. */
+#define PRIVATE 1u
+
 /* ext.table() */
 int luacell_ext_table (lua_State *L) {
   unsigned id = external_take_ids(L, 1);
   external_announce(L, id);
   external_push(L, id);
+  hvalue(s2v(L->top.p - 1))->extmark = PRIVATE;
   return 1;
 }
 
@@ -114,14 +118,27 @@ l_noret luacell_no_metatable (lua_State *L) {
                 "ordinary one may be a stored table");
 }
 
-/* Metatables are not stored, so a table that has one must stay alive. */
+/*
+** Metatables are not stored, so a table that has one must stay alive, if
+** there are others that could come to it by its id.
+*/
 void luacell_metatable_set (lua_State *L, Table *t) {
   TValue v;
+  if (t->metatable != NULL && t->extmark == PRIVATE) return;
   if (t->metatable == NULL)
     setnilvalue(&v);
   else
     sethvalue(L, &v, t);
   table_put(L, guest.anchors, t->extid, &v);
+}
+
+/* The id of a table is about to be written somewhere. */
+unsigned external_shown_id (lua_State *L, Table *t) {
+  if (l_unlikely(t->extmark == PRIVATE)) {
+    t->extmark = 0;
+    if (t->metatable != NULL) luacell_metatable_set(L, t);
+  }
+  return t->extid;
 }
 
 /* }== */

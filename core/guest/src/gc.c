@@ -30,6 +30,11 @@ void gc_release (lua_State *L) {
   luaE_setdebt(g, debt + (l_mem)(gettotalbytes(g) - total));
 }
 
+/* No finalizer runs in such a collection. */
+void luacell_make_room (lua_State *L) {
+  if (!G(L)->gcstopem) luaC_fullgc(L, 1);
+}
+
 void gc_drop_holds (lua_State *L) {
   if (luacell_held.holds > 0) {
     luacell_held.holds = 1;

@@ -74,6 +74,9 @@ void luacell_wait_for_keys (Table *h);
 void luacell_key_marked (const GCObject *o);
 void luacell_mark (global_State *g, GCObject *o);
 
+/* Frees what nothing refers to, before an allocation is tried again. */
+void luacell_make_room (lua_State *L);
+
 /* A stored upvalue is being freed. */
 void luacell_cell_freed (UpVal *uv);
 

@@ -29,6 +29,7 @@ void *sbrk (intptr_t increment) {
   end = start + (uint64_t)increment;
   wanted = (end + WASM_PAGE - 1) / WASM_PAGE;
   if (end > ADDRESSES ||
+      (increment > 0 && !luacell_may_take((uintptr_t)end - (uintptr_t)&__heap_end)) ||
       (wanted > pages &&
        __builtin_wasm_memory_grow(0, (uintptr_t)(wanted - pages)) == SIZE_MAX)) {
     errno = ENOMEM;

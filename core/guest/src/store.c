@@ -225,8 +225,10 @@ static void write_out (lua_State *L, const TValue *v) {
         out_tagged(L, TAG_BUILTIN, (uint32_t)n);
         out_add(L, name, n);
       }
+      else if (hvalue(v)->extid != 0)
+        out_tagged(L, TAG_EXTERNAL, external_shown_id(L, hvalue(v)));
       else
-        out_tagged(L, TAG_EXTERNAL, id_of(gcvalue(v), hvalue(v)->extid));
+        out_tagged(L, TAG_EXTERNAL, id_of(gcvalue(v), 0));
   }
 }
 
@@ -312,6 +314,7 @@ static void bind_item (lua_State *L, size_t i) {
   if (o->tt == LUA_VTABLE) {
     table_clear(L, gco2t(o));
     gco2t(o)->extid = id;
+    gco2t(o)->extmark = 0;
   }
   else if (o->tt == LUA_VLCL)
     gco2lcl(o)->extid = id;

@@ -102,8 +102,9 @@ impl Inner {
         let limits = set.map_or(self.limits, |set| self.limits.with(set));
         let mut args = std::mem::take(&mut self.args);
         args.clear();
+        let number = self.guest()?.told().number;
+        let links = self.links_with(shared, &limits, number);
         let mut guest = self.guest()?;
-        let links = SandboxLinks { shared: Arc::clone(shared), number: guest.told().number };
         guest.told().ran = true;
         if tries == 0 {
             guest.host().begin(started, &limits);

@@ -1,7 +1,8 @@
 //! Functions as values.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{IntoArgs, LuaString};
@@ -53,24 +54,31 @@ impl Drop for Handle {
 /// Handles whose last clone was dropped. The guest hears of them at the next entry: a drop never runs the guest.
 #[derive(Default)]
 pub(crate) struct ReleaseQueue {
-    any: AtomicBool,
+    len: AtomicUsize,
     queue: Mutex<Vec<(u64, u32)>>,
 }
 
 impl ReleaseQueue {
     fn push(&self, instance: u64, id: u32) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push((instance, id));
-        self.any.store(true, Ordering::Release);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push((instance, id));
+        self.len.store(queue.len(), Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
     }
 
     /// Everything that was queued so far.
     #[inline]
     pub(crate) fn take(&self) -> Vec<(u64, u32)> {
-        if !self.any.load(Ordering::Acquire) {
+        if self.len() == 0 {
             return Vec::new();
         }
-        self.any.store(false, Ordering::Release);
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.len.store(0, Ordering::Release);
+        std::mem::take(&mut *queue)
     }
 }
 
@@ -118,7 +126,24 @@ impl PartialEq for Function {
             (FunctionKind::Bytecode(a), FunctionKind::Bytecode(b)) => a == b,
             (FunctionKind::Builtin(a), FunctionKind::Builtin(b)) => a.name == b.name,
             (FunctionKind::Stored(a), FunctionKind::Stored(b)) => a == b,
+            // Lua gives a function the same handle each time.
+            (FunctionKind::Live(a), FunctionKind::Live(b)) => {
+                a.id == b.id && a.instance == b.instance && a.sandbox.ptr_eq(&b.sandbox)
+            }
             _ => false,
+        }
+    }
+}
+
+impl Eq for Function {}
+
+impl Hash for Function {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match &*self.0 {
+            FunctionKind::Live(handle) => (0u8, handle.instance, handle.id).hash(state),
+            FunctionKind::Bytecode(code) => (1u8, code).hash(state),
+            FunctionKind::Builtin(builtin) => (2u8, &builtin.name).hash(state),
+            FunctionKind::Stored(table) => (3u8, table.id()).hash(state),
         }
     }
 }

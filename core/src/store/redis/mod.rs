@@ -94,6 +94,8 @@ pub struct RedisStore {
     expected: Vec<Request>,
     /// Of the present run.
     cancel: CancelToken,
+    /// The bytes that all entries known to this run take.
+    held: usize,
 }
 
 /// What this run knows of a table.
@@ -149,6 +151,7 @@ impl RedisStore {
             fetches: 0,
             expected: Vec::new(),
             cancel: CancelToken::default(),
+            held: 0,
         }
     }
 
@@ -178,6 +181,7 @@ impl RedisStore {
         self.tables.clear();
         self.fetched = false;
         self.fetches = 0;
+        self.held = 0;
     }
 
     /// Reads from the server, with what the last run used when this is the first time.
@@ -236,6 +240,7 @@ impl RedisStore {
         match request {
             Request::Get(_, key) => {
                 let entry = bytes(answer)?;
+                self.held += size_of_entry(&key, entry.as_deref());
                 table.entries.entry(key).or_insert(Known { entry, used: false });
             }
             Request::Size(_) => {
@@ -249,14 +254,14 @@ impl RedisStore {
                 let Some(Value::Int(n)) = parts.next() else { return None };
                 table.learn_size(u64::try_from(n).ok()?);
                 if let (Some(version), Some(all)) = (parts.next(), parts.next()) {
-                    table.learn_all(version, all)?;
+                    self.held += table.learn_all(version, all)?;
                 }
             }
             Request::All(_) => {
                 let Value::Array(parts) = answer else { return None };
                 let mut parts = parts.into_iter();
                 let (version, all) = (parts.next()?, parts.next()?);
-                table.learn_all(version, all)?;
+                self.held += table.learn_all(version, all)?;
             }
         }
         Some(())
@@ -274,6 +279,7 @@ impl RedisStore {
         }
         let table = self.tables.entry(id).or_default();
         if !table.entries.contains_key(key) {
+            self.held += size_of_entry(key, None);
             table.entries.insert(key.to_owned(), Known { entry: None, used: true });
         }
         let Some(known) = table.entries.get_mut(key) else {
@@ -345,7 +351,8 @@ impl RedisStore {
 }
 
 impl Cached {
-    fn learn_all(&mut self, version: Value, all: Value) -> Option<()> {
+    /// What it takes in memory.
+    fn learn_all(&mut self, version: Value, all: Value) -> Option<usize> {
         let pairs: Vec<Value> = match all {
             Value::Array(pairs) => pairs,
             Value::Map(pairs) => pairs.into_iter().flat_map(|(key, value)| [key, value]).collect(),
@@ -355,16 +362,17 @@ impl Cached {
         self.whole = true;
         // What was used stays, and is checked by itself; the rest has to go together.
         self.entries.retain(|_, known| known.used);
-        let mut n = 0;
+        let (mut n, mut held) = (0, 0);
         let mut pairs = pairs.into_iter();
         while let (Some(key), Some(entry)) = (pairs.next(), pairs.next()) {
             let key = String::from_utf8(bytes(key)??).ok()?;
             let entry = bytes(entry)?;
+            held += size_of_entry(&key, entry.as_deref());
             self.entries.entry(key).or_insert(Known { entry, used: false });
             n += 1;
         }
         self.learn_size(n);
-        Some(())
+        Some(held)
     }
 
     fn learn_size(&mut self, n: u64) {
@@ -372,6 +380,11 @@ impl Cached {
             self.size = Some(n);
         }
     }
+}
+
+/// What an entry takes in memory, about.
+fn size_of_entry(key: &str, entry: Option<&[u8]>) -> usize {
+    2 * size_of::<(String, Known)>() + key.len() + entry.map_or(0, <[u8]>::len)
 }
 
 /// The bytes of an answer, `None` inside for nothing.
@@ -397,6 +410,10 @@ impl fmt::Debug for RedisStore {
 }
 
 impl TableStore for RedisStore {
+    fn held(&self) -> usize {
+        self.held
+    }
+
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
         let entry = self.entry(table, key)?;
         if let Some(entry) = entry {
