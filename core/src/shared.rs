@@ -225,7 +225,7 @@ impl Shared {
             conflict_retries: config.conflict_retries.unwrap_or(CONFLICT_RETRIES),
             ran: false,
             args: Vec::new(),
-            pins: Arc::default(),
+            pins: Pins::new(config.seed.is_some()),
             transaction: None,
             kept: false,
         };
@@ -237,12 +237,13 @@ impl Shared {
             Some(snapshot) => inner.restore(snapshot)?,
             None => inner.start(false)?,
         }
+        let keeps = inner.deterministic;
         let (pins, control) = (Arc::clone(&inner.pins), Arc::clone(&inner.host()?.control));
         Ok(Arc::new(Shared {
             inner: Mutex::new(inner),
             closed: AtomicBool::new(false),
             control,
-            released: ReleaseQueue::default(),
+            released: ReleaseQueue::new(keeps),
             pins,
         }))
     }

@@ -129,7 +129,7 @@ impl Inner {
             conflict_retries: self.conflict_retries,
             ran: true,
             args: Vec::new(),
-            pins: Arc::new(Pins::default()),
+            pins: Pins::new(self.deterministic),
             transaction: None,
             kept: false,
         };

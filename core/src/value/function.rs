@@ -1,6 +1,7 @@
 //! Functions as values.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -12,7 +13,7 @@ use crate::{Error, Outcome, Result, StoredTable};
 ///
 /// One that a script returned or passed can be called while its sandbox lives and was not reset; afterwards calls
 /// give `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored table can be stored again, but
-/// not be called from here.
+/// not be called from here. Two that are the same function in Lua are equal.
 #[derive(Clone)]
 pub struct Function(pub(crate) Arc<FunctionKind>);
 
@@ -42,6 +43,13 @@ pub(crate) struct Handle {
     pub(crate) id: u32,
 }
 
+impl Handle {
+    /// What is equal for the same function of the same instance.
+    fn key(&self) -> (usize, u64, u32) {
+        (self.sandbox.as_ptr().addr(), self.instance, self.id)
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(shared) = self.sandbox.upgrade() {
@@ -53,12 +61,21 @@ impl Drop for Handle {
 /// Handles whose last clone was dropped. The guest hears of them at the next entry: a drop never runs the guest.
 #[derive(Default)]
 pub(crate) struct ReleaseQueue {
+    /// In a sandbox with a seed nothing is released: Lua's memory would depend on when the host, or its garbage collector, lets go.
+    keeps: bool,
     any: AtomicBool,
     queue: Mutex<Vec<(u64, u32)>>,
 }
 
 impl ReleaseQueue {
+    pub(crate) fn new(keeps: bool) -> Self {
+        ReleaseQueue { keeps, ..Self::default() }
+    }
+
     fn push(&self, instance: u64, id: u32) {
+        if self.keeps {
+            return;
+        }
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push((instance, id));
         self.any.store(true, Ordering::Release);
     }
@@ -115,10 +132,25 @@ impl PartialEq for Function {
             return true;
         }
         match (&*self.0, &*other.0) {
+            (FunctionKind::Live(a), FunctionKind::Live(b)) => a.key() == b.key(),
             (FunctionKind::Bytecode(a), FunctionKind::Bytecode(b)) => a == b,
             (FunctionKind::Builtin(a), FunctionKind::Builtin(b)) => a.name == b.name,
             (FunctionKind::Stored(a), FunctionKind::Stored(b)) => a == b,
             _ => false,
+        }
+    }
+}
+
+impl Eq for Function {}
+
+impl Hash for Function {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(&*self.0).hash(state);
+        match &*self.0 {
+            FunctionKind::Live(handle) => handle.key().hash(state),
+            FunctionKind::Bytecode(code) => code.as_bytes().hash(state),
+            FunctionKind::Builtin(builtin) => builtin.name.as_bytes().hash(state),
+            FunctionKind::Stored(table) => table.id().hash(state),
         }
     }
 }

@@ -74,10 +74,7 @@ impl Slot {
             Slot::Node(n) => (2u8, n).hash(&mut hasher),
             Slot::Table(t) => t.identity().hash(&mut hasher),
             Slot::Stored(t) => (3u8, t.id()).hash(&mut hasher),
-            Slot::Function(f) => match f.builtin_name() {
-                Some(name) => name.hash(&mut hasher),
-                None => 4u8.hash(&mut hasher),
-            },
+            Slot::Function(f) => (4u8, f).hash(&mut hasher),
         }
         hasher.finish()
     }
