@@ -165,6 +165,19 @@ impl Error {
         Error::host(cause).shown_as(HOST_FAILED)
     }
 
+    /// The same with another text for scripts to see: the message is for the host alone.
+    #[must_use]
+    pub fn shown_as(mut self, text: &str) -> Self {
+        self.0.shown = Some(text.into());
+        self
+    }
+
+    /// What scripts see of it, where the message is for the host alone.
+    #[must_use]
+    pub fn shown(&self) -> Option<&LuaString> {
+        self.0.shown.as_ref()
+    }
+
     /// For host functions: raises this value in the script, as `error(value)` does there.
     pub fn raise(value: impl Into<Value>) -> Self {
         let value = value.into();
@@ -243,11 +256,6 @@ impl Error {
         self
     }
 
-    /// Scripts see this text instead of the message.
-    pub(crate) fn shown_as(mut self, text: &str) -> Self {
-        self.0.shown = Some(text.into());
-        self
-    }
 
     /// An error with a message that Lua made.
     pub(crate) fn from_lua(kind: ErrorKind, message: &LuaString) -> Self {
@@ -303,13 +311,13 @@ impl Error {
     /// What Lua gets to see of it.
     pub(crate) fn lua_value(&self) -> Value {
         match &self.0.value {
-            Value::Nil if !self.0.raises => Value::String(self.shown()),
+            Value::Nil if !self.0.raises => Value::String(self.lua_text()),
             value => value.clone(),
         }
     }
 
     /// The text that scripts see.
-    fn shown(&self) -> LuaString {
+    fn lua_text(&self) -> LuaString {
         match &self.0.shown {
             Some(text) => text.clone(),
             None if self.0.message.is_empty() => HOST_FAILED.into(),
@@ -319,7 +327,7 @@ impl Error {
 
     /// The text that the host chose for scripts, where it did.
     pub(crate) fn chosen(&self) -> Option<LuaString> {
-        (self.0.kind == ErrorKind::HostFunction && self.0.shown.is_none()).then(|| self.shown())
+        (self.0.kind == ErrorKind::HostFunction && self.0.shown.is_none()).then(|| self.lua_text())
     }
 
     pub(crate) fn is_nested(&self) -> bool {

@@ -1,6 +1,6 @@
 // Errors, from the native part and to it.
 
-import { type ErrorKind, LuaCellError } from '../wasm/src/errors.js';
+import { type ErrorKind, LuaCellError, ourError } from '../wasm/src/errors.js';
 import type { LuaValue } from '../wasm/src/values.js';
 import type { Failure } from './native.js';
 
@@ -23,12 +23,14 @@ export function failureError(failure: Failure, owner: object, exceptions: readon
   error.messageBytes = failure.messageBytes ?? undefined;
   error.metrics = failure.metrics;
   error.value = value;
+  error.shown = failure.shown ?? undefined;
   if (failure.nested !== undefined && failure.nested !== null) passable.set(error, { owner, number: failure.nested });
   return error;
 }
 
 /** The number of an error of this sandbox's own runs, or undefined. */
 export function passableNumber(error: unknown, owner: object): number | undefined {
-  const known = error instanceof LuaCellError ? passable.get(error) : undefined;
+  const ours = ourError(error);
+  const known = ours ? passable.get(ours) : undefined;
   return known?.owner === owner ? known.number : undefined;
 }

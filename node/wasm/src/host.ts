@@ -3,7 +3,7 @@
 
 import { Writer, textOf, utf8 } from './bytes.js';
 import { decode, encodeArgs } from './codec.js';
-import { type ErrorKind, ErrorKinds, LuaCellError, lossyText, messageOf } from './errors.js';
+import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules } from './errors.js';
 import { type Functions, MultipleResults } from './functions.js';
 import type { Guest } from './guest.js';
 import { WAIT } from './jspi.js';
@@ -35,6 +35,7 @@ const CLOCK_STEP = 8;
 const SLICE = 8;
 /** A script that collects errors must not collect the host's memory. */
 const MOST_ERRORS = 1000;
+const MOST_MODULE_FAILURES = 16;
 /** The longest that timers take. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -89,6 +90,8 @@ export class Host {
   /** The limit that ends the present run. */
   refused: ErrorKind | null = null;
   #errors: LuaCellError[] = [];
+  /** Why modules could not be had, the last ones. */
+  #moduleFailures: { name: string; error: LuaCellError }[] = [];
   #answer: Uint8Array = none;
   #sliced = 0;
   /** What `wait` gives: the late answer of `get`. */
@@ -134,6 +137,7 @@ export class Host {
     this.#interrupted = false;
     this.refused = null;
     if (this.#errors.length > 0) this.#errors = [];
+    if (this.#moduleFailures.length > 0) this.#moduleFailures = [];
     this.#answer = none;
   }
 
@@ -243,7 +247,7 @@ export class Host {
         }
         return none;
       case Operation.Module:
-        return this.modules && answerModule(this.modules, textOf(payload));
+        return this.modules && answerModule(this.modules, textOf(payload), (name, thrown) => this.#keepModuleFailure(name, thrown));
       case Operation.Entries:
         return this.#entries(payload);
       case Operation.StoreFailure:
@@ -342,16 +346,19 @@ export class Host {
     const id = new DataView(request.buffer, request.byteOffset).getUint32(1, true);
     this.hostCalls++;
     if (this.hostCalls > this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
+    // The guest knows the name of the one that is gone.
+    const f = this.functions.find(id);
+    if (f === undefined) return ABSENT;
     let result: unknown;
     const before = this.isOpen;
     try {
       // The guest's own room is used again while the function runs.
       const args = decode(request.subarray(5), links);
-      const f = this.functions.find(id);
       this.isOpen = true;
       result = f(...args);
     } catch (error) {
-      if (error instanceof LuaCellError && error.fatal) this.broken ??= error;
+      const ours = ourError(error);
+      if (ours?.fatal) this.broken ??= ours;
       return this.#finish(links, null, { thrown: error }, vp, max);
     } finally {
       this.isOpen = before;
@@ -459,14 +466,15 @@ export class Host {
   }
 
   #putError(out: Writer, thrown: unknown, links: SandboxLinks): void {
-    const own = thrown instanceof LuaCellError;
-    const nested = own && thrown.nested;
+    const ours = ourError(thrown);
+    const nested = ours?.nested === true;
     // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing catches them.
-    const passes = nested && thrown.kind !== 'HostFunction';
-    const raisesValue = own && (thrown.raises || thrown.value !== undefined);
-    const value = raisesValue ? thrown.value : own && thrown.messageBytes ? thrown.messageBytes : messageOf(thrown);
+    const passes = nested && ours.kind !== 'HostFunction';
+    const raisesValue = ours && (ours.raises || ours.value !== undefined);
+    const bytes = ours?.shown === undefined ? ours?.messageBytes : undefined;
+    const value = raisesValue ? ours.value : (bytes ?? (shownOf(thrown) || HOST_FAILED));
     // With a place in front or without, and the kind that it had.
-    const how = (nested ? 0 : 1) | (passes ? ErrorKinds[thrown.kind] << 1 : 0);
+    const how = (nested ? 0 : 1) | (passes ? ErrorKinds[ours.kind] << 1 : 0);
     const write = (value: unknown, kept: unknown): void => {
       out.length = 0;
       out.u8(Status.Error);
@@ -483,21 +491,35 @@ export class Host {
 
   #keepError(thrown: unknown): number {
     if (this.#errors.length >= MOST_ERRORS) this.#errors = [];
-    const error = thrown instanceof LuaCellError ? thrown : new LuaCellError('HostFunction', messageOf(thrown), { cause: thrown });
-    return this.#errors.push(error);
+    return this.#errors.push(hostError(thrown, shownOf(thrown)));
   }
 
-  /** What a run that failed with the host's error of this number has as its cause. */
-  causeOf(number: number): { cause: unknown } | null {
-    const error = this.#errors[number - 1];
-    if (!error) return null;
-    if (error.kind === 'HostFunction') {
-      if ('cause' in error) return { cause: error.cause };
-      // A value that was raised has nothing behind it.
-      if (error.raises) return null;
-    }
-    return { cause: error };
+  #keepModuleFailure(name: string, thrown: unknown): void {
+    if (this.#moduleFailures.length >= MOST_MODULE_FAILURES) this.#moduleFailures.shift();
+    this.#moduleFailures.push({ name, error: hostError(thrown, shownOfModules(thrown)) });
   }
+
+  /** Gives a failed run's error what lies behind it: the host's error of this number, or what the search for a module failed with. */
+  explain(error: LuaCellError, number: number): void {
+    const named = ({ name }: { name: string }): boolean => error.message.includes(`'${name}'`);
+    const failure =
+      this.#errors[number - 1] ?? (error.kind === 'HostFunction' ? [...this.#moduleFailures].reverse().find(named)?.error : undefined);
+    if (!failure) return;
+    // A value that was raised has nothing behind it.
+    const raised = failure.kind === 'HostFunction' && (failure.raises || 'cause' in failure);
+    if (!raised) setCause(error, failure);
+    else if ('cause' in failure) setCause(error, failure.cause);
+    reveal(error, failure.shown ?? failure.message, failure.message);
+  }
+}
+
+/** What the host has thrown, as an error of ours. */
+function hostError(thrown: unknown, shown: string): LuaCellError {
+  const ours = ourError(thrown);
+  if (ours) return ours;
+  const error = new LuaCellError('HostFunction', messageOf(thrown) || shown, { cause: thrown });
+  if (shown !== error.message) error.shown = shown;
+  return error;
 }
 
 /** Copies to where the guest wants it; when there is too little room, says how much is needed. */
