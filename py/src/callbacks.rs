@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use luacell::{Error, Interrupter, Value};
+use luacell::{Error, ErrorKind, Interrupter, Value};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
-use crate::errors::{ends_run, from_exception};
+use crate::errors::{Raised, ends_run, from_exception, has_kind};
 use crate::{to_lua, to_python, waiting};
 
 /// What belongs to one sandbox.
@@ -26,8 +26,6 @@ pub struct Callbacks {
     /// An exception that ends the run and comes out of it as itself, such as `KeyboardInterrupt`.
     ending: Mutex<Option<PyErr>>,
     has_ending: AtomicBool,
-    /// What the user's store or module function raised last. Its traceback may refer to anything, the sandbox too.
-    failure: Slot,
     interrupter: OnceLock<Interrupter>,
     closed: AtomicBool,
     /// Runs on asyncio, each with whether it is to end.
@@ -79,7 +77,9 @@ impl Slot {
 #[derive(Default)]
 struct Functions {
     numbers: HashMap<String, usize>,
-    list: Vec<Option<Registered>>,
+    list: HashMap<usize, Registered>,
+    /// A number is given out once: the core may hold on to one that is gone here.
+    next: usize,
 }
 
 /// A host function and how it was registered.
@@ -126,8 +126,10 @@ impl Callbacks {
     /// Keeps a function; its number.
     pub fn add(&self, function: Py<PyAny>, repeatable: bool, is_async: bool) -> usize {
         let mut functions = lock(&self.functions);
-        functions.list.push(Some(Registered { function, repeatable, is_async }));
-        functions.list.len() - 1
+        let number = functions.next;
+        functions.next += 1;
+        functions.list.insert(number, Registered { function, repeatable, is_async });
+        number
     }
 
     /// Says by which name a function is known now, and lets go of the one before.
@@ -145,7 +147,7 @@ impl Callbacks {
     /// Lets go of a function. It is dropped when nothing is locked, since that may run any code.
     pub fn forget(&self, number: Option<usize>) {
         let Some(number) = number else { return };
-        let function = lock(&self.functions).list.get_mut(number).and_then(Option::take);
+        let function = lock(&self.functions).list.remove(&number);
         drop(function);
     }
 
@@ -156,14 +158,14 @@ impl Callbacks {
     }
 
     pub fn function(&self, py: Python<'_>, number: usize) -> Option<Py<PyAny>> {
-        lock(&self.functions).list.get(number)?.as_ref().map(|registered| registered.function.clone_ref(py))
+        lock(&self.functions).list.get(&number).map(|registered| registered.function.clone_ref(py))
     }
 
     /// All that is registered: name, function, whether it may be repeated, whether it is async.
     pub fn registered(&self, py: Python<'_>) -> Vec<(String, Py<PyAny>, bool, bool)> {
         let functions = lock(&self.functions);
         let all = functions.numbers.iter().filter_map(|(name, number)| {
-            let registered = functions.list.get(*number)?.as_ref()?;
+            let registered = functions.list.get(number)?;
             Some((name.clone(), registered.function.clone_ref(py), registered.repeatable, registered.is_async))
         });
         all.collect()
@@ -190,6 +192,14 @@ impl Callbacks {
         from_exception(py, exception)
     }
 
+    /// The same for the function that finds modules: the script sees the text of an error that is made for scripts, and no other.
+    pub fn no_module(&self, py: Python<'_>, exception: PyErr) -> Error {
+        if ends_run(py, &exception) || has_kind(py, &exception, ErrorKind::HostFunction) {
+            return self.failed(py, exception);
+        }
+        Error::opaque(Raised::new(py, exception))
+    }
+
     /// Ends the run with this exception.
     pub fn end_with(&self, exception: PyErr) {
         *lock(&self.ending) = Some(exception);
@@ -207,16 +217,6 @@ impl Callbacks {
         }
         self.has_ending.store(false, Ordering::Release);
         lock(&self.ending).take()
-    }
-
-    /// Keeps what the user's store or module function raised: it becomes the cause of the error that the core makes of it.
-    pub fn note_failure(&self, py: Python<'_>, exception: PyErr) {
-        self.failure.put(exception.into_value(py).into_any());
-    }
-
-    #[inline]
-    pub fn take_failure(&self, py: Python<'_>) -> Option<PyErr> {
-        self.failure.take().map(|exception| PyErr::from_value(exception.into_bound(py)))
     }
 
     /// A script printed.
@@ -257,9 +257,9 @@ impl Callbacks {
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Ok(functions) = self.functions.try_lock() {
-            functions.list.iter().flatten().try_for_each(|registered| visit.call(&registered.function))?;
+            functions.list.values().try_for_each(|registered| visit.call(&registered.function))?;
         }
-        [&self.print, &self.modules, &self.store, &self.failure].into_iter().try_for_each(|slot| slot.traverse(visit))
+        [&self.print, &self.modules, &self.store].into_iter().try_for_each(|slot| slot.traverse(visit))
     }
 
     /// The sandbox is closed: what still runs ends, and nothing is called any more. Only the store is, to roll back; it goes with the core's part of it.
@@ -267,7 +267,7 @@ impl Callbacks {
         self.closed.store(true, Ordering::Release);
         self.interrupt();
         let functions = std::mem::take(&mut *lock(&self.functions));
-        drop((functions, self.print.take(), self.modules.take(), self.failure.take()));
+        drop((functions, self.print.take(), self.modules.take()));
     }
 
     /// Lets go of everything, for the garbage collector.
