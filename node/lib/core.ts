@@ -2,7 +2,7 @@
 
 import { Reader, Writer, checkText, textOf, utf8 } from '../wasm/src/bytes.js';
 import { type Links, decode, encodeArgs } from '../wasm/src/codec.js';
-import { LuaCellError, busy, closed, invalid, lossyText, messageOf, ourError, shownOf, shownOfModules } from '../wasm/src/errors.js';
+import { LuaCellError, busy, closed, invalid, lossyText, messageOf, ourError, shownOf, shownOfModules, unfit } from '../wasm/src/errors.js';
 import { type HostFunction, MultipleResults } from '../wasm/src/functions.js';
 import { HeldFunctions } from '../wasm/src/held.js';
 import type { Module } from '../wasm/src/modules.js';
@@ -351,13 +351,17 @@ export class Core implements Links {
   }
 
   #answer(result: unknown): unknown {
-    if (!this.exact) {
-      if (typeof result === 'number' || typeof result === 'boolean' || result === undefined || result === null) return result;
-      if (typeof result === 'string') return checkText(result);
+    try {
+      if (!this.exact) {
+        if (typeof result === 'number' || typeof result === 'boolean' || result === undefined || result === null) return result;
+        if (typeof result === 'string') return checkText(result);
+      }
+      if (result === undefined) return undefined;
+      const values = result instanceof MultipleResults ? result.values : [result];
+      return this.#statusAnswer(Status.Results, (out) => encodeArgs(values, out, this, 'result'));
+    } catch (error) {
+      throw unfit(error);
     }
-    if (result === undefined) return undefined;
-    const values = result instanceof MultipleResults ? result.values : [result];
-    return this.#statusAnswer(Status.Results, (out) => encodeArgs(values, out, this, 'result'));
   }
 
   #statusAnswer(status: number, write: (out: Writer) => void): Uint8Array {
@@ -389,7 +393,7 @@ export class Core implements Links {
       out.u32(number);
       out.u32(text.length);
       out.raw(text);
-      out.raw(utf8(messageOf(error)));
+      out.raw(utf8(messageOf(error) || shown));
     });
   }
 

@@ -178,9 +178,17 @@ impl Callbacks {
                 return Err(Error::host("the host function is gone"));
             };
             let result = to_python::tuple(py, args).and_then(|args| function.bind(py).call1(args));
-            result.and_then(|result| to_lua::results(&result)).map_err(|exception| self.failed(py, exception))
+            self.results(&result.map_err(|exception| self.failed(py, exception))?)
         };
         Python::try_attach(call).unwrap_or_else(|| Err(finalizing()))
+    }
+
+    /// What a host function returned. When that can't be passed, the script does not hear what it was.
+    pub fn results(&self, result: &Bound<'_, PyAny>) -> luacell::Result<Vec<Value>> {
+        to_lua::results(result).map_err(|exception| {
+            let error = self.failed(result.py(), exception);
+            if error.kind() == ErrorKind::Conversion { error.shown_as(UNFIT) } else { error }
+        })
     }
 
     /// What a host function's exception is to the script.
@@ -276,6 +284,9 @@ impl Callbacks {
         drop(self.store.take());
     }
 }
+
+/// What a script sees of a result that is no value.
+const UNFIT: &str = "the host function gave a result that can not be passed";
 
 /// How often it is looked for signals; each look takes the GIL.
 const SIGNALS: Duration = Duration::from_millis(15);

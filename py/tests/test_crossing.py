@@ -168,6 +168,14 @@ def test_scripts_see_of_exceptions_what_was_said_to_them(raised: Exception, show
     assert message in str(outer.value)
 
 
+def test_scripts_see_nothing_of_what_can_not_be_passed() -> None:
+    lua = luacell.Sandbox()
+    lua.register("odd", lambda: [Odd()])
+    assert lua.compute("return pcall(odd)") == (False, "the host function gave a result that can not be passed")
+    with pytest.raises(luacell.LuaCellError, match=r"Odd can't be passed to Lua"):
+        lua.compute("odd()")
+
+
 def test_scripts_see_nothing_of_why_there_is_no_module() -> None:
     def find(name: str) -> str:
         raise luacell.LuaHostFunctionError("the module server is down") if name == "said" else ValueError(SECRET)
@@ -278,7 +286,7 @@ def test_objects_without_end_are_refused_and_where_they_are(odd: Any, place: str
         lua.compute("return ...", {"a": [odd]})
     assert len(str(caught.value)) < 500
     lua.register("odd", lambda: [odd])
-    with pytest.raises(luacell.LuaCellError, match=r"new ones without end\? \(value"):
+    with pytest.raises(luacell.LuaCellError, match=r"new ones without end\? \(value\[0\]"):
         lua.compute("odd()")
     assert lua.compute("return 1") == 1
 

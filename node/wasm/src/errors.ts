@@ -131,6 +131,13 @@ export function ourError(thrown: unknown): LuaCellError | null {
 /** What a script sees of a failure about which the host has said nothing to it. */
 export const HOST_FAILED = 'the host function failed';
 
+/** What a host function returned can't be passed: scripts don't hear what it was. */
+export function unfit(error: unknown): unknown {
+  const ours = ourError(error);
+  if (ours) ours.shown = 'the host function gave a result that can not be passed';
+  return error;
+}
+
 /** Whether the system or JavaScript's runtime has made an error, with names of files and the like in its message. */
 const isSystems = ({ code, errno }: { code?: unknown; errno?: unknown }): boolean =>
   typeof errno === 'number' || (typeof code === 'string' && /^(?:E[A-Z][A-Z0-9_]*|MODULE_NOT_FOUND)$/.test(code));

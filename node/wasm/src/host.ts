@@ -3,7 +3,7 @@
 
 import { Writer, textOf, utf8 } from './bytes.js';
 import { decode, encodeArgs } from './codec.js';
-import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules } from './errors.js';
+import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from './errors.js';
 import { type Functions, MultipleResults } from './functions.js';
 import type { Guest } from './guest.js';
 import { WAIT } from './jspi.js';
@@ -461,7 +461,7 @@ export class Host {
       if (result instanceof MultipleResults) encodeArgs(result.values, out, links, 'result');
       else if (result !== undefined) encodeArgs([result], out, links, 'result');
     } catch (error) {
-      this.#putError(out, error, links);
+      this.#putError(out, unfit(error), links);
     }
   }
 

@@ -137,6 +137,10 @@ export const crossing = {
       equal(error.message, message);
       ok(error.cause === thrown || error.cause === system, message);
     }
+    class Confidential {}
+    lua.register("unfit", () => [{ x: new Confidential() }]);
+    equal(lua.compute("return select(2, pcall(unfit))"), "the host function gave a result that can not be passed");
+    ok(fails("HostFunction", () => lua.compute("unfit()")).message.includes("can't pass a Confidential"));
     lua.register("inner", () => lua.compute("fail()")).register("elsewhere", () => other.compute("fail()"));
     lua.register("fail", () => {
       throw system;
