@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use luacell::{ComputeOptions, Error, ErrorKind, Folder, Module, SandboxConfig, Value};
+use luacell::{ComputeOptions, ErrorKind, Folder, Module, SandboxConfig, Value};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
