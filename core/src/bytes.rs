@@ -29,6 +29,16 @@ impl SmallBytes {
         }
     }
 
+    /// What it takes besides its own size.
+    #[inline]
+    pub(crate) fn heap(&self) -> usize {
+        const COUNTS_AND_HEADER: usize = 32;
+        match self {
+            SmallBytes::Inline(..) => 0,
+            SmallBytes::Shared(data) => data.len() + COUNTS_AND_HEADER,
+        }
+    }
+
     #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {

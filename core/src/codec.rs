@@ -46,6 +46,10 @@ pub(crate) trait Links {
     fn id_of(&self, table: &StoredTable) -> Result<u32>;
     /// The handle of a function, if it is in this sandbox's present instance.
     fn handle_of(&self, function: &Handle) -> Result<u32>;
+    /// The most that the tables of one message may take as values.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
     /// The number of any function, for who gives numbers to all of them.
     fn number_of(&self, function: &Function) -> Option<u32> {
         let _ = function;

@@ -256,7 +256,6 @@ impl Error {
         self
     }
 
-
     /// An error with a message that Lua made.
     pub(crate) fn from_lua(kind: ErrorKind, message: &LuaString) -> Self {
         let mut error = Error::new(kind, message.to_string_lossy());
@@ -328,6 +327,13 @@ impl Error {
     /// The text that the host chose for scripts, where it did.
     pub(crate) fn chosen(&self) -> Option<LuaString> {
         (self.0.kind == ErrorKind::HostFunction && self.0.shown.is_none()).then(|| self.lua_text())
+    }
+
+    /// What its texts take.
+    pub(crate) fn own_bytes(&self) -> usize {
+        let Details { message, raw_message, traceback, output, .. } = &*self.0;
+        let raw = raw_message.as_ref().map_or(0, |raw| raw.as_bytes().len());
+        message.len() + raw + traceback.as_ref().map_or(0, String::len) + output.as_bytes().len()
     }
 
     pub(crate) fn is_nested(&self) -> bool {

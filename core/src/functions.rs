@@ -1,6 +1,6 @@
 //! Host functions: what Lua calls by name.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::vec::Drain;
@@ -40,87 +40,108 @@ impl HostFunction {
     }
 }
 
-/// Host functions by number. Numbers stay, because Lua knows functions by them.
+/// Host functions by number. A number is given out once, because Lua may know a function by it long after the host took it away.
 #[derive(Clone, Default)]
-pub(crate) struct Functions(Vec<Registered>);
+pub(crate) struct Functions {
+    list: BTreeMap<i32, Registered>,
+    numbers: HashMap<Arc<str>, i32>,
+    next: i32,
+}
 
 #[derive(Clone)]
 struct Registered {
     name: Arc<str>,
-    /// `None` when it was taken away.
-    function: Option<HostFunction>,
+    function: HostFunction,
     /// Whether a run that called it may be repeated.
     repeatable: bool,
+}
+
+/// The numbers that a guest knows functions by.
+#[derive(Clone, Default)]
+pub(crate) struct FunctionNames {
+    pub(crate) list: Vec<(i32, Arc<str>)>,
+    /// Above all that were ever given out.
+    pub(crate) next: i32,
 }
 
 impl Functions {
     /// Adds or replaces the function of that name; its number, and what was there before.
     pub(crate) fn add(&mut self, name: &str, function: HostFunction) -> Result<(i32, Option<HostFunction>)> {
-        if let Some(at) = self.position(name) {
-            let place = self.0.get_mut(at).map(|registered| &mut registered.function);
-            return Ok((at as i32, place.and_then(|place| place.replace(function))));
+        if let Some(number) = self.numbers.get(name) {
+            let place = self.list.get_mut(number).map(|registered| &mut registered.function);
+            return Ok((*number, place.map(|place| std::mem::replace(place, function))));
         }
-        let number = i32::try_from(self.0.len()).map_err(|_| Error::invalid("too many host functions"))?;
-        self.0.push(Registered { name: name.into(), function: Some(function), repeatable: false });
+        let number = self.next;
+        self.insert(number, Registered { name: name.into(), function, repeatable: false })?;
         Ok((number, None))
     }
 
+    fn insert(&mut self, number: i32, registered: Registered) -> Result<()> {
+        let next = number.checked_add(1).ok_or_else(|| Error::invalid("too many host functions were registered"))?;
+        self.next = self.next.max(next);
+        self.numbers.insert(Arc::clone(&registered.name), number);
+        self.list.insert(number, registered);
+        Ok(())
+    }
+
     pub(crate) fn set_repeatable(&mut self, number: i32, repeatable: bool) {
-        if let Some(registered) = self.0.get_mut(number as usize) {
+        if let Some(registered) = self.list.get_mut(&number) {
             registered.repeatable = repeatable;
         }
     }
 
-    fn is_repeatable(&self, number: u32) -> bool {
-        self.0.get(number as usize).is_some_and(|registered| registered.repeatable)
+    fn is_repeatable(&self, number: i32) -> bool {
+        self.list.get(&number).is_some_and(|registered| registered.repeatable)
     }
 
     /// Takes away what `add` added.
     pub(crate) fn put_back(&mut self, number: i32, before: Option<HostFunction>) {
-        if let Some(registered) = self.0.get_mut(number as usize) {
-            registered.function = before;
+        match (before, self.list.get_mut(&number)) {
+            (Some(before), Some(registered)) => registered.function = before,
+            _ => drop(self.take(number)),
         }
+    }
+
+    fn take(&mut self, number: i32) -> Option<Registered> {
+        let registered = self.list.remove(&number)?;
+        self.numbers.remove(&registered.name);
+        Some(registered)
     }
 
     /// Takes the function of that name away; its number.
     pub(crate) fn remove(&mut self, name: &str) -> Option<i32> {
-        let at = self.position(name)?;
-        self.0.get_mut(at)?.function.take()?;
-        Some(at as i32)
+        let number = *self.numbers.get(name)?;
+        self.take(number).map(|_| number)
     }
 
-    fn position(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|registered| &*registered.name == name)
-    }
-
-    /// Names and numbers of all functions that are there.
+    /// Names and numbers of all functions.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, Arc<str>)> + '_ {
-        let there = self.0.iter().enumerate().filter(|(_, registered)| registered.function.is_some());
-        there.map(|(at, registered)| (at as i32, Arc::clone(&registered.name)))
+        self.list.iter().map(|(number, registered)| (*number, Arc::clone(&registered.name)))
     }
 
-    /// The names of all numbers, and whether the function is there.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (Arc<str>, bool)> + '_ {
-        self.0.iter().map(|registered| (Arc::clone(&registered.name), registered.function.is_some()))
+    pub(crate) fn names(&self) -> FunctionNames {
+        FunctionNames { list: self.iter().collect(), next: self.next }
     }
 
-    /// These functions under the numbers that they have in a list of names; what the list does not have follows it.
-    pub(crate) fn renumbered(&self, names: &[(Arc<str>, bool)]) -> Functions {
-        let of_name = |name: &Arc<str>| match self.position(name).and_then(|at| self.0.get(at)) {
-            Some(registered) => registered.clone(),
-            None => Registered { name: Arc::clone(name), function: None, repeatable: false },
-        };
-        let listed: HashSet<&str> = names.iter().map(|(name, _)| &**name).collect();
-        let others = self.0.iter().filter(|registered| !listed.contains(&*registered.name)).cloned();
-        Functions(names.iter().map(|(name, _)| of_name(name)).chain(others).collect())
+    /// These functions under the numbers that a guest knows them by; those that it does not know get new ones.
+    pub(crate) fn renumbered(&self, names: &FunctionNames) -> Result<Functions> {
+        let mut all = Functions { next: names.next, ..Functions::default() };
+        for (number, name) in &names.list {
+            if let Some(registered) = self.numbers.get(name).and_then(|own| self.list.get(own)) {
+                all.insert(*number, registered.clone())?;
+            }
+        }
+        for registered in self.list.values() {
+            if !all.numbers.contains_key(&registered.name) {
+                all.insert(all.next, registered.clone())?;
+            }
+        }
+        Ok(all)
     }
 
-    fn find(&self, number: u32) -> Result<HostFunction> {
-        let Some(registered) = self.0.get(number as usize) else {
-            return Err(Error::internal("the guest calls a host function that never was"));
-        };
-        let gone = || Error::host(format!("the host function '{}' is not registered", registered.name));
-        registered.function.clone().ok_or_else(gone)
+    /// `None` when it was taken away.
+    fn find(&self, number: i32) -> Option<HostFunction> {
+        self.list.get(&number).map(|registered| registered.function.clone())
     }
 }
 
@@ -180,10 +201,15 @@ pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, ans
     // Kept for its room; a call inside this one makes its own.
     let mut values = std::mem::take(&mut context.host().values);
     let given = match read_call(context, request, len, &mut values) {
-        Some(Ok(number)) => call(context, number, &mut values),
-        Some(Err(error)) => Answer::Error(error),
+        Some(Ok(number)) => match call(context, number, &mut values) {
+            Some(answer) => answer,
+            None => return -1,
+        },
+        // Lua's own mistake, not that of a host function.
+        Some(Err(error)) => Answer::Error(error.nested()),
         None => return -1,
     };
+    release_handles(context);
     let Ok((memory, host)) = context.memory_and_host() else {
         return -1;
     };
@@ -198,26 +224,49 @@ pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, ans
     length
 }
 
+/// Tells the guest of functions that nobody needs any more, when they are many: a script may pass ever new ones.
+#[inline]
+fn release_handles(context: &mut Context<'_>) {
+    const MANY: usize = 64;
+    let host = context.host();
+    // With a virtual clock nothing may depend on when the host lets go of something.
+    if host.virtual_time.is_none()
+        && let Some(links) = &host.links
+        && links.shared().released.len() >= MANY
+    {
+        let ids: Vec<u32> = links.take_released().collect();
+        for id in ids {
+            if let Err(error) = context.release_handle(id.cast_signed()) {
+                context.host().doomed.get_or_insert(error);
+                return;
+            }
+        }
+    }
+}
+
 /// The function's number; its arguments are added to `values`.
-fn read_call(context: &mut Context<'_>, request: i32, len: i32, values: &mut Vec<Value>) -> Option<Result<u32>> {
+fn read_call(context: &mut Context<'_>, request: i32, len: i32, values: &mut Vec<Value>) -> Option<Result<i32>> {
     let (memory, host) = context.memory_and_host().ok()?;
     let payload = crate::host::part(memory, request, len)?.get(1..)?;
     let (number, args) = payload.split_first_chunk()?;
     let links = host.links.as_ref()?;
-    Some(codec::decode_into(args, links, values).map(|()| u32::from_le_bytes(*number)))
+    Some(codec::decode_into(args, links, values).map(|()| i32::from_le_bytes(*number)))
 }
 
-fn call(context: &mut Context<'_>, number: u32, values: &mut Vec<Value>) -> Answer {
+/// `None` when there is no such function any more; the guest knows its name.
+fn call(context: &mut Context<'_>, number: i32, values: &mut Vec<Value>) -> Option<Answer> {
     let host = context.host();
     host.host_calls += 1;
     if host.host_calls > host.limits.host_calls {
-        return Answer::Limit(host.refuse(ErrorKind::HostCallLimit));
+        return Some(Answer::Limit(host.refuse(ErrorKind::HostCallLimit)));
     }
+    let function = host.functions.find(number)?;
     host.called_unrepeatable |= !host.functions.is_repeatable(number);
-    let function = match host.functions.find(number) {
-        Ok(function) => function,
-        Err(error) => return Answer::Error(error),
-    };
+    Some(call_function(context, function, values))
+}
+
+fn call_function(context: &mut Context<'_>, function: HostFunction, values: &mut Vec<Value>) -> Answer {
+    let host = context.host();
     let result = match function {
         HostFunction::Plain(function) => {
             let Some(sandbox) = host.links.as_ref().map(|links| Arc::as_ptr(links.shared())) else {
@@ -303,13 +352,17 @@ fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) 
     let add_place = !passes && !error.is_nested();
     let kind = if passes { u8::try_from(error.kind().number()).unwrap_or_default() << 1 } else { 0 };
     out.push(u8::from(add_place) | kind);
-    let number = if passes { 0 } else { host.keep_error(error) };
-    out.extend_from_slice(&number.to_le_bytes());
+    let number_at = out.len();
+    out.extend_from_slice(&0u32.to_le_bytes());
     let start = out.len();
     if encode_values(&[value], out, host.links.as_ref()).is_err() {
         out.truncate(start);
         let text = Value::from("the host function failed with a value that can't be passed");
         let _ = encode_values(&[text], out, host.links.as_ref());
+    }
+    let bytes = out.len() - start;
+    if !passes && let Some(place) = out.get_mut(number_at..start) {
+        place.copy_from_slice(&host.keep_error(error, bytes).to_le_bytes());
     }
 }
 

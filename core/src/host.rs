@@ -4,13 +4,16 @@
 //! nothing here panics.
 
 mod channel;
+mod errors;
 mod imports;
 mod limits;
 mod memory;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::errors::KeptErrors;
 pub(crate) use self::limits::Share;
 pub(crate) use self::memory::part;
 use crate::config::{Check, PrintSink};
@@ -20,7 +23,7 @@ use crate::limits::Limits;
 use crate::modules::ModuleResolver;
 use crate::sandbox::SandboxLinks;
 use crate::tables::Tables;
-use crate::value::{LuaString, Value};
+use crate::value::Value;
 use crate::virtual_time::VirtualTime;
 use crate::{Error, ErrorKind};
 
@@ -42,8 +45,8 @@ pub(crate) struct Host {
     pub(crate) revision: u32,
     /// Why the store failed last.
     pub(crate) failure: Option<Error>,
-    /// Why modules could not be had, by name; the last ones.
-    module_failures: Vec<(LuaString, Error)>,
+    /// For which modules the search failed last, by how their names begin, and the numbers of the errors.
+    module_failures: VecDeque<(String, u32)>,
     /// A failure that could not be reported to the guest: the run must not succeed.
     pub(crate) doomed: Option<Error>,
     pub(crate) functions: Functions,
@@ -51,8 +54,8 @@ pub(crate) struct Host {
     instructions: u64,
     /// The instructions that runs inside this one may use, the outer ones first.
     pub(crate) shares: Vec<Share>,
-    /// Errors that host functions gave in this run, by number from 1.
-    errors: Vec<Error>,
+    /// Errors that host functions gave in this run.
+    errors: KeptErrors,
     pub(crate) print: Option<PrintSink>,
     pub(crate) check: Option<Check>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
@@ -91,12 +94,12 @@ impl Host {
             tables,
             revision,
             failure: None,
-            module_failures: Vec::new(),
+            module_failures: VecDeque::new(),
             doomed: None,
             functions: Functions::default(),
             instructions: 0,
             shares: Vec::new(),
-            errors: Vec::new(),
+            errors: KeptErrors::default(),
             print: None,
             check: None,
             modules: None,
@@ -146,12 +149,8 @@ impl Host {
     pub(crate) fn end(&mut self, ticks: u64) {
         self.links = None;
         // What the host failed with may hold on to the sandbox.
-        if !self.errors.is_empty() {
-            self.errors = Vec::new();
-        }
-        if !self.module_failures.is_empty() {
-            self.module_failures = Vec::new();
-        }
+        self.errors.clear();
+        self.module_failures.clear();
         self.failure = None;
         if let Some(time) = &mut self.virtual_time {
             time.pass(ticks);
@@ -161,30 +160,26 @@ impl Host {
         }
     }
 
-    /// Keeps an error that a host function gave; its number.
-    pub(crate) fn keep_error(&mut self, error: Error) -> u32 {
-        // A script that collects errors must not collect the host's memory.
-        const MOST: usize = 1000;
-        if self.errors.len() >= MOST {
-            self.errors.clear();
-        }
-        self.errors.push(error);
-        self.errors.len() as u32
+    /// Keeps an error that a host function gave, which Lua sees as a value of this many bytes; its number.
+    pub(crate) fn keep_error(&mut self, error: Error, bytes: usize) -> u32 {
+        self.errors.keep(error, bytes)
     }
 
-    /// The error with this number.
+    /// The error with this number, unless too much came after it.
     pub(crate) fn take_error(&mut self, number: i64) -> Option<Error> {
-        let at = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.errors.get(at).cloned()
+        self.errors.get(number)
     }
 
     /// Keeps why there was no module of that name.
     pub(crate) fn keep_module_failure(&mut self, name: &[u8], error: Error) {
         const MOST: usize = 16;
+        const NAME: usize = 100;
         if self.module_failures.len() >= MOST {
-            self.module_failures.remove(0);
+            self.module_failures.pop_front();
         }
-        self.module_failures.push((LuaString::new(name), error));
+        let name = String::from_utf8_lossy(name).chars().take(NAME).collect();
+        let number = self.keep_error(error, 0);
+        self.module_failures.push_back((name, number));
     }
 
     /// A failed run's error with what lies behind it on the host's side: the error of a host function by its number, else what modules or the store failed with.
@@ -198,9 +193,10 @@ impl Host {
                 None => error,
             },
             ErrorKind::HostFunction => {
-                let names = |name: &LuaString| error.message().contains(&*name.to_string_lossy());
-                match self.module_failures.iter().rev().find(|(name, _)| names(name)) {
-                    Some((_, failure)) => error.caused_by_host(failure.clone()),
+                let mut failures = self.module_failures.iter().rev();
+                let number = failures.find(|(name, _)| error.message().contains(name)).map(|(_, number)| *number);
+                match number.and_then(|number| self.take_error(number.into())) {
+                    Some(failure) => error.caused_by_host(failure),
                     None => error,
                 }
             }

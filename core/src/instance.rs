@@ -4,7 +4,7 @@ use crate::host::Host;
 use crate::image::Image;
 pub(crate) use crate::machine::Entry;
 use crate::machine::{At, Buffer, Data, Export, Known, Machine, NotStarted, Owned};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, MemoryStats, Result};
 
 /// A guest that somebody has at hand: from outside, or inside a host function that it called.
 pub(crate) struct Context<'a>(pub(crate) At<'a>);
@@ -293,6 +293,16 @@ impl Context<'_> {
     pub(crate) fn set_max_memory(&mut self, bytes: u64) {
         let data = self.data_mut();
         data.max_memory = data.max_memory.min(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
+    pub(crate) fn memory_stats(&mut self) -> Result<MemoryStats> {
+        let buffer = self.data().buffer.ptr;
+        self.get_memory_stats(buffer.cast_signed())?;
+        let bytes = self.bytes(buffer, 12)?;
+        let mut numbers = bytes.chunks_exact(4).map(|c| c.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b)));
+        let mut next = || numbers.next().unwrap_or_default();
+        let (buffer_bytes, lua_bytes) = (next(), next());
+        Ok(MemoryStats { buffer_bytes, lua_bytes, wasm_bytes: self.memory_size() })
     }
 
     pub(crate) fn memory_size(&self) -> u64 {

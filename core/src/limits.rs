@@ -36,6 +36,11 @@ impl From<u64> for StoreLimit {
 /// enough to cost nothing.
 pub(crate) const GRANT: i32 = crate::start::INSTRUCTION_GRANT;
 
+/// The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has.
+pub(crate) const fn most_memory(limit: u64) -> u64 {
+    limit.saturating_mul(2).saturating_add(7 << 20)
+}
+
 /// The limits of a sandbox, complete. Everything here is listed in `docs/security.md`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -78,6 +83,13 @@ pub(crate) struct SetLimits {
 }
 
 impl Limits {
+    /// What the host may hold in memory for the tables that a run uses: its writes within the store limit, and besides what that does not count, such as
+    /// deletions, long before it matters how much that is for each entry.
+    pub(crate) fn most_held(&self) -> u64 {
+        const MEMORY_OF_ALL: u64 = 4 << 30;
+        self.store.bytes.saturating_add(self.memory.min(MEMORY_OF_ALL)).saturating_add(4 << 20)
+    }
+
     /// These limits with what was set in their place.
     #[must_use]
     pub(crate) fn with(mut self, set: &SetLimits) -> Self {

@@ -20,6 +20,10 @@ use crate::store::{StoreResult, TableStore, Usage};
 /// The end of a list of entries.
 const NONE: u32 = u32::MAX;
 
+/// What an entry, and a table, takes at least, with its place in an index that is never quite full.
+const ENTRY: usize = size_of::<Entry>() + 2 * size_of::<Place>();
+const TABLE: usize = 2 * size_of::<(u32, TableState)>();
+
 /// More room than this is given back after a run.
 const KEPT: usize = 4096;
 
@@ -101,6 +105,8 @@ pub(crate) struct Overlay {
     foreign: HashSet<u32, RandomState>,
     /// How many new tables got entries.
     created: usize,
+    /// The bytes that all this takes in memory.
+    held: usize,
 }
 
 impl Overlay {
@@ -114,7 +120,14 @@ impl Overlay {
             state,
             fresh_from: u32::MAX,
             created: 0,
+            held: 0,
         }
+    }
+
+    /// The bytes that the writes take in memory. What was deleted takes some too.
+    #[inline]
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     /// Starts a run.
@@ -174,6 +187,7 @@ impl Overlay {
             self.tables.clear();
         }
         self.created = 0;
+        self.held = 0;
     }
 
     #[inline]
@@ -227,6 +241,7 @@ impl Overlay {
     pub(crate) fn put(&mut self, table: u32, key: &str, value: Option<&[u8]>) {
         let hash = self.hash(table, key.as_bytes());
         let value = value.map(SmallBytes::new);
+        let value_heap = value.as_ref().map_or(0, SmallBytes::heap);
         let entries = &mut self.entries;
         let i = entries.len() as u32;
         let same = |place: &Place| {
@@ -238,7 +253,8 @@ impl Overlay {
                     return;
                 };
                 let change = i64::from(value.is_some()) - i64::from(entry.value.is_some());
-                entry.value = value;
+                let before = std::mem::replace(&mut entry.value, value);
+                self.held = self.held + value_heap - before.as_ref().map_or(0, SmallBytes::heap);
                 if change != 0
                     && let Some(state) = self.tables.get_mut(&table)
                 {
@@ -255,9 +271,12 @@ impl Overlay {
             IndexEntry::Vacant(free) => drop(free.insert(Place { hash, index: i })),
         }
         let fresh = self.is_fresh(table);
-        let created = &mut self.created;
+        let key = SmallBytes::new(key.as_bytes());
+        self.held += ENTRY + key.heap() + value_heap;
+        let (created, held) = (&mut self.created, &mut self.held);
         let state = self.tables.entry(table).or_insert_with(|| {
             *created += usize::from(fresh);
+            *held += TABLE;
             TableState::new(fresh.then_some(0))
         });
         let in_store = if state.stored == Some(0) { InStore::No } else { InStore::Unknown };
@@ -272,7 +291,6 @@ impl Overlay {
         } else if let Some(entry) = self.entries.get_mut(last as usize) {
             entry.next = i;
         }
-        let key = SmallBytes::new(key.as_bytes());
         self.entries.push(Entry { table, next: NONE, next_new: NONE, key, value, in_store });
         if in_store == InStore::No {
             self.append_new(table, i);
@@ -385,7 +403,12 @@ impl Overlay {
     /// Notes that a table is to be removed with everything in it.
     pub(crate) fn remove_table(&mut self, table: u32) {
         let fresh = self.is_fresh(table);
-        self.tables.entry(table).or_insert_with(|| TableState::new(fresh.then_some(0))).removed = true;
+        let held = &mut self.held;
+        let state = self.tables.entry(table).or_insert_with(|| {
+            *held += TABLE;
+            TableState::new(fresh.then_some(0))
+        });
+        state.removed = true;
     }
 
     /// The tables that were written to.

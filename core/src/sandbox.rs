@@ -262,16 +262,7 @@ impl Sandbox {
     /// `Busy`, `Closed`, `Trap`.
     pub fn memory_stats(&self) -> Result<MemoryStats> {
         self.shared.access_whole(|inner| {
-            let result = inner.guest().and_then(|mut guest| {
-                let buffer = guest.data().buffer.ptr;
-                guest.get_memory_stats(buffer.cast_signed())?;
-                let bytes = guest.bytes(buffer, 12)?;
-                let mut numbers =
-                    bytes.chunks_exact(4).map(|c| c.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b)));
-                let mut next = || numbers.next().unwrap_or_default();
-                let (buffer_bytes, lua_bytes) = (next(), next());
-                Ok(MemoryStats { buffer_bytes, lua_bytes, wasm_bytes: guest.memory_size() })
-            });
+            let result = inner.guest().and_then(|mut guest| guest.memory_stats());
             inner.check(result)
         })
     }
@@ -345,10 +336,10 @@ impl Sandbox {
     ///
     /// # Errors
     /// `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time: theirs would be taken back too.
-    /// `Memory` when there is no memory for it, `Store` when the store fails, `Busy` also from within a host function of this sandbox, `Closed`,
+    /// `Memory` when there is no memory for it, or it is larger than this sandbox's limit; `StoreLimit` when its tables are; `Store` when the store fails, `Busy` also from within a host function of this sandbox, `Closed`,
     /// `Trap`. The sandbox is as before then.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<()> {
-        self.shared.access_whole(|inner| inner.restore(snapshot))
+        self.shared.access_whole(|inner| inner.restore(snapshot, true))
     }
 
     /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on. Its tables are a copy in

@@ -28,6 +28,9 @@ use crate::{Error, ErrorKind, Outcome, Result, Snapshot, active};
 /// An I/O buffer that grew beyond this is given back after the run.
 const KEPT_BUFFER: u32 = 1 << 20;
 
+/// So much may the tables of a message take as values, however low the memory limit is.
+const LEAST_ROOM: u64 = 1 << 20;
+
 /// How often a run is repeated after a conflict.
 const CONFLICT_RETRIES: u32 = 10;
 
@@ -92,12 +95,21 @@ impl Drop for Finish<'_> {
 pub(crate) struct SandboxLinks {
     shared: Arc<Shared>,
     number: u64,
+    /// See [`Links::room`].
+    room: usize,
 }
 
 impl SandboxLinks {
     #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Functions of this instance that nobody needs any more.
+    pub(crate) fn take_released(&self) -> impl Iterator<Item = u32> + use<> {
+        let number = self.number;
+        let all = self.shared.released.take().into_iter();
+        all.filter(move |(instance, _)| *instance == number).map(|(_, id)| id)
     }
 }
 
@@ -113,6 +125,10 @@ impl Links for SandboxLinks {
 
     fn builtin(&self, name: LuaString) -> Function {
         Function(Arc::new(FunctionKind::Builtin(Builtin { name, sandbox: Arc::downgrade(&self.shared) })))
+    }
+
+    fn room(&self) -> usize {
+        self.room
     }
 
     fn id_of(&self, table: &StoredTable) -> Result<u32> {
@@ -229,12 +245,12 @@ impl Shared {
             transaction: None,
             kept: false,
         };
-        Shared::started(inner, from)
+        Shared::started(inner, from, true)
     }
 
-    fn started(mut inner: Inner, from: Option<&Snapshot>) -> Result<Arc<Self>> {
+    fn started(mut inner: Inner, from: Option<&Snapshot>, keep_limits: bool) -> Result<Arc<Self>> {
         match from {
-            Some(snapshot) => inner.restore(snapshot)?,
+            Some(snapshot) => inner.restore(snapshot, keep_limits)?,
             None => inner.start(false)?,
         }
         let keeps = inner.deterministic;
@@ -372,7 +388,17 @@ fn allocate_ids(guest: &mut Context<'_>, seen: u32, count: u32) -> Result<u32> {
 
 impl Inner {
     pub(crate) fn links(&self, shared: &Arc<Shared>) -> SandboxLinks {
-        SandboxLinks { shared: Arc::clone(shared), number: self.number }
+        self.links_with(shared, &self.limits)
+    }
+
+    /// For a run with these limits.
+    pub(crate) fn links_with(&self, shared: &Arc<Shared>, limits: &Limits) -> SandboxLinks {
+        let most = limits.memory.min(self.engine.max_memory()).max(LEAST_ROOM);
+        SandboxLinks {
+            shared: Arc::clone(shared),
+            number: self.number,
+            room: usize::try_from(most).unwrap_or(usize::MAX),
+        }
     }
 
     pub(crate) fn host(&mut self) -> Result<&mut Host> {

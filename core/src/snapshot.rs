@@ -4,19 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::GuestId;
+use crate::functions::FunctionNames;
 use crate::image::{Image, PAGE};
-use crate::store::{MemoryStore, TableStore};
+use crate::store::MemoryStore;
 use crate::tables::{TableImage, is_valid};
 use crate::virtual_time::VirtualTime;
 use crate::{Engine, Error, Result};
 
 const MAGIC: &[u8; 8] = b"LUASNAP\n";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Magic, format, checksum, guest, checksum of a new guest's memory.
 const HEAD: usize = 8 + 4 + 4 + 32 + 4;
 
-/// The content is packed in pieces of this size, so that a lie about lengths costs nobody much memory.
+/// The content is packed in pieces of this size, and unpacked one at a time.
 const PIECE: usize = 4 << 20;
 
 /// A copy of a whole sandbox: globals, closures, suspended coroutines and tables. See [`Sandbox::snapshot`](crate::Sandbox::snapshot).
@@ -30,8 +31,7 @@ pub struct Snapshot(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) guest: GuestId,
     pub(crate) memory: Image,
-    /// Host functions by the numbers that the guest knows them by, and whether they were there.
-    pub(crate) functions: Vec<(Arc<str>, bool)>,
+    pub(crate) functions: FunctionNames,
     pub(crate) virtual_time: Option<VirtualTime>,
     pub(crate) tables: TableImage,
 }
@@ -79,7 +79,8 @@ impl Snapshot {
     /// [hardened](crate::EngineConfig::hardened) engine only, which ends that.
     ///
     /// # Errors
-    /// `InvalidArgument` when the bytes are no snapshot, damaged, of another format, or of another guest; `Memory` when there is no memory for a guest.
+    /// `InvalidArgument` when the bytes are no snapshot, damaged, of another format, or of another guest, and when the guest's memory or the tables in it are larger
+    /// than the engine's [`max_memory`](crate::EngineConfig::max_memory), which is known before they are unpacked; `Memory` when there is no memory for a guest.
     pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Snapshot> {
         if !bytes.starts_with(MAGIC) {
             return Err(invalid("it begins otherwise"));
@@ -100,17 +101,18 @@ impl Snapshot {
             return Err(invalid("it was made by another version of luacell, whose guest starts otherwise"));
         }
         let broken = || invalid("its content makes no sense");
-        let content = unpack(packed).ok_or_else(broken)?;
-        let mut reader = Reader(&content);
-        let (size, numbers, pages) = reader.pages().ok_or_else(broken)?;
-        if size > engine.max_memory() {
-            return Err(invalid(&format!("its {size} bytes of memory are more than the engine allows")));
+        let most = engine.max_memory();
+        let mut content = Content::new(packed).ok_or_else(broken)?;
+        let size = content.u64().ok_or_else(broken)?;
+        if size > most {
+            return Err(too_large(&format!("{size} bytes of memory"), most));
         }
+        let (numbers, pages) = content.pages(size).ok_or_else(broken)?;
         let memory = Image::from_differences(&base, size, numbers, pages).ok_or_else(broken)?;
-        let functions = reader.functions().ok_or_else(broken)?;
-        let virtual_time = reader.virtual_time().ok_or_else(broken)?;
-        let tables = reader.tables().ok_or_else(broken)?;
-        if !reader.0.is_empty() {
+        let functions = content.functions().ok_or_else(broken)?;
+        let virtual_time = content.virtual_time().ok_or_else(broken)?;
+        let tables = content.tables(most).ok_or_else(broken)?.ok_or_else(|| too_large("tables", most))?;
+        if content.left > 0 {
             return Err(invalid("something follows its content"));
         }
         Ok(Snapshot::new(Parts { guest, memory, functions, virtual_time, tables }))
@@ -139,6 +141,10 @@ pub(crate) fn check_guest(engine: &Engine, guest: &GuestId) -> Result<()> {
     )))
 }
 
+fn too_large(what: &str, most: u64) -> Error {
+    invalid(&format!("its {what} are more than the {most} bytes that the engine's max_memory allows"))
+}
+
 fn invalid(why: &str) -> Error {
     Error::invalid(format!("this is no snapshot that can be restored: {why}"))
 }
@@ -160,9 +166,10 @@ fn content(parts: &Parts) -> Vec<u8> {
         out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(&page);
     }
-    out.extend_from_slice(&(parts.functions.len() as u32).to_le_bytes());
-    for (name, there) in &parts.functions {
-        out.push(u8::from(*there));
+    out.extend_from_slice(&parts.functions.next.to_le_bytes());
+    out.extend_from_slice(&(parts.functions.list.len() as u32).to_le_bytes());
+    for (number, name) in &parts.functions.list {
+        out.extend_from_slice(&number.to_le_bytes());
         put_bytes(&mut out, name.as_bytes());
     }
     let (state, passed) = parts.virtual_time.map(VirtualTime::parts).unwrap_or_default();
@@ -190,76 +197,114 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
-    let mut reader = Reader(packed);
-    let mut content = Vec::new();
-    while !reader.0.is_empty() {
-        let (len, packed) = (reader.u32()? as usize, reader.u32()?);
-        let packed = reader.take(packed.into())?;
-        // A packed byte stands for 255 at most.
-        if len > PIECE || len / 255 > packed.len() {
-            return None;
-        }
-        let start = content.len();
-        content.resize(start + len, 0);
-        if lz4_flex::block::decompress_into(packed, content.get_mut(start..)?).ok()? != len {
-            return None;
-        }
-    }
-    Some(content)
+/// What an entry takes in memory beside long keys and values.
+const ENTRY: u64 = 64;
+
+/// Content that may be anything, unpacked as far as it is read.
+struct Content<'a> {
+    packed: &'a [u8],
+    piece: Vec<u8>,
+    /// How much of the piece was read.
+    at: usize,
+    /// How much there is to read in all.
+    left: u64,
 }
 
-/// Reads bytes that may be anything.
-struct Reader<'a>(&'a [u8]);
+/// The next piece, unpacked length first, and what follows it.
+fn split_piece(packed: &[u8]) -> Option<(usize, &[u8], &[u8])> {
+    let (len, rest) = packed.split_first_chunk()?;
+    let (packed_len, rest) = rest.split_first_chunk()?;
+    let (piece, rest) = rest.split_at_checked(u32::from_le_bytes(*packed_len) as usize)?;
+    let len = u32::from_le_bytes(*len) as usize;
+    // A packed byte stands for 255 at most.
+    (len > 0 && len <= PIECE && len / 255 <= piece.len()).then_some((len, piece, rest))
+}
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: u64) -> Option<&'a [u8]> {
-        let (part, rest) = self.0.split_at_checked(usize::try_from(n).ok()?)?;
-        self.0 = rest;
-        Some(part)
+impl<'a> Content<'a> {
+    fn new(packed: &'a [u8]) -> Option<Self> {
+        let (mut rest, mut left) = (packed, 0);
+        while !rest.is_empty() {
+            let (len, _, after) = split_piece(rest)?;
+            left += len as u64;
+            rest = after;
+        }
+        Some(Content { packed, piece: Vec::new(), at: 0, left })
+    }
+
+    fn next_piece(&mut self) -> Option<()> {
+        let (len, packed, rest) = split_piece(self.packed)?;
+        self.packed = rest;
+        self.piece.resize(len, 0);
+        self.at = 0;
+        (lz4_flex::block::decompress_into(packed, &mut self.piece).ok()? == len).then_some(())
+    }
+
+    fn read(&mut self, mut to: &mut [u8]) -> Option<()> {
+        self.left = self.left.checked_sub(to.len() as u64)?;
+        while !to.is_empty() {
+            if self.at == self.piece.len() {
+                self.next_piece()?;
+            }
+            let from = self.piece.get(self.at..)?;
+            let n = from.len().min(to.len());
+            let (now, later) = to.split_at_mut_checked(n)?;
+            now.copy_from_slice(from.get(..n)?);
+            self.at += n;
+            to = later;
+        }
+        Some(())
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read(&mut bytes).map(|()| bytes)
     }
 
     fn u8(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
+        self.array().map(|[byte]| byte)
     }
 
     fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+        self.array().map(u32::from_le_bytes)
     }
 
     fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+        self.array().map(u64::from_le_bytes)
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let n = self.u64()?;
-        self.take(n)
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        let n = self.u64().filter(|n| *n <= self.left)?;
+        let mut bytes = vec![0; usize::try_from(n).ok()?];
+        self.read(&mut bytes).map(|()| bytes)
     }
 
-    fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
+    fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.bytes()?).ok()
     }
 
-    /// The size of the memory, page numbers and pages.
-    fn pages(&mut self) -> Option<(u64, Vec<u32>, Vec<u8>)> {
-        let size = self.u64()?;
+    /// Page numbers and pages of a memory of this size.
+    fn pages(&mut self, size: u64) -> Option<(Vec<u32>, Vec<u8>)> {
         let count = self.u32()?;
-        let (mut numbers, mut bytes) = (Vec::new(), Vec::new());
-        for _ in 0..count {
+        if u64::from(count) > size / PAGE as u64 || u64::from(count) * (4 + PAGE as u64) > self.left {
+            return None;
+        }
+        let (mut numbers, mut bytes) = (Vec::new(), vec![0; count as usize * PAGE]);
+        for page in bytes.chunks_exact_mut(PAGE) {
             numbers.push(self.u32()?);
-            bytes.extend_from_slice(self.take(PAGE as u64)?);
+            self.read(page)?;
         }
-        Some((size, numbers, bytes))
+        Some((numbers, bytes))
     }
 
-    fn functions(&mut self) -> Option<Vec<(Arc<str>, bool)>> {
-        let count = self.u32()?;
-        let mut all = Vec::new();
-        for _ in 0..count {
-            let there = self.u8()? != 0;
-            all.push((self.text()?.into(), there));
+    fn functions(&mut self) -> Option<FunctionNames> {
+        let number = |n: u32| i32::try_from(n).ok();
+        let next = number(self.u32()?)?;
+        let mut list = Vec::new();
+        for _ in 0..self.u32()? {
+            let number = number(self.u32()?).filter(|number| *number < next)?;
+            list.push((number, self.text()?.into()));
         }
-        Some(all)
+        Some(FunctionNames { list, next })
     }
 
     fn virtual_time(&mut self) -> Option<Option<VirtualTime>> {
@@ -268,7 +313,8 @@ impl<'a> Reader<'a> {
         Some(there.then_some(time))
     }
 
-    fn tables(&mut self) -> Option<TableImage> {
+    /// The tables; `None` inside when they would take more memory than `most`.
+    fn tables(&mut self, mut most: u64) -> Option<Option<TableImage>> {
         let next_id = self.u32()?;
         let count = self.u32()?;
         let mut store = MemoryStore::new();
@@ -276,9 +322,13 @@ impl<'a> Reader<'a> {
             let id = self.u32().filter(|id| is_valid(*id))?;
             for _ in 0..self.u64()? {
                 let (key, value) = (self.text()?, self.bytes()?);
-                store.set(id, key, value).ok()?;
+                match most.checked_sub(ENTRY + key.len() as u64 + value.len() as u64) {
+                    Some(rest) => most = rest,
+                    None => return Some(None),
+                }
+                store.put_entry(id, &key, &value);
             }
         }
-        TableImage::new(store, next_id)
+        TableImage::new(store, next_id).map(Some)
     }
 }

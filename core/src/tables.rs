@@ -212,7 +212,26 @@ impl Tables {
         {
             meter.change(old, None, &StoreLimit::UNLIMITED);
         }
+        // A script can name keys without end; what isn't there needs no deleting. A store elsewhere isn't asked for that alone.
+        let in_memory = match &self.backing {
+            Backing::Memory(store) => Some(store),
+            Backing::Tiered(tiered) => tiered.local_of(table),
+        };
+        if in_memory.is_some_and(|store| store.value(table, key).is_none())
+            && !self.overlay.writes_to(table, key.as_bytes())
+        {
+            return;
+        }
         self.overlay.put(table, key, None);
+    }
+
+    /// The bytes of memory that the present run takes here: its writes, and what a store remembers for it.
+    #[inline]
+    pub(crate) fn held(&mut self) -> usize {
+        match &self.backing {
+            Backing::Memory(_) => self.overlay.held(),
+            Backing::Tiered(tiered) => self.overlay.held().saturating_add(tiered.held()),
+        }
     }
 
     pub(crate) fn contains(&mut self, table: u32, key: &str) -> StoreResult<bool> {

@@ -37,6 +37,12 @@ _Static_assert(sizeof(Slab) % GRAIN == 0, "places must be aligned");
 
 #define SLAB_ROOM (SLAB_SIZE - MALLOC_HEADER - sizeof(Slab))
 
+/*
+** Pieces that are free but of no use, and what 'realloc' has twice while it
+** copies, are memory of the host too. So the instance takes at most this.
+*/
+#define MOST_TAKEN(limit) ((uint64_t)(limit) * 2 + ((uint64_t)4 << 20))
+
 /* What Lua's start takes, and two pages for a first small script. */
 #define EARLY_SIZE (54u * 1024u)
 
@@ -49,6 +55,7 @@ static Slab *with_room[CLASSES];
 static size_t in_use;
 static size_t peak; /* of this run */
 static size_t limit; /* 0: none */
+static int starved; /* was anything refused? */
 
 static unsigned class_of (size_t n) {
   return (unsigned)((n + GRAIN - 1) / GRAIN);
@@ -164,6 +171,18 @@ static void *resize (void *ptr, size_t osize, size_t nsize) {
   return result;
 }
 
+static void *refuse (void) {
+  starved = 1;
+  return NULL;
+}
+
+/* Was there too little since this was asked last? */
+int luacell_was_starved (void) {
+  int was = starved;
+  starved = 0;
+  return was;
+}
+
 void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   void *result;
   if (ptr == NULL || osize == 0) {
@@ -180,13 +199,12 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   if (nsize > MAX_BLOCK) return NULL;
   if (nsize > osize && limit != 0) {
     size_t growth = nsize - osize;
-    if (in_use >= limit || growth > limit - in_use) return NULL;
+    if (in_use >= limit || growth > limit - in_use) return refuse();
   }
   result = resize(ptr, osize, nsize);
-  if (result != NULL) {
-    in_use += nsize - osize;
-    if (in_use > peak) peak = in_use;
-  }
+  if (l_unlikely(result == NULL)) return refuse();
+  in_use += nsize - osize;
+  if (in_use > peak) peak = in_use;
   return result;
 }
 
@@ -200,6 +218,10 @@ size_t luacell_peak_bytes (void) { return peak; }
 void luacell_begin_peak (void) { peak = in_use; }
 
 void luacell_set_limit (size_t bytes) { limit = bytes; }
+
+int luacell_may_take (size_t bytes) {
+  return limit == 0 || bytes <= MOST_TAKEN(limit);
+}
 
 /* For a new object Lua passes its type as 'osize', which is no size. */
 void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize) {

@@ -110,14 +110,17 @@ static int start (lua_State *L) {
   guest.bytecode = table_new_anchored(L, "v");
   guest.anchors = table_new_anchored(L, NULL);
   guest.handles = table_new_anchored(L, NULL);
+  guest.handle_of = table_new_anchored(L, NULL);
   guest.builtins = table_new_anchored(L, NULL);
   guest.builtin_names = table_new_anchored(L, NULL);
+  guest.host_functions = table_new_anchored(L, "v");
   guest.cells_held = table_new_anchored(L, NULL);
   guest.cells_saved = table_new_anchored(L, NULL);
   guest.cells_before = table_new_anchored(L, NULL);
   guest.chunks = table_new_anchored(L, NULL);
   guest.errors = table_new_anchored(L, NULL);
   guest.host_errors = table_new_anchored(L, NULL);
+  guest.recent_errors = table_new_anchored(L, NULL);
   luaH_resize(L, guest.errors, ERROR_SLOTS, 0);
   guest.tm_ring = table_new_anchored(L, NULL);
   luaH_resize(L, guest.tm_ring, 16, 0);
@@ -299,22 +302,23 @@ static int list_ids (lua_State *L) {
 EXPORT(list_table_ids)
 int list_table_ids (void) { return guarded(list_ids) ? (int)io.len : -1; }
 
+/* In a host call: a request may be under way. */
+static unsigned released;
+
 static int drop_handle (lua_State *L) {
-  TValue nil;
-  setnilvalue(&nil);
-  if (!isempty(luaH_getint(guest.handles, request.handle)))
-    table_put(L, guest.handles, request.handle, &nil);
+  handle_release(L, released);
   return 0;
 }
 
 EXPORT(release_handle)
 void release_handle (unsigned handle) {
-  request.handle = handle;
+  released = handle;
   guarded(drop_handle);
 }
 
 static int drop_handles (lua_State *L) {
   table_clear(L, guest.handles);
+  table_clear(L, guest.handle_of);
   return 0;
 }
 
@@ -394,11 +398,7 @@ static int do_nothing (lua_State *L) {
 static void register_name (lua_State *L, const char *path, size_t len,
                            unsigned id) {
   push_holder(L, path, len);
-  host_function_push(L, id);
-  lua_pushlstring(L, path, len);
-  lua_pushvalue(L, -2);
-  builtin_add(L, lua_tostring(L, -2));
-  lua_settop(L, -3);
+  host_function_push(L, path, len, id);
   lua_rawset(L, -3);
 }
 
@@ -473,7 +473,10 @@ static void write_output (lua_State *L) {
 static int run_request (lua_State *L) {
   int n;
   lua_settop(L, 0);
-  luaC_checkGC(L); /* small runs might never come to a step of their own */
+  /* What waits for its finalizer survives the collections that a lack of
+     memory causes, and could fill it for good. */
+  if (depth == 1 && luacell_was_starved()) luaC_fullgc(L, 0);
+  else luaC_checkGC(L); /* small runs might never come to a step of their own */
   if (depth == 1) luacell_forget_host_errors(L);
   push_target(L);
   request.what = RUN_NOTHING;

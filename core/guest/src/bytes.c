@@ -6,7 +6,7 @@
 
 int bytes_grow (Bytes *b, size_t extra) {
   size_t need, cap;
-  byte *p;
+  byte *p = NULL;
   if (extra > (size_t)INT_MAX - b->len) return 0;
   need = b->len + extra;
   if (need <= b->fixed_cap) {
@@ -17,15 +17,18 @@ int bytes_grow (Bytes *b, size_t extra) {
   cap = b->cap + b->cap / 2;
   if (cap < need) cap = need;
   if (cap < 256) cap = 256;
-  if (b->p == b->fixed) {
-    p = luacell_realloc(NULL, 0, cap);
-    if (p != NULL && b->len > 0) memcpy(p, b->p, b->len);
+  /* room for more to come, or near the limit just what is needed */
+  for (; p == NULL; cap = need) {
+    if (b->p == b->fixed) {
+      p = luacell_realloc(NULL, 0, cap);
+      if (p != NULL && b->len > 0) memcpy(p, b->p, b->len);
+    }
+    else
+      p = luacell_realloc(b->p, b->cap, cap);
+    if (p != NULL) b->cap = cap;
+    else if (cap == need) return 0;
   }
-  else
-    p = luacell_realloc(b->p, b->cap, cap);
-  if (p == NULL) return 0;
   b->p = p;
-  b->cap = cap;
   return 1;
 }
 

@@ -109,16 +109,72 @@ static void put_table (lua_State *L, Table *t) {
   if (!bytes_add(&opened, &o, sizeof o)) luacell_memory_error(L);
 }
 
+/* {== Functions that the host holds */
+
+/* The handles in this message, which nobody releases when it isn't sent. */
+static Bytes handles; /* of unsigned */
+
+/* In guest.handle_of: the handle, and above it how often it was sent. */
+#define SENT_ONCE ((lua_Unsigned)1 << 32)
+
+/*
+** A function has one handle, however often it is sent. The host releases it
+** once for each time.
+*/
+static unsigned handle_send (lua_State *L, const TValue *f) {
+  const TValue *known = luaH_get(guest.handle_of, f);
+  lua_Unsigned sent = ttisinteger(known) ? l_castS2U(ivalue(known)) : 0;
+  unsigned handle = (unsigned)sent;
+  TValue n;
+  if (sent == 0) {
+    do handle = ++guest.next_handle;
+    while (handle == 0 || !isempty(luaH_getint(guest.handles, handle)));
+    sent = handle;
+  }
+  if (!bytes_add(&handles, &handle, sizeof handle)) luacell_memory_error(L);
+  table_put(L, guest.handles, handle, f);
+  setivalue(&n, l_castU2S(sent + SENT_ONCE));
+  luaH_set(L, guest.handle_of, f, &n);
+  luaC_barrierback(L, obj2gco(guest.handle_of), f);
+  return handle;
+}
+
+void handle_release (lua_State *L, unsigned handle) {
+  const TValue *f = luaH_getint(guest.handles, handle);
+  const TValue *known;
+  TValue nil;
+  if (isempty(f)) return;
+  known = luaH_get(guest.handle_of, f);
+  if (ttisinteger(known)) {
+    lua_Unsigned sent = l_castS2U(ivalue(known)) - SENT_ONCE;
+    if (sent >= SENT_ONCE) {
+      setivalue((TValue *)known, l_castU2S(sent));
+      return;
+    }
+    setempty((TValue *)known);
+  }
+  setnilvalue(&nil);
+  table_put(L, guest.handles, handle, &nil);
+}
+
+static void release_unsent (lua_State *L) {
+  while (handles.len > 0) {
+    unsigned handle;
+    handles.len -= sizeof handle;
+    memcpy(&handle, handles.p + handles.len, sizeof handle);
+    handle_release(L, handle);
+  }
+}
+
+/* }== */
+
 static void put_function (lua_State *L, const TValue *f) {
   size_t n;
   const char *name = builtin_name(f, &n);
   if (name != NULL)
     put_string(L, TAG_BUILTIN, name, n);
-  else if (guest.revision >= 2) {
-    unsigned handle = ++guest.next_handle;
-    table_put(L, guest.handles, handle, f);
-    put_tagged_u32(L, TAG_HANDLE, handle);
-  }
+  else if (guest.revision >= 2)
+    put_tagged_u32(L, TAG_HANDLE, handle_send(L, f));
   else if (ttisLclosure(f)) {
     static Bytes code;
     code.len = 0;
@@ -235,6 +291,7 @@ static void put_rest (lua_State *L) {
 void encode_values (lua_State *L, const char *what, int first, int count,
                     Bytes *to) {
   int i;
+  release_unsent(L);
   what_is_written = what;
   opened.len = seen.len = 0;
   out = to;
@@ -253,4 +310,5 @@ void encode_values (lua_State *L, const char *what, int first, int count,
   to->len = written;
   bytes_shrink(&opened);
   bytes_shrink(&seen);
+  bytes_shrink(&handles);
 }

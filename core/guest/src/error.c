@@ -143,10 +143,65 @@ void luacell_forget_error (void) {
   for (i = ERROR_MARKED; i < ERROR_SLOTS; i++) forget(i);
 }
 
+/* {== Which error values are the host's */
+
+/*
+** A run that goes on after any number of errors doesn't collect them: the
+** earliest are forgotten, as the host does with what it keeps of them.
+*/
+#define KEPT_ERRORS 1024u
+#define KEPT_BYTES ((size_t)1 << 18)
+#define TABLE_BYTES ((size_t)1 << 14) /* a guess */
+
+/* In the order in which they came, and the next one. */
+static uint32_t oldest, next;
+static size_t kept_bytes;
+
 void luacell_forget_host_errors (lua_State *L) {
   if (!error_from_host) return;
   table_clear(L, guest.host_errors);
+  table_clear(L, guest.recent_errors);
+  oldest = next = 0;
+  kept_bytes = 0;
   error_from_host = 0;
+}
+
+static size_t size_of (const TValue *v) {
+  return ttisstring(v) ? vslen(v) : TABLE_BYTES;
+}
+
+/* What guest.host_errors has of a value: the host's number, and above it ours. */
+static lua_Unsigned noted (const TValue *v) {
+  const TValue *n = luaH_get(guest.host_errors, v);
+  return ttisinteger(n) ? l_castS2U(ivalue(n)) : 0;
+}
+
+static void forget_oldest (void) {
+  const TValue *v = luaH_getint(guest.recent_errors, oldest % KEPT_ERRORS);
+  lua_Unsigned n = noted(v);
+  kept_bytes -= size_of(v);
+  if (n != 0 && n >> 32 == oldest) /* it did not come again */
+    setempty((TValue *)luaH_get(guest.host_errors, v));
+  setempty((TValue *)v);
+  oldest++;
+}
+
+static void note_host_error (lua_State *L, uint32_t number, const TValue *v) {
+  size_t size = size_of(v);
+  TValue n;
+  while (oldest != next && (next - oldest == KEPT_ERRORS ||
+                            kept_bytes + size > KEPT_BYTES))
+    forget_oldest();
+  table_put(L, guest.recent_errors, next % KEPT_ERRORS, v);
+  kept_bytes += size;
+  setivalue(&n, l_castU2S((lua_Unsigned)next++ << 32 | number));
+  luaH_set(L, guest.host_errors, v, &n);
+  luaC_barrierback(L, obj2gco(guest.host_errors), v);
+  invalidateTMcache(guest.host_errors);
+}
+
+static int is_nan (const TValue *v) {
+  return ttisfloat(v) && luai_numisnan(fltvalue(v));
 }
 
 /*
@@ -154,21 +209,19 @@ void luacell_forget_host_errors (lua_State *L) {
 ** knows it by this number.
 */
 void luacell_host_error (lua_State *L, uint32_t number) {
-  TValue n;
+  const TValue *v = s2v(L->top.p - 1);
   error_from_host = 1;
-  setivalue(&n, number);
-  if (ttisnil(s2v(L->top.p - 1))) return;
-  luaH_set(L, guest.host_errors, s2v(L->top.p - 1), &n);
-  luaC_barrierback(L, obj2gco(guest.host_errors), s2v(L->top.p - 1));
-  invalidateTMcache(guest.host_errors);
+  if (ttisnil(v) || is_nan(v)) return;
+  note_host_error(L, number, v);
   luacell_mark_error(L, KIND_HOST_FUNCTION, s2v(L->top.p - 1));
 }
 
 /* The number of this error value; 0 when it is not from a host function. */
 static lua_Integer host_error_number (const TValue *v) {
-  const TValue *n = ttisnil(v) ? v : luaH_get(guest.host_errors, v);
-  return ttisinteger(n) ? ivalue(n) : 0;
+  return ttisnil(v) ? 0 : (lua_Integer)(uint32_t)noted(v);
 }
+
+/* }== */
 
 /*
 ** Puts a position in front of the message at the top: where the host knows

@@ -112,6 +112,7 @@ int host_delete_quietly (unsigned id, const char *key, size_t klen) {
 /* -1 means "no such table" too, and then there is nothing to delete. */
 void host_delete (lua_State *L, unsigned id, const char *key, size_t klen) {
   check_key(L, klen);
+  count_call(klen);
   changes++;
   if (l_unlikely(js_ext_table_delete(id, key, klen) == STORE_FAILED))
     store_failed(L, "delete", key, klen);

@@ -88,7 +88,7 @@ static int call_host (lua_State *L) {
     return finish(L, answer, (size_t)n);
   if (n == -1)
     luacell_error(L, KIND_HOST_FUNCTION,
-                  "this host does not offer the function '%s'", name_of(L));
+                  "the host function '%s' is not registered", name_of(L));
   n = -(n + 1);
   {
     const byte *large = host_fetch(L, (size_t)n);
@@ -97,12 +97,44 @@ static int call_host (lua_State *L) {
   }
 }
 
-void host_function_push (lua_State *L, unsigned id) {
-  lua_pushinteger(L, id);
-  lua_pushcclosure(L, call_host, 1);
+static int is_host_function (const TValue *v) {
+  return ttisCclosure(v) && clCvalue(v)->f == call_host;
+}
+
+/*
+** There is one Lua function for each name: a script may hold on to it while
+** the host registers something else under the name, and calls that then.
+*/
+void host_function_push (lua_State *L, const char *name, size_t len,
+                         unsigned id) {
+  const TValue *known;
+  lua_pushlstring(L, name, len);
+  known = luaH_get(guest.host_functions, s2v(L->top.p - 1));
+  if (is_host_function(known)) {
+    setobj2s(L, L->top.p, known);
+    api_incr_top(L);
+    chgivalue(&clCvalue(known)->upvalue[0], id);
+  }
+  else {
+    TValue f;
+    lua_pushinteger(L, id);
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, call_host, 2);
+    f = *s2v(L->top.p - 1);
+    luaH_set(L, guest.host_functions, s2v(L->top.p - 2), &f);
+    luaC_barrierback(L, obj2gco(guest.host_functions), s2v(L->top.p - 2));
+    luaC_barrierback(L, obj2gco(guest.host_functions), &f);
+  }
+  builtin_hold(L, s2v(L->top.p - 2), s2v(L->top.p - 1));
+  lua_remove(L, -2);
 }
 
 int host_function_is (const TValue *v, unsigned id) {
-  return ttisCclosure(v) && clCvalue(v)->f == call_host &&
+  return is_host_function(v) &&
          ivalue(&clCvalue(v)->upvalue[0]) == (lua_Integer)id;
+}
+
+/* The name of a host function; NULL for anything else. */
+const TValue *host_function_name (const TValue *v) {
+  return is_host_function(v) ? &clCvalue(v)->upvalue[1] : NULL;
 }

@@ -98,20 +98,23 @@ static void tame_debug (lua_State *L) {
 
 /* {== Built-ins by name */
 
+/* From now on the name is that of this value. */
+void builtin_hold (lua_State *L, const TValue *name, const TValue *v) {
+  TValue copy = *v;
+  luaH_set(L, guest.builtins, name, &copy);
+  luaC_barrierback(L, obj2gco(guest.builtins), name);
+  luaC_barrierback(L, obj2gco(guest.builtins), v);
+}
+
 static void name_value (lua_State *L, const char *name) {
   TValue v = *s2v(L->top.p - 1);
   lua_pushstring(L, name);
   luaH_set(L, guest.builtin_names, &v, s2v(L->top.p - 1));
   luaC_barrierback(L, obj2gco(guest.builtin_names), s2v(L->top.p - 1));
   luaC_barrierback(L, obj2gco(guest.builtin_names), &v);
-  luaH_set(L, guest.builtins, s2v(L->top.p - 1), &v);
-  luaC_barrierback(L, obj2gco(guest.builtins), s2v(L->top.p - 1));
-  luaC_barrierback(L, obj2gco(guest.builtins), &v);
+  builtin_hold(L, s2v(L->top.p - 1), &v);
   lua_pop(L, 1);
 }
-
-/* Names the functions in the table at the top, "prefix.name". */
-void builtin_add (lua_State *L, const char *name) { name_value(L, name); }
 
 /* Values that are still there keep their name for messages. */
 void builtin_remove (lua_State *L, const char *name) {
@@ -122,6 +125,7 @@ void builtin_remove (lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
+/* Names the functions in the table at the top, "prefix.name". */
 static void name_functions (lua_State *L, const char *prefix) {
   lua_pushnil(L);
   while (lua_next(L, -2)) {
@@ -181,7 +185,8 @@ static void name_builtins (lua_State *L) {
 
 /* The name of a built-in function or library; NULL for anything else. */
 const char *builtin_name (const TValue *v, size_t *len) {
-  const TValue *name = luaH_get(guest.builtin_names, v);
+  const TValue *name = host_function_name(v);
+  if (name == NULL) name = luaH_get(guest.builtin_names, v);
   if (!ttisstring(name)) return NULL;
   *len = vslen(name);
   return svalue(name);

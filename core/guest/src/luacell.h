@@ -146,8 +146,10 @@ typedef struct Guest {
   Table *objects; /* weak: id -> table, closure or upvalue */
   Table *anchors; /* strong: id -> external table with a metatable */
   Table *handles; /* strong: handle -> function known to the host */
+  Table *handle_of; /* function -> its handle, and how often it was sent */
   Table *builtins; /* name -> built-in */
   Table *builtin_names; /* built-in -> name */
+  Table *host_functions; /* weak: name -> host function */
   Table *bytecode; /* weak: bytecode -> function without own upvalues */
   Table *cells_held; /* strong: id -> upvalue, while a run lasts */
   Table *cells_saved; /* strong: id -> value in the store */
@@ -156,6 +158,7 @@ typedef struct Guest {
   Table *chunks; /* compiled sources, see chunks.c */
   Table *errors; /* array of the ERROR_ slots */
   Table *host_errors; /* error value -> number that the host gave it */
+  Table *recent_errors; /* those values, by the last digits of their number */
   Table *package; /* what scripts see under this name */
   Table *loading; /* weak: name of a module -> thread that loads it */
   Table *bigint_meta; /* of all arbitrary-precision integers */
@@ -176,6 +179,8 @@ size_t luacell_bytes_in_use (void);
 size_t luacell_peak_bytes (void);
 void luacell_begin_peak (void);
 void luacell_set_limit (size_t limit);
+int luacell_may_take (size_t bytes);
+int luacell_was_starved (void);
 void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
 
 /* bytes.c */
@@ -286,6 +291,7 @@ int key_is_storable (const TValue *key);
 void encode_values (lua_State *L, const char *what, int first, int count,
                     Bytes *out);
 void put_u32 (byte *p, uint32_t v);
+void handle_release (lua_State *L, unsigned handle);
 
 /* decode.c: values from the host or a store, pushed on the stack */
 void decode_begin_run (void);
@@ -354,9 +360,11 @@ int builtin_push (lua_State *L, const char *name, size_t len);
 
 /* host_function.c */
 extern int luacell_in_host_call;
-void host_function_push (lua_State *L, unsigned id);
+void host_function_push (lua_State *L, const char *name, size_t len,
+                         unsigned id);
 int host_function_is (const TValue *v, unsigned id);
-void builtin_add (lua_State *L, const char *name);
+const TValue *host_function_name (const TValue *v);
+void builtin_hold (lua_State *L, const TValue *name, const TValue *v);
 void builtin_remove (lua_State *L, const char *name);
 
 /* output.c */

@@ -133,11 +133,10 @@ static int search_host (lua_State *L) {
 static int luacell_require (lua_State *L);
 
 /*
-** Is this thread in the middle of loading a module of the name at index 1? A
-** thread that has died of an error keeps its frames.
+** Is this thread in the middle of loading a module of this name? A thread that
+** has died of an error keeps its frames.
 */
-static int loads (lua_State *L, lua_State *thread) {
-  const TValue *name = s2v(L->ci->func.p + 1);
+static int loads (lua_State *L, lua_State *thread, const TValue *name) {
   const CallInfo *ci;
   if (thread->status != LUA_OK) return 0;
   for (ci = thread->ci; ci != NULL; ci = ci->previous) {
@@ -149,16 +148,35 @@ static int loads (lua_State *L, lua_State *thread) {
   return 0;
 }
 
+/* So many notes are kept before it is looked which ones are still true. */
+#define NOTES_MIN 64u
+
+static unsigned notes, notes_most = NOTES_MIN;
+
+/* Whoever asks for ever new modules that fail leaves a note of each. */
+static void forget_loaded (lua_State *L) {
+  unsigned pos = 0;
+  TValue key, val;
+  notes = 0;
+  while (table_step(guest.loading, &pos, &key, &val)) {
+    if (ttisthread(&val) && loads(L, thvalue(&val), &key)) notes++;
+    else setempty((TValue *)luaH_get(guest.loading, &key));
+  }
+  notes_most = notes * 2 + NOTES_MIN;
+}
+
 /*
 ** A module that is being loaded is not loaded again, not even by a coroutine
 ** that it has started. Nothing has to be undone when loading fails: then the
 ** thread just isn't loading any more.
 */
 static void note_loading (lua_State *L) {
+  if (++notes > notes_most) forget_loaded(L);
   sethvalue2s(L, L->top.p, guest.loading);
   api_incr_top(L);
   lua_pushvalue(L, 1);
-  if (lua_rawget(L, -2) == LUA_TTHREAD && loads(L, lua_tothread(L, -1)))
+  if (lua_rawget(L, -2) == LUA_TTHREAD &&
+      loads(L, lua_tothread(L, -1), s2v(L->ci->func.p + 1)))
     luaL_error(L, "loop or previous error loading module '%s'",
                lua_tostring(L, 1));
   lua_pop(L, 1);

@@ -23,6 +23,11 @@ void *sbrk (intptr_t increment) {
   uintptr_t wanted;
   if (start < INITIAL_MEMORY && start + (uintptr_t)increment > TAKEN)
     start = INITIAL_MEMORY;
+  if (increment > 0 &&
+      !luacell_may_take(start - (uintptr_t)&__heap_end + (size_t)increment)) {
+    errno = ENOMEM;
+    return (void *)-1;
+  }
   wanted = (start + (uintptr_t)increment + WASM_PAGE - 1) / WASM_PAGE;
   if (wanted > pages &&
       __builtin_wasm_memory_grow(0, wanted - pages) == SIZE_MAX) {

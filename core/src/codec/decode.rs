@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::reader::{Reader, malformed, unknown_tag};
 use super::{Links, tag};
 use crate::value::{Function, FunctionKind, Graph, LuaString, Node, Slot, Value};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A table that is being read.
 struct Open {
@@ -22,7 +22,12 @@ struct Decoder<'a> {
     open: Vec<Open>,
     /// Values that open tables still announce; each takes at least a byte.
     announced: u64,
+    /// What the tables may still take as values.
+    room: usize,
 }
+
+/// What a pair takes in a table, in its list and in its index, which is never quite full.
+const PAIR: usize = 2 * size_of::<Slot>() + 24;
 
 impl Decoder<'_> {
     /// The value behind a tag that refers to something, or the head of a table.
@@ -69,6 +74,9 @@ impl Decoder<'_> {
         if self.announced > self.reader.rest.len() as u64 {
             return Err(malformed("a table announces more than there is"));
         }
+        // A table takes more here than it does as bytes, an empty one ten times as much.
+        let size = size_of::<Node>() + size_of::<Slot>() * array_left as usize + PAIR * pairs_left as usize;
+        self.room = self.room.checked_sub(size).ok_or_else(too_large)?;
         let node = self.graph.add(Node::with_capacity(array_left as usize, pairs_left as usize))?;
         self.open.push(Open { node, array_left, pairs_left, key: None });
         Ok(Slot::Node(node))
@@ -125,6 +133,13 @@ impl Decoder<'_> {
     }
 }
 
+fn too_large() -> Error {
+    Error::new(
+        ErrorKind::Memory,
+        "not enough memory for so many tables as values of the host: memory_limit bounds these too",
+    )
+}
+
 fn nil_key() -> Error {
     malformed("a table with a nil or NaN key")
 }
@@ -178,12 +193,40 @@ pub(crate) fn decode_into(bytes: &[u8], links: &dyn Links, values: &mut Vec<Valu
     Ok(())
 }
 
+/// The guest holds functions in a message for whoever reads it.
+#[cold]
+fn release_rest(mut rest: Reader<'_>, links: &dyn Links) {
+    while let Some(tag) = rest.rest.first().copied() {
+        let mut handle = Reader { rest: rest.rest.get(1..).unwrap_or_default() };
+        if tag == tag::HANDLE
+            && let Ok(id) = handle.u32()
+        {
+            drop(links.handle(id));
+        }
+        if rest.skip().is_err() {
+            return;
+        }
+    }
+}
+
 fn decode_any(bytes: &[u8], links: &dyn Links) -> Result<Vec<Value>> {
-    let mut decoder =
-        Decoder { reader: Reader { rest: bytes }, links, graph: Graph::new(), open: Vec::new(), announced: 0 };
+    let mut decoder = Decoder {
+        reader: Reader { rest: bytes },
+        links,
+        graph: Graph::new(),
+        open: Vec::new(),
+        announced: 0,
+        room: links.room(),
+    };
     let mut slots = Vec::new();
     while !decoder.reader.rest.is_empty() {
-        slots.push(decoder.value()?);
+        match decoder.value() {
+            Ok(slot) => slots.push(slot),
+            Err(error) => {
+                release_rest(decoder.reader, links);
+                return Err(error);
+            }
+        }
     }
     let graph = Arc::new(decoder.graph);
     Ok(slots.into_iter().map(|slot| slot.into_value(&graph)).collect())

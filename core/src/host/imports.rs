@@ -15,6 +15,16 @@ impl Host {
         if self.revision >= 2 { STORE_FAILED } else { ABSENT }
     }
 
+    /// Ends a run that makes the host hold more than it may.
+    #[inline]
+    fn holds_too_much(&mut self) -> bool {
+        let too_much = self.tables.held() as u64 > self.limits.most_held();
+        if too_much {
+            self.refuse(ErrorKind::StoreLimit);
+        }
+        too_much
+    }
+
     /// `js_ext_table_set`
     #[inline]
     pub(crate) fn set(
@@ -32,6 +42,7 @@ impl Host {
         }
         with_key(memory, key_ptr, key_len, |memory, key| match part(memory, val_ptr, val_len) {
             Some(value) => match self.tables.set_within(table, key, value, &self.limits.store) {
+                Ok(true) if self.holds_too_much() => ABSENT,
                 Ok(true) => {
                     self.bytes_stored += (key.len() + value.len()) as u64;
                     0
@@ -80,6 +91,7 @@ impl Host {
             Ok(answer)
         });
         match result {
+            Some(Ok(_)) if self.holds_too_much() => STORE_FAILED,
             Some(Ok(answer)) => answer,
             Some(Err(error)) => self.failed(error),
             None => ABSENT,
@@ -100,6 +112,7 @@ impl Host {
             Ok(0)
         });
         match result {
+            Some(Ok(_)) if self.holds_too_much() => STORE_FAILED,
             Some(Ok(answer)) => answer,
             Some(Err(error)) => self.failed(error),
             None => ABSENT,
@@ -148,6 +161,7 @@ impl Host {
         let room = max_len.cast_unsigned() as usize;
         match result {
             Err(error) => self.failed(error),
+            Ok(()) if self.holds_too_much() => STORE_FAILED,
             Ok(()) if needed > room => too_small(needed),
             Ok(()) if any => i32::try_from(needed).unwrap_or(ABSENT),
             Ok(()) => match self.tables.exists(table) {

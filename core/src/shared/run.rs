@@ -51,8 +51,8 @@ impl Inner {
         let started = Instant::now();
         self.check_transaction()?;
         self.release_handles(shared)?;
-        let links = self.links(shared);
         let limits = set.map_or(self.limits, |set| self.limits.with(set));
+        let links = self.links_with(shared, &limits);
         let mut args = std::mem::take(&mut self.args);
         args.clear();
         let mut applied = self.applied;
@@ -74,8 +74,9 @@ impl Inner {
         let mut guest = self.guest()?;
         let metrics = guest.finish_metrics();
         let links = guest.host().links.take().ok_or_else(|| Error::internal("a run ends that never began"))?;
+        let succeeded = executed.as_ref().is_ok_and(|n| *n >= 0);
         let result = match executed {
-            Ok(n) if n >= 0 => guest.read_success(n, &links),
+            Ok(n) if succeeded => guest.read_success(n, &links),
             Ok(n) => Err(guest.read_failure(n, &links)),
             Err(error) => Err(error),
         };
@@ -85,6 +86,13 @@ impl Inner {
         let keeps = host.limits.commit_on_error && host.doomed.is_none();
         let (output, values) = match result {
             Ok(read) => read,
+            // The results were too much, of which Lua knows nothing.
+            Err(error) if succeeded && !keeps && !error.is_fatal() => {
+                if self.transaction.is_none() {
+                    self.commit_failed()?;
+                }
+                return Err(error.with_metrics(metrics));
+            }
             Err(error) if keeps && !error.is_fatal() => return Err(self.keep_failed(error.with_metrics(metrics))),
             Err(error) => return Err(error.with_metrics(metrics)),
         };

@@ -1,14 +1,16 @@
 //! Taking and restoring snapshots.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Applied, Inner, Running, Shared, apply_changes, held_tables, register};
 use crate::host::Host;
 use crate::instance::Guest;
+use crate::limits::most_memory;
 use crate::snapshot::{Parts, check_guest};
 use crate::stored::{Pins, store_error};
 use crate::tables::Tables;
-use crate::{Error, Result, Snapshot};
+use crate::{Error, ErrorKind, Result, Snapshot};
 
 impl Inner {
     pub(crate) fn snapshot(&mut self, shared: &Shared) -> Result<Snapshot> {
@@ -27,12 +29,13 @@ impl Inner {
         let mut context = self.guest()?;
         let memory = crate::image::Image::of(&base, context.memory()?);
         let host = context.host();
-        let (functions, virtual_time) = (host.functions.names().collect(), host.virtual_time);
+        let (functions, virtual_time) = (host.functions.names(), host.virtual_time);
         Ok(Snapshot::new(Parts { guest, memory, functions, virtual_time, tables }))
     }
 
-    /// Goes on where the snapshot was taken. The present guest stays until its successor is ready.
-    pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+    /// Goes on where the snapshot was taken. The present guest stays until its successor is ready. `keep_limits`: a snapshot that is larger than this sandbox may be
+    /// is refused.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot, keep_limits: bool) -> Result<()> {
         let parts = snapshot.parts();
         self.outside_transaction("restoring a snapshot")?;
         check_guest(&self.engine, &parts.guest)?;
@@ -41,14 +44,18 @@ impl Inner {
                 "a store that others use too can't be taken back to a snapshot; restore it to a sandbox with a store of its own",
             ));
         }
+        if keep_limits {
+            self.check_size(parts)?;
+        }
         let mut guest = self.engine.blank()?;
-        let functions = self.host()?.functions.renumbered(&parts.functions);
-        let added = functions.iter().filter(|(number, _)| {
-            let before = usize::try_from(*number).ok().and_then(|at| parts.functions.get(at));
-            !before.is_some_and(|(_, there)| *there)
-        });
-        let added: Vec<_> = added.collect();
+        let functions = self.host()?.functions.renumbered(&parts.functions)?;
+        let known: HashSet<i32> = parts.functions.list.iter().map(|(number, _)| *number).collect();
+        let added: Vec<_> = functions.iter().filter(|(number, _)| !known.contains(number)).collect();
         let applied = self.prepare_restored(&mut guest, snapshot)?;
+        let in_use = guest.context().memory_stats()?.lua_bytes;
+        if keep_limits && in_use > self.limits.memory {
+            return Err(self.too_large(in_use));
+        }
         for (number, name) in added {
             register(&mut guest.context(), &name, number)?;
         }
@@ -78,6 +85,31 @@ impl Inner {
         self.ran = true;
         self.applied = applied;
         self.pins.end_era();
+        Ok(())
+    }
+
+    fn too_large(&self, bytes: u64) -> Error {
+        let text = format!(
+            "the snapshot's {bytes} bytes are more than this sandbox's memory_limit of {} bytes has room for",
+            self.limits.memory
+        );
+        Error::new(ErrorKind::Memory, text)
+    }
+
+    /// Whether this sandbox could have become so large, as far as that shows before anything is unpacked.
+    fn check_size(&self, parts: &Parts) -> Result<()> {
+        let size = parts.memory.size() as u64;
+        if size > most_memory(self.limits.memory) {
+            return Err(self.too_large(size));
+        }
+        let (usage, limit) = (parts.tables.store().held(), self.limits.store);
+        if usage.bytes > limit.bytes || usage.entries > limit.entries {
+            let (bytes, entries) = (usage.bytes, usage.entries);
+            let text = format!(
+                "the snapshot's tables hold {bytes} bytes in {entries} entries, more than the sandbox's store_limit allows"
+            );
+            return Err(Error::new(ErrorKind::StoreLimit, text));
+        }
         Ok(())
     }
 
@@ -133,6 +165,6 @@ impl Inner {
             transaction: None,
             kept: false,
         };
-        Shared::started(inner, Some(&snapshot))
+        Shared::started(inner, Some(&snapshot), false)
     }
 }

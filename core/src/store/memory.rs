@@ -71,6 +71,10 @@ impl MemoryStore {
         }
     }
 
+    pub(crate) fn held(&self) -> Usage {
+        self.usage
+    }
+
     /// As `set`, which can't fail here.
     pub(crate) fn put_entry(&mut self, table: u32, key: &str, value: &[u8]) {
         self.put(table, SmallBytes::new(key.as_bytes()), SmallBytes::new(value));

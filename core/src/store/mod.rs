@@ -177,6 +177,12 @@ pub trait TableStore: Send {
         Ok(None)
     }
 
+    /// How many bytes of memory the store holds for the present run: what it has read and remembers, for one. A run that makes this grow too far is ended by
+    /// [`store_limit`](crate::SandboxConfig::store_limit).
+    fn held(&self) -> usize {
+        0
+    }
+
     /// Hands at most `limit` keys to `visit`: those that come after the key `after` in the order of [`keys`](Self::keys), or the
     /// first ones. `after` is a key of the table.
     ///

@@ -44,6 +44,11 @@ impl Tiered {
         }
     }
 
+    /// The tables in memory, if this is one.
+    pub(crate) fn local_of(&self, table: u32) -> Option<&MemoryStore> {
+        self.is_local(table).then_some(&self.local)
+    }
+
     pub(crate) fn is_local(&self, table: u32) -> bool {
         // The latest ones are asked for most.
         let own = || self.own.iter().rev().any(|(first, end)| (*first..*end).contains(&table));
@@ -231,6 +236,10 @@ impl TableStore for Tiered {
     fn usage(&mut self) -> StoreResult<Option<Usage>> {
         let (kept, local) = (self.kept.usage()?.unwrap_or_default(), self.local.usage()?.unwrap_or_default());
         Ok(Some(Usage { bytes: kept.bytes + local.bytes, entries: kept.entries + local.entries }))
+    }
+
+    fn held(&self) -> usize {
+        self.kept.held()
     }
 
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{IntoArgs, LuaString};
@@ -43,13 +43,6 @@ pub(crate) struct Handle {
     pub(crate) id: u32,
 }
 
-impl Handle {
-    /// What is equal for the same function of the same instance.
-    fn key(&self) -> (usize, u64, u32) {
-        (self.sandbox.as_ptr().addr(), self.instance, self.id)
-    }
-}
-
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(shared) = self.sandbox.upgrade() {
@@ -63,7 +56,7 @@ impl Drop for Handle {
 pub(crate) struct ReleaseQueue {
     /// In a sandbox with a seed nothing is released: Lua's memory would depend on when the host, or its garbage collector, lets go.
     keeps: bool,
-    any: AtomicBool,
+    len: AtomicUsize,
     queue: Mutex<Vec<(u64, u32)>>,
 }
 
@@ -76,18 +69,25 @@ impl ReleaseQueue {
         if self.keeps {
             return;
         }
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push((instance, id));
-        self.any.store(true, Ordering::Release);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push((instance, id));
+        self.len.store(queue.len(), Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
     }
 
     /// Everything that was queued so far.
     #[inline]
     pub(crate) fn take(&self) -> Vec<(u64, u32)> {
-        if !self.any.load(Ordering::Acquire) {
+        if self.len() == 0 {
             return Vec::new();
         }
-        self.any.store(false, Ordering::Release);
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.len.store(0, Ordering::Release);
+        std::mem::take(&mut *queue)
     }
 }
 
@@ -132,10 +132,13 @@ impl PartialEq for Function {
             return true;
         }
         match (&*self.0, &*other.0) {
-            (FunctionKind::Live(a), FunctionKind::Live(b)) => a.key() == b.key(),
             (FunctionKind::Bytecode(a), FunctionKind::Bytecode(b)) => a == b,
             (FunctionKind::Builtin(a), FunctionKind::Builtin(b)) => a.name == b.name,
             (FunctionKind::Stored(a), FunctionKind::Stored(b)) => a == b,
+            // Lua gives a function the same handle each time.
+            (FunctionKind::Live(a), FunctionKind::Live(b)) => {
+                a.id == b.id && a.instance == b.instance && a.sandbox.ptr_eq(&b.sandbox)
+            }
             _ => false,
         }
     }
@@ -145,12 +148,11 @@ impl Eq for Function {}
 
 impl Hash for Function {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        std::mem::discriminant(&*self.0).hash(state);
         match &*self.0 {
-            FunctionKind::Live(handle) => handle.key().hash(state),
-            FunctionKind::Bytecode(code) => code.as_bytes().hash(state),
-            FunctionKind::Builtin(builtin) => builtin.name.as_bytes().hash(state),
-            FunctionKind::Stored(table) => table.id().hash(state),
+            FunctionKind::Live(handle) => (0u8, handle.instance, handle.id).hash(state),
+            FunctionKind::Bytecode(code) => (1u8, code).hash(state),
+            FunctionKind::Builtin(builtin) => (2u8, &builtin.name).hash(state),
+            FunctionKind::Stored(table) => (3u8, table.id()).hash(state),
         }
     }
 }

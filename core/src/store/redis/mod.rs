@@ -91,6 +91,8 @@ pub struct RedisStore {
     fetches: u32,
     /// What the last run used.
     expected: Vec<Request>,
+    /// The bytes that all entries known to this run take.
+    held: usize,
 }
 
 /// What this run knows of a table.
@@ -139,7 +141,7 @@ impl RedisStore {
     }
 
     fn new(pool: Arc<Pool>) -> Self {
-        RedisStore { pool, tables: HashMap::default(), fetched: false, fetches: 0, expected: Vec::new() }
+        RedisStore { pool, tables: HashMap::default(), fetched: false, fetches: 0, expected: Vec::new(), held: 0 }
     }
 
     /// What is used in this run; the next one will probably want the same.
@@ -168,6 +170,7 @@ impl RedisStore {
         self.tables.clear();
         self.fetched = false;
         self.fetches = 0;
+        self.held = 0;
     }
 
     /// Reads from the server, with what the last run used when this is the first time.
@@ -226,6 +229,7 @@ impl RedisStore {
         match request {
             Request::Get(_, key) => {
                 let entry = bytes(answer)?;
+                self.held += size_of_entry(&key, entry.as_deref());
                 table.entries.entry(key).or_insert(Known { entry, used: false });
             }
             Request::Size(_) => {
@@ -239,14 +243,14 @@ impl RedisStore {
                 let Some(Value::Int(n)) = parts.next() else { return None };
                 table.learn_size(u64::try_from(n).ok()?);
                 if let (Some(version), Some(all)) = (parts.next(), parts.next()) {
-                    table.learn_all(version, all)?;
+                    self.held += table.learn_all(version, all)?;
                 }
             }
             Request::All(_) => {
                 let Value::Array(parts) = answer else { return None };
                 let mut parts = parts.into_iter();
                 let (version, all) = (parts.next()?, parts.next()?);
-                table.learn_all(version, all)?;
+                self.held += table.learn_all(version, all)?;
             }
         }
         Some(())
@@ -264,6 +268,7 @@ impl RedisStore {
         }
         let table = self.tables.entry(id).or_default();
         if !table.entries.contains_key(key) {
+            self.held += size_of_entry(key, None);
             table.entries.insert(key.to_owned(), Known { entry: None, used: true });
         }
         let Some(known) = table.entries.get_mut(key) else {
@@ -335,7 +340,8 @@ impl RedisStore {
 }
 
 impl Cached {
-    fn learn_all(&mut self, version: Value, all: Value) -> Option<()> {
+    /// What it takes in memory.
+    fn learn_all(&mut self, version: Value, all: Value) -> Option<usize> {
         let pairs: Vec<Value> = match all {
             Value::Array(pairs) => pairs,
             Value::Map(pairs) => pairs.into_iter().flat_map(|(key, value)| [key, value]).collect(),
@@ -345,16 +351,17 @@ impl Cached {
         self.whole = true;
         // What was used stays, and is checked by itself; the rest has to go together.
         self.entries.retain(|_, known| known.used);
-        let mut n = 0;
+        let (mut n, mut held) = (0, 0);
         let mut pairs = pairs.into_iter();
         while let (Some(key), Some(entry)) = (pairs.next(), pairs.next()) {
             let key = String::from_utf8(bytes(key)??).ok()?;
             let entry = bytes(entry)?;
+            held += size_of_entry(&key, entry.as_deref());
             self.entries.entry(key).or_insert(Known { entry, used: false });
             n += 1;
         }
         self.learn_size(n);
-        Some(())
+        Some(held)
     }
 
     fn learn_size(&mut self, n: u64) {
@@ -362,6 +369,11 @@ impl Cached {
             self.size = Some(n);
         }
     }
+}
+
+/// What an entry takes in memory, about.
+fn size_of_entry(key: &str, entry: Option<&[u8]>) -> usize {
+    2 * size_of::<(String, Known)>() + key.len() + entry.map_or(0, <[u8]>::len)
 }
 
 /// The bytes of an answer, `None` inside for nothing.
@@ -387,6 +399,10 @@ impl fmt::Debug for RedisStore {
 }
 
 impl TableStore for RedisStore {
+    fn held(&self) -> usize {
+        self.held
+    }
+
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
         let entry = self.entry(table, key)?;
         if let Some(entry) = entry {
