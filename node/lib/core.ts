@@ -5,6 +5,7 @@ import { type Links, decode, encodeArgs } from '../wasm/src/codec.js';
 import { LuaCellError, busy, closed, invalid, lossyText, messageOf, ourError, shownOf, shownOfModules, unfit } from '../wasm/src/errors.js';
 import { type HostFunction, MultipleResults } from '../wasm/src/functions.js';
 import { HeldFunctions } from '../wasm/src/held.js';
+import { Kept } from '../wasm/src/kept.js';
 import type { Module } from '../wasm/src/modules.js';
 import { checkPath, checkSource } from '../wasm/src/options.js';
 import { Outcome } from '../wasm/src/outcome.js';
@@ -66,7 +67,7 @@ export class Core implements Links {
   readonly #modules: Exclude<Modules, string> | undefined;
   readonly #store: TableStore | undefined;
   /** Exceptions of the run that is under way, which may come out as its cause. */
-  #thrown: unknown[] = [];
+  readonly #thrown = new Kept<unknown>();
   /** What onPrint threw. */
   #failed: { error: unknown } | null = null;
   /** How many host functions are running. */
@@ -204,7 +205,7 @@ export class Core implements Links {
   /** Before a call that may lead to host functions: exceptions of the last one are forgotten. */
   #begin(): void {
     this.free();
-    if (this.#thrown.length > 0 && this.#depth === 0) this.#thrown = [];
+    if (this.#depth === 0) this.#thrown.clear();
   }
 
   // ---- runs
@@ -374,20 +375,24 @@ export class Core implements Links {
     );
   }
 
+  #keep(error: unknown): number {
+    return this.#thrown.keep(error, messageOf(error).length);
+  }
+
   /** `shown`: what the script sees of it. */
   #thrownAnswer(error: unknown, shown = shownOf(error)): Uint8Array {
     const nested = passableNumber(error, this);
     if (nested !== undefined) {
       return this.#statusAnswer(Status.Nested, (out) => {
         out.u32(nested);
-        out.u32(this.#thrown.push(error) - 1);
+        out.u32(this.#keep(error));
       });
     }
     const ours = ourError(error);
     if (ours?.raises) {
       return this.#statusAnswer(Status.Raised, (out) => encodeArgs([ours.value], out, this, () => 'error value'));
     }
-    const number = this.#thrown.push(error) - 1;
+    const number = this.#keep(error);
     return this.#statusAnswer(Status.Thrown, (out) => {
       const text = utf8(shown);
       out.u32(number);

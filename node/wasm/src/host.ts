@@ -6,6 +6,7 @@ import { decode, encodeArgs } from './codec.js';
 import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from './errors.js';
 import { type Functions, MultipleResults } from './functions.js';
 import type { Guest } from './guest.js';
+import { Kept } from './kept.js';
 import { WAIT } from './jspi.js';
 import { GRANT, type Limits, defaultLimits } from './limits.js';
 import { type Modules, answerModule } from './modules.js';
@@ -33,9 +34,9 @@ const KEY_ONLY = 0xffffffff;
 const CLOCK_STEP = 8;
 /** Milliseconds after which a run that may wait lets the event loop go on. */
 const SLICE = 8;
-/** A script that collects errors must not collect the host's memory. */
-const MOST_ERRORS = 1000;
+/** How many failed searches for modules are known, and how much of the names. */
 const MOST_MODULE_FAILURES = 16;
+const NAME_LENGTH = 100;
 /** The longest that timers take. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -89,9 +90,9 @@ export class Host {
   #interrupted = false;
   /** The limit that ends the present run. */
   refused: ErrorKind | null = null;
-  #errors: LuaCellError[] = [];
-  /** Why modules could not be had, the last ones. */
-  #moduleFailures: { name: string; error: LuaCellError }[] = [];
+  readonly #errors = new Kept<LuaCellError>();
+  /** For which modules the search failed last, by how their names begin, and the numbers of the errors. */
+  #moduleFailures: { name: string; number: number }[] = [];
   #answer: Uint8Array = none;
   #sliced = 0;
   /** What `wait` gives: the late answer of `get`. */
@@ -136,7 +137,7 @@ export class Host {
     this.broken = null;
     this.#interrupted = false;
     this.refused = null;
-    if (this.#errors.length > 0) this.#errors = [];
+    this.#errors.clear();
     if (this.#moduleFailures.length > 0) this.#moduleFailures = [];
     this.#answer = none;
   }
@@ -490,20 +491,24 @@ export class Host {
   }
 
   #keepError(thrown: unknown): number {
-    if (this.#errors.length >= MOST_ERRORS) this.#errors = [];
-    return this.#errors.push(hostError(thrown, shownOf(thrown)));
+    const error = hostError(thrown, shownOf(thrown));
+    return this.#errors.keep(error, error.message.length);
   }
 
   #keepModuleFailure(name: string, thrown: unknown): void {
     if (this.#moduleFailures.length >= MOST_MODULE_FAILURES) this.#moduleFailures.shift();
-    this.#moduleFailures.push({ name, error: hostError(thrown, shownOfModules(thrown)) });
+    const error = hostError(thrown, shownOfModules(thrown));
+    const number = this.#errors.keep(error, error.message.length);
+    this.#moduleFailures.push({ name: name.slice(0, NAME_LENGTH), number });
   }
 
   /** Gives a failed run's error what lies behind it: the host's error of this number, or what the search for a module failed with. */
   explain(error: LuaCellError, number: number): void {
-    const named = ({ name }: { name: string }): boolean => error.message.includes(`'${name}'`);
-    const failure =
-      this.#errors[number - 1] ?? (error.kind === 'HostFunction' ? [...this.#moduleFailures].reverse().find(named)?.error : undefined);
+    if (number === 0 && error.kind === 'HostFunction') {
+      const named = [...this.#moduleFailures].reverse().find(({ name }) => error.message.includes(`'${name}`));
+      number = named?.number ?? 0;
+    }
+    const failure = this.#errors.get(number)?.thing;
     if (!failure) return;
     // A value that was raised has nothing behind it.
     const raised = failure.kind === 'HostFunction' && (failure.raises || 'cause' in failure);

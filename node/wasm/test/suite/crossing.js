@@ -152,6 +152,20 @@ export const crossing = {
     }
   },
 
+  "after thousands of errors each has its own cause": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    const thrown = [];
+    lua.register("fail", () => {
+      thrown.push(new Error(`error ${thrown.length}`));
+      throw thrown.at(-1);
+    });
+    for (const [n, back] of [[1500, 0], [1500, 300], [2500, 999]]) {
+      thrown.length = 0;
+      const source = "local n, back = ... local kept for i = 1, n do local _, e = pcall(fail) if i == n - back then kept = e end end error(kept, 0)";
+      equal(fails("HostFunction", () => lua.computeWith(source, { args: [n, back] })).cause, thrown[n - back - 1]);
+    }
+  },
+
   "scripts see nothing of why there is no module": ({ Sandbox, LuaCellError }) => {
     const secret = new Error("/srv/secret");
     const said = new LuaCellError("HostFunction", "the module server is down");
