@@ -319,7 +319,7 @@ impl Error {
     fn lua_text(&self) -> LuaString {
         match &self.0.shown {
             Some(text) => text.clone(),
-            None if self.0.message.is_empty() => HOST_FAILED.into(),
+            None if self.0.message.is_empty() && !self.0.nested => HOST_FAILED.into(),
             None => LuaString::new(self.message_bytes()),
         }
     }

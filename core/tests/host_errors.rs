@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use luacell::{
-    ComputeOptions, Error, ErrorKind, Folder, MemoryStore, Module, Result, Sandbox, SandboxConfig, StoreResult,
-    TableStore, Value,
+    ComputeOptions, Error, ErrorKind, Folder, Function, MemoryStore, Module, Result, Sandbox, SandboxConfig,
+    StoreResult, TableStore, Value,
 };
 
 /// What no script may read.
@@ -117,6 +117,9 @@ fn through_other_sandboxes_and_inner_runs() {
     outer.register("opaque", |()| -> Result<()> { Err(Error::opaque(Down)) }).unwrap();
     let same = Arc::downgrade(&outer);
     outer.register("again", move |()| same.upgrade().unwrap().compute("opaque()").map(|_| ())).unwrap();
+    let passed = "return pcall(pass, function() error('', 0) end)";
+    outer.register("pass", |f: Function| f.call(()).map(|_| ())).unwrap();
+    assert_eq!(outer.compute(passed).unwrap().values, [false.into(), "".into()]);
     for (name, shown) in
         [("elsewhere", "the host function failed"), ("open", "the store failed"), ("again", "the host function failed")]
     {

@@ -473,7 +473,7 @@ export class Host {
     const passes = nested && ours.kind !== 'HostFunction';
     const raisesValue = ours && (ours.raises || ours.value !== undefined);
     const bytes = ours?.shown === undefined ? ours?.messageBytes : undefined;
-    const value = raisesValue ? ours.value : (bytes ?? (shownOf(thrown) || HOST_FAILED));
+    const value = raisesValue ? ours.value : (bytes ?? (shownOf(thrown) || (nested ? '' : HOST_FAILED)));
     // With a place in front or without, and the kind that it had.
     const how = (nested ? 0 : 1) | (passes ? ErrorKinds[ours.kind] << 1 : 0);
     const write = (value: unknown, kept: unknown): void => {

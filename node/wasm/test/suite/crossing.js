@@ -145,6 +145,8 @@ export const crossing = {
     lua.register("fail", () => {
       throw system;
     });
+    lua.register("pass", (f) => f());
+    same(lua.compute("return pcall(pass, function() error('', 0) end)"), [false, ""]);
     for (const name of ["inner", "elsewhere"]) {
       const seen = lua.compute(`return select(2, pcall(${name}))`);
       ok(seen.includes("the host function failed") && !seen.includes("secret"), seen);
