@@ -50,7 +50,7 @@ export declare class NativeSandbox {
   /** A copy as a table by value, encoded. */
   tableCopy(table: number): unknown
   /** JavaScript gives up a function. */
-  releaseFunction(number: number): void
+  releaseFunction(number: number, times: number): void
   /** JavaScript gives up the view of a table. */
   releaseTable(number: number): void
   /** How much memory is in use. */
@@ -102,6 +102,8 @@ export interface Failure {
   kind: string
   /** The message. */
   message: string
+  /** What scripts see, where the message is for the host alone. */
+  shown?: string
   /** The message where it is not UTF-8. */
   messageBytes?: Buffer
   /** The line. */

@@ -9,6 +9,7 @@ mod imports;
 mod limits;
 mod memory;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,7 +45,9 @@ pub(crate) struct Host {
     /// The revision of the contract that the guest speaks.
     pub(crate) revision: u32,
     /// Why the store failed last.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<Error>,
+    /// For which modules the search failed last, by how their names begin, and the numbers of the errors.
+    module_failures: VecDeque<(String, u32)>,
     /// A failure that could not be reported to the guest: the run must not succeed.
     pub(crate) doomed: Option<Error>,
     pub(crate) functions: Functions,
@@ -96,6 +99,7 @@ impl Host {
             tables,
             revision,
             failure: None,
+            module_failures: VecDeque::new(),
             doomed: None,
             functions: Functions::default(),
             instructions: 0,
@@ -172,8 +176,10 @@ impl Host {
     #[inline]
     pub(crate) fn end(&mut self) {
         self.links = None;
-        // What a host function failed with may hold on to the sandbox.
+        // What the host failed with may hold on to the sandbox.
         self.errors.clear();
+        self.module_failures.clear();
+        self.failure = None;
         if self.scratch.capacity() > 1 << 16 {
             self.scratch = Vec::new();
         }
@@ -187,5 +193,39 @@ impl Host {
     /// The error with this number, unless too much came after it.
     pub(crate) fn take_error(&mut self, number: i64) -> Option<Error> {
         self.errors.get(number)
+    }
+
+    /// Keeps why there was no module of that name.
+    pub(crate) fn keep_module_failure(&mut self, name: &[u8], error: Error) {
+        const MOST: usize = 16;
+        const NAME: usize = 100;
+        if self.module_failures.len() >= MOST {
+            self.module_failures.pop_front();
+        }
+        let name = String::from_utf8_lossy(name).chars().take(NAME).collect();
+        let number = self.keep_error(error, 0);
+        self.module_failures.push_back((name, number));
+    }
+
+    /// A failed run's error with what lies behind it on the host's side: the error of a host function by its number, else what modules or the store failed with.
+    pub(crate) fn explain(&mut self, error: Error, number: i64) -> Error {
+        if let Some(cause) = self.take_error(number) {
+            return error.caused_by_host(cause);
+        }
+        match error.kind() {
+            ErrorKind::Store => match self.failure.clone() {
+                Some(failure) => error.caused_by_store(failure),
+                None => error,
+            },
+            ErrorKind::HostFunction => {
+                let mut failures = self.module_failures.iter().rev();
+                let number = failures.find(|(name, _)| error.message().contains(name)).map(|(_, number)| *number);
+                match number.and_then(|number| self.take_error(number.into())) {
+                    Some(failure) => error.caused_by_host(failure),
+                    None => error,
+                }
+            }
+            _ => error,
+        }
     }
 }

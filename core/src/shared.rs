@@ -248,7 +248,7 @@ impl Shared {
             deterministic: config.seed.is_some(),
             conflict_retries: config.conflict_retries.unwrap_or(CONFLICT_RETRIES),
             args: Vec::new(),
-            pins: Arc::default(),
+            pins: Pins::new(config.seed.is_some()),
             transaction: None,
         };
         Shared::started(inner, from, true)
@@ -259,12 +259,13 @@ impl Shared {
             Some(snapshot) => inner.restore(snapshot, keep_limits)?,
             None => inner.start(false)?,
         }
+        let keeps = inner.deterministic;
         let (pins, control) = (Arc::clone(&inner.pins), Arc::clone(&inner.host()?.control));
         Ok(Arc::new(Shared {
             inner: Mutex::new(inner),
             closed: AtomicBool::new(false),
             control,
-            released: ReleaseQueue::default(),
+            released: ReleaseQueue::new(keeps),
             pins,
         }))
     }

@@ -40,11 +40,17 @@ pub(crate) struct Pins(Mutex<PinsInner>);
 
 #[derive(Default)]
 struct PinsInner {
+    /// In a sandbox with a seed a view counts for good: when tables go, and with them what Lua has in memory, would depend on when the host lets go.
+    keeps: bool,
     era: u64,
     counts: HashMap<u32, usize>,
 }
 
 impl Pins {
+    pub(crate) fn new(keeps: bool) -> Arc<Self> {
+        Arc::new(Pins(Mutex::new(PinsInner { keeps, ..PinsInner::default() })))
+    }
+
     fn lock(&self) -> MutexGuard<'_, PinsInner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,6 +65,7 @@ impl Pins {
     fn remove(&self, id: u32, era: u64) {
         let mut pins = self.lock();
         if pins.era == era
+            && !pins.keeps
             && let Some(n) = pins.counts.get_mut(&id)
         {
             *n -= 1;
@@ -349,7 +356,8 @@ pub(crate) fn retrying<T>(write: impl Fn() -> Result<T>) -> Result<T> {
 
 pub(crate) fn store_error(error: StoreError) -> Error {
     let kind = if error.is_conflict() { ErrorKind::Conflict } else { ErrorKind::Store };
-    Error::new(kind, error.to_string())
+    let error = Error::new(kind, error.to_string()).with_boxed_source(error.into_inner());
+    error.shown_as("the store failed")
 }
 
 /// The one value that is stored under a key.

@@ -2,8 +2,10 @@
 
 import { Reader, Writer, checkText, textOf, utf8 } from '../wasm/src/bytes.js';
 import { type Links, decode, encodeArgs } from '../wasm/src/codec.js';
-import { LuaCellError, busy, closed, invalid, lossyText, messageOf } from '../wasm/src/errors.js';
+import { LuaCellError, busy, closed, invalid, lossyText, messageOf, ourError, shownOf, shownOfModules, unfit } from '../wasm/src/errors.js';
 import { type HostFunction, MultipleResults } from '../wasm/src/functions.js';
+import { HeldFunctions } from '../wasm/src/held.js';
+import { Kept } from '../wasm/src/kept.js';
 import type { Module } from '../wasm/src/modules.js';
 import { checkPath, checkSource } from '../wasm/src/options.js';
 import { Outcome } from '../wasm/src/outcome.js';
@@ -31,9 +33,6 @@ const Status = { Results: 0, Thrown: 1, Raised: 2, Nested: 3 } as const;
 /** After each so many milliseconds an interrupted run is told again, in case it had only just begun. */
 const INTERRUPT_AGAIN = 5;
 
-/** Functions that nobody has any more. */
-const unheld = new FinalizationRegistry<{ native: NativeSandbox; id: number }>(({ native, id }) => native.releaseFunction(id));
-
 /** What is written is passed on at once, so one writer is enough; who finds it taken makes another. */
 let spare: Writer | null = new Writer();
 const SPARE_BYTES = 1 << 20;
@@ -58,18 +57,19 @@ export class Core implements Links {
   /** Where the native part finds the sandbox. */
   readonly slot: number;
   #views: Views;
+  readonly #held: HeldFunctions;
   readonly #number = newNumber();
   readonly #functions: (HostFunction | null)[] = [];
   readonly #names = new Map<string, number>();
+  /** Numbers that nobody uses any more. */
+  readonly #free: number[] = [];
   readonly #onPrint: ((text: string) => void) | undefined;
   readonly #modules: Exclude<Modules, string> | undefined;
   readonly #store: TableStore | undefined;
   /** Exceptions of the run that is under way, which may come out as its cause. */
-  #thrown: unknown[] = [];
+  readonly #thrown = new Kept<unknown>();
   /** What onPrint threw. */
   #failed: { error: unknown } | null = null;
-  /** What the store threw last. */
-  #storeFailure: { error: unknown } | null = null;
   /** How many host functions are running. */
   #depth = 0;
   #jobs = 0;
@@ -94,6 +94,7 @@ export class Core implements Links {
     }
     this.native = native;
     this.slot = native.slot;
+    this.#held = new HeldFunctions((id, times) => native.releaseFunction(id, times));
     this.#views = new Views(this);
     // Not one of those that a restore ends.
     this.home = new Views(this).view(1, false);
@@ -133,9 +134,7 @@ export class Core implements Links {
 
   error(failure: Failure): LuaCellError {
     const value = failure.value ? decode(failure.value, this)[0] : undefined;
-    const error = failureError(failure, this, this.#thrown, value);
-    if (failure.kind === 'Store' && this.#storeFailure !== null) error.cause = this.#storeFailure.error;
-    return error;
+    return failureError(failure, this, this.#thrown, value);
   }
 
   // ---- what codec.ts asks
@@ -149,11 +148,11 @@ export class Core implements Links {
   }
 
   handle(id: number): LuaFunction {
-    const native = this.native;
-    const f: LuaFunction = (...args) => this.#run(args, (bytes) => callFunction(this.slot, id, bytes));
-    functionKinds.set(f, { type: 'live', owner: this, instance: 0, id });
-    unheld.register(f, { native, id });
-    return f;
+    return this.#held.get(id, () => {
+      const f: LuaFunction = (...args) => this.#run(args, (bytes) => callFunction(this.slot, id, bytes));
+      functionKinds.set(f, { type: 'live', owner: this, instance: 0, id });
+      return f;
+    });
   }
 
   idOf(table: StoredTable): number {
@@ -206,7 +205,7 @@ export class Core implements Links {
   /** Before a call that may lead to host functions: exceptions of the last one are forgotten. */
   #begin(): void {
     this.free();
-    if (this.#thrown.length > 0 && this.#depth === 0) this.#thrown = [];
+    if (this.#depth === 0) this.#thrown.clear();
   }
 
   // ---- runs
@@ -274,15 +273,17 @@ export class Core implements Links {
     if (typeof f !== 'function') throw invalid('register takes a function');
     this.free();
     const known = this.#names.get(name);
-    const number = known ?? this.#functions.length;
+    const number = known ?? this.#free.at(-1) ?? this.#functions.length;
     const before = this.#functions[number] ?? null;
     this.#functions[number] = f;
     if (before !== null) return;
     const result = this.free().register(name, number);
     if (result !== undefined) {
       this.#functions[number] = before;
+      if (known === undefined && this.#free.at(-1) !== number) this.#free.push(number);
       throw this.error(result as Failure);
     }
+    if (known === undefined && this.#free.at(-1) === number) this.#free.pop();
     this.#names.set(name, number);
   }
 
@@ -290,7 +291,11 @@ export class Core implements Links {
     checkPath(name);
     const there = this.result(this.free().unregister(name)) as boolean;
     const number = this.#names.get(name);
-    if (there && number !== undefined) this.#functions[number] = null;
+    if (there && number !== undefined) {
+      this.#functions[number] = null;
+      this.#names.delete(name);
+      this.#free.push(number);
+    }
     return there;
   }
 
@@ -347,13 +352,17 @@ export class Core implements Links {
   }
 
   #answer(result: unknown): unknown {
-    if (!this.exact) {
-      if (typeof result === 'number' || typeof result === 'boolean' || result === undefined || result === null) return result;
-      if (typeof result === 'string') return checkText(result);
+    try {
+      if (!this.exact) {
+        if (typeof result === 'number' || typeof result === 'boolean' || result === undefined || result === null) return result;
+        if (typeof result === 'string') return checkText(result);
+      }
+      if (result === undefined) return undefined;
+      const values = result instanceof MultipleResults ? result.values : [result];
+      return this.#statusAnswer(Status.Results, (out) => encodeArgs(values, out, this, 'result'));
+    } catch (error) {
+      throw unfit(error);
     }
-    if (result === undefined) return undefined;
-    const values = result instanceof MultipleResults ? result.values : [result];
-    return this.#statusAnswer(Status.Results, (out) => encodeArgs(values, out, this, 'result'));
   }
 
   #statusAnswer(status: number, write: (out: Writer) => void): Uint8Array {
@@ -366,21 +375,30 @@ export class Core implements Links {
     );
   }
 
-  #thrownAnswer(error: unknown): Uint8Array {
+  #keep(error: unknown): number {
+    return this.#thrown.keep(error, messageOf(error).length);
+  }
+
+  /** `shown`: what the script sees of it. */
+  #thrownAnswer(error: unknown, shown = shownOf(error)): Uint8Array {
     const nested = passableNumber(error, this);
     if (nested !== undefined) {
       return this.#statusAnswer(Status.Nested, (out) => {
         out.u32(nested);
-        out.u32(this.#thrown.push(error) - 1);
+        out.u32(this.#keep(error));
       });
     }
-    if (error instanceof LuaCellError && error.raises) {
-      return this.#statusAnswer(Status.Raised, (out) => encodeArgs([error.value], out, this, () => 'error value'));
+    const ours = ourError(error);
+    if (ours?.raises) {
+      return this.#statusAnswer(Status.Raised, (out) => encodeArgs([ours.value], out, this, () => 'error value'));
     }
-    const number = this.#thrown.push(error) - 1;
+    const number = this.#keep(error);
     return this.#statusAnswer(Status.Thrown, (out) => {
+      const text = utf8(shown);
       out.u32(number);
-      out.raw(utf8(messageOf(error)));
+      out.u32(text.length);
+      out.raw(text);
+      out.raw(utf8(messageOf(error) || shown));
     });
   }
 
@@ -423,7 +441,6 @@ export class Core implements Links {
           return this.#answer([...atOnce(store.keys(table), "the store's keys")]);
       }
     } catch (error) {
-      this.#storeFailure = { error };
       return this.#thrownAnswer(error);
     }
   }
@@ -442,7 +459,7 @@ export class Core implements Links {
       if (typeof source !== 'string' && !(source instanceof Uint8Array)) throw new TypeError("a module's source has to be text or bytes");
       return this.#answer(new MultipleResults([source, chunkName]));
     } catch (error) {
-      return this.#thrownAnswer(error);
+      return this.#thrownAnswer(error, shownOfModules(error));
     }
   }
 

@@ -1,6 +1,7 @@
 // Errors, from the native part and to it.
 
-import { type ErrorKind, LuaCellError } from '../wasm/src/errors.js';
+import { type ErrorKind, LuaCellError, ourError } from '../wasm/src/errors.js';
+import type { Kept } from '../wasm/src/kept.js';
 import type { LuaValue } from '../wasm/src/values.js';
 import type { Failure } from './native.js';
 
@@ -8,13 +9,14 @@ import type { Failure } from './native.js';
 const passable = new WeakMap<LuaCellError, { owner: object; number: number }>();
 
 /** What `cause` says, where there is one. */
-function causeOf({ thrown, reason }: Failure, exceptions: readonly unknown[]): { cause: unknown } | undefined {
-  if (typeof thrown === 'number') return { cause: exceptions[thrown] };
+function causeOf({ thrown, reason }: Failure, exceptions: Kept<unknown>): { cause: unknown } | undefined {
+  const kept = typeof thrown === 'number' ? exceptions.get(thrown) : undefined;
+  if (kept) return { cause: kept.thing };
   return typeof reason === 'string' ? { cause: new Error(reason) } : undefined;
 }
 
 /** An error from what the native part tells. `exceptions`: those that host functions threw. `value`: the decoded error value. */
-export function failureError(failure: Failure, owner: object, exceptions: readonly unknown[], value: LuaValue | undefined): LuaCellError {
+export function failureError(failure: Failure, owner: object, exceptions: Kept<unknown>, value: LuaValue | undefined): LuaCellError {
   const error = new LuaCellError(failure.kind as ErrorKind, failure.message, causeOf(failure, exceptions));
   error.line = failure.line ?? undefined;
   error.chunkName = failure.chunkName ?? undefined;
@@ -23,12 +25,14 @@ export function failureError(failure: Failure, owner: object, exceptions: readon
   error.messageBytes = failure.messageBytes ?? undefined;
   error.metrics = failure.metrics;
   error.value = value;
+  error.shown = failure.shown ?? undefined;
   if (failure.nested !== undefined && failure.nested !== null) passable.set(error, { owner, number: failure.nested });
   return error;
 }
 
 /** The number of an error of this sandbox's own runs, or undefined. */
 export function passableNumber(error: unknown, owner: object): number | undefined {
-  const known = error instanceof LuaCellError ? passable.get(error) : undefined;
+  const ours = ourError(error);
+  const known = ours ? passable.get(ours) : undefined;
   return known?.owner === owner ? known.number : undefined;
 }

@@ -246,8 +246,12 @@ pub(crate) fn results(answer: In, handles: &Handles) -> Result<Vec<Value>, Error
     match *status {
         status::RESULTS => wire::decode(rest, handles),
         status::THROWN => {
-            let message = String::from_utf8_lossy(rest.get(4..).unwrap_or_default()).into_owned();
-            Err(Error::host(Thrown { number: number(0)?, message }))
+            let texts = rest.get(8..).ok_or_else(malformed)?;
+            let (shown, message) = texts.split_at_checked(number(4)? as usize).ok_or_else(malformed)?;
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            let (shown, message) = (text(shown), text(message));
+            let error = Error::host(Thrown { number: number(0)?, message: message.clone() });
+            Err(if shown == message { error } else { error.shown_as(&shown) })
         }
         status::RAISED => Err(Error::raise(wire::decode(rest, handles)?.into_iter().next().unwrap_or_default())),
         status::NESTED => {

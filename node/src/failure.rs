@@ -83,6 +83,8 @@ pub struct Failure {
     pub kind: String,
     /// The message.
     pub message: String,
+    /// What scripts see, where the message is for the host alone.
+    pub shown: Option<String>,
     /// The message where it is not UTF-8.
     #[napi(ts_type = "Buffer")]
     pub message_bytes: Option<Copied>,
@@ -128,6 +130,7 @@ impl Failure {
         Failure {
             kind: error.kind().name().to_owned(),
             message: error.message().to_owned(),
+            shown: error.shown().map(|text| text.to_string_lossy().into_owned()),
             message_bytes: std::str::from_utf8(bytes).is_err().then(|| Copied(bytes.to_vec())),
             line: error.line(),
             chunk_name: error.chunk().map(str::to_owned),

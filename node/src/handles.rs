@@ -11,13 +11,20 @@ use crate::slots::Slots;
 
 /// What JavaScript holds of one sandbox.
 pub(crate) struct Handles {
-    functions: Mutex<Slots<Function>>,
+    functions: Mutex<Functions>,
     /// By their ids: JavaScript has one view of each.
     tables: Mutex<HashMap<u32, StoredTable>>,
     /// Errors of runs that host functions started: they pass through to the outer run when the function throws them.
     nested: Mutex<Vec<Error>>,
     /// How many host functions are running on JavaScript's thread.
     depth: AtomicU32,
+}
+
+/// A function has one number, however often it goes to JavaScript, and goes when it was given back as often.
+#[derive(Default)]
+struct Functions {
+    slots: Slots<(Function, u32)>,
+    numbers: HashMap<Function, u32>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -27,16 +34,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Handles {
     pub(crate) fn new() -> Self {
         Handles {
-            functions: Mutex::new(Slots::new()),
+            functions: Mutex::default(),
             tables: Mutex::default(),
             nested: Mutex::default(),
             depth: AtomicU32::new(0),
         }
     }
 
-    pub(crate) fn release_function(&self, number: u32) {
-        // Dropped after the lock is.
-        let _function = lock(&self.functions).give_up(number);
+    pub(crate) fn release_function(&self, number: u32, times: u32) {
+        let mut functions = lock(&self.functions);
+        let Functions { slots, numbers } = &mut *functions;
+        let Some((_, count)) = slots.get_mut(number) else { return };
+        *count = count.saturating_sub(times);
+        if *count == 0
+            && let Some((function, _)) = slots.give_up(number)
+        {
+            let known = numbers.remove_entry(&function);
+            // Dropped after the lock is.
+            drop(functions);
+            drop((function, known));
+        }
     }
 
     pub(crate) fn release_table(&self, id: u32) {
@@ -75,11 +92,21 @@ impl Handles {
 
 impl Peer for Handles {
     fn keep_function(&self, function: &Function) -> u32 {
-        lock(&self.functions).keep(function.clone())
+        let mut functions = lock(&self.functions);
+        let Functions { slots, numbers } = &mut *functions;
+        if let Some(number) = numbers.get(function)
+            && let Some((_, count)) = slots.get_mut(*number)
+        {
+            *count = count.saturating_add(1);
+            return *number;
+        }
+        let number = slots.keep((function.clone(), 1));
+        numbers.insert(function.clone(), number);
+        number
     }
 
     fn function(&self, number: u32) -> Option<Function> {
-        lock(&self.functions).get(number)
+        lock(&self.functions).slots.get(number).map(|(function, _)| function)
     }
 
     /// Its id.

@@ -260,8 +260,8 @@ impl NativeSandbox {
 
     /// JavaScript gives up a function.
     #[napi]
-    pub fn release_function(&self, number: u32) {
-        self.inner.handles.release_function(number);
+    pub fn release_function(&self, number: u32, times: u32) {
+        self.inner.handles.release_function(number, times);
     }
 
     /// JavaScript gives up the view of a table.

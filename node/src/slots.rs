@@ -5,6 +5,12 @@ pub(crate) struct Slots<T> {
     free: Vec<u32>,
 }
 
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Slots { things: Vec::new(), free: Vec::new() }
+    }
+}
+
 impl<T: Clone> Slots<T> {
     pub(crate) const fn new() -> Self {
         Slots { things: Vec::new(), free: Vec::new() }
@@ -23,6 +29,10 @@ impl<T: Clone> Slots<T> {
 
     pub(crate) fn get(&self, number: u32) -> Option<T> {
         self.things.get(number as usize).cloned().flatten()
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        self.things.get_mut(number as usize)?.as_mut()
     }
 
     pub(crate) fn give_up(&mut self, number: u32) -> Option<T> {

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use luacell::{Error, Interrupter, Value};
+use luacell::{Error, ErrorKind, Interrupter, Value};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
-use crate::errors::{ends_run, from_exception};
+use crate::errors::{Raised, ends_run, from_exception, has_kind};
 use crate::{to_lua, to_python, waiting};
 
 /// What belongs to one sandbox.
@@ -26,8 +26,6 @@ pub struct Callbacks {
     /// An exception that ends the run and comes out of it as itself, such as `KeyboardInterrupt`.
     ending: Mutex<Option<PyErr>>,
     has_ending: AtomicBool,
-    /// What the user's store or module function raised last. Its traceback may refer to anything, the sandbox too.
-    failure: Slot,
     interrupter: OnceLock<Interrupter>,
     closed: AtomicBool,
     /// Runs on asyncio, each with whether it is to end.
@@ -80,6 +78,7 @@ impl Slot {
 struct Functions {
     numbers: HashMap<String, usize>,
     list: HashMap<usize, Registered>,
+    /// A number is given out once: the core may hold on to one that is gone here.
     next: usize,
 }
 
@@ -179,9 +178,17 @@ impl Callbacks {
                 return Err(Error::host("the host function is gone"));
             };
             let result = to_python::tuple(py, args).and_then(|args| function.bind(py).call1(args));
-            result.and_then(|result| to_lua::results(&result)).map_err(|exception| self.failed(py, exception))
+            self.results(&result.map_err(|exception| self.failed(py, exception))?)
         };
         Python::try_attach(call).unwrap_or_else(|| Err(finalizing()))
+    }
+
+    /// What a host function returned. When that can't be passed, the script does not hear what it was.
+    pub fn results(&self, result: &Bound<'_, PyAny>) -> luacell::Result<Vec<Value>> {
+        to_lua::results(result).map_err(|exception| {
+            let error = self.failed(result.py(), exception);
+            if error.kind() == ErrorKind::Conversion { error.shown_as(UNFIT) } else { error }
+        })
     }
 
     /// What a host function's exception is to the script.
@@ -191,6 +198,14 @@ impl Callbacks {
             return Error::host("the run ends");
         }
         from_exception(py, exception)
+    }
+
+    /// The same for the function that finds modules: the script sees the text of an error that is made for scripts, and no other.
+    pub fn no_module(&self, py: Python<'_>, exception: PyErr) -> Error {
+        if ends_run(py, &exception) || has_kind(py, &exception, ErrorKind::HostFunction) {
+            return self.failed(py, exception);
+        }
+        Error::opaque(Raised::new(py, exception))
     }
 
     /// Ends the run with this exception.
@@ -210,16 +225,6 @@ impl Callbacks {
         }
         self.has_ending.store(false, Ordering::Release);
         lock(&self.ending).take()
-    }
-
-    /// Keeps what the user's store or module function raised: it becomes the cause of the error that the core makes of it.
-    pub fn note_failure(&self, py: Python<'_>, exception: PyErr) {
-        self.failure.put(exception.into_value(py).into_any());
-    }
-
-    #[inline]
-    pub fn take_failure(&self, py: Python<'_>) -> Option<PyErr> {
-        self.failure.take().map(|exception| PyErr::from_value(exception.into_bound(py)))
     }
 
     /// A script printed.
@@ -262,7 +267,7 @@ impl Callbacks {
         if let Ok(functions) = self.functions.try_lock() {
             functions.list.values().try_for_each(|registered| visit.call(&registered.function))?;
         }
-        [&self.print, &self.modules, &self.store, &self.failure].into_iter().try_for_each(|slot| slot.traverse(visit))
+        [&self.print, &self.modules, &self.store].into_iter().try_for_each(|slot| slot.traverse(visit))
     }
 
     /// The sandbox is closed: what still runs ends, and nothing is called any more. Only the store is, to roll back; it goes with the core's part of it.
@@ -270,7 +275,7 @@ impl Callbacks {
         self.closed.store(true, Ordering::Release);
         self.interrupt();
         let functions = std::mem::take(&mut *lock(&self.functions));
-        drop((functions, self.print.take(), self.modules.take(), self.failure.take()));
+        drop((functions, self.print.take(), self.modules.take()));
     }
 
     /// Lets go of everything, for the garbage collector.
@@ -279,6 +284,9 @@ impl Callbacks {
         drop(self.store.take());
     }
 }
+
+/// What a script sees of a result that is no value.
+const UNFIT: &str = "the host function gave a result that can not be passed";
 
 /// How often it is looked for signals; each look takes the GIL.
 const SIGNALS: Duration = Duration::from_millis(15);

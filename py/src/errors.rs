@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 
 use luacell::{Error, ErrorKind};
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyImportError, PyOSError, PySyntaxError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -33,18 +33,20 @@ impl fmt::Display for Raised {
 impl std::error::Error for Raised {}
 
 impl Raised {
-    /// The exception, with the text that Lua gets to see: for others than ours what Python prints in the last line of a traceback.
+    /// The exception with its text.
     pub fn new(py: Python<'_>, exception: PyErr) -> Self {
-        let value = exception.value(py);
-        let text = value.str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
-        let ours = base(py).is_ok_and(|base| value.is_instance(base).unwrap_or(false));
-        let message = if ours {
-            text
-        } else {
-            let name = exception.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
-            if text.is_empty() { name } else { format!("{name}: {text}") }
-        };
-        Raised { message, exception }
+        let text = exception.value(py).str().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = || exception.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
+        Raised { message: if text.is_empty() { name() } else { text }, exception }
+    }
+
+    /// Whether the text is its author's: not when there is none, or when the system or the interpreter made it, with names of files in it.
+    fn is_for_scripts(&self, py: Python<'_>) -> bool {
+        let value = self.exception.value(py);
+        let is_systems = value.is_instance_of::<PyOSError>()
+            && value.getattr(intern!(py, "errno")).is_ok_and(|number| !number.is_none());
+        let is_interpreters = value.is_instance_of::<PyImportError>() || value.is_instance_of::<PySyntaxError>();
+        !is_systems && !is_interpreters && value.str().is_ok_and(|text| text.len().is_ok_and(|n| n > 0))
     }
 }
 
@@ -136,7 +138,8 @@ fn cause(py: Python<'_>, error: &Error) -> Option<PyErr> {
 pub fn from_exception(py: Python<'_>, exception: PyErr) -> Error {
     let value = exception.value(py);
     if !base(py).is_ok_and(|base| value.is_instance(base).unwrap_or(false)) {
-        return Error::host(Raised::new(py, exception));
+        let raised = Raised::new(py, exception);
+        return if raised.is_for_scripts(py) { Error::host(raised) } else { Error::opaque(raised) };
     }
     if let Ok(native) = value.getattr(intern!(py, "_native"))
         && let Ok(native) = native.cast::<Native>()
@@ -166,9 +169,15 @@ pub fn conversion(py: Python<'_>, message: impl Into<String>) -> PyErr {
     new(py, ErrorKind::Conversion, message)
 }
 
+/// Whether this is an exception of ours, of this kind.
+pub fn has_kind(py: Python<'_>, exception: &PyErr, kind: ErrorKind) -> bool {
+    let ours = base(py).is_ok_and(|base| exception.value(py).is_instance(base).unwrap_or(false));
+    ours && exception.value(py).getattr(intern!(py, "kind")).is_ok_and(|name| name.eq(kind.name()).unwrap_or(false))
+}
+
 /// Whether this is a `LuaConversionError`.
 pub fn is_conversion(py: Python<'_>, exception: &PyErr) -> bool {
-    exception.value(py).getattr(intern!(py, "kind")).is_ok_and(|kind| kind.eq("Conversion").unwrap_or(false))
+    has_kind(py, exception, ErrorKind::Conversion)
 }
 
 /// Results of the core, for `?`.

@@ -1,12 +1,14 @@
 //! Lua functions.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::errors::OrRaise;
 use crate::{to_lua, to_python};
 
-/// A Lua function. Call it as any other; it can be called while its sandbox lives.
+/// A Lua function. Call it as any other; it can be called while its sandbox lives. Two that are the same function in Lua are equal.
 #[pyclass(frozen, module = "luacell")]
 pub struct Function(pub luacell::Function);
 
@@ -30,10 +32,9 @@ impl Function {
     }
 
     fn __hash__(&self) -> u64 {
-        // Equal functions have equal names, or none.
-        self.0
-            .builtin_name()
-            .map_or(0, |name| name.bytes().fold(7, |hash: u64, b| hash.wrapping_mul(31) ^ u64::from(b)))
+        let mut hasher = DefaultHasher::new();
+        self.0.hash(&mut hasher);
+        hasher.finish()
     }
 
     fn __repr__(&self) -> String {

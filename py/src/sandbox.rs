@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use luacell::{ComputeOptions, Error, ErrorKind, Folder, Module, SandboxConfig, Value};
+use luacell::{ComputeOptions, ErrorKind, Folder, Module, SandboxConfig, Value};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -69,12 +69,8 @@ fn modules(config: SandboxConfig, modules: &Bound<'_, PyAny>, callbacks: &Arc<Ca
                 let found = function.bind(py).call1((name,))?;
                 if found.is_none() { Ok(None) } else { Ok(Some(Module::new(name, source(&found)?))) }
             };
-            let found = Python::try_attach(|py| {
-                find(py).map_err(|exception: PyErr| {
-                    callbacks.note_failure(py, exception.clone_ref(py));
-                    callbacks.failed(py, exception)
-                })
-            });
+            let found =
+                Python::try_attach(|py| find(py).map_err(|exception: PyErr| callbacks.no_module(py, exception)));
             found.unwrap_or_else(|| Err(finalizing()))
         }));
     }
@@ -128,8 +124,6 @@ impl Sandbox {
         if let Some(exception) = self.callbacks.take_ending() {
             return Err(exception);
         }
-        // What the script caught is over.
-        let failure = self.callbacks.take_failure(py);
         match result {
             Ok(outcome) => {
                 let values = to_python::results(py, &outcome.values)?;
@@ -137,18 +131,8 @@ impl Sandbox {
                 *lock(&self.outcome) = last;
                 Ok(values)
             }
-            Err(error) => Err(Self::failed(py, error, failure)),
+            Err(error) => Err(to_exception(py, error)),
         }
-    }
-
-    #[cold]
-    fn failed(py: Python<'_>, error: Error, failure: Option<PyErr>) -> PyErr {
-        let from_host = matches!(error.kind(), ErrorKind::Store | ErrorKind::Conflict | ErrorKind::HostFunction);
-        let exception = to_exception(py, error);
-        if from_host && failure.is_some() && exception.cause(py).is_none() {
-            exception.set_cause(py, failure);
-        }
-        exception
     }
 
     /// Runs something that is no script.
@@ -158,8 +142,7 @@ impl Sandbox {
         f: impl FnOnce(&luacell::Sandbox) -> luacell::Result<T> + Send,
     ) -> PyResult<T> {
         let result = py.detach(|| f(&self.sandbox));
-        let failure = self.callbacks.take_failure(py);
-        result.map_err(|error| self.callbacks.take_ending().unwrap_or_else(|| Self::failed(py, error, failure)))
+        result.map_err(|error| self.callbacks.take_ending().unwrap_or_else(|| to_exception(py, error)))
     }
 
     fn set_io(
@@ -266,7 +249,9 @@ impl Sandbox {
             Ok(sandbox) => Ok(Sandbox::from_parts(sandbox, callbacks, settings)),
             Err(error) => {
                 let exception = to_exception(py, error);
-                exception.set_cause(py, callbacks.take_ending().or_else(|| callbacks.take_failure(py)));
+                if let Some(ending) = callbacks.take_ending() {
+                    exception.set_cause(py, Some(ending));
+                }
                 Err(exception)
             }
         }

@@ -65,8 +65,6 @@ impl PyStore {
                 let error = Raised::new(py, exception.clone_ref(py));
                 if ends_run(py, &exception) {
                     self.callbacks.end_with(exception);
-                } else {
-                    self.callbacks.note_failure(py, exception);
                 }
                 if conflict { StoreError::conflict(error) } else { StoreError::from(error) }
             })

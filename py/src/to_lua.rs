@@ -10,7 +10,9 @@ use luacell::{Args, Value};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyIterator, PyList, PyMemoryView, PyString, PyTuple,
+};
 
 use crate::errors::{self, OrRaise};
 use crate::function::Function;
@@ -99,6 +101,8 @@ impl Hasher for AddressHasher {
 
 /// A container that is being written, with how many elements were announced and are left.
 enum Frame<'py> {
+    /// What makes its items on demand, and what it is, for messages.
+    Made(Made<'py>),
     List(Bound<'py, PyList>, usize, usize),
     Tuple(Bound<'py, PyTuple>, usize, usize),
     /// Keys and values in turn.
@@ -109,20 +113,75 @@ enum Frame<'py> {
     ),
 }
 
+/// An object that makes its items, or its pairs of key and value, while they are read. They have to be as many as its `len` said.
+struct Made<'py> {
+    owner: Bound<'py, PyAny>,
+    items: Bound<'py, PyIterator>,
+    length: usize,
+    read: usize,
+    pairs: bool,
+    /// The present key, and the value that comes after it.
+    key: Option<Bound<'py, PyAny>>,
+    value: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> Made<'py> {
+    /// The next object, and whether it is a key; none after the last.
+    fn next(&mut self) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
+        if let Some(value) = self.value.take() {
+            return Ok(Some((value, false)));
+        }
+        let Some(item) = self.items.next().transpose()? else {
+            return if self.read == self.length {
+                Ok(None)
+            } else {
+                Err(self.mismatch(&format!("only {}", self.read)))
+            };
+        };
+        if self.read == self.length {
+            return Err(self.mismatch("more"));
+        }
+        self.read += 1;
+        if !self.pairs {
+            return Ok(Some((item, false)));
+        }
+        let (key, value) = item.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
+        self.value = Some(value);
+        self.key = Some(key.clone());
+        Ok(Some((key, true)))
+    }
+
+    #[cold]
+    fn mismatch(&self, number: &str) -> PyErr {
+        let name = self.owner.get_type().qualname().map(|name| name.to_string()).unwrap_or_default();
+        errors::conversion(self.owner.py(), format!("a {name} whose len() is {} gives {number} items", self.length))
+    }
+}
+
 struct Writer<'py> {
     py: Python<'py>,
     args: Args,
     frames: Vec<Frame<'py>>,
     /// Tables by the address of the object that they were made of, which is kept alive.
     seen: HashMap<usize, (u32, Bound<'py, PyAny>), BuildHasherDefault<AddressHasher>>,
+    /// What was made on demand so far.
+    made: usize,
 }
+
+/// Objects may make new ones whenever they are looked at: what makes more than this, or so deep in each other, is taken for endless.
+const MOST_MADE: usize = 1 << 24;
+const DEEPEST: usize = 100_000;
+/// A table counts as so many values.
+const TABLE: usize = 4;
+/// So many are counted at a time.
+const PIECE: usize = 256;
 
 /// How often a hook may give something that needs a hook.
 const MOST_HOOKS: usize = 32;
 
 impl<'py> Writer<'py> {
     fn new(py: Python<'py>) -> Self {
-        Writer { py, args: Args::new(), frames: Vec::new(), seen: HashMap::default() }
+        Writer { py, args: Args::new(), frames: Vec::new(), seen: HashMap::default(), made: 0 }
     }
 
     /// One argument with all that is in it.
@@ -155,6 +214,15 @@ impl<'py> Writer<'py> {
         self.begin(object.clone())?;
         while let Some(frame) = self.frames.last_mut() {
             let (object, is_key) = match frame {
+                Frame::Made(made) => match made.next()? {
+                    Some((object, is_key)) => {
+                        if made.read.is_multiple_of(PIECE) {
+                            self.made(PIECE)?;
+                        }
+                        (Some(object), is_key)
+                    }
+                    None => (None, false),
+                },
                 Frame::List(_, _, 0) | Frame::Tuple(_, _, 0) => (None, false),
                 Frame::List(list, at, left) => {
                     let object = list.get_item(*at).ok();
@@ -229,6 +297,7 @@ impl<'py> Writer<'py> {
                 return Ok(());
             }
             // Python knows the rest: protocols, dataclasses, whatever the user has told.
+            self.made(TABLE)?;
             let plain = fallback(self.py)?.call1((&object,))?;
             let kind: usize = plain.get_item(0)?.extract()?;
             let replaced = plain.get_item(1)?;
@@ -236,13 +305,8 @@ impl<'py> Writer<'py> {
                 let entries: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = replaced.extract()?;
                 return self.entries(&object, entries);
             }
-            if kind == 2 {
-                let list = replaced.cast_into::<PyList>()?;
-                let length = list.len();
-                if self.table(&object, length, 0)? {
-                    self.frames.push(Frame::List(list, 0, length));
-                }
-                return Ok(());
+            if kind > 1 {
+                return self.on_demand(&object, &replaced, kind == 2);
             }
             if self.simple(&replaced)? {
                 return Ok(());
@@ -250,6 +314,34 @@ impl<'py> Writer<'py> {
             object = replaced;
         }
         Err(errors::conversion(self.py, "converters give each other objects without end"))
+    }
+
+    /// Counts what was made on demand, and looks for signals: it may be much.
+    fn made(&mut self, values: usize) -> PyResult<()> {
+        self.py.check_signals()?;
+        self.made = self.made.saturating_add(values);
+        let what = if self.made > MOST_MADE {
+            format!("more than {MOST_MADE} values in objects that make them on demand")
+        } else if self.frames.len() > DEEPEST {
+            format!("objects that make others on demand, more than {DEEPEST} inside each other")
+        } else {
+            return Ok(());
+        };
+        Err(errors::conversion(self.py, format!("{what}: do they make new ones without end?")))
+    }
+
+    /// A sequence, or a mapping: what gives its items.
+    fn on_demand(&mut self, owner: &Bound<'py, PyAny>, items: &Bound<'py, PyAny>, pairs: bool) -> PyResult<()> {
+        let length = owner.len()?;
+        // What is longer is refused when so much of it was read.
+        let announced = length.min(MOST_MADE);
+        let (array, entries) = if pairs { (0, announced) } else { (announced, 0) };
+        let (owner, items) = (owner.clone(), items.try_iter()?);
+        if self.table(&owner, array, entries)? {
+            let made = Made { owner, items, length, read: 0, pairs, key: None, value: None };
+            self.frames.push(Frame::Made(made));
+        }
+        Ok(())
     }
 
     fn entries(
@@ -310,16 +402,34 @@ impl<'py> Writer<'py> {
         if position > 0 {
             let _ = write!(path, " {position}");
         }
-        for frame in &self.frames {
+        let depth = self.frames.len();
+        for (level, frame) in self.frames.iter().enumerate() {
+            if depth > SHOWN && level >= SHOWN / 2 && level < depth - SHOWN / 2 {
+                if level == SHOWN / 2 {
+                    path.push_str("...");
+                }
+                continue;
+            }
             let key = match frame {
-                Frame::List(_, at, _) | Frame::Tuple(_, at, _) => at.saturating_sub(1).to_string(),
-                Frame::Entries(_, _, Some(key)) => key.repr().map(|text| text.to_string()).unwrap_or_default(),
-                Frame::Entries(..) => continue,
+                Frame::List(_, at, _) | Frame::Tuple(_, at, _) | Frame::Made(Made { read: at, pairs: false, .. }) => {
+                    at.saturating_sub(1).to_string()
+                }
+                Frame::Entries(_, _, Some(key)) | Frame::Made(Made { key: Some(key), .. }) => shown_key(key),
+                Frame::Entries(..) | Frame::Made(_) => continue,
             };
             let _ = write!(path, "[{key}]");
         }
         errors::conversion(self.py, format!("{} ({path})", error.value(self.py)))
     }
+}
+
+/// Longer ways to a place are cut in the middle, and so are long keys at their end.
+const SHOWN: usize = 12;
+const SHOWN_KEY: usize = 60;
+
+fn shown_key(key: &Bound<'_, PyAny>) -> String {
+    let text = key.repr().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+    text.chars().take(SHOWN_KEY).collect()
 }
 
 /// `luacell._convert.fallback`

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::callbacks::{Callbacks, finalizing, lock};
 use crate::sandbox::Sandbox;
-use crate::{to_lua, to_python};
+use crate::to_python;
 
 type Future = Pin<Box<dyn std::future::Future<Output = luacell::Result<Outcome>> + Send>>;
 
@@ -167,7 +167,7 @@ impl Call {
 impl Call {
     /// The function returned this.
     fn returned(&self, value: &Bound<'_, PyAny>) {
-        self.finish(to_lua::results(value).map_err(|exception| self.callbacks.failed(value.py(), exception)));
+        self.finish(self.callbacks.results(value));
     }
 
     /// The function raised this.

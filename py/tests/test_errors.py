@@ -79,8 +79,8 @@ def test_a_python_exception_passes_through_lua(lua: luacell.Sandbox) -> None:
     with pytest.raises(luacell.LuaHostFunctionError) as caught:
         lua.compute("local function f() price('tea') end f()", name="=rules")
     assert caught.value.__cause__ is mistake
-    assert (caught.value.line, str(caught.value)) == (1, "rules:1: KeyError: 'tea'")
-    assert lua.compute("return pcall(price, 'tea')") == (False, "KeyError: 'tea'")
+    assert (caught.value.line, str(caught.value)) == (1, "rules:1: 'tea'")
+    assert lua.compute("return pcall(price, 'tea')") == (False, "'tea'")
     assert lua.compute("return 1") == 1
 
 

@@ -149,7 +149,7 @@ impl Inner {
             deterministic: self.deterministic,
             conflict_retries: self.conflict_retries,
             args: Vec::new(),
-            pins: Arc::new(Pins::default()),
+            pins: Pins::new(self.deterministic),
             transaction: None,
         };
         Shared::started(inner, Some(&snapshot), false)

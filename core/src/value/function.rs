@@ -13,7 +13,7 @@ use crate::{Error, Outcome, Result, StoredTable};
 ///
 /// One that a script returned or passed can be called while its sandbox lives and was not reset; afterwards calls
 /// give `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored table can be stored again, but
-/// not be called from here.
+/// not be called from here. Two that are the same function in Lua are equal.
 #[derive(Clone)]
 pub struct Function(pub(crate) Arc<FunctionKind>);
 
@@ -54,12 +54,21 @@ impl Drop for Handle {
 /// Handles whose last clone was dropped. The guest hears of them at the next entry: a drop never runs the guest.
 #[derive(Default)]
 pub(crate) struct ReleaseQueue {
+    /// In a sandbox with a seed nothing is released: Lua's memory would depend on when the host, or its garbage collector, lets go.
+    keeps: bool,
     len: AtomicUsize,
     queue: Mutex<Vec<(u64, u32)>>,
 }
 
 impl ReleaseQueue {
+    pub(crate) fn new(keeps: bool) -> Self {
+        ReleaseQueue { keeps, ..Self::default() }
+    }
+
     fn push(&self, instance: u64, id: u32) {
+        if self.keeps {
+            return;
+        }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.push((instance, id));
         self.len.store(queue.len(), Ordering::Release);

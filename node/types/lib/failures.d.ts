@@ -1,7 +1,8 @@
 import { LuaCellError } from '../wasm/src/errors.js';
+import type { Kept } from '../wasm/src/kept.js';
 import type { LuaValue } from '../wasm/src/values.js';
 import type { Failure } from './native.js';
 /** An error from what the native part tells. `exceptions`: those that host functions threw. `value`: the decoded error value. */
-export declare function failureError(failure: Failure, owner: object, exceptions: readonly unknown[], value: LuaValue | undefined): LuaCellError;
+export declare function failureError(failure: Failure, owner: object, exceptions: Kept<unknown>, value: LuaValue | undefined): LuaCellError;
 /** The number of an error of this sandbox's own runs, or undefined. */
 export declare function passableNumber(error: unknown, owner: object): number | undefined;

@@ -1,7 +1,7 @@
 // Values as bytes and back. The format is in docs/MEMORY_PROTOCOL.md. What comes in is untrusted, and nothing recurses.
 
 import { Reader, type Writer, malformed } from './bytes.js';
-import { LuaCellError, conversion } from './errors.js';
+import { LuaCellError, conversion, ourError } from './errors.js';
 import { fits64 } from './keys.js';
 import { pathText } from './path.js';
 import { StoredTable } from './stored.js';
@@ -45,6 +45,8 @@ class Node {
   floats: number[] | null = null;
   /** Whether there are nodes among keys or values. */
   nested = false;
+  /** Whether JavaScript would call one of the functions by itself, if they were in an object. */
+  called = false;
   out: object | null = null;
 }
 
@@ -133,6 +135,7 @@ class Decoder {
       if (isFloat) (node.floats ??= []).push(node.array.length + node.values.length);
       open.pairs--;
       open.hasKey = false;
+      if (typeof value === 'function' && isCalled(open.key)) node.called = true;
       node.keys.push(open.key);
       node.values.push(value);
     } else {
@@ -167,9 +170,15 @@ function setOwn(object: object, key: string, value: unknown): void {
   else (object as Record<string, unknown>)[key] = value;
 }
 
-/** An array for a non-empty sequence, an object for nothing but text keys, else a map. */
-export function containerFor(array: readonly unknown[], keys: readonly unknown[]): object {
-  if (array.length === 0) return keys.every((key) => typeof key === 'string') ? {} : new Map();
+/**
+ * Whether this is a name under which JavaScript looks for a function by itself: to await, convert, print or compare an object. A script's function
+ * there would run at any time, outside of every run.
+ */
+export const isCalled = (key: unknown): boolean => typeof key === 'string' && (key === 'then' || key === 'toJSON' || key in Object.prototype);
+
+/** An array for a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its functions. */
+export function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean): object {
+  if (array.length === 0) return !called && keys.every((key) => typeof key === 'string') ? {} : new Map();
   return keys.length === 0 && !array.includes(null) ? [] : new Map();
 }
 
@@ -203,7 +212,7 @@ function replaceNodes(values: unknown[]): void {
 
 function build(nodes: readonly Node[], exact: boolean): void {
   for (const node of nodes) {
-    const out = containerFor(node.array, node.keys);
+    const out = containerFor(node.array, node.keys, node.called);
     node.out = Array.isArray(out) ? node.array : out;
   }
   for (const node of nodes) {
@@ -281,6 +290,8 @@ export function references(bytes: Uint8Array, visit: (id: number) => void): void
 /** A container on its way out: its entries, as they were when it was begun. */
 export interface Parts {
   array: readonly unknown[];
+  /** How long the array was then. */
+  length: number;
   /** Key, value, key, value ... without nil values. */
   pairs: unknown[];
   marks: Map<unknown, number> | undefined;
@@ -289,6 +300,16 @@ export interface Parts {
 /** The guest's largest block of memory has room for so many values: what is longer can't be a table, and would take minutes to find out. */
 const MOST_VALUES = 2 ** 27 - 2 ** 16;
 
+/** Objects may make new ones whenever they are looked at: what has more tables in it than this, or so deep in each other, is taken for endless. */
+const MOST_TABLES = 2 ** 22;
+const DEEPEST = 200_000;
+
+/** Counts one more table. */
+export function checkTables(tables: number, depth: number): void {
+  if (tables > MOST_TABLES) throw conversion(`more than ${MOST_TABLES} tables in one value: does it make new ones without end?`);
+  if (depth > DEEPEST) throw conversion(`more than ${DEEPEST} tables inside each other: do they make new ones without end?`);
+}
+
 function checkLength(length: number): void {
   if (length > MOST_VALUES) throw conversion(`an array of ${length} elements is longer than the ${MOST_VALUES} that a Lua table can hold`);
 }
@@ -296,15 +317,19 @@ function checkLength(length: number): void {
 /** A table by value, taken apart. */
 export function partsOf(value: object): Parts {
   const marks = floatMarks.get(value);
-  if (Array.isArray(value)) checkLength(value.length);
-  if (Array.isArray(value)) return { array: value, pairs: [], marks };
+  if (Array.isArray(value)) {
+    const { length } = value;
+    checkLength(length);
+    return { array: value, length, pairs: [], marks };
+  }
   const pairs: unknown[] = [];
   const add = (key: unknown, item: unknown): void => {
     if (item !== undefined && item !== null) pairs.push(key, item);
   };
-  if (value instanceof Map) value.forEach((item, key) => add(key, item));
+  // A class may have a `forEach` of its own.
+  if (value instanceof Map) Map.prototype.forEach.call(value, (item, key) => add(key, item));
   else for (const key of Object.keys(value)) add(key, (value as Record<string, unknown>)[key]);
-  return { array: [], pairs, marks };
+  return { array: [], length: 0, pairs, marks };
 }
 
 /** Objects whose class says nothing: literals, and those without a prototype, of any realm. */
@@ -323,10 +348,11 @@ function className(value: object): string {
 
 /** What stands in for a value that knows what Lua gets in its place. */
 export function replaced(value: unknown): unknown {
-  for (let i = 0; i < 8 && typeof value === 'object' && value !== null; i++) {
+  for (let i = 0; typeof value === 'object' && value !== null; i++) {
     if (value instanceof StoredTable || value instanceof Uint8Array) return value;
     const hook = (value as { toLua?: unknown }).toLua;
     if (typeof hook !== 'function' || functionKinds.has(hook as LuaFunction)) return value;
+    if (i === 8) throw conversion('toLua gives one object with toLua after the other');
     value = (hook as () => unknown).call(value);
   }
   return value;
@@ -445,12 +471,13 @@ class Encoder {
       out.u32(known);
       return false;
     }
+    checkTables(this.#numbers.size + 1, this.open.length);
     this.#numbers.set(value, this.#numbers.size);
     const parts = partsOf(value);
     out.u8(Tag.Table);
-    out.u32(parts.array.length);
+    out.u32(parts.length);
     out.u32(parts.pairs.length / 2);
-    if (parts.array.length + parts.pairs.length === 0) return false;
+    if (parts.length + parts.pairs.length === 0) return false;
     this.open.push(new Writing(parts));
     return true;
   }
@@ -458,8 +485,8 @@ class Encoder {
   /** Writes what the table holds, up to its end or to a table in it. */
   #entries(top: Writing): void {
     const { out, links } = this;
-    const { array, pairs, marks } = top.parts;
-    while (top.array < array.length) {
+    const { array, length, pairs, marks } = top.parts;
+    while (top.array < length) {
       const i = top.array++;
       const item = array[i];
       const float = marks !== undefined && marks.get(i) === item;
@@ -485,6 +512,11 @@ class Encoder {
   }
 }
 
+/** Proxies, accessors and `toLua` are the host's own code, which may throw anything. */
+export function readingError(thrown: unknown): LuaCellError {
+  return ourError(thrown) ?? new LuaCellError('Conversion', 'reading it threw an error', { cause: thrown });
+}
+
 /** Writes arguments for the guest, tables inline. `what`: what an error message calls them, or the one that there is. */
 export function encodeArgs(values: readonly unknown[], out: Writer, links: Links, what: string | (() => string) = 'argument'): void {
   checkLength(values.length);
@@ -498,8 +530,8 @@ export function encodeArgs(values: readonly unknown[], out: Writer, links: Links
         encoder ??= new Encoder(out, links);
         encoder.value(value);
       }
-    } catch (error) {
-      if (!(error instanceof LuaCellError)) throw error;
+    } catch (thrown) {
+      const error = readingError(thrown);
       error.message += ` (${pathText(typeof what === 'string' ? `${what} ${i + 1}` : what(), encoder?.open.map((writing) => writing.place(links.exact)) ?? [])})`;
       throw error;
     }

@@ -4,8 +4,9 @@ import { Writer } from './bytes.js';
 import type { Engine } from './engine.js';
 import { type Enter, functionEntry } from './entry.js';
 import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limitError } from './errors.js';
-import { type Functions, type HostFunction, checkName } from './functions.js';
+import { type FunctionNames, type Functions, type HostFunction, checkName } from './functions.js';
 import { type Entry, Guest } from './guest.js';
+import { HeldFunctions } from './held.js';
 import { Host } from './host.js';
 import { type LimitOptions, type Limits, onlySet, withLimits, within } from './limits.js';
 import { SandboxLinks } from './links.js';
@@ -23,7 +24,7 @@ export interface Image {
   guest: number;
   memory: Uint8Array;
   tables: TableImage;
-  functions: string[];
+  functions: FunctionNames;
   time: VirtualTime | null;
 }
 
@@ -37,8 +38,12 @@ export class Core {
   readonly #args = new Writer();
   #argsBusy = false;
   readonly views = new Views(this);
-  #released: [instance: number, id: number][] = [];
-  readonly #handlesGone = new FinalizationRegistry<[number, number]>((handle) => void this.#released.push(handle));
+  /** Built-ins that the host was given, by name: there is one of each. */
+  readonly builtins = new Map<string, LuaFunction>();
+  /** Of the present instance. */
+  #held!: HeldFunctions;
+  /** Functions that nobody has any more, for the next time when the guest can be told; null where it is never told. */
+  #released: [id: number, times: number][] | null = null;
 
   constructor(
     readonly engine: Engine,
@@ -55,7 +60,7 @@ export class Core {
   // ---- Who may use it when
 
   #links(): SandboxLinks {
-    return new SandboxLinks(this, this.#instance, this.options.exact);
+    return new SandboxLinks(this, this.#instance, this.#held, this.options.exact);
   }
 
   /** Whether a host function of the present run uses it; else nothing runs. Throws when something else does. */
@@ -89,11 +94,19 @@ export class Core {
 
   #start(): Guest {
     const { host } = this;
-    this.#instance++;
+    this.#beginInstance();
     const guest = new Guest(this.engine.module, host);
     this.#setUp(guest);
     this.#guest = guest;
     return guest;
+  }
+
+  #beginInstance(): void {
+    this.#instance++;
+    // With a seed nothing is released: Lua's memory would depend on when JavaScript collects garbage.
+    const released: [number, number][] | null = this.host.virtualTime ? null : [];
+    this.#released = released;
+    this.#held = new HeldFunctions((id, times) => void released?.push([id, times]));
   }
 
   /** Tells a new instance how this sandbox is set up. */
@@ -373,10 +386,10 @@ export class Core {
   }
 
   #releaseHandles(): void {
-    if (this.#released.length === 0) return;
     const released = this.#released;
-    this.#released = [];
-    for (const [instance, id] of released) if (instance === this.#instance) this.#guest?.call('release_handle', id);
+    if (released === null || released.length === 0) return;
+    for (const [id, times] of released) for (let i = 0; i < times; i++) this.#guest?.call('release_handle', id);
+    released.length = 0;
   }
 
   /** Limits of a run, for what is looked at before it begins. */
@@ -387,10 +400,6 @@ export class Core {
 
   callFunction(f: LuaFunction, kind: FunctionKind, values: readonly unknown[]): unknown {
     return this.run(null, functionEntry(f, kind, values)).value;
-  }
-
-  watchHandle(f: LuaFunction, instance: number, id: number): void {
-    this.#handlesGone.register(f, [instance, id]);
   }
 
   // ---- Host functions
@@ -532,7 +541,7 @@ export class Core {
       host.tables.commit();
       host.functions.renumber(image.functions);
       host.virtualTime = image.time?.copy() ?? host.virtualTime;
-      this.#instance++;
+      this.#beginInstance();
       this.#guest = guest;
       this.#setUp(guest);
       this.views.end();

@@ -76,11 +76,13 @@ export class LuaCellError extends Error {
   nested = false;
   /** @internal `value` is to be raised in Lua. */
   raises = false;
+  /** @internal What scripts get to see of it, where the message is for the host alone. */
+  shown: string | undefined;
 
   constructor(kind: ErrorKind, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.kind = kind;
-    for (const hidden of ['fatal', 'nested', 'raises']) Object.defineProperty(this, hidden, { enumerable: false });
+    for (const hidden of ['fatal', 'nested', 'raises', 'shown']) Object.defineProperty(this, hidden, { enumerable: false });
   }
 
   /** What the script printed before it failed; what is not UTF-8 becomes U+FFFD. */
@@ -104,8 +106,11 @@ export const busy = (): LuaCellError =>
 export const closed = (): LuaCellError => new LuaCellError('Closed', 'the sandbox is closed');
 export const invalid = (message: string): LuaCellError => new LuaCellError('InvalidArgument', message);
 export const conversion = (message: string): LuaCellError => new LuaCellError('Conversion', message);
-export const storeError = (message: string, cause?: unknown): LuaCellError =>
-  new LuaCellError('Store', message, cause === undefined ? undefined : { cause });
+export function storeError(message: string, cause?: unknown): LuaCellError {
+  const error = new LuaCellError('Store', message, cause === undefined ? undefined : { cause });
+  error.shown = 'the store failed';
+  return error;
+}
 
 /** The error of a limit that the guest did not raise itself, in its words. */
 export function limitError(kind: ErrorKind): LuaCellError {
@@ -125,6 +130,58 @@ export function broken(message: string, kind: ErrorKind = 'Internal', cause?: un
   const error = new LuaCellError(kind, message, cause === undefined ? undefined : { cause });
   error.fatal = true;
   return error;
+}
+
+/** What was thrown, if it is an error of ours. Asking a hostile proxy may throw. */
+export function ourError(thrown: unknown): LuaCellError | null {
+  try {
+    return thrown instanceof LuaCellError ? thrown : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What a script sees of a failure about which the host has said nothing to it. */
+export const HOST_FAILED = 'the host function failed';
+
+/** What a host function returned can't be passed: scripts don't hear what it was. */
+export function unfit(error: unknown): unknown {
+  const ours = ourError(error);
+  if (ours) ours.shown = 'the host function gave a result that can not be passed';
+  return error;
+}
+
+/** Whether the system or JavaScript's runtime has made an error, with names of files and the like in its message. */
+const isSystems = ({ code, errno }: { code?: unknown; errno?: unknown }): boolean =>
+  typeof errno === 'number' || (typeof code === 'string' && /^(?:E[A-Z][A-Z0-9_]*|MODULE_NOT_FOUND)$/.test(code));
+
+/** What a script sees of what a host function threw: the message that its author wrote. */
+export function shownOf(thrown: unknown): string {
+  const ours = ourError(thrown);
+  if (ours) return ours.shown ?? ours.message;
+  try {
+    if (typeof thrown === 'string') return thrown || HOST_FAILED;
+    const { message } = thrown as { message?: unknown };
+    if (typeof message === 'string' && message !== '' && !isSystems(thrown as object)) return message;
+  } catch {
+    // An object that can't be read.
+  }
+  return HOST_FAILED;
+}
+
+/** The same for what a search for modules threw: only an error that is made for scripts is shown. */
+export const shownOfModules = (thrown: unknown): string =>
+  ourError(thrown)?.kind === 'HostFunction' ? shownOf(thrown) : 'the host could not provide it';
+
+/** As the constructor sets it. */
+export const setCause = (error: LuaCellError, cause: unknown): void =>
+  void Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true });
+
+/** Adds for the host what the script did not see of the cause. */
+export function reveal(error: LuaCellError, shown: string, message: string): void {
+  if (shown === message) return;
+  error.shown = error.message;
+  error.message += `: ${message}`;
 }
 
 /** The text of whatever was thrown. */

@@ -1,6 +1,6 @@
 // Host functions: what Lua calls by name.
 
-import { LuaCellError, broken, invalid } from './errors.js';
+import { invalid } from './errors.js';
 import type { LuaInput } from './values.js';
 
 /** A function of the host. What it returns is its result; an array of several results is made by `multiple`. */
@@ -18,67 +18,90 @@ export const multiple = (...values: LuaInput[]): MultipleResults => new Multiple
 
 interface Registered {
   name: string;
-  /** null when it was taken away. */
-  function: HostFunction | null;
+  function: HostFunction;
 }
 
-/** Host functions by number. Numbers stay, because Lua knows functions by them. */
+/** The numbers that a guest knows functions by. */
+export interface FunctionNames {
+  list: [id: number, name: string][];
+  /** Above all that were ever given out. */
+  next: number;
+}
+
+/** Host functions by number. A number is given out once, because Lua may know a function by it long after the host took it away. */
 export class Functions {
-  #all: Registered[] = [];
+  readonly #all = new Map<number, Registered>();
+  readonly #ids = new Map<string, number>();
+  #next = 0;
 
   /** Adds or replaces the function of that name; its number, and what was there before. */
   add(name: string, f: HostFunction): [id: number, before: HostFunction | null] {
-    const at = this.#all.findIndex((one) => one.name === name);
-    if (at < 0) return [this.#all.push({ name, function: f }) - 1, null];
-    const place = this.#all[at]!;
+    const known = this.#ids.get(name);
+    if (known === undefined) return [this.#put(this.#next, name, f), null];
+    const place = this.#all.get(known)!;
     const before = place.function;
     place.function = f;
-    return [at, before];
+    return [known, before];
+  }
+
+  #put(id: number, name: string, f: HostFunction): number {
+    this.#all.set(id, { name, function: f });
+    this.#ids.set(name, id);
+    this.#next = Math.max(this.#next, id + 1);
+    return id;
   }
 
   putBack(id: number, before: HostFunction | null): void {
-    const place = this.#all[id];
-    if (place) place.function = before;
+    const place = this.#all.get(id);
+    if (!place) return;
+    if (before) place.function = before;
+    else this.remove(place.name);
   }
 
   /** Takes the function of that name away; its number, or -1. */
   remove(name: string): number {
-    const at = this.#all.findIndex((one) => one.name === name && one.function !== null);
-    if (at >= 0) this.#all[at]!.function = null;
-    return at;
+    const id = this.#ids.get(name);
+    if (id === undefined) return -1;
+    this.#ids.delete(name);
+    this.#all.delete(id);
+    return id;
   }
 
-  find(id: number): HostFunction {
-    const place = this.#all[id];
-    if (!place) throw broken('the guest calls a host function that never was');
-    if (place.function) return place.function;
-    throw new LuaCellError('HostFunction', `the host function '${place.name}' is not registered`);
+  /** Undefined when it was taken away. */
+  find(id: number): HostFunction | undefined {
+    return this.#all.get(id)?.function;
   }
 
   name(id: number): string {
-    return this.#all[id]?.name ?? '?';
+    return this.#all.get(id)?.name ?? '?';
   }
 
-  /** Names by number, those that were taken away included. */
-  get names(): string[] {
-    return this.#all.map((one) => one.name);
+  get names(): FunctionNames {
+    return { list: [...this], next: this.#next };
   }
 
-  /** Numbers and names of the functions that are there. */
+  /** Numbers and names of the functions. */
   *[Symbol.iterator](): Generator<[id: number, name: string]> {
-    for (const [id, one] of this.#all.entries()) if (one.function) yield [id, one.name];
+    for (const [id, { name }] of this.#all) yield [id, name];
   }
 
   /** Numbers them as somebody else's Lua knows them; those that it does not know come after. */
-  renumber(names: readonly string[]): void {
-    const mine = new Map(this.#all.map((one) => [one.name, one.function]));
-    this.#all = names.map((name) => ({ name, function: mine.get(name) ?? null }));
-    for (const [name, f] of mine) if (f && !names.includes(name)) this.#all.push({ name, function: f });
+  renumber({ list, next }: FunctionNames): void {
+    const mine = new Map([...this.#all.values()].map((one) => [one.name, one.function]));
+    this.#all.clear();
+    this.#ids.clear();
+    this.#next = next;
+    for (const [id, name] of list) {
+      const f = mine.get(name);
+      if (f && mine.delete(name)) this.#put(id, name, f);
+    }
+    for (const [name, f] of mine) this.#put(this.#next, name, f);
   }
 
   copy(): Functions {
     const copy = new Functions();
-    copy.#all = this.#all.map((one) => ({ ...one }));
+    for (const [id, { name, function: f }] of this.#all) copy.#put(id, name, f);
+    copy.#next = this.#next;
     return copy;
   }
 }

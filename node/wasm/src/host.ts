@@ -3,9 +3,10 @@
 
 import { Writer, textOf, utf8 } from './bytes.js';
 import { decode, encodeArgs } from './codec.js';
-import { type ErrorKind, ErrorKinds, LuaCellError, lossyText, messageOf } from './errors.js';
+import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from './errors.js';
 import { type Functions, MultipleResults } from './functions.js';
 import type { Guest } from './guest.js';
+import { Kept } from './kept.js';
 import { WAIT } from './jspi.js';
 import { GRANT, type Limits, defaultLimits } from './limits.js';
 import { type Modules, answerModule } from './modules.js';
@@ -30,8 +31,9 @@ const LARGEST_ENTRY = 4096;
 const KEY_ONLY = 0xffffffff;
 /** Milliseconds after which a run that may wait lets the event loop go on. */
 const SLICE = 8;
-/** A script that collects errors must not collect the host's memory. */
-const MOST_ERRORS = 1000;
+/** How many failed searches for modules are known, and how much of the names. */
+const MOST_MODULE_FAILURES = 16;
+const NAME_LENGTH = 100;
 /** The longest that timers take. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -85,7 +87,9 @@ export class Host {
   #interrupted = false;
   /** The limit that ends the present run. */
   refused: ErrorKind | null = null;
-  #errors: LuaCellError[] = [];
+  readonly #errors = new Kept<LuaCellError>();
+  /** For which modules the search failed last, by how their names begin, and the numbers of the errors. */
+  #moduleFailures: { name: string; number: number }[] = [];
   #answer: Uint8Array = none;
   #sliced = 0;
   /** What `wait` gives: the late answer of `get`. */
@@ -130,7 +134,8 @@ export class Host {
     this.broken = null;
     this.#interrupted = false;
     this.refused = null;
-    if (this.#errors.length > 0) this.#errors = [];
+    this.#errors.clear();
+    if (this.#moduleFailures.length > 0) this.#moduleFailures = [];
     this.#answer = none;
   }
 
@@ -240,7 +245,7 @@ export class Host {
         }
         return none;
       case Operation.Module:
-        return this.modules && answerModule(this.modules, textOf(payload));
+        return this.modules && answerModule(this.modules, textOf(payload), (name, thrown) => this.#keepModuleFailure(name, thrown));
       case Operation.Entries:
         return this.#entries(payload);
       case Operation.StoreFailure:
@@ -340,16 +345,19 @@ export class Host {
     if (this.refused) return this.#finish(links, this.refused, null, vp, max);
     this.hostCalls++;
     if (this.hostCalls > this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
+    // The guest knows the name of the one that is gone.
+    const f = this.functions.find(id);
+    if (f === undefined) return ABSENT;
     let result: unknown;
     const before = this.isOpen;
     try {
       // The guest's own room is used again while the function runs.
       const args = decode(request.subarray(5), links);
-      const f = this.functions.find(id);
       this.isOpen = true;
       result = f(...args);
     } catch (error) {
-      if (error instanceof LuaCellError && error.fatal) this.broken ??= error;
+      const ours = ourError(error);
+      if (ours?.fatal) this.broken ??= ours;
       return this.#finish(links, this.#passedLimit(), { thrown: error }, vp, max);
     } finally {
       this.isOpen = before;
@@ -451,19 +459,20 @@ export class Host {
       if (result instanceof MultipleResults) encodeArgs(result.values, out, links, 'result');
       else if (result !== undefined) encodeArgs([result], out, links, 'result');
     } catch (error) {
-      this.#putError(out, error, links);
+      this.#putError(out, unfit(error), links);
     }
   }
 
   #putError(out: Writer, thrown: unknown, links: SandboxLinks): void {
-    const own = thrown instanceof LuaCellError;
-    const nested = own && thrown.nested;
+    const ours = ourError(thrown);
+    const nested = ours?.nested === true;
     // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing catches them.
-    const passes = nested && thrown.kind !== 'HostFunction';
-    const raisesValue = own && (thrown.raises || thrown.value !== undefined);
-    const value = raisesValue ? thrown.value : own && thrown.messageBytes ? thrown.messageBytes : messageOf(thrown);
+    const passes = nested && ours.kind !== 'HostFunction';
+    const raisesValue = ours && (ours.raises || ours.value !== undefined);
+    const bytes = ours?.shown === undefined ? ours?.messageBytes : undefined;
+    const value = raisesValue ? ours.value : (bytes ?? (shownOf(thrown) || (nested ? '' : HOST_FAILED)));
     // With a place in front or without, and the kind that it had.
-    const how = (nested ? 0 : 1) | (passes ? ErrorKinds[thrown.kind] << 1 : 0);
+    const how = (nested ? 0 : 1) | (passes ? ErrorKinds[ours.kind] << 1 : 0);
     const write = (value: unknown, kept: unknown): void => {
       out.length = 0;
       out.u8(Status.Error);
@@ -479,22 +488,40 @@ export class Host {
   }
 
   #keepError(thrown: unknown): number {
-    if (this.#errors.length >= MOST_ERRORS) this.#errors = [];
-    const error = thrown instanceof LuaCellError ? thrown : new LuaCellError('HostFunction', messageOf(thrown), { cause: thrown });
-    return this.#errors.push(error);
+    const error = hostError(thrown, shownOf(thrown));
+    return this.#errors.keep(error, error.message.length);
   }
 
-  /** What a run that failed with the host's error of this number has as its cause. */
-  causeOf(number: number): { cause: unknown } | null {
-    const error = this.#errors[number - 1];
-    if (!error) return null;
-    if (error.kind === 'HostFunction') {
-      if ('cause' in error) return { cause: error.cause };
-      // A value that was raised has nothing behind it.
-      if (error.raises) return null;
-    }
-    return { cause: error };
+  #keepModuleFailure(name: string, thrown: unknown): void {
+    if (this.#moduleFailures.length >= MOST_MODULE_FAILURES) this.#moduleFailures.shift();
+    const error = hostError(thrown, shownOfModules(thrown));
+    const number = this.#errors.keep(error, error.message.length);
+    this.#moduleFailures.push({ name: name.slice(0, NAME_LENGTH), number });
   }
+
+  /** Gives a failed run's error what lies behind it: the host's error of this number, or what the search for a module failed with. */
+  explain(error: LuaCellError, number: number): void {
+    if (number === 0 && error.kind === 'HostFunction') {
+      const named = [...this.#moduleFailures].reverse().find(({ name }) => error.message.includes(`'${name}`));
+      number = named?.number ?? 0;
+    }
+    const failure = this.#errors.get(number)?.thing;
+    if (!failure) return;
+    // A value that was raised has nothing behind it.
+    const raised = failure.kind === 'HostFunction' && (failure.raises || 'cause' in failure);
+    if (!raised) setCause(error, failure);
+    else if ('cause' in failure) setCause(error, failure.cause);
+    reveal(error, failure.shown ?? failure.message, failure.message);
+  }
+}
+
+/** What the host has thrown, as an error of ours. */
+function hostError(thrown: unknown, shown: string): LuaCellError {
+  const ours = ourError(thrown);
+  if (ours) return ours;
+  const error = new LuaCellError('HostFunction', messageOf(thrown) || shown, { cause: thrown });
+  if (shown !== error.message) error.shown = shown;
+  return error;
 }
 
 /** Copies to where the guest wants it; when there is too little room, says how much is needed. */

@@ -1,5 +1,6 @@
 import type { Links } from './codec.js';
-import { LuaCellError, invalid } from './errors.js';
+import { LuaCellError, invalid, lossyText } from './errors.js';
+import type { HeldFunctions } from './held.js';
 import { StoredTable } from './stored.js';
 import type { Core } from './core.js';
 import { type FunctionKind, type LuaFunction, functionKinds } from './values.js';
@@ -9,6 +10,7 @@ export class SandboxLinks implements Links {
   constructor(
     readonly core: Core,
     readonly instance: number,
+    readonly held: HeldFunctions,
     readonly exact: boolean,
   ) {}
 
@@ -18,15 +20,17 @@ export class SandboxLinks implements Links {
 
   function(kind: FunctionKind): LuaFunction {
     const { core } = this;
+    const key = kind.type === 'builtin' ? lossyText(kind.name) : null;
+    const known = key === null ? undefined : core.builtins.get(key);
+    if (known) return known;
     const f: LuaFunction = (...args) => core.callFunction(f, kind, args);
     functionKinds.set(f, kind);
+    if (key !== null) core.builtins.set(key, f);
     return f;
   }
 
   handle(id: number): LuaFunction {
-    const f = this.function({ type: 'live', owner: this.core, instance: this.instance, id });
-    this.core.watchHandle(f, this.instance, id);
-    return f;
+    return this.held.get(id, () => this.function({ type: 'live', owner: this.core, instance: this.instance, id }));
   }
 
   idOf(table: StoredTable): number {

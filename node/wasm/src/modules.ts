@@ -1,7 +1,7 @@
 // Where `require` finds modules.
 
 import { Writer, checkText, utf8 } from './bytes.js';
-import { messageOf } from './errors.js';
+import { shownOfModules } from './errors.js';
 import { atOnce } from './promises.js';
 
 /** A module's source, with the name for messages in Lua's form (`@lib/util.lua`, `=util`); default `=` and the module's name. */
@@ -23,7 +23,7 @@ function resolve(modules: Modules, name: string): [found: Source | null | undefi
 }
 
 /** The answer to a request for this module. */
-export function answerModule(modules: Modules, name: string | null): Uint8Array {
+export function answerModule(modules: Modules, name: string | null, failed: (name: string, thrown: unknown) => void): Uint8Array {
   const out = new Writer();
   try {
     const [given, where] = name === null ? [null, 'the name is no valid UTF-8'] : resolve(modules, name);
@@ -40,9 +40,10 @@ export function answerModule(modules: Modules, name: string | null): Uint8Array 
     out.raw(chunk);
     out.raw(typeof module.source === 'string' ? utf8(checkText(module.source)) : module.source);
   } catch (error) {
+    failed(name ?? '', error);
     out.length = 0;
     out.u32(2);
-    out.raw(utf8(messageOf(error)));
+    out.raw(utf8(shownOfModules(error)));
   }
   return out.written;
 }

@@ -36,9 +36,9 @@ function failure(guest: Guest, host: Host, n: number, links: Links): LuaCellErro
   const text = (value: LuaValue | undefined): string | undefined =>
     typeof value === 'string' ? value : value instanceof Uint8Array ? lossyText(value) : undefined;
   const [kind, shown, chunk, line, traceback, output, value, number] = details;
-  const cause = host.causeOf(Number(number ?? 0));
-  const error = new LuaCellError(kindOf(Number(kind)) ?? 'Runtime', text(shown) ?? lossyText(message), cause ?? undefined);
+  const error = new LuaCellError(kindOf(Number(kind)) ?? 'Runtime', text(shown) ?? lossyText(message));
   if (shown instanceof Uint8Array) error.messageBytes = shown;
+  host.explain(error, Number(number ?? 0));
   error.chunkName = text(chunk);
   error.line = line === null || line === undefined ? undefined : Number(line);
   error.traceback = text(traceback);

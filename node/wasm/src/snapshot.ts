@@ -2,9 +2,10 @@ import { Reader, Writer, textOf, utf8 } from './bytes.js';
 import { crc32 } from './checksum.js';
 import type { Image } from './core.js';
 import { invalid } from './errors.js';
+import type { FunctionNames } from './functions.js';
 import { VirtualTime } from './virtual-time.js';
 
-const MAGIC = 'LuaCellWasmSnap2';
+const MAGIC = 'LuaCellWasmSnap3';
 const PAGE = 4096;
 
 /** A copy of a sandbox at one moment: `sandbox.snapshot()`. */
@@ -27,8 +28,12 @@ export class Snapshot {
     };
     out.raw(utf8(MAGIC));
     out.u32(guest);
-    out.u32(functions.length);
-    for (const name of functions) counted(utf8(name));
+    out.u32(functions.next);
+    out.u32(functions.list.length);
+    for (const [id, name] of functions.list) {
+      out.u32(id);
+      counted(utf8(name));
+    }
     out.u8(time ? 1 : 0);
     for (const number of time?.numbers() ?? []) out.i64(BigInt.asIntN(64, number));
     out.u32(tables.size);
@@ -74,8 +79,9 @@ function read(bytes: Uint8Array): Image {
   if (textOf(reader.take(MAGIC.length)) !== MAGIC) throw new Error('they begin otherwise');
   if (new Reader(bytes.subarray(end)).u32() !== crc32(reader.bytes)) throw new Error('they were damaged: the checksum is another');
   const guest = reader.u32();
-  const functions: string[] = [];
-  for (let n = reader.u32(); n > 0; n--) functions.push(text(reader.counted()));
+  const functions: FunctionNames = { next: reader.u32(), list: [] };
+  for (let n = reader.u32(); n > 0; n--) functions.list.push([reader.u32(), text(reader.counted())]);
+  if (functions.list.some(([id]) => id >= functions.next)) throw new Error('a function has an impossible number');
   const time = reader.u8() ? VirtualTime.fromNumbers(reader.i64(), reader.i64()) : null;
   const tables: Image['tables'] = new Map();
   for (let n = reader.u32(); n > 0; n--) {

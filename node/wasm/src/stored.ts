@@ -119,9 +119,9 @@ export class StoredTable implements Iterable<[LuaValue, LuaValue]> {
     return this.#owner.copyStored(this.#id);
   }
 
-  /** For `JSON.stringify`: a deep copy as arrays and objects; keys become text. */
+  /** For `JSON.stringify`: a deep copy as arrays and objects; keys become text, and functions are left out, as JSON does. */
   toJSON(): any {
-    return withoutMaps(this.copy(), new Map());
+    return forJSON(this.copy());
   }
 
   get [Symbol.toStringTag](): string {
@@ -129,17 +129,29 @@ export class StoredTable implements Iterable<[LuaValue, LuaValue]> {
   }
 }
 
-/** The same with objects in place of maps. As JSON is, it is of no great depth. */
-function withoutMaps(value: unknown, seen: Map<object, object>): unknown {
-  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
-  const known = seen.get(value);
-  if (known) return known;
-  const out: object = Array.isArray(value) ? [] : {};
-  seen.set(value, out);
-  const entries = value instanceof Map ? value : Object.entries(value);
-  for (const [key, item] of entries) {
-    const field = { value: withoutMaps(item, seen), enumerable: true, writable: true, configurable: true };
-    Object.defineProperty(out, String(key), field);
+/** The same with objects in place of maps, and without functions: JSON would call those with a certain name. */
+function forJSON(root: object): unknown {
+  const seen = new Map<object, object>();
+  const pending: object[] = [];
+  const converted = (value: unknown): unknown => {
+    if (typeof value === 'function') return undefined;
+    if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
+    let out = seen.get(value);
+    if (!out) {
+      out = Array.isArray(value) ? [] : {};
+      seen.set(value, out);
+      pending.push(value);
+    }
+    return out;
+  };
+  const first = converted(root);
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    const out = seen.get(value)!;
+    const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : Object.entries(value);
+    for (const [key, item] of entries) {
+      const field = { value: converted(item), enumerable: true, writable: true, configurable: true };
+      Object.defineProperty(out, String(key), field);
+    }
   }
-  return out;
+  return first;
 }

@@ -1,7 +1,6 @@
 // Values on their way into a store, and stored entries as a sequence.
 
-import { type Parts, isTable, partsOf, replaced } from './codec.js';
-import { LuaCellError } from './errors.js';
+import { type Parts, checkTables, isTable, partsOf, readingError, replaced } from './codec.js';
 import { pathText } from './path.js';
 import type { LuaValue } from './values.js';
 
@@ -10,6 +9,8 @@ export interface Pending {
   parts: Parts;
   /** Which one holds it, and under which key, for messages. */
   parent: number;
+  /** How many hold each other there. */
+  depth: number;
   key: unknown;
 }
 
@@ -25,22 +26,27 @@ export function* entriesOf(parts: Parts): Generator<[key: unknown, value: unknow
 /** Every table that can be reached from this one. What `toLua` gives is asked for once. */
 export function collect(root: object, key: unknown): Pending[] {
   const seen = new Set<object>([root]);
-  const all: Pending[] = [{ source: root, parts: located(() => [key], () => partsOf(root)), parent: -1, key }];
+  const all: Pending[] = [{ source: root, parts: located(() => [key], () => partsOf(root)), parent: -1, depth: 0, key }];
   for (let at = 0; at < all.length; at++) {
     const pending = all[at]!;
     const array: unknown[] = [];
     const pairs: unknown[] = [];
-    const add = (key: unknown, item: unknown): unknown => {
-      const value = replaced(item);
-      if (isTable(value) && seen.size !== seen.add(value).size) all.push({ source: value, parts: located(() => wayTo(all, at, key), () => partsOf(value)), parent: at, key });
-      return value;
-    };
-    pending.parts.array.forEach((item, i) => array.push(add(i + 1, item)));
-    for (let i = 0; i < pending.parts.pairs.length; i += 2) {
-      const key = pending.parts.pairs[i];
-      pairs.push(key, add(key, pending.parts.pairs[i + 1]));
-    }
-    pending.parts = { array, pairs, marks: pending.parts.marks };
+    const add = (key: unknown, item: unknown): unknown =>
+      located(
+        () => wayTo(all, at, key),
+        () => {
+          const value = replaced(item);
+          if (isTable(value) && !seen.has(value)) {
+            checkTables(seen.add(value).size, pending.depth + 1);
+            all.push({ source: value, parts: partsOf(value), parent: at, depth: pending.depth + 1, key });
+          }
+          return value;
+        },
+      );
+    const { parts } = pending;
+    for (let i = 0; i < parts.length; i++) array.push(add(i + 1, parts.array[i]));
+    for (let i = 0; i < parts.pairs.length; i += 2) pairs.push(parts.pairs[i], add(parts.pairs[i], parts.pairs[i + 1]));
+    pending.parts = { array, length: array.length, pairs, marks: parts.marks };
   }
   return all;
 }
@@ -48,16 +54,17 @@ export function collect(root: object, key: unknown): Pending[] {
 /** The keys that lead to a place. */
 export function wayTo(all: readonly Pending[], at: number, key: unknown): unknown[] {
   const way = [key];
-  for (let pending: Pending | undefined = all[at]; pending; pending = all[pending.parent]) way.unshift(pending.key);
-  return way;
+  for (let pending: Pending | undefined = all[at]; pending; pending = all[pending.parent]) way.push(pending.key);
+  return way.reverse();
 }
 
 /** Names the place in an error. */
 export function located<T>(place: () => unknown[], f: () => T): T {
   try {
     return f();
-  } catch (error) {
-    if (error instanceof LuaCellError) error.message += ` (${pathText('', place()).replace(/^\./, '')})`;
+  } catch (thrown) {
+    const error = readingError(thrown);
+    error.message += ` (${pathText('', place()).replace(/^\./, '')})`;
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 // Views of stored tables, and what they do.
 
-import { containerFor, decode, fillContainer, isTable, putPlain, putReference, replaced } from './codec.js';
+import { containerFor, decode, fillContainer, isCalled, isTable, putPlain, putReference, replaced } from './codec.js';
 import type { Core } from './core.js';
 import { type LuaCellError, storeError } from './errors.js';
 import { decodeKey, encodeKey, isKey } from './keys.js';
@@ -16,6 +16,8 @@ const keyText = (key: unknown): string | null => (isKey(key) ? encodeKey(key) : 
 /** The views of one sandbox. There is one view of each table, so that equal tables are the same object. */
 export class Views implements Owner {
   readonly #known = new Map<number, WeakRef<StoredTable>>();
+  /** With a seed a view counts for good: when tables go must not depend on when JavaScript collects garbage. */
+  readonly #pinned = new Set<number>();
   readonly #gone = new FinalizationRegistry<number>((key) => {
     if (this.#known.get(key)?.deref() === undefined) this.#known.delete(key);
   });
@@ -28,6 +30,7 @@ export class Views implements Owner {
 
   view(id: number, cell: boolean): StoredTable {
     const key = cell ? -id : id;
+    if (this.core.host.virtualTime) this.#pinned.add(id);
     const known = this.#known.get(key)?.deref();
     if (known) return known;
     const view = new StoredTable(this, id, cell);
@@ -39,10 +42,12 @@ export class Views implements Owner {
   /** The tables that somebody has a view of. */
   *ids(): Generator<number> {
     for (const [key, view] of this.#known) if (view.deref()) yield Math.abs(key);
+    yield* this.#pinned;
   }
 
   /** The sandbox was restored: tables made since then are gone, and their numbers will be given again. */
   end(): void {
+    this.#pinned.clear();
     for (const [key, view] of this.#known)
       if (Math.abs(key) > IO) {
         view.deref()?.end();
@@ -103,7 +108,8 @@ export class Views implements Owner {
         if (seen.has(next)) continue;
         const entries = this.#entries(links, next);
         const sequence = sequenceOf(entries);
-        const out = containerFor(sequence ?? [], sequence ? [] : entries.map(([key]) => key));
+        const called = entries.some(([key, value]) => typeof value === 'function' && isCalled(key));
+        const out = containerFor(sequence ?? [], sequence ? [] : entries.map(([key]) => key), called);
         seen.set(next, { entries, out, sequence });
         for (const [, value] of entries) if (value instanceof StoredTable) pending.push(value.id);
       }

@@ -42,7 +42,7 @@ test("pointers outside of the memory are refused", () => {
     for (const len of [1, 5, 9]) for (const room of [[0, -1], [100, 1], [-1, 4]]) assert.equal(f.js_ext_table_get(0, 0, len, ...room), -1);
   }
   memory.set([1, 7, 0, 0, 0]);
-  assert.throws(() => f.js_ext_table_get(0, 0, 5, 20, 50), { kind: "Internal", message: /never was/ });
+  assert.equal(f.js_ext_table_get(0, 0, 5, 20, 50), -1, "a function that never was");
   assert.equal(f.js_ext_table_set(3, 100, 0, 100, 0), 0, "an empty part at the very end is inside");
 });
 

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import luacell
+from luacell._text import escaped
 
 CHUNK = "=stdin"
 
@@ -28,14 +29,25 @@ def unfinished(lua: luacell.Sandbox, source: str) -> bool:
     return None not in problems and any((problem or "").endswith("<eof>") for problem in problems)
 
 
+def shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except RecursionError:
+        return "(nested too deeply to be shown)"
+
+
+def show_text(text: str) -> None:
+    print(escaped(text) if sys.stdout.isatty() else text, end="")
+
+
 def evaluate(lua: luacell.Sandbox, source: str) -> None:
     """Runs an expression or statements and shows the values."""
     expression = "return " + source.lstrip().removeprefix("=")
     result: Any = lua.compute(expression if parse(lua, expression) is None else source, name=CHUNK)
     if lua.outcome.count == 1:
-        print(repr(result))
+        print(shown(result))
     elif lua.outcome.count > 1:
-        print(*map(repr, result), sep="\t")
+        print(*map(shown, result), sep="\t")
 
 
 def read(lua: luacell.Sandbox) -> str:
@@ -54,7 +66,7 @@ def main() -> None:
             import readline  # noqa: F401, gives input() a history
         except ImportError:
             pass
-    with luacell.Sandbox(store=home, timeout=None, on_print=lambda text: print(text, end="")) as lua:
+    with luacell.Sandbox(store=home, timeout=None, on_print=show_text) as lua:
         print(f"luacell {luacell.__version__}, {lua.compute('return _VERSION')}")
         while True:
             try:
@@ -67,9 +79,9 @@ def main() -> None:
                 print()
                 return
             except luacell.LuaCellError as error:
-                print(error.message)
+                print(escaped(error.message))
                 if error.traceback:
-                    print(error.traceback)
+                    print(escaped(error.traceback))
 
 
 if __name__ == "__main__":

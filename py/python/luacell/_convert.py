@@ -36,28 +36,11 @@ def converter(cls: type[T], /) -> Callable[[Callable[[T], Any]], Callable[[T], A
     return register
 
 
-_PLAIN, _ENTRIES, _ITEMS = 0, 1, 2
-
-
-def _counted(value: Mapping[Any, Any] | Sequence[Any], items: Iterable[Any]) -> list[Any]:
-    """The items, which have to be as many as `len` says: what is made on demand may never end."""
-    from itertools import islice
-
-    length, iterator = len(value), iter(items)
-    found: list[Any] = []
-    # Between the pieces Python looks for signals.
-    while piece := list(islice(iterator, min(4096, length + 1 - len(found)))):
-        found += piece
-        if len(found) > length:
-            break
-    if len(found) != length:
-        number = "more" if len(found) > length else f"only {len(found)}"
-        raise LuaConversionError(f"a {type(value).__qualname__} whose len() is {length} gives {number} items")
-    return found
+_PLAIN, _ENTRIES, _MADE_PAIRS, _MADE_ITEMS = range(4)
 
 
 def fallback(value: Any) -> tuple[int, Any]:
-    """Called by the native part: how to pass `value`: as another object, as entries, or as the items of a list."""
+    """Called by the native part: how to pass `value`: as another object, as entries, or as pairs or items that are made on demand."""
     cls = type(value)
     if _converters:
         for base in cls.__mro__:
@@ -70,9 +53,9 @@ def fallback(value: Any) -> tuple[int, Any]:
     if hasattr(cls, "model_dump") and hasattr(cls, "model_fields"):
         return _PLAIN, value.model_dump()
     if isinstance(value, Mapping):
-        return _ENTRIES, _counted(value, value.items())
+        return _MADE_PAIRS, value.items()
     if isinstance(value, Sequence):
-        return _ITEMS, _counted(value, value)
+        return _MADE_ITEMS, value
     # numpy: scalars become Python's own, arrays become lists.
     if hasattr(cls, "dtype"):
         plain = value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import luacell
+from luacell._text import escaped
 
 
 class Magics:
@@ -25,7 +26,7 @@ class Magics:
             return self.lua.compute(source, *args, name="=cell")
         except luacell.LuaCellError as error:
             # A notebook's reader wants Lua's traceback, not that of the magic.
-            print(f"{type(error).__name__}: {error}", error.traceback or "", sep="\n", file=sys.stderr)
+            print(escaped(f"{type(error).__name__}: {error}\n{error.traceback or ''}"), file=sys.stderr)
             return None
 
 

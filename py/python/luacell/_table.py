@@ -37,10 +37,9 @@ class Table(_TableBase, _Mapping):
     def __repr__(self) -> str:
         name = {1: "_home", 2: "_io"}.get(self.id, f"stored {self.id}")
         try:
-            content: Any = self.to_python()
-        except Exception as error:
-            content = type(error).__name__
-        text = repr(content)
+            text = repr(self.to_python())
+        except Exception as error:  # RecursionError, for what is nested too deeply, too
+            text = repr(type(error).__name__)
         if len(text) > 200:
             text = text[:200] + "..."
         return f"<luacell.Table {name}: {text}>"

@@ -1,4 +1,5 @@
 import { type Writer } from './bytes.js';
+import { LuaCellError } from './errors.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, type LuaFunction, type LuaValue } from './values.js';
 /** The tags of encoded values. */
@@ -30,8 +31,13 @@ export interface Links {
         type: 'live';
     }): number;
 }
-/** An array for a non-empty sequence, an object for nothing but text keys, else a map. */
-export declare function containerFor(array: readonly unknown[], keys: readonly unknown[]): object;
+/**
+ * Whether this is a name under which JavaScript looks for a function by itself: to await, convert, print or compare an object. A script's function
+ * there would run at any time, outside of every run.
+ */
+export declare const isCalled: (key: unknown) => boolean;
+/** An array for a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its functions. */
+export declare function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean): object;
 /** Fills what `containerFor` made. `key`: the n-th key of the array part. */
 export declare function fillContainer(out: object, array: readonly unknown[], keys: readonly unknown[], values: readonly unknown[], exact: boolean): void;
 /** All values of a message. */
@@ -41,10 +47,14 @@ export declare function references(bytes: Uint8Array, visit: (id: number) => voi
 /** A container on its way out: its entries, as they were when it was begun. */
 export interface Parts {
     array: readonly unknown[];
+    /** How long the array was then. */
+    length: number;
     /** Key, value, key, value ... without nil values. */
     pairs: unknown[];
     marks: Map<unknown, number> | undefined;
 }
+/** Counts one more table. */
+export declare function checkTables(tables: number, depth: number): void;
 /** A table by value, taken apart. */
 export declare function partsOf(value: object): Parts;
 export declare const isTable: (value: unknown) => value is object;
@@ -53,5 +63,7 @@ export declare function replaced(value: unknown): unknown;
 export declare function putReference(out: Writer, id: number): void;
 /** Writes everything but tables by value. `float`: an integral number is a float. `live`: functions of the running Lua may go. */
 export declare function putPlain(out: Writer, value: unknown, links: Links, float: boolean, live: boolean): void;
+/** Proxies, accessors and `toLua` are the host's own code, which may throw anything. */
+export declare function readingError(thrown: unknown): LuaCellError;
 /** Writes arguments for the guest, tables inline. `what`: what an error message calls them, or the one that there is. */
 export declare function encodeArgs(values: readonly unknown[], out: Writer, links: Links, what?: string | (() => string)): void;

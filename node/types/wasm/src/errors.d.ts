@@ -70,8 +70,22 @@ export declare const busy: () => LuaCellError;
 export declare const closed: () => LuaCellError;
 export declare const invalid: (message: string) => LuaCellError;
 export declare const conversion: (message: string) => LuaCellError;
-export declare const storeError: (message: string, cause?: unknown) => LuaCellError;
+export declare function storeError(message: string, cause?: unknown): LuaCellError;
 /** The guest broke the contract, or crashed: it can't be used after this. */
 export declare function broken(message: string, kind?: ErrorKind, cause?: unknown): LuaCellError;
+/** What was thrown, if it is an error of ours. Asking a hostile proxy may throw. */
+export declare function ourError(thrown: unknown): LuaCellError | null;
+/** What a script sees of a failure about which the host has said nothing to it. */
+export declare const HOST_FAILED = "the host function failed";
+/** What a host function returned can't be passed: scripts don't hear what it was. */
+export declare function unfit(error: unknown): unknown;
+/** What a script sees of what a host function threw: the message that its author wrote. */
+export declare function shownOf(thrown: unknown): string;
+/** The same for what a search for modules threw: only an error that is made for scripts is shown. */
+export declare const shownOfModules: (thrown: unknown) => string;
+/** As the constructor sets it. */
+export declare const setCause: (error: LuaCellError, cause: unknown) => void;
+/** Adds for the host what the script did not see of the cause. */
+export declare function reveal(error: LuaCellError, shown: string, message: string): void;
 /** The text of whatever was thrown. */
 export declare function messageOf(thrown: unknown): string;

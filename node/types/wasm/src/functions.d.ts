@@ -9,7 +9,13 @@ export declare class MultipleResults {
 }
 /** For host functions: returns these as so many results, where an array would be one table. */
 export declare const multiple: (...values: LuaInput[]) => MultipleResults;
-/** Host functions by number. Numbers stay, because Lua knows functions by them. */
+/** The numbers that a guest knows functions by. */
+export interface FunctionNames {
+    list: [id: number, name: string][];
+    /** Above all that were ever given out. */
+    next: number;
+}
+/** Host functions by number. A number is given out once, because Lua may know a function by it long after the host took it away. */
 export declare class Functions {
     #private;
     /** Adds or replaces the function of that name; its number, and what was there before. */
@@ -17,14 +23,14 @@ export declare class Functions {
     putBack(id: number, before: HostFunction | null): void;
     /** Takes the function of that name away; its number, or -1. */
     remove(name: string): number;
-    find(id: number): HostFunction;
+    /** Undefined when it was taken away. */
+    find(id: number): HostFunction | undefined;
     name(id: number): string;
-    /** Names by number, those that were taken away included. */
-    get names(): string[];
-    /** Numbers and names of the functions that are there. */
+    get names(): FunctionNames;
+    /** Numbers and names of the functions. */
     [Symbol.iterator](): Generator<[id: number, name: string]>;
     /** Numbers them as somebody else's Lua knows them; those that it does not know come after. */
-    renumber(names: readonly string[]): void;
+    renumber({ list, next }: FunctionNames): void;
     copy(): Functions;
 }
 /** A name that can be registered: Lua names with dots between them. */

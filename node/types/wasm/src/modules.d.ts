@@ -7,5 +7,5 @@ type Source = string | Uint8Array | Module;
 /** Sources by name, or a function that is given the name and returns the module, or nothing when there is none. */
 export type Modules = Readonly<Record<string, Source>> | ReadonlyMap<string, Source> | ((name: string) => Source | null | undefined);
 /** The answer to a request for this module. */
-export declare function answerModule(modules: Modules, name: string | null): Uint8Array;
+export declare function answerModule(modules: Modules, name: string | null, failed: (name: string, thrown: unknown) => void): Uint8Array;
 export {};
