@@ -14,7 +14,9 @@ const TIMEOUT: Option<u64> = Some(60_000);
 fn on_terminal(args: &[&str]) -> String {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("luacell"));
     command.args(args).env("TERM", "xterm");
-    spawn_command(command, TIMEOUT).unwrap().exp_eof().unwrap()
+    let text = spawn_command(command, TIMEOUT).unwrap().exp_eof().unwrap();
+    // rexpect makes a character of each byte.
+    String::from_utf8(text.chars().map(|c| u8::try_from(c).unwrap()).collect()).unwrap()
 }
 
 fn shows(args: &[&str], expected: &str) {
