@@ -28,7 +28,7 @@ pub trait Printer: Send + Sync {
 /// Finds modules for `require`.
 #[uniffi::export(with_foreign)]
 pub trait ModuleSource: Send + Sync {
-    /// The source of the module of that name, text or bytes; nothing when there is none.
+    /// The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
     fn source(&self, name: String) -> Result<Option<Vec<u8>>, HostError>;
 }
 
@@ -39,10 +39,11 @@ pub trait HostFailure: Send + Sync {
     fn describe(&self) -> Result<String, HostError>;
 }
 
-/// How what the host implements fails.
+/// How what the host implements fails. Anything else that it throws becomes `Thrown`.
 #[derive(uniffi::Error)]
 pub enum HostError {
-    /// With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it.
+    /// With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it. Of stores it sees
+    /// only that they failed.
     Failed {
         /// The message.
         reason: String,
@@ -64,11 +65,22 @@ pub enum HostError {
         /// The message.
         reason: String,
     },
+    /// With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the message that was chosen in a
+    /// host function.
+    Thrown {
+        /// The message, if somebody chose it.
+        reason: Option<String>,
+        /// What the host gets to read.
+        description: String,
+        /// What comes back with the error of the run.
+        failure: Option<Arc<dyn HostFailure>>,
+    },
 }
 
 impl From<uniffi::UnexpectedUniFFICallbackError> for HostError {
+    /// The reason may be a whole stack trace.
     fn from(error: uniffi::UnexpectedUniFFICallbackError) -> Self {
-        HostError::Failed { reason: error.reason, failure: None }
+        HostError::Thrown { reason: None, description: error.reason, failure: None }
     }
 }
 
@@ -108,6 +120,7 @@ impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HostError::Failed { reason, .. } | HostError::Conflict { reason } => f.write_str(reason),
+            HostError::Thrown { description, .. } => f.write_str(description),
             HostError::Raised { value } => write!(f, "{value:?}"),
             HostError::Passed { error } => f.write_str(error.0.message()),
         }
@@ -119,16 +132,32 @@ impl std::error::Error for HostError {}
 impl HostError {
     pub(crate) fn into_error(self) -> Error {
         match self {
-            HostError::Failed { reason, failure } => Error::host(Thrown { reason, failure }),
+            HostError::Failed { reason, failure } | HostError::Thrown { reason: Some(reason), failure, .. } => {
+                Error::host(Thrown { reason, failure })
+            }
+            HostError::Thrown { reason: None, description, failure } => {
+                Error::opaque(Thrown { reason: description, failure })
+            }
             HostError::Conflict { reason } => Error::host(reason),
             HostError::Raised { value } => Error::raise(Value::from(value)),
             HostError::Passed { error } => error.0.clone(),
         }
     }
 
+    /// Where nobody meant the message for scripts.
+    pub(crate) fn into_opaque_error(self) -> Error {
+        match self {
+            HostError::Thrown { description, failure, .. } => Error::opaque(Thrown { reason: description, failure }),
+            other => other.into_error(),
+        }
+    }
+
     pub(crate) fn into_store_error(self) -> StoreError {
         match self {
             HostError::Conflict { reason } => StoreError::conflict(reason),
+            HostError::Failed { reason, failure } | HostError::Thrown { description: reason, failure, .. } => {
+                StoreError::from(Thrown { reason, failure })
+            }
             other => StoreError::from(other),
         }
     }

@@ -26,7 +26,7 @@ pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
     };
     Ok(vec![
         ("uniffi-bindings/kotlin/src/main/kotlin/luacell/Generated.kt", kotlin(&read("luacell/luacell.kt")?)?),
-        ("uniffi-bindings/swift/Sources/LuaCell/Generated.swift", read("LuaCell.swift")?),
+        ("uniffi-bindings/swift/Sources/LuaCell/Generated.swift", swift(&read("LuaCell.swift")?)?),
         ("uniffi-bindings/swift/Sources/LuaCellFFI/LuaCellFFI.h", read("LuaCellFFI.h")?),
     ])
 }
@@ -46,8 +46,27 @@ fn tidy(text: &str) -> String {
 }
 
 fn replaced(text: &str, old: &str, new: &str) -> Result<String> {
-    ensure!(text.matches(old).count() == 1, "the generated Kotlin does not have once: {old}");
+    ensure!(text.matches(old).count() == 1, "the generated file does not have once: {old}");
     Ok(text.replace(old, new))
+}
+
+/// Gives whatever code of the host throws to the library as an error of the host. The generator would pass on its text alone, stack trace included.
+fn swift(text: &str) -> Result<String> {
+    const UNEXPECTED: &str = "        callStatus.pointee.code = CALL_UNEXPECTED_ERROR\n        \
+         callStatus.pointee.errorBuf = FfiConverterString.lower(String(describing: error))\n";
+    // Without errors that are declared.
+    let text = text.replacen(UNEXPECTED, "        callStatus.pointee.code = CALL_UNEXPECTED_ERROR\n", 1);
+    let text = replaced(
+        &text,
+        &format!(
+            "    }} catch let error as E {{\n        callStatus.pointee.code = CALL_ERROR\n        \
+                  callStatus.pointee.errorBuf = lowerError(error)\n    }} catch {{\n{UNEXPECTED}    }}\n"
+        ),
+        "    } catch {\n        callStatus.pointee.code = CALL_UNEXPECTED_ERROR\n        \
+         if let error = hostError(error) as? E {\n            callStatus.pointee.errorBuf = lowerError(error)\n            \
+         callStatus.pointee.code = CALL_ERROR\n        }\n    }\n",
+    )?;
+    Ok(text)
 }
 
 /// Gives the exceptions the message and the cause that Kotlin expects of one; the generator would list all their fields.
@@ -67,6 +86,27 @@ fn kotlin(text: &str) -> Result<String> {
          uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
          statuses.giveBack(status)\n    }\n",
     )?;
+    // As in Swift; and errors of the JVM, such as a stack overflow, must not be lost on the way.
+    const TRACE: &str = "val err = try { e.stackTraceToString() } catch(_: Throwable) { \"\" }\n";
+    let text = text.replacen(
+        &format!("    }} catch(e: kotlin.Exception) {{\n        {TRACE}        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR\n        \
+                  callStatus.error_buf = FfiConverterString.lower(err)\n    }}\n"),
+        "    } catch(_: Throwable) {\n        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR\n    }\n",
+        1,
+    );
+    let text = replaced(
+        &text,
+        &format!(
+            "    }} catch(e: kotlin.Exception) {{\n        if (e is E) {{\n            callStatus.code = UNIFFI_CALL_ERROR\n            \
+                  callStatus.error_buf = lowerError(e)\n        }} else {{\n            {TRACE}            \
+                  callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR\n            \
+                  callStatus.error_buf = FfiConverterString.lower(err)\n        }}\n    }}\n"
+        ),
+        "    } catch(e: Throwable) {\n        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR\n        \
+         val error = hostException(e)\n        if (error is E) {\n            \
+         callStatus.error_buf = lowerError(error)\n            callStatus.code = UNIFFI_CALL_ERROR\n        }\n    }\n",
+    )?;
+    ensure!(!text.contains("stackTraceToString"), "the generated Kotlin passes stack traces on");
     // FirstUse.kt says why.
     let text = ["IntegrityCheckingUniffiLib", "UniffiLib"].iter().try_fold(text, |text, object| {
         let register = format!("        Native.register({object}::class.java,");
