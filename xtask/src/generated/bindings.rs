@@ -50,23 +50,85 @@ fn replaced(text: &str, old: &str, new: &str) -> Result<String> {
     Ok(text.replace(old, new))
 }
 
-/// Gives whatever code of the host throws to the library as an error of the host. The generator would pass on its text alone, stack trace included.
+/// Gives whatever code of the host throws to the library as an error of the host: the generator would pass its text on, stack trace included.
 fn swift(text: &str) -> Result<String> {
-    const UNEXPECTED: &str = "        callStatus.pointee.code = CALL_UNEXPECTED_ERROR\n        \
-         callStatus.pointee.errorBuf = FfiConverterString.lower(String(describing: error))\n";
-    // Without errors that are declared.
-    let text = text.replacen(UNEXPECTED, "        callStatus.pointee.code = CALL_UNEXPECTED_ERROR\n", 1);
-    let text = replaced(
-        &text,
-        &format!(
-            "    }} catch let error as E {{\n        callStatus.pointee.code = CALL_ERROR\n        \
-                  callStatus.pointee.errorBuf = lowerError(error)\n    }} catch {{\n{UNEXPECTED}    }}\n"
-        ),
-        "    } catch {\n        callStatus.pointee.code = CALL_UNEXPECTED_ERROR\n        \
-         if let error = hostError(error) as? E {\n            callStatus.pointee.errorBuf = lowerError(error)\n            \
-         callStatus.pointee.code = CALL_ERROR\n        }\n    }\n",
-    )?;
-    Ok(text)
+    const UNDECLARED: [&str; 2] = [
+        r"
+    } catch let error {
+        callStatus.pointee.code = CALL_UNEXPECTED_ERROR
+        callStatus.pointee.errorBuf = FfiConverterString.lower(String(describing: error))
+    }
+",
+        r"
+    } catch {
+        callStatus.pointee.code = CALL_UNEXPECTED_ERROR
+    }
+",
+    ];
+    const DECLARED: [&str; 2] = [
+        r"
+    } catch let error as E {
+        callStatus.pointee.code = CALL_ERROR
+        callStatus.pointee.errorBuf = lowerError(error)
+    } catch {
+        callStatus.pointee.code = CALL_UNEXPECTED_ERROR
+        callStatus.pointee.errorBuf = FfiConverterString.lower(String(describing: error))
+    }
+",
+        r"
+    } catch {
+        callStatus.pointee.code = CALL_UNEXPECTED_ERROR
+        if let error = hostError(error) as? E {
+            callStatus.pointee.errorBuf = lowerError(error)
+            callStatus.pointee.code = CALL_ERROR
+        }
+    }
+",
+    ];
+    [UNDECLARED, DECLARED].iter().try_fold(text.to_owned(), |text, [old, new]| replaced(&text, old, new))
+}
+
+/// As for Swift. Errors of the JVM, such as a stack overflow, must not get lost on the way either.
+fn kotlin_callbacks(text: &str) -> Result<String> {
+    const UNDECLARED: [&str; 2] = [
+        r#"
+    } catch(e: kotlin.Exception) {
+        val err = try { e.stackTraceToString() } catch(_: Throwable) { "" }
+        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+        callStatus.error_buf = FfiConverterString.lower(err)
+    }
+"#,
+        r"
+    } catch(_: Throwable) {
+        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+    }
+",
+    ];
+    const DECLARED: [&str; 2] = [
+        r#"
+    } catch(e: kotlin.Exception) {
+        if (e is E) {
+            callStatus.code = UNIFFI_CALL_ERROR
+            callStatus.error_buf = lowerError(e)
+        } else {
+            val err = try { e.stackTraceToString() } catch(_: Throwable) { "" }
+            callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+            callStatus.error_buf = FfiConverterString.lower(err)
+        }
+    }
+"#,
+        r"
+    } catch(e: Throwable) {
+        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+        val error = hostException(e)
+        if (error is E) {
+            callStatus.error_buf = lowerError(error)
+            callStatus.code = UNIFFI_CALL_ERROR
+        }
+    }
+",
+    ];
+    [UNDECLARED, DECLARED].iter().try_fold(text.to_owned(), |text, [old, new]| replaced(&text, old, new))
 }
 
 /// Gives the exceptions the message and the cause that Kotlin expects of one; the generator would list all their fields.
@@ -86,27 +148,7 @@ fn kotlin(text: &str) -> Result<String> {
          uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
          statuses.giveBack(status)\n    }\n",
     )?;
-    // As in Swift; and errors of the JVM, such as a stack overflow, must not be lost on the way.
-    const TRACE: &str = "val err = try { e.stackTraceToString() } catch(_: Throwable) { \"\" }\n";
-    let text = text.replacen(
-        &format!("    }} catch(e: kotlin.Exception) {{\n        {TRACE}        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR\n        \
-                  callStatus.error_buf = FfiConverterString.lower(err)\n    }}\n"),
-        "    } catch(_: Throwable) {\n        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR\n    }\n",
-        1,
-    );
-    let text = replaced(
-        &text,
-        &format!(
-            "    }} catch(e: kotlin.Exception) {{\n        if (e is E) {{\n            callStatus.code = UNIFFI_CALL_ERROR\n            \
-                  callStatus.error_buf = lowerError(e)\n        }} else {{\n            {TRACE}            \
-                  callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR\n            \
-                  callStatus.error_buf = FfiConverterString.lower(err)\n        }}\n    }}\n"
-        ),
-        "    } catch(e: Throwable) {\n        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR\n        \
-         val error = hostException(e)\n        if (error is E) {\n            \
-         callStatus.error_buf = lowerError(error)\n            callStatus.code = UNIFFI_CALL_ERROR\n        }\n    }\n",
-    )?;
-    ensure!(!text.contains("stackTraceToString"), "the generated Kotlin passes stack traces on");
+    let text = kotlin_callbacks(&text)?;
     // FirstUse.kt says why.
     let text = ["IntegrityCheckingUniffiLib", "UniffiLib"].iter().try_fold(text, |text, object| {
         let register = format!("        Native.register({object}::class.java,");
