@@ -170,3 +170,101 @@ pub(crate) fn adapter(function: Arc<dyn HostFunction>) -> impl Fn(Vec<Value>) ->
         result.map(to_lua).map_err(HostError::into_error)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::{LuaError, Sandbox, SandboxConfig, TableStore};
+
+    const TRACE: &str = "java.io.IOException: db password=hunter2\n\tat com.example.Db.open(Db.java:7)";
+
+    /// Fails in every way in which it is asked.
+    struct Failing(fn() -> HostError);
+
+    impl HostFunction for Failing {
+        fn invoke(&self, _: Vec<LuaValue>) -> Result<Vec<LuaValue>, HostError> {
+            Err(self.0())
+        }
+    }
+
+    impl ModuleSource for Failing {
+        fn source(&self, _: String) -> Result<Option<Vec<u8>>, HostError> {
+            Err(self.0())
+        }
+    }
+
+    impl TableStore for Failing {
+        fn get(&self, table: i64, _: String) -> Result<Option<Vec<u8>>, HostError> {
+            if table == 1 { Err(self.0()) } else { Ok(None) }
+        }
+
+        fn set(&self, _: i64, _: String, _: Vec<u8>) -> Result<(), HostError> {
+            Ok(())
+        }
+
+        fn delete(&self, _: i64, _: String) -> Result<(), HostError> {
+            Ok(())
+        }
+
+        fn size(&self, _: i64) -> Result<i64, HostError> {
+            Ok(0)
+        }
+
+        fn keys(&self, _: i64) -> Result<Vec<String>, HostError> {
+            Ok(Vec::new())
+        }
+    }
+
+    struct Described;
+
+    impl HostFailure for Described {
+        fn describe(&self) -> Result<String, HostError> {
+            Ok(TRACE.to_owned())
+        }
+    }
+
+    fn thrown(reason: Option<&str>) -> HostError {
+        let reason = reason.map(str::to_owned);
+        HostError::Thrown { reason, description: TRACE.to_owned(), failure: Some(Arc::new(Described)) }
+    }
+
+    fn seen(sandbox: &Sandbox, code: &str) -> String {
+        let source = format!("return select(2, pcall(function() {code} end))");
+        match sandbox.compute(source, None).unwrap().values.as_slice() {
+            [LuaValue::Text { value }] => value.clone(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn error(sandbox: &Sandbox, code: &str) -> LuaError {
+        sandbox.compute(code.to_owned(), None).unwrap_err()
+    }
+
+    #[test]
+    fn scripts_see_what_was_chosen_and_hosts_see_all() {
+        let kinds: [(fn() -> HostError, Option<&str>); 3] = [
+            (|| thrown(None), None),
+            (|| thrown(Some("no such article")), Some("no such article")),
+            (|| uniffi::UnexpectedUniFFICallbackError::new(TRACE).into(), None),
+        ];
+        for (make, chosen) in kinds {
+            let config = SandboxConfig {
+                own_store: Some(Arc::new(Failing(make))),
+                module_source: Some(Arc::new(Failing(make))),
+                ..SandboxConfig::default()
+            };
+            let sandbox = Sandbox::new(Some(config), None).unwrap();
+            sandbox.register("f".to_owned(), Arc::new(Failing(make)), false).unwrap();
+            for code in ["f()", "require 'm'", "return _home.x"] {
+                let text = seen(&sandbox, code);
+                assert!(!text.contains("hunter2") && !text.contains("java"), "{code}: {text}");
+                assert_eq!(text.contains("no such article"), code == "f()" && chosen.is_some(), "{code}: {text}");
+                let error = error(&sandbox, code);
+                let details = error.details();
+                assert!(details.failure.is_some() || details.message.contains("hunter2"), "{code}: {error}");
+                assert!(chosen.is_some() || details.message.contains("hunter2"), "{code}: {error}");
+            }
+        }
+    }
+}

@@ -2,14 +2,17 @@ package luacell
 
 import java.util.IdentityHashMap
 
-/** What has more values, or more tables, than any sandbox of ordinary size can hold is taken for something without an end. */
-private const val MOST_VALUES = 10_000_000
-private const val MOST_TABLES = 2_000_000
+/** What has more values, tables or levels than a sandbox of ordinary size can hold, or this JVM, is taken for something without an end. */
+private val MOST_VALUES = atMost(10_000_000, 100)
+private val MOST_TABLES = atMost(2_000_000, 1000)
 private const val MOST_LEVELS = 200_000
 
 /** The same for iterables that don't know their size: they often compute what they give. */
 private const val MOST_UNSIZED = 1_000_000
 private const val MOST_UNSIZED_LEVELS = 100
+
+/** Fewer where each takes so many bytes of a small heap. */
+private fun atMost(most: Int, size: Int): Int = minOf(most.toLong(), Runtime.getRuntime().maxMemory() / size).toInt()
 
 /** The table of a container, which is called by this name in messages. */
 internal fun tableOf(content: Any?, name: String): LuaTable = LuaTable.fromNodes(Graph(name).nodes(content!!))
