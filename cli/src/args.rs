@@ -144,6 +144,10 @@ pub struct SandboxArgs {
     /// Keep _home in this file, or on the server with this URL (redis://...)
     #[arg(long, value_name = "FILE|URL")]
     pub home: Option<String>,
+    /// Let the terminal obey what the script prints and returns: colours, cursor movements. Without it they are shown as escape sequences; files and pipes
+    /// get all bytes in any case
+    #[arg(long)]
+    pub raw: bool,
 }
 
 #[cfg(test)]

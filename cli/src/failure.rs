@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use luacell::{Error, ErrorKind};
 
-use crate::show;
+use crate::{show, terminal};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Failure {
     pub fn report(&self) {
         let text = match self {
             Self::Lua(error) => format!("luacell: {}", describe(error)),
-            Self::Usage(error) => format!("luacell: {error:#}\n"),
+            Self::Usage(error) => format!("luacell: {}\n", terminal::text(format!("{error:#}").as_bytes())),
         };
         // Nobody is left to tell when standard error is closed.
         let _ = std::io::stderr().write_all(text.as_bytes());
@@ -62,16 +62,17 @@ fn status(kind: ErrorKind) -> u8 {
     }
 }
 
-/// Message, error value if it is more than text, and traceback, with a final newline.
+/// Message, error value if it is more than text, and traceback, with a final newline. The script chose their words and the names of its chunks:
+/// they are escaped wherever they go, for what is kept in a file is shown by a terminal in the end.
 pub fn describe(error: &Error) -> String {
-    let mut text = format!("{}\n", error.message());
+    let mut text = format!("{}\n", terminal::text(error.message().as_bytes()));
     if error.value() != &luacell::Value::Nil {
         text.push_str("error value: ");
         text.push_str(&show::readable(error.value()));
         text.push('\n');
     }
     if let Some(traceback) = error.traceback() {
-        text.push_str(traceback.trim_end());
+        text.push_str(&terminal::text(traceback.trim_end().as_bytes()));
         text.push('\n');
     }
     text

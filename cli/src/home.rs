@@ -23,8 +23,7 @@ pub fn run(command: &HomeCommand) -> Result<(), Failure> {
         HomeCommand::Get { store, path } => {
             let sandbox = open(store, false)?;
             let value = find(&sandbox, Some(path))?;
-            let text = json::from_results(&[value])?;
-            output::to_stdout(format!("{text}\n").as_bytes())
+            output::json(&json::from_results(&[value])?)
         }
         HomeCommand::Set { store, path, json } => {
             let value = json::parse(json.as_bytes())?;
@@ -38,7 +37,7 @@ pub fn run(command: &HomeCommand) -> Result<(), Failure> {
                 text.extend(crate::show::result(&key));
                 text.push(b'\n');
             }
-            output::to_stdout(&text)
+            output::script_text(&text, false)
         }
     }
 }
@@ -53,18 +52,20 @@ fn open(store: &StoreArgs, make: bool) -> Result<Sandbox, Failure> {
 }
 
 fn dump(sandbox: &Sandbox, file: Option<&Path>, as_json: bool) -> Result<(), Failure> {
-    let bytes = if as_json {
-        format!("{}\n", json::from_results(&[Value::StoredTable(sandbox.home())])?).into_bytes()
-    } else {
-        sandbox.export_home()?
-    };
-    match file {
-        Some(file) => Ok(std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))?),
-        None if !as_json && std::io::stdout().is_terminal() => {
+    let json = as_json.then(|| json::from_results(&[Value::StoredTable(sandbox.home())])).transpose()?;
+    match (json, file) {
+        (Some(json), Some(file)) => write(file, format!("{json}\n").as_bytes()),
+        (Some(json), None) => output::json(&json),
+        (None, Some(file)) => write(file, &sandbox.export_home()?),
+        (None, None) if std::io::stdout().is_terminal() => {
             Err(Failure::Usage(anyhow!("this is nothing for a terminal: name a file, or use --json")))
         }
-        None => output::to_stdout(&bytes),
+        (None, None) => output::to_stdout(&sandbox.export_home()?),
     }
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    Ok(std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))?)
 }
 
 fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {

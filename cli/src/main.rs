@@ -11,6 +11,7 @@ mod run;
 mod sandbox;
 mod show;
 mod source;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -33,20 +33,19 @@ fn task(source: &Source, task: &TaskArgs, settings: &SandboxArgs) -> Result<(), 
     }
     let args: Vec<Value> = task.args.iter().map(|arg| string(arg)).collect();
     let options = ComputeOptions::new().name(&source.chunk).args(args);
-    print(&sandbox.compute_with(&source.text, options)?, task.json)
+    print(&sandbox.compute_with(&source.text, options)?, task.json, settings.raw)
 }
 
-fn print(outcome: &Outcome, as_json: bool) -> Result<(), Failure> {
+fn print(outcome: &Outcome, as_json: bool, raw: bool) -> Result<(), Failure> {
     if as_json {
-        let text = json::from_results(&outcome.values)?;
-        return output::to_stdout(format!("{text}\n").as_bytes());
+        return output::json(&json::from_results(&outcome.values)?);
     }
     let mut bytes = Vec::new();
     for value in &outcome.values {
         bytes.extend(show::result(value));
         bytes.push(b'\n');
     }
-    output::to_stdout(&bytes)
+    output::script_text(&bytes, raw)
 }
 
 /// The value of --input: JSON, or `@` and a file with JSON.

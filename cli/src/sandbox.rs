@@ -17,11 +17,12 @@ pub enum Printed {
 
 /// A sandbox with these settings. What its scripts print appears at once.
 pub fn open(args: &SandboxArgs, printed: Printed) -> Result<Sandbox, Error> {
+    let raw = args.raw;
     let print = move |text: &[u8]| {
         // A script can't do anything about a stream that is gone.
         let _ = match printed {
-            Printed::ToStdout => output::to_stdout(text),
-            Printed::ToStderr => output::to_stderr(text),
+            Printed::ToStdout => output::script_text(text, raw),
+            Printed::ToStderr => output::script_text_aside(text, raw),
         };
     };
     // Who runs a script by hand sees what it does, and has Ctrl-C.

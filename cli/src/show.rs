@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use luacell::{LuaString, Table, Value};
+use luacell::{LuaString, StoredTable, Table, Value};
 
 use crate::number::float;
+use crate::terminal;
 
 /// A table goes on one line when it is not longer than this.
 const WIDTH: usize = 80;
@@ -43,7 +44,8 @@ enum Seen {
 #[derive(Default)]
 struct Shower {
     tables: HashMap<Identity, Seen>,
-    /// Stored tables, copied once each: a copy's identity stands for the table's.
+    /// Stored tables, read once each: a copy's identity stands for the table's. Tables in them stay views, or what many share would be copied
+    /// many times.
     stored: HashMap<u32, Result<Table, String>>,
     numbers: usize,
 }
@@ -76,7 +78,7 @@ impl Shower {
             Value::Table(table) => Some(Ok(table.clone())),
             Value::StoredTable(stored) => {
                 let copy = self.stored.entry(stored.id());
-                Some(copy.or_insert_with(|| stored.to_table().map_err(|error| error.to_string())).clone())
+                Some(copy.or_insert_with(|| content(stored).map_err(|error| error.to_string())).clone())
             }
             _ => None,
         }
@@ -85,7 +87,9 @@ impl Shower {
     fn write(&mut self, value: &Value, column: usize, depth: usize, out: &mut String) {
         let table = match self.table(value) {
             None => return out.push_str(&scalar(value)),
-            Some(Err(message)) => return out.push_str(&format!("<table: {message}>")),
+            Some(Err(message)) => {
+                return out.push_str(&format!("<table: {}>", terminal::text(message.as_bytes())));
+            }
             Some(Ok(table)) => table,
         };
         match self.tables.get(&table.identity()) {
@@ -112,7 +116,7 @@ impl Shower {
             out.push_str(&indent);
             let start = out.len();
             if let Some(key) = key {
-                out.push_str(&self.key(&key));
+                out.push_str(&self.key(&key, WIDTH / 2));
                 out.push_str(" = ");
             }
             let column = indent.len() + out.len() - start;
@@ -135,7 +139,7 @@ impl Shower {
                 line.push_str(", ");
             }
             if let Some(key) = key {
-                line.push_str(&self.key(&key));
+                line.push_str(&self.key(&key, room.checked_sub(line.len())?));
                 line.push_str(" = ");
             }
             match self.table(&value) {
@@ -159,8 +163,8 @@ impl Shower {
         matches!(self.tables.get(&table.identity()), None | Some(Seen::Once))
     }
 
-    /// What stands before ` = `.
-    fn key(&mut self, key: &Value) -> String {
+    /// What stands before ` = `. A table is shown if it has room on one line, which also bounds how deep tables as keys of tables can go.
+    fn key(&mut self, key: &Value, room: usize) -> String {
         match key {
             Value::String(text) => match text.as_str() {
                 Some(name) if is_name(name) => name.to_owned(),
@@ -168,7 +172,7 @@ impl Shower {
             },
             Value::Table(_) | Value::StoredTable(_) => match self.table(key) {
                 Some(Ok(table)) if self.plain(&table) => {
-                    let line = self.one_line(&table, WIDTH / 2);
+                    let line = room.checked_sub(2).and_then(|room| self.one_line(&table, room));
                     format!("[{}]", line.unwrap_or_else(|| "{...}".to_owned()))
                 }
                 _ => "[{...}]".to_owned(),
@@ -176,6 +180,15 @@ impl Shower {
             other => format!("[{}]", scalar(other)),
         }
     }
+}
+
+/// What is in a stored table itself.
+fn content(stored: &StoredTable) -> luacell::Result<Table> {
+    let mut table = Table::new();
+    for (key, value) in stored.entries()? {
+        table.set(key, value)?;
+    }
+    Ok(table)
 }
 
 /// The entries in reading order; the keys of the sequence are left out.
@@ -241,7 +254,7 @@ fn is_name(text: &str) -> bool {
         && !RESERVED.contains(&text)
 }
 
-/// A Lua string literal on one line. Bytes that are not UTF-8, and characters that a terminal would obey, are escaped.
+/// A Lua string literal on one line, without anything that a terminal would not show.
 fn quoted(text: &LuaString) -> String {
     let mut out = String::from("\"");
     for chunk in text.as_bytes().utf8_chunks() {
@@ -252,14 +265,11 @@ fn quoted(text: &LuaString) -> String {
                 '\n' => out.push_str("\\n"),
                 '\r' => out.push_str("\\r"),
                 '\t' => out.push_str("\\t"),
-                c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-                c if c.is_control() => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+                c if terminal::is_hidden(c) => terminal::escape(c, &mut out),
                 c => out.push(c),
             }
         }
-        for byte in chunk.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
-        }
+        chunk.invalid().iter().for_each(|&byte| terminal::escape_byte(byte, &mut out));
     }
     out.push('"');
     out

@@ -81,9 +81,40 @@ fn deep_tables_do_not_exhaust_the_stack() {
 }
 
 #[test]
+fn deep_keys_do_not_exhaust_the_stack() {
+    let deep = |what: &str| format!("local t = {{}} for _ = 1, 300000 do t = {what} end ");
+    for what in ["{[t] = 1}", "{[t] = t}", "{[{t}] = 1}", "{{[t] = 1}, n = {[t] = 2}}"] {
+        luacell(&["eval", &(deep(what) + "return t")]).assert().success().stdout(contains("{...}"));
+        luacell(&["eval", &(deep(what) + "error(t)")]).assert().code(1).stderr(contains("error value: "));
+        luacell(&["eval", "--json", &(deep(what) + "return t")]).assert().code(1).stdout("").stderr(contains("JSON"));
+        let mut repl = luacell(&["repl"]);
+        let input = format!("{}x = t\nx\nerror(x)\n6 * 7\n", deep(what));
+        repl.env_remove("HOME").env_remove("XDG_STATE_HOME").write_stdin(input);
+        repl.assert().success().stdout(contains("{...}").and(predicates::str::ends_with("42\n")));
+    }
+}
+
+#[test]
+fn tables_as_keys_are_shown_while_they_have_room() {
+    eval("return {[{1}] = 2}", "{[{1}] = 2}\n");
+    eval("return {[{[{[{}] = 1}] = 2}] = 3}", "{[{[{[{}] = 1}] = 2}] = 3}\n");
+    eval("return {[{('x'):rep(80)}] = 2}", "{[{...}] = 2}\n");
+}
+
+#[test]
 fn kept_tables_are_shown_with_their_content() {
     eval("_home.x = {1, 2} return _home", "{x = {1, 2}}\n");
     eval("_home.me = _home return _home", "<1>{me = <table 1>}\n");
+    eval("_home.x = {'x'} return {_home.x, _home.x, _home}", "{\n  <1>{\"x\"},\n  <table 1>,\n  {x = <table 1>},\n}\n");
+}
+
+#[test]
+fn views_of_one_chain_are_not_copied_each() {
+    // Written out, each of them would hold all that come after it.
+    let code =
+        "local all, t = {}, _home for i = 1, 3000 do t.next = {('x'):rep(500)} t = t.next all[i] = t end return all";
+    let assert = luacell(&["eval", "--timeout", "60s", code]).assert().success();
+    assert!(assert.get_output().stdout.len() < 10 << 20, "{} bytes", assert.get_output().stdout.len());
 }
 
 #[test]
@@ -134,6 +165,55 @@ fn errors_name_chunk_line_and_traceback() {
         .code(1)
         .stderr(starts_with("luacell: (command line):1: unexpected symbol near <eof>\n"));
     luacell(&["eval", "error({code = 7})"]).assert().code(1).stderr(contains("error value: {code = 7}\n"));
+}
+
+/// What a terminal obeys, or does not show.
+const HOSTILE: &str = r"a\27[31mb\r\155c\u{9b}d\u{202e}e\u{2066}f\u{200b}g";
+
+fn is_harmless(text: &[u8]) -> bool {
+    let text = std::str::from_utf8(text).unwrap();
+    text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control() && !"\u{202e}\u{2066}\u{200b}".contains(c))
+}
+
+#[test]
+fn text_of_scripts_is_escaped_in_errors_and_tables() {
+    for code in [
+        format!("error('{HOSTILE}')"),
+        format!("error({{['{HOSTILE}'] = '{HOSTILE}'}})"),
+        format!("error(setmetatable({{}}, {{__tostring = function() return '{HOSTILE}' end}}))"),
+        format!("load('error()', '={HOSTILE}')()"),
+        format!("load('error()', '@{HOSTILE}')()"),
+        format!("load('x = = 1 {HOSTILE}', '{HOSTILE}')()"),
+        format!("local f <close> = setmetatable({{}}, {{__close = function() error('{HOSTILE}') end}})"),
+        format!("require '{HOSTILE}'"),
+        format!("_ENV['{HOSTILE}']()"),
+        format!("local t = {{}} t['{HOSTILE}'] = function() error('x') end t['{HOSTILE}']()"),
+        format!("return _home['{HOSTILE}'].x"),
+        format!("_home['{HOSTILE}'] = coroutine.create(print)"),
+        format!("string.format('%{HOSTILE}')"),
+        format!("string.pack('{HOSTILE}')"),
+    ] {
+        let output = luacell(&["eval", &code]).assert().code(1).get_output().clone();
+        assert!(is_harmless(&output.stderr), "{code}: {:?}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output =
+        luacell(&["eval", &format!("return {{['{HOSTILE}'] = '{HOSTILE}'}}")]).assert().success().get_output().clone();
+    assert!(is_harmless(&output.stdout), "{:?}", String::from_utf8_lossy(&output.stdout));
+    luacell(&["eval", r"error('\27[31mred')"]).assert().code(1).stderr(contains(r": \x1b[31mred"));
+    let mut repl = luacell(&["repl"]);
+    repl.env_remove("HOME").env_remove("XDG_STATE_HOME");
+    let input = format!("{{['{HOSTILE}'] = '{HOSTILE}'}}\n'{HOSTILE}'\nerror('{HOSTILE}')\n");
+    let output = repl.write_stdin(input).assert().success().get_output().clone();
+    assert!(is_harmless(&output.stdout) && is_harmless(&output.stderr), "{output:?}");
+}
+
+#[test]
+fn files_and_pipes_get_all_bytes() {
+    let bytes = b"a\x1b[31mb\r\x9bc\xc2\x9bd\xe2\x80\xae\n";
+    let code = r"local s = 'a\27[31mb\r\155c\u{9b}d\u{202e}'";
+    luacell(&["eval", &format!("{code} print(s)")]).assert().success().stdout(&bytes[..]);
+    luacell(&["eval", &format!("{code} return s")]).assert().success().stdout(&bytes[..]);
+    luacell(&["eval", "--json", &format!("{code} print(s)")]).assert().success().stderr(&bytes[..]).stdout("null\n");
 }
 
 #[test]
