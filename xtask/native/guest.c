@@ -72,6 +72,25 @@ void luacell_set_limit (size_t bytes) { limit = bytes; }
 
 /* }== */
 
+/*
+** Whether to collect everything, or to move the stack, at this occasion. Long
+** runs have too many of them: later ones are taken more and more seldom.
+*/
+static struct native_Occasions { unsigned seen, next; } collections, moves;
+
+static int is_due (struct native_Occasions *o) {
+  if (++o->seen < o->next) return 0;
+  o->next = o->seen + 1 + o->seen / 512;
+  return 1;
+}
+
+int native_collects (void) { return is_due(&collections); }
+int native_moves (void) { return is_due(&moves); }
+
+static void begin_occasions (void) {
+  collections = moves = (struct native_Occasions){0, 0};
+}
+
 double luacell_strtod (const char *restrict s, char **restrict end) {
   return strtod(s, end);
 }
@@ -224,6 +243,7 @@ static uint32_t run_export (uint32_t number, const uint32_t *a) {
 
 static void serve (struct message *m) {
   most = m->size;
+  if (nesting == 0) begin_occasions();
   m->result = run_export(m->number, m->args);
   m->kind = MESSAGE_RETURN;
   tell(m);
