@@ -73,10 +73,11 @@ void luacell_set_limit (size_t bytes) { limit = bytes; }
 /* }== */
 
 /*
-** Whether to collect everything, or to move the stack, at this occasion. Long
+** Whether to collect everything, to move the stack, or to have an allocation
+** fail at first, at this occasion. Long
 ** runs have too many of them: later ones are taken more and more seldom.
 */
-static struct native_Occasions { unsigned seen, next; } collections, moves;
+static struct native_Occasions { unsigned seen, next; } collections, moves, failures;
 
 static int is_due (struct native_Occasions *o) {
   if (++o->seen < o->next) return 0;
@@ -86,9 +87,10 @@ static int is_due (struct native_Occasions *o) {
 
 int native_collects (void) { return is_due(&collections); }
 int native_moves (void) { return is_due(&moves); }
+int native_fails (void) { return is_due(&failures); }
 
 static void begin_occasions (void) {
-  collections = moves = (struct native_Occasions){0, 0};
+  collections = moves = failures = (struct native_Occasions){0, 0};
 }
 
 double luacell_strtod (const char *restrict s, char **restrict end) {
