@@ -24,6 +24,7 @@ _Alignas(16) byte native_reads[READS_SIZE];
 
 /* {== Memory */
 
+static int started; /* are the libraries there? */
 static size_t in_use;
 static size_t peak;
 static size_t limit; /* 0: none */
@@ -64,7 +65,7 @@ void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize) {
   return luacell_realloc(ptr, ptr == NULL ? 0 : osize, nsize);
 }
 
-void luacell_started (void) {}
+void luacell_started (void) { started = 1; }
 size_t luacell_bytes_in_use (void) { return in_use; }
 size_t luacell_peak_bytes (void) { return peak; }
 void luacell_begin_peak (void) { peak = in_use; }
@@ -80,8 +81,8 @@ void luacell_set_limit (size_t bytes) { limit = bytes; }
 static struct native_Occasions { unsigned seen, next; } collections, moves, failures;
 
 static int is_due (struct native_Occasions *o) {
-  if (++o->seen < o->next) return 0;
-  o->next = o->seen + 1 + o->seen / 512;
+  if (!started || ++o->seen < o->next) return 0;
+  o->next = o->seen + 1 + o->seen / 256;
   return 1;
 }
 
