@@ -86,20 +86,22 @@ int luacell_was_starved (void) {
 
 /*
 ** Whether to collect everything, to move the stack, or to have an allocation
-** fail at first, at this occasion. Long
-** runs have too many of them: later ones are taken more and more seldom.
+** fail at first, at this occasion, when that works on so many bytes. Long runs
+** have too many of them: later ones, and those that take long, are taken more
+** and more seldom.
 */
-static struct native_Occasions { unsigned seen, next; } collections, moves, failures;
+static struct native_Occasions { unsigned seen, next; }
+    collections, moves, failures;
 
-static int is_due (struct native_Occasions *o) {
+static int is_due (struct native_Occasions *o, size_t bytes) {
   if (!started || ++o->seen < o->next) return 0;
-  o->next = o->seen + 1 + o->seen / 256;
+  o->next = o->seen + 1 + o->seen / 256 + (unsigned)(bytes / 100000);
   return 1;
 }
 
-int native_collects (void) { return is_due(&collections); }
-int native_moves (void) { return is_due(&moves); }
-int native_fails (void) { return is_due(&failures); }
+int native_collects (void) { return is_due(&collections, in_use); }
+int native_moves (size_t bytes) { return is_due(&moves, bytes); }
+int native_fails (void) { return is_due(&failures, in_use); }
 
 static void begin_occasions (void) {
   collections = moves = failures = (struct native_Occasions){0, 0};
