@@ -11,6 +11,9 @@ use crate::wasm2c::{FOLDER, PACKAGE, VERSION};
 /// Names a Python environment that has wasm2c.
 const ELSEWHERE: &str = "LUACELL_WASM2C";
 
+/// For `cargo xtask sanitize guest`: a C file that takes the place of our runtime and of the translated guest.
+const OTHER_RUNTIME: &str = "LUACELL_OTHER_RUNTIME";
+
 macro_rules! signatures {
     ($($name:ident($($param:ident: $type:ty),*) $(-> $result:ty)?;)+) => {
         /// Name, number of parameters, and whether there is a result.
@@ -29,6 +32,12 @@ pub(crate) fn build(wasm: &Path, out: &Path) -> Result<()> {
     println!("cargo:rerun-if-changed={RUNTIME}");
     println!("cargo:rerun-if-changed=src/machine/translated/written.h");
     println!("cargo:rerun-if-env-changed={ELSEWHERE}");
+    println!("cargo:rerun-if-env-changed={OTHER_RUNTIME}");
+    if let Some(file) = env::var_os(OTHER_RUNTIME) {
+        println!("cargo:rerun-if-changed={}", file.display());
+        cc::Build::new().file(file).try_compile("luacell_guest")?;
+        return Ok(());
+    }
     let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
     if target("FAMILY") != "unix" || target("ENDIAN") != "little" {
         return Err("the feature `static` is for little-endian Unix systems; use wasmtime elsewhere".into());

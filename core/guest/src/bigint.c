@@ -189,7 +189,7 @@ static int compare (lua_State *L) {
 
 static void push_copy (lua_State *L, Magnitude m, int negative) {
   Big *b = big_new(L, m.n);
-  memcpy(b->d, m.d, m.n * sizeof(Limb));
+  if (m.n > 0) memcpy(b->d, m.d, m.n * sizeof(Limb));
   big_finish(L, negative);
 }
 

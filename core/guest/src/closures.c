@@ -31,9 +31,10 @@ static int write_code (lua_State *L, const void *p, size_t n, void *to) {
 
 /* Appends the bytecode, line information included. */
 void closure_dump (lua_State *L, const TValue *f, Bytes *to) {
+  TValue function = *f; /* it may stand on the stack, which moves */
   int failed;
   need_stack(L, 2);
-  setobj2s(L, L->top.p, f);
+  setobj2s(L, L->top.p, &function);
   api_incr_top(L);
   failed = lua_dump(L, write_code, to, 0);
   lua_pop(L, 1);

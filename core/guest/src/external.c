@@ -203,7 +203,10 @@ int luacell_get (lua_State *L, Table *t, const TValue *key, StkId *val) {
     ptrdiff_t place = savestack(L, to);
     ptrdiff_t top = savestack(L, L->top.p);
     need_stack(L, 20);
-    if (restorestack(L, place) == L->top.p) L->top.p++;
+    if (restorestack(L, place) == L->top.p) {
+      setnilvalue(s2v(L->top.p)); /* the collector looks at it */
+      L->top.p++;
+    }
     gc_hold(L);
     load_value(L, p, n);
     gc_release(L);

@@ -45,6 +45,10 @@ typedef uint8_t byte;
 /* Revision of the contract that this guest speaks. */
 #define PROTOCOL_REVISION 2
 
+#ifdef luacell_native  /* `cargo xtask sanitize guest` */
+#include "native.h"
+#else
+
 /* Room that a revision 1 host is sure to have: buffer, values, keys. */
 #define BASE_SIZE 65536u
 
@@ -58,6 +62,8 @@ typedef uint8_t byte;
    variables it would be pages of zeros in the image of a fresh instance. */
 #define READS_SIZE 12288u
 #define READS_START (INCOMING_START - READS_SIZE)
+
+#endif
 
 #define HOME_TABLE_ID 1u
 #define IO_TABLE_ID 2u
@@ -232,7 +238,9 @@ void luacell_host_error (lua_State *L, uint32_t number);
 ** Room for pushing n values. lua_checkstack would also raise the limit of the
 ** running function's frame, for good: in a Lua function that adds up.
 */
+#ifndef need_stack
 #define need_stack(L,n) luaD_checkstack(L, n)
+#endif
 
 /* tables.c */
 int table_step (const Table *t, unsigned *pos, TValue *key, TValue *val);

@@ -173,7 +173,9 @@ static unsigned id_of (GCObject *o, unsigned bound) {
 }
 
 /* Makes 'outgoing' the stored form of a value; everything is listed. */
-static void write_out (lua_State *L, const TValue *v) {
+static void write_out (lua_State *L, const TValue *value) {
+  TValue copy = *value; /* an open upvalue stands on the stack, which moves */
+  const TValue *v = &copy;
   byte b[9];
   size_t n;
   const char *name;

@@ -198,12 +198,12 @@ static int pairs_next (lua_State *L) {
 }
 
 int luacell_pairs (lua_State *L) {
-  const TValue *o = lua_type(L, 1) == LUA_TTABLE ? s2v(L->ci->func.p + 1)
-                                                 : NULL;
-  if (o == NULL || hvalue(o)->extid == 0) return 0;
-  lua_pushliteral(L, "");
+  unsigned id = lua_type(L, 1) == LUA_TTABLE
+                    ? hvalue(s2v(L->ci->func.p + 1))->extid : 0;
+  if (id == 0) return 0;
+  lua_pushliteral(L, ""); /* may move the stack */
   lua_pushinteger(L, 1);
-  lua_pushinteger(L, hvalue(o)->extid);
+  lua_pushinteger(L, id);
   lua_pushinteger(L, 0);
   lua_pushinteger(L, FIRST_COUNT);
   lua_pushcclosure(L, pairs_next, 5);

@@ -159,7 +159,8 @@ fn object(toolchain: &Toolchain, build: &Path, source: &Path, mut args: Vec<OsSt
     Ok(object)
 }
 
-fn copy_sources(from: &Path, to: &Path) -> Result<()> {
+/// Copies C files and headers.
+pub fn copy_sources(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("making folder {}", to.display()))?;
     for extension in ["c", "h"] {
         for file in files_with_extension(from, extension)? {

@@ -4,13 +4,13 @@
 //! then errors are lowered to ordinary returns (`lower`). `check` guards the contract on both sides of that
 //! pass. All settings are in `recipe`.
 
-mod build;
+pub mod build;
 mod callgraph;
 mod check;
 mod lower;
 mod meter;
 mod module;
-mod patch;
+pub mod patch;
 pub mod recipe;
 pub mod toolchain;
 

@@ -2,7 +2,7 @@
 
 mod count;
 mod parts;
-mod tools;
+pub mod tools;
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};

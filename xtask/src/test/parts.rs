@@ -2,7 +2,8 @@
 
 use super::count::Format;
 use super::tools::{
-    CC, CHROMIUM, CMAKE, GO, JANSSON, JDK, MAKE, MAVEN, NODE, NPM, PKG_CONFIG, PYTHON, REDIS, SWIFT, Tool, VALGRIND,
+    CC, CC_32, CHROMIUM, CMAKE, GO, JANSSON, JDK, MAKE, MAVEN, NODE, NPM, PKG_CONFIG, PYTHON, REDIS, SWIFT, Tool,
+    VALGRIND,
 };
 
 /// Tests that are run and reported together.
@@ -139,6 +140,12 @@ pub const PARTS: &[Part] = &[
         about: "the crate luacell with the guest as C code, which needs no executable memory; with the conformance corpus",
         needs: &[CC, PYTHON],
         steps: &[WASM2C, without_jit!("async,static")],
+    },
+    Part {
+        name: "native-guest",
+        about: "the guest's C with sanitizers and assertions, everything collected and moved wherever it may be; the conformance corpus",
+        needs: &[CC_32],
+        steps: &[cargo_test(&["run", "--quiet", "--package", "xtask", "--", "sanitize", "guest", "--quick"])],
     },
     Part {
         name: "server",

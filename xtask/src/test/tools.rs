@@ -38,6 +38,14 @@ pub const GO: Tool = Tool {
 pub const CC: Tool =
     Tool { name: "cc", ask: &["cc", "--version"], at_least: None, install: "apt-get install gcc libc6-dev" };
 
+/// Compiles the guest for 32 bits, with AddressSanitizer.
+pub const CC_32: Tool = Tool {
+    name: "gcc for 32 bits",
+    ask: &["gcc", "-m32", "-fsanitize=address", "-shared", "-x", "c", "/dev/null", "-o", "/dev/null"],
+    at_least: None,
+    install: "apt-get install gcc-multilib",
+};
+
 /// GNU make.
 pub const MAKE: Tool =
     Tool { name: "make", ask: &["make", "--version"], at_least: None, install: "apt-get install make gcc libc6-dev" };

@@ -1,5 +1,7 @@
 //! `cargo xtask sanitize`: the tests again, with what compilers can watch. Instrumented builds have a folder of their own below `target/`.
 
+mod guest;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +15,9 @@ pub struct Args {
     /// Only these; without any all that can run here
     #[arg(value_name = "WHAT", value_enum)]
     what: Vec<What>,
+    /// The guest only for as long as a check of every change may take
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -23,6 +28,8 @@ enum What {
     Thread,
     /// Miri: the C library's code that handles pointers; where a toolchain has it
     Miri,
+    /// The guest's C as a native program with AddressSanitizer, UndefinedBehaviorSanitizer and Lua's assertions, on x86-64 Linux
+    Guest,
 }
 
 /// Heap and globals only: a trap leaves frames behind, on stacks that fibers use again, and what is marked there would stay marked.
@@ -41,6 +48,9 @@ const FEATURES: &str = "luacell/async,luacell/hardened,luacell/jit,luacell/json,
 pub fn run(args: &Args) -> Result<()> {
     let root = root();
     let wanted = |what| args.what.is_empty() || args.what.contains(&what);
+    if wanted(What::Guest) {
+        guest::run(args.quick)?;
+    }
     if wanted(What::Address) {
         address(root)?;
     }
