@@ -1,0 +1,10 @@
+//! Runs scripts in sandboxes in all states, and looks whether what `docs/security.md` promises holds.
+
+mod case;
+mod check;
+mod measure;
+mod store;
+mod worker;
+
+pub use case::functions;
+pub use worker::{Report, Selection, run_selected, watch, work_if_asked};

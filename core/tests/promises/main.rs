@@ -1,0 +1,36 @@
+//! What `docs/security.md` promises, tested as promises: every way in which Lua can run x what it may try there, with all limits and in all states
+//! of a sandbox by turns; and every library function with odd arguments. `cargo xtask promises` looks for more.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod harness;
+mod scripts;
+
+use harness::{Selection, functions, run_selected};
+use libtest_mimic::{Arguments, Failed, Trial};
+use scripts::WAYS;
+
+/// Every so manieth attempt in each way: with all it takes a quarter of an hour.
+const STRIDE: usize = 5;
+/// How often each function is called with other arguments.
+const TIMES: usize = 6;
+
+fn main() {
+    harness::work_if_asked(
+        cfg!(feature = "hardened") && std::env::var_os("LUACELL_PROMISES_HARDENED").is_some(),
+        false,
+    );
+    let mut trials = Vec::new();
+    for (number, way) in WAYS.iter().enumerate() {
+        let selection = Selection::Way { way: number, stride: STRIDE };
+        trials.push(trial(format!("way: {}", way.name), selection));
+    }
+    for name in functions().expect("the functions") {
+        trials.push(trial(format!("function: {name}"), Selection::Function { name, times: TIMES }));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn trial(name: String, selection: Selection) -> Trial {
+    Trial::test(name, move || run_selected(&selection).map(drop).map_err(Failed::from))
+}
