@@ -7,4 +7,4 @@ mod store;
 mod worker;
 
 pub use case::functions;
-pub use worker::{Report, Selection, run_selected, watch, work_if_asked};
+pub use worker::{Selection, watch, work_if_asked};

@@ -15,8 +15,11 @@ use crate::scripts::ATTEMPTS;
 /// The variable that makes this program a worker.
 const ASKED: &str = "LUACELL_PROMISES";
 
+/// The name of that engine, as against any other.
+const HARDENED: &str = "hardened";
+
 /// Beyond this a case does not end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Which cases.
 #[derive(Clone, Debug)]
@@ -90,21 +93,23 @@ fn watchdog() {
 }
 
 /// When this process was started as a worker: works, and does not return.
-pub fn work_if_asked(hardened: bool, strict: bool) {
+pub fn work_if_asked(strict: bool) {
     let Ok(asked) = std::env::var(ASKED) else { return };
-    let code = match work(&asked, hardened, strict) {
+    let code = match work(&asked, strict) {
         Ok(()) => 0,
         Err(error) => {
-            println!("@finding the worker failed: {error}\n@end");
+            println!("@finding the worker failed: {error}");
             2
         }
     };
     std::process::exit(code);
 }
 
-fn work(asked: &str, hardened: bool, strict: bool) -> Result<(), Box<dyn std::error::Error>> {
-    let (skip, selection) = asked.split_once(' ').ok_or("no selection")?;
-    let skip: usize = skip.parse()?;
+fn work(asked: &str, strict: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let (from, selection) = asked.split_once(' ').ok_or("no selection")?;
+    let (engine, selection) = selection.split_once(' ').ok_or("no selection")?;
+    let only = from.strip_prefix("only:");
+    let from: usize = only.unwrap_or(from).parse()?;
     let selection = Selection::parse(selection).ok_or("no such selection")?;
     let functions = match selection {
         Selection::Random { .. } => functions()?,
@@ -113,20 +118,23 @@ fn work(asked: &str, hardened: bool, strict: bool) -> Result<(), Box<dyn std::er
     // Panics on purpose are nothing to look at.
     std::panic::set_hook(Box::new(|info| {
         if !info.to_string().contains("on purpose") {
-            println!("@panic {}", info.to_string().replace('\n', " "));
+            println!("@finding a panic: {}", info.to_string().replace('\n', " "));
         }
     }));
     let pace = Pace::measure(strict)?;
     std::thread::spawn(watchdog);
     let (mut out, began) = (std::io::stdout(), Instant::now());
-    for number in skip.. {
+    for number in from.. {
         if let Selection::Random { seconds, .. } = selection
             && began.elapsed() > Duration::from_secs(seconds)
         {
             break;
         }
+        if only.is_some() && number > from {
+            break;
+        }
         let Some(mut case) = selection.case(number, &functions) else { break };
-        case.hardened = hardened;
+        case.hardened = engine == HARDENED;
         writeln!(out, "@begin {number}")?;
         out.flush()?;
         if let Ok(mut at) = AT.lock() {
@@ -137,11 +145,11 @@ fn work(asked: &str, hardened: bool, strict: bool) -> Result<(), Box<dyn std::er
             *at = None;
         }
         for what in &found.list {
-            writeln!(out, "@finding {what}\n@end")?;
+            writeln!(out, "@finding {}", what.replace('\n', " "))?;
         }
         writeln!(out, "@done {} {}", found.worst_time, found.worst_memory)?;
     }
-    writeln!(out, "@over {pace:?}")?;
+    writeln!(out, "@over")?;
     Ok(())
 }
 
@@ -149,111 +157,109 @@ fn work(asked: &str, hardened: bool, strict: bool) -> Result<(), Box<dyn std::er
 ///
 /// # Errors
 /// When a worker can't be started.
-pub fn watch(selection: &Selection, report: &mut Report, mut tell: impl FnMut(&str)) -> std::io::Result<()> {
-    let names = functions().unwrap_or_default();
-    let began = Instant::now();
-    let mut selection = selection.clone();
-    let mut skip = 0;
-    loop {
+pub fn watch(selection: &Selection, hardened: bool, tell: impl FnMut(&str)) -> std::io::Result<Report> {
+    let engine = if hardened { HARDENED } else { "plain" };
+    let functions = functions().unwrap_or_default();
+    let mut watched = Watched {
+        selection: selection.clone(),
+        engine,
+        functions,
+        at: None,
+        over: false,
+        found: Vec::new(),
+        report: Report::default(),
+        tell,
+    };
+    let (began, mut from) = (Instant::now(), 0);
+    while let Some(next) = watched.work(from)? {
+        from = next;
+        if let (Selection::Random { seconds: all, .. }, Selection::Random { seconds, .. }) =
+            (selection, &mut watched.selection)
+        {
+            *seconds = all.saturating_sub(began.elapsed().as_secs());
+            if *seconds == 0 {
+                break;
+            }
+        }
+    }
+    Ok(watched.report)
+}
+
+struct Watched<T> {
+    selection: Selection,
+    engine: &'static str,
+    functions: Vec<String>,
+    /// The case that is under way.
+    at: Option<usize>,
+    over: bool,
+    /// What was found in it.
+    found: Vec<String>,
+    report: Report,
+    tell: T,
+}
+
+impl<T: FnMut(&str)> Watched<T> {
+    /// One worker, from a case on; with which case another one has to go on.
+    fn work(&mut self, from: usize) -> std::io::Result<Option<usize>> {
         let mut worker = Command::new(std::env::current_exe()?)
-            .env(ASKED, format!("{skip} {selection}"))
+            .env(ASKED, format!("{from} {} {}", self.engine, self.selection))
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()?;
-        let mut at = None;
-        let mut over = false;
-        let mut findings: Vec<String> = Vec::new();
-        let mut open = false;
         if let Some(pipe) = worker.stdout.take() {
             for line in BufReader::new(pipe).split(b'\n') {
-                let line = String::from_utf8_lossy(&line?).into_owned();
-                if let Some(number) = line.strip_prefix("@begin ") {
-                    at = number.parse::<usize>().ok();
-                    report.cases += 1;
-                } else if let Some(what) = line.strip_prefix("@finding ") {
-                    findings.push(what.to_owned());
-                    open = true;
-                } else if line == "@end" {
-                    open = false;
-                } else if let Some(what) = line.strip_prefix("@panic ") {
-                    findings.push(format!("a panic: {what}"));
-                } else if let Some(rest) = line.strip_prefix("@done ") {
-                    finish(&selection, at, &names, rest, report, &mut findings, &mut tell);
-                    at = None;
-                } else if line.starts_with("@over") {
-                    over = true;
-                } else if open && let Some(last) = findings.last_mut() {
-                    last.push('\n');
-                    last.push_str(&line);
-                }
+                self.read(&String::from_utf8_lossy(&line?));
             }
         }
         let status = worker.wait()?;
-        match at {
-            Some(number) => {
-                findings.push(match status.code() {
-                    Some(3) => format!("it did not end within {PATIENCE:?}"),
-                    _ => format!("the process crashed: {status}"),
-                });
-                finish(&selection, at, &names, "0 0", report, &mut findings, &mut tell);
-                skip = number + 1;
-            }
-            None => {
-                if !over {
-                    findings.push(format!("a worker ended: {status}"));
-                    finish(&selection, None, &names, "0 0", report, &mut findings, &mut tell);
-                }
-                return Ok(());
-            }
+        let lost = self.at;
+        if lost.is_some() || !self.over {
+            self.found.push(match status.code() {
+                Some(3) => format!("it did not end within {PATIENCE:?}"),
+                _ => format!("the process ended: {status}"),
+            });
+            self.finish("0 0");
         }
-        if let Selection::Random { seconds, .. } = &mut selection {
-            let spent = began.elapsed().as_secs();
-            if spent >= *seconds {
-                return Ok(());
-            }
-            *seconds -= spent;
+        Ok(lost.map(|number| number + 1))
+    }
+
+    fn read(&mut self, line: &str) {
+        if let Some(number) = line.strip_prefix("@begin ") {
+            self.at = number.parse().ok();
+            self.report.cases += 1;
+        } else if let Some(what) = line.strip_prefix("@finding ") {
+            self.found.push(what.to_owned());
+        } else if let Some(rest) = line.strip_prefix("@done ") {
+            self.finish(rest);
+        } else if line == "@over" {
+            self.over = true;
         }
     }
-}
 
-fn finish(
-    selection: &Selection,
-    at: Option<usize>,
-    names: &[String],
-    worst: &str,
-    report: &mut Report,
-    findings: &mut Vec<String>,
-    tell: &mut impl FnMut(&str),
-) {
-    let case = at.and_then(|number| selection.case(number, names));
-    let mut parts = worst.split(' ').filter_map(|part| part.parse::<f64>().ok());
-    let (time, memory) = (parts.next().unwrap_or(0.0), parts.next().unwrap_or(0.0));
-    let name = || {
-        case.as_ref().map_or(String::new(), |case| format!("{} in {} ({:?})", case.attempt, case.way.name, case.limit))
-    };
-    if time > report.worst_time.0 {
-        report.worst_time = (time, name());
+    fn finish(&mut self, worst: &str) {
+        let case = self.at.and_then(|number| self.selection.case(number, &self.functions));
+        let mut parts = worst.split(' ').filter_map(|part| part.parse::<f64>().ok());
+        for most in [&mut self.report.worst_time, &mut self.report.worst_memory] {
+            let part = parts.next().unwrap_or_default();
+            if part > most.0 {
+                let case = case.as_ref();
+                *most = (
+                    part,
+                    case.map(|case| format!("{} in {} ({:?})", case.attempt, case.way.name, case.limit))
+                        .unwrap_or_default(),
+                );
+            }
+        }
+        let number = self.at.take();
+        if self.found.is_empty() {
+            return;
+        }
+        let mut text = self.found.join("\n");
+        if let (Some(number), Some(case)) = (number, case) {
+            text += &format!("\nagain: {ASKED}='only:{number} {} {}'\n{case}\n", self.engine, self.selection);
+        }
+        (self.tell)(&text);
+        self.report.findings.push(text);
+        self.found.clear();
     }
-    if memory > report.worst_memory.0 {
-        report.worst_memory = (memory, name());
-    }
-    if findings.is_empty() {
-        return;
-    }
-    let number = at.unwrap_or(0);
-    let case = case.map_or_else(|| "no case".to_owned(), |case| case.to_string());
-    let text = format!("{}\nagain: {ASKED}='{number} {selection}'\n{case}\n", findings.join("\n"));
-    tell(&text);
-    report.findings.push(text);
-    findings.clear();
-}
-
-/// As [`watch`], all at once.
-///
-/// # Errors
-/// What was found.
-pub fn run_selected(selection: &Selection) -> Result<usize, String> {
-    let mut report = Report::default();
-    watch(selection, &mut report, |_| {}).map_err(|error| error.to_string())?;
-    if report.findings.is_empty() { Ok(report.cases) } else { Err(report.findings.join("\n")) }
 }
