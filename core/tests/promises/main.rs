@@ -6,7 +6,8 @@
 mod harness;
 mod scripts;
 
-use harness::{Selection, functions, watch};
+use harness::case::functions;
+use harness::{Selection, watch};
 use libtest_mimic::{Arguments, Failed, Trial};
 use scripts::WAYS;
 

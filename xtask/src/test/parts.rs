@@ -73,6 +73,8 @@ macro_rules! without_jit {
             "--test",
             "limits",
             "--test",
+            "promises",
+            "--test",
             "snapshot",
             "--test",
             "threads",
