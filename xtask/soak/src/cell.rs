@@ -193,7 +193,8 @@ impl Cell {
 /// What a script of the tests of promises says.
 fn promise(rng: &mut Rng) -> Result<String> {
     static FUNCTIONS: OnceLock<Vec<String>> = OnceLock::new();
-    let way = rng.choice(WAYS.iter().filter(|way| way.then == Then::Nothing && !way.waits)).context("no way")?;
+    let ways: Vec<_> = WAYS.iter().filter(|way| way.then == Then::Nothing && !way.waits).collect();
+    let way = rng.choice(ways).context("no way")?;
     if rng.bool() {
         return Ok(script(way, rng.choice(ATTEMPTS).context("no attempt")?.body));
     }
