@@ -184,7 +184,7 @@ impl Case {
 
     fn config(&self, switch: &Switch) -> SandboxConfig {
         let sizes = self.sizes();
-        let (calls, source) = (if self.limit == Limit::HostCalls { 20 } else { 2000 }, 1 << 20);
+        let (calls, source) = (if self.limit == Limit::HostCalls { 20 } else { 10_000 }, 1 << 20);
         let config = SandboxConfig::new()
             .memory_limit(sizes.memory)
             .output_limit(sizes.output)

@@ -293,7 +293,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     ),
     endless(
         "sort",
-        "local t = {} for i = 1, 20000 do t[i] = i % 7 end while true do table.sort(t, function(a, b) return true end) end",
+        "local t = {} for i = 1, 20000 do t[i] = i % 7 end while true do pcall(table.sort, t, function(a, b) return true end) end",
     ),
     endless(
         "sort of long text",
@@ -365,5 +365,23 @@ pub const ATTEMPTS: &[Attempt] = &[
     attempt(
         "spoilt libraries",
         "for _, l in pairs(package.loaded) do if type(l) == 'table' and l ~= _G then for k in pairs(l) do l[k] = function() while true do end end end end end tostring(('x'):rep(3))",
+    ),
+    // Names that the host wants to have, and results.
+    attempt("a name in the way", "added = false error('x')"),
+    attempt(
+        "a name in the way that runs code",
+        "added = setmetatable({}, {__index = function() while true do end end, __newindex = function() while true do end end})",
+    ),
+    attempt("a name in the way that is kept", "added = ext.table()"),
+    attempt(
+        "globals that run code",
+        "setmetatable(_G, {__index = function() while true do end end, __newindex = function() while true do end end})",
+    ),
+    attempt("a long result", "return ('x'):rep(4000000)"),
+    attempt("many results that are nothing", "return table.unpack({}, 1, 200000)"),
+    attempt("a result of many tables", "local t = {} for i = 1, 100000 do t[i] = {} end return t"),
+    attempt(
+        "a result of many functions",
+        "local t = {} for i = 1, 20000 do t[i] = function() return i end end return t",
     ),
 ];
