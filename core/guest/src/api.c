@@ -78,8 +78,10 @@ struct Guarded {
 static void run_guarded (lua_State *L, void *ud) {
   struct Guarded *g = ud;
   int base = stack_base(L);
+  budget_reporting(1);
   lua_pushcfunction(L, g->f);
   g->ok = lua_pcall(L, 0, 0, 0) == LUA_OK;
+  budget_reporting(0);
   gc_drop_holds(L);
   luacell_running = L;
   clear_stack(L, base);
@@ -545,8 +547,10 @@ static void run_protected (lua_State *L, void *ud) {
   request.what = RUN_NOTHING;
   if (l_unlikely(status != LUA_OK)) {
     io.len = 0;
+    budget_reporting(1);
     lua_pushinteger(L, status);
     protected_step(L, report_error, 2); /* may run __tostring: metered */
+    budget_reporting(0);
   }
   if (outermost) {
     metrics.instructions = budget_end_run();

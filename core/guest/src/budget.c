@@ -11,10 +11,10 @@
 
 #undef luacell_budget
 
-/* Enough to never look again soon; an int, so that a tick is cheap. */
+/* Enough to never look again soon. */
 #define PLENTY (1 << 30)
 
-int luacell_budget = PLENTY;
+long long luacell_budget = PLENTY;
 int luacell_refused; /* kind of the limit that was reached, or 0 */
 
 static int grant; /* what a run starts with; 0: not metered */
@@ -57,6 +57,13 @@ void budget_review (void) {
   luacell_budget = 0;
 }
 
+/* While the error of a limit is reported, functions of the guest's own run. */
+void budget_reporting (int flag) {
+  if (!luacell_refused) return;
+  luacell_budget = flag ? PLENTY : -1;
+  granted = used_when_refused + luacell_budget;
+}
+
 /* After a run: what the guest itself has to do is not metered. */
 int64_t budget_end_run (void) {
   int64_t used = budget_used();
@@ -79,20 +86,21 @@ static l_noret raise_again (lua_State *L) {
 static void add_grant (int64_t ticks) {
   int64_t used = budget_used();
   if (ticks <= 0 || ticks > PLENTY) ticks = PLENTY;
-  luacell_budget = (int)ticks;
+  luacell_budget = ticks;
   granted = used + ticks;
 }
 
-/* Asks the host; 0 when the run may go on. */
-static int ask (lua_State *L) {
-  byte request[9];
+/*
+** Asks the host; 0 when the run may go on. The answer comes to a place of its
+** own: the run may be looked at while a message of the host is being read.
+*/
+static int ask (void) {
+  byte request[9], answer[8];
   int64_t used = budget_used();
-  size_t n;
-  const byte *answer;
   request[0] = CHANNEL_LIMITS;
   memcpy(request + 1, &used, 8);
-  answer = grant > 0 ? host_request(L, request, sizeof request, &n) : NULL;
-  if (answer == NULL || n != 8) {
+  if (grant == 0 || guest.revision < 2 ||
+      host_call(request, sizeof request, answer, sizeof answer) != 8) {
     add_grant(0);
     return 0;
   }
@@ -121,14 +129,14 @@ l_noret luacell_refuse (lua_State *L, int kind) {
 
 /* Gives the host an occasion to end the run. */
 void budget_ask (lua_State *L) {
-  int kind = ask(L);
+  int kind = ask();
   if (kind != 0) luacell_refuse(L, kind);
 }
 
 void luacell_budget_spent (lua_State *L) {
   if (luacell_refused) raise_again(L);
   while (luacell_budget < 0) {
-    int kind = ask(L);
+    int kind = ask();
     if (kind != 0) luacell_refuse(L, kind);
   }
 }

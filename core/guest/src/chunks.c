@@ -114,7 +114,7 @@ int chunk_load (lua_State *L, const char *source, size_t len,
     c->plain = is_plain(function->p);
     push_instance(L, function);
     lua_remove(L, -2);
-    luacell_budget += (int)(budget_used() - before); /* not the script's */
+    luacell_budget += budget_used() - before; /* not the script's */
   }
   return LUA_OK;
 }

@@ -193,6 +193,7 @@ static void fill_plain (lua_State *L, Input *in, size_t index) {
   Table *t = filling_at(index)->t;
   if (filling_at(index)->has_key) return;
   for (; i < n; i++) {
+    luacell_look(L);
     if (in->p == in->end || !push_plain(L, in)) break;
     table_put(L, t, (lua_Integer)i + 1, s2v(L->top.p - 1));
     lua_pop(L, 1);
@@ -201,6 +202,7 @@ static void fill_plain (lua_State *L, Input *in, size_t index) {
   if (i < n) return;
   for (; pairs > 0; pairs--) {
     TValue val;
+    luacell_look(L);
     if (in->p == in->end || !push_plain(L, in)) break;
     check_key(L, in);
     if (in->p == in->end || !push_plain(L, in)) {

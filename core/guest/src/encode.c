@@ -222,6 +222,7 @@ static void put_rest (lua_State *L) {
   TValue v;
   do {
     Open *o = top();
+    luacell_look(L);
     if (!next_of(o, &v)) {
       put_u32(out->p + o->count_at, o->pairs);
       opened.len -= sizeof(Open);

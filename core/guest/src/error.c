@@ -215,15 +215,23 @@ static int kind_of (lua_State *L, int status) {
   return KIND_RUNTIME;
 }
 
+/* Once a limit was reached, nothing but its error comes out of the run. */
+static int take_limit (lua_State *L) {
+  const TValue *limit = luaH_getint(guest.errors, ERROR_LIMIT);
+  if (!luacell_refused || !ttisstring(limit)) return 0;
+  setobj2s(L, L->top.p - 1, limit);
+  return 1;
+}
+
 /*
 ** The error value is at the top of the stack and is popped. Writes the
 ** message to the start of the I/O buffer.
 */
 void luacell_finish_error (lua_State *L, int status, Bytes *io) {
-  const TValue *limit;
   size_t len;
   const char *msg;
   has_error = 1;
+  take_limit(L);
   error_kind = kind_of(L, status);
   remember(L, ERROR_VALUE, s2v(L->top.p - 1));
   lua_pushcfunction(L, make_message);
@@ -233,11 +241,9 @@ void luacell_finish_error (lua_State *L, int status, Bytes *io) {
     lua_pop(L, 1);
     lua_pushliteral(L, "error in error handling");
   }
-  limit = luaH_getint(guest.errors, ERROR_LIMIT);
-  if (luacell_refused && ttisstring(limit)) { /* maybe while it was made */
+  if (take_limit(L)) { /* it was reached while the message was made */
     error_kind = luacell_refused;
-    setobj2s(L, L->top.p - 1, limit);
-    remember(L, ERROR_VALUE, limit);
+    remember(L, ERROR_VALUE, s2v(L->top.p - 1));
   }
   remember(L, ERROR_MESSAGE, s2v(L->top.p - 1));
   msg = lua_tolstring(L, -1, &len);

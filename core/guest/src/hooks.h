@@ -42,6 +42,14 @@ void luacell_metatable_set (lua_State *L, Table *t);
 /* A script gets a function that is running. */
 void luacell_function_shown (void);
 
+/* Ephemeron tables: see ephemerons.c. Marking an object tells of it while
+   'luacell_converging' is set; 'luacell_mark' marks one and all it leads to. */
+extern int luacell_converging;
+void luacell_converge (global_State *g);
+void luacell_wait_for_keys (Table *h);
+void luacell_key_marked (const GCObject *o);
+void luacell_mark (global_State *g, GCObject *o);
+
 /* A stored upvalue is being freed. */
 void luacell_cell_freed (UpVal *uv);
 

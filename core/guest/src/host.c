@@ -23,7 +23,12 @@ extern int js_ext_table_keys (unsigned id, byte *buf, size_t max);
 
 /* A call of the host, and the bytes that cross. */
 int host_cost (size_t bytes) { return 16 + (int)(bytes >> 5); }
-#define count_call(bytes) luacell_count(host_cost(bytes))
+
+/* Each call is a place where the run may end. */
+static void count_call (lua_State *L, size_t bytes) {
+  luacell_count(host_cost(bytes));
+  luacell_look(L);
+}
 
 /* Key lists of a revision 1 host are tried up to this size. */
 #define MAX_BLIND_KEYS ((size_t)1 << 28)
@@ -80,10 +85,10 @@ byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
       if ((size_t)n > incoming.cap)
         luacell_error(L, KIND_STORE, "the host gave a value of wrong size");
       *len = (size_t)n;
-      count_call((unsigned)n + klen);
+      count_call(L, (unsigned)n + klen);
       return incoming.p;
     }
-    count_call(klen);
+    count_call(L, klen);
     if (n == -1) return NULL;
     if (n == STORE_FAILED) store_failed(L, "read", key, klen);
     if ((size_t)(-(n + 1)) <= incoming.cap) return NULL;
@@ -98,7 +103,7 @@ void host_set (lua_State *L, unsigned id, const char *key, size_t klen,
     luacell_error(L, KIND_CONVERSION,
                   "value of %d bytes is too large for this host (%d at most)",
                   (int)vlen, (int)BASE_SIZE);
-  count_call(klen + vlen);
+  count_call(L, klen + vlen);
   changes++;
   if (l_unlikely(js_ext_table_set(id, key, klen, val, vlen) < 0))
     store_failed(L, "store", key, klen);
@@ -112,6 +117,7 @@ int host_delete_quietly (unsigned id, const char *key, size_t klen) {
 /* -1 means "no such table" too, and then there is nothing to delete. */
 void host_delete (lua_State *L, unsigned id, const char *key, size_t klen) {
   check_key(L, klen);
+  count_call(L, klen);
   changes++;
   if (l_unlikely(js_ext_table_delete(id, key, klen) == STORE_FAILED))
     store_failed(L, "delete", key, klen);
@@ -133,7 +139,7 @@ const char *host_keys (lua_State *L, unsigned id, size_t *len) {
       if ((size_t)n > incoming.cap)
         luacell_error(L, KIND_STORE, "the host gave a key list of wrong size");
       *len = (size_t)n;
-      count_call((unsigned)n);
+      count_call(L, (unsigned)n);
       return (const char *)incoming.p;
     }
     if (n == STORE_FAILED) store_failed(L, "list the keys of", "table", 5);

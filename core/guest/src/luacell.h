@@ -250,6 +250,7 @@ void budget_set_grant (int ticks);
 void budget_begin_run (void);
 int64_t budget_used (void);
 void budget_review (void);
+void budget_reporting (int flag);
 int64_t budget_end_run (void);
 l_noret luacell_refuse (lua_State *L, int kind);
 void budget_ask (lua_State *L);

@@ -64,17 +64,25 @@ void luacell_concat_error (struct lua_State *L);
 /* 'string.format' of %a: see hex_float.c and patch 15. */
 int luacell_hex_float (char *to, size_t room, const char *format, double n);
 
-/* Metering: see budget.c. */
-extern int luacell_budget;
+/* Metering: see budget.c. 64 bits, so that no amount of work wraps it. */
+extern long long luacell_budget;
 void luacell_budget_spent (struct lua_State *L);
 void luacell_not_refused (struct lua_State *L);
 #ifdef luacell_unmetered  /* only to measure what metering costs */
-#define luacell_budget		(*(int[1]){1 << 30})
+#define luacell_budget		(*(long long[1]){1 << 30})
 #endif
-#define luacell_count(n)	(luacell_budget -= (int)(n))
+#define luacell_count(n)	(luacell_budget -= (long long)(n))
+/* Where the run may end: before work that can take long. */
+#define luacell_look(L)	\
+	(__builtin_expect(luacell_budget < 0, 0) ? luacell_budget_spent(L) : (void)0)
 /* Long chains of a hash table count, the usual short ones don't pay. */
 #define luacell_chain(links)	\
 	((++(links) & 15) == 0 ? (void)luacell_count(16) : (void)0)
+
+/* They count: see memory.c. */
+#define memcmp	luacell_memcmp
+#define memchr	luacell_memchr
+#define strlen	luacell_strlen
 
 /* In deterministic mode one NaN for all: see patch 14. */
 extern int luacell_deterministic;

@@ -16,19 +16,24 @@ extern unsigned char __heap_end; /* the linker's: where malloc's first piece end
 
 static uintptr_t used; /* beyond that */
 
+/* A pointer behind the last page would be 0. */
+#define ADDRESSES (((uint64_t)1 << 32) - WASM_PAGE)
+
 /* The increment is a multiple of a page. Less is wanted only to give back what was of no use. */
 void *sbrk (intptr_t increment) {
-  uintptr_t start = (uintptr_t)&__heap_end + used;
-  uintptr_t pages = __builtin_wasm_memory_size(0);
-  uintptr_t wanted;
-  if (start < INITIAL_MEMORY && start + (uintptr_t)increment > TAKEN)
+  uint64_t start = (uint64_t)(uintptr_t)&__heap_end + used;
+  uint64_t pages = __builtin_wasm_memory_size(0);
+  uint64_t end, wanted;
+  if (start < INITIAL_MEMORY && start + (uint64_t)increment > TAKEN)
     start = INITIAL_MEMORY;
-  wanted = (start + (uintptr_t)increment + WASM_PAGE - 1) / WASM_PAGE;
-  if (wanted > pages &&
-      __builtin_wasm_memory_grow(0, wanted - pages) == SIZE_MAX) {
+  end = start + (uint64_t)increment;
+  wanted = (end + WASM_PAGE - 1) / WASM_PAGE;
+  if (end > ADDRESSES ||
+      (wanted > pages &&
+       __builtin_wasm_memory_grow(0, (uintptr_t)(wanted - pages)) == SIZE_MAX)) {
     errno = ENOMEM;
     return (void *)-1;
   }
-  used = start + (uintptr_t)increment - (uintptr_t)&__heap_end;
-  return (void *)start;
+  used = (uintptr_t)end - (uintptr_t)&__heap_end;
+  return (void *)(uintptr_t)start;
 }

@@ -125,6 +125,7 @@ static void find_below (lua_State *L, int i) {
   if (o->tt == LUA_VTABLE) {
     unsigned pos = 0;
     while (table_step(gco2t(o), &pos, &key, &val)) {
+      luacell_look(L);
       if (!key_is_storable(&key)) cannot_be_key(L, &key, i);
       find(L, &val, i, &key);
     }

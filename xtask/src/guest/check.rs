@@ -1,9 +1,12 @@
 //! What the linked and the finished module must be like.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, bail};
 use wasmparser::{Operator, Parser, Payload, Validator, WasmFeatures};
 
 use super::callgraph::CallGraph;
+use super::meter;
 use super::module::Module;
 use super::recipe;
 
@@ -57,6 +60,34 @@ fn constructors(module: &Module<'_>) -> Result<()> {
             }
             other => bail!("{} does something: {other:?}", recipe::CONSTRUCTORS),
         }
+    }
+    Ok(())
+}
+
+/// Checks that every loop of the finished module begins with a tick, apart from those that the recipe leaves alone. `names` are those of its functions,
+/// `budget` is the address of the budget.
+pub fn counted(wasm: &[u8], names: &[String], budget: u32) -> Result<()> {
+    let module = Module::parse(wasm)?;
+    let mut uncounted = Vec::new();
+    for (position, body) in module.bodies.iter().enumerate() {
+        let operators: Vec<Operator<'_>> = body.get_operators_reader()?.into_iter().collect::<Result<_, _>>()?;
+        let name = names.get(module.index_of_body(position)? as usize).map_or("?", String::as_str);
+        let base = name.split('.').next().unwrap_or(name);
+        if recipe::UNCOUNTED_LOOPS.iter().any(|listed| listed.name == base) {
+            continue;
+        }
+        let dispatch = if base == recipe::INTERPRETER { meter::dispatch_loops(&operators) } else { BTreeSet::new() };
+        for (at, operator) in operators.iter().enumerate() {
+            if matches!(operator, Operator::Loop { .. })
+                && !dispatch.contains(&at)
+                && !operators.get(at + 1..).is_some_and(|rest| meter::is_tick(rest, budget))
+            {
+                uncounted.push(name);
+            }
+        }
+    }
+    if !uncounted.is_empty() {
+        bail!("loops that nothing counts, in {uncounted:?}");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 //!
 //! All edits to a body happen in one walk over its instructions (`Body`), the place for further passes too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, anyhow, bail};
 use wasm_encoder::reencode::{Error, Reencode, utils};
@@ -53,6 +53,8 @@ pub struct Lowered {
     pub throwing_exports: Vec<String>,
     /// Functions whose loops are metered.
     pub metered_functions: usize,
+    /// The names of those among them whose loops only count.
+    pub counted_functions: Vec<String>,
     /// The names of its functions, by index.
     pub function_names: Vec<String>,
 }
@@ -107,6 +109,7 @@ pub fn lower(wasm: &[u8], names: &Names<'_>) -> Result<Lowered> {
     })?;
     Ok(Lowered {
         metered_functions: metering.as_ref().map_or(0, Metering::functions),
+        counted_functions: metering.as_ref().map_or_else(Vec::new, |metering| metering.counted_names(&module)),
         checked_calls: rewriter.checked_calls,
         tail_calls: rewriter.tail_calls,
         throwing_functions: reachable.iter().filter(|f| throwing.call(**f)).count(),
@@ -268,6 +271,7 @@ impl Rewriter<'_> {
         let wrapped = checks.is_some() || plan.iter().any(|after| *after != After::Nothing);
         let ty = self.module.function_type(function).map_err(failed)?;
 
+        let left_alone = meters.map_or_else(BTreeSet::new, |metering| metering.left_alone(function, &operators));
         let copies = metering.is_some() && operators.iter().any(meter::is_bulk);
         let (mut output, length) = self.function_with_spare_local(ty, body, copies)?;
         if wrapped {
@@ -300,7 +304,8 @@ impl Rewriter<'_> {
                 }
                 output.instruction(&instruction);
             }
-            if let (Some(metering), Operator::Loop { .. }) = (meters, &operator) {
+            if let (Some(metering), Operator::Loop { .. }, false) = (meters, &operator, left_alone.contains(&position))
+            {
                 metering.tick(&mut output);
                 if checks.is_some() {
                     let spent = self.function_index(metering.spent)?;

@@ -42,8 +42,13 @@ fn make(folders: &build::Folders, metered: bool) -> Result<(Vec<u8>, lower::Lowe
     let metering = meter::Names {
         budget: recipe::BUDGET,
         spent: recipe::BUDGET_SPENT,
-        checked: meter::functions_of(&folders.lua, recipe::METERED_FILES)?,
-        counted: recipe::COUNTED_FUNCTIONS,
+        checked: {
+            let mut checked = meter::functions_of(&folders.lua, recipe::METERED_FILES)?;
+            checked.extend(recipe::CHECKED_FUNCTIONS.map(str::to_owned));
+            checked
+        },
+        uncounted: recipe::UNCOUNTED_LOOPS,
+        interpreter: recipe::INTERPRETER,
     };
     let names = lower::Names {
         throw: recipe::THROW_IMPORT,
@@ -60,6 +65,10 @@ fn make(folders: &build::Folders, metered: bool) -> Result<(Vec<u8>, lower::Lowe
         bail!("an error could leave through the exports {escaping:?}, where nothing catches it");
     }
     check::finished(&lowered.wasm).context("the finished module")?;
+    if metered {
+        let budget = module::Module::parse(&linked)?.address_of(recipe::BUDGET)?;
+        check::counted(&lowered.wasm, &lowered.function_names, budget)?;
+    }
     Ok((linked, lowered))
 }
 
@@ -71,6 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
     // For whoever reads a wasm stack trace: the shipped module has no names.
     let names: String = lowered.function_names.iter().enumerate().map(|(i, name)| format!("{i} {name}\n")).collect();
     fs::write(folders.work.join("functions.txt"), names)?;
+    fs::write(folders.work.join("counted.txt"), lowered.counted_functions.join("\n"))?;
 
     let digest: String = Sha256::digest(&lowered.wasm).iter().map(|byte| format!("{byte:02x}")).collect();
     println!(
