@@ -201,7 +201,7 @@ const COMES_BACK: &str = "with finalizers that come back";
 
 /// A sandbox works, and its limits hold.
 fn works(lua: &Sandbox, name: &str, finalizers: bool, found: &mut Findings) {
-    // A finalizer that waits may be what the next run has to do.
+    // A finalizer that waits may be what the next run has to do; and the collection of what the last one left.
     let tries = if finalizers { 12 } else { 1 };
     let mut result = Ok(());
     for _ in 0..tries {

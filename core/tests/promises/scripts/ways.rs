@@ -207,7 +207,7 @@ const REST: &[Way] = &[
     way("package.preload", "package.preload.own = attempt require('own')"),
     way("package.searchers", "table.insert(package.searchers, 1, attempt) require('own')"),
     way("package.loaded", "package.loaded = nil setmetatable(_G, {__index = attempt}) local x = undefined"),
-    way("methods of strings", "getmetatable('').__index = attempt local x = ('x').y"),
+    loose("methods of strings", "getmetatable('').__index = attempt local x = ('x').y"),
     way("a function of the host", "call(attempt)"),
     loose("a function of the host, caught", "pcall(call, attempt)"),
     way("a function of the host in a coroutine", "coroutine.wrap(function() call(attempt) end)()"),
