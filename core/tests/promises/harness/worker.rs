@@ -135,6 +135,9 @@ fn work(asked: &str, strict: bool) -> Result<(), Box<dyn std::error::Error>> {
         }
         let Some(mut case) = selection.case(number, &functions) else { break };
         case.hardened = engine == HARDENED;
+        if only.is_some() {
+            writeln!(out, "{case}")?;
+        }
         writeln!(out, "@begin {number}")?;
         out.flush()?;
         if let Ok(mut at) = AT.lock() {
