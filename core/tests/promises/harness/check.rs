@@ -205,14 +205,11 @@ fn works(lua: &Sandbox, name: &str, finalizers: bool, found: &mut Findings) {
     let tries = if finalizers { 12 } else { 1 };
     let mut result = Ok(());
     for _ in 0..tries {
-        result = lua
-            .compute_with("return 1 + 1", wide())
-            .and_then(|out| out.get::<i64>())
-            .map(|n| {
-                if n != 2 {
-                    found.add(format!("{name}: 1 + 1 is {n}"));
-                }
-            });
+        result = lua.compute_with("return 1 + 1", wide()).and_then(|out| out.get::<i64>()).map(|n| {
+            if n != 2 {
+                found.add(format!("{name}: 1 + 1 is {n}"));
+            }
+        });
         if result.is_ok() {
             break;
         }
