@@ -118,7 +118,7 @@ fn work(asked: &str, strict: bool) -> Result<(), Box<dyn std::error::Error>> {
     // Panics on purpose are nothing to look at.
     std::panic::set_hook(Box::new(|info| {
         if !info.to_string().contains("on purpose") {
-            println!("@finding a panic: {}", info.to_string().replace('\n', " "));
+            let _ = writeln!(std::io::stdout(), "@finding a panic: {}", info.to_string().replace('\n', " "));
         }
     }));
     let pace = Pace::measure(strict)?;
