@@ -284,15 +284,15 @@ impl Sandbox {
         self.shared.access(|reach| reach.tables()?.count().map_err(store_error))
     }
 
-    /// Collects garbage: all of Lua's, and stored tables that nothing refers to.
+    /// Collects garbage: all of Lua's, and stored tables that nothing refers to. Finalizers of scripts run, as in a run of their own that the sandbox's
+    /// limits bound.
     ///
     /// # Errors
-    /// `Store` when the store fails, `Busy`, `Closed`, `Trap`.
+    /// The kind of a limit that finalizers reached; `Store` when the store fails, `Busy`, `Closed`, `Trap`.
     pub fn gc(&self) -> Result<()> {
         self.shared.access_whole(|inner| {
             inner.outside_transaction("a collection")?;
-            let result = inner.release_handles(&self.shared).and_then(|()| inner.guest()?.run_gc());
-            inner.check(result)?;
+            inner.collect(&self.shared)?;
             let swept = inner.sweep(true);
             inner.finish_write(swept)
         })

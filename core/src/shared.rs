@@ -463,7 +463,7 @@ impl Inner {
             context.sync_external_table_counter(next.cast_signed())?;
         }
         let functions: Vec<_> = context.host().functions.iter().collect();
-        functions.into_iter().try_for_each(|(id, name)| register(&mut context, &name, id))
+        functions.into_iter().try_for_each(|(id, name)| register_again(&mut context, &name, id))
     }
 
     /// Gives up the instance, with everything that was not stored.
@@ -634,6 +634,15 @@ fn held_tables(guest: &mut Context<'_>) -> Result<Option<Vec<u32>>> {
 /// Makes a host function known to the guest.
 pub(crate) fn register(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {
     change_function(guest, name, |name_len| Entry::RegisterFunction { name_len, id })
+}
+
+/// The same for a function that was registered before. Where a script, or a name like `_home.f`, has put something else in the way, the function
+/// stays without a global: the sandbox must not fail for that, now and each time that it starts.
+fn register_again(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {
+    match register(guest, name, id) {
+        Err(error) if error.kind() == ErrorKind::InvalidArgument => Ok(()),
+        other => other,
+    }
 }
 
 pub(crate) fn unregister(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {

@@ -1,6 +1,8 @@
 /*
 ** The exports: see docs/WASM_EXPORTS_REFERENCE.md. Whatever runs Lua or may
-** raise an error does so in protected mode.
+** raise an error does so in protected mode. The guest's own steps are plain C
+** functions there, never functions of Lua: what has no frame of its own, no
+** script can find and call.
 */
 #include "luacell.h"
 
@@ -8,12 +10,14 @@ Guest guest = {.revision = 1, .next_id = FIRST_FREE_ID, .alias = 1};
 
 static Bytes io = {IO_START, 0, BASE_SIZE, IO_START, BASE_SIZE};
 
+enum { RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE, RUN_REGISTER, RUN_UNREGISTER,
+       RUN_COLLECTION };
 
-enum { RUN_NOTHING, RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE, RUN_REGISTER,
-       RUN_UNREGISTER };
-
-/* What the host asked for. */
-static struct {
+/*
+** What the host asked for. It points into the buffer, which belongs to whoever
+** comes next: all of it has been read before any code of a script runs.
+*/
+typedef struct Request {
   int what;
   const byte *code; /* source, or the path of a global function */
   size_t code_len;
@@ -22,7 +26,7 @@ static struct {
   const char *chunkname;
   size_t chunkname_len;
   unsigned handle;
-} request;
+} Request;
 
 static int busy;
 
@@ -31,12 +35,6 @@ static int in_memory (const void *p, size_t n) {
   return (uint64_t)(uintptr_t)p + n <= size;
 }
 
-/* Runs of which this one is part: a host function may run Lua again. */
-static int depth;
-
-/* Host functions that run Lua that calls host functions ... */
-#define MAX_DEPTH 32
-
 /* May the host call into the guest now? */
 static int is_open (void) {
   return guest.L != NULL && (!busy || luacell_in_host_call);
@@ -44,16 +42,18 @@ static int is_open (void) {
 
 /*
 ** Every export that may reach an error goes through here. 'f' protects
-** itself with lua_pcall; what could still escape has no handler in Lua and
+** itself with luaD_pcall; what could still escape has no handler in Lua and
 ** traps in luaD_throw. Inside a host function it is the calling coroutine
 ** that goes on, and 'f' has to leave its stack as it was.
 */
 static void enter (Pfunc f, void *ud) {
   int was_busy = busy;
   int was_in_host_call = luacell_in_host_call;
+  int was_in_script = luacell_in_script;
   busy = 1;
-  luacell_in_host_call = 0;
+  luacell_in_host_call = luacell_in_script = 0;
   luacell_try(f, was_busy ? luacell_running : guest.L, ud);
+  luacell_in_script = was_in_script;
   luacell_in_host_call = was_in_host_call;
   busy = was_busy;
 }
@@ -64,14 +64,22 @@ static void clear_stack (lua_State *L, int base) {
 
 /* What is on the stack and not ours: nothing, unless a run is under way. */
 static int stack_base (lua_State *L) {
-  int base = depth > 0 ? lua_gettop(L) : 0;
+  int base = guest.depth > 0 ? lua_gettop(L) : 0;
   clear_stack(L, base);
-  need_stack(L, 10);
+  need_stack(L, LUA_MINSTACK);
   return base;
 }
 
+/* Calls 'f' protected; what it leaves on the stack goes. */
+static int step (lua_State *L, Pfunc f, void *ud) {
+  ptrdiff_t top = savestack(L, L->top.p);
+  int status = luaD_pcall(L, f, ud, top, 0);
+  L->top.p = restorestack(L, top);
+  return status == LUA_OK;
+}
+
 struct Guarded {
-  lua_CFunction f;
+  Pfunc f;
   int ok;
 };
 
@@ -79,16 +87,14 @@ static void run_guarded (lua_State *L, void *ud) {
   struct Guarded *g = ud;
   int base = stack_base(L);
   budget_reporting(1);
-  lua_pushcfunction(L, g->f);
-  g->ok = lua_pcall(L, 0, 0, 0) == LUA_OK;
+  g->ok = step(L, g->f, NULL);
   budget_reporting(0);
-  gc_drop_holds(L);
   luacell_running = L;
   clear_stack(L, base);
 }
 
-/* Runs 'f' protected, with nothing on its stack; 0 when it failed. */
-static int guarded (lua_CFunction f) {
+/* Runs 'f' protected; 0 when it failed. Nothing of a script runs meanwhile. */
+static int guarded (Pfunc f) {
   struct Guarded g = {f, 0};
   if (!is_open()) return 0;
   enter(run_guarded, &g);
@@ -97,17 +103,28 @@ static int guarded (lua_CFunction f) {
 
 /* {== init and settings */
 
+/* Pops the value of a global. Raw: a metamethod would be code of a script. */
+static void set_global (lua_State *L, const char *name) {
+  lua_pushglobaltable(L);
+  lua_insert(L, -2);
+  lua_pushstring(L, name);
+  lua_insert(L, -2);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
 static void name_home (lua_State *L) {
   external_push(L, guest.home_id);
   table_put(L, guest.anchors, guest.home_id, s2v(L->top.p - 1));
   if (guest.alias) {
     lua_pushvalue(L, -1);
-    lua_setglobal(L, "Memory");
+    set_global(L, "Memory");
   }
-  lua_setglobal(L, "_home");
+  set_global(L, "_home");
 }
 
-static int start (lua_State *L) {
+static void start (lua_State *L, void *ud) {
+  (void)ud;
   guest.objects = table_new_anchored(L, "v");
   guest.bytecode = table_new_anchored(L, "v");
   guest.anchors = table_new_anchored(L, NULL);
@@ -119,19 +136,17 @@ static int start (lua_State *L) {
   guest.cells_before = table_new_anchored(L, NULL);
   guest.chunks = table_new_anchored(L, NULL);
   guest.errors = table_new_anchored(L, NULL);
-  guest.host_errors = table_new_anchored(L, NULL);
-  luaH_resize(L, guest.errors, ERROR_SLOTS, 0);
-  guest.tm_ring = table_new_anchored(L, NULL);
-  luaH_resize(L, guest.tm_ring, 16, 0);
+  guest.host_errors[0] = table_new_anchored(L, NULL);
+  guest.host_errors[1] = table_new_anchored(L, NULL);
+  error_make_room(L);
   luacell_open_libraries(L);
   guest.home_id = HOME_TABLE_ID;
   guest.io_id = IO_TABLE_ID;
   name_home(L);
   external_push(L, guest.io_id);
   table_put(L, guest.anchors, guest.io_id, s2v(L->top.p - 1));
-  lua_setglobal(L, "_io");
+  set_global(L, "_io");
   lua_gc(L, LUA_GCCOLLECT);
-  return 0;
 }
 
 static void new_state (lua_State *unused, void *ud) {
@@ -171,7 +186,7 @@ void set_instruction_grant (int ticks) { budget_set_grant(ticks); }
 
 EXPORT(review_limits)
 size_t review_limits (void) {
-  if (depth > 0) budget_review();
+  if (guest.depth > 0) budget_review();
   return output_so_far();
 }
 
@@ -189,8 +204,9 @@ void set_memory_limit (size_t bytes) { luacell_set_limit(bytes); }
 
 static unsigned attached;
 
-static int attach (lua_State *L) {
+static void attach (lua_State *L, void *ud) {
   unsigned before = guest.home_id;
+  (void)ud;
   guest.home_id = attached;
   name_home(L);
   if (before != attached && before != guest.io_id) {
@@ -198,7 +214,6 @@ static int attach (lua_State *L) {
     setnilvalue(&nil);
     table_put(L, guest.anchors, before, &nil);
   }
-  return 0;
 }
 
 EXPORT(attach_memory_table)
@@ -234,18 +249,20 @@ unsigned allocate_table_ids (unsigned count) {
   return first;
 }
 
-static int set_alias (lua_State *L) {
+static void set_alias (lua_State *L, void *ud) {
+  (void)ud;
   external_push(L, guest.home_id);
   if (guest.alias)
-    lua_setglobal(L, "Memory");
+    set_global(L, "Memory");
   else {
-    lua_getglobal(L, "Memory");
-    if (lua_rawequal(L, -1, -2)) {
+    lua_pushglobaltable(L);
+    lua_pushliteral(L, "Memory");
+    lua_rawget(L, -2);
+    if (lua_rawequal(L, -1, -3)) {
       lua_pushnil(L);
-      lua_setglobal(L, "Memory");
+      set_global(L, "Memory");
     }
   }
-  return 0;
 }
 
 EXPORT(set_memory_alias_enabled)
@@ -283,41 +300,35 @@ void get_memory_stats (byte *p) {
   put_u32(p + 8, (uint32_t)__builtin_wasm_memory_size(0));
 }
 
-static int full_gc (lua_State *L) {
-  lua_gc(L, LUA_GCCOLLECT);
-  return 0;
-}
-
-EXPORT(run_gc)
-void run_gc (void) { guarded(full_gc); }
-
-static int list_ids (lua_State *L) {
+static void list_ids (lua_State *L, void *ud) {
+  (void)ud;
   lua_gc(L, LUA_GCCOLLECT);
   io.len = 0;
   external_list_ids(L, &io);
-  return 0;
 }
 
 EXPORT(list_table_ids)
 int list_table_ids (void) { return guarded(list_ids) ? (int)io.len : -1; }
 
-static int drop_handle (lua_State *L) {
+static unsigned released;
+
+static void drop_handle (lua_State *L, void *ud) {
   TValue nil;
+  (void)ud;
   setnilvalue(&nil);
-  if (!isempty(luaH_getint(guest.handles, request.handle)))
-    table_put(L, guest.handles, request.handle, &nil);
-  return 0;
+  if (!isempty(luaH_getint(guest.handles, released)))
+    table_put(L, guest.handles, released, &nil);
 }
 
 EXPORT(release_handle)
 void release_handle (unsigned handle) {
-  request.handle = handle;
+  released = handle;
   guarded(drop_handle);
 }
 
-static int drop_handles (lua_State *L) {
+static void drop_handles (lua_State *L, void *ud) {
+  (void)ud;
   table_clear(L, guest.handles);
-  return 0;
 }
 
 EXPORT(forget_handles)
@@ -327,75 +338,88 @@ void forget_handles (void) { guarded(drop_handles); }
 
 /* {== Running */
 
-/* Pushes the function that a dotted path names. */
-static void push_global (lua_State *L, const char *path, size_t len) {
+/*
+** The dotted path at this index becomes the function that it names. On the way
+** metamethods of a script may run.
+*/
+static void find_global (lua_State *L, int at) {
+  size_t len;
+  const char *path = lua_tolstring(L, at, &len);
   const char *end = path + len;
-  const char *holder = NULL;
+  const char *holder = NULL; /* the part before this one, and its length */
+  size_t holder_len = 0;
   lua_pushglobaltable(L);
   for (;;) {
     const char *dot = memchr(path, '.', (size_t)(end - path));
     size_t n = (size_t)((dot == NULL ? end : dot) - path);
-    const char *name = lua_pushlstring(L, path, n);
-    if (holder != NULL && !lua_istable(L, -2))
+    if (holder != NULL && !lua_istable(L, -1)) {
+      const char *type = luaL_typename(L, -1);
+      lua_pushlstring(L, holder, holder_len);
       luacell_error(L, KIND_RUNTIME,
-                    "attempt to index a %s value (field '%s')",
-                    luaL_typename(L, -2), holder);
+                    "attempt to index a %s value (field '%s')", type,
+                    lua_tostring(L, -1));
+    }
+    lua_pushlstring(L, path, n);
     lua_gettable(L, -2);
     lua_remove(L, -2);
-    holder = name; /* still in the globals, or not needed any more */
-    if (dot == NULL) {
-      if (!lua_isfunction(L, -1) &&
-          luaL_getmetafield(L, -1, "__call") == LUA_TNIL) {
-        lua_pushlstring(L, (const char *)request.code, request.code_len);
-        luacell_error(L, KIND_RUNTIME, "attempt to call a %s value ('%s')",
-                      luaL_typename(L, -2), lua_tostring(L, -1));
-      }
-      lua_settop(L, 1);
-      return;
-    }
+    if (dot == NULL) break;
+    holder = path;
+    holder_len = n;
     path = dot + 1;
   }
+  if (!lua_isfunction(L, -1)) {
+    if (luaL_getmetafield(L, -1, "__call") == LUA_TNIL)
+      luacell_error(L, KIND_RUNTIME, "attempt to call a %s value ('%s')",
+                    luaL_typename(L, -1), lua_tostring(L, at));
+    lua_pop(L, 1);
+  }
+  lua_replace(L, at);
+}
+
+/* Is this a table that a host function can be put into? */
+static int is_holder (lua_State *L) {
+  return lua_istable(L, -1) && hvalue(s2v(L->top.p - 1))->extid == 0;
 }
 
 /*
 ** The table that holds the global with this dotted name, and the name's last
-** part on top of it. Tables on the way are made; what is there and no table
-** is an error.
+** part on top of it; 0 when there is none. To 'make' one, tables on the way are
+** made, and what is there and no table is an error. All access is raw.
 */
-static void push_holder (lua_State *L, const char *path, size_t len) {
+static int push_holder (lua_State *L, const char *path, size_t len,
+                        int make) {
   const char *end = path + len;
   const char *dot;
   lua_pushglobaltable(L);
   while ((dot = memchr(path, '.', (size_t)(end - path))) != NULL) {
     lua_pushlstring(L, path, (size_t)(dot - path));
     lua_pushvalue(L, -1);
-    if (lua_rawget(L, -3) == LUA_TNIL) {
+    lua_rawget(L, -3);
+    if (make && lua_isnil(L, -1)) {
       lua_pop(L, 1);
       lua_newtable(L);
       lua_pushvalue(L, -2);
       lua_pushvalue(L, -2);
       lua_rawset(L, -5);
     }
-    if (!lua_istable(L, -1) || hvalue(s2v(L->top.p - 1))->extid != 0)
+    if (!is_holder(L)) {
+      if (!make) return 0;
       luacell_error(L, KIND_INVALID_ARGUMENT,
                     "can't put a function into '%s': it is %s",
                     lua_tostring(L, -2),
                     lua_istable(L, -1) ? "a stored table" : "no table");
+    }
     lua_replace(L, -3);
     lua_pop(L, 1);
     path = dot + 1;
   }
   lua_pushlstring(L, path, (size_t)(end - path));
-}
-
-static int do_nothing (lua_State *L) {
-  (void)L;
-  return 0;
+  return 1;
 }
 
 static void register_name (lua_State *L, const char *path, size_t len,
                            unsigned id) {
-  push_holder(L, path, len);
+  push_holder(L, path, len, 1);
   host_function_push(L, id);
   lua_pushlstring(L, path, len);
   lua_pushvalue(L, -2);
@@ -409,7 +433,7 @@ static void unregister_name (lua_State *L, const char *path, size_t len,
                              unsigned id) {
   lua_pushlstring(L, path, len);
   builtin_remove(L, lua_tostring(L, -1));
-  push_holder(L, path, len);
+  if (!push_holder(L, path, len, 0)) return;
   lua_pushvalue(L, -1);
   lua_rawget(L, -3);
   if (host_function_is(s2v(L->top.p - 1), id)) {
@@ -419,38 +443,29 @@ static void unregister_name (lua_State *L, const char *path, size_t len,
   }
 }
 
-static void push_target (lua_State *L) {
-  switch (request.what) {
-    case RUN_REGISTER:
-    case RUN_UNREGISTER:
-      (request.what == RUN_REGISTER ? register_name : unregister_name)
-          (L, (const char *)request.code, request.code_len, request.handle);
-      lua_settop(L, 0);
-      lua_pushcfunction(L, do_nothing);
-      break;
+/* Pushes what is to be called; of a global function only its path. */
+static void push_target (lua_State *L, const Request *r) {
+  const char *code = (const char *)r->code;
+  switch (r->what) {
     case RUN_SOURCE:
-      if (chunk_load(L, (const char *)request.code, request.code_len,
-                     request.chunkname, request.chunkname_len) != LUA_OK) {
+      if (chunk_load(L, code, r->code_len, r->chunkname, r->chunkname_len) !=
+          LUA_OK) {
         if (lua_type(L, -1) == LUA_TSTRING)
-          luacell_keep_syntax_error(L, request.chunkname);
+          luacell_keep_syntax_error(L, r->chunkname);
         lua_error(L);
       }
       break;
     case RUN_GLOBAL:
-      push_global(L, (const char *)request.code, request.code_len);
+      lua_pushlstring(L, code, r->code_len);
       break;
-    case RUN_HANDLE: {
-      const TValue *f = luaH_getint(guest.handles, request.handle);
+    default: {
+      const TValue *f = luaH_getint(guest.handles, r->handle);
       if (isempty(f))
         luacell_error(L, KIND_INVALID_ARGUMENT,
-                      "there is no function with handle %d",
-                      (int)request.handle);
+                      "there is no function with handle %d", (int)r->handle);
       setobj2s(L, L->top.p, f);
       api_incr_top(L);
-      break;
     }
-    default: /* a script found this function and called it */
-      luaL_error(L, "not a function for scripts");
   }
 }
 
@@ -459,7 +474,7 @@ static void push_target (lua_State *L) {
 ** one prints belongs to the outer one.
 */
 static void write_output (lua_State *L) {
-  size_t n = depth == 1 ? luacell_output.len : 0;
+  size_t n = guest.depth == 1 ? luacell_output.len : 0;
   byte head[4];
   io.len = 0;
   if (guest.revision < 2 && n + 4 > io.cap)
@@ -472,43 +487,76 @@ static void write_output (lua_State *L) {
     luacell_memory_error(L);
 }
 
-static int run_request (lua_State *L) {
+/* Runs what was asked for; the number of its results, at the top. */
+static int run_script (lua_State *L, const Request *r) {
+  int at = lua_gettop(L) + 1;
   int n;
-  lua_settop(L, 0);
+  push_target(L, r);
+  n = decode_values(L, r->args, r->args_len);
+  if (guest.depth == 1) closures_begin_run(L);
+  luacell_in_script = 1;
   luaC_checkGC(L); /* small runs might never come to a step of their own */
-  if (depth == 1) luacell_forget_host_errors(L);
-  push_target(L);
-  request.what = RUN_NOTHING;
-  n = decode_values(L, request.args, request.args_len);
-  if (depth == 1) closures_begin_run(L);
+  if (r->what == RUN_GLOBAL) find_global(L, at);
   lua_call(L, n, LUA_MULTRET);
+  luacell_in_script = 0;
   luacell_not_refused(L);
-  n = lua_gettop(L);
-  need_stack(L, 20);
-  if (depth == 1) cells_end_run(L);
-  write_output(L);
-  encode_values(L, "result", 1, n, &io);
-  return 0;
+  return lua_gettop(L) - at + 1;
 }
 
-static int undo_step (lua_State *L) {
+static void run_request (lua_State *L, void *ud) {
+  const Request *r = ud;
+  int n = 0;
+  error_make_room(L);
+  if (guest.depth == 1) luacell_forget_host_errors(L);
+  switch (r->what) {
+    case RUN_REGISTER:
+      register_name(L, (const char *)r->code, r->code_len, r->handle);
+      break;
+    case RUN_UNREGISTER:
+      unregister_name(L, (const char *)r->code, r->code_len, r->handle);
+      break;
+    case RUN_COLLECTION:
+      if (guest.depth == 1) closures_begin_run(L);
+      luacell_in_script = 1; /* finalizers are */
+      lua_gc(L, LUA_GCCOLLECT);
+      luacell_in_script = 0;
+      luacell_not_refused(L);
+      break;
+    default:
+      n = run_script(L, r);
+  }
+  need_stack(L, LUA_MINSTACK);
+  if (guest.depth == 1) cells_end_run(L);
+  write_output(L);
+  encode_values(L, "result", lua_gettop(L) - n + 1, n, &io);
+}
+
+/*
+** These three run after a run, and nothing of a script with them. What they do
+** is proportional to what the run did: to the ids that it took, the entries
+** that it stored under them, and the functions with upvalues that are loaded.
+*/
+
+static void undo_step (lua_State *L, void *ud) {
+  (void)ud;
   cells_unsave(L);
   cells_restore(L);
   made_undo(L);
-  return 0;
 }
 
-static int keep_step (lua_State *L) {
+static void keep_step (lua_State *L, void *ud) {
+  (void)ud;
   cells_end_run(L);
-  return 0;
 }
 
-/* Index 1: the error value; upvalue-free, so the status comes as index 2. */
-static int report_error (lua_State *L) {
-  int status = (int)lua_tointeger(L, 2);
-  lua_settop(L, 1);
-  luacell_finish_error(L, status, &io);
-  return 0;
+/* Takes the error value from the top; here '__tostring' may run: metered. */
+static void report_error (lua_State *L, void *ud) {
+  luacell_finish_error(L, *(int *)ud, &io);
+}
+
+static void undo (lua_State *L) {
+  step(L, undo_step, NULL);
+  made_forget(L); /* no number is left that somebody else may get */
 }
 
 /* Of the last run; read by the host where get_run_metrics says. */
@@ -520,36 +568,35 @@ static struct {
   uint32_t output_len;
 } metrics;
 
-/* Calls 'f' with nothing but its arguments at the top; pops a failure. */
-static void protected_step (lua_State *L, lua_CFunction f, int nargs) {
-  lua_pushcfunction(L, f);
-  lua_insert(L, -nargs - 1);
-  if (lua_pcall(L, nargs, 0, 0) != LUA_OK) lua_pop(L, 1);
-  gc_drop_holds(L);
-}
+typedef struct Run {
+  Request request;
+  int result;
+} Run;
 
 static void run_protected (lua_State *L, void *ud) {
-  int *result = ud;
-  int outermost = depth++ == 0;
-  int base, status;
+  Run *r = ud;
+  CallInfo *outer = guest.run_ci;
+  int outermost = guest.depth++ == 0;
+  int base = outermost ? 0 : stack_base(L);
+  int status;
+  ptrdiff_t top;
   if (outermost) {
     clear_stack(L, 0);
-    base = 0;
+    need_stack(L, LUA_MINSTACK);
+    budget_begin_run();
   }
-  else
-    base = stack_base(L);
+  guest.run_ci = L->ci;
+  luacell_forget_error(outermost);
   lua_pushcfunction(L, luacell_message_handler);
-  lua_pushcfunction(L, run_request);
-  if (outermost) budget_begin_run();
-  status = lua_pcall(L, 0, 0, base + 1);
+  top = savestack(L, L->top.p);
+  status = luaD_pcall(L, run_request, &r->request, top,
+                      top - (ptrdiff_t)sizeof(StackValue));
   gc_drop_holds(L);
   luacell_running = L;
-  request.what = RUN_NOTHING;
   if (l_unlikely(status != LUA_OK)) {
     io.len = 0;
     budget_reporting(1);
-    lua_pushinteger(L, status);
-    protected_step(L, report_error, 2); /* may run __tostring: metered */
+    step(L, report_error, &status); /* may run __tostring: metered */
     budget_reporting(0);
   }
   if (outermost) {
@@ -560,26 +607,34 @@ static void run_protected (lua_State *L, void *ud) {
     metrics.output_len = (uint32_t)luacell_output.len;
   }
   if (l_unlikely(status != LUA_OK)) {
-    if (outermost && guest.transactional)
-      protected_step(L, guest.keep_failed ? keep_step : undo_step, 0);
-    *result = -(int)io.len - 1;
+    if (outermost && guest.transactional) {
+      if (!guest.keep_failed) undo(L);
+      else step(L, keep_step, NULL);
+    }
+    r->result = -(int)io.len - 1;
   }
   else
-    *result = (int)io.len;
+    r->result = (int)io.len;
   clear_stack(L, base);
-  depth--;
+  guest.run_ci = outer;
+  guest.depth--;
+}
+
+static void undo_run_step (lua_State *L, void *ud) {
+  (void)ud;
+  undo(L);
 }
 
 /* The last run had succeeded, and then its writes could not be stored. */
 EXPORT(undo_run)
 void undo_run (void) {
-  if (guest.transactional) guarded(undo_step);
+  if (guest.transactional) guarded(undo_run_step);
 }
 
-static int begin_transaction (lua_State *L) {
+static void begin_transaction (lua_State *L, void *ud) {
+  (void)ud;
   external_begin_transaction();
   closures_begin_transaction(L);
-  return 0;
 }
 
 EXPORT(set_transaction)
@@ -594,55 +649,61 @@ void set_keep_failed (int flag) { guest.keep_failed = flag != 0; }
 EXPORT(get_run_metrics)
 const void *get_run_metrics (void) { return &metrics; }
 
-static int run (void) {
-  int result = -1;
+static int run (const Request *request) {
+  Run r = {*request, -1};
   luacell_forget_reads();
-  if (depth == 0) {
+  if (guest.depth == 0) {
     luacell_begin_peak();
     output_begin_run();
-    luacell_forget_error();
     host_begin_run();
     decode_begin_run();
     external_begin_run();
   }
-  else if (depth >= MAX_DEPTH) {
+  else if (guest.depth >= MAX_DEPTH) {
     io.len = 0;
+    luacell_no_error();
     if (!bytes_add(&io, "too many runs inside each other", 31)) return -1;
     return -32;
   }
-  enter(run_protected, &result);
-  return result;
+  enter(run_protected, &r);
+  return r.result;
 }
 
-static void name_chunk (char *name, size_t room, const byte *from, size_t n) {
+/* Collects all garbage, and runs finalizers under the limits of a run. */
+EXPORT(run_gc)
+void run_gc (void) {
+  Request r = {.what = RUN_COLLECTION};
+  if (is_open()) run(&r);
+}
+
+static void name_chunk (Request *r, char *name, size_t room, const byte *from,
+                        size_t n) {
   if (n > room - 1) n = room - 1;
   memcpy(name, from, n);
   name[n] = '\0';
-  request.chunkname = name;
-  request.chunkname_len = n;
+  r->chunkname = name;
+  r->chunkname_len = n;
 }
 
 /*
 ** luaL_loadstring names a chunk by its source, and messages show the start
 ** of that; so the start is all that is kept.
 */
-static void name_from_source (const byte *code, size_t len) {
+static void name_from_source (Request *r) {
   static char name[LUA_IDSIZE + 20];
-  name_chunk(name, sizeof name, code, len);
+  name_chunk(r, name, sizeof name, r->code, r->code_len);
 }
 
 EXPORT(compute)
 int compute (const byte *code, size_t len) {
+  Request r = {.what = RUN_SOURCE};
   if (!is_open()) return -1;
   if (len == 0) return 0;
   if (len > io.cap || !in_memory(code, len)) return -1;
-  request.what = RUN_SOURCE;
-  request.code = code;
-  request.code_len = len;
-  name_from_source(code, len);
-  request.args = NULL;
-  request.args_len = 0;
-  return run();
+  r.code = code;
+  r.code_len = len;
+  name_from_source(&r);
+  return run(&r);
 }
 
 /* Do these lengths, one behind another, fit the buffer? */
@@ -653,51 +714,50 @@ static int fit (size_t a, size_t b, size_t c) {
 EXPORT(compute_named)
 int compute_named (size_t name_len, size_t code_len, size_t args_len) {
   static char name[256];
+  Request r = {.what = RUN_SOURCE};
   if (!is_open() || !fit(name_len, code_len, args_len))
     return -1;
   if (code_len == 0) return 0;
-  request.what = RUN_SOURCE;
-  request.code = io.p + name_len;
-  request.code_len = code_len;
-  request.args = request.code + code_len;
-  request.args_len = args_len;
+  r.code = io.p + name_len;
+  r.code_len = code_len;
+  r.args = r.code + code_len;
+  r.args_len = args_len;
   if (name_len > 0)
-    name_chunk(name, sizeof name, io.p, name_len);
+    name_chunk(&r, name, sizeof name, io.p, name_len);
   else
-    name_from_source(request.code, code_len);
-  return run();
+    name_from_source(&r);
+  return run(&r);
 }
 
 EXPORT(call)
 int call (size_t path_len, size_t args_len) {
+  Request r = {.what = RUN_GLOBAL};
   if (!is_open() || !fit(path_len, args_len, 0)) return -1;
-  request.what = RUN_GLOBAL;
-  request.code = io.p;
-  request.code_len = path_len;
-  request.args = io.p + path_len;
-  request.args_len = args_len;
-  return run();
+  r.code = io.p;
+  r.code_len = path_len;
+  r.args = io.p + path_len;
+  r.args_len = args_len;
+  return run(&r);
 }
 
 EXPORT(call_handle)
 int call_handle (unsigned handle, size_t args_len) {
+  Request r = {.what = RUN_HANDLE};
   if (!is_open() || !fit(args_len, 0, 0)) return -1;
-  request.what = RUN_HANDLE;
-  request.handle = handle;
-  request.args = io.p;
-  request.args_len = args_len;
-  return run();
+  r.handle = handle;
+  r.args = io.p;
+  r.args_len = args_len;
+  return run(&r);
 }
 
 /* The name of a host function stands at the start of the buffer. */
 static int change_functions (int what, size_t name_len, unsigned id) {
+  Request r = {.what = what};
   if (!is_open() || !fit(name_len, 0, 0)) return -1;
-  request.what = what;
-  request.code = io.p;
-  request.code_len = name_len;
-  request.handle = id;
-  request.args_len = 0;
-  return run();
+  r.code = io.p;
+  r.code_len = name_len;
+  r.handle = id;
+  return run(&r);
 }
 
 EXPORT(register_function)
@@ -713,11 +773,12 @@ int unregister_function (size_t name_len, unsigned id) {
 /* How much of the error is told: large parts may not fit into memory. */
 static int extent;
 
-static int write_details (lua_State *L) {
+static void write_details (lua_State *L, void *ud) {
+  int at = lua_gettop(L) + 1;
   int n = luacell_write_error_details(L, extent);
+  (void)ud;
   io.len = 0;
-  encode_values(L, "result", 1, n, &io);
-  return 0;
+  encode_values(L, "result", at, n, &io);
 }
 
 EXPORT(get_error_details)

@@ -18,6 +18,7 @@ long long luacell_budget = PLENTY;
 int luacell_refused; /* kind of the limit that was reached, or 0 */
 
 static int grant; /* what a run starts with; 0: not metered */
+static int metered; /* is a run under way? */
 static int64_t granted; /* in this run */
 static int64_t used_when_refused;
 
@@ -30,7 +31,7 @@ static const char *const limit_messages[] = {
   [KIND_HOST_CALL_LIMIT] = "host call limit reached"
 };
 
-static const char *limit_message (int kind) {
+const char *limit_message (int kind) {
   size_t n = sizeof limit_messages / sizeof limit_messages[0];
   if (kind > 0 && (size_t)kind < n && limit_messages[kind] != NULL)
     return limit_messages[kind];
@@ -40,6 +41,7 @@ static const char *limit_message (int kind) {
 void budget_set_grant (int ticks) { grant = ticks > 0 ? ticks : 0; }
 
 void budget_begin_run (void) {
+  metered = grant > 0;
   luacell_refused = 0;
   luacell_budget = grant > 0 ? grant : PLENTY;
   granted = luacell_budget;
@@ -68,7 +70,7 @@ void budget_reporting (int flag) {
 int64_t budget_end_run (void) {
   int64_t used = budget_used();
   luacell_budget = PLENTY;
-  luacell_refused = 0;
+  luacell_refused = metered = 0;
   return used;
 }
 
@@ -99,7 +101,7 @@ static int ask (void) {
   int64_t used = budget_used();
   request[0] = CHANNEL_LIMITS;
   memcpy(request + 1, &used, 8);
-  if (grant == 0 || guest.revision < 2 ||
+  if (!metered || guest.revision < 2 ||
       host_call(request, sizeof request, answer, sizeof answer) != 8) {
     add_grant(0);
     return 0;
@@ -111,9 +113,12 @@ static int ask (void) {
 
 /* Ends the run with a limit, whatever the script does about it. */
 l_noret luacell_refuse (lua_State *L, int kind) {
+  TValue nil;
   used_when_refused = budget_used();
-  luacell_refused = kind;
+  luacell_refused = kind; /* from here on no finalizer runs */
   luacell_budget = PLENTY; /* the message needs some */
+  setnilvalue(&nil);
+  table_put(L, guest.errors, ERROR_LIMIT, &nil);
   need_stack(L, 10);
   luaL_where(L, 0);
   if (lua_tostring(L, -1)[0] == '\0') {

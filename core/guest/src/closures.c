@@ -240,6 +240,28 @@ void cells_restore (lua_State *L) {
 
 /* {== Loading, with a list instead of recursion */
 
+/* Ids of functions and cells that are registered and not whole yet. */
+static Bytes unfinished;
+
+static void begin_object (lua_State *L, unsigned id) {
+  if (!bytes_add(&unfinished, &id, sizeof id)) luacell_memory_error(L);
+}
+
+/* Nobody may find what could not be loaded whole. */
+static void drop_unfinished (size_t base) {
+  while (unfinished.len > base) {
+    unsigned id;
+    const TValue *o;
+    unfinished.len -= sizeof id;
+    memcpy(&id, unfinished.p + unfinished.len, sizeof id);
+    o = objects_find(id);
+    if (o == NULL) continue;
+    if (ttypetag(o) == LUA_VLCL) clLvalue(o)->extid = 0;
+    else if (ttypetag(o) == LUA_VUPVAL) cell_unbind(gco2upv(gcvalue(o)));
+    setempty((TValue *)o);
+  }
+}
+
 static l_noret broken (lua_State *L, unsigned id) {
   luacell_error(L, KIND_STORE, "the stored function %d is incomplete",
                 (int)id);
@@ -270,6 +292,7 @@ static void read_upvalue (lua_State *L, LClosure *cl, int i, unsigned id) {
     luaC_objbarrier(L, cl, cl->upvals[i]);
     return;
   }
+  begin_object(L, cell);
   cell_bind(L, cl->upvals[i], cell);
   if (!bytes_add(&pending, &cell, sizeof cell)) luacell_memory_error(L);
 }
@@ -295,6 +318,7 @@ static void start_closure (lua_State *L, unsigned id) {
     broken(L, id);
   lua_remove(L, -2);
   cl = clLvalue(s2v(L->top.p - 1));
+  begin_object(L, id);
   cl->extid = id;
   objects_put(L, id, s2v(L->top.p - 1));
   for (i = 0; i < cl->nupvalues; i++) read_upvalue(L, cl, i, id);
@@ -312,10 +336,9 @@ static void push_cell_value (lua_State *L, unsigned id) {
     load_value(L, p, n);
 }
 
-void closure_load (lua_State *L, unsigned id) {
+static void load (lua_State *L, void *ud) {
   size_t base = pending.len;
-  gc_hold(L);
-  start_closure(L, id);
+  start_closure(L, *(unsigned *)ud);
   while (pending.len > base) {
     unsigned cell;
     const TValue *known;
@@ -331,6 +354,19 @@ void closure_load (lua_State *L, unsigned id) {
     table_put(L, guest.cells_saved, cell, uv->v.p);
     lua_pop(L, 1);
   }
+}
+
+void closure_load (lua_State *L, unsigned id) {
+  size_t base = unfinished.len, pending_before = pending.len;
+  int status;
+  gc_hold(L);
+  status = luaD_pcall(L, load, &id, savestack(L, L->top.p), L->errfunc);
+  if (l_unlikely(status != LUA_OK)) {
+    drop_unfinished(base);
+    pending.len = pending_before;
+    luaD_throw(L, status);
+  }
+  if (base == 0) bytes_shrink(&unfinished);
   gc_release(L);
 }
 

@@ -3,7 +3,7 @@
 ** Lua goes through all such tables again until nothing changes, and a chain
 ** of entries in a bad order takes a round for each link. So after a few
 ** rounds the entries that wait are listed by their keys, and marking a key
-** finds them: all of it takes one pass. See patch 41.
+** finds them: all of it takes one pass. See patch 50.
 */
 #include "luacell.h"
 

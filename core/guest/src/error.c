@@ -9,18 +9,50 @@
 
 #include <stdarg.h>
 
-static int has_error;
-static int error_kind;
-static int error_line;
-static int error_from_host; /* is anything in guest.host_errors? */
+/*
+** How many errors guest.host_errors[0] holds. When there are too many, those
+** in [1] are forgotten and these are the older ones: a script that goes on
+** catching errors keeps a bounded number of them, the last ones.
+*/
+static int error_from_host;
+#define MOST_HOST_ERRORS 1000
 
-static void remember (lua_State *L, int slot, const TValue *v) {
-  luaH_setint(L, guest.errors, slot, (TValue *)v);
+/*
+** What is told of the error of a run. A run inside another one, in a handler
+** or a '__close' even, has an error of its own.
+*/
+enum { VALUE, MESSAGE, CHUNK, TRACEBACK, TOLD_SLOTS };
+
+static struct Told {
+  int any;
+  int kind;
+  int line;
+  lua_Integer number; /* that the host gave it */
+} told_of[MAX_DEPTH + 2];
+
+#define told (told_of[guest.depth])
+
+static int slot_of (int depth, int what) {
+  return ERROR_TOLD + depth * TOLD_SLOTS + what;
+}
+
+#define slot(what) slot_of(guest.depth, what)
+
+/* Makes room for what is told of this run, so that telling it can't fail. */
+void error_make_room (lua_State *L) {
+  int depth = guest.depth > 0 ? guest.depth : 1;
+  unsigned wanted = (unsigned)slot_of(depth, TOLD_SLOTS);
+  if (luaH_realasize(guest.errors) < wanted)
+    luaH_resize(L, guest.errors, wanted, 0);
+}
+
+static void remember (lua_State *L, int at, const TValue *v) {
+  luaH_setint(L, guest.errors, at, (TValue *)v);
   luaC_barrierback(L, obj2gco(guest.errors), v);
 }
 
-static void forget (int slot) {
-  const TValue *v = luaH_getint(guest.errors, slot);
+static void forget (int at) {
+  const TValue *v = luaH_getint(guest.errors, at);
   if (!isabstkey(v)) setnilvalue((TValue *)v);
 }
 
@@ -43,7 +75,8 @@ l_noret luacell_error (lua_State *L, int kind, const char *fmt, ...) {
                  luaG_getfuncline(p, pcRel(ci->u.l.savedpc, p)));
   }
   else {
-    luaL_where(L, 1);
+    if (ci == guest.run_ci) lua_pushliteral(L, ""); /* no function's error */
+    else luaL_where(L, 1);
     va_start(args, fmt);
     luaO_pushvfstring(L, fmt, args);
     va_end(args);
@@ -71,9 +104,9 @@ static int line_after (const char *msg, const char *chunk) {
 
 static void set_place (lua_State *L, const char *chunk, int line) {
   lua_pushstring(L, chunk);
-  remember(L, ERROR_CHUNK, s2v(L->top.p - 1));
+  remember(L, slot(CHUNK), s2v(L->top.p - 1));
   lua_pop(L, 1);
-  error_line = line;
+  told.line = line;
 }
 
 /*
@@ -105,20 +138,29 @@ static void find_place (lua_State *L, const char *msg) {
 
 /* Keeps where it happened; the error value is at the top of the stack. */
 static void note_error (lua_State *L, int level) {
-  forget(ERROR_CHUNK);
-  forget(ERROR_TRACEBACK);
-  error_line = 0;
+  int was_in_script = luacell_in_script;
+  luacell_in_script = 0; /* here a finalizer would find the handler */
+  forget(slot(CHUNK));
+  forget(slot(TRACEBACK));
+  told.line = 0;
   find_place(L, lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL);
   luaL_traceback(L, L, NULL, level);
-  remember(L, ERROR_TRACEBACK, s2v(L->top.p - 1));
+  remember(L, slot(TRACEBACK), s2v(L->top.p - 1));
   lua_pop(L, 1);
+  luacell_in_script = was_in_script;
 }
 
 void luacell_note_error (lua_State *L) { note_error(L, 0); }
 
-/* Handler of every protected call that a host starts. */
+static void note_kind (lua_State *L);
+
+/*
+** Handler of every protected call that a host starts. What is known of the
+** error is noted here: '__close' handlers, which come next, may raise others.
+*/
 int luacell_message_handler (lua_State *L) {
   const TValue *marked = luaH_getint(guest.errors, ERROR_MARKED);
+  note_kind(L);
   if (guest.kind == KIND_SYNTAX && luaV_rawequalobj(marked, s2v(L->top.p - 1)))
     return 1; /* the compiler has said where */
   note_error(L, 1); /* without this handler itself */
@@ -132,21 +174,44 @@ void luacell_keep_syntax_error (lua_State *L, const char *chunkname) {
   luaO_chunkid(chunk, chunkname, strlen(chunkname));
   luacell_mark_error(L, KIND_SYNTAX, s2v(L->top.p - 1));
   line = line_after(lua_tostring(L, -1), chunk);
-  forget(ERROR_TRACEBACK);
+  forget(slot(TRACEBACK));
   set_place(L, chunk, line);
 }
 
-void luacell_forget_error (void) {
-  int i;
-  has_error = 0;
-  error_line = 0;
-  for (i = ERROR_MARKED; i < ERROR_SLOTS; i++) forget(i);
+/* At the start of a run. */
+void luacell_forget_error (int outermost) {
+  int i, end = outermost ? (int)luaH_realasize(guest.errors) + 1
+                         : slot(TOLD_SLOTS);
+  told.any = 0;
+  told.line = 0;
+  told.number = 0;
+  for (i = outermost ? ERROR_MARKED : slot(0); i < end; i++) forget(i);
 }
 
+/* Of the run that was asked for now nothing is told. */
+void luacell_no_error (void) { told_of[guest.depth + 1].any = 0; }
+
 void luacell_forget_host_errors (lua_State *L) {
-  if (!error_from_host) return;
-  table_clear(L, guest.host_errors);
+  if (error_from_host == 0) return;
+  table_clear(L, guest.host_errors[0]);
+  table_clear(L, guest.host_errors[1]);
   error_from_host = 0;
+}
+
+static void note_host_error (lua_State *L, const TValue *v, uint32_t number) {
+  Table *t = guest.host_errors[0];
+  TValue n;
+  if (error_from_host++ == MOST_HOST_ERRORS) {
+    guest.host_errors[0] = guest.host_errors[1];
+    guest.host_errors[1] = t;
+    t = guest.host_errors[0];
+    table_clear(L, t);
+    error_from_host = 1;
+  }
+  setivalue(&n, number);
+  luaH_set(L, t, v, &n);
+  luaC_barrierback(L, obj2gco(t), v);
+  invalidateTMcache(t);
 }
 
 /*
@@ -154,19 +219,15 @@ void luacell_forget_host_errors (lua_State *L) {
 ** knows it by this number.
 */
 void luacell_host_error (lua_State *L, uint32_t number) {
-  TValue n;
-  error_from_host = 1;
-  setivalue(&n, number);
   if (ttisnil(s2v(L->top.p - 1))) return;
-  luaH_set(L, guest.host_errors, s2v(L->top.p - 1), &n);
-  luaC_barrierback(L, obj2gco(guest.host_errors), s2v(L->top.p - 1));
-  invalidateTMcache(guest.host_errors);
+  note_host_error(L, s2v(L->top.p - 1), number);
   luacell_mark_error(L, KIND_HOST_FUNCTION, s2v(L->top.p - 1));
 }
 
 /* The number of this error value; 0 when it is not from a host function. */
 static lua_Integer host_error_number (const TValue *v) {
-  const TValue *n = ttisnil(v) ? v : luaH_get(guest.host_errors, v);
+  const TValue *n = ttisnil(v) ? v : luaH_get(guest.host_errors[0], v);
+  if (!ttisinteger(n) && !ttisnil(v)) n = luaH_get(guest.host_errors[1], v);
   return ttisinteger(n) ? ivalue(n) : 0;
 }
 
@@ -181,46 +242,51 @@ void luacell_concat_error (lua_State *L) {
   if (number != 0) luacell_host_error(L, (uint32_t)number);
 }
 
-int luacell_has_error (void) { return has_error; }
+/* Was there one in the run that ended just now? */
+int luacell_has_error (void) { return told_of[guest.depth + 1].any; }
 
-/* Runs protected: makes the message text of the error value at index 1. */
-static int make_message (lua_State *L) {
-  if (lua_type(L, 1) != LUA_TSTRING) {
-    if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
-      ;
-    else if (lua_type(L, 1) == LUA_TNUMBER)
-      lua_tolstring(L, 1, NULL);
-    else
-      lua_pushfstring(L, "(error object is a %s value)",
-                      luaL_typename(L, 1));
+/* Puts the message text of the error value at the top in its place. */
+static void make_message (lua_State *L, void *ud) {
+  int at = lua_gettop(L);
+  (void)ud;
+  if (lua_type(L, at) == LUA_TSTRING) return;
+  luacell_in_script = 1;
+  if (luaL_callmeta(L, at, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
+    ;
+  else if (lua_type(L, at) == LUA_TNUMBER) {
+    lua_pushvalue(L, at);
+    lua_tolstring(L, -1, NULL);
   }
-  if (lua_gettop(L) > 1) lua_replace(L, 1);
-  lua_settop(L, 1);
-  return 1;
+  else
+    lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, at));
+  luacell_in_script = 0;
+  lua_replace(L, at);
+  lua_settop(L, at);
 }
 
-/* Kind of the error value at the top of the stack. */
-static int kind_of (lua_State *L, int status) {
+/* Notes the error value at the top of the stack and its kind. */
+static void note_kind (lua_State *L) {
+  const TValue *v = s2v(L->top.p - 1);
   const TValue *marked = luaH_getint(guest.errors, ERROR_MARKED);
-  if (luacell_refused) return luacell_refused;
-  if (status == LUA_ERRMEM) {
-    forget(ERROR_CHUNK);
-    forget(ERROR_TRACEBACK);
-    error_line = 0;
-    return KIND_MEMORY;
-  }
-  if (!ttisnil(marked) && luaV_rawequalobj(marked, s2v(L->top.p - 1)))
-    return guest.kind;
-  if (host_error_number(s2v(L->top.p - 1)) != 0) return KIND_HOST_FUNCTION;
-  return KIND_RUNTIME;
+  told.number = host_error_number(v);
+  if (!ttisnil(marked) && luaV_rawequalobj(marked, v)) told.kind = guest.kind;
+  else told.kind = told.number != 0 ? KIND_HOST_FUNCTION : KIND_RUNTIME;
+  remember(L, slot(VALUE), v);
 }
 
-/* Once a limit was reached, nothing but its error comes out of the run. */
-static int take_limit (lua_State *L) {
-  const TValue *limit = luaH_getint(guest.errors, ERROR_LIMIT);
-  if (!luacell_refused || !ttisstring(limit)) return 0;
-  setobj2s(L, L->top.p - 1, limit);
-  return 1;
+/* What ended the run, with the error value at the top of the stack. */
+static void find_kind (lua_State *L, int status) {
+  const TValue *noted = luaH_getint(guest.errors, slot(VALUE));
+  if (luacell_refused) told.kind = luacell_refused;
+  else if (status == LUA_ERRMEM) {
+    forget(slot(CHUNK));
+    forget(slot(TRACEBACK));
+    told.line = 0;
+    told.kind = KIND_MEMORY;
+    told.number = 0;
+  }
+  else if (isempty(noted) || !luaV_rawequalobj(noted, s2v(L->top.p - 1)))
+    note_kind(L);
 }
 
 /*
@@ -228,24 +294,32 @@ static int take_limit (lua_State *L) {
 ** message to the start of the I/O buffer.
 */
 void luacell_finish_error (lua_State *L, int status, Bytes *io) {
+  const TValue *limit;
   size_t len;
   const char *msg;
-  has_error = 1;
-  take_limit(L);
-  error_kind = kind_of(L, status);
-  remember(L, ERROR_VALUE, s2v(L->top.p - 1));
-  lua_pushcfunction(L, make_message);
-  lua_insert(L, -2);
-  if (lua_pcall(L, 1, 1, 0) != LUA_OK &&
+  told.any = 1;
+  find_kind(L, status);
+  remember(L, slot(VALUE), s2v(L->top.p - 1));
+  if (!luacell_refused &&
+      luaD_pcall(L, make_message, NULL, savestack(L, L->top.p - 1), 0) !=
+          LUA_OK &&
       lua_type(L, -1) != LUA_TSTRING) {
     lua_pop(L, 1);
     lua_pushliteral(L, "error in error handling");
   }
-  if (take_limit(L)) { /* it was reached while the message was made */
-    error_kind = luacell_refused;
-    remember(L, ERROR_VALUE, s2v(L->top.p - 1));
+  if (luacell_refused) { /* maybe while the message was made */
+    told.kind = luacell_refused;
+    limit = luaH_getint(guest.errors, ERROR_LIMIT);
+    if (ttisstring(limit)) {
+      setobj2s(L, L->top.p - 1, limit);
+    }
+    else { /* there was no memory for it */
+      lua_pop(L, 1);
+      lua_pushstring(L, limit_message(luacell_refused));
+    }
+    remember(L, slot(VALUE), s2v(L->top.p - 1));
   }
-  remember(L, ERROR_MESSAGE, s2v(L->top.p - 1));
+  remember(L, slot(MESSAGE), s2v(L->top.p - 1));
   msg = lua_tolstring(L, -1, &len);
   io->len = 0;
   if (guest.revision >= 2) {
@@ -258,8 +332,9 @@ void luacell_finish_error (lua_State *L, int status, Bytes *io) {
   lua_pop(L, 1);
 }
 
-static void push_slot (lua_State *L, int slot) {
-  const TValue *v = luaH_getint(guest.errors, slot);
+static void push_slot (lua_State *L, int what) {
+  const TValue *v =
+      luaH_getint(guest.errors, slot_of(guest.depth + 1, what));
   if (isempty(v))
     lua_pushnil(L);
   else {
@@ -270,24 +345,23 @@ static void push_slot (lua_State *L, int slot) {
 
 /* Pushes the parts in the order that MEMORY_PROTOCOL.md gives. */
 int luacell_write_error_details (lua_State *L, int extent) {
-  lua_Integer number =
-      host_error_number(luaH_getint(guest.errors, ERROR_VALUE));
-  lua_settop(L, 0);
-  lua_pushinteger(L, error_kind);
-  push_slot(L, ERROR_MESSAGE);
-  push_slot(L, ERROR_CHUNK);
-  if (error_line > 0) lua_pushinteger(L, error_line);
+  const struct Told *t = &told_of[guest.depth + 1];
+  need_stack(L, LUA_MINSTACK);
+  lua_pushinteger(L, t->kind);
+  push_slot(L, MESSAGE);
+  push_slot(L, CHUNK);
+  if (t->line > 0) lua_pushinteger(L, t->line);
   else lua_pushnil(L);
-  push_slot(L, ERROR_TRACEBACK);
+  push_slot(L, TRACEBACK);
   if (extent >= DETAILS_WITH_OUTPUT)
     lua_pushlstring(L, (const char *)luacell_output.p, luacell_output.len);
   else
     lua_pushnil(L);
-  push_slot(L, ERROR_VALUE);
+  push_slot(L, VALUE);
   if (extent < DETAILS_ALL || lua_type(L, -1) == LUA_TSTRING) {
     lua_pop(L, 1);
     lua_pushnil(L);
   }
-  lua_pushinteger(L, number);
+  lua_pushinteger(L, t->number);
   return 8;
 }

@@ -5,9 +5,31 @@
 
 lua_State *luacell_running;
 
-static Bytes made; /* of unsigned: ids that this run gave to Lua objects */
-#define COMPACT_MIN ((size_t)4096)
-static size_t compact_at = COMPACT_MIN;
+static void made_add (lua_State *L, unsigned first, unsigned count);
+
+/*
+** Ids that this run, or transaction, has given to Lua objects, as ranges in
+** ascending order; and those of them that are being taken back.
+*/
+typedef struct Range {
+  unsigned first, end;
+} Range;
+
+static Bytes made; /* of Range */
+static Bytes undone; /* of unsigned */
+static int undoing;
+
+static int was_made (unsigned id) {
+  const Range *r = (const Range *)made.p;
+  size_t low = 0, high = made.len / sizeof(Range);
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (id < r[middle].first) high = middle;
+    else if (id >= r[middle].end) low = middle + 1;
+    else return 1;
+  }
+  return 0;
+}
 
 /* {== Objects by id */
 
@@ -16,7 +38,11 @@ const TValue *objects_find (unsigned id) {
   return isempty(v) ? NULL : v;
 }
 
+/* What comes back to life while a run is taken back is taken back too. */
 void objects_put (lua_State *L, unsigned id, const TValue *v) {
+  if (l_unlikely(undoing) && was_made(id) &&
+      !bytes_add(&undone, &id, sizeof id))
+    luacell_memory_error(L);
   table_put(L, guest.objects, id, v);
 }
 
@@ -24,6 +50,7 @@ unsigned external_take_ids (lua_State *L, unsigned count) {
   unsigned first = guest.next_id;
   if (count > UINT_MAX - first - 1)
     luacell_error(L, KIND_INTERNAL, "no external table ids are left");
+  made_add(L, first, count);
   guest.next_id += count;
   return first;
 }
@@ -75,8 +102,16 @@ int luacell_ext_table (lua_State *L) {
   unsigned id = external_take_ids(L, 1);
   external_announce(L, id);
   external_push(L, id);
-  made_add(L, id);
   return 1;
+}
+
+int luacell_is_external (lua_State *L) {
+  return hvalue(s2v(L->top.p - 1))->extid != 0;
+}
+
+l_noret luacell_no_metatable (lua_State *L) {
+  luacell_error(L, KIND_RUNTIME, "a stored table can't be a metatable; the '__index' of an "
+                "ordinary one may be a stored table");
 }
 
 /* Metatables are not stored, so a table that has one must stay alive. */
@@ -207,7 +242,10 @@ lua_Unsigned luacell_length (lua_State *L, Table *t) {
   if (high == 0) return 0;
   if (has_index(L, t, high)) {
     lua_Unsigned end = high * 2;
-    while (high < end && has_index(L, t, high + 1)) high++;
+    while (high < end && has_index(L, t, high + 1)) {
+      luacell_look(L);
+      high++;
+    }
     return high;
   }
   while (high - low > 1) {
@@ -220,73 +258,24 @@ lua_Unsigned luacell_length (lua_State *L, Table *t) {
 
 /* }== */
 
-/* {== Metamethods in external tables */
-
-#define RING 16
-
-/*
-** The value must stay at its address while the interpreter uses it, and
-** several may be in use: they live in turn in a small array.
-*/
-const TValue *luacell_metamethod (Table *events, TString *name) {
-  static unsigned next;
-  lua_State *L = luacell_running;
-  ptrdiff_t top = savestack(L, L->top.p);
-  TValue key;
-  StkId val;
-  TValue *slot = NULL;
-  need_stack(L, 4);
-  setsvalue(L, &key, name);
-  val = L->top.p;
-  setnilvalue(s2v(val));
-  L->top.p++;
-  if (luacell_get(L, events, &key, &val)) {
-    slot = &guest.tm_ring->array[next++ % RING];
-    setobj(L, slot, s2v(L->top.p - 1));
-    luaC_barrierback(L, obj2gco(guest.tm_ring), slot);
-  }
-  L->top.p = restorestack(L, top);
-  return slot;
-}
-
-/* }== */
-
 /* {== Taking a failed run back */
 
-void external_begin_transaction (void) {
-  bytes_shrink(&made);
-  compact_at = COMPACT_MIN;
-}
+void external_begin_transaction (void) { bytes_shrink(&made); }
 
 void external_begin_run (void) {
   if (!guest.in_transaction) external_begin_transaction();
   walk_begin_run();
 }
 
-static unsigned made_at (size_t i) {
-  unsigned id;
-  memcpy(&id, made.p + i * sizeof id, sizeof id);
-  return id;
-}
-
-/* What Lua has collected since need not be taken back. */
-static void made_compact (void) {
-  size_t i, n = made.len / sizeof(unsigned);
-  made.len = 0;
-  for (i = 0; i < n; i++) {
-    unsigned id = made_at(i);
-    if (objects_find(id) != NULL) {
-      memcpy(made.p + made.len, &id, sizeof id);
-      made.len += sizeof id;
-    }
-  }
-  compact_at = made.len * 2 > COMPACT_MIN ? made.len * 2 : COMPACT_MIN;
-}
-
-void made_add (lua_State *L, unsigned id) {
+static void made_add (lua_State *L, unsigned first, unsigned count) {
+  Range range = {first, first + count};
+  size_t n = made.len / sizeof range;
+  Range *last = n == 0 ? NULL : (Range *)made.p + n - 1;
   if (!guest.transactional) return;
-  if (made.len >= compact_at) made_compact();
-  if (!bytes_add(&made, &id, sizeof id)) luacell_memory_error(L);
+  if (last != NULL && last->end == first)
+    last->end = range.end;
+  else if (!bytes_add(&made, &range, sizeof range))
+    luacell_memory_error(L);
 }
 
 /* The external table at the top of the stack becomes a plain one again. */
@@ -297,41 +286,75 @@ static void make_plain (lua_State *L) {
   walk_into(L, id, lua_gettop(L));
 }
 
+/* Calls 'f' for each id that this run gave to an object that still lives. */
+static void each_made (lua_State *L, void (*f) (lua_State *, unsigned,
+                                                 const TValue *)) {
+  size_t i;
+  for (i = 0; i < made.len / sizeof(Range); i++) {
+    Range range = ((const Range *)made.p)[i];
+    unsigned id;
+    for (id = range.first; id < range.end; id++) {
+      const TValue *o = objects_find(id);
+      if (o != NULL) f(L, id, o);
+    }
+  }
+}
+
+static void undo_later (lua_State *L, unsigned id, const TValue *o) {
+  (void)o;
+  if (!bytes_add(&undone, &id, sizeof id)) luacell_memory_error(L);
+}
+
+static int is_external (const TValue *o, unsigned id) {
+  return o != NULL && ttistable(o) && hvalue(o)->extid == id;
+}
+
 /*
 ** The host is about to forget what this run stored: what became external in
 ** it goes back to being plain, with the content that it has now. Making one
-** table plain may bring others back to life, hence the rounds.
+** table plain may bring others back to life: they join the list.
 */
 void made_undo (lua_State *L) {
-  size_t i, n = made.len / sizeof(unsigned);
-  int again = n > 0;
+  size_t i;
   need_stack(L, 40);
   gc_hold(L);
-  while (again) {
-    again = 0;
-    for (i = 0; i < n; i++) {
-      const TValue *o = objects_find(made_at(i));
-      if (o == NULL || !ttistable(o) || hvalue(o)->extid == 0) continue;
-      setobj2s(L, L->top.p, o);
-      api_incr_top(L);
-      make_plain(L);
-      lua_pop(L, 1);
-      again = 1;
-    }
+  undone.len = 0;
+  each_made(L, undo_later);
+  undoing = 1;
+  for (i = 0; i < undone.len / sizeof(unsigned); i++) {
+    unsigned id;
+    const TValue *o;
+    memcpy(&id, undone.p + i * sizeof id, sizeof id);
+    o = objects_find(id);
+    if (!is_external(o, id)) continue;
+    setobj2s(L, L->top.p, o);
+    api_incr_top(L);
+    make_plain(L);
+    lua_pop(L, 1);
   }
-  for (i = 0; i < n; i++) {
-    const TValue *o = objects_find(made_at(i));
-    TValue nil;
-    if (o != NULL && ttypetag(o) == LUA_VLCL) clLvalue(o)->extid = 0;
-    if (o != NULL && ttypetag(o) == LUA_VUPVAL)
-      cell_unbind(gco2upv(gcvalue(o)));
-    setnilvalue(&nil);
-    if (o != NULL) objects_put(L, made_at(i), &nil);
-    if (!isempty(luaH_getint(guest.anchors, made_at(i))))
-      table_put(L, guest.anchors, made_at(i), &nil);
-  }
-  made.len = 0;
   gc_release(L);
+}
+
+static void detach (lua_State *L, unsigned id, const TValue *o) {
+  const TValue *anchor = luaH_getint(guest.anchors, id);
+  (void)L;
+  if (is_external(o, id)) hvalue(o)->extid = 0;
+  else if (ttypetag(o) == LUA_VLCL) clLvalue(o)->extid = 0;
+  else if (ttypetag(o) == LUA_VUPVAL) cell_unbind(gco2upv(gcvalue(o)));
+  setempty((TValue *)o);
+  if (!isempty(anchor)) setempty((TValue *)anchor);
+}
+
+/*
+** The end of taking back: no object keeps an id that the host will give to
+** something else. A table whose content found no memory is empty. Allocates
+** nothing, so it can't fail.
+*/
+void made_forget (lua_State *L) {
+  undoing = 0;
+  bytes_shrink(&undone);
+  each_made(L, detach);
+  made.len = 0;
 }
 
 /* }== */

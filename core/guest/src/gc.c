@@ -7,14 +7,15 @@
 */
 #include "luacell.h"
 
-static int holds;
+struct luacell_Held luacell_held;
+
 static lu_byte before;
 static l_mem debt;
 static lu_mem total;
 
 void gc_hold (lua_State *L) {
   global_State *g = G(L);
-  if (holds++ == 0) {
+  if (luacell_held.holds++ == 0) {
     before = g->gcstp;
     debt = g->GCdebt;
     total = gettotalbytes(g);
@@ -24,14 +25,21 @@ void gc_hold (lua_State *L) {
 
 void gc_release (lua_State *L) {
   global_State *g = G(L);
-  if (--holds > 0) return;
+  if (--luacell_held.holds > 0) return;
   g->gcstp = before;
   luaE_setdebt(g, debt + (l_mem)(gettotalbytes(g) - total));
 }
 
 void gc_drop_holds (lua_State *L) {
-  if (holds > 0) {
-    holds = 1;
+  if (luacell_held.holds > 0) {
+    luacell_held.holds = 1;
     gc_release(L);
   }
+}
+
+/* Back to what was held where an error was caught. */
+void luacell_hold_again (lua_State *L, struct luacell_Held held) {
+  if (held.holds == 0) gc_drop_holds(L);
+  else luacell_held.holds = held.holds;
+  luacell_in_script = held.in_script;
 }

@@ -33,11 +33,35 @@ int luacell_pairs (lua_State *L);
    used again. */
 void luacell_forget_reads (void);
 
-/* A metamethod of an external table used as a metatable; NULL for none. */
-const TValue *luacell_metamethod (Table *events, TString *name);
+/* Is the table at the top of the stack external? */
+int luacell_is_external (lua_State *L);
+
+/* An external table was to become a metatable. */
+l_noret luacell_no_metatable (lua_State *L);
 
 /* An external table got a metatable. */
 void luacell_metatable_set (lua_State *L, Table *t);
+
+/*
+** Does code of a script run now, so that finalizers may too? And how often the
+** collector is held. An error that is caught brings both back to what they
+** were there.
+*/
+struct luacell_Held {
+  int in_script;
+  int holds;
+};
+extern struct luacell_Held luacell_held;
+void luacell_hold_again (lua_State *L, struct luacell_Held held);
+#define luacell_in_script	(luacell_held.in_script)
+
+extern int luacell_refused; /* kind of the limit that was reached, or 0 */
+#define luacell_may_finalize()	(luacell_in_script && !luacell_refused)
+
+/* Counts 'n' values that are moved in one go, and looks at the budget. */
+#define luacell_move(L,n)  \
+  { if (l_unlikely((n) >= 16)) { luacell_count((n) >> 2);  \
+      if (luacell_budget < 0) luacell_budget_spent(L); } }
 
 /* A script gets a function that is running. */
 void luacell_function_shown (void);

@@ -152,6 +152,8 @@ const char *host_keys (lua_State *L, unsigned id, size_t *len) {
   }
 }
 
+static int fetch (byte *to, size_t room);
+
 /*
 ** A request to the host; NULL when it does not offer that. The answer is
 ** valid until the next call into the host.
@@ -168,7 +170,9 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
   if (r >= -1 || r == STORE_FAILED) return NULL;
   *len = (size_t)(-(r + 1));
   if (*len <= incoming.cap) return NULL;
-  return host_fetch(L, *len); /* the request itself must not run twice */
+  make_room(L, *len);
+  /* the request itself must not run twice */
+  return fetch(incoming.p, incoming.cap) == (int)*len ? incoming.p : NULL;
 }
 
 /*
@@ -193,14 +197,22 @@ int host_wait (void) {
   return n;
 }
 
-/* An answer that is kept; NULL when the host has lost it. */
-byte *host_fetch (lua_State *L, size_t len) {
-  static const byte fetch[] = {CHANNEL_FETCH};
-  make_room(L, len);
-  if (js_ext_table_get(CHANNEL_ID, (const char *)fetch, sizeof fetch,
-                       incoming.p, incoming.cap) != (int)len)
-    return NULL;
-  return incoming.p;
+static int fetch (byte *to, size_t room) {
+  static const byte request[] = {CHANNEL_FETCH};
+  return js_ext_table_get(CHANNEL_ID, (const char *)request, sizeof request,
+                          to, room);
+}
+
+/*
+** An answer that is kept; NULL when the host has lost it. It is pushed as a
+** string, for whoever calls the host again while reading it.
+*/
+const byte *host_fetch_pushed (lua_State *L, size_t len) {
+  TString *ts = luaS_createlngstrobj(L, len);
+  setsvalue2s(L, L->top.p, ts);
+  api_incr_top(L);
+  if (fetch((byte *)getstr(ts), len) != (int)len) return NULL;
+  return (const byte *)getstr(ts);
 }
 
 static int64_t read_clock (lua_State *L, int which) {

@@ -33,9 +33,7 @@ static l_noret raise (lua_State *L, const byte *answer, size_t n) {
   uint32_t number;
   if (n < 6) broken(L);
   number = get_u32(answer + 2);
-  gc_hold(L);
   if (decode_values(L, answer + 6, n - 6) != 1) broken(L);
-  gc_release(L);
   if ((answer[1] & 1) != 0 && lua_type(L, -1) == LUA_TSTRING) {
     luaL_where(L, 1);
     lua_insert(L, -2);
@@ -49,15 +47,9 @@ static l_noret raise (lua_State *L, const byte *answer, size_t n) {
 }
 
 static int finish (lua_State *L, const byte *answer, size_t n) {
-  int results;
   if (n == 0) broken(L);
   switch (answer[0]) {
-    case ANSWER_RESULTS:
-      gc_hold(L);
-      results = decode_values(L, answer + 1, n - 1);
-      gc_release(L);
-      luaC_checkGC(L);
-      return results;
+    case ANSWER_RESULTS: return decode_values(L, answer + 1, n - 1);
     case ANSWER_ERROR:
       raise(L, answer, n);
     case ANSWER_LIMIT:
@@ -66,9 +58,9 @@ static int finish (lua_State *L, const byte *answer, size_t n) {
   broken(L);
 }
 
-static int call_host (lua_State *L) {
+/* The arguments are at the top of the stack, the results are in the end. */
+static int call (lua_State *L, lua_Integer id) {
   byte answer[256];
-  lua_Integer id = lua_tointeger(L, lua_upvalueindex(1));
   int n;
   int before = luacell_in_host_call;
   request.len = 5;
@@ -91,10 +83,20 @@ static int call_host (lua_State *L) {
                   "this host does not offer the function '%s'", name_of(L));
   n = -(n + 1);
   {
-    const byte *large = host_fetch(L, (size_t)n);
+    const byte *large = host_fetch_pushed(L, (size_t)n);
     if (large == NULL) broken(L);
     return finish(L, large, (size_t)n);
   }
+}
+
+/* Nothing of a script runs while its messages are made and read. */
+static int call_host (lua_State *L) {
+  int n;
+  luacell_in_script = 0;
+  n = call(L, lua_tointeger(L, lua_upvalueindex(1)));
+  luacell_in_script = 1;
+  luaC_checkGC(L);
+  return n;
 }
 
 void host_function_push (lua_State *L, unsigned id) {

@@ -24,24 +24,26 @@ static const luaL_Reg ext_functions[] = {
 
 /* {== debug, as far as it is harmless */
 
+/*
+** Lua's own function does the work in the frame of the one that scripts see: in
+** one of its own, a message handler would find it.
+*/
+static int original (lua_State *L) {
+  return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
 /* For Lua functions as in PUC; a built-in has no upvalues to show. */
 static int of_lua_functions_only (lua_State *L) {
   int i, n = lua_gettop(L);
   for (i = 1; i <= n; i++)
     if (lua_iscfunction(L, i)) return 0;
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, n, LUA_MULTRET);
-  return lua_gettop(L);
+  return original(L);
 }
 
 /* The metatables of strings, functions and so on belong to everybody. */
 static int of_tables_only (lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-  return lua_gettop(L);
+  return original(L);
 }
 
 /*
@@ -49,23 +51,13 @@ static int of_tables_only (lua_State *L) {
 ** interpreter and to running built-ins.
 */
 static int of_named_locals_only (lua_State *L) {
-  int n = lua_gettop(L);
-  int level = 1;
-  const char *name;
-  if (lua_isthread(L, 1)) level = lua_tothread(L, 1) == L ? 2 : 0;
-  if (level > 0 && lua_type(L, level) == LUA_TNUMBER) {
-    lua_pushinteger(L, luaL_checkinteger(L, level) + 1); /* this function */
-    lua_replace(L, level);
-  }
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, n, LUA_MULTRET);
-  name = lua_gettop(L) > 0 ? lua_tostring(L, 1) : NULL;
+  int n = original(L);
+  const char *name = n > 0 ? lua_tostring(L, -n) : NULL;
   if (name == NULL || (name[0] == '(' && strcmp(name, "(vararg)") != 0)) {
     lua_pushnil(L);
     return 1;
   }
-  return lua_gettop(L);
+  return n;
 }
 
 static void wrap (lua_State *L, const char *name, lua_CFunction by) {

@@ -152,22 +152,28 @@ typedef struct Guest {
   Table *cells_held; /* strong: id -> upvalue, while a run lasts */
   Table *cells_saved; /* strong: id -> value in the store */
   Table *cells_before; /* the same before the last run; a NULL for none */
-  Table *tm_ring; /* array that metamethods of external tables live in */
   Table *chunks; /* compiled sources, see chunks.c */
   Table *errors; /* array of the ERROR_ slots */
-  Table *host_errors; /* error value -> number that the host gave it */
+  Table *host_errors[2]; /* error value -> number that the host gave it */
   Table *package; /* what scripts see under this name */
   Table *loading; /* weak: name of a module -> thread that loads it */
   Table *bigint_meta; /* of all arbitrary-precision integers */
   unsigned next_handle;
+  int depth; /* of runs: a host function may run Lua again */
+  CallInfo *run_ci; /* where the present run was entered */
   int kind; /* of the message kept as ERROR_MARKED */
 } Guest;
 
 extern Guest guest;
 
-/* Values of the guest's own Lua tables that C keeps at fixed places. */
-enum { ERROR_MARKED = 1, ERROR_VALUE, ERROR_MESSAGE, ERROR_CHUNK,
-       ERROR_TRACEBACK, ERROR_LIMIT, ERROR_SLOTS };
+/* Host functions that run Lua that calls host functions ... */
+#define MAX_DEPTH 32
+
+/*
+** What is kept of errors, in guest.errors: two values of all runs, then what is
+** told of the error of each run, by its depth.
+*/
+enum { ERROR_MARKED = 1, ERROR_LIMIT, ERROR_TOLD };
 
 /* alloc.c */
 void *luacell_realloc (void *ptr, size_t osize, size_t nsize);
@@ -206,7 +212,9 @@ l_noret luacell_memory_error (lua_State *L);
 void luacell_mark_error (lua_State *L, int kind, const TValue *message);
 int luacell_message_handler (lua_State *L);
 void luacell_note_error (lua_State *L);
-void luacell_forget_error (void);
+void luacell_forget_error (int outermost);
+void luacell_no_error (void);
+void error_make_room (lua_State *L);
 void luacell_forget_host_errors (lua_State *L);
 int luacell_has_error (void);
 void luacell_keep_syntax_error (lua_State *L, const char *chunkname);
@@ -245,7 +253,6 @@ void path_cut (lua_State *L);
 const char *path_text (lua_State *L);
 
 /* budget.c: metering */
-extern int luacell_refused;
 void budget_set_grant (int ticks);
 void budget_begin_run (void);
 int64_t budget_used (void);
@@ -253,6 +260,7 @@ void budget_review (void);
 void budget_reporting (int flag);
 int64_t budget_end_run (void);
 l_noret luacell_refuse (lua_State *L, int kind);
+const char *limit_message (int kind);
 void budget_ask (lua_State *L);
 
 /* host.c: the five host functions with retries, and the channel. */
@@ -269,7 +277,7 @@ unsigned host_changes (void);
 byte *host_request (lua_State *L, const byte *request, size_t n, size_t *len);
 int host_call (const byte *request, size_t n, byte *answer, size_t max);
 int host_wait (void);
-byte *host_fetch (lua_State *L, size_t len);
+const byte *host_fetch_pushed (lua_State *L, size_t len);
 
 void host_begin_run (void);
 
@@ -322,9 +330,8 @@ void external_announce (lua_State *L, unsigned id);
 unsigned external_take_ids (lua_State *L, unsigned count);
 void objects_put (lua_State *L, unsigned id, const TValue *v);
 const TValue *objects_find (unsigned id);
-void made_begin_run (void);
-void made_add (lua_State *L, unsigned id);
 void made_undo (lua_State *L);
+void made_forget (lua_State *L);
 int luacell_ext_table (lua_State *L);
 void external_list_ids (lua_State *L, Bytes *to);
 void external_begin_run (void);

@@ -82,6 +82,7 @@ void luacell_not_refused (struct lua_State *L);
 /* They count: see memory.c. */
 #define memcmp	luacell_memcmp
 #define memchr	luacell_memchr
+#define strcmp	luacell_strcmp
 #define strlen	luacell_strlen
 
 /* In deterministic mode one NaN for all: see patch 14. */

@@ -55,3 +55,12 @@ scanning size_t luacell_strlen (const char *s) {
   count(i);
   return i;
 }
+
+scanning int luacell_strcmp (const char *a, const char *b) {
+  const unsigned char *p = (const unsigned char *)a;
+  const unsigned char *q = (const unsigned char *)b;
+  size_t i = 0;
+  while (p[i] == q[i] && p[i] != 0) i++;
+  count(i);
+  return p[i] - q[i];
+}

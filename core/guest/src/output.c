@@ -45,17 +45,21 @@ static void send_output (lua_State *L, size_t start) {
 int luacell_print (lua_State *L) {
   int n = lua_gettop(L);
   int i;
-  size_t start = luacell_output.len;
+  size_t start;
+  for (i = 1; i <= n; i++) { /* all texts first: making them may print too */
+    luaL_tolstring(L, i, NULL);
+    lua_replace(L, i);
+  }
+  start = luacell_output.len;
   if (streaming) { /* room for the operation, which does not count */
     sent--;
     write_output(L, "", 1);
   }
   for (i = 1; i <= n; i++) {
     size_t len;
-    const char *s = luaL_tolstring(L, i, &len);
+    const char *s = lua_tolstring(L, i, &len);
     if (i > 1) write_output(L, "\t", 1);
     write_output(L, s, len);
-    lua_pop(L, 1);
   }
   write_output(L, "\n", 1);
   if (streaming) send_output(L, start);

@@ -90,6 +90,13 @@ static l_noret cannot_be_key (lua_State *L, const TValue *key, int item) {
                 type_name(L, key), path_of(L, item, NULL));
 }
 
+/* Its entries would leave it, and metamethods with them. */
+static l_noret cannot_be_external (lua_State *L, int item, const TValue *key) {
+  luacell_error(L, KIND_CONVERSION,
+                "can't store a table that serves as a metatable at %s",
+                path_of(L, item, key));
+}
+
 /* }== */
 
 /* Lists what a value leads to; refuses what can't be stored. */
@@ -98,8 +105,10 @@ static void find (lua_State *L, const TValue *v, int parent,
   size_t n;
   switch (ttypetag(v)) {
     case LUA_VTABLE:
-      if (hvalue(v)->extid == 0 && builtin_name(v, &n) == NULL)
+      if (hvalue(v)->extid == 0 && builtin_name(v, &n) == NULL) {
+        if (hvalue(v)->flags & BITMETA) cannot_be_external(L, parent, key);
         list(L, gcvalue(v), parent, key);
+      }
       break;
     case LUA_VLCL:
       if (!closure_is_plain(clLvalue(v)) && clLvalue(v)->extid == 0)
@@ -295,7 +304,6 @@ static void register_item (lua_State *L, size_t i) {
     if (o->tt == LUA_VTABLE && gco2t(o)->metatable != NULL)
       table_put(L, guest.anchors, id, &v);
   }
-  made_add(L, id);
 }
 
 static void bind_item (lua_State *L, size_t i) {
@@ -314,7 +322,10 @@ static void convert (lua_State *L, const TValue *v, const TValue *key) {
   size_t i, n;
   items.len = 0;
   find(L, v, -1, key);
-  for (i = 0; i < item_count(); i++) find_below(L, (int)i);
+  for (i = 0; i < item_count(); i++) {
+    find_below(L, (int)i);
+    luacell_look(L);
+  }
   n = item_count();
   if (n == 0) return;
   first_id = external_take_ids(L, (unsigned)n);
@@ -366,18 +377,35 @@ void store_convert (lua_State *L, const TValue *v) {
   gc_release(L);
 }
 
-/* Pushes a stored value. */
+/* Size of a value that is read without calling the host; 0 for others. */
+static size_t flat_size (const byte *p, size_t len) {
+  switch (p[0]) {
+    case TAG_NIL: return 1;
+    case TAG_BOOLEAN: return 2;
+    case TAG_INTEGER:
+    case TAG_FLOAT: return 9;
+    case TAG_EXTERNAL: return 5;
+    case TAG_STRING:
+    case TAG_FUNCTION:
+    case TAG_BUILTIN:
+      return len >= 5 && get_u32(p + 1) == len - 5 ? len : len + 1;
+    default: return 0;
+  }
+}
+
+static l_noret malformed (lua_State *L) {
+  luacell_error(L, KIND_CONVERSION, "malformed value in the store");
+}
+
+/* Pushes a stored value. Reading it may call the host, which reuses 'p'. */
 void load_value (lua_State *L, const byte *p, size_t len) {
-  static Bytes copy; /* loading may call the host, which reuses 'p' */
-  copy.len = 0;
-  if ((len <= 9 && p[0] != TAG_BIGINT) || p[0] == TAG_STRING || p[0] == TAG_FUNCTION ||
-      p[0] == TAG_BUILTIN) {
-    if (decode_values(L, p, len) != 1)
-      luacell_error(L, KIND_CONVERSION, "malformed value in the store");
+  size_t flat = len == 0 ? 1 : flat_size(p, len);
+  if (flat > 0) {
+    if (flat != len || decode_values(L, p, len) != 1) malformed(L);
     return;
   }
-  if (!bytes_add(&copy, p, len)) luacell_memory_error(L);
-  if (decode_values(L, copy.p, copy.len) != 1)
-    luacell_error(L, KIND_CONVERSION, "malformed value in the store");
-  bytes_shrink(&copy);
+  push_string(L, (const char *)p, len);
+  if (decode_values(L, (const byte *)svalue(s2v(L->top.p - 1)), len) != 1)
+    malformed(L);
+  lua_remove(L, -2);
 }

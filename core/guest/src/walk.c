@@ -121,6 +121,7 @@ static int push_following (lua_State *L, unsigned id, const char *p,
     size_t i;
     for (i = 0, pos = 1; i < n && entry_at(p, len, pos, &e); i++) pos = e.next;
     luacell_count(n);
+    luacell_look(L);
     if (push_portion(L, id, e.key, e.klen, count)) return 1;
     n--;
   }
@@ -183,6 +184,7 @@ static int pairs_next (lua_State *L) {
         if (G(L)->GCdebt > 0) luaC_step(L);
         return 2;
       }
+      luacell_look(L);
       continue;
     }
     if (len == 0 || p[0] != PORTION_MORE) break;
@@ -326,7 +328,10 @@ int luacell_next (lua_State *L, Table *t, StkId key) {
     if (entry_at(p, len, cursor.pos, &e)) {
       cursor.start = cursor.pos;
       cursor.pos = e.next;
-      if (!push_entry(L, id, &e, cursor.stamp)) continue;
+      if (!push_entry(L, id, &e, cursor.stamp)) {
+        luacell_look(L);
+        continue;
+      }
       key = restorestack(L, place);
       setobjs2s(L, key, L->top.p - 2);
       setobjs2s(L, key + 1, L->top.p - 1);

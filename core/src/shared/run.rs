@@ -28,6 +28,22 @@ impl Inner {
         }
     }
 
+    /// Collects Lua's garbage, as a run: it may run finalizers.
+    pub(crate) fn collect(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        let tells = !self.engine.is_foreign();
+        let begun = self.begin_run(shared, None, |_, _, _| Ok(Entry::Compute { len: 0 }));
+        let result = begun.and_then(|_| {
+            let collected = self.guest().and_then(|mut guest| {
+                guest.run_gc()?;
+                let failed = tells && guest.get_error_details()? != 0;
+                Ok(-i32::from(failed))
+            });
+            self.end_run(collected)
+        });
+        self.clean_up(&result);
+        result.map(|_| ())
+    }
+
     /// Whether the run is to be repeated.
     #[inline]
     pub(crate) fn repeats(&mut self, result: &Result<Outcome>, tries: &mut u32) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Applied, Inner, Running, Shared, apply_changes, held_tables, register};
+use super::{Applied, Inner, Running, Shared, apply_changes, held_tables, register_again};
 use crate::host::Host;
 use crate::instance::Guest;
 use crate::snapshot::{Parts, check_guest};
@@ -50,7 +50,7 @@ impl Inner {
         let added: Vec<_> = added.collect();
         let applied = self.prepare_restored(&mut guest, snapshot)?;
         for (number, name) in added {
-            register(&mut guest.context(), &name, number)?;
+            register_again(&mut guest.context(), &name, number)?;
         }
         self.tables()?.restore(&parts.tables).map_err(store_error)?;
         let next = self.tables()?.next_id();

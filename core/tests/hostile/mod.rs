@@ -122,7 +122,7 @@ pub const HOSTILE: &[(&str, &str)] = &[
     ),
     (
         "many results through many frames",
-        "local big = table.move({1}, 1, 1, 300000, {}) local function deep(n) if n == 0 then return table.unpack(big, 1, 300000) end return nil, deep(n - 1) end while true do (deep(1000)) end",
+        "local big = table.move({1}, 1, 1, 300000, {}) local function deep(n) if n == 0 then return table.unpack(big, 1, 300000) end return nil, deep(n - 1) end while true do local x = (deep(1000)) end",
     ),
     (
         "many arguments to a function that gives them back",
@@ -160,7 +160,7 @@ pub const HOSTILE: &[(&str, &str)] = &[
     ("arithmetic on text", "A = ('0'):rep(2 ^ 20) local f = load(('_ = A + 1 '):rep(20000)) while true do f() end"),
     ("long keys", "while true do local s = ('x'):rep(2 ^ 22) .. math.random() local t = {[s] = 1} end"),
     ("sets of characters", "local s = ('x'):rep(2 ^ 22) while true do s:find('[^x]') end"),
-    ("random numbers of a table", "while true do math.max(table.unpack({}, 1, 100000)) end"),
+    ("the largest of many", "while true do math.max(0, ('x'):rep(100000):byte(1, -1)) end"),
 ];
 
 /// 8192 different strings of 39 bytes with the same hash.

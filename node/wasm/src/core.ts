@@ -459,8 +459,12 @@ export class Core {
 
   gc(): void {
     this.#whole((guest) => {
-      this.#releaseHandles();
-      guest.call('run_gc');
+      // A run: it may run finalizers.
+      this.#begin(null, () => ['run_gc'], false);
+      this.#finish(() => {
+        guest.call('run_gc');
+        return guest.call('get_error_details') === 0 ? 0 : -1;
+      });
       this.#sweep();
     });
   }

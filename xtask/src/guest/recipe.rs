@@ -113,7 +113,7 @@ pub const BUDGET: &str = "luacell_budget";
 pub const BUDGET_SPENT: &str = "luacell_budget_spent_here";
 
 /// Files of Lua whose loops are metered and may be left by an error at each turn. The interpreter, tables, strings and
-/// the collector are not among them: those are left where patch 44 says.
+/// the collector are not among them: those are left where patch 51 says.
 pub const METERED_FILES: &[&str] = &[
     "lauxlib.c",
     "lbaselib.c",
@@ -137,7 +137,13 @@ pub const INTERPRETER: &str = "luaV_execute";
 /// Functions whose loops the pass leaves alone, because they are bounded or counted elsewhere. `cargo xtask guest` fails when one has other loops than
 /// it is listed with.
 pub const UNCOUNTED_LOOPS: &[Uncounted] = &[
+    Uncounted { name: "luaS_newlstr", loops: 2, why: "a short string has 40 bytes, and its chain counts in patch 40" },
+    Uncounted { name: "luaH_getstr", loops: 1, why: "chains count in patch 40" },
+    Uncounted { name: "luaH_getint", loops: 1, why: "chains count in patch 40" },
+    Uncounted { name: "luaH_get", loops: 3, why: "chains count in patch 40" },
+    Uncounted { name: "getgeneric", loops: 1, why: "chains count in patch 40" },
     Uncounted { name: "luacell_memcmp", loops: 2, why: "it counts the bytes itself, 64 for one" },
     Uncounted { name: "luacell_memchr", loops: 2, why: "it counts the bytes itself, 64 for one" },
+    Uncounted { name: "luacell_strcmp", loops: 1, why: "it counts the bytes itself, 64 for one" },
     Uncounted { name: "luacell_strlen", loops: 2, why: "it counts the bytes itself, 64 for one" },
 ];
