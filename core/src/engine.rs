@@ -167,15 +167,15 @@ impl Engine {
         if let Some(base) = self.0.base.get() {
             return Ok(Arc::clone(base));
         }
-        let mut guest = self.blank()?;
+        let mut guest = self.blank(false)?;
         let base = Arc::new(Base::new(guest.context().memory()?));
         Ok(Arc::clone(self.0.base.get_or_init(|| base)))
     }
 
     /// An instance that belongs to no sandbox yet.
-    pub(crate) fn blank(&self) -> Result<Guest> {
+    pub(crate) fn blank(&self, waits: bool) -> Result<Guest> {
         let host = Host::new(Tables::in_memory(), 1, Arc::default());
-        self.instantiate(host, self.max_memory(), false).map_err(|not_started| not_started.error)
+        self.instantiate(host, self.max_memory(), waits).map_err(|not_started| not_started.error)
     }
 
     /// Whether sandboxes come from a pool; see [`EngineConfig::pool_size`].

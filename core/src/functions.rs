@@ -136,9 +136,6 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     Err(Error::invalid(format!("'{name}' is no name for a host function: use Lua names with dots between them")))
 }
 
-/// After each so many calls, beginning with the first, it is looked whether the run has to end.
-const CLOCK_STEP: u64 = 8;
-
 /// What a call gave.
 enum Answer {
     /// In the list of the call.
@@ -209,6 +206,9 @@ fn read_call(context: &mut Context<'_>, request: i32, len: i32, values: &mut Vec
 
 fn call(context: &mut Context<'_>, number: u32, values: &mut Vec<Value>) -> Answer {
     let host = context.host();
+    if let Some(kind) = host.refused {
+        return Answer::Limit(kind);
+    }
     host.host_calls += 1;
     if host.host_calls > host.limits.host_calls {
         return Answer::Limit(host.refuse(ErrorKind::HostCallLimit));
@@ -245,11 +245,7 @@ fn call(context: &mut Context<'_>, number: u32, values: &mut Vec<Value>) -> Answ
             return Answer::of(crate::waiting::block_on(crate::waiting::finish(context, &links, pending)), values);
         }
     };
-    // Looking at the clock takes as long as a small function: many of them are looked after by the guest's own counting.
-    let host = context.host();
-    if host.host_calls % CLOCK_STEP == 1
-        && let Some(kind) = host.passed_limit()
-    {
+    if let Some(kind) = context.host().passed_meanwhile() {
         return Answer::Limit(kind);
     }
     match result {
@@ -288,7 +284,7 @@ fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) 
         }
         Answer::Limit(kind) => {
             out.push(status::LIMIT);
-            out.extend_from_slice(&u32::from(kind.number()).to_le_bytes());
+            out.extend_from_slice(&host.tell_refusal(kind).to_le_bytes());
             return;
         }
         #[cfg(feature = "async")]

@@ -11,8 +11,9 @@ mod memory;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(crate) use self::limits::Share;
+pub(crate) use self::limits::{Share, limit_error};
 pub(crate) use self::memory::part;
+use crate::coarse::Tick;
 use crate::config::{Check, PrintSink};
 use crate::control::Control;
 use crate::functions::Functions;
@@ -61,8 +62,12 @@ pub(crate) struct Host {
     /// When the present run began.
     pub(crate) started: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
+    /// When the deadline was looked at last.
+    tick: Tick,
     /// The limit that ends the present run.
     pub(crate) refused: Option<ErrorKind>,
+    /// Whether the guest has been told of that: what it asks from then on, it needs to take the run back.
+    heard: bool,
     pub(crate) host_calls: u64,
     /// Whether a host function was called that must not be called again for the same run.
     pub(crate) called_unrepeatable: bool,
@@ -102,7 +107,9 @@ impl Host {
             limits: Limits::default(),
             started: None,
             deadline: None,
+            tick: Tick::default(),
             refused: None,
+            heard: false,
             host_calls: 0,
             called_unrepeatable: false,
             bytes_stored: 0,
@@ -120,34 +127,52 @@ impl Host {
     /// Starts a run.
     #[inline]
     pub(crate) fn begin(&mut self, now: Instant, limits: &Limits) {
-        self.failure = None;
-        self.doomed = None;
-        self.refused = None;
         self.started = Some(now);
         self.deadline = limits.timeout.and_then(|timeout| now.checked_add(timeout));
         self.limits = *limits;
+        self.control.begin();
+        self.begin_again();
+    }
+
+    /// Starts another try of a run: its time goes on, and whoever interrupted it meant this one too.
+    #[inline]
+    pub(crate) fn begin_again(&mut self) {
+        self.set_deadline(self.deadline);
+        self.failure = None;
+        self.doomed = None;
+        self.refused = None;
+        self.heard = false;
         self.host_calls = 0;
         self.called_unrepeatable = false;
         self.bytes_stored = 0;
         self.nesting = 0;
         self.instructions = 0;
         self.shares.clear();
-        self.control.begin();
         if !self.answer.is_empty() {
             self.answer = Vec::new();
         }
     }
 
+    /// From here on the run has to end at this time.
+    #[inline]
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+        self.tables.set_deadline(deadline, Some(&self.control));
+    }
+
+    /// Something else than the run took this much of its time.
+    #[cfg(feature = "async")]
+    pub(crate) fn postpone_deadline(&mut self, time: std::time::Duration) {
+        self.set_deadline(self.deadline.and_then(|deadline| deadline.checked_add(time)));
+    }
+
     /// Ends a run.
     #[inline]
-    pub(crate) fn end(&mut self, ticks: u64) {
+    pub(crate) fn end(&mut self) {
         self.links = None;
         // What a host function failed with may hold on to the sandbox.
         if !self.errors.is_empty() {
             self.errors = Vec::new();
-        }
-        if let Some(time) = &mut self.virtual_time {
-            time.pass(ticks);
         }
         if self.scratch.capacity() > 1 << 16 {
             self.scratch = Vec::new();

@@ -1,8 +1,11 @@
 //! One running guest, whatever executes it.
 
+mod told;
+
 use crate::host::Host;
 use crate::image::Image;
 pub(crate) use crate::machine::Entry;
+use crate::machine::told::Told;
 use crate::machine::{At, Buffer, Data, Export, Known, Machine, NotStarted, Owned};
 use crate::{Error, ErrorKind, Result};
 
@@ -63,9 +66,10 @@ impl Guest {
     /// Makes a blank instance that of a sandbox.
     pub(crate) fn take_over(&mut self, host: Host) {
         let data = self.0.data_mut();
+        let waits = data.host.waits;
         data.host = host;
         data.host.revision = data.revision;
-        data.host.waits = false;
+        data.host.waits = waits;
     }
 
     /// Ends the instance and gives back what outlives it.
@@ -76,6 +80,11 @@ impl Guest {
     /// Whether this is somebody else's guest.
     pub(crate) fn is_foreign(&self) -> bool {
         !self.0.facts().ready
+    }
+
+    #[inline]
+    pub(crate) fn told(&self) -> &Told {
+        &self.0.data().told
     }
 
     pub(crate) fn buffer_size(&self) -> u32 {
@@ -229,16 +238,13 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// All of the guest's memory. Between runs this is everything that the guest is: its wasm globals have their first values then.
+    /// Makes this new instance one that goes on where another one stands between two runs. Then the memory is everything that a guest is: its wasm globals have
+    /// their first values.
     #[cfg(feature = "async")]
-    pub(crate) fn copy_memory(&self) -> Result<Vec<u8>> {
-        Ok(self.memory()?.to_vec())
-    }
-
-    /// Makes this new instance one that goes on where that memory was copied.
-    #[cfg(feature = "async")]
-    pub(crate) fn put_memory(&mut self, copy: &[u8]) -> Result<()> {
-        self.grown(copy.len())?.copy_from_slice(copy);
+    pub(crate) fn go_on_from(&mut self, other: &mut Context<'_>) -> Result<()> {
+        let memory = other.memory()?;
+        self.grown(memory.len())?.copy_from_slice(memory);
+        *self.told() = *other.told();
         self.refresh_buffer()
     }
 

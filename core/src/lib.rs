@@ -43,6 +43,7 @@ compile_error!("luacell needs one of the features `wasmtime` (a default) and `st
 mod active;
 mod args;
 mod bytes;
+mod coarse;
 mod codec;
 mod config;
 mod control;
@@ -97,8 +98,8 @@ pub use outcome::Outcome;
 pub use sandbox::Sandbox;
 pub use snapshot::Snapshot;
 pub use store::{
-    Batch, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult, TableStore, Usage,
-    Write,
+    Batch, CancelToken, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult,
+    TableStore, Usage, Write,
 };
 #[cfg(feature = "redis")]
 pub use store::{RedisOptions, RedisStore};

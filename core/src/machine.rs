@@ -7,6 +7,7 @@
 pub(crate) mod exports;
 #[cfg(test)]
 mod tests;
+pub(crate) mod told;
 #[cfg(feature = "static")]
 mod translated;
 #[cfg(not(feature = "static"))]
@@ -16,6 +17,7 @@ mod watchdog;
 
 use std::sync::OnceLock;
 
+use self::told::Told;
 #[cfg(feature = "static")]
 pub(crate) use self::translated::{Answer, At, Machines, Owned, Params};
 #[cfg(not(feature = "static"))]
@@ -88,6 +90,7 @@ pub(crate) enum Entry {
 /// What the host keeps with a guest.
 pub(crate) struct Data {
     pub(crate) host: Host,
+    pub(crate) told: Told,
     /// Where the guest's I/O buffer is.
     pub(crate) buffer: Buffer,
     pub(crate) revision: u32,

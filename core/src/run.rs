@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::codec;
-use crate::host::Share;
+use crate::host::{Share, limit_error};
 use crate::instance::{Context, Entry};
 use crate::limits::{Limits, SetLimits};
 use crate::sandbox::SandboxLinks;
@@ -71,8 +71,13 @@ impl Context<'_> {
     /// What the run that ends here has used.
     #[inline]
     pub(crate) fn finish_metrics(&mut self) -> Metrics {
-        let (instructions, peak_memory) = self.run_metrics();
+        let (ticks, peak_memory) = self.run_metrics();
         let host = self.host();
+        if let Some(time) = &mut host.virtual_time {
+            time.pass(ticks);
+        }
+        // The guest may take a few more until it asks.
+        let instructions = ticks.min(host.limits.instructions);
         let wall_time = match (&host.virtual_time, host.started) {
             (None, Some(started)) => started.elapsed(),
             _ => std::time::Duration::ZERO,
@@ -88,14 +93,29 @@ impl Context<'_> {
         enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         let Some(set) = set.filter(|set| **set != SetLimits::default()) else {
-            return self.run_inside(enter);
+            let result = self.run_inside(enter);
+            return self.doomed_by(result);
         };
         let outer = self.narrow(set)?;
-        let result = self.run_inside(enter);
-        self.widen(&outer, set, &result)?;
+        let limits = self.host().limits;
+        let result = self.change_limits(&limits).and_then(|()| self.run_inside(enter));
+        let widened = self.widen(outer, set, &result);
+        self.doomed_by(result.and_then(|outcome| widened.map(|()| outcome)))
+    }
+
+    /// After a crash the guest that called can't go on either.
+    pub(crate) fn doomed_by<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result
+            && error.is_fatal()
+        {
+            let host = self.host();
+            host.doomed.get_or_insert_with(|| error.clone());
+            host.refuse(error.kind());
+        }
         result
     }
 
+    /// The host's part of narrower limits. `widen` has to follow.
     fn narrow(&mut self, set: &SetLimits) -> Result<Outer> {
         if set.commit_on_error.is_some() {
             return Err(Error::invalid("commit_on_error is for the outermost run to decide"));
@@ -108,27 +128,23 @@ impl Context<'_> {
         let outer = Outer { limits: host.limits, deadline: host.deadline };
         host.limits = set.within(&outer.limits, host.host_calls, printed);
         if let Some(deadline) = set.timeout.flatten().and_then(|timeout| Instant::now().checked_add(timeout)) {
-            host.deadline = Some(outer.deadline.map_or(deadline, |outer| outer.min(deadline)));
+            host.set_deadline(Some(outer.deadline.map_or(deadline, |outer| outer.min(deadline))));
         }
         host.shares.push(Share { instructions: set.instructions.unwrap_or(u64::MAX), from: None });
-        let inner = host.limits;
-        self.change_limits(&outer.limits, &inner)?;
         Ok(outer)
     }
 
     /// The outer run's limits hold again. When the inner one reached one of its own, the outer one may go on.
-    fn widen(&mut self, outer: &Outer, set: &SetLimits, result: &Result<Outcome>) -> Result<()> {
-        if let Err(error) = result
-            && error.is_fatal()
-        {
-            return Ok(());
-        }
+    fn widen(&mut self, outer: Outer, set: &SetLimits, result: &Result<Outcome>) -> Result<()> {
         let host = self.host();
         let inner = std::mem::replace(&mut host.limits, outer.limits);
-        host.deadline = outer.deadline;
+        host.set_deadline(outer.deadline);
         host.shares.pop();
         let instructions_left = host.instructions_left();
-        self.change_limits(&inner, &outer.limits)?;
+        if result.as_ref().is_err_and(Error::is_fatal) {
+            return Ok(());
+        }
+        self.change_limits(&outer.limits)?;
         let own = match result.as_ref().map_err(Error::kind) {
             Err(ErrorKind::Timeout) => {
                 set.timeout.flatten().is_some() && outer.deadline.is_none_or(|deadline| Instant::now() < deadline)
@@ -140,7 +156,7 @@ impl Context<'_> {
             _ => false,
         };
         if own {
-            self.host().refused = None;
+            self.host().forget_refusal();
             self.review_limits()?;
         }
         Ok(())
@@ -158,6 +174,9 @@ impl Context<'_> {
             return Err(self.read_failure(n, &links).nested());
         }
         let (output, values) = self.read_success(n, &links)?;
+        if let Some(kind) = self.host().refused {
+            return Err(limit_error(kind).with_output(output).nested());
+        }
         let wall_time = if self.host().virtual_time.is_some() { Default::default() } else { started.elapsed() };
         Ok(Outcome { values, output, metrics: Metrics { wall_time, ..Metrics::default() } })
     }

@@ -149,7 +149,7 @@ impl Sandbox {
             if result.is_err() {
                 reach.host()?.functions.put_back(id, before);
             }
-            result
+            reach.check(result)
         })
     }
 
@@ -162,8 +162,8 @@ impl Sandbox {
             let Some(id) = reach.host()?.functions.remove(name) else {
                 return Ok(false);
             };
-            shared::unregister(&mut reach.guest()?, name, id)?;
-            Ok(true)
+            let result = reach.guest().and_then(|mut guest| shared::unregister(&mut guest, name, id));
+            reach.check(result).map(|()| true)
         })
     }
 
@@ -247,11 +247,13 @@ impl Sandbox {
     pub fn clear_io(&self) -> Result<()> {
         self.shared.access(|reach| {
             let tables = reach.tables()?;
+            let mut there = Vec::new();
             for key in ["input", "output", "meta"] {
                 if tables.contains(IO, key).map_err(store_error)? {
-                    tables.delete(IO, key);
+                    there.push(key);
                 }
             }
+            there.into_iter().for_each(|key| tables.delete(IO, key));
             reach.finish_write(Ok(()))
         })
     }

@@ -2,21 +2,19 @@
 
 mod run;
 mod snapshot;
-mod told;
 mod transaction;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
-pub(crate) use self::run::pause_before_retry;
-use self::told::{Applied, UNTOLD, apply, apply_changes};
+pub(crate) use self::run::{pause_before_retry, stopped_between_tries};
 use self::transaction::Transaction;
 use crate::codec::{self, Links};
 use crate::config::SandboxConfig;
 use crate::control::Control;
 use crate::engine::Engine;
-use crate::host::Host;
+use crate::host::{Host, limit_error};
 use crate::instance::{Context, Entry, Guest};
 use crate::limits::{Limits, SetLimits};
 use crate::stored::{Pins, StoredTable, store_error};
@@ -46,24 +44,17 @@ pub(crate) struct Shared {
 /// The part that one caller at a time works with.
 pub(crate) struct Inner {
     engine: Engine,
-    running: Running,
-    /// Counts instances: functions of an earlier one can't be called any more.
-    number: u64,
+    pub(crate) running: Running,
     limits: Limits,
-    applied: Applied,
     no_memory_alias: bool,
     deterministic: bool,
     conflict_retries: u32,
-    /// Whether anything was run in the present instance.
-    ran: bool,
     /// Encoded arguments, kept for its room.
     args: Vec<u8>,
     /// Tables that the host has views of.
     pins: Arc<Pins>,
     /// What the host does as one transaction.
     transaction: Option<Transaction>,
-    /// Whether the run that failed just now is kept all the same.
-    kept: bool,
 }
 
 pub(crate) enum Running {
@@ -74,6 +65,17 @@ pub(crate) enum Running {
     /// No instance could be made; the next call tries again.
     Stopped(Box<Host>),
     Closed,
+}
+
+impl Running {
+    /// The host, wherever it is; `None` when somebody else has it.
+    pub(crate) fn host(&mut self) -> Option<&mut Host> {
+        match self {
+            Running::Guest(guest) => Some(guest.host()),
+            Running::Stopped(host) => Some(host),
+            _ => None,
+        }
+    }
 }
 
 /// Does what somebody asked for by `close` while the sandbox was in use. Made before the lock is taken, so that it is dropped after it.
@@ -184,7 +186,15 @@ impl Reach<'_> {
     pub(crate) fn finish_write(&mut self, result: Result<()>) -> Result<()> {
         match self {
             Reach::Whole(inner) => inner.finish_write(result),
-            Reach::Within(_) => result,
+            Reach::Within(context) => context.doomed_by(result),
+        }
+    }
+
+    /// The result of a call into the guest that is no run.
+    pub(crate) fn check<T>(&mut self, result: Result<T>) -> Result<T> {
+        match self {
+            Reach::Whole(inner) => inner.check(result),
+            Reach::Within(context) => context.doomed_by(result),
         }
     }
 
@@ -217,17 +227,13 @@ impl Shared {
         let inner = Inner {
             engine,
             running: Running::Stopped(Box::new(host)),
-            number: 0,
             limits: Limits::default().with(&config.limits),
-            applied: UNTOLD,
             no_memory_alias: config.no_memory_alias,
             deterministic: config.seed.is_some(),
             conflict_retries: config.conflict_retries.unwrap_or(CONFLICT_RETRIES),
-            ran: false,
             args: Vec::new(),
             pins: Arc::default(),
             transaction: None,
-            kept: false,
         };
         Shared::started(inner, from)
     }
@@ -371,16 +377,19 @@ fn allocate_ids(guest: &mut Context<'_>, seen: u32, count: u32) -> Result<u32> {
 
 impl Inner {
     pub(crate) fn links(&self, shared: &Arc<Shared>) -> SandboxLinks {
-        SandboxLinks { shared: Arc::clone(shared), number: self.number }
+        // Without an instance there are no functions of one.
+        let number = match &self.running {
+            Running::Guest(guest) => guest.told().number,
+            _ => 0,
+        };
+        SandboxLinks { shared: Arc::clone(shared), number }
     }
 
     pub(crate) fn host(&mut self) -> Result<&mut Host> {
         match &mut self.running {
-            Running::Guest(guest) => Ok(guest.host()),
-            Running::Stopped(host) => Ok(host),
             #[cfg(feature = "async")]
             Running::Away => Err(Error::busy()),
-            Running::Closed => Err(Error::closed()),
+            running => running.host().ok_or_else(Error::closed),
         }
     }
 
@@ -388,13 +397,18 @@ impl Inner {
         Ok(&mut self.host()?.tables)
     }
 
-    /// What was only read needs no end of its own.
+    /// What was only read needs no end of its own, and what somebody began to write and did not finish is dropped.
     #[inline]
     fn end_access(&mut self) {
-        if self.transaction.is_none()
-            && let Ok(tables) = self.tables()
-        {
-            tables.end();
+        let open = self.transaction.is_some();
+        if let Ok(tables) = self.tables() {
+            tables.set_deadline(None, None);
+            if !open {
+                if tables.is_dirty() {
+                    tables.rollback();
+                }
+                tables.end();
+            }
         }
     }
 
@@ -420,7 +434,6 @@ impl Inner {
                 return Ok(());
             }
         };
-        self.number += 1;
         // Without the guest's own bound the whole memory has to be bounded.
         match self.engine.instantiate(host, self.engine.max_memory(), waits) {
             Ok(mut guest) => match self.prepare(&mut guest) {
@@ -443,9 +456,8 @@ impl Inner {
     /// Tells a new instance how this sandbox is set up.
     fn prepare(&mut self, guest: &mut Guest) -> Result<()> {
         let foreign = guest.is_foreign();
-        self.applied = Applied::fresh(foreign);
         let mut context = guest.context();
-        apply(&mut context, &mut self.applied, &self.limits)?;
+        context.tell_limits(&self.limits)?;
         if self.no_memory_alias {
             context.set_memory_alias_enabled(0)?;
         }
@@ -463,21 +475,25 @@ impl Inner {
             context.sync_external_table_counter(next.cast_signed())?;
         }
         let functions: Vec<_> = context.host().functions.iter().collect();
-        functions.into_iter().try_for_each(|(id, name)| register_again(&mut context, &name, id))
+        register_all(&mut context, functions)
     }
 
     /// Gives up the instance, with everything that was not stored.
     #[cold]
     pub(crate) fn restart(&mut self) {
-        self.ran = false;
-        match std::mem::replace(&mut self.running, Running::Closed) {
-            Running::Guest(guest) => {
-                let mut host = guest.into_host();
-                host.tables.rollback();
-                host.end(0);
-                self.running = Running::Stopped(Box::new(host));
-            }
-            other => self.running = other,
+        self.running = match std::mem::replace(&mut self.running, Running::Closed) {
+            Running::Guest(guest) => Running::Stopped(Box::new(guest.into_host())),
+            other => other,
+        };
+        if let Running::Stopped(host) = &mut self.running {
+            host.tables.rollback();
+            host.end();
+        }
+        if let Some(transaction) = &mut self.transaction {
+            // What earlier runs of it had written is gone.
+            transaction
+                .failed
+                .get_or_insert_with(|| Error::new(ErrorKind::Trap, "Lua was started anew within the transaction"));
         }
     }
 
@@ -487,20 +503,7 @@ impl Inner {
             None => self.commit(),
             Some(_) => Ok(()),
         });
-        if let Err(error) = &result {
-            if error.kind() == ErrorKind::Conflict && self.transaction.is_none() {
-                self.follow_counter()?;
-            }
-            self.abandon(error);
-        }
-        result
-    }
-
-    /// Tells the guest from where it may count tables.
-    fn follow_counter(&mut self) -> Result<()> {
-        let mut guest = self.guest()?;
-        let next = guest.host().tables.next_id();
-        guest.sync_external_table_counter(next.cast_signed())
+        self.check(result)
     }
 
     /// Stores what was written.
@@ -527,17 +530,7 @@ impl Inner {
         Ok(())
     }
 
-    /// A run that had succeeded could not be stored: Lua takes back what it stored, and counts tables from where it may.
-    #[cold]
-    fn commit_failed(&mut self) -> Result<()> {
-        let mut guest = self.guest()?;
-        if guest.has_undo() {
-            guest.undo_run()?;
-        }
-        self.follow_counter()
-    }
-
-    /// The result of a call into the guest that is no run.
+    /// The result of something that is no run: what fails is taken back.
     pub(crate) fn check<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
             self.abandon(error);
@@ -592,29 +585,22 @@ impl Inner {
     #[cfg(feature = "async")]
     pub(crate) fn make_waiting(&mut self) -> Result<()> {
         self.outside_transaction("an asynchronous run")?;
-        if let Running::Guest(guest) = &mut self.running {
-            if guest.make_waiting() || guest.is_foreign() {
-                return Ok(());
-            }
-            // What never ran is as good new.
-            let copy = if self.ran { Some(guest.context().copy_memory()?) } else { None };
-            if let Running::Guest(guest) = std::mem::replace(&mut self.running, Running::Closed) {
-                self.running = Running::Stopped(Box::new(guest.into_host()));
-            }
-            let Some(copy) = copy else {
-                return self.start(true);
-            };
-            // Functions that the host has stay valid, and so does what the guest was told.
-            self.number -= 1;
-            let applied = self.applied;
-            self.start(true)?;
-            self.applied = applied;
-            self.ran = true;
-            if let Running::Guest(guest) = &mut self.running {
-                return guest.context().put_memory(&copy);
-            }
+        let Running::Guest(guest) = &mut self.running else {
+            return self.start(true);
+        };
+        if guest.make_waiting() || guest.is_foreign() {
+            return Ok(());
         }
-        self.start(true)
+        if !guest.told().ran {
+            // What never ran is as good new.
+            self.restart();
+            return self.start(true);
+        }
+        let mut waiting = self.engine.blank(true)?;
+        waiting.context().go_on_from(&mut guest.context())?;
+        let host = std::mem::replace(&mut **guest, waiting).into_host();
+        guest.take_over(host);
+        Ok(())
     }
 }
 
@@ -631,18 +617,18 @@ fn held_tables(guest: &mut Context<'_>) -> Result<Option<Vec<u32>>> {
     Ok(Some(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))).collect()))
 }
 
+/// Makes host functions known to a new instance. One that has no place there any more, because of what a script had made of its name, is left out: without it
+/// the sandbox goes on.
+fn register_all(guest: &mut Context<'_>, functions: impl IntoIterator<Item = (i32, Arc<str>)>) -> Result<()> {
+    functions.into_iter().try_for_each(|(id, name)| match register(guest, &name, id) {
+        Err(error) if error.is_fatal() => Err(error),
+        _ => Ok(()),
+    })
+}
+
 /// Makes a host function known to the guest.
 pub(crate) fn register(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {
     change_function(guest, name, |name_len| Entry::RegisterFunction { name_len, id })
-}
-
-/// The same for a function that was registered before. Where a script, or a name like `_home.f`, has put something else in the way, the function
-/// stays without a global: the sandbox must not fail for that, now and each time that it starts.
-fn register_again(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {
-    match register(guest, name, id) {
-        Err(error) if error.kind() == ErrorKind::InvalidArgument => Ok(()),
-        other => other,
-    }
 }
 
 pub(crate) fn unregister(guest: &mut Context<'_>, name: &str, id: i32) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use crate::codec::{self, Links};
 use crate::sandbox::{Reach, Shared};
@@ -339,7 +340,7 @@ pub(crate) fn retrying<T>(write: impl Fn() -> Result<T>) -> Result<T> {
         match write() {
             Err(error) if error.kind() == ErrorKind::Conflict && tries < RETRIES => {
                 tries += 1;
-                std::thread::sleep(pause_before_retry(tries));
+                std::thread::sleep(pause_before_retry(tries).saturating_duration_since(Instant::now()));
             }
             result => return result,
         }

@@ -1,19 +1,25 @@
 //! A sandbox's tables: a store, and before it the writes of the present run.
 
+mod clock;
 mod ids;
 mod image;
 mod quota;
 mod sweep;
 
+pub(crate) use self::clock::Clock;
 pub(crate) use self::ids::{
     FIRST_FREE, HOME, IO, IdSet, NEXT_KEY, OWN, decode_next, encode_next, id_set, is_valid, noted_next,
 };
 pub(crate) use self::image::TableImage;
 use self::sweep::{SWEPT_KEY, decode_swept};
+use std::sync::Arc;
+use std::time::Instant;
+
 use crate::StoreLimit;
 use crate::codec::{self, tag};
+use crate::control::Control;
 use crate::overlay::Overlay;
-use crate::store::{self, MemoryStore, StoreResult, TableStore, Tiered};
+use crate::store::{self, CancelToken, MemoryStore, StoreResult, TableStore, Tiered};
 use crate::usage::Meter;
 
 /// What an interrupted commit has to take back.
@@ -60,6 +66,8 @@ pub(crate) struct Tables {
     interrupted: bool,
     /// What the store holds; known once the present run has written something.
     meter: Option<Meter>,
+    /// Of the present run.
+    deadline: Option<Instant>,
 }
 
 impl Tables {
@@ -124,6 +132,7 @@ impl Tables {
             begun: false,
             interrupted: false,
             meter: None,
+            deadline: None,
         };
         tables.overlay.begin(next_id);
         tables
@@ -280,6 +289,21 @@ impl Tables {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.begun || self.lease_end.is_some() || !self.overlay.is_empty()
+    }
+
+    /// Until when the present run may take, and who can end it sooner.
+    #[inline]
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, control: Option<&Arc<Control>>) {
+        self.deadline = deadline;
+        if let Backing::Tiered(store) = &mut self.backing {
+            store.set_cancel(&CancelToken::new(deadline, control.cloned()));
+        }
+    }
+
+    /// Whether somebody may have to wait for the store.
+    #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.backing, Backing::Tiered(_))
     }
 
     /// Whether the present run has written anything.

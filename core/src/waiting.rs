@@ -5,11 +5,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use atomic_waker::AtomicWaker;
 use futures_timer::Delay;
 
 use crate::config::ComputeOptions;
@@ -17,7 +18,7 @@ use crate::functions::{self, FromArgs, HostFunction, Pending};
 use crate::instance::{Context, Entry, Guest};
 use crate::limits::SetLimits;
 use crate::sandbox::{SandboxLinks, Shared};
-use crate::shared::{Finish, pause_before_retry};
+use crate::shared::{Finish, Inner, Running, pause_before_retry, stopped_between_tries};
 use crate::value::{IntoArgs, Value};
 use crate::{Error, ErrorKind, Outcome, Result, Sandbox, active};
 
@@ -46,6 +47,37 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Since when a run that waited could go on.
+#[derive(Default)]
+struct Ready {
+    since: Mutex<Option<Instant>>,
+    waker: AtomicWaker,
+}
+
+/// Shorter waits for a thread are not worth talking of; and a future that wakes itself again and again does not stop the clock.
+const QUEUED: Duration = Duration::from_millis(1);
+
+impl Ready {
+    /// What a host function's future is to wake.
+    fn waker(ready: &Arc<Ready>, task: &Waker) -> Waker {
+        ready.waker.register(task);
+        Waker::from(Arc::clone(ready))
+    }
+
+    /// How long it was not polled although it could have gone on.
+    fn queued(&self) -> Option<Duration> {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(since.elapsed()).filter(|queued| *queued >= QUEUED)
+    }
+}
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        self.waker.wake();
+    }
+}
+
 /// Waits for a host function, but no longer than the run may take: else the limit, which ends the run then.
 pub(crate) async fn finish(
     context: &mut Context<'_>,
@@ -53,16 +85,23 @@ pub(crate) async fn finish(
     mut pending: Pending,
 ) -> Result<Result<Vec<Value>>, ErrorKind> {
     let mut timer = None;
+    let ready = Arc::new(Ready::default());
     std::future::poll_fn(|task| {
         let host = context.host();
         host.control.waker.register(task.waker());
+        if let Some(queued) = ready.queued() {
+            // That an executor has no thread for the run is none of its own doing.
+            host.postpone_deadline(queued);
+            timer = None;
+        }
         if let Some(kind) = host.passed_limit() {
             return Poll::Ready(Err(kind));
         }
         let deadline = host.deadline;
         host.nesting += 1;
+        let waker = Ready::waker(&ready, task.waker());
         let polled = active::during(context, Arc::as_ptr(links.shared()), || {
-            catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(task)))
+            catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(&mut TaskContext::from_waker(&waker))))
         });
         context.host().nesting -= 1;
         match polled {
@@ -163,11 +202,54 @@ impl Drop for Flight {
         let _finish = Finish(&self.shared);
         let mut inner = self.shared.lock_away();
         inner.bring_guest(guest);
-        let error = match result {
-            Err(error) => error,
-            Ok(_) => Error::new(ErrorKind::Interrupted, "the run was dropped"),
-        };
-        inner.clean_up(&Err(error));
+        // Nobody hears of it: whatever it was, it is not kept.
+        inner.drop_run(result);
+    }
+}
+
+/// A sandbox between two tries of a run, which nobody else may use meanwhile.
+struct Held<'a> {
+    shared: &'a Arc<Shared>,
+    /// `None` when it was given back.
+    running: Option<Running>,
+}
+
+impl<'a> Held<'a> {
+    fn new(shared: &'a Arc<Shared>, inner: &mut Inner) -> Self {
+        Held { shared, running: Some(std::mem::replace(&mut inner.running, Running::Away)) }
+    }
+
+    /// Waits before the run is repeated; the limit, if one ends it meanwhile.
+    async fn pause(&mut self, tries: u32) -> Option<ErrorKind> {
+        let host = self.running.as_mut().and_then(Running::host)?;
+        let until = pause_before_retry(tries);
+        let until = host.deadline.map_or(until, |deadline| until.min(deadline));
+        let mut delay = Delay::new(until.saturating_duration_since(Instant::now()));
+        std::future::poll_fn(|task| {
+            host.control.waker.register(task.waker());
+            match host.passed_limit() {
+                Some(kind) => Poll::Ready(Some(kind)),
+                None => Pin::new(&mut delay).poll(task).map(|()| host.passed_limit()),
+            }
+        })
+        .await
+    }
+
+    fn give_back(&mut self) -> MutexGuard<'a, Inner> {
+        let mut inner = self.shared.lock_away();
+        if let Some(running) = self.running.take() {
+            inner.running = running;
+        }
+        inner
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            let _finish = Finish(self.shared);
+            drop(self.give_back());
+        }
     }
 }
 
@@ -177,29 +259,34 @@ async fn run(
     set: SetLimits,
     enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry> + Send + Sync,
 ) -> Result<Outcome> {
+    let begin = |inner: &mut Inner, tries| {
+        inner.make_waiting()?;
+        let entry = inner.begin_run(&shared, Some(&set), tries, &enter)?;
+        Ok((entry, inner.take_guest()?))
+    };
     let mut tries = 0;
+    let (mut entry, mut guest) = shared.access_whole(|inner| begin(inner, tries))?;
     loop {
-        let (entry, guest) = shared.access_whole(|inner| {
-            inner.make_waiting()?;
-            let entry = inner.begin_run(&shared, Some(&set), &enter);
-            let entry = inner.check(entry)?;
-            Ok((entry, inner.take_guest()?))
-        })?;
         let landed = Flight::new(&shared, guest, entry).await;
-        let (guest, executed) = landed.ok_or_else(|| Error::internal("a run that has ended was waited for"))?;
-        let (result, repeats) = {
+        let (landed, executed) = landed.ok_or_else(|| Error::internal("a run that has ended was waited for"))?;
+        let (conflict, mut held) = {
             let _finish = Finish(&shared);
             let mut inner = shared.lock_away();
-            inner.bring_guest(guest);
-            let result = inner.end_run(executed);
-            inner.clean_up(&result);
-            let repeats = inner.repeats(&result, &mut tries);
-            (result, repeats)
+            inner.bring_guest(landed);
+            match inner.end_run(executed) {
+                Err(error) if inner.repeats(&error, &mut tries) => (error, Held::new(&shared, &mut inner)),
+                result => return result,
+            }
         };
-        if !repeats {
-            return result;
+        if let Some(kind) = held.pause(tries).await {
+            return Err(stopped_between_tries(kind, conflict));
         }
-        Delay::new(pause_before_retry(tries)).await;
+        let _finish = Finish(&shared);
+        let mut inner = held.give_back();
+        if shared.is_closed() {
+            return Err(Error::closed());
+        }
+        (entry, guest) = begin(&mut inner, tries)?;
     }
 }
 

@@ -347,3 +347,55 @@ fn a_store_that_panics_ends_the_sandbox_not_the_program() {
     }
     let _ = lua.compute("return 1");
 }
+
+/// That an executor has other things to do is none of the script's doing.
+#[test]
+fn waiting_for_a_thread_is_not_the_scripts_time() {
+    const TIMEOUT: Duration = Duration::from_millis(100);
+    let late = || {
+        let since = Instant::now();
+        while since.elapsed() < 3 * TIMEOUT {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let lua = Sandbox::new().unwrap();
+    let (tell, told) = (Arc::new(Mutex::new(None::<Waker>)), Arc::new(AtomicBool::new(false)));
+    let (waker, flag) = (Arc::clone(&tell), Arc::clone(&told));
+    lua.register_async("signal", move |()| {
+        let (waker, flag) = (Arc::clone(&waker), Arc::clone(&flag));
+        poll_fn(move |task| {
+            *waker.lock().unwrap() = Some(task.waker().clone());
+            if flag.swap(false, Ordering::SeqCst) { Poll::Ready(Ok(1)) } else { Poll::Pending }
+        })
+    })
+    .unwrap();
+    let answer = || {
+        told.store(true, Ordering::SeqCst);
+        if let Some(waker) = tell.lock().unwrap().take() {
+            waker.wake();
+        }
+    };
+    let run = |source: &'static str| lua.compute_async(source, options().timeout(TIMEOUT));
+    // Nor is waiting for the first thread.
+    let mut first = pin!(run("return signal() + signal()"));
+    late();
+    assert!(poll_once(first.as_mut()).is_pending());
+    answer();
+    late();
+    assert!(poll_once(first.as_mut()).is_pending());
+    answer();
+    late();
+    let Poll::Ready(out) = poll_once(first.as_mut()) else { panic!("it could go on") };
+    assert_eq!(out.unwrap().values, [2.into()]);
+    // Waiting for the host function is, and so is what the script does then.
+    for (source, answers) in [("signal()", false), ("signal() while true do end", true)] {
+        let mut run = pin!(run(source));
+        assert!(poll_once(run.as_mut()).is_pending());
+        if answers {
+            answer();
+        }
+        late();
+        let Poll::Ready(out) = poll_once(run.as_mut()) else { panic!("its time is over") };
+        assert_eq!(out.unwrap_err().kind(), ErrorKind::Timeout, "{source}");
+    }
+}

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use luacell::{
-    ComputeOptions, Error, ErrorKind, FileStore, FromValue, MemoryStore, Result, Sandbox, SandboxConfig, StoreResult,
-    TableStore,
+    ComputeOptions, Engine, EngineConfig, Error, ErrorKind, FileStore, FromValue, MemoryStore, Result, Sandbox,
+    SandboxConfig, StoreResult, TableStore,
 };
 
 fn get<T: FromValue>(sandbox: &Sandbox, source: &str) -> T {
@@ -271,4 +271,148 @@ fn kept_although_it_failed() {
     let always = Sandbox::with_config(SandboxConfig::new().commit_on_error(true)).unwrap();
     always.compute("_home.x = 1 error('x')").unwrap_err();
     assert_eq!(get::<i64>(&always, "return _home.x"), 1);
+}
+
+/// A sandbox whose guest can be made to crash: by a stack that is too small for what it does.
+fn fragile(config: SandboxConfig) -> Sandbox {
+    let sandbox = Engine::new(EngineConfig::new().max_stack(64 << 10).pool_size(2)).unwrap().sandbox(config).unwrap();
+    // It is there again after each crash.
+    sandbox.register("one", |()| Ok(1)).unwrap();
+    sandbox
+}
+
+const CRASH: &str =
+    "local function f(n) return (string.gsub('x', 'x', function() return pcall(f, n + 1) end)) end return f(0)";
+
+/// A new instance has been told nothing of what the one before it knew.
+#[test]
+fn after_a_crash_everything_holds_that_held_before() {
+    let sandbox = fragile(SandboxConfig::new().memory_limit(8 << 20).output_limit(100));
+    let narrow = || ComputeOptions::new().memory_limit(4 << 20).output_limit(10).instruction_limit(5000);
+    for limits in [narrow, ComputeOptions::new] {
+        let crash = || limits().instruction_limit(u64::MAX).commit_on_error(true);
+        for _ in 0..2 {
+            assert_eq!(sandbox.compute_with(CRASH, crash()).unwrap_err().kind(), ErrorKind::Trap);
+            // The same limits as in the run before.
+            let error = sandbox.compute_with("_home.kept = 1 return ('x'):rep(9 << 20)", crash()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Memory);
+            assert!(get::<bool>(&sandbox, "return _home.kept == 1"));
+            assert_eq!(sandbox.compute_with(CRASH, crash()).unwrap_err().kind(), ErrorKind::Trap);
+            let error = sandbox.compute_with("print(('x'):rep(100))", crash()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutputLimit);
+            assert_eq!(sandbox.compute_with(CRASH, crash()).unwrap_err().kind(), ErrorKind::Trap);
+            // What the first run returns can be used at once, and goes back in.
+            let out = sandbox.compute("n = 5 return function(f) return f and f() or n end").unwrap();
+            let function: luacell::Function = out.get().unwrap();
+            assert_eq!(function.call(()).unwrap().get::<i64>().unwrap(), 5);
+            assert_eq!(function.call((function.clone(),)).unwrap().get::<i64>().unwrap(), 5);
+            assert_eq!(get::<i64>(&sandbox, "return one()"), 1);
+            // That of an earlier one can't.
+            assert_eq!(sandbox.compute_with(CRASH, crash()).unwrap_err().kind(), ErrorKind::Trap);
+            assert_eq!(function.call(()).unwrap_err().kind(), ErrorKind::Closed);
+            assert_eq!(get::<i64>(&sandbox, "return 1"), 1);
+            assert_eq!(function.call(()).unwrap_err().kind(), ErrorKind::Closed);
+            sandbox.home().clear().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_crash_within_a_transaction_ends_it() {
+    let sandbox = fragile(SandboxConfig::new());
+    sandbox.compute("_home.n = 1").unwrap();
+    let result = sandbox.transaction(|tx| {
+        tx.compute("_home.n = 2")?;
+        assert_eq!(tx.compute(CRASH).unwrap_err().kind(), ErrorKind::Trap);
+        assert_eq!(tx.home().set("n", 3).unwrap_err().kind(), ErrorKind::Trap);
+        assert_eq!(tx.compute("_home.n = 4").unwrap_err().kind(), ErrorKind::Trap);
+        Ok(())
+    });
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Trap);
+    // The next runs are no part of one: each is taken back alone.
+    sandbox.compute("_home.n = _home.n + 1 mine = {7} _home.mine = mine").unwrap();
+    sandbox.compute("_home.mine = nil _home.n = 9 error('x')").unwrap_err();
+    assert!(get::<bool>(&sandbox, "return _home.n == 2 and _home.mine[1] == 7 and mine[1] == 7"));
+}
+
+/// A crash of a run inside a host function: the guest that called it is the same one.
+#[test]
+fn a_crash_inside_a_host_function_ends_the_outer_run() {
+    let sandbox = Arc::new(fragile(SandboxConfig::new()));
+    for narrower in [false, true] {
+        let weak = Arc::downgrade(&sandbox);
+        sandbox
+            .register("inside", move |source: String| {
+                let options = if narrower { ComputeOptions::new().output_limit(5) } else { ComputeOptions::new() };
+                // What the host function makes of it does not matter.
+                let _ = weak.upgrade().unwrap().compute_with(source, options);
+                Ok(())
+            })
+            .unwrap();
+        let error = sandbox.call("inside_of", ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Runtime);
+        let source = format!("_home.n = 1 pcall(inside, [[{CRASH}]]) print('more than five') _home.n = 2 return 1");
+        assert_eq!(sandbox.compute(source).unwrap_err().kind(), ErrorKind::Trap, "{narrower}");
+        assert!(sandbox.home().is_empty().unwrap());
+        assert_eq!(sandbox.compute("print('more than five') return one()").unwrap().values, [1.into()]);
+    }
+}
+
+/// The guest has succeeded, and the host finds that it must not have: Lua's own view of its tables agrees with that.
+#[test]
+fn what_the_host_refuses_afterwards_is_taken_back_in_lua_too() {
+    let panics = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let flag = Arc::clone(&panics);
+    let config = SandboxConfig::new().on_print(move |_| assert!(!flag.load(std::sync::atomic::Ordering::Relaxed)));
+    let sandbox = Sandbox::with_config(config).unwrap();
+    sandbox.compute(START).unwrap();
+    for on_error in [false, true] {
+        let options = ComputeOptions::new().commit_on_error(on_error);
+        let error = sandbox.compute_with(format!("{} print('x')", CHANGE[0]), options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::HostFunction, "{error}");
+        is_as_before(&sandbox);
+        sandbox.compute("_home.counter = nil").unwrap();
+        sandbox.compute(START).unwrap();
+    }
+}
+
+/// Fails or panics at the key of that name.
+struct Fragile(MemoryStore);
+
+impl TableStore for Fragile {
+    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        assert_ne!(key, "panic", "on purpose");
+        if table == 2 && key == "meta" {
+            return Err("the disk is gone".into());
+        }
+        self.0.get(table, key, read)
+    }
+    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
+        self.0.set(table, key, value)
+    }
+    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
+        self.0.delete(table, key)
+    }
+    fn size(&mut self, table: u32) -> StoreResult<u64> {
+        self.0.size(table)
+    }
+    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
+        self.0.keys(table, visit)
+    }
+}
+
+#[test]
+fn a_store_that_panics_within_a_transaction_ends_it() {
+    let sandbox = Sandbox::with_config(SandboxConfig::new().store(Fragile(MemoryStore::new()))).unwrap();
+    sandbox.compute("_home.n = 1").unwrap();
+    let result = sandbox.transaction(|tx| {
+        tx.compute("_home.n = 2")?;
+        let read = std::panic::AssertUnwindSafe(|| tx.home().get("panic"));
+        assert!(std::panic::catch_unwind(read).is_err());
+        // Half of a transaction is none.
+        let _ = tx.compute("_home.m = 2");
+        Ok(())
+    });
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Trap);
+    assert!(get::<bool>(&sandbox, "return _home.n == 1 and _home.m == nil"));
 }

@@ -40,6 +40,10 @@ pub fn time(value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
         Ok(total) => total.call0()?.extract::<f64>()?,
         Err(_) => value.extract::<f64>()?,
     };
+    // What is too long to say is no limit.
+    if seconds >= Duration::MAX.as_secs_f64() {
+        return Ok(None);
+    }
     Duration::try_from_secs_f64(seconds).map(Some).map_err(|e| {
         errors::new(value.py(), ErrorKind::InvalidArgument, format!("{seconds} is no time in seconds: {e}"))
     })

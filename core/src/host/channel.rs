@@ -39,6 +39,10 @@ impl Host {
         let Some((operation, payload)) = part(memory, ptr, len).and_then(<[u8]>::split_first) else {
             return ABSENT;
         };
+        // Nothing outside is begun any more once the run has to end.
+        if self.is_over() && matches!(*operation, operation::PRINT | operation::MODULE | operation::ENTRIES) {
+            return if *operation == operation::ENTRIES { self.failure_code() } else { ABSENT };
+        }
         let mut answer = match *operation {
             operation::FETCH => std::mem::take(&mut self.answer),
             operation::CLOCK => match self.clock(payload) {
@@ -62,8 +66,8 @@ impl Host {
             },
             operation::MODULE => match &self.modules {
                 Some(resolver) => match catch_unwind(AssertUnwindSafe(|| modules::answer(&**resolver, payload))) {
-                    Ok(answer) => answer,
-                    Err(_) => return ABSENT,
+                    Ok(answer) if self.passed_meanwhile().is_none() => answer,
+                    _ => return ABSENT,
                 },
                 None => return ABSENT,
             },
@@ -78,6 +82,7 @@ impl Host {
                 None => return ABSENT,
             },
             operation::ENTRIES => match self.entries(payload) {
+                Some(Ok(_)) if self.waited_too_long() => return self.failure_code(),
                 Some(Ok(answer)) => answer,
                 Some(Err(error)) => return self.failed(error),
                 None => return ABSENT,

@@ -3,7 +3,7 @@
 use super::memory::{part, part_mut, with_key};
 use super::{ABSENT, Host, STORE_FAILED, too_small};
 use crate::store::StoreError;
-use crate::tables::is_valid;
+use crate::tables::{Clock, is_valid};
 use crate::{Error, ErrorKind};
 
 impl Host {
@@ -11,6 +11,11 @@ impl Host {
     /// Remembers why the store failed; what the guest is told.
     pub(super) fn failed(&mut self, error: StoreError) -> i32 {
         self.failure = Some(error.to_string());
+        self.failure_code()
+    }
+
+    /// How the guest is told that the store failed. It asks then whether it was a limit.
+    pub(super) fn failure_code(&self) -> i32 {
         if self.revision >= 2 { STORE_FAILED } else { ABSENT }
     }
 
@@ -29,11 +34,14 @@ impl Host {
         if !is_valid(table) {
             return ABSENT;
         }
+        if self.is_over() {
+            return self.failure_code();
+        }
         with_key(memory, key_ptr, key_len, |memory, key| match part(memory, val_ptr, val_len) {
             Some(value) => match self.tables.set_within(table, key, value, &self.limits.store) {
                 Ok(true) => {
                     self.bytes_stored += (key.len() + value.len()) as u64;
-                    0
+                    if self.waited_too_long() { ABSENT } else { 0 }
                 }
                 Ok(false) => {
                     self.refuse(ErrorKind::StoreLimit);
@@ -64,6 +72,9 @@ impl Host {
         if !is_valid(table) {
             return ABSENT;
         }
+        if self.is_over() {
+            return self.failure_code();
+        }
         let result = with_key(memory, key_ptr, key_len, |memory, key| {
             let Some(room) = part_mut(memory, val_ptr, max_len) else {
                 return Ok(ABSENT);
@@ -79,6 +90,7 @@ impl Host {
             Ok(answer)
         });
         match result {
+            Some(Ok(_)) if self.waited_too_long() => self.failure_code(),
             Some(Ok(answer)) => answer,
             Some(Err(error)) => self.failed(error),
             None => ABSENT,
@@ -91,6 +103,9 @@ impl Host {
         if !is_valid(table) {
             return ABSENT;
         }
+        if self.is_over() {
+            return self.failure_code();
+        }
         let result = with_key(memory, key_ptr, key_len, |_, key| {
             if !self.tables.exists(table)? {
                 return Ok(ABSENT);
@@ -99,6 +114,7 @@ impl Host {
             Ok(0)
         });
         match result {
+            Some(Ok(_)) if self.waited_too_long() => self.failure_code(),
             Some(Ok(answer)) => answer,
             Some(Err(error)) => self.failed(error),
             None => ABSENT,
@@ -108,11 +124,15 @@ impl Host {
     /// `js_ext_table_size`
     pub(crate) fn size(&mut self, table: i32) -> i32 {
         let table = table.cast_unsigned();
-        if !is_valid(table) {
+        if !is_valid(table) || self.is_over() {
             return 0;
         }
         match self.tables.size(table) {
-            Ok(n) => i32::try_from(n).unwrap_or(i32::MAX),
+            Ok(n) => {
+                // It is not asked about limits here; a run that goes on to its end fails then.
+                self.waited_too_long();
+                i32::try_from(n).unwrap_or(i32::MAX)
+            }
             Err(error) => {
                 self.failed(error);
                 let message = self.failure.clone().unwrap_or_default();
@@ -128,11 +148,15 @@ impl Host {
         if !is_valid(table) {
             return ABSENT;
         }
+        if self.is_over() {
+            return self.failure_code();
+        }
         let Some(room) = part_mut(memory, buf_ptr, max_len) else {
             return ABSENT;
         };
         let mut needed = 0usize;
         let mut any = false;
+        let mut clock = Clock::new(self.deadline);
         let mut add = |bytes: &[u8]| {
             if let Some(place) = room.get_mut(needed..needed.saturating_add(bytes.len())) {
                 place.copy_from_slice(bytes);
@@ -140,6 +164,9 @@ impl Host {
             needed = needed.saturating_add(bytes.len());
         };
         let result = self.tables.keys(table, &mut |key| {
+            if clock.is_over() {
+                return;
+            }
             if any {
                 add(b"\n");
             }
@@ -149,6 +176,10 @@ impl Host {
         let room = max_len.cast_unsigned() as usize;
         match result {
             Err(error) => self.failed(error),
+            Ok(()) if clock.was_over() || self.waited_too_long() => {
+                self.passed_limit();
+                self.failure_code()
+            }
             Ok(()) if needed > room => too_small(needed),
             Ok(()) if any => i32::try_from(needed).unwrap_or(ABSENT),
             Ok(()) => match self.tables.exists(table) {

@@ -2,11 +2,29 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Host;
-use crate::ErrorKind;
 use crate::limits::GRANT;
+use crate::{Error, ErrorKind};
+
+/// How long the store may take where the guest takes a run back that had to end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The error of a limit that the guest did not raise itself, in its words.
+#[cold]
+pub(crate) fn limit_error(kind: ErrorKind) -> Error {
+    let message = match kind {
+        ErrorKind::InstructionLimit => "instruction limit reached",
+        ErrorKind::Timeout => "time limit reached",
+        ErrorKind::Interrupted => "interrupted",
+        ErrorKind::OutputLimit => "output limit reached",
+        ErrorKind::StoreLimit => "store limit reached",
+        ErrorKind::HostCallLimit => "host call limit reached",
+        _ => "stopped by the host",
+    };
+    Error::new(kind, message)
+}
 
 /// How many instructions a run inside another one may use.
 pub(crate) struct Share {
@@ -36,6 +54,49 @@ impl Host {
         None
     }
 
+    /// The limit that was passed while something went on that takes as long as it takes. To be asked after each of that, so it costs little.
+    #[inline]
+    pub(crate) fn passed_meanwhile(&mut self) -> Option<ErrorKind> {
+        let look =
+            self.refused.is_some() || self.control.is_interrupted() || (self.deadline.is_some() && self.tick.passed());
+        if look { self.passed_limit() } else { None }
+    }
+
+    /// Whether somebody may have waited for the store, and longer than the run may take.
+    #[inline]
+    pub(super) fn waited_too_long(&mut self) -> bool {
+        self.tables.waits() && self.refused.is_none() && self.passed_meanwhile().is_some()
+    }
+
+    /// Whether nothing outside need be asked any more: the run has to end, and the guest does not know it yet.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.refused.is_some() && !self.heard
+    }
+
+    /// The guest is told of the limit that was reached.
+    #[cold]
+    pub(crate) fn tell_refusal(&mut self, kind: ErrorKind) -> u32 {
+        if !std::mem::replace(&mut self.heard, true) {
+            self.tables.set_deadline(Instant::now().checked_add(GRACE), None);
+        }
+        u32::from(kind.number())
+    }
+
+    /// The run that a limit ended is over.
+    #[inline]
+    pub(crate) fn forget_refusal(&mut self) {
+        self.refused = None;
+        self.heard = false;
+    }
+
+    /// What is asked from here on is to take a run back.
+    #[cold]
+    pub(crate) fn begin_undo(&mut self) {
+        self.forget_refusal();
+        self.tables.set_deadline(Instant::now().checked_add(GRACE), None);
+    }
+
     /// How many instructions may follow those that the guest told of last.
     pub(crate) fn instructions_left(&mut self) -> u64 {
         let used = self.instructions;
@@ -62,7 +123,7 @@ impl Host {
         if kind.is_none() && left == 0 {
             kind = Some(self.refuse(ErrorKind::InstructionLimit));
         }
-        let kind = kind.map_or(0, |kind| u32::from(kind.number()));
+        let kind = kind.map_or(0, |kind| self.tell_refusal(kind));
         let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(GRANT.cast_unsigned());
         let answer = u64::from(kind) | u64::from(ticks) << 32;
         Some(answer.to_le_bytes())

@@ -112,6 +112,10 @@ impl At<'_> {
         // SAFETY: the machine is alive and this thread has it alone. Its hooks take a pointer to a cell; they use it only until this call ends, in which time
         // nothing here does.
         let code = unsafe { (api.machine_call)(machine.as_ptr(), host.cast(), export as u32, a, b, c, &mut result) };
+        #[cfg(feature = "hardened")]
+        if let Some(watchdog) = &mut self.0.watchdog {
+            watchdog.leave();
+        }
         if code == code::DONE { Ok(result) } else { Err(self.left(code)) }
     }
 

@@ -14,6 +14,7 @@ use wasmtime::{
 };
 
 pub(crate) use self::pool::Machines;
+use super::told::Told;
 use super::watchdog::{Stopped, Watchdog};
 use super::{Data, Entry, Export, Facts, Machine, NotStarted};
 use crate::host::Host;
@@ -56,7 +57,8 @@ struct Parts {
 
 impl Data {
     fn new(host: Host, max_memory: usize, own: Own) -> Self {
-        Data { host, buffer: Default::default(), revision: 1, max_memory, metrics: 0, own }
+        let told = Told::fresh(own.blueprint.facts.ready);
+        Data { host, told, buffer: Default::default(), revision: 1, max_memory, metrics: 0, own }
     }
 }
 
@@ -267,6 +269,10 @@ fn trap(error: &wasmtime::Error) -> Error {
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
         return Error::new(stopped.0, stopped.to_string()).fatal();
     }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        // It has not begun: no stack was free for it.
+        return Error::new(ErrorKind::Memory, format!("there is no memory for a run: {error}"));
+    }
     let error = match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => Error::new(ErrorKind::Trap, format!("the guest crashed: {trap}")),
         None => Error::new(ErrorKind::Trap, format!("the guest crashed: {error:#}")),
@@ -391,13 +397,27 @@ impl At<'_> {
     }
 
     #[inline]
+    fn after_call(&mut self) {
+        if let Some(watchdog) = &mut self.data_mut().own.watchdog {
+            watchdog.leave();
+        }
+    }
+
+    #[inline]
     fn invoke<P: Params, R: Answer>(&mut self, function: &TypedFunc<P, R>, params: P) -> Result<R> {
         self.before_call();
+        let result = self.call_typed(function, params);
+        self.after_call();
+        result.map_err(|error| trap(&error))
+    }
+
+    #[inline]
+    fn call_typed<P: Params, R: Answer>(&mut self, function: &TypedFunc<P, R>, params: P) -> wasmtime::Result<R> {
         #[cfg(feature = "async")]
         if self.data().host.waits {
-            return crate::waiting::block_on(function.call_async(&mut self.0, params)).map_err(|error| trap(&error));
+            return crate::waiting::block_on(function.call_async(&mut self.0, params));
         }
-        function.call(&mut self.0, params).map_err(|error| trap(&error))
+        function.call(&mut self.0, params)
     }
 
     #[cold]
@@ -461,6 +481,7 @@ impl At<'_> {
             Runner::Two(_, function, args) => function.call_async(&mut self.0, *args).await,
             Runner::Three(function, args) => function.call_async(&mut self.0, *args).await,
         };
+        self.after_call();
         self.keep_runner(runner);
         result.map_err(|error| trap(&error))
     }

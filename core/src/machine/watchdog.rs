@@ -17,6 +17,8 @@ const GRACE: Duration = Duration::from_millis(50);
 pub(crate) struct Watchdog {
     /// How long one call may take, whatever the limits of the run are.
     longest_call: Duration,
+    /// How many calls are inside each other: the outermost one counts.
+    depth: u32,
     entered: Instant,
     /// Since when the run should have ended.
     overdue: Option<Instant>,
@@ -24,13 +26,21 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     pub(crate) fn new(longest_call: Duration) -> Self {
-        Watchdog { longest_call, entered: Instant::now(), overdue: None }
+        Watchdog { longest_call, depth: 0, entered: Instant::now(), overdue: None }
     }
 
     /// A call begins.
     pub(crate) fn enter(&mut self) {
-        self.entered = Instant::now();
-        self.overdue = None;
+        if self.depth == 0 {
+            self.entered = Instant::now();
+            self.overdue = None;
+        }
+        self.depth += 1;
+    }
+
+    /// A call has ended.
+    pub(crate) fn leave(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
     }
 
     /// Why the call has to be stopped now. Asked with each tick of the clock while the guest runs.

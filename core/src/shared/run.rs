@@ -2,6 +2,20 @@
 
 use super::*;
 
+/// How a run failed.
+struct Failure {
+    error: Error,
+    /// Whether what it wrote is stored all the same.
+    kept: bool,
+}
+
+/// Whatever fails on the way is taken back.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure { error, kept: false }
+    }
+}
+
 impl Inner {
     /// Runs the guest: `enter` passes in what is to be run. When somebody else changed what the run had read, it is repeated.
     #[inline]
@@ -13,154 +27,255 @@ impl Inner {
     ) -> Result<Outcome> {
         let mut tries = 0;
         loop {
-            let result = match self.begin_run(shared, set, &enter) {
-                Ok(entry) => {
-                    let executed = self.guest().and_then(|mut guest| guest.execute(entry));
-                    self.end_run(executed)
-                }
-                Err(error) => Err(error),
+            let entry = self.begin_run(shared, set, tries, &enter)?;
+            let executed = self.guest().and_then(|mut guest| guest.execute(entry));
+            let conflict = match self.end_run(executed) {
+                Err(error) if self.repeats(&error, &mut tries) => error,
+                result => return result,
             };
-            self.clean_up(&result);
-            if !self.repeats(&result, &mut tries) {
-                return result;
-            }
-            std::thread::sleep(pause_before_retry(tries));
+            self.pause(tries, conflict)?;
         }
     }
 
     /// Collects Lua's garbage, as a run: it may run finalizers.
     pub(crate) fn collect(&mut self, shared: &Arc<Shared>) -> Result<()> {
         let tells = !self.engine.is_foreign();
-        let begun = self.begin_run(shared, None, |_, _, _| Ok(Entry::Compute { len: 0 }));
-        let result = begun.and_then(|_| {
-            let collected = self.guest().and_then(|mut guest| {
-                guest.run_gc()?;
-                let failed = tells && guest.get_error_details()? != 0;
-                Ok(-i32::from(failed))
-            });
-            self.end_run(collected)
+        self.begin_run(shared, None, 0, |_, _, _| Ok(Entry::Compute { len: 0 }))?;
+        let collected = self.guest().and_then(|mut guest| {
+            guest.run_gc()?;
+            let failed = tells && guest.get_error_details()? != 0;
+            Ok(-i32::from(failed))
         });
-        self.clean_up(&result);
-        result.map(|_| ())
+        self.end_run(collected).map(|_| ())
     }
 
-    /// Whether the run is to be repeated.
-    #[inline]
-    pub(crate) fn repeats(&mut self, result: &Result<Outcome>, tries: &mut u32) -> bool {
-        match result {
-            Err(error) if error.kind() == ErrorKind::Conflict && *tries < self.conflict_retries => {
-                *tries += 1;
-                self.host().is_ok_and(|host| !host.called_unrepeatable)
-            }
-            _ => false,
+    /// Whether a run that failed is to be repeated.
+    #[cold]
+    pub(crate) fn repeats(&mut self, error: &Error, tries: &mut u32) -> bool {
+        if error.kind() != ErrorKind::Conflict || *tries >= self.conflict_retries {
+            return false;
+        }
+        *tries += 1;
+        self.host().is_ok_and(|host| !host.called_unrepeatable)
+    }
+
+    /// Waits before a run is repeated, unless it has to end meanwhile; then with this error.
+    #[cold]
+    fn pause(&mut self, tries: u32, conflict: Error) -> Result<()> {
+        let host = self.host()?;
+        let until = pause_before_retry(tries);
+        let until = host.deadline.map_or(until, |deadline| until.min(deadline));
+        Arc::clone(&host.control).pause(until);
+        match host.passed_limit() {
+            Some(kind) => Err(stopped_between_tries(kind, conflict)),
+            None => Ok(()),
         }
     }
 
-    /// The first part of a run: everything up to the guest's own work.
+    /// The first part of a run: everything up to the guest's own work. What fails is taken back. `tries` came before it: their time is the run's too.
     #[inline]
     pub(crate) fn begin_run(
         &mut self,
         shared: &Arc<Shared>,
         set: Option<&SetLimits>,
+        tries: u32,
+        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Entry> {
+        self.enter_run(shared, set, tries, enter).map_err(|error| {
+            let error = self.take_back(error, false);
+            self.forget_limits();
+            error
+        })
+    }
+
+    #[inline]
+    fn enter_run(
+        &mut self,
+        shared: &Arc<Shared>,
+        set: Option<&SetLimits>,
+        tries: u32,
         enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Entry> {
         let started = Instant::now();
         self.check_transaction()?;
         self.release_handles(shared)?;
-        let links = self.links(shared);
         let limits = set.map_or(self.limits, |set| self.limits.with(set));
         let mut args = std::mem::take(&mut self.args);
         args.clear();
-        let mut applied = self.applied;
-        self.ran = true;
         let mut guest = self.guest()?;
-        guest.host().begin(started, &limits);
-        let result = apply(&mut guest, &mut applied, &limits).and_then(|()| enter(&mut guest, &links, &mut args));
+        let links = SandboxLinks { shared: Arc::clone(shared), number: guest.told().number };
+        guest.told().ran = true;
+        if tries == 0 {
+            guest.host().begin(started, &limits);
+        } else {
+            guest.host().begin_again();
+        }
+        let result = guest.tell_limits(&limits).and_then(|()| enter(&mut guest, &links, &mut args));
         guest.host().links = Some(links);
-        self.applied = applied;
         if args.capacity() <= KEPT_BUFFER as usize {
             self.args = args;
         }
         result
     }
 
-    /// The last part of a run: from what the guest answered.
+    /// The last part of a run: from what the guest answered. What fails is taken back, what was unusually large is given back.
     #[inline]
     pub(crate) fn end_run(&mut self, executed: Result<i32>) -> Result<Outcome> {
-        let mut guest = self.guest()?;
-        let metrics = guest.finish_metrics();
-        let links = guest.host().links.take().ok_or_else(|| Error::internal("a run ends that never began"))?;
-        let result = match executed {
-            Ok(n) if n >= 0 => guest.read_success(n, &links),
-            Ok(n) => Err(guest.read_failure(n, &links)),
-            Err(error) => Err(error),
-        };
-        let host = guest.host();
-        host.end(metrics.instructions);
-        let failed = |error: Error, output| error.with_output(output).with_metrics(metrics);
-        let keeps = host.limits.commit_on_error && host.doomed.is_none();
-        let (output, values) = match result {
-            Ok(read) => read,
-            Err(error) if keeps && !error.is_fatal() => return Err(self.keep_failed(error.with_metrics(metrics))),
-            Err(error) => return Err(error.with_metrics(metrics)),
-        };
-        if let Some(error) = host.doomed.take() {
-            return Err(failed(error, output));
-        }
-        if self.transaction.is_none()
-            && self.tables()?.is_open()
-            && let Err(error) = self.commit()
-        {
-            self.commit_failed()?;
-            return Err(failed(error, output));
-        }
-        Ok(Outcome { values, output, metrics })
-    }
-
-    /// Stores what a failed run wrote; the run's error, or why that was not possible.
-    #[cold]
-    fn keep_failed(&mut self, error: Error) -> Error {
-        self.kept = true;
-        if self.transaction.is_some() {
-            return error;
-        }
-        match self.commit() {
-            Ok(()) => error,
-            Err(failure) => {
-                self.kept = false;
-                self.commit_failed().err().unwrap_or(failure)
-            }
-        }
-    }
-
-    /// After a run: what failed is taken back, what was unusually large is given back.
-    #[inline]
-    pub(crate) fn clean_up(&mut self, result: &Result<Outcome>) {
-        if let Err(error) = result {
-            self.abandon(error);
-        }
+        // Of a failed run the guest takes back its part by itself.
+        let keeps = matches!(&self.running, Running::Guest(guest) if guest.told().limits.keep_failed);
+        let undo = matches!(executed, Ok(n) if n >= 0 || keeps);
+        let result = self.settle(executed).map_err(|failure| match failure.kept {
+            true => failure.error,
+            false => self.take_back(failure.error, undo),
+        });
+        self.forget_limits();
         if let Running::Guest(guest) = &self.running
             && guest.buffer_size() > KEPT_BUFFER
         {
             self.shrink_buffer();
         }
+        result
     }
 
-    /// Takes back what a failed run wrote. After a crash, or when the guest breaks its contract, the instance goes too.
+    /// What is done from here on is no run's concern.
+    #[inline]
+    fn forget_limits(&mut self) {
+        if let Ok(host) = self.host() {
+            host.forget_refusal();
+            host.tables.set_deadline(None, None);
+        }
+    }
+
+    /// The last part of a run that nobody waits for any more: nothing of it is kept.
+    #[cfg(feature = "async")]
+    pub(crate) fn drop_run(&mut self, executed: Result<i32>) {
+        if let Ok(host) = self.host() {
+            host.refuse(ErrorKind::Interrupted);
+            host.limits.commit_on_error = false;
+        }
+        let _ = self.end_run(executed);
+    }
+
+    /// Reads what the guest answered, and stores what the run wrote.
+    #[inline]
+    fn settle(&mut self, executed: Result<i32>) -> Result<Outcome, Failure> {
+        let mut guest = self.guest()?;
+        let metrics = guest.finish_metrics();
+        let links = guest.host().links.take();
+        let links = links.ok_or_else(|| Error::internal("a run ends that never began"))?;
+        let read = match executed {
+            Ok(n) if n >= 0 => guest.read_success(n, &links),
+            Ok(n) => Err(guest.read_failure(n, &links)),
+            Err(error) => Err(error),
+        };
+        let host = guest.host();
+        host.end();
+        let keeps = host.limits.commit_on_error;
+        // What the guest was not told of, or did not mind.
+        let unheard = host.doomed.take().or_else(|| host.refused.filter(|_| read.is_ok()).map(limit_error));
+        if let Some(error) = unheard {
+            let output = match read {
+                Ok((output, _)) => output,
+                Err(error) => error.output().clone(),
+            };
+            return Err(error.with_output(output).with_metrics(metrics).into());
+        }
+        let (output, values) = match read {
+            Ok(read) => read,
+            Err(error) if keeps && !error.is_fatal() => {
+                let error = error.with_metrics(metrics);
+                if self.transaction.is_none() {
+                    self.commit()
+                        .map_err(|failure| failure.with_output(error.output().clone()).with_metrics(metrics))?;
+                }
+                return Err(Failure { error, kept: true });
+            }
+            Err(error) => return Err(error.with_metrics(metrics).into()),
+        };
+        if self.transaction.is_none()
+            && self.tables()?.is_open()
+            && let Err(error) = self.commit_in_time()
+        {
+            return Err(error.with_output(output).with_metrics(metrics).into());
+        }
+        Ok(Outcome { values, output, metrics })
+    }
+
+    /// Stores what a run wrote, unless it should have ended by now: a store that somebody waits for may have taken all of its time.
+    #[inline]
+    fn commit_in_time(&mut self) -> Result<()> {
+        let host = self.host()?;
+        if !host.tables.waits() {
+            return self.commit();
+        }
+        if let Some(kind) = host.passed_limit() {
+            return Err(limit_error(kind));
+        }
+        let error = match self.commit() {
+            Err(error) if error.kind() == ErrorKind::Store => error,
+            result => return result,
+        };
+        // It may have been left for that.
+        Err(match self.host()?.passed_limit() {
+            Some(kind) => limit_error(kind).with_source(error),
+            None => error,
+        })
+    }
+
+    /// Takes back what a run that failed, or could not be stored, has done; the error to report. `undo`: the guest would keep it.
+    #[cold]
+    pub(crate) fn take_back(&mut self, mut error: Error, undo: bool) -> Error {
+        if undo
+            && self.transaction.is_none()
+            && !error.is_fatal()
+            && let Err(failure) = self.undo()
+        {
+            error = failure;
+        }
+        self.abandon(&error);
+        error
+    }
+
+    /// Lua takes back what it did in the last run, or in a transaction, while the host still has what was written. When it can't, it starts anew.
+    pub(super) fn undo(&mut self) -> Result<()> {
+        let Running::Guest(guest) = &mut self.running else {
+            return Ok(());
+        };
+        guest.host().begin_undo();
+        let mut guest = guest.context();
+        if !guest.has_undo() {
+            return Ok(());
+        }
+        let undone = guest.undo_run();
+        if undone.is_err() {
+            self.restart();
+        }
+        undone
+    }
+
+    /// Takes back what was written to tables. After a crash, or when the guest breaks its contract, the instance goes too.
     #[cold]
     pub(super) fn abandon(&mut self, error: &Error) {
-        if std::mem::take(&mut self.kept) {
-            if let Ok(host) = self.host() {
-                host.end(0);
-            }
-            return;
-        }
         self.fail_transaction(error);
         if error.is_fatal() {
-            self.restart();
-        } else if let Ok(host) = self.host() {
-            host.end(0);
+            return self.restart();
+        }
+        if let Ok(host) = self.host() {
+            host.end();
             host.tables.rollback();
+        }
+        if error.kind() == ErrorKind::Conflict {
+            self.follow_counter();
+        }
+    }
+
+    /// Tells the guest from where it may count tables.
+    fn follow_counter(&mut self) {
+        if let Running::Guest(guest) = &mut self.running {
+            let next = guest.host().tables.next_id();
+            if guest.context().sync_external_table_counter(next.cast_signed()).is_err() {
+                self.restart();
+            }
         }
     }
 
@@ -181,9 +296,9 @@ impl Inner {
         if released.is_empty() {
             return Ok(());
         }
-        let number = self.number;
         if let Running::Guest(guest) = &mut self.running {
             let mut context = guest.context();
+            let number = context.told().number;
             for (_, id) in released.into_iter().filter(|(instance, _)| *instance == number) {
                 if let Err(error) = context.release_handle(id.cast_signed()) {
                     self.restart();
@@ -195,12 +310,19 @@ impl Inner {
     }
 }
 
-/// Those who are in conflict come back at different times.
+/// A run had to end before it could be repeated.
 #[cold]
-pub(crate) fn pause_before_retry(tries: u32) -> std::time::Duration {
+pub(crate) fn stopped_between_tries(kind: ErrorKind, conflict: Error) -> Error {
+    let (output, metrics) = (conflict.output().clone(), *conflict.metrics());
+    limit_error(kind).with_output(output).with_metrics(metrics).with_source(conflict)
+}
+
+/// Until when those who are in conflict wait: they come back at different times.
+#[cold]
+pub(crate) fn pause_before_retry(tries: u32) -> Instant {
     let mut random = [0; 4];
     // Without randomness all wait as long as they may.
     let random = getrandom::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
     let most = 200u64 << tries.min(9);
-    std::time::Duration::from_micros(most * u64::from(random) / u64::from(u32::MAX))
+    Instant::now() + std::time::Duration::from_micros(most * u64::from(random) / u64::from(u32::MAX))
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Applied, Inner, Running, Shared, apply_changes, held_tables, register_again};
+use super::{Inner, Running, Shared, held_tables, register_all};
 use crate::host::Host;
 use crate::instance::Guest;
+use crate::machine::told::Bounds;
 use crate::snapshot::{Parts, check_guest};
 use crate::stored::{Pins, store_error};
 use crate::tables::Tables;
@@ -41,17 +42,15 @@ impl Inner {
                 "a store that others use too can't be taken back to a snapshot; restore it to a sandbox with a store of its own",
             ));
         }
-        let mut guest = self.engine.blank()?;
+        let mut guest = self.engine.blank(false)?;
         let functions = self.host()?.functions.renumbered(&parts.functions);
         let added = functions.iter().filter(|(number, _)| {
             let before = usize::try_from(*number).ok().and_then(|at| parts.functions.get(at));
             !before.is_some_and(|(_, there)| *there)
         });
         let added: Vec<_> = added.collect();
-        let applied = self.prepare_restored(&mut guest, snapshot)?;
-        for (number, name) in added {
-            register_again(&mut guest.context(), &name, number)?;
-        }
+        self.prepare_restored(&mut guest, snapshot)?;
+        register_all(&mut guest.context(), added)?;
         self.tables()?.restore(&parts.tables).map_err(store_error)?;
         let next = self.tables()?.next_id();
         if let Err(error) = guest.context().sync_external_table_counter(next.cast_signed()) {
@@ -74,15 +73,12 @@ impl Inner {
         }
         guest.take_over(host);
         self.running = Running::Guest(Box::new(guest));
-        self.number += 1;
-        self.ran = true;
-        self.applied = applied;
         self.pins.end_era();
         Ok(())
     }
 
     /// Puts the memory in place and tells the guest how this sandbox is set up, whatever it was told before.
-    fn prepare_restored(&mut self, guest: &mut Guest, snapshot: &Snapshot) -> Result<Applied> {
+    fn prepare_restored(&mut self, guest: &mut Guest, snapshot: &Snapshot) -> Result<()> {
         let host = self.host()?;
         let streams = host.print.is_some();
         let whole = self.engine.is_foreign();
@@ -97,15 +93,10 @@ impl Inner {
         if context.has_deterministic() {
             context.set_deterministic(i32::from(self.deterministic))?;
         }
-        let wanted = Applied::of(&self.limits);
-        let mut applied = Applied {
-            memory: !wanted.memory,
-            output: !wanted.output,
-            grant: !wanted.grant,
-            keep_failed: !wanted.keep_failed,
-        };
-        apply_changes(&mut context, &mut applied, wanted)?;
-        Ok(applied)
+        let told = context.told();
+        told.ran = true;
+        told.limits = Bounds::of(&self.limits).none_of_these();
+        context.tell_limits(&self.limits)
     }
 
     /// A sandbox that is as this one is now, with its tables in memory.
@@ -121,17 +112,13 @@ impl Inner {
         let inner = Inner {
             engine: self.engine.clone(),
             running: Running::Stopped(Box::new(host)),
-            number: 0,
             limits: self.limits,
-            applied: self.applied,
             no_memory_alias: self.no_memory_alias,
             deterministic: self.deterministic,
             conflict_retries: self.conflict_retries,
-            ran: true,
             args: Vec::new(),
             pins: Arc::new(Pins::default()),
             transaction: None,
-            kept: false,
         };
         Shared::started(inner, Some(&snapshot))
     }

@@ -2,7 +2,7 @@
 
 use std::thread::ThreadId;
 
-use super::{Inner, Shared};
+use super::{Inner, Running, Shared};
 use crate::{Error, Result, Sandbox};
 
 /// A transaction that the host has begun.
@@ -63,7 +63,8 @@ impl Drop for Open<'_> {
 impl Inner {
     fn begin_transaction(&mut self) -> Result<()> {
         self.outside_transaction("another transaction")?;
-        self.guest()?.set_transaction(1)?;
+        let told = self.guest().and_then(|mut guest| guest.tell_transaction(true));
+        self.check(told)?;
         self.transaction = Some(Transaction { thread: std::thread::current().id(), failed: None });
         Ok(())
     }
@@ -74,21 +75,21 @@ impl Inner {
         };
         let result = match transaction.failed {
             Some(error) => Err(error),
-            None if !keep => {
-                let undone = self.guest().and_then(|mut guest| guest.undo_run());
-                self.check(undone)?;
-                self.tables()?.rollback();
-                Ok(())
+            None if keep => self.commit().map_err(|error| self.take_back(error, true)),
+            None => {
+                let undone = self.undo();
+                if let Ok(tables) = self.tables() {
+                    tables.rollback();
+                }
+                undone
             }
-            None => self.commit().or_else(|error| {
-                self.commit_failed()?;
-                self.tables()?.rollback();
-                Err(error)
-            }),
         };
-        let told = self.guest().and_then(|mut guest| guest.set_transaction(0));
-        self.check(told)?;
-        result
+        let told = match &mut self.running {
+            Running::Guest(guest) => guest.context().tell_transaction(false),
+            // A new instance knows of none.
+            _ => Ok(()),
+        };
+        result.and(self.check(told))
     }
 
     /// For what can't be a part of one.
@@ -111,17 +112,13 @@ impl Inner {
     /// Something failed: the transaction is over.
     #[cold]
     pub(super) fn fail_transaction(&mut self, error: &Error) {
-        let Some(transaction) = &mut self.transaction else {
-            return;
-        };
-        if transaction.failed.is_none() {
+        if let Some(transaction) = &mut self.transaction
+            && transaction.failed.is_none()
+        {
             transaction.failed = Some(error.clone());
-            // Lua takes back what earlier runs of the transaction did, while the host still has what they wrote.
-            if !error.is_fatal()
-                && let Ok(mut guest) = self.guest()
-                && guest.undo_run().is_err()
-            {
-                self.restart();
+            if !error.is_fatal() {
+                // When Lua can't, it starts anew, which nobody needs to hear of besides.
+                let _ = self.undo();
             }
         }
     }

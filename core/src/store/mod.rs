@@ -1,5 +1,6 @@
 //! Where stored tables live.
 
+mod cancel;
 mod file;
 mod into;
 mod memory;
@@ -13,6 +14,7 @@ use std::fmt;
 use crate::bytes::SmallBytes;
 use crate::overlay::Overlay;
 
+pub use cancel::CancelToken;
 pub use file::{Durability, FileOptions, FileStore};
 pub use into::IntoStore;
 pub use memory::MemoryStore;
@@ -237,6 +239,13 @@ pub trait TableStore: Send {
     fn prefetch(&mut self, keys: &[(u32, &str)]) -> StoreResult<()> {
         let _ = keys;
         Ok(())
+    }
+
+    /// Says when reading is of no use any more: until the next call of this, whoever waits for a server or a lock may give up with any error once the token is
+    /// cancelled, and the run then ends with the limit that it reached. A [`commit`](Self::commit) may give up only as long as it is certain that nothing was
+    /// written. The default does nothing; what takes long between two calls is noticed in any case.
+    fn set_cancel(&mut self, token: &CancelToken) {
+        let _ = token;
     }
 
     /// Starts a run: what is read from now on until [`commit`](Self::commit) or [`rollback`](Self::rollback) belongs together.

@@ -4,7 +4,7 @@
 //! all that it refers to. So a store holds what can be reached from `_home`, nothing of one sandbox's `_io` shows in
 //! another one that shares the store, and the store never refers to memory.
 
-use super::{Batch, MemoryStore, Source, StoreResult, TableStore, Usage, Write, WriteList};
+use super::{Batch, CancelToken, MemoryStore, Source, StoreResult, TableStore, Usage, Write, WriteList};
 use crate::bytes::SmallBytes;
 use crate::codec;
 use crate::overlay::Overlay;
@@ -22,6 +22,8 @@ pub(crate) struct Tiered {
     moved: IdSet,
     /// Those that were on their way when a commit failed: nobody knows whether they arrived.
     doubtful: IdSet,
+    /// Of the present run.
+    cancel: CancelToken,
 }
 
 impl Tiered {
@@ -33,6 +35,7 @@ impl Tiered {
             own: Vec::new(),
             moved: id_set(),
             doubtful: id_set(),
+            cancel: CancelToken::default(),
         }
     }
 
@@ -108,11 +111,13 @@ impl Tiered {
                     codec::references(value.as_slice(), &mut |id| pending.push(id));
                 }
             }
-            self.local.scan(id, &mut |key, value| {
+            let mut entries = self.cancel.watch(self.local.entries(id));
+            for (key, value) in &mut entries {
                 if !overlay.writes_to(id, key.as_bytes()) {
                     codec::references(value, &mut |id| pending.push(id));
                 }
-            })?;
+            }
+            entries.finish()?;
         }
         Ok(moving)
     }
@@ -135,11 +140,13 @@ impl Tiered {
             list.removed.push(table);
         }
         for id in &moving {
-            self.local.scan(*id, &mut |key, value| {
+            let mut entries = self.cancel.watch(self.local.entries(*id));
+            for (key, value) in &mut entries {
                 if !overlay.writes_to(*id, key.as_bytes()) {
                     kept.entries.push((*id, SmallBytes::new(key.as_bytes()), Some(SmallBytes::new(value))));
                 }
-            })?;
+            }
+            entries.finish()?;
         }
         for write in overlay.writes() {
             let (table, key, value) = match write {
@@ -294,6 +301,11 @@ impl TableStore for Tiered {
         }
         let kept: Vec<(u32, &str)> = keys.iter().copied().filter(|(table, _)| !self.is_local(*table)).collect();
         if kept.is_empty() { Ok(()) } else { self.kept.prefetch(&kept) }
+    }
+
+    fn set_cancel(&mut self, token: &CancelToken) {
+        self.cancel = token.clone();
+        self.kept.set_cancel(token);
     }
 
     fn begin(&mut self) -> StoreResult<()> {

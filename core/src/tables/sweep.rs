@@ -1,6 +1,8 @@
 //! Removal of orphans: of tables that nothing refers to any more.
 
-use super::{Backing, HOME, IO, IdSet, OWN, Tables, id_set, is_valid};
+use std::time::Instant;
+
+use super::{Backing, Clock, HOME, IO, IdSet, OWN, Tables, id_set, is_valid};
 use crate::codec;
 use crate::store::{StoreResult, TableStore};
 
@@ -9,6 +11,9 @@ pub(super) const SWEPT_KEY: &str = "swept";
 
 /// Fewer new tables than this are not worth a sweep.
 const MIN_SWEEP: usize = 256;
+
+/// So many entries are looked at in the time that it takes to make a table.
+const ENTRIES_PER_TABLE: u64 = 16;
 
 impl Tables {
     /// Whether a look for orphans has to come before a commit, so that they never come to the store. Otherwise it comes after.
@@ -34,8 +39,9 @@ impl Tables {
         }
     }
 
-    /// Every table that can be reached from these, and how many entries were looked at.
+    /// Every table that can be reached from these, and how many entries were looked at. Fails when the present run has no time left.
     pub(super) fn reachable(&mut self, roots: impl IntoIterator<Item = u32>) -> StoreResult<(IdSet, u64)> {
+        let mut clock = Clock::new(self.deadline);
         let mut seen = id_set();
         let mut pending = Vec::new();
         let mut weight = 0;
@@ -46,6 +52,9 @@ impl Tables {
         }
         while let Some(table) = pending.pop() {
             self.scan(table, &mut |_, value| {
+                if clock.is_over() {
+                    return;
+                }
                 weight += 1;
                 codec::references(value, &mut |id| {
                     if seen.insert(id) {
@@ -53,20 +62,30 @@ impl Tables {
                     }
                 });
             })?;
+            clock.check()?;
         }
         Ok((seen, weight))
     }
 
     /// Removes every table that cannot be reached from these or from `_home` and `_io`, as part of the present run. `all`: also when there is little to expect.
     pub(crate) fn sweep(&mut self, held: Vec<u32>, all: bool) -> StoreResult<()> {
-        match &self.backing {
+        let late = |tables: &Self| tables.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let swept = match &self.backing {
             Backing::Memory(_) => self.sweep_memory(held),
             Backing::Tiered(_) => self.sweep_tiered(held, all),
+        };
+        if swept.is_err() && late(self) {
+            // It has to wait until there is more to expect, or every run would spend its time here.
+            self.created = 0;
+            self.live = self.live.max(MIN_SWEEP).saturating_mul(2);
+            self.swept = (self.next_id, self.swept.1.max(MIN_SWEEP as u64).saturating_mul(2));
+            return Ok(());
         }
+        swept
     }
 
     fn sweep_memory(&mut self, held: Vec<u32>) -> StoreResult<()> {
-        let (seen, _) = self.reachable([HOME, IO].into_iter().chain(held))?;
+        let (seen, weight) = self.reachable([HOME, IO].into_iter().chain(held))?;
         let mut all = id_set();
         self.backing.store().tables(&mut |id| {
             all.insert(id);
@@ -80,6 +99,8 @@ impl Tables {
                 self.overlay.remove_table(id);
             }
         }
+        // The work follows from the entries, and making a table costs as much as looking at some of them.
+        self.live = self.live.max(usize::try_from(weight / ENTRIES_PER_TABLE).unwrap_or(usize::MAX));
         // What the present run made is counted here already.
         self.created = 0;
         self.overlay.forget_created();
@@ -99,12 +120,18 @@ impl Tables {
         let Backing::Tiered(tiered) = &mut self.backing else {
             return Ok(());
         };
+        let mut clock = Clock::new(self.deadline);
         while let Some(id) = pending.pop() {
             if !tiered.is_local(id) {
                 outside.insert(id);
             } else if seen.insert(id) {
-                tiered.scan(id, &mut |_, value| codec::references(value, &mut |id| pending.push(id)))?;
+                tiered.scan(id, &mut |_, value| {
+                    if !clock.is_over() {
+                        codec::references(value, &mut |id| pending.push(id));
+                    }
+                })?;
             }
+            clock.check()?;
         }
         let orphans: Vec<u32> = tiered.local_ids().filter(|id| !seen.contains(id)).collect();
         for id in orphans {

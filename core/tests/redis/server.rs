@@ -1,12 +1,14 @@
 //! The server store, on real servers that come and go. Needs redis-server, redis-cli and openssl.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use luacell::{ErrorKind, RedisStore, Sandbox, SandboxConfig, Value, testkit};
+use luacell::{ComputeOptions, ErrorKind, RedisStore, Sandbox, SandboxConfig, Value, testkit};
 use tempfile::TempDir;
 
 const INSTALL: &str = "apt-get install redis-server";
@@ -478,4 +480,167 @@ fn a_cluster_of_three() {
         assert_eq!(counted(&sandbox(store)), 3);
     }
     testkit::shared(|| RedisStore::options().namespace("shared").open(&nodes[2].url())).unwrap();
+}
+
+/// Stands between client and server.
+struct Proxy {
+    port: u16,
+    state: Arc<ProxyState>,
+}
+
+#[derive(Default)]
+struct ProxyState {
+    /// Answers come byte by byte, with a pause after each.
+    trickles: AtomicBool,
+    /// Nothing comes through.
+    swallows: AtomicBool,
+    /// Answers wait until so many requests do.
+    together: AtomicU32,
+    waiting: AtomicU32,
+    /// Of answers, while they trickle.
+    bytes: AtomicU32,
+    /// That came while they were swallowed.
+    requests: AtomicU32,
+}
+
+const TICK: Duration = Duration::from_millis(20);
+
+impl Proxy {
+    fn start(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(ProxyState::default());
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", server)).unwrap());
+                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let state = Arc::clone(&shared);
+                std::thread::spawn(move || pump(from, to, |bytes, to| state.request(bytes, to)));
+                let state = Arc::clone(&shared);
+                std::thread::spawn(move || pump(server, client, |bytes, to| state.answer(bytes, to)));
+            }
+        });
+        Proxy { port, state }
+    }
+
+    fn open(&self, timeout: Duration) -> RedisStore {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        RedisStore::options().timeout(timeout).open(&url).unwrap()
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, pass: impl Fn(&[u8], &mut TcpStream) -> std::io::Result<()>) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        if pass(&buffer[..n], &mut to).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+impl ProxyState {
+    fn request(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
+        if self.swallows.load(Ordering::SeqCst) {
+            self.requests.fetch_add(1, Ordering::SeqCst);
+            return Ok(());
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while self.waiting.load(Ordering::SeqCst) < self.together.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        to.write_all(bytes)
+    }
+
+    fn answer(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
+        if !self.trickles.load(Ordering::SeqCst) {
+            return to.write_all(bytes);
+        }
+        for byte in bytes {
+            to.write_all(&[*byte])?;
+            self.bytes.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(TICK);
+        }
+        Ok(())
+    }
+}
+
+/// Whatever ends it first: the store's time-out, the run's, or an interrupt. An answer of 1000 bytes would take 20 seconds and more.
+#[test]
+fn a_server_that_sends_byte_after_byte() {
+    const MANY: u32 = 500;
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.port);
+    let (quick, patient) = (proxy.open(Duration::from_millis(200)), proxy.open(Duration::from_secs(3600)));
+    let (quick, patient) = (sandbox(quick), sandbox(patient));
+    quick.compute("_home.s = ('x'):rep(1000)").unwrap();
+    patient.compute("_home.n = 1").unwrap();
+    let read = "x = 1 pcall(function() return #_home.s end) return 1";
+    let trickled = |run: &dyn Fn() -> Option<ErrorKind>| {
+        proxy.state.trickles.store(true, Ordering::SeqCst);
+        proxy.state.bytes.store(0, Ordering::SeqCst);
+        let kind = run();
+        let bytes = proxy.state.bytes.load(Ordering::SeqCst);
+        assert!(bytes < MANY, "{bytes} bytes were waited for");
+        proxy.state.trickles.store(false, Ordering::SeqCst);
+        kind
+    };
+    let kind = trickled(&|| quick.compute("return #_home.s").err().map(|error| error.kind()));
+    assert_eq!(kind, Some(ErrorKind::Store));
+    let kind = trickled(&|| quick.compute("_home.y = 1").err().map(|error| error.kind()));
+    assert!(matches!(kind, None | Some(ErrorKind::Store)), "{kind:?}");
+    let options = || ComputeOptions::new().timeout(Duration::from_millis(200));
+    let kind = trickled(&|| patient.compute_with(read, options()).err().map(|error| error.kind()));
+    assert_eq!(kind, Some(ErrorKind::Timeout));
+    let kind = trickled(&|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // It waits by now.
+                while proxy.state.bytes.load(Ordering::SeqCst) < 3 {
+                    std::thread::sleep(TICK);
+                }
+                patient.interrupt();
+            });
+            patient.compute(read).err().map(|error| error.kind())
+        })
+    });
+    assert_eq!(kind, Some(ErrorKind::Interrupted));
+    for sandbox in [quick, patient] {
+        assert_eq!(sandbox.compute("return #_home.s, _home.n").unwrap().values, [1000.into(), 1.into()]);
+    }
+}
+
+#[test]
+fn a_server_that_swallows_everything_costs_one_timeout() {
+    const CONNECTIONS: u32 = 8;
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.port);
+    let store = proxy.open(Duration::from_secs(4));
+    let sandboxes: Vec<Sandbox> = (0..CONNECTIONS).map(|_| sandbox(store.clone())).collect();
+    // Each has a connection of its own when all wait for the server.
+    proxy.state.waiting.store(0, Ordering::SeqCst);
+    proxy.state.together.store(CONNECTIONS, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        for sandbox in &sandboxes {
+            scope.spawn(|| sandbox.compute("return _home.x"));
+        }
+    });
+    proxy.state.together.store(0, Ordering::SeqCst);
+    // They are not relied on any more.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(1100) {
+        std::thread::sleep(TICK);
+    }
+    proxy.state.swallows.store(true, Ordering::SeqCst);
+    let error = sandboxes[0].compute("return _home.x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(error.message().contains("no answer"), "{error}");
+    // One to an idle connection and one to a new one.
+    let requests = proxy.state.requests.load(Ordering::SeqCst);
+    assert!(requests <= 2, "{requests}");
+    proxy.state.swallows.store(false, Ordering::SeqCst);
+    for sandbox in &sandboxes {
+        sandbox.compute("_home.x = 1").unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 import { Writer } from './bytes.js';
 import type { Engine } from './engine.js';
 import { type Enter, functionEntry } from './entry.js';
-import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid } from './errors.js';
+import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limitError } from './errors.js';
 import { type Functions, type HostFunction, checkName } from './functions.js';
 import { type Entry, Guest } from './guest.js';
 import { Host } from './host.js';
@@ -104,7 +104,14 @@ export class Core {
     guest.call('set_print_streaming', host.print ? 1 : 0);
     guest.call('set_deterministic', host.virtualTime ? 1 : 0);
     guest.call('sync_external_table_counter', host.tables.nextId);
-    for (const [id, name] of host.functions) guest.nameFunction('register_function', name, id);
+    for (const [id, name] of host.functions) {
+      try {
+        guest.nameFunction('register_function', name, id);
+      } catch (error) {
+        // One that has no place any more, because of what a script had made of its name, is left out: without it the sandbox goes on.
+        if (!(error instanceof LuaCellError) || error.fatal) throw error;
+      }
+    }
   }
 
   #theGuest(): Guest {
@@ -224,7 +231,9 @@ export class Core {
     const { ticks, peak } = this.#guest!.runMetrics();
     const wallTime = host.virtualTime ? 0 : performance.now() - host.started;
     const { hostCalls, bytesStored } = host;
-    return { metrics: { wallTime, instructions: Number(ticks), peakMemory: peak, hostCalls, bytesStored }, ticks };
+    // The guest may take a few more until it asks.
+    const instructions = Math.min(Number(ticks), host.limits.instructions);
+    return { metrics: { wallTime, instructions, peakMemory: peak, hostCalls, bytesStored }, ticks };
   }
 
   #finish(execute: () => number): Outcome {
@@ -240,27 +249,44 @@ export class Core {
     }
     const { metrics, ticks } = this.#metrics();
     const guest = this.#guest!;
-    const read = readResult(guest, host, n, links);
-    host.end(ticks);
-    if (read instanceof LuaCellError) {
-      read.metrics = metrics;
-      guest.shrinkBuffer();
-      throw read;
-    }
-    const outcome = new Outcome(read.values, read.output, metrics);
+    let outcome: Outcome | null = null;
     try {
+      const read = readResult(guest, host, n, links);
+      if (read instanceof LuaCellError) throw read;
+      outcome = new Outcome(read.values, read.output, metrics);
+      // What the guest was not told of, or did not mind.
       if (host.doomed) throw host.doomed;
-      this.#commit();
+      if (host.refused) throw limitError(host.refused);
+      this.host.tables.commit();
     } catch (error) {
       if (error instanceof LuaCellError) {
-        error.outputBytes = outcome.outputBytes;
+        if (outcome) error.outputBytes = outcome.outputBytes;
         error.metrics = metrics;
-        if (!error.fatal) guest.call('undo_run');
+      }
+      if (!(error instanceof LuaCellError && error.fatal)) {
+        // A run that failed in Lua is taken back there already.
+        if (n >= 0) guest.call('undo_run');
+        guest.shrinkBuffer();
       }
       throw error;
+    } finally {
+      host.end(ticks);
     }
-    guest.shrinkBuffer();
+    // From here on it has succeeded.
+    this.#afterwards(() => {
+      if (host.tables.wantsSweep) this.#sweep();
+      guest.shrinkBuffer();
+    });
     return outcome;
+  }
+
+  /** Does what a run that is over does not depend on. */
+  #afterwards(f: () => void): void {
+    try {
+      f();
+    } catch (error) {
+      this.#abandon(error);
+    }
   }
 
   /** A host function uses its own sandbox: what it runs belongs to the outer run, whose limits hold for it. Limits of its own end it alone. */
@@ -317,6 +343,7 @@ export class Core {
         read.nested = true;
         throw read;
       }
+      if (host.refused) throw Object.assign(limitError(host.refused), { nested: true });
       const wallTime = host.virtualTime ? 0 : performance.now() - started;
       return new Outcome(read.values, read.output, { wallTime, instructions: 0, peakMemory: 0, hostCalls: 0, bytesStored: 0 });
     } catch (error) {
@@ -333,7 +360,9 @@ export class Core {
     const { tables } = this.host;
     if (!tables.isOpen) return;
     tables.commit();
-    if (tables.wantsSweep) this.#sweep();
+    this.#afterwards(() => {
+      if (tables.wantsSweep) this.#sweep();
+    });
   }
 
   #sweep(): void {
@@ -507,7 +536,7 @@ export class Core {
       this.#guest = guest;
       this.#setUp(guest);
       this.views.end();
-      this.#sweep();
+      this.#afterwards(() => this.#sweep());
     } catch (error) {
       host.guest = this.#guest;
       this.#abandon(error);

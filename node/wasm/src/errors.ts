@@ -107,6 +107,19 @@ export const conversion = (message: string): LuaCellError => new LuaCellError('C
 export const storeError = (message: string, cause?: unknown): LuaCellError =>
   new LuaCellError('Store', message, cause === undefined ? undefined : { cause });
 
+/** The error of a limit that the guest did not raise itself, in its words. */
+export function limitError(kind: ErrorKind): LuaCellError {
+  const words: Partial<Record<ErrorKind, string>> = {
+    InstructionLimit: 'instruction limit reached',
+    Timeout: 'time limit reached',
+    Interrupted: 'interrupted',
+    OutputLimit: 'output limit reached',
+    StoreLimit: 'store limit reached',
+    HostCallLimit: 'host call limit reached',
+  };
+  return new LuaCellError(kind, words[kind] ?? 'stopped by the host');
+}
+
 /** The guest broke the contract, or crashed: it can't be used after this. */
 export function broken(message: string, kind: ErrorKind = 'Internal', cause?: unknown): LuaCellError {
   const error = new LuaCellError(kind, message, cause === undefined ? undefined : { cause });

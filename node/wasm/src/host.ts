@@ -28,9 +28,6 @@ const LAST_PORTION = 1;
 const PORTION = 1 << 16;
 const LARGEST_ENTRY = 4096;
 const KEY_ONLY = 0xffffffff;
-
-/** After so many calls of host functions, beginning with the first, it is looked whether the run has to end. */
-const CLOCK_STEP = 8;
 /** Milliseconds after which a run that may wait lets the event loop go on. */
 const SLICE = 8;
 /** A script that collects errors must not collect the host's memory. */
@@ -340,6 +337,7 @@ export class Host {
     const { links } = this;
     if (!links || request.length < 5) return ABSENT;
     const id = new DataView(request.buffer, request.byteOffset).getUint32(1, true);
+    if (this.refused) return this.#finish(links, this.refused, null, vp, max);
     this.hostCalls++;
     if (this.hostCalls > this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
     let result: unknown;
@@ -352,14 +350,13 @@ export class Host {
       result = f(...args);
     } catch (error) {
       if (error instanceof LuaCellError && error.fatal) this.broken ??= error;
-      return this.#finish(links, null, { thrown: error }, vp, max);
+      return this.#finish(links, this.#passedLimit(), { thrown: error }, vp, max);
     } finally {
       this.isOpen = before;
       if (this.broken) throw this.broken;
     }
     if (isThenable(result)) return this.#later(links, id, result, vp, max);
-    const limit = this.hostCalls % CLOCK_STEP === 1 ? this.#passedLimit() : null;
-    return this.#finish(links, limit, { result }, vp, max);
+    return this.#finish(links, this.#passedLimit(), { result }, vp, max);
   }
 
   /** A host function's result is a promise. */

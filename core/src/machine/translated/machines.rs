@@ -9,6 +9,7 @@ use super::raw::{Image, Raw};
 use super::{Cell, Owned, trap};
 use crate::engine::EngineConfig;
 use crate::host::Host;
+use crate::machine::told::Told;
 #[cfg(feature = "hardened")]
 use crate::machine::watchdog::{self, Watchdog};
 use crate::machine::{Data, Export, Facts, GUEST_ID, GuestId, NotStarted};
@@ -132,7 +133,8 @@ impl Machines {
         #[cfg(feature = "hardened")]
         let watchdog =
             self.config.hardened.then(|| Watchdog::new(self.config.call_deadline.unwrap_or(std::time::Duration::MAX)));
-        let data = Data { host, buffer: Default::default(), revision: 1, max_memory, metrics: 0 };
+        let data =
+            Data { host, told: Told::fresh(true), buffer: Default::default(), revision: 1, max_memory, metrics: 0 };
         Ok(Owned {
             cell: Cell {
                 data,

@@ -14,7 +14,7 @@ use redb::ReadableTable;
 
 use self::format::{Entries, Key};
 use self::shared::Shared;
-use super::{Batch, StoreError, StoreResult, TableStore, Usage, Write};
+use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Usage, Write};
 use crate::Result;
 use crate::stored::store_error;
 
@@ -60,7 +60,7 @@ impl FileOptions {
     /// this one does not understand; the file is left as it is then. When the system refuses to open it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
         let shared = shared::open(path.as_ref(), self.cache_size).map_err(store_error)?;
-        Ok(FileStore { shared, durability: self.durability, view: None })
+        Ok(FileStore { shared, durability: self.durability, view: None, cancel: CancelToken::default() })
     }
 }
 
@@ -79,6 +79,8 @@ pub struct FileStore {
     shared: Arc<Shared>,
     durability: Durability,
     view: Option<View>,
+    /// Of the present run.
+    cancel: CancelToken,
 }
 
 /// What a run sees: the file as it was at its first look.
@@ -194,6 +196,7 @@ impl FileStore {
     fn commit_now(&mut self, batch: &Batch<'_>) -> StoreResult<()> {
         let shared = Arc::clone(&self.shared);
         let view = self.view.take();
+        let mut writes = self.cancel.watch(batch.writes());
         shared.write(self.durability, |table, commit| {
             match view {
                 Some(view) if view.generation != shared.generation() => {
@@ -202,7 +205,9 @@ impl FileStore {
                 Some(view) if view.commit != commit => view.check(table)?,
                 _ => {}
             }
-            format::apply(table, batch.writes())
+            let usage = format::apply(table, &mut writes)?;
+            writes.finish()?;
+            Ok(usage)
         })
     }
 }
@@ -239,7 +244,12 @@ impl Clone for FileStore {
     /// Another handle to the same file.
     fn clone(&self) -> Self {
         self.shared.add_handle();
-        FileStore { shared: Arc::clone(&self.shared), durability: self.durability, view: None }
+        FileStore {
+            shared: Arc::clone(&self.shared),
+            durability: self.durability,
+            view: None,
+            cancel: CancelToken::default(),
+        }
     }
 }
 
@@ -345,6 +355,10 @@ impl TableStore for FileStore {
     fn begin(&mut self) -> StoreResult<()> {
         self.view = None;
         Ok(())
+    }
+
+    fn set_cancel(&mut self, token: &CancelToken) {
+        self.cancel = token.clone();
     }
 
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {

@@ -1,6 +1,7 @@
 //! Tables on a Redis or Valkey server, shared by many hosts.
 
 mod pool;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,7 @@ use ::redis::Value;
 use ahash::HashMap;
 
 use self::pool::Pool;
-use super::{Batch, StoreError, StoreResult, TableStore, Write};
+use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Write};
 use crate::Result;
 use crate::stored::store_error;
 use crate::tables::FIRST_FREE;
@@ -44,10 +45,10 @@ impl RedisOptions {
         self
     }
 
-    /// How long connecting, and each answer, may take. Default 5 seconds.
+    /// How long a request may take, connecting included. A run's own timeout, and an interrupt, end its reading sooner. Default 5 seconds, at most a day.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout.max(Duration::from_millis(1));
+        self.timeout = timeout.clamp(Duration::from_millis(1), Duration::from_secs(24 * 60 * 60));
         self
     }
 
@@ -91,6 +92,8 @@ pub struct RedisStore {
     fetches: u32,
     /// What the last run used.
     expected: Vec<Request>,
+    /// Of the present run.
+    cancel: CancelToken,
 }
 
 /// What this run knows of a table.
@@ -139,7 +142,14 @@ impl RedisStore {
     }
 
     fn new(pool: Arc<Pool>) -> Self {
-        RedisStore { pool, tables: HashMap::default(), fetched: false, fetches: 0, expected: Vec::new() }
+        RedisStore {
+            pool,
+            tables: HashMap::default(),
+            fetched: false,
+            fetches: 0,
+            expected: Vec::new(),
+            cancel: CancelToken::default(),
+        }
     }
 
     /// What is used in this run; the next one will probably want the same.
@@ -197,7 +207,7 @@ impl RedisStore {
                 _ => {}
             }
         }
-        let Value::Array(answers) = self.pool.read(&arguments)? else {
+        let Value::Array(answers) = self.pool.read(&arguments, &self.cancel)? else {
             return Err(self.pool.strange());
         };
         for (request, answer) in requests.into_iter().zip(answers) {
@@ -455,7 +465,7 @@ impl TableStore for RedisStore {
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
-        self.pool.tables()?.into_iter().for_each(visit);
+        self.pool.tables(&self.cancel)?.into_iter().for_each(visit);
         Ok(true)
     }
 
@@ -463,6 +473,10 @@ impl TableStore for RedisStore {
         let requests = keys.iter().map(|(table, key)| Request::Get(*table, (*key).to_owned()));
         let requests: Vec<Request> = requests.filter(|request| !self.knows(request)).collect();
         if requests.is_empty() { Ok(()) } else { self.fetch(requests) }
+    }
+
+    fn set_cancel(&mut self, token: &CancelToken) {
+        self.cancel = token.clone();
     }
 
     fn begin(&mut self) -> StoreResult<()> {

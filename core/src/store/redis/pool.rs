@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use redis::{
-    Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Script,
-    TlsCertificates, Value,
-};
+use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Script, Value};
 
 use super::RedisOptions;
-use crate::store::{StoreError, StoreResult};
+use super::wire::{Connection, Patience};
+use crate::store::{CancelToken, StoreError, StoreResult};
 
 /// More idle connections than this are closed.
 const MAX_IDLE: usize = 32;
@@ -18,8 +16,9 @@ const MAX_IDLE: usize = 32;
 /// A connection that was idle for longer is tried before it is relied on.
 const TRUSTED: Duration = Duration::from_secs(1);
 
-/// The first wait before another try to connect; each is twice as long as the one before, within the time-out.
+/// The first wait before another try to connect; each is twice as long as the one before, up to the longest, within the request's time.
 const BACK_OFF: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// A cluster may send a request on so often.
 const MAX_REDIRECTS: usize = 5;
@@ -32,7 +31,7 @@ static OPEN: Mutex<Option<HashMap<String, Weak<Pool>>>> = Mutex::new(None);
 
 pub(super) struct Pool {
     info: ConnectionInfo,
-    tls: TlsCertificates,
+    root_certificate: Option<Vec<u8>>,
     timeout: Duration,
     /// For messages: no password.
     name: String,
@@ -97,9 +96,9 @@ impl Pool {
             .into_connection_info()
             .map_err(|error| format!("the URL of the server makes no sense: {}", words(&error)))?;
         let name = format!("server {}", info.addr());
-        let mut root_cert = options.root_certificate.clone();
-        if let (None, Some(file)) = (&root_cert, certificate) {
-            root_cert = Some(std::fs::read(&file).map_err(|error| format!("can't read {file}: {error}"))?);
+        let mut root_certificate = options.root_certificate.clone();
+        if let (None, Some(file)) = (&root_certificate, certificate) {
+            root_certificate = Some(std::fs::read(&file).map_err(|error| format!("can't read {file}: {error}"))?);
         }
         if matches!(info.addr(), ConnectionAddr::TcpTls { .. })
             && rustls::crypto::CryptoProvider::get_default().is_none()
@@ -108,7 +107,7 @@ impl Pool {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let pool = Arc::new(Pool {
-            tls: TlsCertificates { client_tls: None, root_cert },
+            root_certificate,
             timeout: options.timeout,
             name,
             prefix: format!("{{{namespace}}}:"),
@@ -117,7 +116,7 @@ impl Pool {
             read: Script::new(include_str!("read.lua")),
             commit: Script::new(include_str!("commit.lua")),
             reserve: Script::new(include_str!("reserve.lua")),
-            info: with_no_delay(info),
+            info,
         });
         pool.check_format()?;
         let mut open = lock(&OPEN);
@@ -147,7 +146,7 @@ impl Pool {
 
     fn check_format(&self) -> StoreResult<()> {
         let key = format!("{}format", self.prefix);
-        let format: String = self.with_connection(true, |connection| {
+        let format: String = self.with_connection(true, CancelToken::default(), |connection| {
             redis::cmd("SET").arg(&key).arg(FORMAT).arg("NX").query::<Value>(connection)?;
             redis::cmd("GET").arg(&key).query(connection)
         })?;
@@ -161,27 +160,32 @@ impl Pool {
         .into())
     }
 
-    pub(super) fn read(&self, arguments: &[Vec<u8>]) -> StoreResult<Value> {
-        self.with_connection(true, |connection| self.invoke(&self.read, arguments, connection))
+    pub(super) fn read(&self, arguments: &[Vec<u8>], cancel: &CancelToken) -> StoreResult<Value> {
+        self.with_connection(true, cancel.clone(), |connection| self.invoke(&self.read, arguments, connection))
     }
 
     pub(super) fn commit(&self, arguments: &[Vec<u8>]) -> StoreResult<Value> {
-        self.with_connection(false, |connection| self.invoke(&self.commit, arguments, connection))
+        self.with_connection(false, CancelToken::default(), |connection| {
+            self.invoke(&self.commit, arguments, connection)
+        })
     }
 
     pub(super) fn reserve(&self, count: u32, first: u32) -> StoreResult<u32> {
         let arguments = [count.to_string().into_bytes(), first.to_string().into_bytes()];
-        match self.with_connection(count == 0, |connection| self.invoke(&self.reserve, &arguments, connection))? {
+        let reserved = self.with_connection(count == 0, CancelToken::default(), |connection| {
+            self.invoke(&self.reserve, &arguments, connection)
+        })?;
+        match reserved {
             Value::Int(id) => u32::try_from(id).map_err(|_| self.strange()),
             Value::Nil => Err("no table numbers are left".into()),
             _ => Err(self.strange()),
         }
     }
 
-    pub(super) fn tables(&self) -> StoreResult<Vec<u32>> {
+    pub(super) fn tables(&self, cancel: &CancelToken) -> StoreResult<Vec<u32>> {
         let key = format!("{}versions", self.prefix);
-        let ids: Vec<String> =
-            self.with_connection(true, |connection| redis::cmd("HKEYS").arg(&key).query(connection))?;
+        let list = |connection: &mut Connection| redis::cmd("HKEYS").arg(&key).query(connection);
+        let ids: Vec<String> = self.with_connection(true, cancel.clone(), list)?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
@@ -193,12 +197,20 @@ impl Pool {
         call.invoke(connection)
     }
 
-    /// Runs `f` on a connection; follows a cluster to the right node. What only reads is tried once more when the connection broke.
-    fn with_connection<T>(&self, reads: bool, mut f: impl FnMut(&mut Connection) -> RedisResult<T>) -> StoreResult<T> {
+    /// Runs `f` on a connection; follows a cluster to the right node. What only reads is tried once more when the connection broke. All of it has to be done within
+    /// one time-out.
+    fn with_connection<T>(
+        &self,
+        reads: bool,
+        cancel: CancelToken,
+        mut f: impl FnMut(&mut Connection) -> RedisResult<T>,
+    ) -> StoreResult<T> {
+        let patience = Patience::new(self.timeout, cancel);
         let mut again = reads;
         let mut redirects = 0;
         loop {
-            let (mut connection, node) = self.connection()?;
+            let (mut connection, node) = self.connection(&patience)?;
+            connection.set_patience(&patience);
             let error = match f(&mut connection) {
                 Ok(result) => {
                     self.give_back(connection, node);
@@ -215,7 +227,7 @@ impl Pool {
                     *lock(&self.node) = target;
                 } else if let Some(target) = target {
                     // The slot is on its way: this one request goes to where it will be.
-                    let mut connection = self.connect(Some(&target)).map_err(|error| self.failed(&error))?;
+                    let mut connection = self.connect(Some(&target), &patience).map_err(|error| self.failed(&error))?;
                     let asked = redis::cmd("ASKING").query::<Value>(&mut connection).and_then(|_| f(&mut connection));
                     return asked.map_err(|error| self.failed(&error));
                 }
@@ -256,23 +268,28 @@ impl Pool {
     }
 
     /// An idle connection, or a new one.
-    fn connection(&self) -> StoreResult<(Connection, Option<(String, u16)>)> {
+    fn connection(&self, patience: &Patience) -> StoreResult<(Connection, Option<(String, u16)>)> {
         let node = lock(&self.node).clone();
         loop {
             let Some(mut idle) = lock(&self.idle).pop() else { break };
             if idle.node != node {
                 continue;
             }
-            let fresh = idle.since.elapsed() < TRUSTED;
-            if fresh || redis::cmd("PING").query::<Value>(&mut idle.connection).is_ok() {
+            if idle.since.elapsed() < TRUSTED {
                 return Ok((idle.connection, node));
             }
+            idle.connection.set_patience(&patience.at_most(self.timeout / 4));
+            match redis::cmd("PING").query::<Value>(&mut idle.connection) {
+                Ok(_) => return Ok((idle.connection, node)),
+                // The others would say nothing either, and there has to be time for a new one.
+                Err(error) if error.is_timeout() => lock(&self.idle).clear(),
+                Err(_) => {}
+            }
         }
-        let deadline = Instant::now() + self.timeout;
         let mut wait = BACK_OFF;
         let mut target = node;
         loop {
-            let error = match self.connect(target.as_ref()) {
+            let error = match self.connect(target.as_ref(), patience) {
                 Ok(connection) => return Ok((connection, target)),
                 Err(error) => error,
             };
@@ -282,15 +299,15 @@ impl Pool {
                 target = None;
             }
             let final_answer = !(error.is_io_error() || error.is_connection_dropped()) || error.is_timeout();
-            if final_answer || Instant::now() + wait >= deadline {
+            if final_answer || patience.left().map_or(true, |left| left <= wait) {
                 return Err(self.failed(&error));
             }
             std::thread::sleep(wait);
-            wait *= 2;
+            wait = (2 * wait).min(LONGEST_WAIT);
         }
     }
 
-    fn connect(&self, node: Option<&(String, u16)>) -> RedisResult<Connection> {
+    fn connect(&self, node: Option<&(String, u16)>, patience: &Patience) -> RedisResult<Connection> {
         let mut info = self.info.clone();
         if let Some((host, port)) = node {
             let (host, port) = (host.clone(), *port);
@@ -302,20 +319,8 @@ impl Pool {
             };
             info = info.set_addr(addr);
         }
-        let client = match info.addr() {
-            ConnectionAddr::TcpTls { .. } => Client::build_with_tls(info, self.tls.clone())?,
-            _ => Client::open(info)?,
-        };
-        let connection = client.get_connection_with_timeout(self.timeout)?;
-        connection.set_read_timeout(Some(self.timeout))?;
-        connection.set_write_timeout(Some(self.timeout))?;
-        Ok(connection)
+        Connection::open(&info, self.root_certificate.as_deref(), patience)
     }
-}
-
-fn with_no_delay(info: ConnectionInfo) -> ConnectionInfo {
-    let settings = info.tcp_settings().clone().set_nodelay(true);
-    info.set_tcp_settings(settings)
 }
 
 /// What the server or the system said.

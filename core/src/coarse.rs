@@ -1,0 +1,28 @@
+//! A clock that costs next to nothing to read.
+
+/// What the clock showed last. It goes on in steps of a few milliseconds.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tick(i64, i64);
+
+impl Tick {
+    /// Whether the clock has gone on since it was looked at last. Where there is no such clock it always has.
+    #[inline]
+    pub(crate) fn passed(&mut self) -> bool {
+        match Tick::now() {
+            Some(now) => std::mem::replace(self, now) != now,
+            None => true,
+        }
+    }
+
+    #[cfg(all(feature = "wasmtime", any(target_os = "linux", target_os = "android")))]
+    #[inline]
+    fn now() -> Option<Tick> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        Some(Tick(now.tv_sec, now.tv_nsec.into()))
+    }
+
+    #[cfg(not(all(feature = "wasmtime", any(target_os = "linux", target_os = "android"))))]
+    fn now() -> Option<Tick> {
+        None
+    }
+}
