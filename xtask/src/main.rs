@@ -11,6 +11,7 @@ mod generated;
 mod guest;
 mod install_c;
 mod package;
+mod promises;
 mod sanitize;
 mod soak;
 mod steps;
@@ -40,6 +41,8 @@ enum Command {
     InstallC(install_c::Args),
     /// Make what is handed to users
     Package(package::Args),
+    /// Look at random for scripts that dodge limits, make the host grow or spoil a sandbox
+    Promises(promises::Args),
     /// Run thousands of sandboxes for a while, good and hostile ones, on all stores: nothing may grow, get lost or mixed up
     Soak(soak::Args),
     /// Run tests with AddressSanitizer, ThreadSanitizer and Miri: half an hour
@@ -63,6 +66,7 @@ fn main() -> Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::InstallC(args) => install_c::run(&args),
         Command::Package(args) => package::run(&args),
+        Command::Promises(args) => promises::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Sanitize(args) => sanitize::run(&args),
         Command::Audit(args) => audit::run(&args),

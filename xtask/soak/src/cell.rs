@@ -1,13 +1,17 @@
 //! One sandbox, and what it has to hold.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use luacell::{Durability, Engine, Error, ErrorKind, FileStore, Sandbox, SandboxConfig, Snapshot, StoreLimit, Value};
+use luacell::{
+    Durability, Engine, Error, ErrorKind, FileStore, Function, Sandbox, SandboxConfig, Snapshot, StoreLimit, Value,
+};
 
 use crate::own_store::Maps;
+use crate::promises::{ATTEMPTS, LIST_FUNCTIONS, Then, WAYS, call, script};
 use crate::scripts::{BEGIN, HOSTILE, KEEP, STEAL};
 
 /// Where a sandbox keeps its tables.
@@ -41,6 +45,10 @@ fn limits() -> SandboxConfig {
 fn equip(lua: &Sandbox, secret: &str) -> Result<()> {
     let answer = secret.to_owned();
     lua.register("secret", move |()| Ok(answer.clone()))?;
+    // For the scripts of the promises.
+    lua.register("host", |values: Vec<Value>| Ok(values))?;
+    lua.register("fail", |()| Err::<(), _>(Error::host("no")))?;
+    lua.register("call", |f: Function| Ok(f.call(())?.values))?;
     let interrupter = lua.interrupter();
     lua.register("stop", move |()| {
         interrupter.interrupt();
@@ -90,6 +98,14 @@ impl Cell {
             self.reset()?;
         }
         Ok(())
+    }
+
+    /// One of the scripts that the tests of promises are made of; it may come to its end, and spoils what is global.
+    pub fn promise(&mut self, rng: &mut Rng) -> Result<()> {
+        let source = promise(rng)?;
+        let result = self.lua()?.compute(format!("{STEAL}(function(...) {source}\nend)() error('the end')"));
+        self.stopped(&source, result.map(|_| ()))?;
+        self.reset()
     }
 
     fn stopped(&self, script: &str, result: luacell::Result<()>) -> Result<()> {
@@ -172,6 +188,22 @@ impl Cell {
         *self = Cell::new(self.home.clone(), secret)?;
         Ok(())
     }
+}
+
+/// What a script of the tests of promises says.
+fn promise(rng: &mut Rng) -> Result<String> {
+    static FUNCTIONS: OnceLock<Vec<String>> = OnceLock::new();
+    let ways: Vec<_> = WAYS.iter().filter(|way| way.then == Then::Nothing && !way.waits).collect();
+    let way = rng.choice(ways).context("no way")?;
+    if rng.bool() {
+        return Ok(script(way, rng.choice(ATTEMPTS).context("no attempt")?.body));
+    }
+    if FUNCTIONS.get().is_none() {
+        let names = Sandbox::new()?.compute(LIST_FUNCTIONS)?.values;
+        let _ = FUNCTIONS.set(names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    }
+    let function = rng.choice(FUNCTIONS.get().context("no functions")?).context("no function")?;
+    Ok(script(way, &call(function, |n| rng.usize(..n))))
 }
 
 /// Not on the disk at once: that is what `counter` does.

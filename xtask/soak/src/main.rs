@@ -5,6 +5,9 @@ mod cell;
 mod counter;
 mod own_store;
 mod process;
+#[path = "../../../core/tests/promises/scripts/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "what the tests of promises expect of a script is not looked at here")]
+mod promises;
 mod scripts;
 
 use std::path::PathBuf;
@@ -134,7 +137,8 @@ fn work(number: usize, share: usize, folder: PathBuf, mut rng: Rng, counters: &[
         let what = || format!("sandbox {at}");
         match rng.u32(..1000) {
             0..600 => cell.good(&mut rng).with_context(what).map(|()| add(&tally.good))?,
-            600..850 => cell.hostile(&mut rng).with_context(what).map(|()| add(&tally.hostile))?,
+            600..700 => cell.promise(&mut rng).with_context(what).map(|()| add(&tally.hostile))?,
+            700..850 => cell.hostile(&mut rng).with_context(what).map(|()| add(&tally.hostile))?,
             850..880 => cell.interrupted().with_context(what).map(|()| add(&tally.hostile))?,
             880..910 => cell.there_and_back(&mut rng).with_context(what).map(|()| add(&tally.copies))?,
             910..930 => cell.reopen().with_context(what).map(|()| add(&tally.copies))?,

@@ -74,6 +74,8 @@ macro_rules! without_jit {
             "--test",
             "limits",
             "--test",
+            "promises",
+            "--test",
             "snapshot",
             "--test",
             "threads",

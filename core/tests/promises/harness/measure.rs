@@ -1,0 +1,57 @@
+//! What this process uses. Memory is known on Linux only; elsewhere nothing grows.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use cpu_time::ThreadTime;
+
+fn status(field: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// Resident bytes before something, to be compared with the most there were during it.
+pub struct Memory(u64);
+
+impl Memory {
+    pub fn now() -> Memory {
+        // Forgets the peak.
+        let _ = fs::write("/proc/self/clear_refs", "5");
+        Memory(status("VmRSS:").unwrap_or(0))
+    }
+
+    pub fn growth(&self) -> u64 {
+        status("VmHWM:").unwrap_or(0).saturating_sub(self.0)
+    }
+}
+
+/// Time of this thread, and time on the wall.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    cpu: ThreadTime,
+    wall: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    pub cpu: Duration,
+    pub wall: Duration,
+}
+
+impl Clock {
+    pub fn now() -> Clock {
+        Clock { cpu: ThreadTime::now(), wall: Instant::now() }
+    }
+
+    pub fn spent(&self) -> Spent {
+        Spent { cpu: self.cpu.elapsed(), wall: self.wall.elapsed() }
+    }
+}
+
+impl Spent {
+    /// How long, whatever else the machine does.
+    pub fn least(self) -> Duration {
+        self.cpu.min(self.wall)
+    }
+}
