@@ -286,10 +286,32 @@ static void make_plain (lua_State *L) {
   walk_into(L, id, lua_gettop(L));
 }
 
-/* Calls 'f' for each id that this run gave to an object that still lives. */
-static void each_made (lua_State *L, void (*f) (lua_State *, unsigned,
-                                                 const TValue *)) {
+typedef void (*Visit) (lua_State *L, unsigned id, const TValue *o);
+
+static size_t count_made (void) {
+  size_t i, n = 0;
+  for (i = 0; i < made.len / sizeof(Range); i++) {
+    Range range = ((const Range *)made.p)[i];
+    n += range.end - range.first;
+  }
+  return n;
+}
+
+/*
+** Calls 'f' for each id that this run gave to an object that still lives. A
+** host may take more ids than there are objects.
+*/
+static void each_made (lua_State *L, Visit f) {
   size_t i;
+  if (count_made() > luaH_realasize(guest.objects) + sizenode(guest.objects)) {
+    unsigned pos = 0;
+    TValue key, val;
+    while (table_step(guest.objects, &pos, &key, &val)) {
+      unsigned id = (unsigned)ivalue(&key);
+      if (was_made(id)) f(L, id, objects_find(id));
+    }
+    return;
+  }
   for (i = 0; i < made.len / sizeof(Range); i++) {
     Range range = ((const Range *)made.p)[i];
     unsigned id;
