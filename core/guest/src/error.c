@@ -218,7 +218,7 @@ static size_t size_of (const TValue *v) {
   return ttisstring(v) ? vslen(v) : TABLE_BYTES;
 }
 
-/* What guest.host_errors has of a value: the host's number, and above it ours. */
+/* What guest.host_errors has of a value: its number, and above that ours. */
 static lua_Unsigned noted (const TValue *v) {
   const TValue *n = luaH_get(guest.host_errors, v);
   return ttisinteger(n) ? l_castS2U(ivalue(n)) : 0;
