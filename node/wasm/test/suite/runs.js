@@ -140,6 +140,44 @@ export const runs = {
     equal(same(), same());
   },
 
+  "the clock is looked at after every host call": ({ Sandbox }) => {
+    const lua = new Sandbox({ timeout: 20 });
+    let calls = 0;
+    lua.register("quick", () => 1);
+    for (const fail of [false, true]) {
+      lua.register("slow", () => {
+        calls++;
+        const end = performance.now() + 60;
+        while (performance.now() < end);
+        if (fail) throw new Error("late");
+      });
+      for (let before = 0; before < 10; before++) {
+        fails("Timeout", () => lua.compute(`${"quick() ".repeat(before)} pcall(slow) pcall(slow) pcall(slow)`));
+        equal(calls, 1, `after ${before} quick calls`);
+        calls = 0;
+      }
+    }
+  },
+
+  "no more instructions are reported than there may be": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    for (const instructionLimit of [1, 999, 100_001]) {
+      const error = fails("InstructionLimit", () => lua.computeWith(forever, { instructionLimit }));
+      equal(error.metrics.instructions, instructionLimit);
+    }
+  },
+
+  "what the host refuses afterwards is taken back in Lua too": ({ Sandbox }) => {
+    let broken = true;
+    const onPrint = () => {
+      if (broken) throw new Error("no more paper");
+    };
+    const lua = new Sandbox({ onPrint });
+    fails("HostFunction", () => lua.compute("mine = {5, {6}} _home.mine = mine print('x')"));
+    broken = false;
+    same(lua.compute("rawset(mine, 'x', 1) return mine[1], mine[2][1], rawget(mine, 'x'), _home.mine"), [5, 6, 1, null]);
+  },
+
   "the same with a seed": ({ Sandbox }) => {
     const run = () => {
       const lua = new Sandbox({ seed: 7 });
