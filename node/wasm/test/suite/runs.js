@@ -167,17 +167,6 @@ export const runs = {
     }
   },
 
-  "what the host refuses afterwards is taken back in Lua too": ({ Sandbox }) => {
-    let broken = true;
-    const onPrint = () => {
-      if (broken) throw new Error("no more paper");
-    };
-    const lua = new Sandbox({ onPrint });
-    fails("HostFunction", () => lua.compute("mine = {5, {6}} _home.mine = mine print('x')"));
-    broken = false;
-    same(lua.compute("rawset(mine, 'x', 1) return mine[1], mine[2][1], rawget(mine, 'x'), _home.mine"), [5, 6, 1, null]);
-  },
-
   "the same with a seed": ({ Sandbox }) => {
     const run = () => {
       const lua = new Sandbox({ seed: 7 });
