@@ -310,7 +310,10 @@ impl Tables {
     /// Whether somebody may have waited for the store since this was asked last.
     #[inline]
     pub(crate) fn has_waited(&mut self) -> bool {
-        matches!(&mut self.backing, Backing::Tiered(store) if store.take_asked())
+        match &mut self.backing {
+            Backing::Memory(_) => false,
+            Backing::Tiered(store) => store.take_asked(),
+        }
     }
 
     /// Whether somebody may have to wait for the store.
