@@ -16,6 +16,7 @@ impl Tick {
 
     #[cfg(all(feature = "wasmtime", any(target_os = "linux", target_os = "android")))]
     #[inline]
+    #[allow(clippy::useless_conversion, reason = "the type is another one on processors of 32 bits")]
     fn now() -> Option<Tick> {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
         Some(Tick(now.tv_sec, now.tv_nsec.into()))

@@ -319,6 +319,22 @@ impl Tables {
         }
     }
 
+    /// What is stored from here on is stored however long it takes.
+    pub(crate) fn be_patient(&mut self) {
+        if let Backing::Tiered(store) = &mut self.backing {
+            store.set_cancel(&CancelToken::default());
+        }
+    }
+
+    /// Whether somebody may have waited for the store since this was asked last.
+    #[inline]
+    pub(crate) fn has_waited(&mut self) -> bool {
+        match &mut self.backing {
+            Backing::Memory(_) => false,
+            Backing::Tiered(store) => store.take_asked(),
+        }
+    }
+
     /// Whether somebody may have to wait for the store.
     #[inline]
     pub(crate) fn waits(&self) -> bool {

@@ -489,6 +489,14 @@ fn the_clock_is_looked_at_after_every_long_look_into_the_store() {
         assert!(looks <= 3, "{source}: {looks}");
         run_after(&lua, source);
     }
+    // What the run has done is taken back although its time is over.
+    let options = || ComputeOptions::new().timeout(Duration::from_millis(20));
+    for end in ["_home.slow", "#_home.t", "next(_home.t)"] {
+        let source = format!("mine = {{7, {{8}}}} _home.mine = mine _home.t[1] = mine return {end}");
+        assert_eq!(lua.compute_with(source, options()).unwrap_err().kind(), ErrorKind::Timeout, "{end}");
+        let check = "rawset(mine, 'x', 1) return mine[1], mine[2][1], rawget(mine, 'x'), _home.mine, _home.t[1]";
+        assert_eq!(lua.compute(check).unwrap().values, [7.into(), 8.into(), 1.into(), Value::Nil, 1.into()], "{end}");
+    }
 }
 
 /// A store in which somebody else is always faster.

@@ -168,7 +168,7 @@ impl Host {
         };
         let mut needed = 0usize;
         let mut any = false;
-        let mut clock = Clock::new(self.deadline);
+        let mut clock = Clock::new(self.deadline.filter(|_| self.refused.is_none()));
         let mut add = |bytes: &[u8]| {
             if let Some(place) = room.get_mut(needed..needed.saturating_add(bytes.len())) {
                 place.copy_from_slice(bytes);

@@ -62,10 +62,10 @@ impl Host {
         if look { self.passed_limit() } else { None }
     }
 
-    /// Whether somebody may have waited for the store, and longer than the run may take.
+    /// Whether somebody may have waited for the store, and longer than the run may take. What the guest takes a run back with is not in the store.
     #[inline]
     pub(super) fn waited_too_long(&mut self) -> bool {
-        self.tables.waits() && self.refused.is_none() && self.passed_meanwhile().is_some()
+        self.tables.has_waited() && self.refused.is_none() && self.passed_meanwhile().is_some()
     }
 
     /// Whether nothing outside need be asked any more: the run has to end, and the guest does not know it yet.

@@ -100,6 +100,9 @@ impl Inner {
         self.check_transaction()?;
         self.release_handles(shared)?;
         let limits = set.map_or(self.limits, |set| self.limits.with(set));
+        // What comes in and goes out belongs to the instance, which may be made here.
+        self.guest()?;
+        let links = self.links(shared);
         let mut args = std::mem::take(&mut self.args);
         args.clear();
         let number = self.guest()?.told().number;
@@ -186,6 +189,7 @@ impl Inner {
             Err(error) if keeps && !error.is_fatal() => {
                 let error = error.with_metrics(metrics);
                 if self.transaction.is_none() {
+                    self.tables()?.be_patient();
                     self.commit()
                         .map_err(|failure| failure.with_output(error.output().clone()).with_metrics(metrics))?;
                 }

@@ -24,6 +24,8 @@ pub(crate) struct Tiered {
     doubtful: IdSet,
     /// Of the present run.
     cancel: CancelToken,
+    /// Whether the store was asked for something.
+    asked: bool,
 }
 
 impl Tiered {
@@ -36,6 +38,7 @@ impl Tiered {
             moved: id_set(),
             doubtful: id_set(),
             cancel: CancelToken::default(),
+            asked: false,
         }
     }
 
@@ -92,7 +95,17 @@ impl Tiered {
     }
 
     fn of(&mut self, table: u32) -> &mut dyn TableStore {
-        if self.is_local(table) { &mut self.local } else { &mut *self.kept }
+        if self.is_local(table) {
+            return &mut self.local;
+        }
+        self.asked = true;
+        &mut *self.kept
+    }
+
+    /// Whether the store, behind what is in memory, was asked for something since this was asked last.
+    #[inline]
+    pub(crate) fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.asked)
     }
 
     /// The tables in memory that the store is about to refer to, with those that they refer to.

@@ -296,15 +296,16 @@ fn counted(sandbox: &Sandbox) -> i64 {
 #[test]
 fn the_server_is_killed_and_restarted() {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let store = RedisStore::options().timeout(Duration::from_millis(500)).open(&server.url()).unwrap();
+    let store = RedisStore::options().timeout(Duration::from_secs(1)).open(&server.url()).unwrap();
     let sandbox = sandbox(store);
     sandbox.compute("lua = 0").unwrap();
     let mut least = 0;
     for round in 0..15u64 {
         let (sender, receiver) = std::sync::mpsc::channel();
+        let used = &sandbox;
         let (failed, acknowledged) = std::thread::scope(|scope| {
-            let worker = scope.spawn(|| {
-                let mut last = least;
+            let worker = scope.spawn(move || {
+                let (sandbox, mut last) = (used, least);
                 loop {
                     match sandbox.compute(COUNT) {
                         Ok(outcome) => {
@@ -317,7 +318,10 @@ fn the_server_is_killed_and_restarted() {
             });
             // In the middle of the work.
             for _ in 0..=round % 4 {
-                receiver.recv().unwrap();
+                // On a slow machine the time-out may be faster, and that has to be all or nothing too.
+                if receiver.recv().is_err() {
+                    break;
+                }
             }
             std::thread::sleep(Duration::from_micros(round * 97 % 700));
             server.kill();

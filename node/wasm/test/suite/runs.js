@@ -140,6 +140,33 @@ export const runs = {
     equal(same(), same());
   },
 
+  "the clock is looked at after every host call": ({ Sandbox }) => {
+    const lua = new Sandbox({ timeout: 20 });
+    let calls = 0;
+    lua.register("quick", () => 1);
+    for (const fail of [false, true]) {
+      lua.register("slow", () => {
+        calls++;
+        const end = performance.now() + 60;
+        while (performance.now() < end);
+        if (fail) throw new Error("late");
+      });
+      for (let before = 0; before < 10; before++) {
+        fails("Timeout", () => lua.compute(`${"quick() ".repeat(before)} pcall(slow) pcall(slow) pcall(slow)`));
+        equal(calls, 1, `after ${before} quick calls`);
+        calls = 0;
+      }
+    }
+  },
+
+  "no more instructions are reported than there may be": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    for (const instructionLimit of [1, 999, 100_001]) {
+      const error = fails("InstructionLimit", () => lua.computeWith(forever, { instructionLimit }));
+      equal(error.metrics.instructions, instructionLimit);
+    }
+  },
+
   "the same with a seed": ({ Sandbox }) => {
     const run = () => {
       const lua = new Sandbox({ seed: 7 });
