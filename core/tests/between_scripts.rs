@@ -384,3 +384,27 @@ fn a_limit_without_memory_for_its_message() {
     assert!(error.message().ends_with("instruction limit reached"), "{error}");
     assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
 }
+
+#[test]
+fn tables_that_the_host_made_are_taken_back_with_the_run() {
+    let lua = Arc::new(Sandbox::new().unwrap());
+    let weak = Arc::downgrade(&lua);
+    lua.register("make", move |()| {
+        let inner: Table = (1..4).map(Value::from).collect();
+        weak.upgrade().unwrap().home().set("t", Table::from_iter([Value::from(inner)]))
+    })
+    .unwrap();
+    lua.compute("make() x = _home.t x.own = 1 error('x')").unwrap_err();
+    assert!(lua.home().is_empty().unwrap());
+    // As tables that the script made: what it still holds is an ordinary table with what was in it.
+    let out = lua.compute("return #x[1], x.own, next(_home), pcall(setmetatable, {}, x)").unwrap();
+    assert_eq!(out.values[..4], [3.into(), 1.into(), Value::Nil, true.into()]);
+    // In a transaction too.
+    let failed = lua.transaction(|tx| {
+        tx.home().set("t", Table::from_iter([Value::from(1)]))?;
+        tx.compute("y = _home.t y.own = 2")?;
+        Err::<(), _>(Error::host("no"))
+    });
+    assert!(failed.is_err());
+    assert_eq!(lua.compute("return y[1], y.own, next(_home)").unwrap().values, [1.into(), 2.into(), Value::Nil]);
+}

@@ -5,8 +5,6 @@
 
 lua_State *luacell_running;
 
-static void made_add (lua_State *L, unsigned first, unsigned count);
-
 /*
 ** Ids that this run, or transaction, has given to Lua objects, as ranges in
 ** ascending order; and those of them that are being taken back.
@@ -50,7 +48,7 @@ unsigned external_take_ids (lua_State *L, unsigned count) {
   unsigned first = guest.next_id;
   if (count > UINT_MAX - first - 1)
     luacell_error(L, KIND_INTERNAL, "no external table ids are left");
-  made_add(L, first, count);
+  if (!made_add(first, count)) luacell_memory_error(L);
   guest.next_id += count;
   return first;
 }
@@ -270,15 +268,17 @@ void external_begin_run (void) {
   walk_begin_run();
 }
 
-static void made_add (lua_State *L, unsigned first, unsigned count) {
+/* The run, or what the host does in it, takes these ids; 0: no memory. */
+int made_add (unsigned first, unsigned count) {
   Range range = {first, first + count};
   size_t n = made.len / sizeof range;
   Range *last = n == 0 ? NULL : (Range *)made.p + n - 1;
-  if (!guest.transactional) return;
-  if (last != NULL && last->end == first)
+  if (!guest.transactional || count == 0) return 1;
+  if (last != NULL && last->end == first) {
     last->end = range.end;
-  else if (!bytes_add(&made, &range, sizeof range))
-    luacell_memory_error(L);
+    return 1;
+  }
+  return bytes_add(&made, &range, sizeof range);
 }
 
 /* The external table at the top of the stack becomes a plain one again. */
@@ -289,10 +289,32 @@ static void make_plain (lua_State *L) {
   walk_into(L, id, lua_gettop(L));
 }
 
-/* Calls 'f' for each id that this run gave to an object that still lives. */
-static void each_made (lua_State *L, void (*f) (lua_State *, unsigned,
-                                                 const TValue *)) {
+typedef void (*Visit) (lua_State *L, unsigned id, const TValue *o);
+
+static size_t count_made (void) {
+  size_t i, n = 0;
+  for (i = 0; i < made.len / sizeof(Range); i++) {
+    Range range = ((const Range *)made.p)[i];
+    n += range.end - range.first;
+  }
+  return n;
+}
+
+/*
+** Calls 'f' for each id that this run gave to an object that still lives. A
+** host may take more ids than there are objects.
+*/
+static void each_made (lua_State *L, Visit f) {
   size_t i;
+  if (count_made() > luaH_realasize(guest.objects) + sizenode(guest.objects)) {
+    unsigned pos = 0;
+    TValue key, val;
+    while (table_step(guest.objects, &pos, &key, &val)) {
+      unsigned id = (unsigned)ivalue(&key);
+      if (was_made(id)) f(L, id, objects_find(id));
+    }
+    return;
+  }
   for (i = 0; i < made.len / sizeof(Range); i++) {
     Range range = ((const Range *)made.p)[i];
     unsigned id;

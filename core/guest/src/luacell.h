@@ -342,6 +342,7 @@ void external_announce (lua_State *L, unsigned id);
 unsigned external_take_ids (lua_State *L, unsigned count);
 void objects_put (lua_State *L, unsigned id, const TValue *v);
 const TValue *objects_find (unsigned id);
+int made_add (unsigned first, unsigned count);
 void made_undo (lua_State *L);
 void made_forget (lua_State *L);
 int luacell_ext_table (lua_State *L);

@@ -104,7 +104,14 @@ export class Core {
     guest.call('set_print_streaming', host.print ? 1 : 0);
     guest.call('set_deterministic', host.virtualTime ? 1 : 0);
     guest.call('sync_external_table_counter', host.tables.nextId);
-    for (const [id, name] of host.functions) guest.nameFunction('register_function', name, id);
+    for (const [id, name] of host.functions) {
+      try {
+        guest.nameFunction('register_function', name, id);
+      } catch (error) {
+        // Something that a restored script has put in the way must not make the sandbox fail, now and each time that it starts.
+        if (!(error instanceof LuaCellError && error.kind === 'InvalidArgument')) throw error;
+      }
+    }
   }
 
   #theGuest(): Guest {

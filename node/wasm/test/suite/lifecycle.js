@@ -59,4 +59,40 @@ export const lifecycle = {
     fails("Closed", () => home.size);
     equal(typeof new Sandbox()[Symbol.dispose ?? Symbol.for("Symbol.dispose")], "function");
   },
+
+  "gc runs finalizers under the limits of a run": ({ Sandbox }) => {
+    const lua = new Sandbox({ instructionLimit: 1e6 });
+    const seen = [];
+    lua.register("see", (text) => void seen.push(text));
+    lua.compute("setmetatable({}, {__gc = function() see('in gc') _home.x = 'kept' end})");
+    lua.gc();
+    same(seen, ["in gc"]);
+    equal(lua.home.get("x"), "kept");
+    lua.compute("setmetatable({}, {__gc = function() _home.x = 'lost' while true do end end})");
+    fails("InstructionLimit", () => lua.gc());
+    equal(lua.home.get("x"), "kept");
+    lua.gc();
+    equal(lua.compute("return 1 + 1"), 2);
+  },
+
+  "what a script puts in the way of a name": ({ Sandbox }) => {
+    for (const value of ["nil", "false", "5", "_home", "setmetatable({}, {__index = error, __newindex = error})"]) {
+      const lua = new Sandbox();
+      lua.register("a.b", () => 1);
+      lua.compute(`a = ${value}`);
+      const snapshot = lua.snapshot();
+      try {
+        lua.register("a.b", () => 2);
+      } catch (error) {
+        equal(error.kind, "InvalidArgument", value);
+      }
+      equal(lua.compute("return 1 + 1"), 2, value);
+      lua.unregister("a.b");
+      lua.restore(snapshot);
+      equal(lua.compute("return 1 + 1"), 2, value);
+      lua.reset();
+      lua.register("a.b", () => 3);
+      equal(lua.compute("return a.b()"), 3, value);
+    }
+  },
 };
