@@ -5,6 +5,9 @@ use std::fmt;
 use crate::metrics::Metrics;
 use crate::value::{LuaString, Value};
 
+/// What a script sees of a failure about which the host chose to say nothing.
+pub(crate) const HOST_FAILED: &str = "the host function failed";
+
 /// The result of an operation on a sandbox.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -116,6 +119,8 @@ struct Details {
     value: Value,
     metrics: Metrics,
     source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
+    /// What scripts get to see, where the message is for the host alone.
+    shown: Option<LuaString>,
     /// Whether the guest can't be used after this.
     fatal: bool,
     /// Whether a host function got it from its own sandbox.
@@ -138,19 +143,26 @@ impl Error {
             value: Value::Nil,
             metrics: Metrics::default(),
             source: None,
+            shown: None,
             fatal: false,
             nested: false,
             raises: false,
         }))
     }
 
-    /// For host functions: an error with this cause, text or any error. The cause comes out of the run as the
-    /// [`source`](std::error::Error::source) when the script does not catch it.
+    /// For host functions, and where modules come from: an error with this cause, text or any error. The script sees its text, so give it one that is
+    /// meant for scripts. The cause comes out of the run as the [`source`](std::error::Error::source) when the script does not catch it.
     pub fn host(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause = cause.into();
         let mut error = Error::new(ErrorKind::HostFunction, cause.to_string());
         error.0.source = Some(cause.into());
         error
+    }
+
+    /// As [`host`](Self::host), with a cause whose text is not for scripts, such as an error of the operating system: they see only that the host failed. The
+    /// host finds the text in the message of the run's error.
+    pub fn opaque(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Error::host(cause).shown_as(HOST_FAILED)
     }
 
     /// For host functions: raises this value in the script, as `error(value)` does there.
@@ -226,6 +238,17 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_boxed_source(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Scripts see this text instead of the message.
+    pub(crate) fn shown_as(mut self, text: &str) -> Self {
+        self.0.shown = Some(text.into());
+        self
+    }
+
     /// An error with a message that Lua made.
     pub(crate) fn from_lua(kind: ErrorKind, message: &LuaString) -> Self {
         let mut error = Error::new(kind, message.to_string_lossy());
@@ -280,9 +303,23 @@ impl Error {
     /// What Lua gets to see of it.
     pub(crate) fn lua_value(&self) -> Value {
         match &self.0.value {
-            Value::Nil if !self.0.raises => Value::String(LuaString::new(self.message_bytes())),
+            Value::Nil if !self.0.raises => Value::String(self.shown()),
             value => value.clone(),
         }
+    }
+
+    /// The text that scripts see.
+    fn shown(&self) -> LuaString {
+        match &self.0.shown {
+            Some(text) => text.clone(),
+            None if self.0.message.is_empty() => HOST_FAILED.into(),
+            None => LuaString::new(self.message_bytes()),
+        }
+    }
+
+    /// The text that the host chose for scripts, where it did.
+    pub(crate) fn chosen(&self) -> Option<LuaString> {
+        (self.0.kind == ErrorKind::HostFunction && self.0.shown.is_none()).then(|| self.shown())
     }
 
     pub(crate) fn is_nested(&self) -> bool {
@@ -296,8 +333,24 @@ impl Error {
             Some(source) if made_by_host => source,
             // A value that was raised has nothing behind it.
             _ if made_by_host && cause.0.raises => return self,
-            _ => std::sync::Arc::new(cause),
+            _ => std::sync::Arc::new(cause.clone()),
         });
+        self.reveal(&cause)
+    }
+
+    /// What comes out of a run that failed because the store did.
+    pub(crate) fn caused_by_store(mut self, failure: Error) -> Self {
+        self.0.source.clone_from(&failure.0.source);
+        self.reveal(&failure)
+    }
+
+    /// Adds for the host what the script did not see of the cause.
+    fn reveal(mut self, cause: &Error) -> Self {
+        if cause.0.shown.is_some() {
+            self.0.shown = Some(LuaString::new(self.message_bytes()));
+            self.0.raw_message = None;
+            self.0.message = format!("{}: {}", self.0.message, cause.0.message);
+        }
         self
     }
 

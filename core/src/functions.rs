@@ -261,7 +261,7 @@ fn call(context: &mut Context<'_>, number: u32, values: &mut Vec<Value>) -> Answ
 /// What a panic in a host function becomes. The panic's own text has gone to where panics go.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::host(format!("the host function panicked: {}", text.unwrap_or("no message")))
+    Error::opaque(format!("the host function panicked: {}", text.unwrap_or("no message")))
 }
 
 /// The answer of a function that was waited for, ready to be fetched; its length as the channel names it.

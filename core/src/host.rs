@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::modules::ModuleResolver;
 use crate::sandbox::SandboxLinks;
 use crate::tables::Tables;
-use crate::value::Value;
+use crate::value::{LuaString, Value};
 use crate::virtual_time::VirtualTime;
 use crate::{Error, ErrorKind};
 
@@ -41,7 +41,9 @@ pub(crate) struct Host {
     /// The revision of the contract that the guest speaks.
     pub(crate) revision: u32,
     /// Why the store failed last.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<Error>,
+    /// Why modules could not be had, by name; the last ones.
+    module_failures: Vec<(LuaString, Error)>,
     /// A failure that could not be reported to the guest: the run must not succeed.
     pub(crate) doomed: Option<Error>,
     pub(crate) functions: Functions,
@@ -89,6 +91,7 @@ impl Host {
             tables,
             revision,
             failure: None,
+            module_failures: Vec::new(),
             doomed: None,
             functions: Functions::default(),
             instructions: 0,
@@ -142,10 +145,14 @@ impl Host {
     #[inline]
     pub(crate) fn end(&mut self, ticks: u64) {
         self.links = None;
-        // What a host function failed with may hold on to the sandbox.
+        // What the host failed with may hold on to the sandbox.
         if !self.errors.is_empty() {
             self.errors = Vec::new();
         }
+        if !self.module_failures.is_empty() {
+            self.module_failures = Vec::new();
+        }
+        self.failure = None;
         if let Some(time) = &mut self.virtual_time {
             time.pass(ticks);
         }
@@ -169,5 +176,35 @@ impl Host {
     pub(crate) fn take_error(&mut self, number: i64) -> Option<Error> {
         let at = usize::try_from(number).ok()?.checked_sub(1)?;
         self.errors.get(at).cloned()
+    }
+
+    /// Keeps why there was no module of that name.
+    pub(crate) fn keep_module_failure(&mut self, name: &[u8], error: Error) {
+        const MOST: usize = 16;
+        if self.module_failures.len() >= MOST {
+            self.module_failures.remove(0);
+        }
+        self.module_failures.push((LuaString::new(name), error));
+    }
+
+    /// A failed run's error with what lies behind it on the host's side: the error of a host function by its number, else what modules or the store failed with.
+    pub(crate) fn explain(&mut self, error: Error, number: i64) -> Error {
+        if let Some(cause) = self.take_error(number) {
+            return error.caused_by_host(cause);
+        }
+        match error.kind() {
+            ErrorKind::Store => match self.failure.clone() {
+                Some(failure) => error.caused_by_store(failure),
+                None => error,
+            },
+            ErrorKind::HostFunction => {
+                let names = |name: &LuaString| error.message().contains(&*name.to_string_lossy());
+                match self.module_failures.iter().rev().find(|(name, _)| names(name)) {
+                    Some((_, failure)) => error.caused_by_host(failure.clone()),
+                    None => error,
+                }
+            }
+            _ => error,
+        }
     }
 }

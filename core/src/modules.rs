@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -38,7 +39,8 @@ pub trait ModuleResolver: Send + Sync {
     /// The module of that name. A name comes from the script and may be anything.
     ///
     /// # Errors
-    /// Anything; `require` raises the message in the script.
+    /// Anything. `require` raises an error in the script: with the text of [`Error::host`], which is meant for scripts, else only saying that the host failed. The
+    /// host gets the error as the cause.
     fn resolve(&self, name: &str) -> Result<Resolved>;
 }
 
@@ -86,14 +88,14 @@ impl Folder {
     }
 
     fn read(&self, file: &Path) -> Result<Option<Vec<u8>>> {
-        let fail = |e: std::io::Error| Error::host(format!("can't read '{}': {e}", file.display()));
+        let fail = |e: std::io::Error| Error::opaque(format!("can't read '{}': {e}", file.display()));
         let path = match file.canonicalize() {
             Ok(path) => path,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(fail(e)),
         };
         if !path.starts_with(self.path.canonicalize().map_err(fail)?) {
-            return Err(Error::host(format!("'{}' leads out of the modules' folder", file.display())));
+            return Err(Error::opaque(format!("'{}' leads out of the modules' folder", file.display())));
         }
         if !path.is_file() {
             return Ok(None);
@@ -122,34 +124,38 @@ impl ModuleResolver for Folder {
     }
 }
 
+const FOUND: u32 = 0;
+const MISSING: u32 = 1;
+const FAILED: u32 = 2;
+
 /// The answer to the guest's request for a module.
-pub(crate) fn answer(resolver: &dyn ModuleResolver, name: &[u8]) -> Vec<u8> {
-    const FOUND: u32 = 0;
-    const MISSING: u32 = 1;
-    const FAILED: u32 = 2;
+pub(crate) fn answer(resolver: &dyn ModuleResolver, name: &[u8]) -> Result<Vec<u8>> {
     let resolved = match std::str::from_utf8(name) {
-        Ok(name) => resolver.resolve(name),
-        Err(_) => Ok(Resolved::Missing("the name is no valid UTF-8".to_owned())),
+        Ok(name) => catch_unwind(AssertUnwindSafe(|| resolver.resolve(name)))
+            .unwrap_or_else(|_| Err(Error::opaque("the search for a module panicked")))?,
+        Err(_) => Resolved::Missing("the name is no valid UTF-8".to_owned()),
     };
     let mut out = Vec::new();
     match resolved {
-        Ok(Resolved::Found(module)) => {
+        Resolved::Found(module) => {
             out.extend_from_slice(&FOUND.to_le_bytes());
             out.extend_from_slice(&u32::try_from(module.chunk_name.len()).unwrap_or_default().to_le_bytes());
             out.extend_from_slice(module.chunk_name.as_bytes());
             out.extend_from_slice(&module.source);
         }
-        Ok(Resolved::Missing(places)) => {
+        Resolved::Missing(places) => {
             out.extend_from_slice(&MISSING.to_le_bytes());
             for place in places.lines() {
                 out.extend_from_slice(b"\n\t");
                 out.extend_from_slice(place.as_bytes());
             }
         }
-        Err(error) => {
-            out.extend_from_slice(&FAILED.to_le_bytes());
-            out.extend_from_slice(error.message_bytes());
-        }
     }
-    out
+    Ok(out)
+}
+
+/// The same when there is none because of an error: what of it the script may see.
+pub(crate) fn failed(error: &Error) -> Vec<u8> {
+    let text = error.chosen().unwrap_or_else(|| "the host could not provide it".into());
+    [&FAILED.to_le_bytes(), text.as_bytes()].concat()
 }

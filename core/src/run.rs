@@ -55,10 +55,7 @@ impl Context<'_> {
                 if no_output {
                     error = error.with_output(LuaString::new(self.captured_output()));
                 }
-                return Ok(match self.host().take_error(number) {
-                    Some(cause) => error.caused_by_host(cause),
-                    None => error,
-                });
+                return Ok(self.host().explain(error, number));
             }
         }
         if message.is_empty() {

@@ -348,7 +348,8 @@ pub(crate) fn retrying<T>(write: impl Fn() -> Result<T>) -> Result<T> {
 
 pub(crate) fn store_error(error: StoreError) -> Error {
     let kind = if error.is_conflict() { ErrorKind::Conflict } else { ErrorKind::Store };
-    Error::new(kind, error.to_string())
+    let error = Error::new(kind, error.to_string()).with_boxed_source(error.into_inner());
+    error.shown_as("the store failed")
 }
 
 /// The one value that is stored under a key.

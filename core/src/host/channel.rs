@@ -8,6 +8,7 @@ use super::memory::{part, part_mut};
 use super::{ABSENT, Host, too_small};
 use crate::store::StoreResult;
 use crate::tables::is_valid;
+use crate::value::Value;
 use crate::{Error, modules};
 
 /// How a portion of a table's entries begins.
@@ -60,11 +61,12 @@ impl Host {
                 }
                 None => return ABSENT,
             },
-            operation::MODULE => match &self.modules {
-                Some(resolver) => match catch_unwind(AssertUnwindSafe(|| modules::answer(&**resolver, payload))) {
-                    Ok(answer) => answer,
-                    Err(_) => return ABSENT,
-                },
+            operation::MODULE => match self.modules.clone() {
+                Some(resolver) => modules::answer(&*resolver, payload).unwrap_or_else(|error| {
+                    let answer = modules::failed(&error);
+                    self.keep_module_failure(payload, error);
+                    answer
+                }),
                 None => return ABSENT,
             },
             operation::LIMITS => match self.grant(payload) {
@@ -82,7 +84,10 @@ impl Host {
                 Some(Err(error)) => return self.failed(error),
                 None => return ABSENT,
             },
-            operation::STORE_FAILURE => self.failure.as_deref().unwrap_or_default().as_bytes().to_vec(),
+            operation::STORE_FAILURE => match self.failure.as_ref().map(Error::lua_value) {
+                Some(Value::String(text)) => text.as_bytes().to_vec(),
+                _ => Vec::new(),
+            },
             _ => return ABSENT,
         };
         self.deliver(memory, &mut answer, answer_ptr, max_len)

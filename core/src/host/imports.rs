@@ -2,15 +2,16 @@
 
 use super::memory::{part, part_mut, with_key};
 use super::{ABSENT, Host, STORE_FAILED, too_small};
+use crate::ErrorKind;
 use crate::store::StoreError;
+use crate::stored::store_error;
 use crate::tables::is_valid;
-use crate::{Error, ErrorKind};
 
 impl Host {
     #[cold]
     /// Remembers why the store failed; what the guest is told.
     pub(super) fn failed(&mut self, error: StoreError) -> i32 {
-        self.failure = Some(error.to_string());
+        self.failure = Some(store_error(error));
         if self.revision >= 2 { STORE_FAILED } else { ABSENT }
     }
 
@@ -114,9 +115,7 @@ impl Host {
         match self.tables.size(table) {
             Ok(n) => i32::try_from(n).unwrap_or(i32::MAX),
             Err(error) => {
-                self.failed(error);
-                let message = self.failure.clone().unwrap_or_default();
-                self.doomed = Some(Error::new(ErrorKind::Store, message));
+                self.doomed = Some(store_error(error));
                 0
             }
         }
