@@ -216,7 +216,8 @@ typedef struct luacell_server_options {
  *
  * The functions are called from one thread at a time, never while another one runs, and can't use the sandbox. What one call
  * wrote is there when the next call comes. Each returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the
- * library (luacell_error_new makes one); the run fails with LUACELL_STORE then. Keys and values are lent for the time of the call.
+ * library (luacell_error_new makes one); the run fails with LUACELL_STORE then, and the script does not see the message. Keys and values are lent
+ * for the time of the call.
  * Later versions may add fields at the end.
  */
 typedef struct luacell_table_store {
@@ -658,6 +659,11 @@ struct luacell_error *luacell_error_new(const char *message,
  * For host functions: an error that raises a copy of this value in the script, as error(value) does there. NULL stands for nil.
  */
 struct luacell_error *luacell_error_raise(const struct luacell_value *value);
+
+/**
+ * A copy, for a callback that passes on an error which belongs to somebody else; to be freed. NULL for NULL.
+ */
+struct luacell_error *luacell_error_clone(const struct luacell_error *error);
 
 /**
  * Ends an error. NULL is ignored.

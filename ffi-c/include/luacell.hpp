@@ -18,9 +18,14 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <mutex>
+#include <new>
+#include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -51,6 +56,68 @@ T sized() {
   return value;
 }
 
+/* What a host function threw, as long as an error knows of it. */
+class Thrown {
+ public:
+  /* An error for the script with a message that somebody chose for it. */
+  static luacell_error *error(std::exception_ptr exception) {
+    std::string message = chosen_message(exception);
+    auto thrown = std::make_unique<Thrown>(std::move(exception));
+    {
+      std::lock_guard<std::mutex> lock(all().mutex);
+      all().set.insert(thrown.get());
+    }
+    return luacell_error_new(message.data(), message.size(), thrown.release(), end);
+  }
+
+  /* What is behind an error, unless its userdata is something of C. */
+  static std::exception_ptr behind(const luacell_error *error) {
+    std::lock_guard<std::mutex> lock(all().mutex);
+    auto found = all().set.find(luacell_error_userdata(error));
+    return found != all().set.end() ? static_cast<const Thrown *>(*found)->exception_ : nullptr;
+  }
+
+  explicit Thrown(std::exception_ptr exception) : exception_(std::move(exception)) {}
+
+ private:
+  struct All {
+    std::mutex mutex;
+    std::set<void *> set;
+  };
+
+  static All &all() {
+    static All *all = new All();
+    return *all;
+  }
+
+  static void end(void *thrown) {
+    {
+      std::lock_guard<std::mutex> lock(all().mutex);
+      all().set.erase(thrown);
+    }
+    delete static_cast<Thrown *>(thrown);
+  }
+
+  /* What the system and the language word themselves names files and types. */
+  static std::string chosen_message(const std::exception_ptr &exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::system_error &) {
+    } catch (const std::bad_alloc &) {
+    } catch (const std::bad_cast &) {
+    } catch (const std::bad_typeid &) {
+    } catch (const std::bad_exception &) {
+    } catch (const std::bad_function_call &) {
+    } catch (const std::exception &chosen) {
+      if (*chosen.what() != '\0') return chosen.what();
+    } catch (...) {
+    }
+    return "the host function failed";
+  }
+
+  std::exception_ptr exception_;
+};
+
 }  // namespace detail
 
 /** What failed. The views are valid as long as a copy of the error exists. */
@@ -70,6 +137,8 @@ class Error : public std::exception {
   std::string_view traceback() const { return detail::view(luacell_error_traceback(error_.get())); }
   /** What was printed before. */
   std::string_view output() const { return detail::view(luacell_error_output(error_.get())); }
+  /** What a host function threw, when that is behind this error; otherwise nothing. */
+  std::exception_ptr cause() const { return detail::Thrown::behind(error_.get()); }
   const luacell_error *get() const { return error_.get(); }
 
  private:
@@ -340,7 +409,10 @@ struct Config {
   luacell_sandbox_config more = detail::sized<luacell_sandbox_config>();
 };
 
-/** A function of the host. What it throws is an error in the script, with the message of a std::exception. */
+/**
+ * A function of the host. What it throws is an error in the script: an Error as it is, anything else with the message of a std::exception, unless the
+ * system or the language worded it, as with std::system_error or std::bad_alloc. Error::cause gives it back.
+ */
 using HostFunction = std::function<Values(Values)>;
 
 /** One isolated Lua. */
@@ -472,19 +544,17 @@ class Sandbox {
   }
 
   static luacell_status call_host(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) noexcept {
-    std::string message;
     try {
       for (const Value &value : (*static_cast<HostFunction *>(userdata))(detail::copy_all(args))) {
         luacell_status status = luacell_values_push(results, value.get(), error);
         if (status != LUACELL_OK) return status;
       }
       return LUACELL_OK;
-    } catch (const std::exception &exception) {
-      message = exception.what();
+    } catch (const Error &passed) {
+      *error = luacell_error_clone(passed.get());
     } catch (...) {
-      message = "the host function threw something that is no std::exception";
+      *error = detail::Thrown::error(std::current_exception());
     }
-    *error = luacell_error_new(message.data(), message.size(), nullptr, nullptr);
     return LUACELL_HOST_FUNCTION;
   }
 

@@ -62,6 +62,12 @@ pub unsafe extern "C" fn luacell_error_raise(value: *const luacell_value) -> *mu
     guard::plain(std::ptr::null_mut(), || owned(Error::raise(lent(value, "value").cloned().unwrap_or_default())))
 }
 
+/// A copy, for a callback that passes on an error which belongs to somebody else; to be freed. NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_error_clone(error: *const luacell_error) -> *mut luacell_error {
+    guard::plain(std::ptr::null_mut(), || lent(error, "error").map_or(std::ptr::null_mut(), |e| owned(e.clone())))
+}
+
 /// Ends an error. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_free(error: *mut luacell_error) {

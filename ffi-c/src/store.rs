@@ -158,7 +158,8 @@ pub unsafe extern "C" fn luacell_store_open_server(
 ///
 /// The functions are called from one thread at a time, never while another one runs, and can't use the sandbox. What one call
 /// wrote is there when the next call comes. Each returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the
-/// library (luacell_error_new makes one); the run fails with LUACELL_STORE then. Keys and values are lent for the time of the call.
+/// library (luacell_error_new makes one); the run fails with LUACELL_STORE then, and the script does not see the message. Keys and values are lent
+/// for the time of the call.
 /// Later versions may add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]

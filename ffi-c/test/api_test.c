@@ -1,6 +1,7 @@
 /* Running code, values, errors, limits, printing, what is used. */
 #include <luacell.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,6 +252,46 @@ static void values_and_tables(void) {
   luacell_value_free(table), luacell_value_free(key), luacell_value_free(text), luacell_value_free(copy), luacell_value_free(cycle);
 }
 
+static void hostile_values(void) {
+  test_begin("values of a script that are nested, shared and named as no program would");
+  static const char *const sources[] = {
+      "for _ = 1, 300000 do t = {t} end",
+      "for _ = 1, 300000 do t = {[t] = t} end",
+      "for _ = 1, 100 do t = {t, t, [t] = {t}} end",
+      "t[1] = t t[t] = t",
+      "t['a\\0b'] = 'c\\0d' t[''] = '' t[('k'):rep(1 << 20)] = 1",
+  };
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+    char source[200];
+    snprintf(source, sizeof source, "t = {} %s return t", sources[i]);
+    luacell_outcome *outcome = run(sandbox, source), *again = run(sandbox, source);
+    luacell_value *copy = luacell_value_clone(luacell_outcome_value(outcome));
+    luacell_outcome_free(outcome);
+    CHECK(luacell_value_equal(copy, copy) && luacell_value_equal(copy, luacell_outcome_value(again)), "%s", source);
+    luacell_outcome_free(again);
+    luacell_value *part = NULL;
+    CHECK(luacell_table_get_field(copy, "a\0b", 3, &part, NULL) == LUACELL_OK);
+    luacell_value_free(part);
+    luacell_values *args = luacell_values_new();
+    for (int n = 0; n < 3; n++) CHECK(luacell_values_push(args, copy, NULL) == LUACELL_OK);
+    luacell_compute_options options = {.size = sizeof options, .args = args};
+    CHECK(luacell_compute(sandbox, "local a, b = ... assert(type(a) == 'table')", 43, &options, NULL, NULL) == LUACELL_OK);
+    luacell_values_free(args);
+    luacell_value_free(copy);
+    luacell_error *error = NULL;
+    CHECK(luacell_compute(sandbox, "error(t)", 8, NULL, NULL, &error) == LUACELL_RUNTIME);
+    CHECK(luacell_value_type(luacell_error_value(error)) == LUACELL_TYPE_TABLE);
+    luacell_error_free(error);
+  }
+  fails(compute(sandbox, "error('a\0b')"), LUACELL_SYNTAX, "");
+  luacell_error *error = NULL;
+  CHECK(luacell_compute(sandbox, "error('a\\0b', 0)", 16, NULL, NULL, &error) == LUACELL_RUNTIME);
+  CHECK(luacell_error_message(error).len == 3);
+  luacell_error_free(error);
+  luacell_sandbox_free(sandbox);
+}
+
 static void limits(void) {
   test_begin("limits of a sandbox and of a run");
   luacell_limits limits = {.size = sizeof limits, .instruction_limit = 100000, .output_limit = 100, .memory_limit = 4 << 20};
@@ -392,6 +433,7 @@ int main(void) {
   closed();
   sized_structs();
   values_and_tables();
+  hostile_values();
   limits();
   printing();
   modules();

@@ -50,6 +50,21 @@ static void userdata_and_finalizers(void) {
   CHECK(first.ended == 1 && second.ended == 1, "%d %d", first.ended, second.ended);
 }
 
+static void replaced(void) {
+  test_begin("a function that is replaced or taken away is ended at once");
+  Counter counter = {0, 0};
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  for (int i = 0; i < 5000; i++) {
+    CHECK(luacell_register(sandbox, "f", 1, count, &counter, end_counter, NULL) == LUACELL_OK);
+    CHECK(counter.ended == i, "%d of %d", counter.ended, i);
+  }
+  luacell_outcome_free(run(sandbox, "assert(f() == 1)"));
+  CHECK(luacell_unregister(sandbox, "f", 1, NULL, NULL) == LUACELL_OK);
+  CHECK(counter.ended == 5000, "%d", counter.ended);
+  luacell_sandbox_free(sandbox);
+  CHECK(counter.ended == 5000, "%d", counter.ended);
+}
+
 static luacell_status fail(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) {
   (void)results;
   bool with_error = luacell_values_len(args) == 0;
@@ -73,7 +88,11 @@ static void failing(void) {
   CHECK(luacell_compute(sandbox, "fail()", 6, NULL, NULL, &error) == LUACELL_HOST_FUNCTION);
   CHECK(luacell_error_userdata(error) == &counter);
   CHECK(counter.ended == 0);
+  luacell_error *copy = luacell_error_clone(error);
   luacell_error_free(error);
+  CHECK(counter.ended == 0 && luacell_error_userdata(copy) == &counter && luacell_error_status(copy) == LUACELL_HOST_FUNCTION);
+  luacell_error_free(copy);
+  CHECK(counter.ended == 1 && luacell_error_clone(NULL) == NULL);
   luacell_outcome_free(run(sandbox, "local ok, e = pcall(fail) assert(not ok and e == 'no luck', e)"));
   luacell_outcome_free(run(sandbox, "local ok, e = pcall(raise, {code = 7}) assert(e.code == 7)"));
   fails(compute(sandbox, "fail(1)"), LUACELL_HOST_FUNCTION, "without an error");
@@ -176,6 +195,7 @@ static void from_a_signal_handler(void) {
 
 int main(void) {
   userdata_and_finalizers();
+  replaced();
   failing();
   nesting();
   from_a_thread();

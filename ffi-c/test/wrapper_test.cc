@@ -1,5 +1,7 @@
 /* luacell.hpp. */
+#include <filesystem>
 #include <luacell.hpp>
+#include <new>
 #include <stdexcept>
 #include <thread>
 
@@ -99,6 +101,88 @@ static void host_functions() {
   CHECK(failing.compute("return 1 + 1").value().as<int>() == 2);
 }
 
+/* Throws the n-th of several exceptions; false when there are no more. */
+static bool throw_one(int n) {
+  struct Own : std::exception {
+    const char *what() const noexcept override { return "no such article"; }
+  };
+  switch (n) {
+    case 0: throw std::runtime_error("no such article");
+    case 1: throw std::invalid_argument("no such article");
+    case 2: throw Own();
+    case 3: throw std::filesystem::filesystem_error("can't open", "/etc/secret", std::make_error_code(std::errc::permission_denied));
+    case 4: throw std::system_error(2, std::generic_category(), "/etc/secret");
+    case 5: throw std::bad_alloc();
+    case 6: throw std::bad_function_call();
+    case 7: throw std::runtime_error("");
+    case 8: throw std::string("secret");
+    default: return false;
+  }
+}
+
+static void exceptions() {
+  test_begin("C++: a script sees messages that somebody chose, the host gets the exception");
+  Sandbox sandbox;
+  int which = 0, n = 0;
+  sandbox.add("f", [&](Values) { return Values{throw_one(which)}; });
+  sandbox.add("count", [](Values args) { return Values{static_cast<int64_t>(args.size())}; });
+  for (; which < 9; which++) {
+    Value seen = sandbox.compute("return select(2, pcall(f))").value();
+    CHECK(seen == Value(which < 3 ? "no such article" : "the host function failed"), "%d: %s", which, seen.as<std::string>().c_str());
+    try {
+      sandbox.compute("count() f()");
+    } catch (const luacell::Error &error) {
+      n++;
+      CHECK(error.status() == LUACELL_HOST_FUNCTION);
+      luacell::Error copy = error;
+      CHECK(copy.cause() != nullptr);
+      try {
+        std::rethrow_exception(copy.cause());
+      } catch (const std::filesystem::filesystem_error &cause) {
+        CHECK(which == 3 && cause.path1() == "/etc/secret");
+      } catch (const std::exception &) {
+        CHECK(which != 8);
+      } catch (const std::string &cause) {
+        CHECK(which == 8 && cause == "secret");
+      }
+    }
+  }
+  CHECK(n == 9);
+  CHECK(sandbox.compute("return f()").value() == Value(false));
+  /* The error of a run inside passes as it was; userdata of C is no exception. */
+  sandbox.add("inner", [&](Values) { return sandbox.compute("local t\nreturn t.x", {}, "=inner").values(); });
+  CHECK(status_of([&] { sandbox.compute("inner()"); }) == LUACELL_RUNTIME);
+  static int userdata;
+  auto fail = [](void *, const luacell_values *, luacell_values *, luacell_error **error) -> luacell_status {
+    *error = luacell_error_new("no", 2, &userdata, nullptr);
+    return LUACELL_HOST_FUNCTION;
+  };
+  CHECK(luacell_register(sandbox.get(), "c", 1, fail, nullptr, nullptr, nullptr) == LUACELL_OK);
+  try {
+    sandbox.compute("c()");
+  } catch (const luacell::Error &error) {
+    CHECK(luacell_error_userdata(error.get()) == &userdata && error.cause() == nullptr);
+  }
+  try {
+    sandbox.compute("error('no')");
+  } catch (const luacell::Error &error) {
+    CHECK(error.cause() == nullptr);
+  }
+}
+
+static void later() {
+  test_begin("C++: a function that outlives its run is under the sandbox's limits");
+  luacell::Config config;
+  config.limits.instruction_limit = 100000;
+  config.limits.memory_limit = 8 << 20;
+  Sandbox sandbox(config);
+  luacell::Limits none;
+  none.instruction_limit = none.memory_limit = LUACELL_UNLIMITED;
+  Values functions = sandbox.compute("return function() while true do pcall(error) end end, function() return ('x'):rep(1 << 26) end", {}, "", none).values();
+  CHECK(status_of([&] { functions[0].call(); }) == LUACELL_INSTRUCTION_LIMIT);
+  CHECK(status_of([&] { functions[1].call(); }) == LUACELL_MEMORY);
+}
+
 static void state() {
   test_begin("C++: snapshots, forks, interrupts");
   Sandbox sandbox;
@@ -126,6 +210,8 @@ int main() {
   values();
   errors();
   host_functions();
+  exceptions();
+  later();
   state();
   return tests_end();
 }
