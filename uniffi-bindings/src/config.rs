@@ -150,7 +150,7 @@ struct FromHost(Arc<dyn ModuleSource>);
 
 impl ModuleResolver for FromHost {
     fn resolve(&self, name: &str) -> luacell::Result<Resolved> {
-        Ok(match self.0.source(name.to_owned()).map_err(HostError::into_error)? {
+        Ok(match self.0.source(name.to_owned()).map_err(HostError::into_opaque_error)? {
             Some(source) => Resolved::Found(Module::new(name, source)),
             None => Resolved::Missing(format!("the host has no module '{name}'")),
         })

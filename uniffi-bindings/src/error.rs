@@ -137,12 +137,16 @@ thread_local! {
 
 /// Runs a host function: errors of runs that it starts can be passed on.
 pub(crate) fn within_host_function<T>(call: impl FnOnce() -> T) -> T {
-    DEPTH.with(|depth| {
-        depth.set(depth.get() + 1);
-        let result = call();
-        depth.set(depth.get() - 1);
-        result
-    })
+    /// Counts down also when a panic passes.
+    struct Within;
+    impl Drop for Within {
+        fn drop(&mut self) {
+            DEPTH.set(DEPTH.get() - 1);
+        }
+    }
+    DEPTH.set(DEPTH.get() + 1);
+    let _within = Within;
+    call()
 }
 
 impl From<luacell::Error> for LuaError {

@@ -26,7 +26,7 @@ pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
     };
     Ok(vec![
         ("uniffi-bindings/kotlin/src/main/kotlin/luacell/Generated.kt", kotlin(&read("luacell/luacell.kt")?)?),
-        ("uniffi-bindings/swift/Sources/LuaCell/Generated.swift", read("LuaCell.swift")?),
+        ("uniffi-bindings/swift/Sources/LuaCell/Generated.swift", swift(&read("LuaCell.swift")?)?),
         ("uniffi-bindings/swift/Sources/LuaCellFFI/LuaCellFFI.h", read("LuaCellFFI.h")?),
     ])
 }
@@ -46,8 +46,89 @@ fn tidy(text: &str) -> String {
 }
 
 fn replaced(text: &str, old: &str, new: &str) -> Result<String> {
-    ensure!(text.matches(old).count() == 1, "the generated Kotlin does not have once: {old}");
+    ensure!(text.matches(old).count() == 1, "the generated file does not have once: {old}");
     Ok(text.replace(old, new))
+}
+
+/// Gives whatever code of the host throws to the library as an error of the host: the generator would pass its text on, stack trace included.
+fn swift(text: &str) -> Result<String> {
+    const UNDECLARED: [&str; 2] = [
+        r"
+    } catch let error {
+        callStatus.pointee.code = CALL_UNEXPECTED_ERROR
+        callStatus.pointee.errorBuf = FfiConverterString.lower(String(describing: error))
+    }
+",
+        r"
+    } catch {
+        callStatus.pointee.code = CALL_UNEXPECTED_ERROR
+    }
+",
+    ];
+    const DECLARED: [&str; 2] = [
+        r"
+    } catch let error as E {
+        callStatus.pointee.code = CALL_ERROR
+        callStatus.pointee.errorBuf = lowerError(error)
+    } catch {
+        callStatus.pointee.code = CALL_UNEXPECTED_ERROR
+        callStatus.pointee.errorBuf = FfiConverterString.lower(String(describing: error))
+    }
+",
+        r"
+    } catch {
+        callStatus.pointee.code = CALL_UNEXPECTED_ERROR
+        if let error = hostError(error) as? E {
+            callStatus.pointee.errorBuf = lowerError(error)
+            callStatus.pointee.code = CALL_ERROR
+        }
+    }
+",
+    ];
+    [UNDECLARED, DECLARED].iter().try_fold(text.to_owned(), |text, [old, new]| replaced(&text, old, new))
+}
+
+/// As for Swift. Errors of the JVM, such as a stack overflow, must not get lost on the way either.
+fn kotlin_callbacks(text: &str) -> Result<String> {
+    const UNDECLARED: [&str; 2] = [
+        r#"
+    } catch(e: kotlin.Exception) {
+        val err = try { e.stackTraceToString() } catch(_: Throwable) { "" }
+        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+        callStatus.error_buf = FfiConverterString.lower(err)
+    }
+"#,
+        r"
+    } catch(_: Throwable) {
+        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+    }
+",
+    ];
+    const DECLARED: [&str; 2] = [
+        r#"
+    } catch(e: kotlin.Exception) {
+        if (e is E) {
+            callStatus.code = UNIFFI_CALL_ERROR
+            callStatus.error_buf = lowerError(e)
+        } else {
+            val err = try { e.stackTraceToString() } catch(_: Throwable) { "" }
+            callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+            callStatus.error_buf = FfiConverterString.lower(err)
+        }
+    }
+"#,
+        r"
+    } catch(e: Throwable) {
+        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+        val error = hostException(e)
+        if (error is E) {
+            callStatus.error_buf = lowerError(error)
+            callStatus.code = UNIFFI_CALL_ERROR
+        }
+    }
+",
+    ];
+    [UNDECLARED, DECLARED].iter().try_fold(text.to_owned(), |text, [old, new]| replaced(&text, old, new))
 }
 
 /// Gives the exceptions the message and the cause that Kotlin expects of one; the generator would list all their fields.
@@ -67,6 +148,7 @@ fn kotlin(text: &str) -> Result<String> {
          uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
          statuses.giveBack(status)\n    }\n",
     )?;
+    let text = kotlin_callbacks(&text)?;
     // FirstUse.kt says why.
     let text = ["IntegrityCheckingUniffiLib", "UniffiLib"].iter().try_fold(text, |text, object| {
         let register = format!("        Native.register({object}::class.java,");

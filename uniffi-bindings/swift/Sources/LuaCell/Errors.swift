@@ -25,7 +25,7 @@ extension LuaError {
     /// What the script printed before it failed.
     public var output: String { String(decoding: details.outputData, as: UTF8.self) }
 
-    /// The error that a host function in Swift had thrown, when that is behind this one.
+    /// The error that code of the host in Swift had thrown, when that is behind this one.
     public var underlying: (any Error)? { (details.failure as? Thrown)?.error }
 }
 
@@ -34,7 +34,7 @@ extension LuaError: LocalizedError, CustomStringConvertible {
     public var description: String { message }
 }
 
-/// What a host function has thrown.
+/// What code of the host has thrown.
 final class Thrown: HostFailure {
     let error: any Error
 
@@ -43,8 +43,8 @@ final class Thrown: HostFailure {
     func describe() throws -> String { String(describing: error) }
 }
 
-/// An error of Swift's as the library wants it.
-func failed(_ error: any Error) -> HostError {
+/// What the library is to know of whatever code of the host throws.
+func hostError(_ error: any Error) -> HostError {
     switch error {
     case let error as HostError:
         return error
@@ -52,11 +52,16 @@ func failed(_ error: any Error) -> HostError {
         if let passing = error.details.passing {
             return .Passed(error: passing)
         }
-        return .Failed(reason: error.message, failure: Thrown(error))
+        return .Thrown(reason: nil, description: error.message, failure: Thrown(error))
     default:
-        let reason = (error as? LocalizedError)?.errorDescription ?? String(describing: error)
-        return .Failed(reason: reason, failure: Thrown(error))
+        return .Thrown(reason: chosenMessage(error), description: String(describing: error), failure: Thrown(error))
     }
+}
+
+/// The message that the error's type gives it. The system's errors name files, and other errors would be written out as values, with all that is in them.
+private func chosenMessage(_ error: any Error) -> String? {
+    if error is CocoaError || error is POSIXError || type(of: error) is NSError.Type { return nil }
+    return (error as? any LocalizedError)?.errorDescription ?? (error as? any CustomStringConvertible)?.description
 }
 
 extension HostError {

@@ -376,9 +376,8 @@ private func uniffiTraitInterfaceCall<T>(
 ) {
     do {
         try writeReturn(makeCall())
-    } catch let error {
+    } catch {
         callStatus.pointee.code = CALL_UNEXPECTED_ERROR
-        callStatus.pointee.errorBuf = FfiConverterString.lower(String(describing: error))
     }
 }
 
@@ -390,12 +389,12 @@ private func uniffiTraitInterfaceCallWithError<T, E>(
 ) {
     do {
         try writeReturn(makeCall())
-    } catch let error as E {
-        callStatus.pointee.code = CALL_ERROR
-        callStatus.pointee.errorBuf = lowerError(error)
     } catch {
         callStatus.pointee.code = CALL_UNEXPECTED_ERROR
-        callStatus.pointee.errorBuf = FfiConverterString.lower(String(describing: error))
+        if let error = hostError(error) as? E {
+            callStatus.pointee.errorBuf = lowerError(error)
+            callStatus.pointee.code = CALL_ERROR
+        }
     }
 }
 // Initial value and increment amount for handles.
@@ -1768,7 +1767,7 @@ public func FfiConverterTypeLuaTable_lower(_ value: LuaTable) -> UInt64 {
 public protocol ModuleSource: AnyObject, Sendable {
 
     /**
-     * The source of the module of that name, text or bytes; nothing when there is none.
+     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
      */
     func source(name: String) throws  -> Data?
 
@@ -1827,7 +1826,7 @@ open class ModuleSourceImpl: ModuleSource, @unchecked Sendable {
     }
 
     /**
-     * The source of the module of that name, text or bytes; nothing when there is none.
+     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
      */
 open func source(name: String)throws  -> Data?  {
     return try  FfiConverterOptionData.lift(try rustCallWithError(FfiConverterTypeHostError_lift) {
@@ -4914,13 +4913,14 @@ public func FfiConverterTypeErrorKind_lower(_ value: ErrorKind) -> RustBuffer {
 }
 
 /**
- * How what the host implements fails.
+ * How what the host implements fails. Anything else that it throws becomes `Thrown`.
  */
 public
 enum HostError: Swift.Error {
 
     /**
-     * With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it.
+     * With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it. Of stores it sees
+     * only that they failed.
      */
     case Failed(
         /**
@@ -4954,6 +4954,21 @@ enum HostError: Swift.Error {
          * The message.
          */reason: String
     )
+    /**
+     * With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the message that was chosen in a
+     * host function.
+     */
+    case Thrown(
+        /**
+         * The message, if somebody chose it.
+         */reason: String?,
+        /**
+         * What the host gets to read.
+         */description: String,
+        /**
+         * What comes back with the error of the run.
+         */failure: HostFailure?
+    )
 
 }
 
@@ -4984,6 +4999,11 @@ public struct FfiConverterTypeHostError: FfiConverterRustBuffer {
         case 4: return .Conflict(
             reason: try FfiConverterString.read(from: &buf)
             )
+        case 5: return .Thrown(
+            reason: try FfiConverterOptionString.read(from: &buf),
+            description: try FfiConverterString.read(from: &buf),
+            failure: try FfiConverterOptionTypeHostFailure.read(from: &buf)
+            )
 
          default: throw UniffiInternalError.unexpectedEnumCase
         }
@@ -5008,6 +5028,12 @@ public struct FfiConverterTypeHostError: FfiConverterRustBuffer {
         case let .Conflict(reason):
             writeInt(&buf, Int32(4))
             FfiConverterString.write(reason, into: &buf)
+
+        case let .Thrown(reason,description,failure):
+            writeInt(&buf, Int32(5))
+            FfiConverterOptionString.write(reason, into: &buf)
+            FfiConverterString.write(description, into: &buf)
+            FfiConverterOptionTypeHostFailure.write(failure, into: &buf)
 
         }
     }
@@ -6263,7 +6289,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_hostfunction_invoke() != 19949) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_modulesource_source() != 54265) {
+    if (uniffi_luacell_uniffi_checksum_method_modulesource_source() != 11526) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_printer_print() != 29361) {

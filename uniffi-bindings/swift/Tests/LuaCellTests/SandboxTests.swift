@@ -243,7 +243,81 @@ final class SandboxTests: XCTestCase {
         XCTAssertThrowsError(try other.compute("return _home.a")) { error in
             XCTAssertEqual((error as? LuaError)?.kind, .store)
             XCTAssertTrue("\(error)".contains("the disk is gone"), "\(error)")
+            XCTAssertEqual((error as? LuaError)?.underlying as? TestError, TestError(text: "the disk is gone"))
         }
+        XCTAssertFalse(try other.compute("return select(2, pcall(function() return _home.b end))").value.string!.contains("disk"))
+    }
+
+    func testAScriptSeesOfAnErrorWhatWasChosen() throws {
+        let lua = try Sandbox()
+        struct Plain: Error { let password = "hunter2" }
+        struct Worded: Error, CustomStringConvertible {
+            let password = "hunter2"
+            let description = "no such article"
+        }
+        let error = Box<any Error>()
+        try lua.register("f") { _ in throw error.value! }
+        try lua.register(name: "g", function: Throwing(error), repeatable: false)
+        let system = NSError(domain: NSCocoaErrorDomain, code: 4, userInfo: [NSFilePathErrorKey: "/etc/hunter2", NSLocalizedDescriptionKey: "/etc/hunter2"])
+        for hidden in [Plain(), system, CocoaError(.fileNoSuchFile), DecodingError.valueNotFound(Int.self, .init(codingPath: [], debugDescription: "hunter2"))] as [any Error] {
+            error.value = hidden
+            for name in ["f", "g"] {
+                let seen = try lua.compute("return select(2, pcall(\(name)))").value.string!
+                XCTAssertTrue(seen.hasSuffix("the host function failed"), seen)
+                XCTAssertThrowsError(try lua.compute("\(name)()")) { XCTAssertNotNil(($0 as? LuaError)?.underlying) }
+            }
+        }
+        for shown in [TestError(text: "no such article"), Worded(), HostError.Failed(reason: "no such article", failure: nil)] as [any Error] {
+            error.value = shown
+            for name in ["f", "g"] {
+                XCTAssertTrue(try lua.compute("return select(2, pcall(\(name)))").value.string!.hasSuffix("no such article"))
+            }
+        }
+    }
+
+    func testTablesThatAScriptMadeCanBePrintedHashedAndCompared() throws {
+        let lua = try Sandbox()
+        for source in [
+            "for _ = 1, 100000 do t = {t} end", "for _ = 1, 100000 do t = {[t] = t} end", "for _ = 1, 60 do t = {t, t, [t] = {t}} end",
+            "t[1] = t t[t] = t",
+        ] {
+            let outcome = try lua.compute("local t = {} \(source) return t, {[t] = 1}")
+            XCTAssertLessThan("\(outcome.values)".utf8.count, 1000)
+            XCTAssertLessThan(String(reflecting: outcome).utf8.count, 100 << 20)
+            for table in outcome.values.map({ $0.table! }) {
+                XCTAssertEqual(table, table)
+                XCTAssertEqual(Set([table, table]).count, 1)
+            }
+        }
+    }
+
+    func testLookingAtValuesRunsNoScript() throws {
+        let lua = try Sandbox()
+        let calls = Box<Int>()
+        try lua.register("touch") { _ in
+            calls.value = (calls.value ?? 0) + 1
+            return nil
+        }
+        let values = try lua.compute("""
+            local meta, t = {}, {}
+            for _, name in ipairs {'description', 'hash', 'hashValue', '__tostring', '__eq', '__index', '__len', '__pairs', '__call', '__name', '__close'} do
+              meta[name] = touch t[name] = touch _home[name] = name
+            end
+            return setmetatable(t, meta), {[t] = t}, touch, function() touch() end, _home
+            """).values
+        for value in values {
+            _ = "\(value)" + String(reflecting: value) + "\(value == values[0])"
+            _ = [value.string as Any, value.bytes as Any, value.int as Any, value.array as Any, try value.stored?.keys() as Any]
+        }
+        XCTAssertNil(calls.value)
+    }
+
+    func testAFunctionThatOutlivesItsRunIsUnderTheLimitsOfTheSandbox() throws {
+        let lua = try Sandbox(limits: Limits(memory: 8 << 20, instructions: 100_000))
+        let source = "return function() while true do pcall(error) end end, function() return ('x'):rep(1 << 26) end"
+        let functions = try lua.compute(source, limits: Limits(memory: -1, instructions: -1)).values.map { $0.function! }
+        assertThrows(.instructionLimit) { try functions[0]() }
+        assertThrows(.memory) { try functions[1]() }
     }
 
     func testAStoreInAFile() throws {
@@ -267,6 +341,10 @@ final class SandboxTests: XCTestCase {
         let own = try Sandbox(config: SandboxConfig(moduleSource: Modules()))
         XCTAssertEqual(try own.compute("return require 'm'").value, 7)
         assertThrows(.runtime) { try own.compute("require 'other'") }
+        XCTAssertFalse(try own.compute("return select(2, pcall(require, 'bad'))").value.string!.contains("look"))
+        XCTAssertThrowsError(try own.compute("require 'bad'")) { error in
+            XCTAssertEqual((error as? LuaError)?.underlying as? TestError, TestError(text: "can't look"))
+        }
         assertThrows(.invalidArgument) { _ = try Sandbox(config: SandboxConfig(modules: [:], moduleFolder: "x")) }
     }
 
@@ -345,6 +423,15 @@ private final class Store: TableStore, @unchecked Sendable {
     func keys(table: Int64) throws -> [String] { (tables[table] ?? [:]).keys.sorted() }
 }
 
+private final class Throwing: HostFunction {
+    let error: Box<any Error>
+    init(_ error: Box<any Error>) { self.error = error }
+    func invoke(args: [LuaValue]) throws -> [LuaValue] { throw error.value! }
+}
+
 private final class Modules: ModuleSource {
-    func source(name: String) throws -> Data? { name == "m" ? Data("return 7".utf8) : nil }
+    func source(name: String) throws -> Data? {
+        if name == "bad" { throw TestError(text: "can't look") }
+        return name == "m" ? Data("return 7".utf8) : nil
+    }
 }

@@ -331,10 +331,8 @@ internal inline fun<T> uniffiTraitInterfaceCall(
 ) {
     try {
         writeReturn(makeCall())
-    } catch(e: kotlin.Exception) {
-        val err = try { e.stackTraceToString() } catch(_: Throwable) { "" }
+    } catch(_: Throwable) {
         callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
-        callStatus.error_buf = FfiConverterString.lower(err)
     }
 }
 
@@ -346,14 +344,12 @@ internal inline fun<T, reified E: Throwable> uniffiTraitInterfaceCallWithError(
 ) {
     try {
         writeReturn(makeCall())
-    } catch(e: kotlin.Exception) {
-        if (e is E) {
+    } catch(e: Throwable) {
+        callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
+        val error = hostException(e)
+        if (error is E) {
+            callStatus.error_buf = lowerError(error)
             callStatus.code = UNIFFI_CALL_ERROR
-            callStatus.error_buf = lowerError(e)
-        } else {
-            val err = try { e.stackTraceToString() } catch(_: Throwable) { "" }
-            callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
-            callStatus.error_buf = FfiConverterString.lower(err)
         }
     }
 }
@@ -1313,7 +1309,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_hostfunction_invoke() and 0xFFFF) != 19949) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_modulesource_source() and 0xFFFF) != 54265) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_modulesource_source() and 0xFFFF) != 11526) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_printer_print() and 0xFFFF) != 29361) {
@@ -3973,7 +3969,7 @@ public object FfiConverterTypeLuaTable: FfiConverter<LuaTable, Long> {
 public interface ModuleSource {
 
     /**
-     * The source of the module of that name, text or bytes; nothing when there is none.
+     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
      */
     fun `source`(`name`: kotlin.String): kotlin.ByteArray?
 
@@ -4085,7 +4081,7 @@ open class ModuleSourceImpl: Disposable, AutoCloseable, ModuleSource
     }
 
     /**
-     * The source of the module of that name, text or bytes; nothing when there is none.
+     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
      */
     @Throws(HostException::class)override fun `source`(`name`: kotlin.String): kotlin.ByteArray? {
             return FfiConverterOptionalByteArray.lift(
@@ -7664,12 +7660,13 @@ public object FfiConverterTypeErrorKind: FfiConverterRustBuffer<ErrorKind> {
 }
 
 /**
- * How what the host implements fails.
+ * How what the host implements fails. Anything else that it throws becomes `Thrown`.
  */
 sealed class HostException: kotlin.Exception(), Disposable  {
 
     /**
-     * With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it.
+     * With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it. Of stores it sees
+     * only that they failed.
      */
     class Failed(
 
@@ -7729,6 +7726,31 @@ sealed class HostException: kotlin.Exception(), Disposable  {
             get() = "reason=${ `reason` }"
     }
 
+    /**
+     * With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the message that was chosen in a
+     * host function.
+     */
+    class Thrown(
+
+        /**
+         * The message, if somebody chose it.
+         */
+        val `reason`: kotlin.String?,
+
+        /**
+         * What the host gets to read.
+         */
+        val `description`: kotlin.String,
+
+        /**
+         * What comes back with the error of the run.
+         */
+        val `failure`: HostFailure?
+        ) : HostException() {
+        override val message
+            get() = "reason=${ `reason` }, description=${ `description` }, failure=${ `failure` }"
+    }
+
     companion object ErrorHandler : UniffiRustCallStatusErrorHandler<HostException> {
         override fun lift(error_buf: RustBuffer.ByValue): HostException = FfiConverterTypeHostError.lift(error_buf)
     }
@@ -7765,6 +7787,15 @@ sealed class HostException: kotlin.Exception(), Disposable  {
     )
 
             }
+            is HostException.Thrown -> {
+
+    Disposable.destroy(
+        this.`reason`,
+        this.`description`,
+        this.`failure`
+    )
+
+            }
         }.let { /* this makes the `when` an expression, which ensures it is exhaustive */ }
     }
 
@@ -7789,6 +7820,11 @@ public object FfiConverterTypeHostError : FfiConverterRustBuffer<HostException> 
                 )
             4 -> HostException.Conflict(
                 FfiConverterString.read(buf),
+                )
+            5 -> HostException.Thrown(
+                FfiConverterOptionalString.read(buf),
+                FfiConverterString.read(buf),
+                FfiConverterOptionalTypeHostFailure.read(buf),
                 )
             else -> throw RuntimeException("invalid error enum value, something is very wrong!!")
         }
@@ -7817,6 +7853,13 @@ public object FfiConverterTypeHostError : FfiConverterRustBuffer<HostException> 
                 4UL
                 + FfiConverterString.allocationSize(value.`reason`)
             )
+            is HostException.Thrown -> (
+                // Add the size for the Int that specifies the variant plus the size needed for all fields
+                4UL
+                + FfiConverterOptionalString.allocationSize(value.`reason`)
+                + FfiConverterString.allocationSize(value.`description`)
+                + FfiConverterOptionalTypeHostFailure.allocationSize(value.`failure`)
+            )
         }
     }
 
@@ -7841,6 +7884,13 @@ public object FfiConverterTypeHostError : FfiConverterRustBuffer<HostException> 
             is HostException.Conflict -> {
                 buf.putInt(4)
                 FfiConverterString.write(value.`reason`, buf)
+                Unit
+            }
+            is HostException.Thrown -> {
+                buf.putInt(5)
+                FfiConverterOptionalString.write(value.`reason`, buf)
+                FfiConverterString.write(value.`description`, buf)
+                FfiConverterOptionalTypeHostFailure.write(value.`failure`, buf)
                 Unit
             }
         }.let { /* this makes the `when` an expression, which ensures it is exhaustive */ }

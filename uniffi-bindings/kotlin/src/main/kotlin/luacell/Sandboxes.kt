@@ -3,6 +3,7 @@
 
 package luacell
 
+import java.io.IOException
 import java.time.Duration
 import java.util.concurrent.CompletableFuture
 import kotlinx.coroutines.CoroutineScope
@@ -11,41 +12,60 @@ import kotlinx.coroutines.future.future
 
 /** A host function as a lambda: gets the arguments, gives a result that [LuaValue.Companion.of] takes, [Results], or nothing. */
 fun interface LuaCallback {
-    /** Called on the thread that runs the script; it may use the sandbox that calls it. Whatever it throws becomes a Lua error. */
+    /**
+     * Called on the thread that runs the script; it may use the sandbox that calls it. Whatever it throws becomes a Lua error: its message if it has one,
+     * except for an `IOException` and what the JVM throws itself.
+     */
     @Throws(Exception::class)
     fun call(args: List<LuaValue>): Any?
 }
 
 /** Several results of a host function. */
 class Results(vararg values: Any?) {
-    internal val values = values.map(::luaValueOf)
+    internal val values = luaValuesOf(values.asList(), "result")
 }
 
-/** What a host function has thrown. */
+/** What code of the host has thrown. */
 private class Thrown(val throwable: Throwable) : HostFailure {
     override fun describe() = throwable.toString()
 }
 
-/** What a host function of ours had thrown, when that is behind this error. */
+/** What code of ours had thrown, when that is behind this error. */
 internal fun ErrorDetails.thrown(): Throwable? = (failure as? Thrown)?.throwable
 
 private class Adapter(private val callback: LuaCallback) : HostFunction {
-    override fun invoke(args: List<LuaValue>): List<LuaValue> = try {
-        when (val result = callback.call(args)) {
-            Unit -> emptyList()
-            is Results -> result.values
-            else -> listOf(luaValueOf(result))
-        }
-    } catch (e: HostException) {
-        throw e
-    } catch (e: LuaException) {
-        throw e.details.passing?.let { HostException.Passed(it) } ?: failed(e)
-    } catch (e: Throwable) {
-        throw failed(e)
+    override fun invoke(args: List<LuaValue>): List<LuaValue> = when (val result = callback.call(args)) {
+        Unit -> emptyList()
+        is Results -> result.values
+        else -> listOf(luaValueOf(result, "result 1"))
     }
 }
 
-private fun failed(e: Throwable) = HostException.Failed(e.message ?: e.toString(), Thrown(e))
+/** What the library is to know of whatever code of the host throws. */
+internal fun hostException(e: Throwable): HostException = when (e) {
+    is HostException -> e
+    is LuaException -> e.details.passing?.let { HostException.Passed(it) } ?: HostException.Thrown(null, description(e), Thrown(e))
+    else -> HostException.Thrown(chosenMessage(e), description(e), Thrown(e))
+}
+
+/**
+ * The message, unless the JVM or the operating system worded it, which name classes and files, or it is the text of the cause, as that of
+ * `RuntimeException(cause)`.
+ */
+private fun chosenMessage(e: Throwable): String? = when (e) {
+    is Error, is NullPointerException, is ClassCastException, is ArrayStoreException, is IOException -> null
+    else -> try {
+        e.message?.takeUnless { it == e.cause?.toString() }
+    } catch (_: Throwable) {
+        null
+    }
+}
+
+private fun description(e: Throwable): String = try {
+    e.toString()
+} catch (_: Throwable) {
+    e.javaClass.name
+}
 
 /**
  * Makes a function callable from Lua, as the global of that name; dots put it into tables. What it throws becomes a Lua error, and is the `cause` of
@@ -66,7 +86,7 @@ fun raise(value: Any?): Nothing = throw HostException.Raised(luaValueOf(value))
 @JvmOverloads
 @Throws(LuaException::class)
 fun runOptions(args: List<Any?> = emptyList(), name: String? = null, limits: Limits? = null): RunOptions =
-    RunOptions(args.map(::luaValueOf), name, limits)
+    RunOptions(luaValuesOf(args, "argument"), name, limits)
 
 /**
  * Calls a global Lua function with these arguments.
@@ -82,7 +102,7 @@ fun Sandbox.call(path: String, vararg args: Any?): Outcome = call(path, runOptio
  * @throws LuaException whatever the function fails with
  */
 @Throws(LuaException::class)
-fun LuaFunction.call(vararg args: Any?): Outcome = call(args.map(::luaValueOf))
+fun LuaFunction.call(vararg args: Any?): Outcome = call(luaValuesOf(args.asList(), "argument"))
 
 /** For Java: runs Lua source on another thread. Cancelling the future interrupts the run. */
 @JvmOverloads
@@ -116,12 +136,12 @@ val LuaException.line: Int? get() = details.line
 /** The value under a key, which may be any value that [LuaValue.Companion.of] takes; nil when there is none. */
 @Throws(LuaException::class)
 @JvmSynthetic
-operator fun StoredTable.get(key: Any?): LuaValue = get(luaValueOf(key))
+operator fun StoredTable.get(key: Any?): LuaValue = get(luaValueOf(key, "key"))
 
 /** Sets the value under a key, both any values that [LuaValue.Companion.of] takes; null removes it. */
 @Throws(LuaException::class)
 @JvmName("put")
-operator fun StoredTable.set(key: Any?, value: Any?) = set(luaValueOf(key), luaValueOf(value))
+operator fun StoredTable.set(key: Any?, value: Any?) = set(luaValueOf(key, "key"), luaValueOf(value))
 
 /** Makes sandboxes, step by step; for Java above all. */
 class SandboxBuilder {

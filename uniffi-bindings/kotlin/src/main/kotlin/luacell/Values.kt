@@ -3,14 +3,14 @@
 
 package luacell
 
+import java.nio.file.Path
 import java.time.Duration
-import java.util.IdentityHashMap
 
 /**
  * The Lua value of a Kotlin one: null, booleans, whole numbers (integers), floats and doubles (floats), text, byte arrays, iterables and arrays (a
  * sequence), maps, and what is a Lua value, table or function already. Sharing and cycles are kept.
  *
- * @throws LuaException.Conversion for anything else
+ * @throws LuaException.Conversion for anything else, and for what does not seem to end, naming its place
  * @throws LuaException.InvalidArgument for a map with the key null or NaN
  */
 @Throws(LuaException::class)
@@ -19,7 +19,15 @@ fun LuaValue.Companion.of(value: Any?): LuaValue = luaValueOf(value)
 /** As `LuaValue.of`, for Java. */
 @JvmName("of")
 @Throws(LuaException::class)
-fun luaValueOf(value: Any?): LuaValue = if (isContainer(value)) LuaValue.Table(LuaTable.of(value)) else plain(value)
+fun luaValueOf(value: Any?): LuaValue = luaValueOf(value, "value")
+
+/** The same, under this name in messages. */
+internal fun luaValueOf(value: Any?, name: String): LuaValue =
+    if (isContainer(value)) LuaValue.Table(tableOf(value, name)) else plain(value) { name }
+
+/** These values, which are called by that name and their number. */
+internal fun luaValuesOf(values: List<Any?>, name: String): List<LuaValue> =
+    values.mapIndexed { at, value -> luaValueOf(value, "$name ${at + 1}") }
 
 /**
  * The table of an iterable, an array or a map.
@@ -29,15 +37,15 @@ fun luaValueOf(value: Any?): LuaValue = if (isContainer(value)) LuaValue.Table(L
 @Throws(LuaException::class)
 fun LuaTable.Companion.of(content: Any?): LuaTable {
     if (content is LuaTable) return content
-    if (content == null || !isContainer(content)) throw conversion(content)
-    val graph = Graph()
-    graph.add(content)
-    return LuaTable.fromNodes(graph.nodes())
+    if (!isContainer(content)) throw conversion(content, "value")
+    return tableOf(content, "value")
 }
 
 /**
  * The value as Kotlin's own: null, Boolean, Long, Double, String, ByteArray (for a string that is not UTF-8), List (for a table that is a
- * sequence and not empty), Map (for any other table), [StoredTable], [LuaFunction]. Sharing and cycles are kept.
+ * sequence and not empty), Map (for any other table), [StoredTable], [LuaFunction]. Sharing and cycles are kept. `toString` leaves out what is nested too
+ * deeply. A table that is a key somewhere equals nothing but itself, as in Lua. To compare other tables that a script may have nested deeply, compare
+ * [LuaTable]s.
  */
 fun LuaValue.toKotlin(): Any? = when (this) {
     is LuaValue.Nil -> null
@@ -54,24 +62,24 @@ fun LuaValue.toKotlin(): Any? = when (this) {
 /** The table as a List when it is a sequence and not empty, else as a Map; see [LuaValue.toKotlin]. */
 fun LuaTable.toKotlin(): Any {
     val nodes = nodes()
-    val all = nodes.map { node ->
+    val keys = HashSet<Int>()
+    for (node in nodes) for (entry in node.entries) (entry.key as? NodeValue.Node)?.let { keys.add(it.number) }
+    val all = nodes.mapIndexed { number, node ->
         val isSequence = node.entries.isEmpty() && node.items.isNotEmpty() && node.items.none(::isNil)
-        if (isSequence) ArrayList<Any?>(node.items.size) else LinkedHashMap<Any?, Any?>()
+        if (isSequence) TableList(number in keys, node.items.size) else TableMap(number in keys)
     }
     fun convert(value: NodeValue) = when (value) {
         is NodeValue.Plain -> value.value.toKotlin()
         is NodeValue.Node -> all[value.number]
     }
     for ((node, target) in nodes.zip(all)) {
-        if (target is ArrayList<*>) {
-            @Suppress("UNCHECKED_CAST")
-            node.items.mapTo(target as ArrayList<Any?>, ::convert)
-            continue
+        when (target) {
+            is TableList -> node.items.mapTo(target, ::convert)
+            is TableMap -> {
+                node.items.forEachIndexed { at, item -> if (!isNil(item)) target[at + 1L] = convert(item) }
+                for (entry in node.entries) target[convert(entry.key)] = convert(entry.value)
+            }
         }
-        @Suppress("UNCHECKED_CAST")
-        val map = target as LinkedHashMap<Any?, Any?>
-        node.items.forEachIndexed { at, item -> if (!isNil(item)) map[at + 1L] = convert(item) }
-        for (entry in node.entries) map[convert(entry.key)] = convert(entry.value)
     }
     return all.first()
 }
@@ -121,11 +129,13 @@ operator fun LuaTable.get(key: Any?): LuaValue = get(luaValueOf(key))
 
 private fun isNil(value: NodeValue) = value is NodeValue.Plain && value.value is LuaValue.Nil
 
-private fun isContainer(value: Any?) = value is Iterable<*> || value is Map<*, *> || value is Array<*>
+/** A path is an iterable of paths, which are iterables of paths. */
+internal fun isContainer(value: Any?) = value is Iterable<*> && value !is Path || value is Map<*, *> || value is Array<*>
 
-internal fun conversion(value: Any?): LuaException = LuaException.Conversion(
-    noDetails(ErrorKind.CONVERSION, "a value of ${value?.javaClass?.name} can't be passed to Lua"),
-)
+internal fun conversion(value: Any?, place: String): LuaException = refused("a value of ${value?.javaClass?.name}", place)
+
+internal fun refused(what: String, place: String): LuaException =
+    LuaException.Conversion(noDetails(ErrorKind.CONVERSION, "$what can't be passed to Lua ($place)"))
 
 internal fun noDetails(kind: ErrorKind, message: String) = ErrorDetails(
     kind, message, null, null, null, null, ByteArray(0), LuaValue.Nil, noMetrics(), null, null,
@@ -133,7 +143,7 @@ internal fun noDetails(kind: ErrorKind, message: String) = ErrorDetails(
 
 internal fun noMetrics() = Metrics(Duration.ZERO, 0, 0, 0, 0)
 
-private fun plain(value: Any?): LuaValue = when (value) {
+internal fun plain(value: Any?, place: () -> String): LuaValue = when (value) {
     null -> LuaValue.Nil
     is LuaValue -> value
     is Boolean -> LuaValue.Bool(value)
@@ -147,35 +157,5 @@ private fun plain(value: Any?): LuaValue = when (value) {
     is LuaTable -> LuaValue.Table(value)
     is StoredTable -> LuaValue.Stored(value)
     is LuaFunction -> LuaValue.Function(value)
-    else -> throw conversion(value)
-}
-
-/** Containers by number: one call makes tables of them all. */
-private class Graph {
-    private val numbers = IdentityHashMap<Any, Int>()
-    private val containers = ArrayList<Any>()
-
-    fun add(container: Any): NodeValue = NodeValue.Node(
-        numbers.getOrPut(container) {
-            containers.add(container)
-            containers.size - 1
-        },
-    )
-
-    private fun value(value: Any?): NodeValue =
-        if (value != null && isContainer(value)) add(value) else NodeValue.Plain(plain(value))
-
-    fun nodes(): List<TableNode> {
-        val nodes = ArrayList<TableNode>()
-        while (nodes.size < containers.size) {
-            nodes.add(
-                when (val container = containers[nodes.size]) {
-                    is Map<*, *> -> TableNode(emptyList(), container.map { NodeEntry(value(it.key), value(it.value)) })
-                    is Array<*> -> TableNode(container.map(::value), emptyList())
-                    else -> TableNode((container as Iterable<*>).map(::value), emptyList())
-                },
-            )
-        }
-        return nodes
-    }
+    else -> throw conversion(value, place())
 }

@@ -386,7 +386,9 @@ class SandboxTest {
         lua(SandboxConfig(moduleSource = own)) { lua ->
             assertEquals(7L, lua.compute(source).value.long)
             assertTrue("other" in assertThrows<LuaException.Runtime> { lua.compute("require 'other'") }.message)
-            assertTrue("can't look" in assertThrows<LuaException> { lua.compute("require 'bad'") }.message)
+            val error = assertThrows<LuaException> { lua.compute("require 'bad'") }
+            assertTrue("can't look" in error.message)
+            assertTrue(error.cause is IllegalStateException)
         }
     }
 
