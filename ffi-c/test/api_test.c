@@ -1,6 +1,7 @@
 /* Running code, values, errors, limits, printing, what is used. */
 #include <luacell.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -113,7 +113,7 @@ static bool throw_one(int n) {
     case 3: throw std::filesystem::filesystem_error("can't open", "/etc/secret", std::make_error_code(std::errc::permission_denied));
     case 4: throw std::system_error(2, std::generic_category(), "/etc/secret");
     case 5: throw std::bad_alloc();
-    case 6: std::function<void()>()();
+    case 6: throw std::bad_function_call();
     case 7: throw std::runtime_error("");
     case 8: throw std::string("secret");
     default: return false;

@@ -105,8 +105,9 @@ class BorderTest {
                 override fun get(table: Long, key: String) = entries["$table $key"].let { if (table == 1L) unless("get", it) else it }
                 override fun set(table: Long, key: String, value: ByteArray) { entries[unless("set", "$table $key")] = value }
                 override fun delete(table: Long, key: String) { entries.remove("$table $key") }
-                override fun size(table: Long) = unless("size", keys(table).size.toLong())
-                override fun keys(table: Long) = unless("keys", entries.keys.filter { it.startsWith("$table ") }.map { it.substringAfter(' ') })
+                fun all(table: Long) = entries.keys.filter { it.startsWith("$table ") }.map { it.substringAfter(' ') }
+                override fun size(table: Long) = unless("size", all(table).size.toLong())
+                override fun keys(table: Long) = unless("keys", all(table))
             }
             lua(SandboxConfig(ownStore = store)) { lua ->
                 lua.compute("_home.x = 1")
