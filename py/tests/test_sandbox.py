@@ -74,6 +74,9 @@ def test_limits_of_the_sandbox_and_of_a_run() -> None:
     with pytest.raises(luacell.LuaInvalidArgumentError):
         luacell.Sandbox(instruction_limit=-1)
     assert luacell.Sandbox(timeout=None, memory_limit=None).compute("return 1") == 1
+    # What is too long to say is no limit.
+    for long in (float("inf"), 1e300, 1e15, datetime.timedelta.max):
+        assert luacell.Sandbox(timeout=long).compute("return 1", timeout=long) == 1
 
 
 def test_host_functions(lua: luacell.Sandbox) -> None:
