@@ -1,8 +1,10 @@
 //! Random combinations of ways, attempts, limits and states, for a while: what `core/tests/promises` does in small.
 
 #[path = "../../../core/tests/promises/harness/mod.rs"]
+#[allow(clippy::indexing_slicing, reason = "tests")]
 mod harness;
 #[path = "../../../core/tests/promises/scripts/mod.rs"]
+#[allow(clippy::indexing_slicing, reason = "tests")]
 mod scripts;
 
 use std::sync::Mutex;

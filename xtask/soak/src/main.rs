@@ -6,7 +6,12 @@ mod counter;
 mod own_store;
 mod process;
 #[path = "../../../core/tests/promises/scripts/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "what the tests of promises expect of a script is not looked at here")]
+#[allow(
+    dead_code,
+    unused_imports,
+    clippy::indexing_slicing,
+    reason = "what the tests of promises expect of a script is not looked at here"
+)]
 mod promises;
 mod scripts;
 

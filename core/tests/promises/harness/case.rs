@@ -45,6 +45,8 @@ impl Limit {
 }
 
 pub const INSTRUCTIONS: u64 = 1_000_000;
+/// After conflicts.
+pub const RETRIES: u32 = 10;
 pub const TIMEOUT: Duration = Duration::from_millis(100);
 pub const INTERRUPT_AFTER: Duration = Duration::from_millis(20);
 
@@ -193,7 +195,7 @@ impl Case {
             .source_limit(if self.limit == Limit::Source { 64 << 10 } else { source })
             .instruction_limit(if self.limit.counts() { INSTRUCTIONS } else { u64::MAX })
             .timeout(if self.limit == Limit::Timeout { TIMEOUT } else { Duration::from_secs(600) })
-            .conflict_retries(if self.state == State::Conflicts { 10 } else { 0 })
+            .conflict_retries(if self.state == State::Conflicts { RETRIES } else { 0 })
             .modules(|name: &str| Ok((name == "entry").then(|| Module::new("entry", "return entry()"))));
         if self.state.own_store() {
             return config.store(Faulty::new(switch));
