@@ -28,6 +28,8 @@ typedef struct Request {
   unsigned handle;
 } Request;
 
+/* CLOSED: the request of the run still lies in the buffer, and finalizers run. */
+enum { IDLE, BUSY, CLOSED };
 static int busy;
 
 static int in_memory (const void *p, size_t n) {
@@ -35,12 +37,9 @@ static int in_memory (const void *p, size_t n) {
   return (uint64_t)(uintptr_t)p + n <= size;
 }
 
-/* Finalizers run while the request of the run still lies in the buffer. */
-static int making_room;
-
 /* May the host call into the guest now? */
 static int is_open (void) {
-  return guest.L != NULL && !making_room && (!busy || luacell_in_host_call);
+  return guest.L != NULL && (!busy || (luacell_in_host_call && busy != CLOSED));
 }
 
 /*
@@ -53,7 +52,7 @@ static void enter (Pfunc f, void *ud) {
   int was_busy = busy;
   int was_in_host_call = luacell_in_host_call;
   int was_in_script = luacell_in_script;
-  busy = 1;
+  busy = BUSY;
   luacell_in_host_call = luacell_in_script = 0;
   luacell_try(f, was_busy ? luacell_running : guest.L, ud);
   luacell_in_script = was_in_script;
@@ -291,7 +290,7 @@ size_t get_buffer_size (void) { return io.cap; }
 
 EXPORT(reserve_buffer)
 void *reserve_buffer (size_t size) {
-  if (making_room) return NULL;
+  if (busy == CLOSED) return NULL;
   if (size <= io.fixed_cap)
     bytes_shrink(&io);
   else {
@@ -497,9 +496,11 @@ static void write_output (lua_State *L) {
 */
 static void make_room (lua_State *L) {
   if (!luacell_was_starved()) return;
-  making_room = luacell_in_script = 1;
+  busy = CLOSED;
+  luacell_in_script = 1;
   luaC_fullgc(L, 0);
-  making_room = luacell_in_script = 0;
+  luacell_in_script = 0;
+  busy = BUSY;
 }
 
 /* Runs what was asked for; the number of its results, at the top. */
@@ -608,7 +609,6 @@ static void run_protected (lua_State *L, void *ud) {
   status = luaD_pcall(L, run_request, &r->request, top,
                       top - (ptrdiff_t)sizeof(StackValue));
   gc_drop_holds(L);
-  making_room = 0;
   luacell_running = L;
   if (l_unlikely(status != LUA_OK)) {
     io.len = 0;

@@ -200,7 +200,9 @@ impl Act<'_> {
 const COMES_BACK: &str = "with finalizers that come back";
 
 /// A sandbox works, and its limits hold.
-fn works(lua: &Sandbox, name: &str, finalizers: bool, found: &mut Findings) {
+fn works(case: &Case, lua: &Sandbox, name: &str, finalizers: bool, found: &mut Findings) {
+    // What waits for its finalizer runs here, under the limit that the case promises.
+    let wide = || wide().memory_limit(case.sizes().memory);
     // A finalizer that waits may be what the next run has to do; and the collection of what the last one left.
     let tries = if finalizers { 12 } else { 1 };
     let mut result = Ok(());
@@ -315,7 +317,7 @@ fn perform(case: &Case, pace: &Pace, mut prepared: Prepared, found: &mut Finding
                 let mut fork = None;
                 then.perform(found, false, || lua.fork().map(|it| fork = Some(it)));
                 if let Some(fork) = fork {
-                    works(&fork, "the fork", true, found);
+                    works(case, &fork, "the fork", true, found);
                 }
             }
             Then::Close => {
@@ -328,7 +330,7 @@ fn perform(case: &Case, pace: &Pace, mut prepared: Prepared, found: &mut Finding
     }
     prepared.switch.set(Fault::Nothing);
     let finalizers = source.contains("__gc");
-    works(&lua, if source.contains("again()") { COMES_BACK } else { "then" }, finalizers, found);
+    works(case, &lua, if source.contains("again()") { COMES_BACK } else { "then" }, finalizers, found);
     // What is in the way of a name may be in the way until the next reset.
     let mut registered = lua.register("added.later", |()| Ok(1));
     if let Err(error) = &registered
@@ -342,7 +344,7 @@ fn perform(case: &Case, pace: &Pace, mut prepared: Prepared, found: &mut Finding
     if registered.is_err() {
         registered = lua.register("added.later", |()| Ok(1));
     }
-    works(&lua, "reset", false, found);
+    works(case, &lua, "reset", false, found);
     prints_no_more_than_it_may(&lua, found);
     match registered.and_then(|()| lua.compute_with("return added.later()", wide())).and_then(|out| out.get::<i64>()) {
         Ok(1) => {}
