@@ -101,12 +101,10 @@ impl Inner {
         self.release_handles(shared)?;
         let limits = set.map_or(self.limits, |set| self.limits.with(set));
         // What comes in and goes out belongs to the instance, which may be made here.
-        self.guest()?;
-        let links = self.links(shared);
-        let mut args = std::mem::take(&mut self.args);
-        args.clear();
         let number = self.guest()?.told().number;
         let links = self.links_with(shared, &limits, number);
+        let mut args = std::mem::take(&mut self.args);
+        args.clear();
         let mut guest = self.guest()?;
         guest.told().ran = true;
         if tries == 0 {
