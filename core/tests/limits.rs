@@ -499,6 +499,29 @@ fn the_clock_is_looked_at_after_every_long_look_into_the_store() {
     }
 }
 
+/// What Lua needs to have its tables back is read also when the host holds more than the run may have.
+#[test]
+fn a_run_that_filled_the_host_is_taken_back() {
+    let fill = "large = {('x'):rep(9000), {('y'):rep(9000)}} _home.large = large
+        for i = 1, math.huge do _home[i] = i _home[i] = nil end";
+    let check = |lua: &Sandbox, end: &str| {
+        let values = lua.compute("return #large[1], #large[2][1], rawlen(large), _home.large").unwrap().values;
+        assert_eq!(values, [9000.into(), 9000.into(), 2.into(), Value::Nil], "{end}");
+    };
+    let (lua, _, conflict) = contested(|_| ());
+    let options = || ComputeOptions::new().memory_limit(2 << 20).store_limit(1 << 20).timeout(None);
+    conflict.store(false, Ordering::Relaxed);
+    let error = lua.compute_with(fill, options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreLimit, "{error}");
+    check(&lua, "a limit");
+    // What a failed run did is to be kept, but can't be stored.
+    conflict.store(true, Ordering::Relaxed);
+    let error = lua.compute_with(fill, options().commit_on_error(true)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    conflict.store(false, Ordering::Relaxed);
+    check(&lua, "a failed commit");
+}
+
 /// A store in which somebody else is always faster.
 struct Contested {
     store: MemoryStore,
