@@ -774,6 +774,27 @@ fn a_limit_is_told_without_a_look_at_millions_of_names() {
     assert!(error.unwrap_err().traceback().is_some());
 }
 
+/// What a script stores costs no look into a chain of a Lua table, but taking it back does.
+#[test]
+fn taking_back_keys_that_collide_ends() {
+    let took = |factor: u32| {
+        let source = format!(
+            "T = ext.table() _home.x = T
+            for i = 1, 65000 do T[i * {factor}] = true end
+            error('done')"
+        );
+        let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(16 << 20)).unwrap();
+        let start = Instant::now();
+        let error = lua.compute(&source).unwrap_err();
+        assert!(error.message().ends_with("done"), "{error}");
+        let took = start.elapsed();
+        assert_eq!(lua.compute("T[1] = 2 return T[1], _home.x").unwrap().values, [2.into(), Value::Nil]);
+        took
+    };
+    let (usual, colliding) = (took(65_539), took(65_535));
+    assert!(colliding < usual * 4 + Duration::from_millis(500), "{colliding:?} where {usual:?} is usual");
+}
+
 /// Each new string tried to make the string table grow, and each time a full collection looked for memory first.
 #[test]
 fn taking_back_without_memory_for_the_string_table_is_not_a_collection_for_each_string() {
