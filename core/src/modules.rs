@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -88,10 +89,10 @@ impl Folder {
     }
 
     fn read(&self, file: &Path) -> Result<Option<Vec<u8>>> {
-        let fail = |e: std::io::Error| Error::opaque(format!("can't read '{}': {e}", file.display()));
+        let fail = |e: io::Error| Error::opaque(format!("can't read '{}': {e}", file.display()));
         let path = match file.canonicalize() {
             Ok(path) => path,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
             Err(e) => return Err(fail(e)),
         };
         if !path.starts_with(self.path.canonicalize().map_err(fail)?) {

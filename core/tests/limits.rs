@@ -732,3 +732,186 @@ fn storing_keeps_the_deadline() {
     lua.compute("_home.large = large").unwrap();
     assert_eq!(lua.compute("return #_home.large").unwrap().values, [100_000.into()]);
 }
+
+#[test]
+fn straight_line_comparisons_with_a_long_constant_count() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(16 << 20)).unwrap();
+    let source = format!(
+        "local s = ('x'):rep(1 << 20) local K <const> = '{}' local a {} return a",
+        "x".repeat(1 << 20),
+        "a = s == K ".repeat(2000)
+    );
+    let options = ComputeOptions::new().instruction_limit(10_000_000);
+    let error = lua.compute_with(&source, options).expect_err("32 million instructions");
+    assert_eq!(error.kind(), ErrorKind::InstructionLimit, "{error}");
+}
+
+#[test]
+fn straight_line_remainders_of_floats_count() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(16 << 20)).unwrap();
+    let source =
+        format!("local x, y = 1.7e308, 2.2250738585072019e-308 local a {} return a", "a = x % y ".repeat(10_000));
+    let error = lua.compute_with(&source, ComputeOptions::new().instruction_limit(5_000_000)).expect_err("20 million");
+    assert_eq!(error.kind(), ErrorKind::InstructionLimit, "{error}");
+}
+
+/// Without memory for the message of a limit, the error that ended the run was a lack of memory, and handlers had a billion instructions.
+#[test]
+fn nothing_runs_after_a_limit_that_finds_no_memory_or_stack() {
+    const FULL: &str = "
+        local i, S = 100000, {}
+        for j = 1, 64 do S[j] = false end
+        local function tables() local keep = K while true do keep = {keep} K = keep end end
+        local function functions() local keep = K while true do keep = function() return keep end K = keep end end
+        local function strings() for j = 1, 64 do i = i + 1 S[j] = S[j] or i .. '' end end
+        local mt = {__close = function() late = true end}
+        pcall(function()
+            local x <close> = setmetatable({}, mt)
+            pcall(tables) pcall(functions) pcall(strings)
+            while true do end
+        end)";
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(4 << 20)).unwrap();
+    lua.compute("late = false").unwrap();
+    let error = lua.compute_with(FULL, ComputeOptions::new().instruction_limit(20_000_000)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InstructionLimit, "{error}");
+    assert_eq!(lua.compute("K = nil return late").unwrap().values, [false.into()]);
+}
+
+#[test]
+fn a_limit_is_told_without_a_look_at_millions_of_names() {
+    const NAMES: &str = "
+        local t = {}
+        package.loaded.many = t
+        for i = 1, 1 << 20 do t[i] = true end
+        local function deep(n) if n == 0 then while true do end end return (deep(n - 1)) end
+        deep(40)";
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(64 << 20)).unwrap();
+    let error = lua.compute_with(NAMES, ComputeOptions::new().instruction_limit(20_000_000)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InstructionLimit, "{error}");
+    assert_eq!(error.traceback(), None, "looked for 44 functions among a million names");
+    let error = lua.compute_with(
+        "package.loaded.many = nil while true do end",
+        ComputeOptions::new().instruction_limit(1_000_000),
+    );
+    assert!(error.unwrap_err().traceback().is_some());
+}
+
+/// What a script stores costs no look into a chain of a Lua table, but taking it back does.
+#[test]
+fn taking_back_keys_that_collide_ends() {
+    let took = |factor: u32| {
+        let source = format!(
+            "T = ext.table() _home.x = T
+            for i = 1, 65000 do T[i * {factor}] = true end
+            error('done')"
+        );
+        let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(16 << 20)).unwrap();
+        let start = Instant::now();
+        let error = lua.compute(&source).unwrap_err();
+        assert!(error.message().ends_with("done"), "{error}");
+        let took = start.elapsed();
+        assert_eq!(lua.compute("T[1] = 2 return T[1], _home.x").unwrap().values, [2.into(), Value::Nil]);
+        took
+    };
+    let (usual, colliding) = (took(65_539), took(65_535));
+    assert!(colliding < usual * 4 + Duration::from_millis(500), "{colliding:?} where {usual:?} is usual");
+}
+
+/// Each new string tried to make the string table grow, and each time a full collection looked for memory first.
+#[test]
+fn taking_back_without_memory_for_the_string_table_is_not_a_collection_for_each_string() {
+    let took = |released: u32| {
+        let source = format!(
+            "local fmt = string.format
+            T = ext.table()
+            _home.x = T
+            for i = 1, 2000 do T[i] = 'value number ' .. i end
+            collectgarbage() collectgarbage('stop')
+            local S = {{}}
+            for i = 1, 70000 do S[i] = false end
+            KS = S
+            local n, before = 0, collectgarbage('count')
+            repeat
+                local last = before
+                n = n + 1
+                S[n] = fmt('s%d', n)
+                before = collectgarbage('count')
+            until before - last > 100
+            for i = 1, 32700 do n = n + 1 S[n] = fmt('s%d', n) end
+            collectgarbage() collectgarbage('stop')
+            pcall(function() local keep = K while true do keep = {{keep}} K = keep end end)
+            local k = K
+            for i = 1, {released} do k = k[1] end
+            K, k = k, nil
+            collectgarbage()
+            error('done')"
+        );
+        let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(16 << 20)).unwrap();
+        let start = Instant::now();
+        let error = lua.compute(&source).unwrap_err();
+        assert!(error.message().ends_with("done"), "{error}");
+        start.elapsed()
+    };
+    let (ample, scarce) = (took(20_000), took(3000));
+    assert!(scarce < ample * 15 + Duration::from_secs(1), "{scarce:?} where {ample:?} is usual");
+}
+
+const COLLISIONS: &str = include_str!("hostile/collisions.lua");
+
+/// The collector asks each table's metatable for '__mode', however many keys there collide with it.
+#[test]
+fn keys_that_collide_with_mode_cost_a_collection_nothing() {
+    let used = |mode: &str| {
+        let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(32 << 20)).unwrap();
+        let tables = format!(
+            "collide = '__mode' {COLLISIONS}
+            local mt = {{}}
+            T = {{mt}}
+            for i = 2, 20000 do T[i] = setmetatable({{}}, mt) end
+            mt[list[1]] = true
+            mt.{mode} = 'k'
+            for i = 2, 8190 do mt[list[i]] = true end"
+        );
+        lua.compute(&tables).unwrap();
+        lua.compute("collectgarbage()").unwrap().metrics.instructions
+    };
+    let (usual, colliding) = (used("__modf"), used("__mode"));
+    assert!(colliding < usual * 2, "{colliding} where {usual} is usual");
+}
+
+/// What looks for a name among keys that collide with it, again and again, ends where the limit is.
+#[test]
+fn looking_for_names_among_keys_that_collide_ends_in_time() {
+    const FINALIZERS: &str = "
+        local mt = {__gc = function() end}
+        for i = 1, 20000 do setmetatable({}, mt) end
+        for i = 1, 8190 do mt[list[i]] = true end
+        mt.__gc = nil
+        collectgarbage('restart')
+        collectgarbage()";
+    const PRINT: &str = "
+        local mt = {}
+        local t, T = setmetatable({}, mt), {}
+        for i = 1, 8190 do mt[list[i]] = true end
+        for i = 1, 20000 do T[i] = t end
+        print(table.unpack(T))";
+    const ECHO: &str = "echo(table.unpack(list))";
+    for (name, source) in [("__gc", FINALIZERS), ("__name", PRINT), ("__mode", ECHO)] {
+        let took = |limit: u64| {
+            let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(32 << 20)).unwrap();
+            lua.compute(format!(
+                "collide = '{name}' {COLLISIONS} _G.list = list collectgarbage() collectgarbage('stop')"
+            ))
+            .unwrap();
+            lua.register("echo", |args: Vec<Value>| Ok(args)).unwrap();
+            let start = Instant::now();
+            let result = lua.compute_with(source, ComputeOptions::new().instruction_limit(limit));
+            (start.elapsed(), result.map(|outcome| outcome.metrics.instructions).map_err(|error| error.kind()))
+        };
+        let (all, result) = took(1 << 40);
+        let instructions = result.expect(name);
+        let (third, result) = took(instructions / 3);
+        assert_eq!(result, Err(ErrorKind::InstructionLimit), "{name}");
+        assert!(third < all * 2 / 3, "{name}: {third:?} for a third of {instructions} instructions, {all:?} for all");
+    }
+}

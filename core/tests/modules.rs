@@ -77,5 +77,12 @@ fn folders() {
         std::os::unix::fs::symlink(folder.path().join("secret.lua"), root.join("link.lua")).unwrap();
         let error = lua.compute("return require 'link'").unwrap_err();
         assert!(error.message().contains("leads out of"), "{error}");
+        // Nor can it be found out what there is: a file in place of a folder is like nothing.
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink(folder.path(), root.join("out")).unwrap();
+        for name in ["out.file", "out.nothing"] {
+            let error = lua.compute(format!("return require '{name}'")).unwrap_err();
+            assert!(error.message().contains("not found"), "{name}: {error}");
+        }
     }
 }

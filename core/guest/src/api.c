@@ -571,10 +571,6 @@ static void report_error (lua_State *L, void *ud) {
   luacell_finish_error(L, *(int *)ud, &io);
 }
 
-static void undo (lua_State *L) {
-  step(L, undo_step, NULL);
-  made_forget(L); /* no number is left that somebody else may get */
-}
 
 /* Of the last run; read by the host where get_run_metrics says. */
 static struct {
@@ -584,6 +580,13 @@ static struct {
   const byte *output; /* what was captured, until the next run */
   uint32_t output_len;
 } metrics;
+
+static void undo (lua_State *L) {
+  budget_begin_undo(metrics.instructions);
+  step(L, undo_step, NULL);
+  budget_end_undo();
+  made_forget(L); /* no number is left that somebody else may get */
+}
 
 typedef struct Run {
   Request request;

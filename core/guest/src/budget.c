@@ -17,6 +17,8 @@
 /* For the message and the traceback of a limit: some milliseconds. */
 #define TELLING (1 << 23)
 
+#define UNDOING (1 << 25)
+
 long long luacell_budget = PLENTY;
 int luacell_refused; /* kind of the limit that was reached, or 0 */
 
@@ -75,6 +77,20 @@ int64_t budget_end_run (void) {
   luacell_budget = PLENTY;
   luacell_refused = metered = 0;
   return used;
+}
+
+/*
+** Taking a run back may take twice as long as the run itself, and a while. What
+** is left then is not taken along, as without memory.
+*/
+void budget_begin_undo (int64_t used) {
+  luacell_budget = UNDOING + 2 * used;
+  luacell_refused = KIND_TIMEOUT;
+}
+
+void budget_end_undo (void) {
+  luacell_budget = PLENTY;
+  luacell_refused = 0;
 }
 
 /* Once a limit was reached every further tick comes here. */

@@ -266,6 +266,7 @@ int decode_values (lua_State *L, const byte *p, size_t len) {
   int n = 0;
   /* most messages are nothing else */
   for (; in.p < in.end; n++) {
+    luacell_look(L); /* strings may collide */
     need_stack(L, 1);
     if (!push_plain(L, &in)) break;
   }

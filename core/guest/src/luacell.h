@@ -271,6 +271,8 @@ void budget_begin_run (void);
 int64_t budget_used (void);
 void budget_review (void);
 void budget_reporting (int flag);
+void budget_begin_undo (int64_t used);
+void budget_end_undo (void);
 int64_t budget_end_run (void);
 l_noret luacell_refuse (lua_State *L, int kind);
 const char *limit_message (int kind);

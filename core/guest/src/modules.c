@@ -159,6 +159,7 @@ static void forget_loaded (lua_State *L) {
   TValue key, val;
   notes = 0;
   while (table_step(guest.loading, &pos, &key, &val)) {
+    luacell_look(L);
     if (ttisthread(&val) && loads(L, thvalue(&val), &key)) notes++;
     else setempty((TValue *)luaH_get(guest.loading, &key));
   }

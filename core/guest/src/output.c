@@ -47,6 +47,7 @@ int luacell_print (lua_State *L) {
   int i;
   size_t start;
   for (i = 1; i <= n; i++) { /* all texts first: making them may print too */
+    luacell_look(L);
     luaL_tolstring(L, i, NULL);
     lua_replace(L, i);
   }

@@ -221,6 +221,7 @@ void walk_into (lua_State *L, unsigned id, int into) {
     Entry e;
     while (entry_at(p, len, pos, &e)) {
       pos = e.next;
+      luacell_look(L); /* keys may collide */
       if (push_entry(L, id, &e, stamp)) lua_rawset(L, into);
     }
     if (p[0] != PORTION_MORE) break;
