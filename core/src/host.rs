@@ -71,8 +71,8 @@ pub(crate) struct Host {
     tick: Tick,
     /// The limit that ends the present run.
     pub(crate) refused: Option<ErrorKind>,
-    /// Whether the guest has been told of that: what it asks from then on, it needs to take the run back.
-    heard: bool,
+    /// Whether the guest takes the run back, as it was asked to or because it has been told of that limit: no other one keeps it from what it needs.
+    taking_back: bool,
     pub(crate) host_calls: u64,
     /// Whether a host function was called that must not be called again for the same run.
     pub(crate) called_unrepeatable: bool,
@@ -115,7 +115,7 @@ impl Host {
             deadline: None,
             tick: Tick::default(),
             refused: None,
-            heard: false,
+            taking_back: false,
             host_calls: 0,
             called_unrepeatable: false,
             bytes_stored: 0,
@@ -147,7 +147,7 @@ impl Host {
         self.failure = None;
         self.doomed = None;
         self.refused = None;
-        self.heard = false;
+        self.taking_back = false;
         self.host_calls = 0;
         self.called_unrepeatable = false;
         self.bytes_stored = 0;

@@ -499,6 +499,29 @@ fn the_clock_is_looked_at_after_every_long_look_into_the_store() {
     }
 }
 
+/// What Lua needs to have its tables back is read also when the host holds more than the run may have.
+#[test]
+fn a_run_that_filled_the_host_is_taken_back() {
+    let fill = "large = {('x'):rep(9000), {('y'):rep(9000)}} _home.large = large
+        for i = 1, math.huge do _home[i] = i _home[i] = nil end";
+    let check = |lua: &Sandbox, end: &str| {
+        let values = lua.compute("return #large[1], #large[2][1], rawlen(large), _home.large").unwrap().values;
+        assert_eq!(values, [9000.into(), 9000.into(), 2.into(), Value::Nil], "{end}");
+    };
+    let (lua, _, conflict) = contested(0, |_| ());
+    let options = || ComputeOptions::new().memory_limit(2 << 20).store_limit(1 << 20).timeout(None);
+    conflict.store(false, Ordering::Relaxed);
+    let error = lua.compute_with(fill, options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreLimit, "{error}");
+    check(&lua, "a limit");
+    // What a failed run did is to be kept, but can't be stored.
+    conflict.store(true, Ordering::Relaxed);
+    let error = lua.compute_with(fill, options().commit_on_error(true)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    conflict.store(false, Ordering::Relaxed);
+    check(&lua, "a failed commit");
+}
+
 /// A store in which somebody else is always faster.
 struct Contested {
     store: MemoryStore,
@@ -533,7 +556,7 @@ impl TableStore for Contested {
 }
 
 /// A sandbox whose commits are in conflict as long as it says so, and how many there were.
-fn contested(at_commit: impl FnMut(u32) + Send + 'static) -> (Sandbox, Arc<AtomicU32>, Arc<AtomicBool>) {
+fn contested(retries: u32, at_commit: impl FnMut(u32) + Send + 'static) -> (Sandbox, Arc<AtomicU32>, Arc<AtomicBool>) {
     let (commits, contested) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));
     let store = Contested {
         store: MemoryStore::new(),
@@ -541,13 +564,13 @@ fn contested(at_commit: impl FnMut(u32) + Send + 'static) -> (Sandbox, Arc<Atomi
         at_commit: Box::new(at_commit),
         contested: Arc::clone(&contested),
     };
-    let lua = Sandbox::with_config(SandboxConfig::new().store(store).conflict_retries(300)).unwrap();
+    let lua = Sandbox::with_config(SandboxConfig::new().store(store).conflict_retries(retries)).unwrap();
     (lua, commits, contested)
 }
 
 #[test]
 fn all_tries_of_a_run_share_one_deadline() {
-    let (lua, commits, contested) = contested(|_| ());
+    let (lua, commits, contested) = contested(300, |_| ());
     let options = || ComputeOptions::new().timeout(Duration::from_millis(100));
     let check = |error: luacell::Error| {
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
@@ -572,7 +595,7 @@ fn an_interrupt_between_two_tries_ends_the_run_and_no_other() {
             interrupter.interrupt();
         }
     };
-    let (lua, commits, contested) = contested(at_commit);
+    let (lua, commits, contested) = contested(300, at_commit);
     interrupter.set(lua.interrupter()).unwrap();
     assert_eq!(lua.compute("_home.x = 1").unwrap_err().kind(), ErrorKind::Interrupted);
     assert_eq!(commits.swap(0, Ordering::Relaxed), 1);
@@ -654,7 +677,7 @@ fn looking_for_orphans_keeps_the_deadline() {
 #[test]
 fn between_two_tries_the_sandbox_is_in_use() {
     use std::task::{Context, Poll, Waker};
-    let (lua, commits, contested) = contested(|_| ());
+    let (lua, commits, contested) = contested(300, |_| ());
     lua.register_repeatable("here", |()| Ok(1)).unwrap();
     for drops in [false, true] {
         contested.store(true, Ordering::Relaxed);

@@ -178,7 +178,6 @@ static int compare (lua_State *L) {
   to_number(L, 1, 0, &a);
   to_number(L, 2, 0, &b);
   if (a.negative != b.negative) return a.negative ? -1 : 1;
-  luacell_count(a.m.n >> 4);
   sign = limbs_compare(a.m.d, a.m.n, b.m.d, b.m.n);
   return a.negative ? -sign : sign;
 }

@@ -204,7 +204,6 @@ int big_push_digits (lua_State *L, const char *s, size_t len, int negative,
   Big *b;
   size_t i;
   if (len == 0) return 0;
-  luacell_count(len >> 3);
   for (i = 0; i < len; i++)
     if (digit_of(s[i]) >= base) return 0;
   need_stack(L, MAX_POWERS + 10);

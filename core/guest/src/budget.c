@@ -14,6 +14,9 @@
 /* Enough to never look again soon. */
 #define PLENTY (1 << 30)
 
+/* For the message and the traceback of a limit: some milliseconds. */
+#define TELLING (1 << 23)
+
 long long luacell_budget = PLENTY;
 int luacell_refused; /* kind of the limit that was reached, or 0 */
 
@@ -111,24 +114,38 @@ static int ask (void) {
   return 0;
 }
 
-/* Ends the run with a limit, whatever the script does about it. */
-l_noret luacell_refuse (lua_State *L, int kind) {
-  TValue nil;
-  used_when_refused = budget_used();
-  luacell_refused = kind; /* from here on no finalizer runs */
-  luacell_budget = PLENTY; /* the message needs some */
-  setnilvalue(&nil);
-  table_put(L, guest.errors, ERROR_LIMIT, &nil);
+/* The message, and where the run was. */
+static void tell (lua_State *L, void *ud) {
   need_stack(L, 10);
   luaL_where(L, 0);
   if (lua_tostring(L, -1)[0] == '\0') {
     lua_pop(L, 1);
     luaL_where(L, 1);
   }
-  lua_pushstring(L, limit_message(kind));
+  lua_pushstring(L, limit_message(*(int *)ud));
   lua_concat(L, 2);
   table_put(L, guest.errors, ERROR_LIMIT, s2v(L->top.p - 1));
   luacell_note_error(L);
+}
+
+/*
+** Ends the run with a limit, whatever the script does about it. What is told
+** of it may lack memory, stack or time and is cut short then: no error but
+** that of the limit leaves here, or handlers of the script would have what
+** was granted for telling.
+*/
+l_noret luacell_refuse (lua_State *L, int kind) {
+  TValue nil;
+  CallInfo *ci = L->ci;
+  ptrdiff_t top = savestack(L, L->top.p);
+  used_when_refused = budget_used();
+  luacell_refused = kind; /* from here on no finalizer runs */
+  luacell_budget = TELLING;
+  setnilvalue(&nil);
+  table_put(L, guest.errors, ERROR_LIMIT, &nil);
+  luaD_rawrunprotected(L, tell, &kind);
+  L->ci = ci;
+  L->top.p = restorestack(L, top);
   raise_again(L);
 }
 

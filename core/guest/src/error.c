@@ -9,13 +9,8 @@
 
 #include <stdarg.h>
 
-/*
-** How many errors guest.host_errors[0] holds. When there are too many, those
-** in [1] are forgotten and these are the older ones: a script that goes on
-** catching errors keeps a bounded number of them, the last ones.
-*/
+/* Does guest.host_errors hold any? */
 static int error_from_host;
-#define MOST_HOST_ERRORS 1000
 
 /*
 ** What is told of the error of a run. A run inside another one, in a handler

@@ -58,10 +58,9 @@ void luacell_hold_again (lua_State *L, struct luacell_Held held);
 extern int luacell_refused; /* kind of the limit that was reached, or 0 */
 #define luacell_may_finalize()	(luacell_in_script && !luacell_refused)
 
-/* Counts 'n' values that are moved in one go, and looks at the budget. */
+/* Before 'n' values are moved in one go. */
 #define luacell_move(L,n)  \
-  { if (l_unlikely((n) >= 16)) { luacell_count((n) >> 2);  \
-      if (luacell_budget < 0) luacell_budget_spent(L); } }
+  { if (l_unlikely((n) >= 16)) luacell_look(L); }
 
 /* A script gets a function that is running. */
 void luacell_function_shown (void);

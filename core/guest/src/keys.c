@@ -81,7 +81,6 @@ static void append (lua_State *L, const char *s, size_t n) {
 static const char *string_text (lua_State *L, const char *s, size_t len,
                                 size_t *out) {
   const byte *p = (const byte *)s, *end = p + len;
-  luacell_count(len >> 3);
   if (is_plain(s, len)) {
     *out = len;
     return s;

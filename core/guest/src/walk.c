@@ -63,7 +63,6 @@ static void push_whole (lua_State *L, unsigned id) {
     put_u32(head + 4, NO_VALUE);
     if (!bytes_add(&out, head, 8) || !bytes_add(&out, keys + pos, n))
       luacell_memory_error(L);
-    luacell_count(1 + (n >> 6));
     pos += n + 1;
   }
   push_string(L, (const char *)out.p, out.len);
@@ -120,7 +119,6 @@ static int push_following (lua_State *L, unsigned id, const char *p,
   while (n > 0) {
     size_t i;
     for (i = 0, pos = 1; i < n && entry_at(p, len, pos, &e); i++) pos = e.next;
-    luacell_count(n);
     luacell_look(L);
     if (push_portion(L, id, e.key, e.klen, count)) return 1;
     n--;
@@ -278,7 +276,6 @@ static int cursor_find (const char *k, size_t klen) {
       e.klen == klen && memcmp(e.key, k, klen) == 0)
     return 1;
   while (entry_at(p, len, pos, &e)) {
-    luacell_count(1 + (e.klen >> 6));
     if (e.klen == klen && memcmp(e.key, k, klen) == 0) {
       cursor.start = pos;
       cursor.pos = e.next;

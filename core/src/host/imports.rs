@@ -20,16 +20,6 @@ impl Host {
         if self.revision >= 2 { STORE_FAILED } else { ABSENT }
     }
 
-    /// Ends a run that makes the host hold more than it may.
-    #[inline]
-    fn holds_too_much(&mut self) -> bool {
-        let too_much = self.tables.held() as u64 > self.limits.most_held();
-        if too_much {
-            self.refuse(ErrorKind::StoreLimit);
-        }
-        too_much
-    }
-
     /// `js_ext_table_set`
     #[inline]
     pub(crate) fn set(
@@ -168,7 +158,7 @@ impl Host {
         };
         let mut needed = 0usize;
         let mut any = false;
-        let mut clock = Clock::new(self.deadline.filter(|_| self.refused.is_none()));
+        let mut clock = Clock::new(self.deadline.filter(|_| !self.taking_back));
         let mut add = |bytes: &[u8]| {
             if let Some(place) = room.get_mut(needed..needed.saturating_add(bytes.len())) {
                 place.copy_from_slice(bytes);

@@ -62,22 +62,32 @@ impl Host {
         if look { self.passed_limit() } else { None }
     }
 
-    /// Whether somebody may have waited for the store, and longer than the run may take. What the guest takes a run back with is not in the store.
+    /// Whether somebody may have waited for the store, and longer than the run may take.
     #[inline]
     pub(super) fn waited_too_long(&mut self) -> bool {
-        self.tables.has_waited() && self.refused.is_none() && self.passed_meanwhile().is_some()
+        self.tables.has_waited() && !self.taking_back && self.passed_meanwhile().is_some()
+    }
+
+    /// Whether the run makes the host hold more than it may, so that it has to end.
+    #[inline]
+    pub(super) fn holds_too_much(&mut self) -> bool {
+        let too_much = !self.taking_back && self.tables.held() as u64 > self.limits.most_held();
+        if too_much {
+            self.refuse(ErrorKind::StoreLimit);
+        }
+        too_much
     }
 
     /// Whether nothing outside need be asked any more: the run has to end, and the guest does not know it yet.
     #[inline]
     pub(super) fn is_over(&self) -> bool {
-        self.refused.is_some() && !self.heard
+        self.refused.is_some() && !self.taking_back
     }
 
     /// The guest is told of the limit that was reached.
     #[cold]
     pub(crate) fn tell_refusal(&mut self, kind: ErrorKind) -> u32 {
-        if !std::mem::replace(&mut self.heard, true) {
+        if !std::mem::replace(&mut self.taking_back, true) {
             self.tables.set_deadline(Instant::now().checked_add(GRACE), None);
         }
         u32::from(kind.number())
@@ -87,13 +97,14 @@ impl Host {
     #[inline]
     pub(crate) fn forget_refusal(&mut self) {
         self.refused = None;
-        self.heard = false;
+        self.taking_back = false;
     }
 
     /// What is asked from here on is to take a run back.
     #[cold]
     pub(crate) fn begin_undo(&mut self) {
-        self.forget_refusal();
+        self.refused = None;
+        self.taking_back = true;
         self.tables.set_deadline(Instant::now().checked_add(GRACE), None);
     }
 

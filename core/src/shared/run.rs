@@ -102,9 +102,9 @@ impl Inner {
         let limits = set.map_or(self.limits, |set| self.limits.with(set));
         // What comes in and goes out belongs to the instance, which may be made here.
         let number = self.guest()?.told().number;
+        let links = self.links_with(shared, &limits, number);
         let mut args = std::mem::take(&mut self.args);
         args.clear();
-        let links = self.links_with(shared, &limits, number);
         let mut guest = self.guest()?;
         guest.told().ran = true;
         if tries == 0 {

@@ -12,9 +12,15 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use scripts::WAYS;
 
 /// Every so manieth attempt in each way, and how often each function is called with other arguments. All attempts would take ten minutes, and an
-/// interpreter for the guest takes a multiple of that.
-const STRIDE: usize = if cfg!(feature = "pulley") { 40 } else { 5 };
-const TIMES: usize = if cfg!(feature = "pulley") { 1 } else { 6 };
+/// interpreter for the guest takes a multiple of that; what runs the guest as C code runs the same guest.
+const STRIDE: usize = if cfg!(feature = "pulley") {
+    40
+} else if cfg!(feature = "static") {
+    20
+} else {
+    5
+};
+const TIMES: usize = if cfg!(any(feature = "pulley", feature = "static")) { 1 } else { 6 };
 
 fn main() {
     harness::work_if_asked(false);

@@ -65,6 +65,9 @@ pub struct Args {
     /// Only the Kotlin artifact and the Swift package beside the Rust interface
     #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "translated", "peers", "programs", "python", "node"])]
     mobile: bool,
+    /// Only what counting instructions costs
+    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "translated", "peers", "programs", "python", "node", "mobile", "quick", "write"])]
+    metering: bool,
     /// Only these programs (file names in xtask/programs without .lua) and no other rows
     #[arg(value_name = "PROGRAM", conflicts_with = "write")]
     programs: Vec<String>,
@@ -100,6 +103,10 @@ pub fn run(args: &Args) -> Result<()> {
         python::rows(root, args.quick, features)?
     } else if args.node {
         node::rows(root, args.quick, features)?
+    } else if args.metering {
+        let unmetered = metering::build(root, &sources.target)?;
+        let contestants = contestants(root, &sources, features)?;
+        metering::rows(&contestants, &unmetered, &programs_folder(root), rounds(args).0)?
     } else if args.programs.is_empty() {
         everything(root, &sources, args)?
     } else {
@@ -150,7 +157,7 @@ fn everything(root: &Path, sources: &Sources, args: &Args) -> Result<Vec<Row>> {
     let mut rows = vec![Row::heading("luacell / native Lua")];
     rows.extend(programs::rows(&contestants, &folder, &[], rounds)?);
     if let Some(unmetered) = &unmetered {
-        rows.push(metering::row(&contestants, unmetered, &folder, rounds)?);
+        rows.extend(metering::rows(&contestants, unmetered, &folder, rounds)?);
     }
     rows.extend(micro::rows(&contestants, rounds)?);
     rows.push(cold::row(&contestants, short_rounds)?);

@@ -61,7 +61,9 @@ func hostError(_ error: any Error) -> HostError {
 /// The message that the error's type gives it. The system's errors name files, and other errors would be written out as values, with all that is in them.
 private func chosenMessage(_ error: any Error) -> String? {
     if error is CocoaError || error is POSIXError || type(of: error) is NSError.Type { return nil }
-    return (error as? any LocalizedError)?.errorDescription ?? (error as? any CustomStringConvertible)?.description
+    if let chosen = (error as? any LocalizedError)?.errorDescription { return chosen }
+    // Its type is asked, because every error itself can be cast: it becomes an `NSError`.
+    return type(of: error) is any CustomStringConvertible.Type ? String(describing: error) : nil
 }
 
 extension HostError {

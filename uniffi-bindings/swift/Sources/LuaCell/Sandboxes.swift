@@ -69,8 +69,8 @@ extension Sandbox {
     /// Makes a closure callable from Lua, as the global of that name; dots put it into tables.
     ///
     /// It is called on the thread that runs the script, and may use the sandbox that calls it. What it throws becomes a Lua error with the text of a
-    /// `LocalizedError` or `CustomStringConvertible`, or without one, and is the `underlying` error of the run when the script does not catch it. One that is `repeatable`, because it only looks something up, does
-    /// not keep a run from being repeated after a conflict.
+    /// `LocalizedError` or `CustomStringConvertible`, or without one, and is the `underlying` error of the run when the script does not catch it. One
+    /// that is `repeatable`, because it only looks something up, does not keep a run from being repeated after a conflict.
     ///
     /// - Throws: `LuaError.InvalidArgument` for a name that is none.
     public func register(_ name: String, repeatable: Bool = false, _ body: @escaping @Sendable ([LuaValue]) throws -> LuaValue) throws {
