@@ -71,6 +71,8 @@ export declare const closed: () => LuaCellError;
 export declare const invalid: (message: string) => LuaCellError;
 export declare const conversion: (message: string) => LuaCellError;
 export declare function storeError(message: string, cause?: unknown): LuaCellError;
+/** The error of a limit that the guest did not raise itself, in its words. */
+export declare function limitError(kind: ErrorKind): LuaCellError;
 /** The guest broke the contract, or crashed: it can't be used after this. */
 export declare function broken(message: string, kind?: ErrorKind, cause?: unknown): LuaCellError;
 /** What was thrown, if it is an error of ours. Asking a hostile proxy may throw. */
