@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
-pub(crate) use self::run::{pause_before_retry, stopped_between_tries};
+pub(crate) use self::run::pause_before_retry;
+#[cfg(feature = "async")]
+pub(crate) use self::run::stopped_between_tries;
 use self::transaction::Transaction;
 use crate::codec::{self, Links};
 use crate::config::SandboxConfig;

@@ -179,8 +179,10 @@ mod tests {
 
     const TRACE: &str = "java.io.IOException: db password=hunter2\n\tat com.example.Db.open(Db.java:7)";
 
+    type Make = fn() -> HostError;
+
     /// Fails in every way in which it is asked.
-    struct Failing(fn() -> HostError);
+    struct Failing(Make);
 
     impl HostFunction for Failing {
         fn invoke(&self, _: Vec<LuaValue>) -> Result<Vec<LuaValue>, HostError> {
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn scripts_see_what_was_chosen_and_hosts_see_all() {
-        let kinds: [(fn() -> HostError, Option<&str>); 3] = [
+        let kinds: [(Make, Option<&str>); 3] = [
             (|| thrown(None), None),
             (|| thrown(Some("no such article")), Some("no such article")),
             (|| uniffi::UnexpectedUniFFICallbackError::new(TRACE).into(), None),
