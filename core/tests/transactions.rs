@@ -181,6 +181,21 @@ fn from_within_a_host_function_it_is_busy() {
     assert!(get::<bool>(&sandbox, "return _home.n == nil"));
 }
 
+/// What a store around another one leaves to it.
+macro_rules! as_in_memory {
+    () => {
+        fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
+            self.0.delete(table, key)
+        }
+        fn size(&mut self, table: u32) -> StoreResult<u64> {
+            self.0.size(table)
+        }
+        fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
+            self.0.keys(table, visit)
+        }
+    };
+}
+
 /// Fails to commit when the test says so.
 struct Broken(MemoryStore, Arc<std::sync::atomic::AtomicBool>);
 
@@ -194,15 +209,7 @@ impl TableStore for Broken {
         }
         self.0.set(table, key, value)
     }
-    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
-        self.0.delete(table, key)
-    }
-    fn size(&mut self, table: u32) -> StoreResult<u64> {
-        self.0.size(table)
-    }
-    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
-        self.0.keys(table, visit)
-    }
+    as_in_memory!();
 }
 
 #[test]
@@ -390,15 +397,7 @@ impl TableStore for Fragile {
     fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
         self.0.set(table, key, value)
     }
-    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
-        self.0.delete(table, key)
-    }
-    fn size(&mut self, table: u32) -> StoreResult<u64> {
-        self.0.size(table)
-    }
-    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
-        self.0.keys(table, visit)
-    }
+    as_in_memory!();
 }
 
 #[test]

@@ -22,7 +22,7 @@ Limb *limbs_new (lua_State *L, size_t n) {
 
 void limbs_work (lua_State *L, size_t n) {
   luacell_count(1 + (n >> 2));
-  if (l_unlikely(luacell_budget < 0)) luacell_budget_spent(L);
+  luacell_look(L);
 }
 
 size_t limbs_trim (const Limb *a, size_t n) {
