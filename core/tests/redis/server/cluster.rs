@@ -140,7 +140,7 @@ fn whichever_node_is_named() {
 
 /// Of a line of MONITOR.
 fn words(command: &str) -> impl Iterator<Item = &str> {
-    command.trim_matches('"').split("\" \"")
+    command.strip_prefix('"').unwrap().strip_suffix('"').unwrap().split("\" \"")
 }
 
 /// A cluster sees which keys a script uses by what is declared, and by nothing else.
