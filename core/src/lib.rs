@@ -73,6 +73,7 @@ mod start;
 mod store;
 mod stored;
 mod tables;
+mod thread_stack;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod units;

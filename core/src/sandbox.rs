@@ -159,6 +159,7 @@ impl Sandbox {
     /// `Busy`, `Closed`, `Trap`.
     pub fn unregister(&self, name: &str) -> Result<bool> {
         self.shared.access(|reach| {
+            reach.guest()?;
             let Some(id) = reach.host()?.functions.remove(name) else {
                 return Ok(false);
             };

@@ -189,7 +189,10 @@ impl Reach<'_> {
     /// The guest; made anew when there is none.
     pub(crate) fn guest(&mut self) -> Result<Context<'_>> {
         match self {
-            Reach::Whole(inner) => inner.guest(),
+            Reach::Whole(inner) => {
+                inner.engine.check_stack()?;
+                inner.guest()
+            }
             Reach::Within(context) => Ok(context.reborrow()),
         }
     }
