@@ -87,7 +87,7 @@ pub mod wire;
 
 pub use args::Args;
 pub use config::{ComputeOptions, SandboxConfig};
-pub use control::Interrupter;
+pub use control::{Canceller, Interrupter};
 pub use engine::{Engine, EngineConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use functions::FromArgs;
