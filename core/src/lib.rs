@@ -75,6 +75,7 @@ mod stored;
 mod tables;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod threads;
 mod units;
 mod usage;
 mod value;
@@ -83,6 +84,7 @@ mod virtual_time;
 mod waiting;
 #[cfg(not(feature = "static"))]
 mod wasm_config;
+mod weight;
 pub mod wire;
 
 pub use args::Args;
@@ -106,6 +108,7 @@ pub use store::{RedisOptions, RedisStore};
 pub use stored::{Home, StoredTable};
 pub use units::{parse_size, parse_time};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
+pub use weight::memory_in_use;
 
 /// The programs in the README and the documents are tests.
 #[cfg(doctest)]

@@ -288,6 +288,13 @@ impl Sandbox {
         })
     }
 
+    /// About how many bytes of memory the sandbox takes: Lua's, and those of tables that are kept in memory. As it was after the last call when it is in use;
+    /// 0 when it is closed. See [`memory_in_use`](crate::memory_in_use).
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.shared.weight()
+    }
+
     /// How many tables the store holds, `_home` and `_io` included when they were written to; `None` when the store can't list them.
     ///
     /// # Errors

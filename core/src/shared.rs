@@ -24,6 +24,7 @@ use crate::stored::{Pins, StoredTable, store_error};
 use crate::tables::{HOME, IO, Tables};
 use crate::value::{Builtin, Function, FunctionKind, Handle, LuaString, ReleaseQueue, Value};
 use crate::virtual_time::VirtualTime;
+use crate::weight::Weight;
 use crate::{Error, ErrorKind, Outcome, Result, Snapshot, active};
 
 /// An I/O buffer that grew beyond this is given back after the run.
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) control: Arc<Control>,
     pub(crate) released: ReleaseQueue,
     pub(crate) pins: Arc<Pins>,
+    weight: Weight,
 }
 
 /// The part that one caller at a time works with.
@@ -282,6 +284,8 @@ impl Shared {
             Some(snapshot) => inner.restore(snapshot, keep_limits)?,
             None => inner.start(false)?,
         }
+        let weight = Weight::default();
+        weight.set_grown(inner.grown());
         let keeps = inner.deterministic;
         let (pins, control) = (Arc::clone(&inner.pins), Arc::clone(&inner.host()?.control));
         let patience = inner.limits.timeout.unwrap_or(PATIENCE);
@@ -293,6 +297,7 @@ impl Shared {
             control,
             released: ReleaseQueue::new(keeps),
             pins,
+            weight,
         }))
     }
 
@@ -305,6 +310,7 @@ impl Shared {
         let _finish = Finish(self);
         let result = f(&mut Reach::Whole(&mut inner));
         inner.end_access();
+        self.weigh(&mut inner);
         // What closes the sandbox now needs the lock.
         drop(inner);
         result
@@ -318,6 +324,7 @@ impl Shared {
         let _finish = Finish(self);
         let result = f(&mut inner);
         inner.end_access();
+        self.weigh(&mut inner);
         drop(inner);
         result
     }
@@ -377,6 +384,16 @@ impl Shared {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Counts what the sandbox takes now.
+    #[inline]
+    pub(crate) fn weigh(&self, inner: &mut Inner) {
+        self.weight.set_grown(inner.grown());
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight.get()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -425,6 +442,7 @@ impl Shared {
             return None;
         }
         *self.freeing() = Some(std::thread::current().id());
+        self.weight.end();
         Some(std::mem::replace(&mut inner.running, Running::Closed))
     }
 
@@ -511,6 +529,17 @@ impl Inner {
                 tables.end();
             }
         }
+    }
+
+    /// How much more memory the sandbox takes than a new one.
+    #[inline]
+    fn grown(&mut self) -> u64 {
+        let guest = match &mut self.running {
+            Running::Guest(guest) => self.engine.grown(guest),
+            _ => 0,
+        };
+        let tables = self.running.host().map_or(0, |host| host.tables.weight());
+        guest.saturating_add(tables)
     }
 
     /// The guest; made anew when there is none.

@@ -280,7 +280,9 @@ async fn run(
             let _finish = Finish(&shared);
             let mut inner = shared.lock_away();
             inner.bring_guest(landed);
-            match inner.end_run(executed) {
+            let ended = inner.end_run(executed);
+            shared.weigh(&mut inner);
+            match ended {
                 Err(error) if inner.repeats(&error, &mut tries) => (error, Held::new(&shared, &mut inner)),
                 result => return result,
             }

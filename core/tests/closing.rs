@@ -301,3 +301,38 @@ mod futures {
         assert!(lua.compute("return _home.x").unwrap().value().is_nil());
     }
 }
+
+/// Alone in its process, for it counts what all sandboxes take.
+#[test]
+fn the_weight_follows_what_a_sandbox_takes() {
+    if std::env::var_os("LUACELL_ALONE").is_none() {
+        let this = std::env::current_exe().unwrap();
+        let test = std::process::Command::new(this)
+            .args(["--exact", "the_weight_follows_what_a_sandbox_takes"])
+            .env("LUACELL_ALONE", "1")
+            .output()
+            .unwrap();
+        assert!(test.status.success(), "{}", String::from_utf8_lossy(&test.stderr));
+        return;
+    }
+    const MIB: u64 = 1 << 20;
+    assert_eq!(luacell::memory_in_use(), 0);
+    let lua = sandbox();
+    let fresh = lua.weight();
+    assert!((1..MIB).contains(&fresh));
+    lua.compute("x = ('x'):rep(3 << 20)").unwrap();
+    let with_text = lua.weight();
+    assert!((3 * MIB..9 * MIB).contains(&(with_text - fresh)), "{with_text}");
+    lua.home().set("x", "x".repeat(5 << 20)).unwrap();
+    assert!(lua.weight() >= with_text + 5 * MIB);
+    let fork = lua.fork().unwrap();
+    assert!(fork.weight() >= 8 * MIB);
+    assert_eq!(luacell::memory_in_use(), lua.weight() + fork.weight());
+    lua.home().clear().unwrap();
+    lua.reset().unwrap();
+    assert_eq!(lua.weight(), fresh);
+    lua.close();
+    assert_eq!((lua.weight(), luacell::memory_in_use()), (0, fork.weight()));
+    drop(fork);
+    assert_eq!(luacell::memory_in_use(), 0);
+}
