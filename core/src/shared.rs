@@ -681,14 +681,21 @@ impl Inner {
     /// revision 1 can't tell, and then nothing is removed.
     #[cold]
     pub(crate) fn sweep(&mut self, all: bool) -> Result<()> {
-        let mut held = self.pins.ids();
+        let mut held = Vec::new();
         if let Running::Guest(guest) = &mut self.running {
             match held_tables(&mut guest.context())? {
-                Some(ids) => held.extend(ids),
+                Some(ids) => held = ids,
                 None => return Ok(()),
             }
         }
-        self.tables()?.sweep(held, all).map_err(store_error)
+        // Of an empty table there is nothing to remove, and a script can make any number of them.
+        let tables = self.running.host().map(|host| &mut host.tables).ok_or_else(Error::closed)?;
+        let (mut empty, viewed): (Vec<u32>, Vec<u32>) =
+            self.pins.ids().into_iter().partition(|id| tables.is_empty_here(*id));
+        held.extend(viewed);
+        tables.sweep(held, all, &mut empty).map_err(store_error)?;
+        self.pins.forget(&empty);
+        Ok(())
     }
 
     /// Takes the guest away, for somebody who brings it back.
