@@ -243,6 +243,18 @@ impl Tables {
         }
     }
 
+    /// About how many bytes the tables take that are kept in memory.
+    #[inline]
+    pub(crate) fn weight(&self) -> u64 {
+        /// Of an entry, beside its key and value.
+        const ENTRY: u64 = 64;
+        let usage = match &self.backing {
+            Backing::Memory(store) => store.held(),
+            Backing::Tiered(tiered) => tiered.local_usage(),
+        };
+        usage.bytes.saturating_add(usage.entries.saturating_mul(ENTRY))
+    }
+
     pub(crate) fn contains(&mut self, table: u32, key: &str) -> StoreResult<bool> {
         self.get(table, key, &mut |_| {})
     }

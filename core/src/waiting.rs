@@ -14,6 +14,7 @@ use atomic_waker::AtomicWaker;
 use futures_timer::Delay;
 
 use crate::config::ComputeOptions;
+use crate::control::Canceller;
 use crate::functions::{self, FromArgs, HostFunction, Pending};
 use crate::instance::{Context, Entry, Guest};
 use crate::limits::SetLimits;
@@ -257,8 +258,14 @@ impl Drop for Held<'_> {
 async fn run(
     shared: Arc<Shared>,
     set: SetLimits,
+    canceller: Option<Canceller>,
     enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry> + Send + Sync,
 ) -> Result<Outcome> {
+    let run = canceller.map(|canceller| canceller.expect(&shared.control)).transpose()?;
+    let enter = |guest: &mut Context<'_>, links: &SandboxLinks, args: &mut Vec<u8>| {
+        crate::sandbox::begin(run.as_ref())?;
+        enter(guest, links, args)
+    };
     let begin = |inner: &mut Inner, tries| {
         inner.make_waiting()?;
         let entry = inner.begin_run(&shared, Some(&set), tries, &enter)?;
@@ -273,7 +280,9 @@ async fn run(
             let _finish = Finish(&shared);
             let mut inner = shared.lock_away();
             inner.bring_guest(landed);
-            match inner.end_run(executed) {
+            let ended = inner.end_run(executed);
+            shared.weigh(&mut inner);
+            match ended {
                 Err(error) if inner.repeats(&error, &mut tries) => (error, Held::new(&shared, &mut inner)),
                 result => return result,
             }
@@ -306,7 +315,8 @@ impl Sandbox {
         options: ComputeOptions,
     ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
         let source = source.into();
-        run(Arc::clone(&self.shared), options.limits, move |guest, links, args| {
+        let canceller = options.canceller.clone();
+        run(Arc::clone(&self.shared), options.limits, canceller, move |guest, links, args| {
             crate::sandbox::enter_compute_with(guest, links, args, &source, &options)
         })
     }
@@ -321,7 +331,8 @@ impl Sandbox {
         options: ComputeOptions,
     ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
         let path = path.into();
-        run(Arc::clone(&self.shared), options.limits, move |guest, links, args| {
+        let canceller = options.canceller.clone();
+        run(Arc::clone(&self.shared), options.limits, canceller, move |guest, links, args| {
             crate::sandbox::enter_call(guest, links, args, &path, &options.args)
         })
     }

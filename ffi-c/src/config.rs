@@ -151,13 +151,19 @@ pub struct luacell_sandbox_config {
 unsafe impl sized::Sized for luacell_sandbox_config {}
 
 pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Result<SandboxConfig> {
+    const NAME: &str = "luacell_sandbox_config";
     let mut config = SandboxConfig::new();
-    let Some(given) = sized::read(given, "luacell_sandbox_config")? else {
-        return Ok(config);
+    let (given, wrong) = match sized::read(given, NAME) {
+        Ok(None) => return Ok(config),
+        Ok(Some(given)) => (given, None),
+        Err(error) => (sized::refused(given, NAME), Some(error)),
     };
     // First of all, so that finalizers run whatever goes wrong.
     let print_userdata = Userdata::new(given.print_userdata, given.print_finalizer);
     let module_userdata = Userdata::new(given.find_module_userdata, given.find_module_finalizer);
+    if let Some(error) = wrong {
+        return Err(error);
+    }
     if let Some(print) = given.print {
         // SAFETY: the header demands that this can be called so.
         config =

@@ -56,6 +56,21 @@ pub unsafe extern "C" fn luacell_error_new(
     })
 }
 
+/// An error of this kind with this message, as UTF-8, for what is built on this library. NULL when the status is LUACELL_OK or none, or when there is
+/// no memory for it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_error_of(
+    status: luacell_status,
+    message: *const c_char,
+    message_len: usize,
+) -> *mut luacell_error {
+    guard::plain(std::ptr::null_mut(), || {
+        let message = String::from_utf8_lossy(bytes(message, message_len, "message").unwrap_or_default());
+        let kind = u16::try_from(status).ok().and_then(ErrorKind::from_number);
+        kind.map_or(std::ptr::null_mut(), |kind| owned(Error::new(kind, message)))
+    })
+}
+
 /// For host functions: an error that raises a copy of this value in the script, as error(value) does there. NULL stands for nil.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_raise(value: *const luacell_value) -> *mut luacell_error {

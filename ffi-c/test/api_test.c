@@ -189,6 +189,81 @@ static void sized_structs(void) {
   luacell_sandbox_free(sandbox);
 }
 
+static void count_end(void *userdata) { ++*(int *)userdata; }
+static void no_print(void *userdata, const char *text, size_t len) { (void)userdata, (void)text, (void)len; }
+
+static void finalizers_of_refused_structs(void) {
+  test_begin("finalizers run also when a struct is refused");
+  struct {
+    luacell_sandbox_config known;
+    uint64_t unknown;
+  } longer = {{.size = sizeof longer}, 1};
+  size_t sizes[] = {0, 3, sizeof longer, 100000, SIZE_MAX};
+  luacell_sandbox *sandbox = NULL, *other = new_sandbox(NULL);
+  luacell_snapshot *snapshot = NULL;
+  luacell_store *store = NULL;
+  CHECK(luacell_sandbox_snapshot(other, &snapshot, NULL) == LUACELL_OK);
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    int ended = 0;
+    longer.known = (luacell_sandbox_config){.size = sizes[i], .print = no_print, .print_userdata = &ended, .print_finalizer = count_end,
+                                            .find_module_userdata = &ended, .find_module_finalizer = count_end};
+    fails(luacell_sandbox_new(NULL, &longer.known, &sandbox, &last), LUACELL_INVALID_ARGUMENT, "luacell_sandbox_config");
+    CHECK(ended == 2);
+    fails(luacell_sandbox_new_from_snapshot(NULL, snapshot, &longer.known, &sandbox, &last), LUACELL_INVALID_ARGUMENT, "luacell_sandbox_config");
+    CHECK(ended == 4);
+    struct {
+      luacell_table_store known;
+      uint64_t unknown;
+    } functions = {{.size = sizes[i] == sizeof longer ? sizeof functions : sizes[i], .userdata = &ended, .finalizer = count_end}, 1};
+    fails(luacell_store_new(&functions.known, &store, &last), LUACELL_INVALID_ARGUMENT, "luacell_table_store");
+    CHECK(ended == 5);
+  }
+  luacell_snapshot_free(snapshot);
+  luacell_sandbox_free(other);
+}
+
+static void *compute_here(void *sandbox) {
+  luacell_error *error = NULL;
+  const char *source = "local function f() return (string.gsub('x', 'x', function() return pcall(f) end)) end return f()";
+  luacell_compute(sandbox, source, strlen(source), NULL, NULL, &error);
+  return error;
+}
+
+static void engines_and_threads(void) {
+  test_begin("settings of an engine have their range, and threads need stack enough");
+  luacell_engine *engine = NULL;
+  uint64_t wrong_memory[] = {1, 65536, (2 << 20) - 1, (UINT64_C(4) << 30) + 1, LUACELL_UNLIMITED, LUACELL_ZERO};
+  uint64_t wrong_stack[] = {1, 65535, 1536 * 1024 + 1, LUACELL_UNLIMITED, LUACELL_ZERO};
+  for (size_t i = 0; i < sizeof wrong_memory / sizeof *wrong_memory; i++) {
+    luacell_engine_config config = {.size = sizeof config, .max_memory = wrong_memory[i], .pool_size = LUACELL_ZERO};
+    fails(luacell_engine_new(&config, &engine, &last), LUACELL_INVALID_ARGUMENT, "max_memory");
+  }
+  for (size_t i = 0; i < sizeof wrong_stack / sizeof *wrong_stack; i++) {
+    luacell_engine_config config = {.size = sizeof config, .max_stack = wrong_stack[i], .pool_size = LUACELL_ZERO};
+    fails(luacell_engine_new(&config, &engine, &last), LUACELL_INVALID_ARGUMENT, "max_stack");
+  }
+  luacell_engine_config least = {.size = sizeof least, .max_memory = 2 << 20, .max_stack = 64 << 10, .pool_size = LUACELL_ZERO};
+  luacell_engine_config most = {.size = sizeof most, .max_memory = UINT64_C(4) << 30, .max_stack = 1536 << 10, .pool_size = LUACELL_ZERO};
+  CHECK(luacell_engine_new(&least, &engine, NULL) == LUACELL_OK);
+  luacell_engine_free(engine);
+  CHECK(luacell_engine_new(&most, &engine, NULL) == LUACELL_OK);
+  luacell_engine_free(engine);
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  size_t sizes[] = {128 << 10, 256 << 10, 512 << 10, 2 << 20};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    void *result = NULL;
+    CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, sizes[i]) == 0);
+    CHECK(pthread_create(&thread, &attributes, compute_here, sandbox) == 0 && pthread_join(thread, &result) == 0);
+    pthread_attr_destroy(&attributes);
+    luacell_error *error = result;
+    CHECK(luacell_error_status(error) == (sizes[i] < 1 << 20 ? LUACELL_INVALID_ARGUMENT : LUACELL_OK));
+    luacell_error_free(error);
+  }
+  luacell_sandbox_free(sandbox);
+}
+
 static void values_and_tables(void) {
   test_begin("values and tables, both ways");
   luacell_value *table = luacell_value_new_table(), *key = luacell_value_new_float(1.5), *text = luacell_value_new_string("a", 1);
@@ -432,6 +507,8 @@ int main(void) {
   nothing_where_something_is_needed();
   closed();
   sized_structs();
+  finalizers_of_refused_structs();
+  engines_and_threads();
   values_and_tables();
   hostile_values();
   limits();

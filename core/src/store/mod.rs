@@ -69,6 +69,18 @@ impl fmt::Debug for StoreError {
     }
 }
 
+/// The cause of an error of a commit that may have been done all the same, as a whole.
+#[derive(Debug)]
+pub(crate) struct Uncertain(pub(crate) String);
+
+impl fmt::Display for Uncertain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Uncertain {}
+
 /// What a store's functions return.
 pub type StoreResult<T> = Result<T, StoreError>;
 

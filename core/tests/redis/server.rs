@@ -1,15 +1,19 @@
 //! The server store, on real servers that come and go. Needs redis-server, redis-cli and openssl.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod cluster;
+mod proxy;
+
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use luacell::{ComputeOptions, ErrorKind, RedisStore, Sandbox, SandboxConfig, Value, testkit};
 use tempfile::TempDir;
+
+use self::proxy::{Proxy, TICK};
 
 const INSTALL: &str = "apt-get install redis-server";
 
@@ -444,130 +448,6 @@ fn conflicts_that_do_not_end() {
     never.compute("_home.x = -1").unwrap();
     assert_eq!(meddler.compute("return _home.x").unwrap().into_value(), (-1).into());
     assert_eq!(never.compute("return _home.y").unwrap().into_value(), Value::Nil);
-}
-
-#[test]
-fn a_cluster_of_three() {
-    let nodes: Vec<Server> = (0..3)
-        .map(|_| {
-            Server::start(&[
-                "--cluster-enabled",
-                "yes",
-                "--cluster-config-file",
-                "nodes.conf",
-                // A busy machine must not make a node look dead.
-                "--cluster-node-timeout",
-                "60000",
-            ])
-        })
-        .collect();
-    let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-    let mut args = vec!["--cluster", "create"];
-    args.extend(addresses.iter().map(String::as_str));
-    args.extend(["--cluster-replicas", "0", "--cluster-yes"]);
-    let said = nodes[0].cli(&args);
-    assert!(said.contains("All 16384 slots covered"), "{said}");
-    // Each learns for itself that all are there.
-    for node in &nodes {
-        while !node.cli(&["cluster", "info"]).contains("cluster_state:ok") {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-    // Whichever node is named, and whichever has the slot.
-    for namespace in ["a", "b", "c", "d", "e", "f"] {
-        for node in &nodes {
-            let open = || RedisStore::options().namespace(namespace).open(&node.url());
-            let sandbox = sandbox(open().unwrap());
-            sandbox.compute(COUNT).unwrap();
-        }
-        let store = RedisStore::options().namespace(namespace).open(&nodes[1].url()).unwrap();
-        assert_eq!(counted(&sandbox(store)), 3);
-    }
-    testkit::shared(|| RedisStore::options().namespace("shared").open(&nodes[2].url())).unwrap();
-}
-
-/// Stands between client and server.
-struct Proxy {
-    port: u16,
-    state: Arc<ProxyState>,
-}
-
-#[derive(Default)]
-struct ProxyState {
-    /// Answers come byte by byte, with a pause after each.
-    trickles: AtomicBool,
-    /// Nothing comes through.
-    swallows: AtomicBool,
-    /// Answers wait until so many requests do.
-    together: AtomicU32,
-    waiting: AtomicU32,
-    /// Of answers, while they trickle.
-    bytes: AtomicU32,
-    /// That came while they were swallowed.
-    requests: AtomicU32,
-}
-
-const TICK: Duration = Duration::from_millis(20);
-
-impl Proxy {
-    fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(ProxyState::default());
-        let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", server)).unwrap());
-                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let state = Arc::clone(&shared);
-                std::thread::spawn(move || pump(from, to, |bytes, to| state.request(bytes, to)));
-                let state = Arc::clone(&shared);
-                std::thread::spawn(move || pump(server, client, |bytes, to| state.answer(bytes, to)));
-            }
-        });
-        Proxy { port, state }
-    }
-
-    fn open(&self, timeout: Duration) -> RedisStore {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        RedisStore::options().timeout(timeout).open(&url).unwrap()
-    }
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream, pass: impl Fn(&[u8], &mut TcpStream) -> std::io::Result<()>) {
-    let mut buffer = vec![0; 1 << 16];
-    while let Ok(n @ 1..) = from.read(&mut buffer) {
-        if pass(&buffer[..n], &mut to).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Both);
-}
-
-impl ProxyState {
-    fn request(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
-        if self.swallows.load(Ordering::SeqCst) {
-            self.requests.fetch_add(1, Ordering::SeqCst);
-            return Ok(());
-        }
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        while self.waiting.load(Ordering::SeqCst) < self.together.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        to.write_all(bytes)
-    }
-
-    fn answer(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
-        if !self.trickles.load(Ordering::SeqCst) {
-            return to.write_all(bytes);
-        }
-        for byte in bytes {
-            to.write_all(&[*byte])?;
-            self.bytes.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(TICK);
-        }
-        Ok(())
-    }
 }
 
 /// Whatever ends it first: the store's time-out, the run's, or an interrupt. An answer of 1000 bytes would take 20 seconds and more.

@@ -1,10 +1,10 @@
--- Writes all or nothing. KEYS[1]: what all keys of the namespace begin with. ARGV: one step behind another; first those that check
--- what was read, which end the script with false when it has changed:
+-- Writes all or nothing. KEYS: all that is used, which a cluster looks at; the first is the namespace's 'format'. ARGV: one step
+-- behind another; first those that check what was read, which end the script with false when it has changed:
 --   v table key version   the entry's first 8 bytes, '' when it was absent
 --   s table n             the number of entries
 --   t table version       the table's version, '' when it had none
 -- then the writes: S table key value, D table key, R table.
-local prefix = KEYS[1]
+local prefix = string.sub(KEYS[1], 1, -7)
 local i = 1
 while ARGV[i] do
   local what, name = ARGV[i], prefix .. 't:' .. ARGV[i + 1]

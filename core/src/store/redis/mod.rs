@@ -1,9 +1,10 @@
 //! Tables on a Redis or Valkey server, shared by many hosts.
 
+mod address;
 mod pool;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,6 +129,13 @@ enum Request {
     All(u32),
 }
 
+impl Request {
+    fn table(&self) -> u32 {
+        let (Request::Get(id, _) | Request::Size(id) | Request::Table(id) | Request::All(id)) = self;
+        *id
+    }
+}
+
 impl RedisStore {
     /// Opens a store with the default options. See [`RedisOptions::open`].
     ///
@@ -211,7 +219,8 @@ impl RedisStore {
                 _ => {}
             }
         }
-        let Value::Array(answers) = self.pool.read(&arguments, &self.cancel)? else {
+        let tables: BTreeSet<u32> = requests.iter().map(Request::table).collect();
+        let Value::Array(answers) = self.pool.read(tables.into_iter(), &arguments, &self.cancel)? else {
             return Err(self.pool.strange());
         };
         for (request, answer) in requests.into_iter().zip(answers) {
@@ -221,8 +230,7 @@ impl RedisStore {
     }
 
     fn knows(&self, request: &Request) -> bool {
-        let (Request::Get(id, _) | Request::Size(id) | Request::Table(id) | Request::All(id)) = request;
-        let Some(table) = self.tables.get(id) else {
+        let Some(table) = self.tables.get(&request.table()) else {
             return false;
         };
         match request {
@@ -235,8 +243,7 @@ impl RedisStore {
 
     /// Takes in an answer. What is known already stays: a run sees one value only, and the commit tells whether it was the right one.
     fn learn(&mut self, request: Request, answer: Value) -> Option<()> {
-        let (Request::Get(id, _) | Request::Size(id) | Request::Table(id) | Request::All(id)) = &request;
-        let table = self.tables.entry(*id).or_default();
+        let table = self.tables.entry(request.table()).or_default();
         match request {
             Request::Get(_, key) => {
                 let entry = bytes(answer)?;
@@ -299,10 +306,11 @@ impl RedisStore {
         Ok(table)
     }
 
-    /// What the commit has to check.
-    fn checks(&self, arguments: &mut Vec<Vec<u8>>) {
+    /// What the commit has to check, and the tables that it is about.
+    fn checks(&self, arguments: &mut Vec<Vec<u8>>, tables: &mut BTreeSet<u32>) {
         for (id, table) in &self.tables {
             let number = || id.to_string().into_bytes();
+            tables.insert(*id);
             if table.all_used {
                 let version = table.version.clone().flatten().unwrap_or_default();
                 arguments.extend([b"t".to_vec(), number(), version]);
@@ -320,11 +328,13 @@ impl RedisStore {
     }
 
     fn write<'a>(&mut self, writes: impl Iterator<Item = Write<'a>>, checks: bool) -> StoreResult<()> {
-        let mut arguments = Vec::new();
+        let (mut arguments, mut tables) = (Vec::new(), BTreeSet::new());
         if checks {
-            self.checks(&mut arguments);
+            self.checks(&mut arguments, &mut tables);
         }
         for write in writes {
+            let (Write::Set { table, .. } | Write::Delete { table, .. } | Write::RemoveTable { table }) = write;
+            tables.insert(table);
             match write {
                 Write::Set { table, key, value } => arguments.extend([
                     b"S".to_vec(),
@@ -341,7 +351,7 @@ impl RedisStore {
         if arguments.is_empty() {
             return Ok(());
         }
-        match self.pool.commit(&arguments)? {
+        match self.pool.commit(tables.into_iter(), &arguments, &self.cancel)? {
             Value::Nil | Value::Boolean(false) => {
                 Err(StoreError::conflict("another sandbox changed what this one had read"))
             }
@@ -513,7 +523,7 @@ impl TableStore for RedisStore {
     }
 
     fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
-        self.pool.reserve(count, FIRST_FREE).map(Some)
+        self.pool.reserve(count, FIRST_FREE, &self.cancel).map(Some)
     }
 
     fn is_shared(&self) -> bool {

@@ -1,11 +1,12 @@
--- Reads. KEYS[1]: what all keys of the namespace begin with. ARGV: one request behind another, each a letter, a table and more.
+-- Reads. KEYS: all that is used, which a cluster looks at; the first is the namespace's 'format'. ARGV: one request behind another,
+-- each a letter, a table and more.
 --   g table key         the entry, or false
 --   s table             the number of entries
 --   t table n bytes     number of entries; then version and all keys and entries if they are at most so many, and so large
 --   k table             version and all keys
 --   a table             version and all keys and entries
 -- An entry is 8 bytes that tell which commit wrote it, and the value. A version is that of the table's last change.
-local prefix = KEYS[1]
+local prefix = string.sub(KEYS[1], 1, -7)
 local answers = {}
 local i = 1
 while ARGV[i] do
