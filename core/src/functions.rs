@@ -197,14 +197,16 @@ const KEPT_VALUES: usize = 256;
 pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, answer: i32, max_len: i32) -> i32 {
     // Kept for its room; a call inside this one makes its own.
     let mut values = std::mem::take(&mut context.host().values);
+    let behind = std::mem::take(&mut context.host().behind);
     let given = match read_call(context, request, len, &mut values) {
-        Some(Ok(number)) => match call(context, number, &mut values) {
-            Some(answer) => answer,
-            None => return -1,
-        },
+        Some(Ok(number)) => call(context, number, &mut values),
         // Lua's own mistake, not that of a host function.
-        Some(Err(error)) => Answer::Error(error.nested()),
-        None => return -1,
+        Some(Err(error)) => Some(Answer::Error(error.nested())),
+        None => None,
+    };
+    let Some(given) = given else {
+        context.host().behind = behind;
+        return -1;
     };
     release_handles(context);
     let Ok((memory, host)) = context.memory_and_host() else {
@@ -214,6 +216,7 @@ pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, ans
     encode(host, given, &values, &mut bytes);
     let length = host.deliver(memory, &mut bytes, answer, max_len);
     host.scratch = bytes;
+    host.behind = behind;
     if values.capacity() <= KEPT_VALUES {
         values.clear();
         host.values = values;
@@ -317,6 +320,7 @@ pub(crate) fn keep_answer(context: &mut Context<'_>, result: Result<Result<Vec<V
     let answer = Answer::of(result, &mut values);
     let mut bytes = Vec::new();
     encode(host, answer, &values, &mut bytes);
+    host.behind = Default::default();
     host.keep(bytes)
 }
 
