@@ -449,7 +449,7 @@ fn home_reaches_every_key() {
     luacell(&["home", "dump", file, "--json"]).assert().success().stdout("{}\n");
     luacell(&["home", "set", file, "-1", "-5"]).assert().success();
     luacell(&["home", "get", file, "-1"]).assert().success().stdout("-5\n");
-    luacell(&["home", "get", file, "a["]).assert().code(2).stderr(contains("a ] is missing"));
+    luacell(&["home", "get", file, "a[1"]).assert().code(2).stderr(contains("a ] is missing"));
 }
 
 #[test]
