@@ -56,6 +56,7 @@ pub enum HomeCommand {
         #[command(flatten)]
         store: StoreArgs,
         /// Keys joined with dots, digits for an integer key: players.1.name; any key in brackets, as in Lua: ["1"], ["a.b"], [true], [0.5], ["\xff"]
+        #[arg(allow_negative_numbers = true)]
         path: String,
     },
     /// Set a value; null removes it
@@ -63,8 +64,10 @@ pub enum HomeCommand {
         #[command(flatten)]
         store: StoreArgs,
         /// Keys joined with dots or in brackets, as for get
+        #[arg(allow_negative_numbers = true)]
         path: String,
         /// The value
+        #[arg(allow_negative_numbers = true)]
         json: String,
     },
     /// Print the keys of _home, or of a table in it, one per line, in the form that get takes
@@ -72,6 +75,7 @@ pub enum HomeCommand {
         #[command(flatten)]
         store: StoreArgs,
         /// Keys joined with dots or in brackets, as for get
+        #[arg(allow_negative_numbers = true)]
         path: Option<String>,
     },
 }

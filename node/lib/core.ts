@@ -28,7 +28,7 @@ import {
 import { Views } from './views.js';
 
 /** How an encoded answer of a host function begins. */
-const Status = { Results: 0, Thrown: 1, Raised: 2, Nested: 3 } as const;
+const Status = { Results: 0, Thrown: 1, Raised: 2, Nested: 3, Conflict: 4 } as const;
 
 /** After each so many milliseconds an interrupted run is told again, in case it had only just begun. */
 const INTERRUPT_AGAIN = 5;
@@ -392,8 +392,12 @@ export class Core implements Links {
     if (ours?.raises) {
       return this.#statusAnswer(Status.Raised, (out) => encodeArgs([ours.value], out, this, () => 'error value'));
     }
+    return this.#hostError(Status.Thrown, error, shown);
+  }
+
+  #hostError(status: number, error: unknown, shown: string): Uint8Array {
     const number = this.#keep(error);
-    return this.#statusAnswer(Status.Thrown, (out) => {
+    return this.#statusAnswer(status, (out) => {
       const text = utf8(shown);
       out.u32(number);
       out.u32(text.length);
@@ -405,10 +409,12 @@ export class Core implements Links {
   // ---- notes
 
   print(text: Uint8Array): void {
+    // What was printed between a failure and the end of the run is for nobody.
+    if (this.#failed !== null) return;
     try {
       this.#onPrint?.(lossyText(text));
     } catch (error) {
-      this.#failed ??= { error };
+      this.#failed = { error };
       this.native.interrupt();
     }
   }
@@ -441,6 +447,7 @@ export class Core implements Links {
           return this.#answer([...atOnce(store.keys(table), "the store's keys")]);
       }
     } catch (error) {
+      if (ourError(error)?.kind === 'Conflict') return this.#hostError(Status.Conflict, error, shownOf(error));
       return this.#thrownAnswer(error);
     }
   }

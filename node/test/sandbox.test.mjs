@@ -179,6 +179,25 @@ test('a store of one\'s own: five methods', async () => {
   assert.throws(() => broken.compute('_home.b = 1'), (error) => error.kind === 'Store' && error.cause === cause);
   await assert.rejects(broken.computeAsync('_home.b = 1'), (error) => error.kind === 'Store' && error.cause === cause);
   full = false;
+  const conflict = new LuaCellError('Conflict', 'somebody else was first');
+  let conflicts = 0;
+  const shared = new Sandbox({
+    conflictRetries: 3,
+    store: {
+      ...store,
+      set(...args) {
+        if (conflicts-- > 0) throw conflict;
+        store.set(...args);
+      },
+    },
+  });
+  conflicts = Infinity;
+  const isConflict = (error) => error.kind === 'Conflict' && error.cause === conflict;
+  assert.throws(() => shared.compute('_home.b = 1'), isConflict);
+  assert.throws(() => shared.home.set('b', 1), isConflict);
+  await assert.rejects(shared.computeAsync('_home.b = 1'), isConflict);
+  conflicts = 2;
+  assert.equal(shared.compute('_home.retried = 1 return 7'), 7);
   assert.equal(broken.compute('_home.b = 1 return _home.n'), 2);
   assert.throws(() => new Sandbox({ store: { get() {} } }), kind('InvalidArgument'));
 });
@@ -203,7 +222,7 @@ test('a store that answers with promises is refused, and nobody is bothered by t
 });
 
 test('engines have options too', () => {
-  for (const options of [5, null, { poolsize: 5 }, { poolSize: -1 }, { poolSize: 'x' }, { maxMemory: 'x' }, { maxStack: -1 }])
+  for (const options of [5, null, { poolsize: 5 }, { poolSize: -1 }, { poolSize: 'x' }, { maxMemory: 'x' }, { maxStack: -1 }, { maxMemory: 2 ** 20 }, { maxMemory: '5GiB' }, { maxStack: 1000 }, { maxStack: '2MiB' }, { maxStack: Infinity }])
     assert.throws(() => new Engine(options), kind('InvalidArgument'));
 });
 

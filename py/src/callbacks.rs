@@ -229,6 +229,10 @@ impl Callbacks {
 
     /// A script printed.
     pub fn print(&self, text: &[u8]) {
+        // What is printed between a failure and the end of the run is for nobody.
+        if self.has_ending.load(Ordering::Acquire) {
+            return;
+        }
         Python::try_attach(|py| {
             let Some(sink) = self.print.get(py) else { return };
             if let Err(exception) = to_python::text(py, text).and_then(|text| sink.bind(py).call1((text,))) {

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
 use crate::callbacks::{Callbacks, finalizing, host_function, lock};
 use crate::errors::{self, to_exception};
 use crate::metrics::{MemoryStats, Outcome};
-use crate::options::{Engine, Given, set_given, set_limits};
+use crate::options::{self, Engine, Given, set_given, set_limits};
 use crate::snapshot::Snapshot;
 use crate::{store, table, to_lua, to_python, waiting};
 
@@ -47,7 +47,7 @@ fn config(callbacks: &Arc<Callbacks>, limits: Option<&Bound<'_, PyDict>>) -> PyR
 /// Lua source: text or bytes.
 pub fn source<'a>(code: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(text) = code.cast::<PyString>() {
-        return Ok(text.to_str()?.as_bytes());
+        return options::text(text, "source").map(str::as_bytes);
     }
     match code.cast::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes()),
@@ -90,13 +90,18 @@ fn sources_of<'py>(
 ) -> PyResult<HashMap<String, Vec<u8>>> {
     let one = |entry: PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)>| {
         let (name, code) = entry?;
-        let Ok(text) = name.extract::<String>() else {
+        let Ok(name) = name.cast::<PyString>() else {
             return Err(wrong(&name, "modules: a module's name has to be str"));
         };
+        let name = options::text(name, "a name in modules")?;
+        if let Ok(code) = code.cast::<PyString>() {
+            let code = options::text(code, &format!("the module {name}"))?;
+            return Ok((name.to_owned(), code.as_bytes().to_vec()));
+        }
         let Ok(source) = source(&code) else {
-            return Err(wrong(&code, &format!("modules: the source of {text} has to be str or bytes")));
+            return Err(wrong(&code, &format!("modules: the source of {name} has to be str or bytes")));
         };
-        Ok((text, source.to_vec()))
+        Ok((name.to_owned(), source.to_vec()))
     };
     all.map(one).collect()
 }
@@ -189,10 +194,10 @@ fn settings(
 
 /// Name and arguments of one run.
 #[inline]
-fn options(name: Option<&str>, args: &Bound<'_, PyTuple>) -> PyResult<ComputeOptions> {
+fn options_of(name: Option<&Bound<'_, PyString>>, args: &Bound<'_, PyTuple>) -> PyResult<ComputeOptions> {
     let options = ComputeOptions::new().encoded_args(to_lua::args(args)?);
     Ok(match name {
-        Some(name) => options.name(name),
+        Some(name) => options.name(options::text(name, "name")?),
         None => options,
     })
 }
@@ -211,11 +216,13 @@ impl Sandbox {
         store: Option<&Bound<'_, PyAny>>,
         on_print: Option<Py<PyAny>>,
         modules: Option<&Bound<'_, PyAny>>,
-        seed: Option<u64>,
-        conflict_retries: Option<u32>,
+        seed: Option<&Bound<'_, PyAny>>,
+        conflict_retries: Option<&Bound<'_, PyAny>>,
         memory_alias: bool,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let seed = options::number(seed, "seed", "from 0 to 18446744073709551615")?;
+        let conflict_retries = options::number(conflict_retries, "conflict_retries", "from 0 to 4294967295")?;
         if let Some(sink) = &on_print
             && !sink.bind(py).is_callable()
         {
@@ -268,7 +275,7 @@ impl Sandbox {
         py: Python<'py>,
         code: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
-        name: Option<&str>,
+        name: Option<&Bound<'py, PyString>>,
         memory_limit: Given<'py>,
         instruction_limit: Given<'py>,
         timeout: Given<'py>,
@@ -292,8 +299,8 @@ impl Sandbox {
         let result = if args.is_empty() && name.is_none() && limits.iter().all(|limit| limit.0.is_none()) {
             py.detach(|| self.sandbox.compute(source))
         } else {
-            let options = set_given(options(name, args)?, &limits)?;
-            py.detach(|| self.sandbox.compute_with(source, options))
+            let run = set_given(options_of(name, args)?, &limits)?;
+            py.detach(|| self.sandbox.compute_with(source, run))
         };
         self.conclude(py, result)
     }
@@ -304,7 +311,7 @@ impl Sandbox {
     fn call<'py>(
         &self,
         py: Python<'py>,
-        path: &str,
+        path: &Bound<'py, PyString>,
         args: &Bound<'py, PyTuple>,
         memory_limit: Given<'py>,
         instruction_limit: Given<'py>,
@@ -325,7 +332,8 @@ impl Sandbox {
             host_call_limit,
             source_limit,
         ];
-        let options = set_given(options(None, args)?, &limits)?;
+        let options = set_given(options_of(None, args)?, &limits)?;
+        let path = options::text(path, "path")?;
         let result = py.detach(|| self.sandbox.call_with(path, options));
         self.conclude(py, result)
     }
@@ -341,7 +349,7 @@ impl Sandbox {
     fn _register(
         &self,
         py: Python<'_>,
-        name: &str,
+        name: &Bound<'_, PyString>,
         function: Py<PyAny>,
         repeatable: bool,
         is_async: bool,
@@ -349,6 +357,7 @@ impl Sandbox {
         if !function.bind(py).is_callable() {
             return Err(wrong(function.bind(py), "function has to be callable"));
         }
+        let name = options::text(name, "name")?;
         let number = self.callbacks.add(function, repeatable, is_async);
         let sandbox = &self.sandbox;
         let callbacks = &self.callbacks;
@@ -365,7 +374,8 @@ impl Sandbox {
     }
 
     /// Takes a host function away; whether it was there.
-    fn unregister(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+    fn unregister(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+        let name = options::text(name, "name")?;
         let there = self.access(py, |sandbox| sandbox.unregister(name))?;
         self.callbacks.unname(name);
         Ok(there)
@@ -407,13 +417,13 @@ impl Sandbox {
         is_call: bool,
         code: &Bound<'_, PyAny>,
         args: &Bound<'_, PyTuple>,
-        name: Option<&str>,
+        name: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<waiting::Run> {
-        let options = set_limits(options(name, args)?, limits)?;
+        let options = set_limits(options_of(name, args)?, limits)?;
         let sandbox = &slf.get().sandbox;
         Ok(if is_call {
-            waiting::Run::new(slf, driver, sandbox.call_async(code.extract::<String>()?, options))
+            waiting::Run::new(slf, driver, sandbox.call_async(options::text(code.cast::<PyString>()?, "path")?, options))
         } else {
             waiting::Run::new(slf, driver, sandbox.compute_async(source(code)?, options))
         })

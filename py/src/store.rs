@@ -9,11 +9,12 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::callbacks::Callbacks;
 use crate::errors::{self, Raised, ends_run};
+use crate::options;
 
 /// Gives the sandbox its store: a path, a URL, or an object with the five methods.
 pub fn set(config: SandboxConfig, store: &Bound<'_, PyAny>, callbacks: &Arc<Callbacks>) -> PyResult<SandboxConfig> {
     if let Ok(text) = store.cast::<PyString>() {
-        return Ok(config.store(text.to_str()?));
+        return Ok(config.store(options::text(text, "store")?));
     }
     if let Ok(path) = store.call_method0("__fspath__") {
         return Ok(config.store(path.extract::<std::path::PathBuf>()?));

@@ -265,7 +265,8 @@ export class Core {
     let outcome: Outcome | null = null;
     try {
       const read = readResult(guest, host, n, links);
-      if (read instanceof LuaCellError) throw read;
+      // The run was interrupted because of what dooms it.
+      if (read instanceof LuaCellError) throw (read.kind === 'Interrupted' && host.doomed) || read;
       outcome = new Outcome(read.values, read.output, metrics);
       // What the guest was not told of, or did not mind.
       if (host.doomed) throw host.doomed;
@@ -473,6 +474,11 @@ export class Core {
   /** Takes this many table ids; the first of them. */
   allocateIds(count: number): number {
     return this.#theGuest().allocateIds(count);
+  }
+
+  get tableCount(): number {
+    this.#enter();
+    return this.host.tables.count;
   }
 
   clearIo(): void {

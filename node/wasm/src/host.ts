@@ -238,10 +238,13 @@ export class Host {
         return this.virtualTime ? this.virtualTime.seed() : crypto.getRandomValues(new Uint8Array(16));
       case Operation.Print:
         if (!this.print) return null;
+        // What was printed between a failure and the end of the run is for nobody.
+        if (this.doomed) return none;
         try {
           this.print(lossyText(payload));
         } catch (error) {
-          this.doomed ??= new LuaCellError('HostFunction', `onPrint failed: ${messageOf(error)}`, { cause: error });
+          this.doomed = new LuaCellError('HostFunction', `onPrint failed: ${messageOf(error)}`, { cause: error });
+          this.interrupt();
         }
         return none;
       case Operation.Module:

@@ -194,7 +194,7 @@ export class Sandbox {
 
   /** How many tables there are, `_home` and `_io` included when they were written to. */
   get tableCount(): number {
-    return this.#core.host.tables.count;
+    return this.#core.tableCount;
   }
 
   /** Collects garbage: all of Lua's, and stored tables that nothing refers to. */
