@@ -1,8 +1,8 @@
--- Takes ARGV[1] numbers for tables and gives the first; false when there are not so many left. ARGV[2]: the first of all. KEYS[2]: where
--- the next one is kept.
-local name = KEYS[2]
-local first = tonumber(redis.call('GET', name) or ARGV[2])
-local count = tonumber(ARGV[1])
-if first + count >= 4294967295 then return false end
-if count > 0 then redis.call('SET', name, first + count) end
-return first
+-- Takes ARGV[6] numbers for tables and gives the first, when all are below ARGV[7].
+local first, count = tonumber(redis.call('HGET', meta, 'next')), tonumber(ARGV[6])
+if first + count > tonumber(ARGV[7]) then return {'full'} end
+if count > 0 then
+  position = position + 1
+  redis.call('HSET', meta, 'next', first + count, 'position', position, 'u' .. user, position)
+end
+return {'ok', position, first}
