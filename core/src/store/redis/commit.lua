@@ -1,4 +1,4 @@
--- Writes all or nothing. ARGV from 6 on: one step behind another; first those that check what was read, which end the script when it has changed:
+-- Writes all or nothing. ARGV from 8 on: one step behind another; first those that check what was read, which end the script when it has changed:
 --   v table key version   the entry's first 8 bytes, '' when it was absent
 --   s table n             the number of entries
 --   t table version       the table's version, '' when it had none
@@ -7,7 +7,7 @@
 --   n               with `w`: values refer to tables, and nobody has listed which
 --   w writes        all there is to write
 --   c list n name   they are in this list, of n elements, which has this name: the user goes on with `apply`
-local i = 6
+local i = 8
 while true do
   local what = ARGV[i]
   if what == 'v' then
@@ -29,7 +29,7 @@ while true do
     break
   end
 end
-if not ARGV[i] then return {'ok', position} end
+if not ARGV[i] then return {'ok', position, state[8]} end
 if ARGV[i] == 'n' then
   if redis.call('HEXISTS', meta, 'gc') == 1 then return {'gc'} end
   i = i + 1
@@ -37,14 +37,15 @@ end
 local next = position + 1
 if ARGV[i] == 'w' then
   local writes = cmsgpack.unpack(ARGV[i + 1])
-  local lost = ready(1, writes, position)
+  local lost = ready(2, writes, position)
   if lost then return {'lost', lost} end
-  redis.call('HSET', meta, 'position', next, 'u' .. user, next)
-  write(1, writes, next)
+  advance(next, ARGV[7])
+  write(2, writes, next)
 else
   local list = KEYS[tonumber(ARGV[i + 1])]
   if redis.call('LLEN', list) ~= tonumber(ARGV[i + 2]) then return {'lost', list} end
   redis.call('PERSIST', list)
-  redis.call('HSET', meta, 'position', next, 'u' .. user, next, 'pending', ARGV[i + 3] .. ' ' .. next)
+  note('pending', ARGV[i + 3] .. ' ' .. next)
+  advance(next, ARGV[7])
 end
-return {'ok', next}
+return {'ok', next, ARGV[7]}

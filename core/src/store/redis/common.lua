@@ -1,4 +1,4 @@
--- What scripts have in common. KEYS[1]: `meta`, which has all that is known of the namespace but the entries. ARGV[1]: the server's name for the
+-- What scripts have in common. KEYS[1]: `meta`, which has all that is known of the namespace but the entries. KEYS[2]: `log`, the marks of the last positions. ARGV[1]: the server's name for the
 -- time since it was started, '' when it tells nobody. ARGV[2]: the user, a sandbox; '' for one that only reads.
 local meta, server, user = KEYS[1], ARGV[1], ARGV[2]
 
@@ -19,6 +19,12 @@ local function new_epoch(position)
   end
   note('server', server, 'epoch', epoch, 'epochs', epochs)
   return epoch
+end
+
+-- Writes down the next position. Nobody else's has the same mark.
+local function advance(position, mark)
+  redis.call('SETRANGE', KEYS[2], position % 1024 * 4, mark)
+  note('position', position, 'mark', mark, 'u' .. user, position)
 end
 
 local looked = {}

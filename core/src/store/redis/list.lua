@@ -1,5 +1,5 @@
 -- Some of all tables. ARGV: a cursor, and how many. Gives the next cursor and, for each table, its number and what `meta` knows of it.
-local part = redis.call('HSCAN', meta, ARGV[6], 'COUNT', ARGV[7])
+local part = redis.call('HSCAN', meta, ARGV[8], 'COUNT', ARGV[9])
 local tables = {}
 for i = 1, #part[2], 2 do
   if string.find(part[2][i], '^%d') then
@@ -7,4 +7,4 @@ for i = 1, #part[2], 2 do
     tables[#tables + 1] = part[2][i + 1]
   end
 end
-return {'ok', position, part[1], tables}
+return {'ok', position, state[8], part[1], tables}

@@ -188,9 +188,9 @@ impl RedisStore {
         let mut arguments = Vec::new();
         for request in requests {
             let place = tables.binary_search(&request.table()).unwrap_or_default();
-            request.arguments(place + 2, &mut arguments);
+            request.arguments(place + 3, &mut arguments);
         }
-        let keys = self.session.pool().keys(&["meta"], tables);
+        let keys = self.session.pool().keys(&["meta", "log"], tables);
         let answers = self.session.done(&scripts::READ, &keys, &arguments, true, &self.cancel)?;
         self.began.get_or_insert(self.session.position());
         Ok(answers)
@@ -287,7 +287,7 @@ impl RedisStore {
             if table.changed {
                 return Err(changed());
             }
-            let mut place = || (part.place(*id) + 1).to_string().into_bytes();
+            let mut place = || (part.place(*id) + 2).to_string().into_bytes();
             let used = || table.entries.iter().filter(|(_, known)| known.used);
             if table.all_used || table.whole && used().count() > MANY_USED {
                 checks.extend([b"t".to_vec(), place(), table.version.clone()]);
@@ -334,7 +334,7 @@ impl RedisStore {
             }
             arguments.extend([b"w".to_vec(), part.packed()]);
         }
-        let keys = self.session.pool().keys(&["meta"], tables.iter().copied());
+        let keys = self.session.pool().keys(&["meta", "log"], tables.iter().copied());
         match self.session.call(&scripts::COMMIT, &keys, &arguments, part.is_empty(), &self.cancel)? {
             Answer::Done(_) => {
                 if !part.is_empty() {
@@ -400,7 +400,7 @@ impl RedisStore {
         tables: &[u32],
         mut checks: Vec<Vec<u8>>,
     ) -> StoreResult<()> {
-        let mut keys = self.session.pool().keys(&["meta"], tables.iter().copied());
+        let mut keys = self.session.pool().keys(&["meta", "log"], tables.iter().copied());
         keys.push(self.session.pool().key(list));
         checks.extend([
             b"c".to_vec(),
@@ -528,7 +528,7 @@ impl TableStore for RedisStore {
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
-        let keys = self.session.pool().keys(&["meta"], []);
+        let keys = self.session.pool().keys(&["meta", "log"], []);
         let (mut cursor, mut all) = (0, BTreeSet::new());
         loop {
             let arguments = [cursor, LISTED].map(|n: u64| n.to_string().into_bytes());

@@ -1,12 +1,12 @@
--- Reads. ARGV from 6 on: one request behind another, each a letter, which of KEYS the table is, and more.
+-- Reads. ARGV from 8 on: one request behind another, each a letter, which of KEYS the table is, and more.
 --   g table key           the entry, or false
 --   s table               the number of entries
 --   t table n bytes       number and version; then all keys and entries if they are at most so many, and so large
 --   p table cursor count  version, the next cursor, and some of the keys and entries
 --   r table cursor count  the next cursor, and those of some entries that may refer to tables
 -- An entry is 8 bytes that tell which commit wrote it, and the value. A version is that of the table's last change.
-local answers = {'ok', position}
-local i = 6
+local answers = {'ok', position, state[8]}
+local i = 8
 while ARGV[i] do
   local what, k = ARGV[i], tonumber(ARGV[i + 1])
   local name, table = KEYS[k], look(k)

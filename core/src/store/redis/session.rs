@@ -35,6 +35,8 @@ struct State {
     user: String,
     epoch: Vec<u8>,
     position: u64,
+    /// The mark of that.
+    mark: Vec<u8>,
     /// The position of its own last commit.
     own: u64,
 }
@@ -79,6 +81,12 @@ pub(super) fn random_name() -> StoreResult<String> {
     Ok(format!("{:016x}", u64::from_le_bytes(random)))
 }
 
+fn new_mark() -> StoreResult<Vec<u8>> {
+    let mut mark = vec![0; 4];
+    getrandom::fill(&mut mark).map_err(|error| error.to_string())?;
+    Ok(mark)
+}
+
 impl Session {
     pub(super) fn new(pool: Arc<Pool>) -> Self {
         Session { pool, state: None, lost: None, unstored: FIRST_UNSTORED }
@@ -102,16 +110,16 @@ impl Session {
         let mut tries = 0;
         loop {
             let ended = self.pool.take_ended();
-            let arguments: Vec<Vec<u8>> =
-                std::iter::once(user.clone()).chain(ended.iter().cloned()).map(String::into_bytes).collect();
-            let keys = self.pool.keys(&["meta", "users"], []);
+            let mut arguments = vec![user.clone().into_bytes(), new_mark()?];
+            arguments.extend(ended.iter().cloned().map(String::into_bytes));
+            let keys = self.pool.keys(&["meta", "log", "users"], []);
             let answer = self.pool.run(&scripts::ATTACH, &keys, &arguments, true, cancel).inspect_err(|_| {
                 self.pool.put_ended(ended);
             })?;
             let (word, mut parts) = split(answer).ok_or_else(|| self.pool.strange())?;
-            match (word.as_slice(), number(parts.next()), parts.next()) {
-                (b"ok", Some(position), Some(Value::BulkString(epoch))) => {
-                    self.state = Some(State { user, epoch, position, own: 0 });
+            match (word.as_slice(), number(parts.next()), parts.next(), parts.next()) {
+                (b"ok", Some(position), Some(Value::BulkString(mark)), Some(Value::BulkString(epoch))) => {
+                    self.state = Some(State { user, epoch, position, mark, own: 0 });
                     return Ok(());
                 }
                 (b"new", ..) if tries == 0 => {
@@ -127,7 +135,7 @@ impl Session {
     /// Makes the namespace, when there is none.
     fn create(&self, user: &str, cancel: &CancelToken) -> StoreResult<()> {
         let arguments = [user.as_bytes().to_vec(), FIRST_FREE.to_string().into_bytes()];
-        let keys = self.pool.keys(&["meta", "format", "versions", "commits", "next", "t:1"], []);
+        let keys = self.pool.keys(&["meta", "log", "format", "versions", "commits", "next", "t:1"], []);
         let answer = self.pool.run(&scripts::CREATE, &keys, &arguments, true, cancel)?;
         let (word, mut parts) = split(answer).ok_or_else(|| self.pool.strange())?;
         match word.as_slice() {
@@ -172,13 +180,18 @@ impl Session {
                 state.epoch.clone(),
                 state.position.to_string().into_bytes(),
                 state.own.to_string().into_bytes(),
+                state.mark.clone(),
+                new_mark()?,
             ];
             let answer = self.pool.run(script, keys, &[&head, arguments].concat(), repeatable, cancel)?;
             let (word, mut parts) = split(answer).ok_or_else(|| self.pool.strange())?;
             match word.as_slice() {
                 b"ok" => {
-                    let position = number(parts.next()).ok_or_else(|| self.pool.strange())?;
-                    state.position = state.position.max(position);
+                    let (Some(position), Some(Some(mark))) = (number(parts.next()), parts.next().and_then(bytes))
+                    else {
+                        return Err(self.pool.strange());
+                    };
+                    (state.position, state.mark) = (position, mark);
                     return Ok(Answer::Done(parts));
                 }
                 b"epoch" => {
@@ -190,9 +203,9 @@ impl Session {
                     self.help(&name, cancel)?;
                 }
                 b"gone" => {
-                    return Err(self
-                        .pool
-                        .error("the server has lost all of it; a store that is opened anew begins with what is there"));
+                    return Err(self.pool.error(
+                        "the server has lost all of it; a store that is opened anew begins with what is there",
+                    ));
                 }
                 b"back" => return Err(self.forgotten()),
                 b"left" => {
@@ -250,7 +263,7 @@ impl Session {
             let mut later = epochs().skip(known + 1);
             later.all(|(_, began)| began.parse::<u64>().is_ok_and(|began| began >= state.position))
         });
-        match epochs().last() {
+        match epochs().next_back() {
             Some((epoch, _)) if goes_on => {
                 state.epoch = epoch.as_bytes().to_vec();
                 Ok(())
@@ -304,7 +317,7 @@ impl Session {
         tables: &[u32],
         cancel: &CancelToken,
     ) -> StoreResult<()> {
-        let keys = self.pool.keys(&["meta", list, "grey"], tables.iter().copied());
+        let keys = self.pool.keys(&["meta", "log", list, "grey"], tables.iter().copied());
         // For `common.lua`, which wants to know who it is.
         let arguments = [Vec::new(), name.to_vec(), left.to_string().into_bytes()];
         let answer = self.pool.run(&scripts::APPLY, &keys, &arguments, true, cancel)?;
@@ -316,7 +329,7 @@ impl Session {
 
     /// Sets a part of a large commit aside, behind so many elements.
     pub(super) fn stage(&mut self, list: &str, before: usize, part: Part, cancel: &CancelToken) -> StoreResult<()> {
-        let keys = self.pool.keys(&["meta", list], part.tables.iter().copied());
+        let keys = self.pool.keys(&["meta", "log", list], part.tables.iter().copied());
         let [tables, writes, references] = part.into_elements();
         let arguments = [STAGED.to_string().into_bytes(), before.to_string().into_bytes(), tables, writes, references];
         self.done(&scripts::STAGE, &keys, &arguments, true, cancel).map(drop)
@@ -329,7 +342,7 @@ impl Session {
                 first.checked_add(count).filter(|end| *end < u32::MAX).ok_or("no table numbers are left")?;
             return Ok(first);
         }
-        let keys = self.pool.keys(&["meta"], []);
+        let keys = self.pool.keys(&["meta", "log"], []);
         let arguments = [count.to_string().into_bytes(), FIRST_UNSTORED.to_string().into_bytes()];
         // Numbers that nobody got are no loss.
         match self.call(&scripts::RESERVE, &keys, &arguments, true, cancel)? {

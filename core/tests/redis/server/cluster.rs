@@ -154,7 +154,9 @@ fn scripts_declare_all_keys_that_they_use() {
     let mut n = 0;
     testkit::laws(|| {
         n += 1;
-        RedisStore::options().namespace(format!("laws{n}")).open(&server.url())
+        // It takes long to write large values down for MONITOR.
+        let patient = RedisStore::options().timeout(Duration::from_secs(600));
+        patient.namespace(format!("laws{n}")).open(&server.url())
     })
     .unwrap();
     testkit::shared(|| RedisStore::options().namespace("shared").open(&server.url())).unwrap();
