@@ -34,7 +34,7 @@ pub(super) fn parse(url: &str) -> StoreResult<Address> {
         let ours = match name {
             "namespace" => &mut namespace,
             "read_only" => &mut read_only,
-            "ca" if url.scheme().ends_with('s') => &mut certificate,
+            "ca" if matches!(url.scheme(), "rediss" | "valkeys") => &mut certificate,
             "ca" => return Err("the URL of the server has a ca=, which is for rediss:// and valkeys://".into()),
             "db" | "user" | "pass" if is_socket => {
                 theirs.push(part.to_owned());
