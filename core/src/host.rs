@@ -163,7 +163,7 @@ impl Host {
     #[inline]
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
-        self.tables.set_deadline(deadline, Some(&self.control));
+        self.tables.set_deadline(deadline, Some(&self.control), self.limits.most_held());
     }
 
     /// Something else than the run took this much of its time.

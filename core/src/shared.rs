@@ -427,7 +427,7 @@ impl Inner {
     fn end_access(&mut self) {
         let open = self.transaction.is_some();
         if let Ok(tables) = self.tables() {
-            tables.set_deadline(None, None);
+            tables.set_deadline(None, None, u64::MAX);
             if !open {
                 if tables.is_dirty() {
                     tables.rollback();

@@ -44,6 +44,12 @@ impl StoreError {
         self.conflict
     }
 
+    /// Whether a commit may have been done all the same.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.cause.is::<Uncertain>()
+    }
+
     /// The error behind it.
     #[must_use]
     pub fn into_inner(self) -> Box<dyn std::error::Error + Send + Sync> {

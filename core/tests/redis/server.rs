@@ -2,6 +2,7 @@
 
 mod cluster;
 mod faults;
+mod forgets;
 mod proxy;
 mod time;
 mod url;
@@ -188,10 +189,15 @@ fn password_namespace_and_wrong_urls() {
     server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{later}:format", "luacell 9"]);
     assert!(refused(&format!("{url}later")).contains("luacell 9"));
     server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{other}:t:1", "text"]);
-    let other = open("other");
-    for source in ["return _home.x", "_home.x = 1", "ext.table() _home.y = {1}"] {
+    assert!(refused(&format!("{url}other")).contains("{other}"));
+    // One table of the namespace becomes something else while it is used.
+    let other = open("three");
+    other.compute("_home.t = {1} t = _home.t").unwrap();
+    server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{three}:t:1", "text"]);
+    for source in ["return _home.x", "_home.x = 1", "ext.table() _home.y = {1}", "t[1] = 2 _home.x = 1"] {
         assert_eq!(other.compute(source).unwrap_err().kind(), ErrorKind::Store);
     }
+    assert_eq!(other.compute("return t[1]").unwrap().into_value(), 1.into());
     assert_eq!(server.cli(&["-a", "secret word", "--no-auth-warning", "get", "{other}:t:1"]), "text");
     let unreachable = Instant::now();
     refused(&format!("redis://127.0.0.1:{}?namespace=x", free_port()));

@@ -166,6 +166,8 @@ pub(super) struct Connection {
     stream: Stream,
     parser: Parser,
     db: i64,
+    /// What the server calls itself from its start to its end; empty when it tells nobody.
+    server: String,
     /// The node is asked for a slot that is on its way to it.
     asking: bool,
     /// An answer may be missing: what comes next belongs to something else.
@@ -204,14 +206,28 @@ impl Connection {
         };
         let settings = info.redis_settings();
         let parser = Parser::new();
-        let mut connection = Connection { stream, parser, db: settings.db(), asking: false, broken: false };
+        let mut connection =
+            Connection { stream, parser, db: settings.db(), server: String::new(), asking: false, broken: false };
         if let Some(password) = settings.password() {
             connection.authenticate(settings.username(), password)?;
         }
         if settings.db() != 0 {
             redis::cmd("SELECT").arg(settings.db()).exec(&mut connection)?;
         }
+        match redis::cmd("INFO").arg("server").query::<String>(&mut connection) {
+            Ok(info) => {
+                let line = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+                connection.server = line.unwrap_or_default().trim().to_owned();
+            }
+            // Not everybody may know.
+            Err(error) if error.code() == Some("NOPERM") => {}
+            Err(error) => return Err(error),
+        }
         Ok(connection)
+    }
+
+    pub(super) fn server(&self) -> &str {
+        &self.server
     }
 
     fn authenticate(&mut self, user: Option<&str>, password: &str) -> RedisResult<()> {
