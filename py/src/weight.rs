@@ -16,9 +16,13 @@ pub fn relieve(py: Python<'_>) -> PyResult<()> {
     if luacell::memory_in_use() > BOUND.load(Ordering::Relaxed) {
         // Others need not do the same meanwhile.
         BOUND.store(u64::MAX, Ordering::Relaxed);
-        let collected = py.import("gc").and_then(|gc| gc.call_method0("collect"));
+        // Who has turned it off does not want its pauses.
+        let collected = py.import("gc").and_then(|gc| match gc.call_method0("isenabled")?.is_truthy()? {
+            true => gc.call_method0("collect").map(drop),
+            false => Ok(()),
+        });
         BOUND.store(LEAST.max(luacell::memory_in_use().saturating_mul(2)), Ordering::Relaxed);
-        collected?;
+        return collected;
     }
     Ok(())
 }
