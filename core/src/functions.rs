@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::instance::Context;
 use crate::sandbox::SandboxLinks;
 use crate::value::{FromValue, IntoArgs, LuaString, Value};
-use crate::{Error, ErrorKind, Result, active};
+use crate::{Error, ErrorKind, Result, active, threads};
 
 /// A future that gives a host function's results.
 #[cfg(feature = "async")]
@@ -276,7 +276,8 @@ fn call_function(context: &mut Context<'_>, function: HostFunction, values: &mut
                 return Answer::Error(Error::internal("a host function is called outside of a run"));
             };
             host.nesting += 1;
-            let result = active::during(context, sandbox, || catch_unwind(AssertUnwindSafe(|| function(values))));
+            let call = || catch_unwind(AssertUnwindSafe(|| function(values)));
+            let result = active::during(context, sandbox, || threads::in_host(call));
             context.host().nesting -= 1;
             result.unwrap_or_else(|panic| Err(panicked(&*panic)))
         }

@@ -53,6 +53,11 @@ thread_local! {
     static ENV: Cell<Option<Env>> = const { Cell::new(None) };
 }
 
+/// The environment of this thread's JavaScript, where there is one.
+pub(crate) fn env() -> Option<Env> {
+    ENV.get()
+}
+
 type Queue = ThreadsafeFunction<Note, In, NoteArgs, Status, false, true>;
 
 /// The way into one JavaScript environment, of the main thread or of a worker.

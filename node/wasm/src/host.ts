@@ -151,6 +151,11 @@ export class Host {
     this.#wake?.();
   }
 
+  /** Whether what runs was told to end. */
+  get isInterrupted(): boolean {
+    return this.#interrupted;
+  }
+
   /** Notes that a limit ends the run. */
   #refuse(kind: ErrorKind): ErrorKind {
     return (this.refused ??= kind);
