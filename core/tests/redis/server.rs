@@ -3,7 +3,9 @@
 mod cluster;
 mod faults;
 mod forgets;
+mod large;
 mod proxy;
+mod refused;
 mod time;
 mod url;
 
@@ -14,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use luacell::{ComputeOptions, ErrorKind, RedisStore, Sandbox, SandboxConfig, Value, testkit};
+use luacell::{ComputeOptions, ErrorKind, RedisOptions, RedisStore, Sandbox, SandboxConfig, Value, testkit};
 use tempfile::TempDir;
 
 use self::proxy::{Proxy, TICK};

@@ -84,7 +84,9 @@ impl Pool {
         }
         let process = std::process::id();
         let key = format!("{process}\n{url}\n{options:?}");
-        if let Some(pool) = lock(&OPEN).as_ref().and_then(|open| open.get(&key)?.upgrade()) {
+        let known = lock(&OPEN).as_ref().and_then(|open| open.get(&key)?.upgrade());
+        if let Some(pool) = known {
+            pool.check_permissions()?;
             return Ok(pool);
         }
         let name = format!("server {}", info.addr());

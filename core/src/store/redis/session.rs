@@ -274,38 +274,26 @@ impl Session {
 
     /// Somebody's large commit is under way. It has to be done before anything else; when its client does not go on, by whoever comes.
     fn help(&self, name: &[u8], cancel: &CancelToken) -> StoreResult<()> {
-        let mut before = None;
-        loop {
-            let left = self.step(name, before, cancel)?;
-            if left.is_none() {
-                return Ok(());
-            }
-            if left != before {
-                before = left;
-                self.pool.wait(HELP_AFTER, cancel)?;
-            }
-        }
-    }
-
-    /// The next part of a large commit, if its list has this length; the length of the list now, `None` when all is done.
-    fn step(&self, name: &[u8], expected: Option<u64>, cancel: &CancelToken) -> StoreResult<Option<u64>> {
-        let strange = || self.pool.strange();
         let list = name.split(|byte| *byte == b' ').next().unwrap_or_default();
         let list = format!("commit:{}", String::from_utf8_lossy(list));
         let keys = self.pool.keys(&["meta", &list], []);
-        let answer = self.pool.run(&scripts::PEEK, &keys, &[name.to_vec()], true, cancel)?;
-        let (_, mut parts) = split(answer).ok_or_else(strange)?;
-        let (Some(left), tables) = (number(parts.next()), parts.next().and_then(bytes).flatten()) else {
-            return Ok(None);
-        };
-        if expected != Some(left) {
-            return Ok(Some(left));
+        let (mut before, mut helps) = (None, false);
+        loop {
+            let answer = self.pool.run(&scripts::PEEK, &keys, &[name.to_vec()], true, cancel)?;
+            let (_, mut parts) = split(answer).ok_or_else(|| self.pool.strange())?;
+            let Some(left) = number(parts.next()) else { return Ok(()) };
+            helps |= before == Some(left);
+            if !helps {
+                before = Some(left);
+                self.pool.wait(HELP_AFTER, cancel)?;
+                continue;
+            }
+            let tables = parts.next().and_then(bytes).flatten();
+            let tables = tables.ok_or_else(|| self.lost_key(Some(Value::BulkString(list.clone().into_bytes()))))?;
+            let tables = String::from_utf8(tables).map_err(|_| self.pool.strange())?;
+            let tables: Vec<u32> = tables.split(',').filter_map(|id| id.parse().ok()).collect();
+            self.apply(&list, name, left, &tables, cancel)?;
         }
-        let tables = tables.ok_or_else(|| self.lost_key(Some(Value::BulkString(list.clone().into_bytes()))))?;
-        let tables = String::from_utf8(tables).map_err(|_| strange())?;
-        let tables: Vec<u32> = tables.split(',').filter_map(|id| id.parse().ok()).collect();
-        self.apply(&list, name, left, &tables, cancel)?;
-        Ok(Some(left - 3)).map(|left| left.filter(|left| *left > 0))
     }
 
     /// Makes the next part of a large commit. Once more does no harm.
