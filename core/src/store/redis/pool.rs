@@ -255,7 +255,7 @@ impl Pool {
             return Err(format!("{}: the process was forked; its child has to open the store anew", self.name).into());
         }
         let patience = Patience::new(self.timeout, cancel.clone());
-        let (mut again, mut replica, mut redirects, mut wait) = (repeatable, false, 0, BACK_OFF);
+        let (mut again, mut replica, mut redirects, mut wait) = (true, false, 0, BACK_OFF);
         let mut asked: Node = None;
         loop {
             let wanted = asked.take();
@@ -263,7 +263,9 @@ impl Pool {
             let asking = wanted.is_some() && wanted == node;
             let patience = if repeatable { patience.clone() } else { patience.with_grace() };
             connection.prepare(&patience, asking);
-            let error = match f(&mut connection) {
+            let identified = connection.identify();
+            let is_sent = identified.is_ok();
+            let error = match identified.and_then(|()| f(&mut connection)) {
                 Ok(result) => {
                     self.give_back(connection, node);
                     return Ok(result);
@@ -294,7 +296,7 @@ impl Pool {
                 }
                 Trouble::Broken => {
                     self.forget_connections();
-                    if !repeatable {
+                    if is_sent && !repeatable {
                         let failed = self.failed(&error, &patience);
                         return Err(
                             Uncertain(format!("{failed}; the run's writes may have been stored, all or none")).into()
