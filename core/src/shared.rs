@@ -656,7 +656,7 @@ impl Inner {
             }
         }
         self.tables()?.commit().map_err(store_error)?;
-        if !first && dirty && self.sweep_if_due().is_err() {
+        if !first && (dirty || self.tables()?.asks_for_held()) && self.sweep_if_due().is_err() {
             // The next one will do it.
             self.tables()?.rollback();
         }
