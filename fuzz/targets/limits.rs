@@ -50,7 +50,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// The native guest of `cargo xtask sanitize guest` can't be copied, and its memory is that of a process.
-const NATIVE: bool = cfg!(feature = "static");
+const NATIVE: bool = option_env!("LUACELL_NATIVE_GUEST").is_some();
 
 /// Processor time that a run may take at this many instructions and with this much memory, on a slow machine and with assertions.
 const MOST_TIME: Duration = Duration::from_secs(4);
