@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::args::{ArgList, Args};
+use crate::control::Canceller;
 use crate::limits::{SetLimits, limit_setters};
 use crate::modules::ModuleResolver;
 use crate::value::IntoArgs;
@@ -117,6 +118,7 @@ pub struct ComputeOptions {
     pub(crate) name: String,
     pub(crate) args: ArgList,
     pub(crate) limits: SetLimits,
+    pub(crate) canceller: Option<Canceller>,
 }
 
 limit_setters!(ComputeOptions);
@@ -139,6 +141,13 @@ impl ComputeOptions {
     #[must_use]
     pub fn args(mut self, args: impl IntoArgs) -> Self {
         self.args = ArgList::Values(args.into_args());
+        self
+    }
+
+    /// What can cancel the run, before it begins and while it is under way. Not for runs within a host function: they end with the run that called it.
+    #[must_use]
+    pub fn canceller(mut self, canceller: &Canceller) -> Self {
+        self.canceller = Some(canceller.clone());
         self
     }
 

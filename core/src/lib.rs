@@ -73,8 +73,10 @@ mod start;
 mod store;
 mod stored;
 mod tables;
+mod thread_stack;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod threads;
 mod units;
 mod usage;
 mod value;
@@ -83,11 +85,12 @@ mod virtual_time;
 mod waiting;
 #[cfg(not(feature = "static"))]
 mod wasm_config;
+mod weight;
 pub mod wire;
 
 pub use args::Args;
 pub use config::{ComputeOptions, SandboxConfig};
-pub use control::Interrupter;
+pub use control::{Canceller, Interrupter};
 pub use engine::{Engine, EngineConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use functions::FromArgs;
@@ -106,6 +109,7 @@ pub use store::{RedisOptions, RedisStore};
 pub use stored::{Home, StoredTable};
 pub use units::{parse_size, parse_time};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
+pub use weight::memory_in_use;
 
 /// The programs in the README and the documents are tests.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::args::ArgList;
-use crate::control::Interrupter;
+use crate::control::{Cancellable, Interrupter};
 use crate::engine::Engine;
 use crate::functions::{self, FromArgs, HostFunction};
 use crate::instance::{Context, Entry};
@@ -16,7 +16,8 @@ use crate::{ComputeOptions, Error, MemoryStats, Outcome, Result, SandboxConfig, 
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
-/// A sandbox may be moved and shared between threads, and is used by one caller at a time: a second one gets `Busy` at once. Only a host
+/// A sandbox may be moved and shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was
+/// interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host
 /// function may use the sandbox that called it. Every
 /// run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if
 /// nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
@@ -66,8 +67,9 @@ impl Sandbox {
     /// As [`compute`](Self::compute); `Conversion` also for an argument that can't be passed, `InvalidArgument` for a value of another sandbox.
     pub fn compute_with(&self, source: impl AsRef<[u8]>, options: ComputeOptions) -> Result<Outcome> {
         let source = source.as_ref();
-        self.shared.access(|reach| {
+        self.cancellable(&options, |reach, run| {
             reach.run(&self.shared, Some(&options.limits), |guest, links, args| {
+                begin(run)?;
                 enter_compute_with(guest, links, args, source, &options)
             })
         })
@@ -89,10 +91,27 @@ impl Sandbox {
     /// # Errors
     /// As `call`.
     pub fn call_with(&self, path: &str, options: ComputeOptions) -> Result<Outcome> {
-        self.shared.access(|reach| {
+        self.cancellable(&options, |reach, run| {
             reach.run(&self.shared, Some(&options.limits), |guest, links, args| {
+                begin(run)?;
                 enter_call(guest, links, args, path, &options.args)
             })
+        })
+    }
+
+    /// Uses the sandbox for a run that may be cancelled.
+    #[inline]
+    fn cancellable<T>(
+        &self,
+        options: &ComputeOptions,
+        f: impl FnOnce(&mut Reach<'_>, Option<&Cancellable>) -> Result<T>,
+    ) -> Result<T> {
+        let run = options.expected(&self.shared)?;
+        self.shared.access(|reach| match reach {
+            Reach::Within(_) if run.is_some() => {
+                Err(Error::invalid("a run within a host function can't have a canceller"))
+            }
+            reach => f(reach, run.as_ref()),
         })
     }
 
@@ -159,6 +178,7 @@ impl Sandbox {
     /// `Busy`, `Closed`, `Trap`.
     pub fn unregister(&self, name: &str) -> Result<bool> {
         self.shared.access(|reach| {
+            reach.guest()?;
             let Some(id) = reach.host()?.functions.remove(name) else {
                 return Ok(false);
             };
@@ -269,6 +289,13 @@ impl Sandbox {
         })
     }
 
+    /// About how many bytes of memory the sandbox takes: Lua's, and those of tables that are kept in memory. As it was after the last call when it is in use;
+    /// 0 when it is closed. See [`memory_in_use`](crate::memory_in_use).
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.shared.weight()
+    }
+
     /// How many tables the store holds, `_home` and `_io` included when they were written to; `None` when the store can't list them.
     ///
     /// # Errors
@@ -355,7 +382,10 @@ impl Sandbox {
     }
 
     /// Ends the sandbox and frees what it holds. Every later call gives `Closed`, also of values that belong to it. A run in
-    /// another thread comes to its end first.
+    /// another thread comes to its end first, and this waits for it, its host functions included; [`interrupt`](Self::interrupt) shortens that.
+    ///
+    /// From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the function. Nor does it wait for a run
+    /// that is driven as a future, for it may be this thread that drives it.
     pub fn close(&self) {
         self.shared.close();
     }
@@ -365,6 +395,20 @@ impl Sandbox {
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed()
     }
+}
+
+impl ComputeOptions {
+    /// A run with these options is about to begin; where it can be cancelled, until what this gives is dropped.
+    #[inline]
+    pub(crate) fn expected(&self, shared: &Shared) -> Result<Option<Cancellable>> {
+        self.canceller.as_ref().map(|canceller| canceller.expect(&shared.control)).transpose()
+    }
+}
+
+/// The run has the sandbox now.
+#[inline]
+pub(crate) fn begin(run: Option<&Cancellable>) -> Result<()> {
+    run.map_or(Ok(()), Cancellable::begin)
 }
 
 /// Plain source, passed as it is.

@@ -243,6 +243,18 @@ impl Tables {
         }
     }
 
+    /// About how many bytes the tables take that are kept in memory.
+    #[inline]
+    pub(crate) fn weight(&self) -> u64 {
+        /// Of an entry, beside its key and value.
+        const ENTRY: u64 = 64;
+        let usage = match &self.backing {
+            Backing::Memory(store) => store.held(),
+            Backing::Tiered(tiered) => tiered.local_usage(),
+        };
+        usage.bytes.saturating_add(usage.entries.saturating_mul(ENTRY))
+    }
+
     pub(crate) fn contains(&mut self, table: u32, key: &str) -> StoreResult<bool> {
         self.get(table, key, &mut |_| {})
     }
@@ -310,12 +322,13 @@ impl Tables {
         self.begun || self.lease_end.is_some() || !self.overlay.is_empty()
     }
 
-    /// Until when the present run may take, and who can end it sooner.
+    /// Until when the present run may take, who can end it sooner, and how much a store may hold for it.
     #[inline]
-    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, control: Option<&Arc<Control>>) {
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, control: Option<&Arc<Control>>, room: u64) {
         self.deadline = deadline;
         if let Backing::Tiered(store) = &mut self.backing {
-            store.set_cancel(&CancelToken::new(deadline, control.cloned()));
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            store.set_cancel(&CancelToken::new(deadline, control.cloned()).with_room(room));
         }
     }
 

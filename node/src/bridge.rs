@@ -53,6 +53,11 @@ thread_local! {
     static ENV: Cell<Option<Env>> = const { Cell::new(None) };
 }
 
+/// The environment of this thread's JavaScript, where there is one.
+pub(crate) fn env() -> Option<Env> {
+    ENV.get()
+}
+
 type Queue = ThreadsafeFunction<Note, In, NoteArgs, Status, false, true>;
 
 /// The way into one JavaScript environment, of the main thread or of a worker.
@@ -228,6 +233,8 @@ mod status {
     pub(super) const THROWN: u8 = 1;
     pub(super) const RAISED: u8 = 2;
     pub(super) const NESTED: u8 = 3;
+    /// As THROWN, of a store: somebody else has changed it.
+    pub(super) const CONFLICT: u8 = 4;
 }
 
 /// What JavaScript answered: a simple value, or a status and what belongs to it.
@@ -245,12 +252,16 @@ pub(crate) fn results(answer: In, handles: &Handles) -> Result<Vec<Value>, Error
     };
     match *status {
         status::RESULTS => wire::decode(rest, handles),
-        status::THROWN => {
+        status::THROWN | status::CONFLICT => {
             let texts = rest.get(8..).ok_or_else(malformed)?;
             let (shown, message) = texts.split_at_checked(number(4)? as usize).ok_or_else(malformed)?;
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
             let (shown, message) = (text(shown), text(message));
-            let error = Error::host(Thrown { number: number(0)?, message: message.clone() });
+            let thrown = Thrown { number: number(0)?, message: message.clone() };
+            if *status == status::CONFLICT {
+                return Err(Error::new(ErrorKind::Conflict, message).with_source(thrown));
+            }
+            let error = Error::host(thrown);
             Err(if shown == message { error } else { error.shown_as(&shown) })
         }
         status::RAISED => Err(Error::raise(wire::decode(rest, handles)?.into_iter().next().unwrap_or_default())),

@@ -76,6 +76,10 @@ void luacell_wait_for_keys (Table *h);
 void luacell_key_marked (const GCObject *o);
 void luacell_mark (global_State *g, GCObject *o);
 
+/* In 'extmark': one of the guest's own weak tables. */
+#define luacell_GUESTS	UINT_MAX
+#define luacell_is_guests(t)	((t)->extmark == luacell_GUESTS)
+
 /* Frees what nothing refers to, before an allocation is tried again. */
 void luacell_make_room (lua_State *L);
 

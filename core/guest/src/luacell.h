@@ -353,6 +353,7 @@ void made_undo (lua_State *L);
 void made_forget (lua_State *L);
 int luacell_ext_table (lua_State *L);
 void external_list_ids (lua_State *L, Bytes *to);
+int external_leave (lua_State *L);
 void external_begin_run (void);
 void external_begin_transaction (void);
 

@@ -117,7 +117,9 @@ impl Decoder<'_> {
                 return Ok(Some(tag));
             };
             open.pairs_left -= 1;
-            node.set(key, value.into());
+            if node.set(key, value.into()) {
+                return Err(same_key());
+            }
         }
         Ok(None)
     }
@@ -157,6 +159,12 @@ fn nil_key() -> Error {
     malformed("a table with a nil or NaN key")
 }
 
+/// One of the values would be lost.
+#[cold]
+fn same_key() -> Error {
+    Error::conversion("two entries of a table have the same key in Lua, as text and the same bytes have")
+}
+
 impl Open {
     /// Puts a value where the table wants it.
     #[inline]
@@ -169,7 +177,9 @@ impl Open {
             }
         } else if let Some(key) = self.key.take() {
             self.pairs_left -= 1;
-            node.set(key, slot);
+            if node.set(key, slot) {
+                return Err(same_key());
+            }
         } else {
             self.key = Some(slot.into_key().ok_or_else(nil_key)?);
         }

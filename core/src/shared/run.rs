@@ -1,6 +1,7 @@
 //! A run, from the limits that hold in it to what is taken back when it fails.
 
 use super::*;
+use crate::store::Uncertain;
 
 /// How a run failed.
 struct Failure {
@@ -25,6 +26,7 @@ impl Inner {
         set: Option<&SetLimits>,
         enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
+        self.engine.check_stack()?;
         let mut tries = 0;
         loop {
             let entry = self.begin_run(shared, set, tries, &enter)?;
@@ -39,6 +41,7 @@ impl Inner {
 
     /// Collects Lua's garbage, as a run: it may run finalizers.
     pub(crate) fn collect(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        self.engine.check_stack()?;
         let tells = !self.engine.is_foreign();
         self.begin_run(shared, None, 0, |_, _, _| Ok(Entry::Compute { len: 0 }))?;
         let collected = self.guest().and_then(|mut guest| {
@@ -144,7 +147,7 @@ impl Inner {
     fn forget_limits(&mut self) {
         if let Ok(host) = self.host() {
             host.forget_refusal();
-            host.tables.set_deadline(None, None);
+            host.tables.set_deadline(None, None, u64::MAX);
         }
     }
 
@@ -218,10 +221,11 @@ impl Inner {
             Err(error) if error.kind() == ErrorKind::Store => error,
             result => return result,
         };
-        // It may have been left for that.
+        // It may have been left for that. A limit says that nothing was stored.
+        let uncertain = std::error::Error::source(&error).is_some_and(|cause| cause.is::<Uncertain>());
         Err(match self.host()?.passed_limit() {
-            Some(kind) => limit_error(kind).with_source(error),
-            None => error,
+            Some(kind) if !uncertain => limit_error(kind).with_source(error),
+            _ => error,
         })
     }
 

@@ -44,6 +44,12 @@ impl StoreError {
         self.conflict
     }
 
+    /// Whether a commit may have been done all the same.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.cause.is::<Uncertain>()
+    }
+
     /// The error behind it.
     #[must_use]
     pub fn into_inner(self) -> Box<dyn std::error::Error + Send + Sync> {
@@ -68,6 +74,18 @@ impl fmt::Debug for StoreError {
         self.cause.fmt(f)
     }
 }
+
+/// The cause of an error of a commit that may have been done all the same, as a whole.
+#[derive(Debug)]
+pub(crate) struct Uncertain(pub(crate) String);
+
+impl fmt::Display for Uncertain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Uncertain {}
 
 /// What a store's functions return.
 pub type StoreResult<T> = Result<T, StoreError>;

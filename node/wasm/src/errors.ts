@@ -106,8 +106,10 @@ export const busy = (): LuaCellError =>
 export const closed = (): LuaCellError => new LuaCellError('Closed', 'the sandbox is closed');
 export const invalid = (message: string): LuaCellError => new LuaCellError('InvalidArgument', message);
 export const conversion = (message: string): LuaCellError => new LuaCellError('Conversion', message);
+/** A store that says itself that somebody else changed it stays one. */
 export function storeError(message: string, cause?: unknown): LuaCellError {
-  const error = new LuaCellError('Store', message, cause === undefined ? undefined : { cause });
+  const kind = ourError(cause)?.kind === 'Conflict' ? 'Conflict' : 'Store';
+  const error = new LuaCellError(kind, message, cause === undefined ? undefined : { cause });
   error.shown = 'the store failed';
   return error;
 }

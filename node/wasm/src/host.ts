@@ -151,6 +151,11 @@ export class Host {
     this.#wake?.();
   }
 
+  /** Whether what runs was told to end. */
+  get isInterrupted(): boolean {
+    return this.#interrupted;
+  }
+
   /** Notes that a limit ends the run. */
   #refuse(kind: ErrorKind): ErrorKind {
     return (this.refused ??= kind);
@@ -238,10 +243,13 @@ export class Host {
         return this.virtualTime ? this.virtualTime.seed() : crypto.getRandomValues(new Uint8Array(16));
       case Operation.Print:
         if (!this.print) return null;
+        // What was printed between a failure and the end of the run is for nobody.
+        if (this.doomed) return none;
         try {
           this.print(lossyText(payload));
         } catch (error) {
-          this.doomed ??= new LuaCellError('HostFunction', `onPrint failed: ${messageOf(error)}`, { cause: error });
+          this.doomed = new LuaCellError('HostFunction', `onPrint failed: ${messageOf(error)}`, { cause: error });
+          this.interrupt();
         }
         return none;
       case Operation.Module:
