@@ -19,7 +19,7 @@ use scripts::{ATTEMPTS, LIST_FUNCTIONS, Then, WAYS, call, script};
 use store::{Fault, Faulty, Switch};
 
 #[path = "../../core/tests/promises/scripts/mod.rs"]
-#[allow(dead_code, reason = "part of it is for the tests")]
+#[allow(dead_code, unused_imports, reason = "part of it is for the tests")]
 mod scripts;
 #[path = "../../core/tests/promises/harness/store.rs"]
 mod store;
@@ -48,6 +48,9 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// The native guest of `cargo xtask sanitize guest` can't be copied, and its memory is that of a process.
+const NATIVE: bool = option_env!("LUACELL_NATIVE_GUEST").is_some();
 
 /// Processor time that a run may take at this many instructions and with this much memory, on a slow machine and with assertions.
 const MOST_TIME: Duration = Duration::from_secs(4);
@@ -214,6 +217,8 @@ struct Attack {
     snapshot: Option<Snapshot>,
     /// The most memory that a run in this instance might have.
     memory: u64,
+    /// Whether the last run succeeded.
+    ran: bool,
     /// What was done, to be shown.
     history: String,
 }
@@ -230,6 +235,7 @@ impl Attack {
             little_stack,
             snapshot: None,
             memory: WIDE.memory,
+            ran: false,
             history: String::new(),
         };
         it.equip();
@@ -239,7 +245,7 @@ impl Attack {
     /// Gives the sandbox the functions that scripts use.
     fn equip(&mut self) {
         let lua = Arc::downgrade(&self.lua);
-        let mut add = |name: &str, function: fn(&Seen, &Sandbox, &[Value]) -> luacell::Result<Vec<Value>>| {
+        let add = |name: &str, function: fn(&Seen, &Sandbox, &[Value]) -> luacell::Result<Vec<Value>>| {
             let (seen, lua) = (Arc::clone(&self.seen), Weak::clone(&lua));
             let added = self.lua.register(name, move |values: Vec<Value>| {
                 seen.call();
@@ -282,7 +288,7 @@ impl Attack {
     }
 
     /// Something that runs scripts, with these limits.
-    fn run(&mut self, limits: &Limits, patience: u64, run: impl FnOnce(&Sandbox) -> luacell::Result<Option<Outcome>>) -> bool {
+    fn run(&mut self, limits: &Limits, patience: u64, run: impl FnOnce(&Sandbox) -> luacell::Result<Option<Outcome>>) {
         self.memory = self.memory.max(limits.memory);
         let (home, instance) = (self.home(), self.instance());
         self.seen.begin(patience);
@@ -317,6 +323,7 @@ impl Attack {
         if growth > bound {
             self.fail(format!("the process grew by {growth} bytes and may by {bound}"));
         }
+        self.ran = result.is_ok();
         match &result {
             Ok(_) if over => self.fail("it succeeded after a limit was reached"),
             Ok(_) => {}
@@ -327,7 +334,6 @@ impl Attack {
                 }
             }
         }
-        result.is_ok()
     }
 
     /// It may end like this.
@@ -384,7 +390,7 @@ impl Attack {
 
     /// What the host does between runs.
     fn change(&mut self, from: &mut Unstructured<'_>) -> Result<()> {
-        let change = from.int_in_range(0..=15)?;
+        let change = from.int_in_range(if NATIVE { 5 } else { 0 }..=15)?;
         self.note(format!("-- change {change}"));
         let faults = [Fault::Nothing, Fault::FailedCommit, Fault::Conflict];
         match change {
@@ -415,16 +421,16 @@ impl Attack {
                     None => self.fail("the bytes of a snapshot can't be used"),
                 }
             }
-            5 => drop(self.run(&WIDE, 0, |lua| lua.gc().map(|()| None))),
-            6 => drop(self.run(&WIDE, 0, |lua| lua.call("entry", ()).map(Some))),
+            5 => self.run(&WIDE, 0, |lua| lua.gc().map(|()| None)),
+            6 => self.run(&WIDE, 0, |lua| lua.call("entry", ()).map(Some)),
             7 => {
                 let function = self.seen.kept().pop();
                 if let Some(function) = function {
                     // Of an instance that is gone, perhaps.
-                    drop(self.run(&WIDE, 0, |_| match function.call(()) {
+                    self.run(&WIDE, 0, |_| match function.call(()) {
                         Err(error) if error.kind() == ErrorKind::Closed => Ok(None),
                         other => other.map(Some),
-                    }));
+                    });
                 }
             }
             8 | 9 => self.switch.set(*from.choose(&faults)?),
@@ -451,8 +457,8 @@ impl Attack {
         let way = from.choose(&WAYS)?;
         let source = script(way, &body(from, 2)?);
         self.note(format!("-- {limits:?}, patience {patience}\n{source}"));
-        let ran = self.run(&limits, patience, |lua| lua.compute_with(&source, limits.options()).map(Some));
-        if ran {
+        self.run(&limits, patience, |lua| lua.compute_with(&source, limits.options()).map(Some));
+        if self.ran {
             self.then(&limits, way.then);
         }
         Ok(())
@@ -461,11 +467,11 @@ impl Attack {
     /// What makes the program of some ways run.
     fn then(&mut self, limits: &Limits, then: Then) {
         match then {
-            Then::Source(source) => drop(self.run(limits, 0, |lua| lua.compute_with(source, limits.options()).map(Some))),
-            Then::Call => drop(self.run(limits, 0, |lua| lua.call_with("entry", limits.options()).map(Some))),
-            Then::Transaction(source) => drop(self.run(&WIDE, 0, |lua| {
+            Then::Source(source) => self.run(limits, 0, |lua| lua.compute_with(source, limits.options()).map(Some)),
+            Then::Call => self.run(limits, 0, |lua| lua.call_with("entry", limits.options()).map(Some)),
+            Then::Transaction(source) => self.run(&WIDE, 0, |lua| {
                 lua.transaction(|tx| tx.compute("_home.more = 1").and_then(|_| tx.compute(source))).map(Some)
-            })),
+            }),
             _ => {}
         }
     }
