@@ -230,6 +230,17 @@ mod status {
     pub(super) const NESTED: u8 = 3;
 }
 
+/// An exception: its number, and its text, of which the script sees the first part.
+fn thrown(bytes: &[u8]) -> Option<Error> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    let (shown, texts) = rest.split_first_chunk()?;
+    let (shown, message) = texts.split_at_checked(u32::from_le_bytes(*shown) as usize)?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let (shown, message) = (text(shown), text(message));
+    let error = Error::host(Thrown { number: u32::from_le_bytes(*number), message: message.clone() });
+    Some(if shown == message { error } else { error.shown_as(&shown) })
+}
+
 /// What JavaScript answered: a simple value, or a status and what belongs to it.
 pub(crate) fn results(answer: In, handles: &Handles) -> Result<Vec<Value>, Error> {
     let bytes = match answer {
@@ -239,28 +250,22 @@ pub(crate) fn results(answer: In, handles: &Handles) -> Result<Vec<Value>, Error
     };
     let malformed = || Error::new(ErrorKind::Internal, "a malformed answer from JavaScript");
     let (status, rest) = bytes.split_first().ok_or_else(malformed)?;
-    let number = |at: usize| {
-        let bytes = rest.get(at..).and_then(<[u8]>::first_chunk).ok_or_else(malformed)?;
-        Ok::<u32, Error>(u32::from_le_bytes(*bytes))
-    };
     match *status {
         status::RESULTS => wire::decode(rest, handles),
-        status::THROWN => {
-            let texts = rest.get(8..).ok_or_else(malformed)?;
-            let (shown, message) = texts.split_at_checked(number(4)? as usize).ok_or_else(malformed)?;
-            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            let (shown, message) = (text(shown), text(message));
-            let error = Error::host(Thrown { number: number(0)?, message: message.clone() });
-            Err(if shown == message { error } else { error.shown_as(&shown) })
-        }
+        status::THROWN => Err(thrown(rest).ok_or_else(malformed)?),
         status::RAISED => Err(Error::raise(wire::decode(rest, handles)?.into_iter().next().unwrap_or_default())),
         status::NESTED => {
-            let error = handles.error(number(0)?).ok_or_else(malformed)?;
+            let (nested, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
+            let behind = thrown(rest).ok_or_else(malformed)?;
+            let Some(error) = handles.error(u32::from_le_bytes(*nested)) else {
+                return Err(behind);
+            };
             if std::error::Error::source(&error).is_some() {
                 return Err(error);
             }
             // It passes through as it was, or comes out as the cause: then it is the object that was thrown.
-            let thrown = Thrown { number: number(4)?, message: error.message().to_owned() };
+            let number = rest.first_chunk().map_or(0, |number| u32::from_le_bytes(*number));
+            let thrown = Thrown { number, message: error.message().to_owned() };
             Err(error.with_source(thrown))
         }
         _ => Err(malformed()),
