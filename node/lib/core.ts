@@ -399,22 +399,18 @@ export class Core implements Links {
   /** `shown`: what the script sees of it. */
   #thrownAnswer(error: unknown, shown = shownOf(error)): Uint8Array {
     const nested = passableNumber(error, this);
-    if (nested !== undefined) {
-      return this.#statusAnswer(Status.Nested, (out) => {
-        out.u32(nested);
-        out.u32(this.#keep(error));
-      });
-    }
     const ours = ourError(error);
-    if (ours?.raises) {
+    if (nested === undefined && ours?.raises) {
       return this.#statusAnswer(Status.Raised, (out) => encodeArgs([ours.value], out, this, () => 'error value'));
     }
-    return this.#hostError(Status.Thrown, error, shown);
+    return this.#hostError(nested === undefined ? Status.Thrown : Status.Nested, error, shown, nested);
   }
 
-  #hostError(status: number, error: unknown, shown: string): Uint8Array {
+  #hostError(status: number, error: unknown, shown: string, nested?: number): Uint8Array {
     const number = this.#keep(error);
     return this.#statusAnswer(status, (out) => {
+      // The native part may have let go of that error: then this one is as any other.
+      if (nested !== undefined) out.u32(nested);
       const text = utf8(shown);
       out.u32(number);
       out.u32(text.length);
