@@ -57,7 +57,7 @@ impl Tables {
             }
         }
         while let Some(table) = pending.pop() {
-            self.scan(table, &mut |_, value| {
+            self.scan_any(table, &mut |_, value| {
                 if clock.is_over() {
                     return;
                 }
