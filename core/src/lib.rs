@@ -73,9 +73,9 @@ mod start;
 mod store;
 mod stored;
 mod tables;
-mod thread_stack;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod thread_stack;
 mod units;
 mod usage;
 mod value;

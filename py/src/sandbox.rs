@@ -423,7 +423,11 @@ impl Sandbox {
         let options = set_limits(options_of(name, args)?, limits)?;
         let sandbox = &slf.get().sandbox;
         Ok(if is_call {
-            waiting::Run::new(slf, driver, sandbox.call_async(options::text(code.cast::<PyString>()?, "path")?, options))
+            waiting::Run::new(
+                slf,
+                driver,
+                sandbox.call_async(options::text(code.cast::<PyString>()?, "path")?, options),
+            )
         } else {
             waiting::Run::new(slf, driver, sandbox.compute_async(source(code)?, options))
         })
