@@ -113,6 +113,8 @@ struct Inner {
     machines: Machines,
     /// The memory of a new instance, once a snapshot needs it.
     base: OnceLock<Arc<Base>>,
+    /// How large that is.
+    fresh: OnceLock<u64>,
 }
 
 impl Engine {
@@ -129,7 +131,7 @@ impl Engine {
     }
 
     fn with(machines: Machines) -> Engine {
-        Engine(Arc::new(Inner { machines, base: OnceLock::new() }))
+        Engine(Arc::new(Inner { machines, base: OnceLock::new(), fresh: OnceLock::new() }))
     }
 
     /// An engine around somebody else's `lua.wasm`, compiled here and now. The module is treated as hostile: it can reach
@@ -216,7 +218,15 @@ impl Engine {
     pub(crate) fn instantiate(&self, mut host: Host, max_memory: u64, waits: bool) -> Result<Guest, Box<NotStarted>> {
         host.waits = waits;
         let max_memory = usize::try_from(max_memory.min(self.max_memory())).unwrap_or(usize::MAX);
-        Guest::start(self.0.machines.instantiate(host, max_memory, waits)?)
+        let mut guest = Guest::start(self.0.machines.instantiate(host, max_memory, waits)?)?;
+        self.0.fresh.get_or_init(|| guest.context().memory_size());
+        Ok(guest)
+    }
+
+    /// By how much the memory of an instance has grown.
+    #[inline]
+    pub(crate) fn grown(&self, guest: &mut Guest) -> u64 {
+        guest.context().memory_size().saturating_sub(self.0.fresh.get().copied().unwrap_or_default())
     }
 }
 

@@ -436,9 +436,17 @@ fn busy_and_closed() {
     assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(home.get("x").unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(sandbox.memory_stats().unwrap_err().kind(), ErrorKind::Busy);
-    sandbox.close();
+    let closer = {
+        let sandbox = Arc::clone(&sandbox);
+        std::thread::spawn(move || sandbox.close())
+    };
+    while !sandbox.is_closed() {
+        std::thread::yield_now();
+    }
+    assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
     go_on.send(()).unwrap();
     assert!(runner.join().unwrap().is_ok(), "a run in progress comes to its end");
+    closer.join().unwrap();
     for _ in 0..2 {
         assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(home.get("x").unwrap_err().kind(), ErrorKind::Closed);

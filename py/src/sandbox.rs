@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use luacell::{ComputeOptions, ErrorKind, Folder, Module, SandboxConfig, Value};
+use luacell::{Canceller, ComputeOptions, ErrorKind, Folder, Module, SandboxConfig, Value};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ use crate::errors::{self, to_exception};
 use crate::metrics::{MemoryStats, Outcome};
 use crate::options::{self, Engine, Given, set_given, set_limits};
 use crate::snapshot::Snapshot;
-use crate::{store, table, to_lua, to_python, waiting};
+use crate::{store, table, to_lua, to_python, waiting, weight};
 
 /// One isolated Lua with its state.
 ///
@@ -252,6 +252,7 @@ impl Sandbox {
             config = config.on_print(move |text| sink.print(text));
         }
         let engine = engine.map_or_else(luacell::Engine::default, |engine| engine.get().0.clone());
+        weight::relieve(py)?;
         match py.detach(|| engine.sandbox(config)) {
             Ok(sandbox) => Ok(Sandbox::from_parts(sandbox, callbacks, settings)),
             Err(error) => {
@@ -405,8 +406,11 @@ impl Sandbox {
 
     /// The names of the host functions.
     #[getter]
-    fn functions(&self) -> Vec<String> {
-        self.callbacks.names()
+    fn functions(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        if self.sandbox.is_closed() {
+            return Err(errors::new(py, ErrorKind::Closed, "the sandbox is closed"));
+        }
+        Ok(self.callbacks.names())
     }
 
     /// Starts a run that asyncio drives.
@@ -420,16 +424,14 @@ impl Sandbox {
         name: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<waiting::Run> {
-        let options = set_limits(options_of(name, args)?, limits)?;
+        let canceller = Canceller::new();
+        let options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
         let sandbox = &slf.get().sandbox;
         Ok(if is_call {
-            waiting::Run::new(
-                slf,
-                driver,
-                sandbox.call_async(options::text(code.cast::<PyString>()?, "path")?, options),
-            )
+            let path = options::text(code.cast::<PyString>()?, "path")?;
+            waiting::Run::new(slf, driver, canceller, sandbox.call_async(path, options))
         } else {
-            waiting::Run::new(slf, driver, sandbox.compute_async(source(code)?, options))
+            waiting::Run::new(slf, driver, canceller, sandbox.compute_async(source(code)?, options))
         })
     }
 
@@ -513,9 +515,14 @@ impl Sandbox {
         self.access(py, |sandbox| sandbox.import_home(blob))
     }
 
-    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is interrupted.
+    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is interrupted, and has ended when this returns: a
+    /// host function that is running is waited for. A host function of that very run does not wait for it.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.sandbox.close());
+        py.detach(|| {
+            self.callbacks.begin_close();
+            self.sandbox.close();
+            self.callbacks.end_runs();
+        });
         self.callbacks.close();
     }
 

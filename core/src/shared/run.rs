@@ -1,6 +1,7 @@
 //! A run, from the limits that hold in it to what is taken back when it fails.
 
 use super::*;
+use crate::store::Uncertain;
 
 /// How a run failed.
 struct Failure {
@@ -146,7 +147,7 @@ impl Inner {
     fn forget_limits(&mut self) {
         if let Ok(host) = self.host() {
             host.forget_refusal();
-            host.tables.set_deadline(None, None);
+            host.tables.set_deadline(None, None, u64::MAX);
         }
     }
 
@@ -220,10 +221,11 @@ impl Inner {
             Err(error) if error.kind() == ErrorKind::Store => error,
             result => return result,
         };
-        // It may have been left for that.
+        // It may have been left for that. A limit says that nothing was stored.
+        let uncertain = std::error::Error::source(&error).is_some_and(|cause| cause.is::<Uncertain>());
         Err(match self.host()?.passed_limit() {
-            Some(kind) => limit_error(kind).with_source(error),
-            None => error,
+            Some(kind) if !uncertain => limit_error(kind).with_source(error),
+            _ => error,
         })
     }
 

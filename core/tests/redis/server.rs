@@ -1,15 +1,26 @@
 //! The server store, on real servers that come and go. Needs redis-server, redis-cli and openssl.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod cluster;
+mod faults;
+mod forgets;
+mod gc;
+mod large;
+mod proxy;
+mod refused;
+mod time;
+mod url;
+
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use luacell::{ComputeOptions, ErrorKind, RedisStore, Sandbox, SandboxConfig, Value, testkit};
+use luacell::{ComputeOptions, ErrorKind, RedisOptions, RedisStore, Sandbox, SandboxConfig, Value, testkit};
 use tempfile::TempDir;
+
+use self::proxy::{Proxy, TICK};
 
 const INSTALL: &str = "apt-get install redis-server";
 
@@ -181,95 +192,19 @@ fn password_namespace_and_wrong_urls() {
     server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{later}:format", "luacell 9"]);
     assert!(refused(&format!("{url}later")).contains("luacell 9"));
     server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{other}:t:1", "text"]);
-    let other = open("other");
-    for source in ["return _home.x", "_home.x = 1", "ext.table() _home.y = {1}"] {
+    assert!(refused(&format!("{url}other")).contains("{other}"));
+    // One table of the namespace becomes something else while it is used.
+    let other = open("three");
+    other.compute("_home.t = {1} t = _home.t").unwrap();
+    server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{three}:t:1", "text"]);
+    for source in ["return _home.x", "_home.x = 1", "ext.table() _home.y = {1}", "t[1] = 2 _home.x = 1"] {
         assert_eq!(other.compute(source).unwrap_err().kind(), ErrorKind::Store);
     }
+    assert_eq!(other.compute("return t[1]").unwrap().into_value(), 1.into());
     assert_eq!(server.cli(&["-a", "secret word", "--no-auth-warning", "get", "{other}:t:1"]), "text");
     let unreachable = Instant::now();
     refused(&format!("redis://127.0.0.1:{}?namespace=x", free_port()));
     assert!(unreachable.elapsed() < Duration::from_secs(60));
-}
-
-#[test]
-fn tls() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let openssl = |args: &[&str]| {
-        let output = Command::new("openssl").args(args).output().expect("apt-get install openssl");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let (ca, key, cert) = (at("ca.pem"), at("key.pem"), at("cert.pem"));
-    std::fs::write(at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
-    openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=test CA",
-        "-keyout",
-        &at("ca.key"),
-        "-out",
-        &ca,
-    ]);
-    openssl(&[
-        "req",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-subj",
-        "/CN=localhost",
-        "-keyout",
-        &key,
-        "-out",
-        &at("request"),
-    ]);
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        &at("request"),
-        "-CA",
-        &ca,
-        "-CAkey",
-        &at("ca.key"),
-        "-CAcreateserial",
-        "-days",
-        "2",
-        "-extfile",
-        &at("names"),
-        "-out",
-        &cert,
-    ]);
-    let server = Server::start(&[
-        "--tls-port",
-        "--tls-cert-file",
-        &cert,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        "no",
-        "--requirepass",
-        "word",
-    ]);
-    let url = format!("rediss://:word@localhost:{}", server.port);
-    let store = RedisStore::options().root_certificate(std::fs::read(&ca).unwrap()).open(&url).unwrap();
-    sandbox(store).compute("_home.x = {'over TLS'}").unwrap();
-    let named = Sandbox::with_config(SandboxConfig::new().store(format!("{url}?ca={ca}"))).unwrap();
-    assert_eq!(named.compute("return _home.x[1]").unwrap().into_value(), "over TLS".into());
-    // A certificate that nobody vouches for, and no TLS at all.
-    assert_eq!(RedisStore::open(&url).unwrap_err().kind(), ErrorKind::Store);
-    let plain = format!("redis://:word@localhost:{}", server.port);
-    assert_eq!(
-        RedisStore::options().timeout(Duration::from_secs(1)).open(&plain).unwrap_err().kind(),
-        ErrorKind::Store
-    );
 }
 
 /// Several writes, tables among them; all of a run or nothing.
@@ -444,130 +379,6 @@ fn conflicts_that_do_not_end() {
     never.compute("_home.x = -1").unwrap();
     assert_eq!(meddler.compute("return _home.x").unwrap().into_value(), (-1).into());
     assert_eq!(never.compute("return _home.y").unwrap().into_value(), Value::Nil);
-}
-
-#[test]
-fn a_cluster_of_three() {
-    let nodes: Vec<Server> = (0..3)
-        .map(|_| {
-            Server::start(&[
-                "--cluster-enabled",
-                "yes",
-                "--cluster-config-file",
-                "nodes.conf",
-                // A busy machine must not make a node look dead.
-                "--cluster-node-timeout",
-                "60000",
-            ])
-        })
-        .collect();
-    let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-    let mut args = vec!["--cluster", "create"];
-    args.extend(addresses.iter().map(String::as_str));
-    args.extend(["--cluster-replicas", "0", "--cluster-yes"]);
-    let said = nodes[0].cli(&args);
-    assert!(said.contains("All 16384 slots covered"), "{said}");
-    // Each learns for itself that all are there.
-    for node in &nodes {
-        while !node.cli(&["cluster", "info"]).contains("cluster_state:ok") {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-    // Whichever node is named, and whichever has the slot.
-    for namespace in ["a", "b", "c", "d", "e", "f"] {
-        for node in &nodes {
-            let open = || RedisStore::options().namespace(namespace).open(&node.url());
-            let sandbox = sandbox(open().unwrap());
-            sandbox.compute(COUNT).unwrap();
-        }
-        let store = RedisStore::options().namespace(namespace).open(&nodes[1].url()).unwrap();
-        assert_eq!(counted(&sandbox(store)), 3);
-    }
-    testkit::shared(|| RedisStore::options().namespace("shared").open(&nodes[2].url())).unwrap();
-}
-
-/// Stands between client and server.
-struct Proxy {
-    port: u16,
-    state: Arc<ProxyState>,
-}
-
-#[derive(Default)]
-struct ProxyState {
-    /// Answers come byte by byte, with a pause after each.
-    trickles: AtomicBool,
-    /// Nothing comes through.
-    swallows: AtomicBool,
-    /// Answers wait until so many requests do.
-    together: AtomicU32,
-    waiting: AtomicU32,
-    /// Of answers, while they trickle.
-    bytes: AtomicU32,
-    /// That came while they were swallowed.
-    requests: AtomicU32,
-}
-
-const TICK: Duration = Duration::from_millis(20);
-
-impl Proxy {
-    fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(ProxyState::default());
-        let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", server)).unwrap());
-                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let state = Arc::clone(&shared);
-                std::thread::spawn(move || pump(from, to, |bytes, to| state.request(bytes, to)));
-                let state = Arc::clone(&shared);
-                std::thread::spawn(move || pump(server, client, |bytes, to| state.answer(bytes, to)));
-            }
-        });
-        Proxy { port, state }
-    }
-
-    fn open(&self, timeout: Duration) -> RedisStore {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        RedisStore::options().timeout(timeout).open(&url).unwrap()
-    }
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream, pass: impl Fn(&[u8], &mut TcpStream) -> std::io::Result<()>) {
-    let mut buffer = vec![0; 1 << 16];
-    while let Ok(n @ 1..) = from.read(&mut buffer) {
-        if pass(&buffer[..n], &mut to).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Both);
-}
-
-impl ProxyState {
-    fn request(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
-        if self.swallows.load(Ordering::SeqCst) {
-            self.requests.fetch_add(1, Ordering::SeqCst);
-            return Ok(());
-        }
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        while self.waiting.load(Ordering::SeqCst) < self.together.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        to.write_all(bytes)
-    }
-
-    fn answer(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
-        if !self.trickles.load(Ordering::SeqCst) {
-            return to.write_all(bytes);
-        }
-        for byte in bytes {
-            to.write_all(&[*byte])?;
-            self.bytes.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(TICK);
-        }
-        Ok(())
-    }
 }
 
 /// Whatever ends it first: the store's time-out, the run's, or an interrupt. An answer of 1000 bytes would take 20 seconds and more.

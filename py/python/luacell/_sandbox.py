@@ -108,15 +108,27 @@ class Sandbox(_SandboxBase):
     async def compute_async(
         self, code: str | bytes, /, *args: Any, name: str | None = None, **limits: Unpack[Limits]
     ) -> Any:
-        """As compute, for asyncio. Lua runs on a thread of the event loop's executor; while the script waits for an `async def`
-        host function it takes none. Plain host functions are called on that thread.
+        """As compute, for asyncio. Lua runs on a thread of luacell's own; while the script waits for an `async def` host function it takes
+        none. Plain host functions are called on that thread. Where many scripts compute, some wait for their turn, and their time does not count.
 
-        When the task is cancelled, the script is interrupted; what it wrote to stored tables is dropped and the sandbox can be used again. A host
-        function that the script waits for is cancelled too, and has come to its end when this does.
+        When the task is cancelled, the script is interrupted; what it wrote to stored tables is dropped. When the task has ended the sandbox can be used
+        again. A host function that the script waits for is cancelled too, and has come to its end when this does.
         """
         from ._async import drive
 
         return await drive(self, False, code, args, name, dict(limits) if limits else None)
+
+    async def aclose(self) -> None:
+        """As close, for asyncio: the event loop goes on while a host function is waited for."""
+        from ._async import close
+
+        await close(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
 
     async def call_async(self, path: str, /, *args: Any, **limits: Unpack[Limits]) -> Any:
         """As call, for asyncio; see compute_async."""

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Script, Value};
+use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use rustls::ClientConfig;
 
-use super::RedisOptions;
-use super::wire::{Connection, Patience};
-use crate::store::{CancelToken, StoreError, StoreResult};
+use super::scripts::{self, Script};
+use super::session::{Seen, bytes};
+use super::wire::{self, Connection, Patience};
+use super::{RedisOptions, address};
+use crate::store::{CancelToken, StoreError, StoreResult, Uncertain};
 
 /// More idle connections than this are closed.
 const MAX_IDLE: usize = 32;
@@ -16,109 +19,110 @@ const MAX_IDLE: usize = 32;
 /// A connection that was idle for longer is tried before it is relied on.
 const TRUSTED: Duration = Duration::from_secs(1);
 
-/// The first wait before another try to connect; each is twice as long as the one before, up to the longest, within the request's time.
+/// The first wait before another try; each is twice as long as the one before, up to the longest, within the request's time.
 const BACK_OFF: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
-/// A cluster may send a request on so often.
-const MAX_REDIRECTS: usize = 5;
+/// A cluster may send a request on so often before there is a wait: while a slot moves, its nodes don't agree.
+const QUICK_REDIRECTS: usize = 3;
 
-/// What the namespace holds; another one is somebody else's or a later version's.
-const FORMAT: &str = "luacell 1";
+/// How long the last one who leaves waits for an answer.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// All pools, so that the same server is asked through the same connections.
 static OPEN: Mutex<Option<HashMap<String, Weak<Pool>>>> = Mutex::new(None);
 
+/// A node of a cluster; `None` for the one of the URL.
+type Node = Option<(String, u16)>;
+
 pub(super) struct Pool {
     info: ConnectionInfo,
-    root_certificate: Option<Vec<u8>>,
+    tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
     /// For messages: no password.
     name: String,
     /// What all keys begin with.
     prefix: String,
-    /// The node that has the namespace, when that is not the one of the URL.
-    node: Mutex<Option<(String, u16)>>,
+    /// The node that has the namespace.
+    node: Mutex<Node>,
     idle: Mutex<Vec<Idle>>,
-    read: Script,
-    commit: Script,
-    reserve: Script,
+    /// A connection is of no use to two processes.
+    process: u32,
+    read_only: bool,
+    /// Who uses the namespace through this.
+    users: Mutex<HashMap<String, Arc<Seen>>>,
+    /// Those that the server has not been told of the end of.
+    ended: Mutex<Vec<String>>,
 }
 
 struct Idle {
     connection: Connection,
     since: Instant,
-    node: Option<(String, u16)>,
+    node: Node,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The URL without the parts that are ours, and the namespace and certificate file that they name.
-fn split(url: &str) -> (String, Option<String>, Option<String>) {
-    let Some((base, query)) = url.split_once('?') else {
-        return (url.to_owned(), None, None);
-    };
-    let (query, fragment) = query.split_once('#').map_or((query, None), |(query, rest)| (query, Some(rest)));
-    let (mut namespace, mut certificate, mut rest) = (None, None, Vec::new());
-    for part in query.split('&') {
-        match part.split_once('=') {
-            Some(("namespace", name)) => namespace = Some(name.to_owned()),
-            Some(("ca", file)) => certificate = Some(file.to_owned()),
-            _ => rest.push(part),
-        }
-    }
-    let mut clean = base.to_owned();
-    if !rest.is_empty() {
-        clean = format!("{clean}?{}", rest.join("&"));
-    }
-    if let Some(fragment) = fragment {
-        clean = format!("{clean}#{fragment}");
-    }
-    (clean, namespace, certificate)
+/// What has to be done about an error.
+enum Trouble {
+    /// Another node has the slot.
+    Moved(Node),
+    /// Another node will have the slot, and has what is looked for already.
+    Ask(Node),
+    /// Nothing was done; the same later, at the same node or at the one that has the slot then.
+    Later,
+    /// Nothing was done, because somebody else is the master.
+    Replica,
+    /// Nobody knows what was done, and what comes on the connection later is the answer to something else.
+    Broken,
+    /// The server's last word.
+    Refused,
 }
 
 impl Pool {
     pub(super) fn open(url: &str, options: &RedisOptions) -> StoreResult<Arc<Pool>> {
-        let (clean, namespace, certificate) = split(url);
+        let address::Address { info, namespace, certificate, read_only } = address::parse(url)?;
         let namespace = options.namespace.clone().or(namespace).unwrap_or_else(|| "luacell".to_owned());
         if namespace.is_empty() || namespace.contains(['{', '}']) {
             return Err("the namespace must not be empty and must not contain braces".into());
         }
-        let key = format!("{url}\n{options:?}");
-        if let Some(pool) = lock(&OPEN).as_ref().and_then(|open| open.get(&key)?.upgrade()) {
+        let process = std::process::id();
+        let key = format!("{process}\n{url}\n{options:?}");
+        let known = lock(&OPEN).as_ref().and_then(|open| open.get(&key)?.upgrade());
+        if let Some(pool) = known {
+            pool.check_permissions()?;
             return Ok(pool);
         }
-        // The URL may hold a password, so it is not shown.
-        let info = clean
-            .as_str()
-            .into_connection_info()
-            .map_err(|error| format!("the URL of the server makes no sense: {}", words(&error)))?;
         let name = format!("server {}", info.addr());
-        let mut root_certificate = options.root_certificate.clone();
-        if let (None, Some(file)) = (&root_certificate, certificate) {
-            root_certificate = Some(std::fs::read(&file).map_err(|error| format!("can't read {file}: {error}"))?);
-        }
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. })
-            && rustls::crypto::CryptoProvider::get_default().is_none()
-        {
-            // Somebody else may be faster, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut tls = None;
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            if rustls::crypto::CryptoProvider::get_default().is_none() {
+                // Somebody else may be faster, which is as good.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+            }
+            let mut root = options.root_certificate.clone();
+            if let (None, Some(file)) = (&root, certificate) {
+                root = Some(std::fs::read(&file).map_err(|error| format!("can't read {file}: {error}"))?);
+            }
+            let config = wire::tls_config(root.as_deref());
+            tls = Some(config.map_err(|error| format!("{name}: its certificate can't be checked: {error}"))?);
         }
         let pool = Arc::new(Pool {
-            root_certificate,
+            tls,
             timeout: options.timeout,
             name,
             prefix: format!("{{{namespace}}}:"),
             node: Mutex::new(None),
             idle: Mutex::new(Vec::new()),
-            read: Script::new(include_str!("read.lua")),
-            commit: Script::new(include_str!("commit.lua")),
-            reserve: Script::new(include_str!("reserve.lua")),
+            process,
+            read_only: options.read_only || read_only,
+            users: Mutex::default(),
+            ended: Mutex::default(),
             info,
         });
-        pool.check_format()?;
+        pool.check_permissions()?;
         let mut open = lock(&OPEN);
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, pool| pool.strong_count() > 0);
@@ -139,119 +143,210 @@ impl Pool {
         format!("{}: an answer that makes no sense; does {} hold something else?", self.name, self.prefix).into()
     }
 
-    fn failed(&self, error: &RedisError) -> StoreError {
-        let what = if error.is_timeout() { format!("no answer within {:?}", self.timeout) } else { words(error) };
-        format!("{}: {what}", self.name).into()
+    /// The name of a key.
+    pub(super) fn key(&self, rest: &str) -> String {
+        format!("{}{rest}", self.prefix)
     }
 
-    fn check_format(&self) -> StoreResult<()> {
-        let key = format!("{}format", self.prefix);
-        let format: String = self.with_connection(true, CancelToken::default(), |connection| {
-            redis::cmd("SET").arg(&key).arg(FORMAT).arg("NX").query::<Value>(connection)?;
-            redis::cmd("GET").arg(&key).query(connection)
-        })?;
-        if format == FORMAT {
+    fn failed(&self, error: &RedisError, patience: &Patience) -> String {
+        let what = match error.is_timeout() {
+            true if patience.is_cancelled() => "the run had to end before there was an answer".to_owned(),
+            true => format!("no answer within {:?}", self.timeout),
+            false => words(error),
+        };
+        format!("{}: {what}", self.name)
+    }
+
+    /// An error of the namespace.
+    pub(super) fn error(&self, text: &str) -> StoreError {
+        format!("{}, namespace {}: {text}", self.name, self.namespace()).into()
+    }
+
+    fn namespace(&self) -> &str {
+        self.prefix.trim_matches(['{', '}', ':'])
+    }
+
+    pub(super) fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(super) fn take_ended(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.ended))
+    }
+
+    pub(super) fn put_ended(&self, users: Vec<String>) {
+        lock(&self.ended).extend(users);
+    }
+
+    pub(super) fn add_user(&self, user: &str, seen: &Arc<Seen>) {
+        lock(&self.users).insert(user.to_owned(), Arc::clone(seen));
+    }
+
+    pub(super) fn remove_user(&self, user: String) {
+        lock(&self.users).remove(&user);
+        lock(&self.ended).push(user);
+    }
+
+    /// What users have seen, as far as that is certain.
+    pub(super) fn users(&self) -> HashMap<String, u64> {
+        lock(&self.users).iter().filter_map(|(user, seen)| Some((user.clone(), seen.exactly()?))).collect()
+    }
+
+    /// What the store needs is allowed, so that no commit finds out in the middle.
+    fn check_permissions(&self) -> StoreResult<()> {
+        if self.read_only {
             return Ok(());
         }
-        Err(format!(
-            "{}: {} holds '{format}', and this version of luacell reads '{FORMAT}' only",
-            self.name, self.prefix
-        )
-        .into())
-    }
-
-    pub(super) fn read(&self, arguments: &[Vec<u8>], cancel: &CancelToken) -> StoreResult<Value> {
-        self.with_connection(true, cancel.clone(), |connection| self.invoke(&self.read, arguments, connection))
-    }
-
-    pub(super) fn commit(&self, arguments: &[Vec<u8>]) -> StoreResult<Value> {
-        self.with_connection(false, CancelToken::default(), |connection| {
-            self.invoke(&self.commit, arguments, connection)
-        })
-    }
-
-    pub(super) fn reserve(&self, count: u32, first: u32) -> StoreResult<u32> {
-        let arguments = [count.to_string().into_bytes(), first.to_string().into_bytes()];
-        let reserved = self.with_connection(count == 0, CancelToken::default(), |connection| {
-            self.invoke(&self.reserve, &arguments, connection)
-        })?;
-        match reserved {
-            Value::Int(id) => u32::try_from(id).map_err(|_| self.strange()),
-            Value::Nil => Err("no table numbers are left".into()),
-            _ => Err(self.strange()),
+        let answer = self.run(&scripts::PROBE, &self.keys(&["t:0"], []), &[], true, &CancelToken::default())?;
+        let Value::Array(denied) = answer else { return Err(self.strange()) };
+        if denied.is_empty() {
+            return Ok(());
         }
+        let denied: Vec<String> =
+            denied.into_iter().filter_map(|text| Some(String::from_utf8_lossy(&bytes(text)??).into_owned())).collect();
+        Err(self.error(&format!("the server's user lacks permissions, see ACL SETUSER ({})", denied.join("; "))))
     }
 
-    pub(super) fn tables(&self, cancel: &CancelToken) -> StoreResult<Vec<u32>> {
-        let key = format!("{}versions", self.prefix);
-        let list = |connection: &mut Connection| redis::cmd("HKEYS").arg(&key).query(connection);
-        let ids: Vec<String> = self.with_connection(true, cancel.clone(), list)?;
-        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    /// The names of keys: those of tables, and others before them.
+    pub(super) fn keys(&self, others: &[&str], tables: impl IntoIterator<Item = u32>) -> Vec<String> {
+        let others = others.iter().map(|name| self.key(name));
+        others.chain(tables.into_iter().map(|id| format!("{}t:{id}", self.prefix))).collect()
     }
 
-    fn invoke(&self, script: &Script, arguments: &[Vec<u8>], connection: &mut Connection) -> RedisResult<Value> {
-        let mut call = script.key(&self.prefix);
-        for argument in arguments {
-            call.arg(argument.as_slice());
-        }
-        call.invoke(connection)
+    /// Runs a script; see `with_connection`.
+    pub(super) fn run(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+        repeatable: bool,
+        cancel: &CancelToken,
+    ) -> StoreResult<Value> {
+        self.with_connection(repeatable, cancel, |connection| script.run(keys, arguments, connection))
     }
 
-    /// Runs `f` on a connection; follows a cluster to the right node. What only reads is tried once more when the connection broke. All of it has to be done within
-    /// one time-out.
+    /// Removes a key, if the server is there.
+    pub(super) fn remove(&self, name: &str) {
+        let key = self.key(name);
+        let _ = self.with_connection(true, &CancelToken::default(), |connection| {
+            redis::cmd("UNLINK").arg(&key).query::<Value>(connection)
+        });
+    }
+
+    /// Waits for somebody else.
+    pub(super) fn wait(&self, time: Duration, cancel: &CancelToken) -> StoreResult<()> {
+        let patience = Patience::new(self.timeout.max(2 * time), cancel.clone());
+        patience.pause(time).map_err(|_| self.error("the run had to end before another one's commit was made"))
+    }
+
+    /// Runs `f` on a connection to the node that has the namespace, which is followed when a cluster moves it. All of it has to be done within one time-out. What is
+    /// `repeatable` is done once more when the connection broke; of anything else nobody knows then whether it was done. `f` sends one command at a time, and
+    /// nothing behind one that was refused.
+    ///
+    /// redis has clients for clusters, which know nothing of such a time-out, or of runs that are interrupted. All of a namespace is in one slot, so little
+    /// is to be done.
     fn with_connection<T>(
         &self,
-        reads: bool,
-        cancel: CancelToken,
+        repeatable: bool,
+        cancel: &CancelToken,
         mut f: impl FnMut(&mut Connection) -> RedisResult<T>,
     ) -> StoreResult<T> {
-        let patience = Patience::new(self.timeout, cancel);
-        let mut again = reads;
-        let mut redirects = 0;
+        if std::process::id() != self.process {
+            return Err(format!("{}: the process was forked; its child has to open the store anew", self.name).into());
+        }
+        let patience = Patience::new(self.timeout, cancel.clone());
+        let (mut again, mut replica, mut redirects, mut wait) = (true, false, 0, BACK_OFF);
+        let mut asked: Node = None;
         loop {
-            let (mut connection, node) = self.connection(&patience)?;
-            connection.set_patience(&patience);
-            let error = match f(&mut connection) {
+            let wanted = asked.take();
+            let (mut connection, node) = self.connection(wanted.as_ref(), &patience)?;
+            let asking = wanted.is_some() && wanted == node;
+            let patience = if repeatable { patience.clone() } else { patience.with_grace() };
+            connection.prepare(&patience, asking);
+            let identified = connection.identify();
+            let is_sent = identified.is_ok();
+            let error = match identified.and_then(|()| f(&mut connection)) {
                 Ok(result) => {
                     self.give_back(connection, node);
                     return Ok(result);
                 }
                 Err(error) => error,
             };
-            if let Some((address, _)) = error.redirect_node()
-                && redirects < MAX_REDIRECTS
-            {
-                redirects += 1;
-                let target = self.target(address);
-                if error.kind() == ErrorKind::Server(redis::ServerErrorKind::Moved) {
-                    *lock(&self.node) = target;
-                } else if let Some(target) = target {
-                    // The slot is on its way: this one request goes to where it will be.
-                    let mut connection = self.connect(Some(&target), &patience).map_err(|error| self.failed(&error))?;
-                    let asked = redis::cmd("ASKING").query::<Value>(&mut connection).and_then(|_| f(&mut connection));
-                    return asked.map_err(|error| self.failed(&error));
-                }
+            let trouble = self.trouble(&error);
+            if !matches!(trouble, Trouble::Broken) {
                 self.give_back(connection, node);
-                continue;
             }
-            if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
-                // What comes on this connection later is the answer to something else.
-                drop(connection);
-                lock(&self.idle).clear();
-                *lock(&self.node) = None;
-                if again && !error.is_timeout() {
+            let at_once = match trouble {
+                Trouble::Moved(node) => {
+                    *lock(&self.node) = node;
+                    redirects += 1;
+                    redirects <= QUICK_REDIRECTS
+                }
+                Trouble::Ask(node) => {
+                    asked = node;
+                    redirects += 1;
+                    redirects <= QUICK_REDIRECTS
+                }
+                Trouble::Later => false,
+                Trouble::Replica if !replica => {
+                    // A name may lead to the new master by now.
+                    replica = true;
+                    self.forget_connections();
+                    true
+                }
+                Trouble::Broken => {
+                    self.forget_connections();
+                    if is_sent && !repeatable {
+                        let failed = self.failed(&error, &patience);
+                        return Err(
+                            Uncertain(format!("{failed}; the run's writes may have been stored, all or none")).into()
+                        );
+                    }
+                    if !again || error.is_timeout() {
+                        return Err(self.failed(&error, &patience).into());
+                    }
                     again = false;
-                    continue;
+                    true
                 }
-            } else {
-                self.give_back(connection, node);
+                Trouble::Replica | Trouble::Refused => return Err(self.failed(&error, &patience).into()),
+            };
+            if !at_once {
+                self.pause(&mut wait, &patience, &error)?;
             }
-            return Err(self.failed(&error));
         }
     }
 
+    /// Waits before another try, if there is time for one.
+    fn pause(&self, wait: &mut Duration, patience: &Patience, error: &RedisError) -> StoreResult<()> {
+        if patience.left().is_ok_and(|left| left > *wait) && patience.pause(*wait).is_ok() {
+            *wait = (2 * *wait).min(LONGEST_WAIT);
+            return Ok(());
+        }
+        Err(self.failed(error, patience).into())
+    }
+
+    fn trouble(&self, error: &RedisError) -> Trouble {
+        if let Some((address, _)) = error.redirect_node() {
+            let node = self.target(address);
+            let is_asked = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
+            return if is_asked { Trouble::Ask(node) } else { Trouble::Moved(node) };
+        }
+        match error.code() {
+            Some("TRYAGAIN" | "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY") => Trouble::Later,
+            Some("READONLY") => Trouble::Replica,
+            None if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() => Trouble::Broken,
+            _ => Trouble::Refused,
+        }
+    }
+
+    /// Those that are idle are no better than the one that failed, and the URL's node knows who has the slot now.
+    fn forget_connections(&self) {
+        lock(&self.idle).clear();
+        *lock(&self.node) = None;
+    }
+
     /// `host:port` of a node; the host may be missing, and is the URL's then.
-    fn target(&self, address: &str) -> Option<(String, u16)> {
+    fn target(&self, address: &str) -> Node {
         let (host, port) = address.rsplit_once(':')?;
         let host = match (host, self.info.addr()) {
             ("" | "?", ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => host.clone(),
@@ -260,25 +355,29 @@ impl Pool {
         Some((host, port.parse().ok()?))
     }
 
-    fn give_back(&self, connection: Connection, node: Option<(String, u16)>) {
+    fn give_back(&self, connection: Connection, node: Node) {
         let mut idle = lock(&self.idle);
-        if idle.len() < MAX_IDLE && node == *lock(&self.node) {
-            idle.push(Idle { connection, since: Instant::now(), node });
+        if idle.len() == MAX_IDLE {
+            idle.remove(0);
         }
+        idle.push(Idle { connection, since: Instant::now(), node });
     }
 
-    /// An idle connection, or a new one.
-    fn connection(&self, patience: &Patience) -> StoreResult<(Connection, Option<(String, u16)>)> {
-        let node = lock(&self.node).clone();
-        loop {
-            let Some(mut idle) = lock(&self.idle).pop() else { break };
-            if idle.node != node {
-                continue;
-            }
+    /// The last one that was used.
+    fn idle(&self, node: &Node) -> Option<Idle> {
+        let mut idle = lock(&self.idle);
+        let at = idle.iter().rposition(|idle| idle.node == *node)?;
+        Some(idle.remove(at))
+    }
+
+    /// A connection to this node, or to the one that has the namespace: an idle one, or a new one.
+    fn connection(&self, asked: Option<&(String, u16)>, patience: &Patience) -> StoreResult<(Connection, Node)> {
+        let node = asked.cloned().or_else(|| lock(&self.node).clone());
+        while let Some(mut idle) = self.idle(&node) {
             if idle.since.elapsed() < TRUSTED {
                 return Ok((idle.connection, node));
             }
-            idle.connection.set_patience(&patience.at_most(self.timeout / 4));
+            idle.connection.prepare(&patience.at_most(self.timeout / 4), false);
             match redis::cmd("PING").query::<Value>(&mut idle.connection) {
                 Ok(_) => return Ok((idle.connection, node)),
                 // The others would say nothing either, and there has to be time for a new one.
@@ -287,23 +386,20 @@ impl Pool {
             }
         }
         let mut wait = BACK_OFF;
-        let mut target = node;
+        let mut node = node;
         loop {
-            let error = match self.connect(target.as_ref(), patience) {
-                Ok(connection) => return Ok((connection, target)),
+            let error = match self.connect(node.as_ref(), patience) {
+                Ok(connection) => return Ok((connection, node)),
                 Err(error) => error,
             };
-            if target.is_some() {
-                // The node is gone: the URL's knows who has its place.
+            if node.take().is_some() {
+                // It is gone: the URL's knows who has its place.
                 *lock(&self.node) = None;
-                target = None;
             }
-            let final_answer = !(error.is_io_error() || error.is_connection_dropped()) || error.is_timeout();
-            if final_answer || patience.left().map_or(true, |left| left <= wait) {
-                return Err(self.failed(&error));
+            if wire::is_final(&error) || error.is_timeout() {
+                return Err(self.failed(&error, patience).into());
             }
-            std::thread::sleep(wait);
-            wait = (2 * wait).min(LONGEST_WAIT);
+            self.pause(&mut wait, patience, &error)?;
         }
     }
 
@@ -319,14 +415,30 @@ impl Pool {
             };
             info = info.set_addr(addr);
         }
-        Connection::open(&info, self.root_certificate.as_deref(), patience)
+        Connection::open(&info, self.tls.as_ref(), patience)
+    }
+}
+
+impl Drop for Pool {
+    /// Says who has ended, if that takes no time to speak of. What stays is forgotten in a day.
+    fn drop(&mut self) {
+        let ended = self.take_ended();
+        let node = lock(&self.node).clone();
+        let Some(mut idle) = self.idle(&node) else { return };
+        if ended.is_empty() || std::process::id() != self.process {
+            return;
+        }
+        idle.connection.prepare(&Patience::new(FAREWELL.min(self.timeout), CancelToken::default()), false);
+        let ended: Vec<Vec<u8>> = ended.into_iter().map(String::into_bytes).collect();
+        let _ = scripts::LEAVE.run(&self.keys(&["meta", "users"], []), &ended, &mut idle.connection);
     }
 }
 
 /// What the server or the system said.
-fn words(error: &RedisError) -> String {
+pub(super) fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (None, Some(detail)) => detail.to_owned(),
         _ => error.to_string(),
     }
 }

@@ -1,11 +1,13 @@
 //! A connection whose every wait ends in time: redis's own has a time-out for each piece that arrives, so that a server which sends one byte after another holds its
 //! client for ever.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, ConnectionLike, ErrorKind, Parser, RedisError, RedisResult, Value};
@@ -18,28 +20,50 @@ use crate::store::CancelToken;
 /// How often it is looked whether somebody interrupts.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A commit that was sent is waited for so much longer when its run has to end: the answer that is on its way tells done from unknown.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// How long all that belongs to one request may take.
 #[derive(Clone, Debug)]
 pub(super) struct Patience {
     until: Instant,
     cancel: CancelToken,
+    /// How long after it was cancelled.
+    grace: Duration,
+    cancelled: Cell<Option<Instant>>,
 }
 
 impl Patience {
     pub(super) fn new(timeout: Duration, cancel: CancelToken) -> Self {
-        let until = Instant::now() + timeout;
-        Patience { until: cancel.deadline().map_or(until, |deadline| until.min(deadline)), cancel }
+        Patience { until: Instant::now() + timeout, cancel, grace: Duration::ZERO, cancelled: Cell::new(None) }
     }
 
     /// The same, for something that may take so much of the rest only.
     pub(super) fn at_most(&self, time: Duration) -> Self {
-        Patience { until: self.until.min(Instant::now() + time), cancel: self.cancel.clone() }
+        Patience { until: self.until.min(Instant::now() + time), ..self.clone() }
+    }
+
+    /// The same, for what can't be left without knowing what became of it.
+    pub(super) fn with_grace(&self) -> Self {
+        Patience { grace: GRACE, ..self.clone() }
+    }
+
+    /// Whether it ended because of the one who waits.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 
     /// What is left.
     pub(super) fn left(&self) -> io::Result<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() || self.cancel.is_cancelled() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+        let now = Instant::now();
+        let mut until = self.until;
+        if self.cancel.is_cancelled() {
+            let since = self.cancelled.get().unwrap_or(now);
+            self.cancelled.set(Some(since));
+            until = until.min(since + self.grace);
+        }
+        let left = until.saturating_duration_since(now);
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 
     /// Does something that takes a time-out, again and again until it is done or the time is over.
@@ -51,6 +75,31 @@ impl Patience {
                 result => return result,
             }
         }
+    }
+
+    /// Waits; an error when the time is over sooner.
+    pub(super) fn pause(&self, time: Duration) -> io::Result<()> {
+        let until = Instant::now() + time;
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            let left = self.left()?;
+            if rest.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(rest.min(left).min(LOOK));
+        }
+    }
+
+    /// Does something that the system can't be told to leave. It goes on by itself when the time is over.
+    fn elsewhere<T: Send + 'static>(&self, f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let worker = std::thread::Builder::new().name("luacell connects".to_owned());
+        worker.spawn(move || sender.send(f()))?;
+        self.within(|wait| match receiver.recv_timeout(wait) {
+            Ok(result) => Ok(result),
+            Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the thread that connects has ended")),
+        })?
     }
 }
 
@@ -117,28 +166,48 @@ pub(super) struct Connection {
     stream: Stream,
     parser: Parser,
     db: i64,
+    /// What the server calls itself from its start to its end; empty when it tells nobody.
+    server: Option<String>,
+    /// The node is asked for a slot that is on its way to it.
+    asking: bool,
     /// An answer may be missing: what comes next belongs to something else.
     broken: bool,
 }
 
 impl Connection {
-    /// Connects, and says who is there. `root` is a certificate in PEM form instead of those that the system trusts.
-    pub(super) fn open(info: &ConnectionInfo, root: Option<&[u8]>, patience: &Patience) -> RedisResult<Self> {
+    /// Connects, and says who is there. `tls` is for addresses with TLS.
+    pub(super) fn open(
+        info: &ConnectionInfo,
+        tls: Option<&Arc<ClientConfig>>,
+        patience: &Patience,
+    ) -> RedisResult<Self> {
         let bounded = |socket: Box<dyn Socket + Send>| Bounded { socket, patience: patience.clone() };
-        let stream = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => Stream::Plain(bounded(Box::new(connect(host, *port, patience)?))),
-            ConnectionAddr::TcpTls { host, port, insecure: false, .. } => {
-                let name = ServerName::try_from(host.as_str()).map_err(io::Error::other)?.to_owned();
-                let client = ClientConnection::new(tls_config(root)?, name).map_err(io::Error::other)?;
-                let socket = bounded(Box::new(connect(host, *port, patience)?));
+        let connect = |host: &str, port: u16| {
+            let (host, left) = (host.to_owned(), patience.left()?);
+            patience.elsewhere(move || connect(&host, port, left))
+        };
+        let stream = match (info.addr(), tls) {
+            (ConnectionAddr::Tcp(host, port), _) => Stream::Plain(bounded(Box::new(connect(host, *port)?))),
+            (ConnectionAddr::TcpTls { host, port, insecure: false, .. }, Some(tls)) => {
+                let name = ServerName::try_from(host.as_str()).map_err(unusable)?.to_owned();
+                let mut client = ClientConnection::new(Arc::clone(tls), name).map_err(unusable)?;
+                let mut socket = bounded(Box::new(connect(host, *port)?));
+                while client.is_handshaking() {
+                    client.complete_io(&mut socket)?;
+                }
                 Stream::Tls(Box::new(StreamOwned::new(client, socket)))
             }
             #[cfg(unix)]
-            ConnectionAddr::Unix(path) => Stream::Plain(bounded(Box::new(UnixStream::connect(path)?))),
+            (ConnectionAddr::Unix(path), _) => {
+                let path = path.clone();
+                Stream::Plain(bounded(Box::new(patience.elsewhere(move || UnixStream::connect(path))?)))
+            }
             _ => return Err((ErrorKind::InvalidClientConfig, "this kind of address is not supported").into()),
         };
         let settings = info.redis_settings();
-        let mut connection = Connection { stream, parser: Parser::new(), db: settings.db(), broken: false };
+        let parser = Parser::new();
+        let mut connection =
+            Connection { stream, parser, db: settings.db(), server: None, asking: false, broken: false };
         if let Some(password) = settings.password() {
             connection.authenticate(settings.username(), password)?;
         }
@@ -146,6 +215,25 @@ impl Connection {
             redis::cmd("SELECT").arg(settings.db()).exec(&mut connection)?;
         }
         Ok(connection)
+    }
+
+    /// Asks the server who it is, unless that is known.
+    pub(super) fn identify(&mut self) -> RedisResult<()> {
+        if self.server.is_some() {
+            return Ok(());
+        }
+        self.server = match redis::cmd("INFO").arg("server").query::<String>(self) {
+            Ok(info) => info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()),
+            // Not everybody may know.
+            Err(error) if error.code() == Some("NOPERM") => None,
+            Err(error) => return Err(error),
+        }
+        .or_else(|| Some(String::new()));
+        Ok(())
+    }
+
+    pub(super) fn server(&self) -> &str {
+        self.server.as_deref().unwrap_or_default()
     }
 
     fn authenticate(&mut self, user: Option<&str>, password: &str) -> RedisResult<()> {
@@ -161,8 +249,9 @@ impl Connection {
         }
     }
 
-    /// For what comes from here on.
-    pub(super) fn set_patience(&mut self, patience: &Patience) {
+    /// For what comes from here on: the time, and whether the slot is on its way to this node.
+    pub(super) fn prepare(&mut self, patience: &Patience, asking: bool) {
+        self.asking = asking;
         let bounded = match &mut self.stream {
             Stream::Plain(bounded) => bounded,
             Stream::Tls(stream) => &mut stream.sock,
@@ -189,7 +278,15 @@ impl Connection {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
         }
         self.broken = true;
-        self.send(bytes)?;
+        if self.asking {
+            // It is for the one command behind it.
+            let mut both = redis::cmd("ASKING").get_packed_command();
+            both.extend_from_slice(bytes);
+            self.send(&both)?;
+            self.receive()?;
+        } else {
+            self.send(bytes)?;
+        }
         let answers = (0..answers).map(|_| self.receive()).collect::<RedisResult<_>>()?;
         self.broken = false;
         Ok(answers)
@@ -222,11 +319,17 @@ impl ConnectionLike for Connection {
     }
 }
 
-/// The first address that answers.
-fn connect(host: &str, port: u16, patience: &Patience) -> io::Result<TcpStream> {
+/// The first address that answers. Each has its part of the time.
+fn connect(host: &str, port: u16, time: Duration) -> io::Result<TcpStream> {
+    let until = Instant::now() + time;
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     let mut last = io::Error::other(format!("{host} has no address"));
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, patience.left()?) {
+    for (address, others) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+        let left = until.saturating_duration_since(Instant::now()) / others;
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(address, left) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
@@ -237,20 +340,36 @@ fn connect(host: &str, port: u16, patience: &Patience) -> io::Result<TcpStream> 
     Err(last)
 }
 
-fn tls_config(root: Option<&[u8]>) -> RedisResult<Arc<ClientConfig>> {
+fn unusable(error: impl std::error::Error) -> RedisError {
+    (ErrorKind::InvalidClientConfig, "TLS can't be used", error.to_string()).into()
+}
+
+/// `root` is a certificate in PEM form instead of those that the system trusts.
+pub(super) fn tls_config(root: Option<&[u8]>) -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let certificates = match root {
         Some(pem) => CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?,
         None => {
             let found = rustls_native_certs::load_native_certs();
             match found.errors.into_iter().next() {
-                Some(error) if found.certs.is_empty() => return Err(RedisError::from(io::Error::other(error))),
+                Some(error) if found.certs.is_empty() => return Err(io::Error::other(error)),
                 _ => found.certs,
             }
         }
     };
+    if certificates.is_empty() {
+        return Err(io::Error::other("there is no certificate to trust"));
+    }
     for certificate in certificates {
         roots.add(certificate).map_err(io::Error::other)?;
     }
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Whether trying again has no use: the other side speaks something else, or is not who it should be.
+pub(super) fn is_final(error: &RedisError) -> bool {
+    let io = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let kind = io.and_then(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
+    !error.is_io_error() || matches!(kind, Some(io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied))
 }
