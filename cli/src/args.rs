@@ -59,6 +59,7 @@ pub enum HomeCommand {
         #[command(flatten)]
         store: StoreArgs,
         /// Keys joined with dots, digits for an integer key: players.1.name; any key in brackets, as in Lua: ["1"], ["a.b"], [true], [0.5], ["\xff"]
+        #[arg(allow_negative_numbers = true)]
         path: String,
     },
     /// Set a value; null removes it
@@ -66,8 +67,10 @@ pub enum HomeCommand {
         #[command(flatten)]
         store: StoreArgs,
         /// Keys joined with dots or in brackets, as for get
+        #[arg(allow_negative_numbers = true)]
         path: String,
         /// The value
+        #[arg(allow_negative_numbers = true)]
         json: String,
     },
     /// Print the keys of _home, or of a table in it, one per line, in the form that get takes
@@ -75,6 +78,7 @@ pub enum HomeCommand {
         #[command(flatten)]
         store: StoreArgs,
         /// Keys joined with dots or in brackets, as for get
+        #[arg(allow_negative_numbers = true)]
         path: Option<String>,
     },
 }

@@ -112,6 +112,8 @@ pub fn part(key: &Value) -> String {
             Some(name) if is_plain(name) => name.to_owned(),
             _ => format!("[{}]", quoted(text)),
         },
+        // Not to be taken for an option of the command line.
+        Value::Integer(number) if *number < 0 => format!("[{number}]"),
         Value::Integer(number) => number.to_string(),
         // All digits, unlike what people get to see elsewhere.
         Value::Float(number) => format!("[{number:?}]"),
@@ -134,7 +136,7 @@ pub fn show(keys: &[Value]) -> String {
 
 fn is_plain(name: &str) -> bool {
     let special = |c: char| matches!(c, '.' | '[') || terminal::is_hidden(c);
-    !name.is_empty() && !name.contains(special) && matches!(plain(name), Value::String(_))
+    !name.is_empty() && !name.starts_with('-') && !name.contains(special) && matches!(plain(name), Value::String(_))
 }
 
 #[cfg(test)]
@@ -162,7 +164,8 @@ mod tests {
             (bytes(b"\xff\0a"), "[\"\\xff\\x00a\"]"),
             (Value::from("漢字"), "漢字"),
             (Value::Integer(1), "1"),
-            (Value::Integer(i64::MIN), "-9223372036854775808"),
+            (Value::Integer(i64::MIN), "[-9223372036854775808]"),
+            (Value::from("--json"), "[\"--json\"]"),
             (Value::Float(0.1), "[0.1]"),
             (Value::Float(1.0 / 3.0), "[0.3333333333333333]"),
             (Value::Float(1e300), "[1e300]"),

@@ -448,7 +448,9 @@ fn home_reaches_every_key() {
     numbers.sort_by_key(|n| n.trim().parse::<i32>().unwrap());
     assert_eq!(numbers, (1..=27).map(|n| format!("{n}\n")).collect::<Vec<_>>());
     luacell(&["home", "dump", file, "--json"]).assert().success().stdout("{}\n");
-    luacell(&["home", "get", file, "a["]).assert().code(2).stderr(contains("a ] is missing"));
+    luacell(&["home", "set", file, "-1", "-5"]).assert().success();
+    luacell(&["home", "get", file, "-1"]).assert().success().stdout("-5\n");
+    luacell(&["home", "get", file, "a[1"]).assert().code(2).stderr(contains("a ] is missing"));
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(crate) trait Links {
     fn id_of(&self, table: &StoredTable) -> Result<u32>;
     /// The handle of a function, if it is in this sandbox's present instance.
     fn handle_of(&self, function: &Handle) -> Result<u32>;
-    /// The most that the tables of one message may take as values.
+    /// The most that the tables and references of one message may take as values.
     fn room(&self) -> usize {
         usize::MAX
     }

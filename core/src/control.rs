@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::host::limit_error;
-use crate::{ErrorKind, Result};
+use crate::{ErrorKind, Result, threads};
 
 /// How long a thread sleeps here before it looks again: it is woken, except when it falls asleep at that very moment.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -171,6 +171,7 @@ impl Canceller {
             }
         }
         told.iter().for_each(|control| control.wake());
+        threads::take_out_cancelled();
     }
 
     /// Whether [`cancel`](Self::cancel) was called.

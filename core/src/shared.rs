@@ -536,7 +536,7 @@ impl Inner {
     fn end_access(&mut self) {
         let open = self.transaction.is_some();
         if let Ok(tables) = self.tables() {
-            tables.set_deadline(None, None);
+            tables.set_deadline(None, None, u64::MAX);
             if !open {
                 if tables.is_dirty() {
                     tables.rollback();
@@ -677,7 +677,7 @@ impl Inner {
             }
         }
         self.tables()?.commit().map_err(store_error)?;
-        if !first && dirty && self.sweep_if_due().is_err() {
+        if !first && (dirty || self.tables()?.asks_for_held()) && self.sweep_if_due().is_err() {
             // The next one will do it.
             self.tables()?.rollback();
         }

@@ -408,12 +408,13 @@ impl Tables {
         self.begun || self.lease_end.is_some() || !self.overlay.is_empty()
     }
 
-    /// Until when the present run may take, and who can end it sooner.
+    /// Until when the present run may take, who can end it sooner, and how much a store may hold for it.
     #[inline]
-    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, control: Option<&Arc<Control>>) {
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, control: Option<&Arc<Control>>, room: u64) {
         self.deadline = deadline;
         if let Backing::Tiered(store) = &mut self.backing {
-            store.set_cancel(&CancelToken::new(deadline, control.cloned()));
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            store.set_cancel(&CancelToken::new(deadline, control.cloned()).with_room(room));
         }
     }
 

@@ -66,6 +66,8 @@ fn bounds() -> Option<(usize, usize)> {
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests {
+    use std::sync::Arc;
+
     use crate::{ComputeOptions, Engine, EngineConfig, ErrorKind, Sandbox, SandboxConfig};
 
     fn on_thread<T: Send + 'static>(stack: usize, body: impl FnOnce() -> T + Send + 'static) -> T {
@@ -78,10 +80,10 @@ mod tests {
 
     #[test]
     fn a_run_on_a_small_stack_is_refused() {
-        let sandbox = Sandbox::new().unwrap();
+        let sandbox = Arc::new(Sandbox::new().unwrap());
         sandbox.compute("function f() return 1 end").unwrap();
         let function = sandbox.compute("return f").unwrap().value().as_function().unwrap().clone();
-        let small = sandbox.clone();
+        let small = Arc::clone(&sandbox);
         let errors = on_thread(300 << 10, move || {
             let register = small.register("g", |()| Ok(())).unwrap_err();
             let with = small.compute_with(DEEP, ComputeOptions::new()).unwrap_err();
@@ -99,7 +101,7 @@ mod tests {
             assert!(error.message().contains("bytes of stack left"), "{error}");
         }
         assert!(sandbox.compute(DEEP).is_ok());
-        let large = sandbox.clone();
+        let large = Arc::clone(&sandbox);
         on_thread(2 << 20, move || large.compute(DEEP).map(drop)).unwrap();
         let engine = Engine::new(EngineConfig::new().max_stack(64 << 10)).unwrap();
         let modest = engine.sandbox(SandboxConfig::new()).unwrap();

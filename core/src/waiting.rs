@@ -21,7 +21,7 @@ use crate::limits::SetLimits;
 use crate::sandbox::{SandboxLinks, Shared};
 use crate::shared::{Finish, Inner, Running, pause_before_retry, stopped_between_tries};
 use crate::value::{IntoArgs, Value};
-use crate::{Error, ErrorKind, Outcome, Result, Sandbox, active};
+use crate::{Error, ErrorKind, Outcome, Result, Sandbox, active, threads};
 
 struct Unpark(Thread);
 
@@ -44,7 +44,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         if let Poll::Ready(value) = future.as_mut().poll(&mut task) {
             return value;
         }
-        std::thread::park();
+        threads::in_host(std::thread::park);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::fmt;
 
-use luacell::Error;
+use luacell::{Error, ErrorKind};
 
 use crate::guard;
 use crate::outcome::{luacell_metrics, write_metrics};

@@ -140,6 +140,7 @@ static void nothing_where_something_is_needed(void) {
   luacell_sandbox_free(NULL), luacell_engine_free(NULL), luacell_value_free(NULL), luacell_values_free(NULL);
   luacell_outcome_free(NULL), luacell_error_free(NULL), luacell_store_free(NULL), luacell_snapshot_free(NULL);
   luacell_interrupter_free(NULL), luacell_table_builder_free(NULL);
+  luacell_canceller_cancel(NULL), luacell_canceller_free(NULL);
   luacell_sandbox_free(sandbox);
 }
 
@@ -499,6 +500,97 @@ static void a_second_thread(void) {
   luacell_sandbox_free(sandbox);
 }
 
+/* Told of the run and by it. */
+typedef struct Running {
+  Meeting meeting;
+  luacell_sandbox *sandbox;
+  luacell_canceller *canceller;
+  luacell_status status;
+  int ended;
+} Running;
+
+static luacell_status begun(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) {
+  (void)args, (void)results, (void)error;
+  reach(&((Running *)userdata)->meeting, 1);
+  return LUACELL_OK;
+}
+
+/* Time for the run to be wherever it may be. */
+static void a_while(int round) {
+  for (volatile int i = 0; i < round * 200; i++) continue;
+}
+
+static void finished(void *userdata) {
+  __atomic_store_n(&((Running *)userdata)->ended, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *run_on(void *userdata) {
+  Running *running = userdata;
+  luacell_compute_options options = {.size = sizeof options, .canceller = running->canceller};
+  const char *source = running->canceller == NULL ? "begun() for i = 1, 20000 do end" : "begun() while true do pcall(error) end";
+  running->status = luacell_compute(running->sandbox, source, strlen(source), &options, NULL, NULL);
+  return NULL;
+}
+
+static void begin(Running *running, pthread_t *thread, bool endless) {
+  *running = (Running){.meeting = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}, .sandbox = new_sandbox(NULL)};
+  running->canceller = endless ? luacell_canceller_new() : NULL;
+  CHECK(luacell_register(running->sandbox, "begun", 5, begun, running, finished, NULL) == LUACELL_OK);
+  CHECK(pthread_create(thread, NULL, run_on, running) == 0);
+  wait_for(&running->meeting, 1);
+}
+
+static void closing(void) {
+  test_begin("when a sandbox was closed no run is left, and it can be freed");
+  for (int round = 0; round < 100; round++) {
+    Running running;
+    pthread_t thread;
+    begin(&running, &thread, false);
+    a_while(round);
+    CHECK(luacell_sandbox_close(running.sandbox, NULL) == LUACELL_OK);
+    CHECK(__atomic_load_n(&running.ended, __ATOMIC_SEQ_CST) == 1);
+    luacell_sandbox_free(running.sandbox);
+    pthread_join(thread, NULL);
+    CHECK(running.status == LUACELL_OK, "a run comes to its end");
+  }
+}
+
+static void cancelling(void) {
+  test_begin("a run that was cancelled or interrupted makes nobody busy");
+  for (int round = 0; round < 100; round++) {
+    Running running;
+    pthread_t thread;
+    begin(&running, &thread, true);
+    a_while(round);
+    if (round % 2 == 0) luacell_canceller_cancel(running.canceller);
+    else luacell_sandbox_interrupt(running.sandbox);
+    luacell_outcome_free(run(running.sandbox, "return 1"));
+    pthread_join(thread, NULL);
+    CHECK(running.status == LUACELL_INTERRUPTED);
+    luacell_compute_options options = {.size = sizeof options, .canceller = running.canceller};
+    luacell_status status = luacell_compute(running.sandbox, "", 0, &options, NULL, NULL);
+    CHECK(status == (round % 2 == 0 ? LUACELL_INTERRUPTED : LUACELL_OK));
+    luacell_canceller_free(running.canceller);
+    luacell_sandbox_free(running.sandbox);
+  }
+}
+
+static luacell_status close_it(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) {
+  (void)args, (void)results;
+  return luacell_sandbox_close(userdata, error);
+}
+
+static void closing_within(void) {
+  test_begin("a host function closes its sandbox when the run has ended");
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  CHECK(luacell_register(sandbox, "close_it", 8, close_it, sandbox, NULL, NULL) == LUACELL_OK);
+  luacell_outcome *outcome = run(sandbox, "close_it() return 7");
+  CHECK(is_integer(luacell_outcome_value(outcome), 7));
+  luacell_outcome_free(outcome);
+  fails(compute(sandbox, "return 1"), LUACELL_CLOSED, "");
+  luacell_sandbox_free(sandbox);
+}
+
 int main(void) {
   versions_and_names();
   results_and_metrics();
@@ -516,5 +608,8 @@ int main(void) {
   modules();
   engines_and_determinism();
   a_second_thread();
+  closing();
+  cancelling();
+  closing_within();
   return tests_end();
 }

@@ -9,14 +9,18 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::callbacks::Callbacks;
 use crate::errors::{self, Raised, ends_run};
+use crate::options;
 
 /// Gives the sandbox its store: a path, a URL, or an object with the five methods.
 pub fn set(config: SandboxConfig, store: &Bound<'_, PyAny>, callbacks: &Arc<Callbacks>) -> PyResult<SandboxConfig> {
+    // Opening may wait for a server, or for a disk.
     if let Ok(text) = store.cast::<PyString>() {
-        return Ok(config.store(text.to_str()?));
+        let text = options::text(text, "store")?;
+        return Ok(store.py().detach(|| config.store(text)));
     }
     if let Ok(path) = store.call_method0("__fspath__") {
-        return Ok(config.store(path.extract::<std::path::PathBuf>()?));
+        let path = path.extract::<std::path::PathBuf>()?;
+        return Ok(store.py().detach(|| config.store(path)));
     }
     let has = |method: &str| store.getattr(method).is_ok_and(|method| method.is_callable());
     for method in ["get", "set", "delete", "size", "keys"] {

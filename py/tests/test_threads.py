@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -51,6 +52,26 @@ def test_other_threads_run_while_lua_runs() -> None:
         lua.compute("begun() while true do pcall(error) end")
     thread.join()
     assert lua.compute("return 1") == 1
+
+
+def test_other_threads_run_while_a_store_is_opened() -> None:
+    """The server says nothing before another thread lets it: it would never if opening held the GIL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(1)
+                time.sleep(0)
+                client.sendall(b"-ERR go away\r\n")
+                while client.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(luacell.LuaStoreError, match="go away"):
+            luacell.Sandbox(store=f"redis://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
 
 
 def test_closing_stops_a_run_of_another_thread() -> None:

@@ -165,7 +165,6 @@ impl SandboxConfig {
     pub(crate) fn core(self) -> luacell::Result<luacell::SandboxConfig> {
         let mut config = apply_limits!(self.limits.unwrap_or_default(), luacell::SandboxConfig::new());
         config = config.memory_alias(self.memory_alias).stored_functions(self.stored_functions);
-        config = config.on_check(crate::job::may_go_on);
         config = match (self.store, self.own_store) {
             (Some(_), Some(_)) => return Err(invalid("a sandbox has one store, not two")),
             (Some(place), None) => config.store(place),

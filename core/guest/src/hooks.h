@@ -55,6 +55,9 @@ extern struct luacell_Held luacell_held;
 void luacell_hold_again (lua_State *L, struct luacell_Held held);
 #define luacell_in_script	(luacell_held.in_script)
 
+/* How many levels there are for 'lua_getstack'. */
+int luacell_levels (lua_State *L);
+
 extern int luacell_refused; /* kind of the limit that was reached, or 0 */
 #define luacell_may_finalize()	(luacell_in_script && !luacell_refused)
 

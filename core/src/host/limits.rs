@@ -88,7 +88,7 @@ impl Host {
     #[cold]
     pub(crate) fn tell_refusal(&mut self, kind: ErrorKind) -> u32 {
         if !std::mem::replace(&mut self.taking_back, true) {
-            self.tables.set_deadline(Instant::now().checked_add(GRACE), None);
+            self.tables.set_deadline(Instant::now().checked_add(GRACE), None, u64::MAX);
         }
         u32::from(kind.number())
     }
@@ -105,7 +105,7 @@ impl Host {
     pub(crate) fn begin_undo(&mut self) {
         self.refused = None;
         self.taking_back = true;
-        self.tables.set_deadline(Instant::now().checked_add(GRACE), None);
+        self.tables.set_deadline(Instant::now().checked_add(GRACE), None, u64::MAX);
     }
 
     /// How many instructions may follow those that the guest told of last.

@@ -147,7 +147,7 @@ impl Inner {
     fn forget_limits(&mut self) {
         if let Ok(host) = self.host() {
             host.forget_refusal();
-            host.tables.set_deadline(None, None);
+            host.tables.set_deadline(None, None, u64::MAX);
         }
     }
 

@@ -9,15 +9,34 @@ use crate::control::Control;
 
 /// Tells a store when what it is asked for is of no use any more: the run that asks has passed its deadline, or was interrupted. See
 /// [`TableStore::set_cancel`](crate::TableStore::set_cancel).
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct CancelToken {
     deadline: Option<Instant>,
     control: Option<Arc<Control>>,
+    room: usize,
+}
+
+impl Default for CancelToken {
+    fn default() -> Self {
+        CancelToken::new(None, None)
+    }
 }
 
 impl CancelToken {
     pub(crate) fn new(deadline: Option<Instant>, control: Option<Arc<Control>>) -> Self {
-        CancelToken { deadline, control }
+        CancelToken { deadline, control, room: usize::MAX }
+    }
+
+    /// For a run whose store may hold so many bytes in memory.
+    pub(crate) fn with_room(self, room: usize) -> Self {
+        CancelToken { room, ..self }
+    }
+
+    /// How many bytes of memory the store may hold for the run: see [`TableStore::held`](crate::TableStore::held). One that reads much at a time gives up, with any error,
+    /// when it would hold more.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room
     }
 
     /// When it will be cancelled at the latest.

@@ -1,7 +1,14 @@
 //! The server store, on real servers that come and go. Needs redis-server, redis-cli and openssl.
 
 mod cluster;
+mod faults;
+mod forgets;
+mod gc;
+mod large;
 mod proxy;
+mod refused;
+mod time;
+mod url;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use luacell::{ComputeOptions, ErrorKind, RedisStore, Sandbox, SandboxConfig, Value, testkit};
+use luacell::{ComputeOptions, ErrorKind, RedisOptions, RedisStore, Sandbox, SandboxConfig, Value, testkit};
 use tempfile::TempDir;
 
 use self::proxy::{Proxy, TICK};
@@ -185,95 +192,19 @@ fn password_namespace_and_wrong_urls() {
     server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{later}:format", "luacell 9"]);
     assert!(refused(&format!("{url}later")).contains("luacell 9"));
     server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{other}:t:1", "text"]);
-    let other = open("other");
-    for source in ["return _home.x", "_home.x = 1", "ext.table() _home.y = {1}"] {
+    assert!(refused(&format!("{url}other")).contains("{other}"));
+    // One table of the namespace becomes something else while it is used.
+    let other = open("three");
+    other.compute("_home.t = {1} t = _home.t").unwrap();
+    server.cli(&["-a", "secret word", "--no-auth-warning", "set", "{three}:t:1", "text"]);
+    for source in ["return _home.x", "_home.x = 1", "ext.table() _home.y = {1}", "t[1] = 2 _home.x = 1"] {
         assert_eq!(other.compute(source).unwrap_err().kind(), ErrorKind::Store);
     }
+    assert_eq!(other.compute("return t[1]").unwrap().into_value(), 1.into());
     assert_eq!(server.cli(&["-a", "secret word", "--no-auth-warning", "get", "{other}:t:1"]), "text");
     let unreachable = Instant::now();
     refused(&format!("redis://127.0.0.1:{}?namespace=x", free_port()));
     assert!(unreachable.elapsed() < Duration::from_secs(60));
-}
-
-#[test]
-fn tls() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let openssl = |args: &[&str]| {
-        let output = Command::new("openssl").args(args).output().expect("apt-get install openssl");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let (ca, key, cert) = (at("ca.pem"), at("key.pem"), at("cert.pem"));
-    std::fs::write(at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
-    openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=test CA",
-        "-keyout",
-        &at("ca.key"),
-        "-out",
-        &ca,
-    ]);
-    openssl(&[
-        "req",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-subj",
-        "/CN=localhost",
-        "-keyout",
-        &key,
-        "-out",
-        &at("request"),
-    ]);
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        &at("request"),
-        "-CA",
-        &ca,
-        "-CAkey",
-        &at("ca.key"),
-        "-CAcreateserial",
-        "-days",
-        "2",
-        "-extfile",
-        &at("names"),
-        "-out",
-        &cert,
-    ]);
-    let server = Server::start(&[
-        "--tls-port",
-        "--tls-cert-file",
-        &cert,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        "no",
-        "--requirepass",
-        "word",
-    ]);
-    let url = format!("rediss://:word@localhost:{}", server.port);
-    let store = RedisStore::options().root_certificate(std::fs::read(&ca).unwrap()).open(&url).unwrap();
-    sandbox(store).compute("_home.x = {'over TLS'}").unwrap();
-    let named = Sandbox::with_config(SandboxConfig::new().store(format!("{url}?ca={ca}"))).unwrap();
-    assert_eq!(named.compute("return _home.x[1]").unwrap().into_value(), "over TLS".into());
-    // A certificate that nobody vouches for, and no TLS at all.
-    assert_eq!(RedisStore::open(&url).unwrap_err().kind(), ErrorKind::Store);
-    let plain = format!("redis://:word@localhost:{}", server.port);
-    assert_eq!(
-        RedisStore::options().timeout(Duration::from_secs(1)).open(&plain).unwrap_err().kind(),
-        ErrorKind::Store
-    );
 }
 
 /// Several writes, tables among them; all of a run or nothing.

@@ -11,6 +11,7 @@ pub(super) struct Address {
     pub(super) namespace: Option<String>,
     /// The file of the certificate that the server's has to be signed by.
     pub(super) certificate: Option<String>,
+    pub(super) read_only: bool,
 }
 
 /// Takes a URL apart. It may hold a password, so that no message shows it.
@@ -27,19 +28,21 @@ pub(super) fn parse(url: &str) -> StoreResult<Address> {
         );
     }
     let is_socket = url.scheme().ends_with("unix");
-    let (mut namespace, mut certificate, mut theirs) = (None, None, Vec::new());
+    let (mut namespace, mut certificate, mut read_only, mut theirs) = (None, None, None, Vec::new());
     for part in url.query().unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let ours = match name {
             "namespace" => &mut namespace,
-            "ca" if url.scheme().ends_with('s') => &mut certificate,
+            "read_only" => &mut read_only,
+            "ca" if matches!(url.scheme(), "rediss" | "valkeys") => &mut certificate,
             "ca" => return Err("the URL of the server has a ca=, which is for rediss:// and valkeys://".into()),
             "db" | "user" | "pass" if is_socket => {
                 theirs.push(part.to_owned());
                 continue;
             }
             _ => {
-                let known = if is_socket { "namespace, db, user and pass" } else { "namespace and ca" };
+                let known =
+                    if is_socket { "namespace, read_only, db, user and pass" } else { "namespace, read_only and ca" };
                 return Err(
                     format!("the URL of the server has an unknown parameter '{name}'; {known} are known").into()
                 );
@@ -61,5 +64,10 @@ pub(super) fn parse(url: &str) -> StoreResult<Address> {
     {
         return Err("the URL of the server has a negative number of a database".into());
     }
-    Ok(Address { info, namespace, certificate })
+    let read_only = match read_only.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err("the URL's read_only= is neither true nor false".into()),
+    };
+    Ok(Address { info, namespace, certificate, read_only })
 }

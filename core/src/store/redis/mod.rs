@@ -1,32 +1,51 @@
 //! Tables on a Redis or Valkey server, shared by many hosts.
 
 mod address;
+mod cache;
+mod gc;
+mod part;
 mod pool;
+mod scripts;
+mod session;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::Value;
-use ahash::HashMap;
 
+use self::cache::{Cache, Cached, Portion, Request, VERSION};
+use self::part::Part;
 use self::pool::Pool;
+use self::session::{Answer, Session};
 use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Write};
 use crate::Result;
 use crate::stored::store_error;
-use crate::tables::FIRST_FREE;
-
-/// A table with at most so many entries, and bytes, comes over as a whole when one of its entries is read.
-const SMALL_ENTRIES: u32 = 128;
-const SMALL_BYTES: u32 = 64 << 10;
 
 /// At most so many of the things that the last run read are fetched at the first look of the next one.
 const MAX_EXPECTED: usize = 1000;
 
-/// The bytes of an entry that tell which commit wrote it.
-const VERSION: usize = 8;
+/// A run that used more entries of a table than this, and has all of it, is in conflict with any change to the table.
+const MANY_USED: usize = 1000;
+
+/// A run that has more to check than this is in conflict with any change at all: the server must not be kept by it.
+const MAX_CHECKS: usize = 10_000;
+
+/// A large table is read in portions of about so many bytes.
+const PORTION_BYTES: usize = 512 << 10;
+const FIRST_PORTION: usize = 64;
+const MOST_PORTION: usize = 8192;
+
+/// So many tables are listed at a time.
+const LISTED: u64 = 4096;
+
+/// What is known of a table that is empty now has so many bytes.
+const EMPTY: usize = 17;
+
+/// How often that is begun anew when the table changes meanwhile.
+const WALKS: u32 = 5;
 
 /// How a [`RedisStore`] is opened.
 #[derive(Clone, Debug)]
@@ -35,6 +54,7 @@ pub struct RedisOptions {
     namespace: Option<String>,
     timeout: Duration,
     root_certificate: Option<Vec<u8>>,
+    read_only: bool,
 }
 
 impl RedisOptions {
@@ -60,20 +80,30 @@ impl RedisOptions {
         self
     }
 
+    /// Whether nothing is ever written to the server: for a user who may not, or a replica. A run that would change `_home` fails with `Store`.
+    /// Others don't see such a reader: a table that nothing but its variables refers to may be removed. Default: the URL's `read_only=true`, or false.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
     /// Opens the store: `redis://[user:password@]host[:port][/number][?namespace=name]`, `rediss://` for TLS; `valkey://` and `valkeys://` mean
     /// the same.
     ///
     /// # Errors
-    /// `Store` when the URL makes no sense, the server can't be reached, or the namespace holds something else.
+    /// `Store` when the URL makes no sense, the server can't be reached, its user lacks a permission, or the namespace holds something else.
     pub fn open(&self, url: &str) -> Result<RedisStore> {
         let pool = Pool::open(url, self).map_err(store_error)?;
-        Ok(RedisStore::new(pool))
+        let mut store = RedisStore::new(pool);
+        store.session.attach(&CancelToken::default()).map_err(store_error)?;
+        Ok(store)
     }
 }
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        RedisOptions { namespace: None, timeout: Duration::from_secs(5), root_certificate: None }
+        RedisOptions { namespace: None, timeout: Duration::from_secs(5), root_certificate: None, read_only: false }
     }
 }
 
@@ -85,55 +115,16 @@ impl Default for RedisOptions {
 /// replication). When the connection breaks during a commit, the run fails with `Store` and may have been stored, as a whole. Cloning
 /// gives another user of the same pool of connections.
 pub struct RedisStore {
-    pool: Arc<Pool>,
-    tables: HashMap<u32, Cached>,
-    /// Whether this run has asked the server for something.
-    fetched: bool,
-    /// How often it did.
+    session: Session,
+    cache: Cache,
+    /// Where this run's reading began: the position then.
+    began: Option<u64>,
+    /// How often it asked the server.
     fetches: u32,
     /// What the last run used.
     expected: Vec<Request>,
     /// Of the present run.
     cancel: CancelToken,
-    /// The bytes that all entries known to this run take.
-    held: usize,
-}
-
-/// What this run knows of a table.
-#[derive(Default)]
-struct Cached {
-    entries: BTreeMap<String, Known>,
-    size: Option<u64>,
-    size_used: bool,
-    /// The version, `None` inside when the table has none; known when all keys are.
-    version: Option<Option<Vec<u8>>>,
-    /// All keys are in `entries`, with values.
-    whole: bool,
-    all_used: bool,
-    /// It is too large to come as a whole with the first entry.
-    asked: bool,
-}
-
-/// One entry: the version and the value as they came, or that there is none.
-struct Known {
-    entry: Option<Vec<u8>>,
-    used: bool,
-}
-
-/// Something to read.
-#[derive(Clone, Debug, PartialEq)]
-enum Request {
-    Get(u32, String),
-    Size(u32),
-    Table(u32),
-    All(u32),
-}
-
-impl Request {
-    fn table(&self) -> u32 {
-        let (Request::Get(id, _) | Request::Size(id) | Request::Table(id) | Request::All(id)) = self;
-        *id
-    }
 }
 
 impl RedisStore {
@@ -153,22 +144,21 @@ impl RedisStore {
 
     fn new(pool: Arc<Pool>) -> Self {
         RedisStore {
-            pool,
-            tables: HashMap::default(),
-            fetched: false,
+            session: Session::new(pool),
+            cache: Cache::default(),
+            began: None,
             fetches: 0,
             expected: Vec::new(),
             cancel: CancelToken::default(),
-            held: 0,
         }
     }
 
     /// What is used in this run; the next one will probably want the same.
     fn used(&self) -> Vec<Request> {
         let mut used = Vec::new();
-        for (id, table) in &self.tables {
+        for (id, table) in &self.cache.tables {
             if table.all_used {
-                used.push(Request::All(*id));
+                used.push(Request::Whole(*id));
                 continue;
             }
             if table.size_used {
@@ -183,245 +173,273 @@ impl RedisStore {
 
     /// Forgets this run.
     fn finish(&mut self) {
-        if self.fetched {
+        if self.began.take().is_some() {
             self.expected = self.used();
         }
-        self.tables.clear();
-        self.fetched = false;
+        self.cache.clear();
         self.fetches = 0;
-        self.held = 0;
+    }
+
+    /// Reads from the server: an answer for each request.
+    fn ask(&mut self, requests: &[Request]) -> StoreResult<std::vec::IntoIter<Value>> {
+        self.fetches += 1;
+        let mut tables: Vec<u32> = requests.iter().map(Request::table).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        let mut arguments = Vec::new();
+        for request in requests {
+            let place = tables.binary_search(&request.table()).unwrap_or_default();
+            request.arguments(place + 3, &mut arguments);
+        }
+        let keys = self.session.pool().keys(&["meta", "log"], tables);
+        let answers = self.session.done(&scripts::READ, &keys, &arguments, true, &self.cancel)?;
+        self.began.get_or_insert(self.session.position());
+        Ok(answers)
     }
 
     /// Reads from the server, with what the last run used when this is the first time.
     fn fetch(&mut self, mut requests: Vec<Request>) -> StoreResult<()> {
-        if !self.fetched {
-            self.fetched = true;
+        if self.began.is_none() {
             let expected = std::mem::take(&mut self.expected);
-            requests.extend(expected.into_iter().filter(|request| !self.knows(request)));
+            requests.extend(expected.into_iter().filter(|request| !self.cache.knows(request)));
         }
-        self.fetches += 1;
-        let mut arguments: Vec<Vec<u8>> = Vec::new();
-        for request in &requests {
-            let (letter, table) = match request {
-                Request::Get(table, _) => ("g", table),
-                Request::Size(table) => ("s", table),
-                Request::Table(table) => ("t", table),
-                Request::All(table) => ("a", table),
-            };
-            arguments.push(letter.into());
-            arguments.push(table.to_string().into_bytes());
-            match request {
-                Request::Get(_, key) => arguments.push(key.as_bytes().to_vec()),
-                Request::Table(_) => {
-                    arguments.push(SMALL_ENTRIES.to_string().into_bytes());
-                    arguments.push(SMALL_BYTES.to_string().into_bytes());
-                }
-                _ => {}
-            }
+        let answers = self.ask(&requests)?;
+        if answers.len() != requests.len() {
+            return Err(self.session.pool().strange());
         }
-        let tables: BTreeSet<u32> = requests.iter().map(Request::table).collect();
-        let Value::Array(answers) = self.pool.read(tables.into_iter(), &arguments, &self.cancel)? else {
-            return Err(self.pool.strange());
-        };
         for (request, answer) in requests.into_iter().zip(answers) {
-            self.learn(request, answer).ok_or_else(|| self.pool.strange())?;
+            self.cache.learn(request, answer).ok_or_else(|| self.session.pool().strange())?;
         }
         Ok(())
     }
 
-    fn knows(&self, request: &Request) -> bool {
-        let Some(table) = self.tables.get(&request.table()) else {
-            return false;
-        };
-        match request {
-            Request::Get(_, key) => table.whole || table.entries.contains_key(key),
-            Request::Size(_) => table.size.is_some(),
-            Request::Table(_) => table.asked,
-            Request::All(_) => table.whole,
-        }
-    }
-
-    /// Takes in an answer. What is known already stays: a run sees one value only, and the commit tells whether it was the right one.
-    fn learn(&mut self, request: Request, answer: Value) -> Option<()> {
-        let table = self.tables.entry(request.table()).or_default();
-        match request {
-            Request::Get(_, key) => {
-                let entry = bytes(answer)?;
-                self.held += size_of_entry(&key, entry.as_deref());
-                table.entries.entry(key).or_insert(Known { entry, used: false });
-            }
-            Request::Size(_) => {
-                let Value::Int(n) = answer else { return None };
-                table.learn_size(u64::try_from(n).ok()?);
-            }
-            Request::Table(_) => {
-                table.asked = true;
-                let Value::Array(parts) = answer else { return None };
-                let mut parts = parts.into_iter();
-                let Some(Value::Int(n)) = parts.next() else { return None };
-                table.learn_size(u64::try_from(n).ok()?);
-                if let (Some(version), Some(all)) = (parts.next(), parts.next()) {
-                    self.held += table.learn_all(version, all)?;
-                }
-            }
-            Request::All(_) => {
-                let Value::Array(parts) = answer else { return None };
-                let mut parts = parts.into_iter();
-                let (version, all) = (parts.next()?, parts.next()?);
-                self.held += table.learn_all(version, all)?;
-            }
-        }
-        Some(())
-    }
-
     /// The entry, once it is here.
     fn entry(&mut self, id: u32, key: &str) -> StoreResult<Option<&Vec<u8>>> {
-        let table = self.tables.entry(id).or_default();
+        let table = self.cache.table(id);
         if !table.whole && !table.entries.contains_key(key) {
-            let mut requests = vec![Request::Get(id, key.to_owned())];
-            if !table.asked {
-                requests.push(Request::Table(id));
-            }
+            let requests = self.cache.wanted(id, key);
             self.fetch(requests)?;
         }
-        let table = self.tables.entry(id).or_default();
-        if !table.entries.contains_key(key) {
-            self.held += size_of_entry(key, None);
-            table.entries.insert(key.to_owned(), Known { entry: None, used: true });
-        }
-        let Some(known) = table.entries.get_mut(key) else {
-            return Ok(None);
-        };
-        known.used = true;
-        Ok(known.entry.as_ref())
+        Ok(self.cache.entry(id, key))
     }
 
     /// All of a table, once it is here.
-    fn whole(&mut self, id: u32) -> StoreResult<&mut Cached> {
-        if !self.tables.get(&id).is_some_and(|table| table.whole) {
-            self.fetch(vec![Request::All(id)])?;
+    fn whole(&mut self, id: u32) -> StoreResult<&Cached> {
+        if !self.cache.table(id).whole {
+            let mut requests = vec![Request::Whole(id)];
+            requests.extend(self.cache.siblings(id));
+            self.fetch(requests)?;
         }
-        let table = self.tables.entry(id).or_default();
-        table.all_used = true;
-        Ok(table)
+        let mut walks = 0;
+        while !self.cache.table(id).whole {
+            if walks == WALKS {
+                return Err(StoreError::conflict(
+                    "a large table was changed by others again and again while it was read",
+                ));
+            }
+            walks += 1;
+            self.walk(id)?;
+        }
+        Ok(self.cache.all(id))
     }
 
-    /// What the commit has to check, and the tables that it is about.
-    fn checks(&self, arguments: &mut Vec<Vec<u8>>, tables: &mut BTreeSet<u32>) {
-        for (id, table) in &self.tables {
-            let number = || id.to_string().into_bytes();
-            tables.insert(*id);
-            if table.all_used {
-                let version = table.version.clone().flatten().unwrap_or_default();
-                arguments.extend([b"t".to_vec(), number(), version]);
+    /// Reads a large table, if it does not change meanwhile.
+    fn walk(&mut self, id: u32) -> StoreResult<()> {
+        let (mut all, mut before, mut count, mut held) = (BTreeMap::new(), None, FIRST_PORTION, 0);
+        let mut cursor = 0;
+        loop {
+            let answer = self.ask(&[Request::Part(id, cursor, count)])?.next();
+            let portion = answer.and_then(Portion::read).ok_or_else(|| self.session.pool().strange())?;
+            if *before.get_or_insert_with(|| portion.version.clone()) != portion.version {
+                return Ok(());
+            }
+            let mut bytes = 0;
+            for (key, entry) in portion.entries {
+                bytes += cache::size_of_entry(&key, Some(&entry));
+                all.insert(key, entry);
+            }
+            held += bytes;
+            if self.cache.held.saturating_add(held) > self.cancel.room() {
+                // The run ends for that.
+                self.cache.held += held;
+                return Err("the run reads more than it may make its host hold".into());
+            }
+            if portion.cursor == 0 {
+                break;
+            }
+            cursor = portion.cursor;
+            count = if bytes < PORTION_BYTES / 2 {
+                2 * count
+            } else if bytes > PORTION_BYTES {
+                count / 2
+            } else {
+                count
+            };
+            count = count.clamp(FIRST_PORTION / 8, MOST_PORTION);
+        }
+        self.cache.held += self.cache.table(id).learn_all(before.unwrap_or_default(), all);
+        Ok(())
+    }
+
+    /// What the commit has to check; the tables get a place in `part`.
+    fn checks(&self, part: &mut Part) -> StoreResult<Vec<Vec<u8>>> {
+        let mut checks = Vec::new();
+        for (id, table) in &self.cache.tables {
+            if table.changed {
+                return Err(changed());
+            }
+            let mut place = || (part.place(*id) + 2).to_string().into_bytes();
+            let used = || table.entries.iter().filter(|(_, known)| known.used);
+            if table.all_used || table.whole && used().count() > MANY_USED {
+                checks.extend([b"t".to_vec(), place(), table.version.clone()]);
+                continue;
             }
             if table.size_used
                 && let Some(size) = table.size
             {
-                arguments.extend([b"s".to_vec(), number(), size.to_string().into_bytes()]);
+                checks.extend([b"s".to_vec(), place(), size.to_string().into_bytes()]);
             }
-            for (key, known) in table.entries.iter().filter(|(_, known)| known.used) {
+            for (key, known) in used() {
                 let version = known.entry.as_ref().and_then(|entry| entry.get(..VERSION)).unwrap_or_default();
-                arguments.extend([b"v".to_vec(), number(), key.as_bytes().to_vec(), version.to_vec()]);
+                checks.extend([b"v".to_vec(), place(), key.as_bytes().to_vec(), version.to_vec()]);
             }
         }
+        Ok(checks)
     }
 
     fn write<'a>(&mut self, writes: impl Iterator<Item = Write<'a>>, checks: bool) -> StoreResult<()> {
-        let (mut arguments, mut tables) = (Vec::new(), BTreeSet::new());
-        if checks {
-            self.checks(&mut arguments, &mut tables);
+        let mut writes = writes.peekable();
+        let mut part = Part::take(&mut writes);
+        if !part.is_empty() && self.session.pool().read_only() {
+            return Err(self.session.pool().error("it was opened for reading only"));
         }
-        for write in writes {
-            let (Write::Set { table, .. } | Write::Delete { table, .. } | Write::RemoveTable { table }) = write;
-            tables.insert(table);
-            match write {
-                Write::Set { table, key, value } => arguments.extend([
-                    b"S".to_vec(),
-                    table.to_string().into_bytes(),
-                    key.as_bytes().to_vec(),
-                    value.to_vec(),
-                ]),
-                Write::Delete { table, key } => {
-                    arguments.extend([b"D".to_vec(), table.to_string().into_bytes(), key.as_bytes().to_vec()]);
-                }
-                Write::RemoveTable { table } => arguments.extend([b"R".to_vec(), table.to_string().into_bytes()]),
-            }
+        // The tables that are only looked at come after those that are written to.
+        let written = part.tables.len();
+        let mut arguments = if checks { self.checks(&mut part)? } else { Vec::new() };
+        let mut tables = part.tables.clone();
+        part.tables.truncate(written);
+        if arguments.len() > 4 * MAX_CHECKS {
+            tables.truncate(written);
+            arguments = vec![b"p".to_vec(), self.began.unwrap_or_default().to_string().into_bytes()];
         }
-        if arguments.is_empty() {
+        if part.is_empty() && arguments.is_empty() {
             return Ok(());
         }
-        match self.pool.commit(tables.into_iter(), &arguments, &self.cancel)? {
-            Value::Nil | Value::Boolean(false) => {
-                Err(StoreError::conflict("another sandbox changed what this one had read"))
+        if writes.peek().is_some() {
+            return self.write_in_parts(part, writes, tables, arguments);
+        }
+        let checks = arguments.len();
+        if !part.is_empty() {
+            if part.refers() {
+                arguments.push(b"n".to_vec());
             }
-            _ => Ok(()),
+            arguments.extend([b"w".to_vec(), part.packed()]);
+        }
+        let keys = self.session.pool().keys(&["meta", "log"], tables.iter().copied());
+        match self.session.call(&scripts::COMMIT, &keys, &arguments, part.is_empty(), &self.cancel)? {
+            Answer::Done(_) => {
+                if !part.is_empty() {
+                    self.session.committed();
+                }
+                Ok(())
+            }
+            Answer::Not(word) if word == b"conflict" => Err(changed()),
+            Answer::Not(word) if word == b"gc" => {
+                arguments.truncate(checks);
+                self.write_in_parts(part, writes, tables, arguments)
+            }
+            Answer::Not(_) => Err(self.session.pool().strange()),
         }
     }
-}
 
-impl Cached {
-    /// What it takes in memory.
-    fn learn_all(&mut self, version: Value, all: Value) -> Option<usize> {
-        let pairs: Vec<Value> = match all {
-            Value::Array(pairs) => pairs,
-            Value::Map(pairs) => pairs.into_iter().flat_map(|(key, value)| [key, value]).collect(),
-            _ => return None,
+    /// Sets everything aside on the server first; what makes it count is short then, and the server has time for others while it is made. `checks` are about
+    /// `tables`.
+    fn write_in_parts<'a>(
+        &mut self,
+        first: Part,
+        mut rest: std::iter::Peekable<impl Iterator<Item = Write<'a>>>,
+        tables: Vec<u32>,
+        checks: Vec<Vec<u8>>,
+    ) -> StoreResult<()> {
+        let name = session::random_name()?;
+        let list = format!("commit:{name}");
+        let mut staged = Vec::new();
+        let mut next = first;
+        let result = loop {
+            staged.push(next.tables.clone());
+            if let Err(error) = self.session.stage(&list, 3 * (staged.len() - 1), next, &self.cancel) {
+                break Err(error);
+            }
+            next = Part::take(&mut rest);
+            if next.is_empty() {
+                break self.switch(&name, &list, staged.len(), &tables, checks);
+            }
         };
-        self.version = Some(bytes(version)?);
-        self.whole = true;
-        // What was used stays, and is checked by itself; the rest has to go together.
-        self.entries.retain(|_, known| known.used);
-        let (mut n, mut held) = (0, 0);
-        let mut pairs = pairs.into_iter();
-        while let (Some(key), Some(entry)) = (pairs.next(), pairs.next()) {
-            let key = String::from_utf8(bytes(key)??).ok()?;
-            let entry = bytes(entry)?;
-            held += size_of_entry(&key, entry.as_deref());
-            self.entries.entry(key).or_insert(Known { entry, used: false });
-            n += 1;
+        if let Err(error) = result {
+            if !error.is_uncertain() {
+                self.session.pool().remove(&list);
+            }
+            return Err(error);
         }
-        self.learn_size(n);
-        Some(held)
+        // It is stored. Whoever comes goes on with it if this one can't.
+        let pending = format!("{name} {}", self.session.position());
+        for (done, tables) in staged.iter().enumerate() {
+            let left = 3 * (staged.len() - done) as u64;
+            if self.session.apply(&list, pending.as_bytes(), left, tables, &CancelToken::default()).is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
-    fn learn_size(&mut self, n: u64) {
-        if !self.size_used {
-            self.size = Some(n);
+    /// Makes what was set aside count.
+    fn switch(
+        &mut self,
+        name: &str,
+        list: &str,
+        parts: usize,
+        tables: &[u32],
+        mut checks: Vec<Vec<u8>>,
+    ) -> StoreResult<()> {
+        let mut keys = self.session.pool().keys(&["meta", "log"], tables.iter().copied());
+        keys.push(self.session.pool().key(list));
+        checks.extend([
+            b"c".to_vec(),
+            keys.len().to_string().into_bytes(),
+            (3 * parts).to_string().into_bytes(),
+            name.as_bytes().to_vec(),
+        ]);
+        match self.session.call(&scripts::COMMIT, &keys, &checks, false, &self.cancel)? {
+            Answer::Done(_) => {
+                self.session.committed();
+                Ok(())
+            }
+            Answer::Not(word) if word == b"conflict" => Err(changed()),
+            Answer::Not(_) => Err(self.session.pool().strange()),
         }
     }
 }
 
-/// What an entry takes in memory, about.
-fn size_of_entry(key: &str, entry: Option<&[u8]>) -> usize {
-    2 * size_of::<(String, Known)>() + key.len() + entry.map_or(0, <[u8]>::len)
-}
-
-/// The bytes of an answer, `None` inside for nothing.
-#[allow(clippy::option_option, reason = "no bytes are an answer too")]
-fn bytes(value: Value) -> Option<Option<Vec<u8>>> {
-    match value {
-        Value::BulkString(bytes) => Some(Some(bytes)),
-        Value::Nil | Value::Boolean(false) => Some(None),
-        _ => None,
-    }
+fn changed() -> StoreError {
+    StoreError::conflict("another sandbox changed what this one had read")
 }
 
 impl Clone for RedisStore {
     fn clone(&self) -> Self {
-        RedisStore::new(Arc::clone(&self.pool))
+        RedisStore::new(Arc::clone(self.session.pool()))
     }
 }
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisStore").field("server", &self.pool.name()).field("namespace", &self.pool.prefix()).finish()
+        let pool = self.session.pool();
+        f.debug_struct("RedisStore").field("server", &pool.name()).field("namespace", &pool.prefix()).finish()
     }
 }
 
 impl TableStore for RedisStore {
     fn held(&self) -> usize {
-        self.held
+        self.cache.held
     }
 
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
@@ -443,14 +461,15 @@ impl TableStore for RedisStore {
     }
 
     fn size(&mut self, table: u32) -> StoreResult<u64> {
-        if self.tables.get(&table).is_none_or(|table| table.size.is_none()) {
+        if self.cache.table(table).size.is_none() {
             let mut requests = vec![Request::Size(table)];
-            if self.tables.get(&table).is_none_or(|table| !table.asked) {
-                requests.push(Request::Table(table));
+            if !self.cache.table(table).asked {
+                requests.push(Request::Small(table));
+                requests.extend(self.cache.siblings(table));
             }
             self.fetch(requests)?;
         }
-        let table = self.tables.entry(table).or_default();
+        let table = self.cache.table(table);
         table.size_used = true;
         Ok(table.size.unwrap_or(0))
     }
@@ -486,19 +505,55 @@ impl TableStore for RedisStore {
         Ok(())
     }
 
+    fn scan_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> StoreResult<()> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let table = self.whole(table)?;
+        for (key, known) in table.entries.range::<str, _>((after.map_or(Unbounded, Excluded), Unbounded)) {
+            if let Some(entry) = &known.entry
+                && !visit(key, entry.get(VERSION..).unwrap_or_default())
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn remove_table(&mut self, table: u32) -> StoreResult<()> {
         self.finish();
         self.write(std::iter::once(Write::RemoveTable { table }), false)
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
-        self.pool.tables(&self.cancel)?.into_iter().for_each(visit);
+        self.filled()?.into_iter().for_each(visit);
         Ok(true)
+    }
+
+    fn share_held(&mut self, held: &[u32], collect: bool) -> StoreResult<()> {
+        if self.session.pool().read_only() {
+            return Ok(());
+        }
+        self.finish();
+        if collect {
+            self.collect(held)
+        } else if self.session.is_asked() {
+            self.tell(held)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn asks_for_held(&self) -> bool {
+        self.session.is_asked()
     }
 
     fn prefetch(&mut self, keys: &[(u32, &str)]) -> StoreResult<()> {
         let requests = keys.iter().map(|(table, key)| Request::Get(*table, (*key).to_owned()));
-        let requests: Vec<Request> = requests.filter(|request| !self.knows(request)).collect();
+        let requests: Vec<Request> = requests.filter(|request| !self.cache.knows(request)).collect();
         if requests.is_empty() { Ok(()) } else { self.fetch(requests) }
     }
 
@@ -523,7 +578,13 @@ impl TableStore for RedisStore {
     }
 
     fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
-        self.pool.reserve(count, FIRST_FREE, &self.cancel).map(Some)
+        let before = self.session.position();
+        let first = self.session.reserve(count, &self.cancel)?;
+        if self.began == Some(before) && self.session.position() == before + 1 {
+            // That was this run itself.
+            self.began = Some(before + 1);
+        }
+        Ok(Some(first))
     }
 
     fn is_shared(&self) -> bool {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use rustls::ClientConfig;
 
+use super::scripts::{self, Script};
+use super::session::{Seen, bytes};
 use super::wire::{self, Connection, Patience};
 use super::{RedisOptions, address};
 use crate::store::{CancelToken, StoreError, StoreResult, Uncertain};
@@ -24,8 +26,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(200);
 /// A cluster may send a request on so often before there is a wait: while a slot moves, its nodes don't agree.
 const QUICK_REDIRECTS: usize = 3;
 
-/// What the namespace holds; another one is somebody else's or a later version's.
-const FORMAT: &str = "luacell 1";
+/// How long the last one who leaves waits for an answer.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// All pools, so that the same server is asked through the same connections.
 static OPEN: Mutex<Option<HashMap<String, Weak<Pool>>>> = Mutex::new(None);
@@ -46,40 +48,17 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Idle>>,
     /// A connection is of no use to two processes.
     process: u32,
-    read: Script,
-    commit: Script,
-    reserve: Script,
+    read_only: bool,
+    /// Who uses the namespace through this.
+    users: Mutex<HashMap<String, Arc<Seen>>>,
+    /// Those that the server has not been told of the end of.
+    ended: Mutex<Vec<String>>,
 }
 
 struct Idle {
     connection: Connection,
     since: Instant,
     node: Node,
-}
-
-/// A script for the server, and the name under which it may know it.
-struct Script {
-    code: &'static str,
-    hash: String,
-}
-
-impl Script {
-    fn new(code: &'static str) -> Self {
-        Script { code, hash: redis::Script::new(code).get_hash().to_owned() }
-    }
-
-    /// Runs it. `keys` are all that it uses: a cluster that moves a slot looks at them, and refuses when it has not all of them in one place.
-    fn run(&self, keys: &[String], arguments: &[Vec<u8>], connection: &mut Connection) -> RedisResult<Value> {
-        let run = |how: &str, which: &str, connection: &mut Connection| {
-            redis::cmd(how).arg(which).arg(keys.len()).arg(keys).arg(arguments).query(connection)
-        };
-        match run("EVALSHA", &self.hash, connection) {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                run("EVAL", self.code, connection)
-            }
-            result => result,
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,14 +83,16 @@ enum Trouble {
 
 impl Pool {
     pub(super) fn open(url: &str, options: &RedisOptions) -> StoreResult<Arc<Pool>> {
-        let address::Address { info, namespace, certificate } = address::parse(url)?;
+        let address::Address { info, namespace, certificate, read_only } = address::parse(url)?;
         let namespace = options.namespace.clone().or(namespace).unwrap_or_else(|| "luacell".to_owned());
         if namespace.is_empty() || namespace.contains(['{', '}']) {
             return Err("the namespace must not be empty and must not contain braces".into());
         }
         let process = std::process::id();
         let key = format!("{process}\n{url}\n{options:?}");
-        if let Some(pool) = lock(&OPEN).as_ref().and_then(|open| open.get(&key)?.upgrade()) {
+        let known = lock(&OPEN).as_ref().and_then(|open| open.get(&key)?.upgrade());
+        if let Some(pool) = known {
+            pool.check_permissions()?;
             return Ok(pool);
         }
         let name = format!("server {}", info.addr());
@@ -136,12 +117,12 @@ impl Pool {
             node: Mutex::new(None),
             idle: Mutex::new(Vec::new()),
             process,
-            read: Script::new(include_str!("read.lua")),
-            commit: Script::new(include_str!("commit.lua")),
-            reserve: Script::new(include_str!("reserve.lua")),
+            read_only: options.read_only || read_only,
+            users: Mutex::default(),
+            ended: Mutex::default(),
             info,
         });
-        pool.check_format()?;
+        pool.check_permissions()?;
         let mut open = lock(&OPEN);
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, pool| pool.strong_count() > 0);
@@ -163,7 +144,7 @@ impl Pool {
     }
 
     /// The name of a key.
-    fn key(&self, rest: &str) -> String {
+    pub(super) fn key(&self, rest: &str) -> String {
         format!("{}{rest}", self.prefix)
     }
 
@@ -176,68 +157,86 @@ impl Pool {
         format!("{}: {what}", self.name)
     }
 
-    fn check_format(&self) -> StoreResult<()> {
-        let key = self.key("format");
-        let format: String = self.with_connection(true, &CancelToken::default(), |connection| {
-            redis::cmd("SET").arg(&key).arg(FORMAT).arg("NX").query::<Value>(connection)?;
-            redis::cmd("GET").arg(&key).query(connection)
-        })?;
-        if format == FORMAT {
+    /// An error of the namespace.
+    pub(super) fn error(&self, text: &str) -> StoreError {
+        format!("{}, namespace {}: {text}", self.name, self.namespace()).into()
+    }
+
+    fn namespace(&self) -> &str {
+        self.prefix.trim_matches(['{', '}', ':'])
+    }
+
+    pub(super) fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(super) fn take_ended(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.ended))
+    }
+
+    pub(super) fn put_ended(&self, users: Vec<String>) {
+        lock(&self.ended).extend(users);
+    }
+
+    pub(super) fn add_user(&self, user: &str, seen: &Arc<Seen>) {
+        lock(&self.users).insert(user.to_owned(), Arc::clone(seen));
+    }
+
+    pub(super) fn remove_user(&self, user: String) {
+        lock(&self.users).remove(&user);
+        lock(&self.ended).push(user);
+    }
+
+    /// What users have seen, as far as that is certain.
+    pub(super) fn users(&self) -> HashMap<String, u64> {
+        lock(&self.users).iter().filter_map(|(user, seen)| Some((user.clone(), seen.exactly()?))).collect()
+    }
+
+    /// What the store needs is allowed, so that no commit finds out in the middle.
+    fn check_permissions(&self) -> StoreResult<()> {
+        if self.read_only {
             return Ok(());
         }
-        Err(format!(
-            "{}: {} holds '{format}', and this version of luacell reads '{FORMAT}' only",
-            self.name, self.prefix
-        )
-        .into())
-    }
-
-    /// The keys of tables, and others.
-    fn keys(&self, others: &[&str], tables: impl Iterator<Item = u32>) -> Vec<String> {
-        let others = others.iter().map(|name| self.key(name));
-        others.chain(tables.map(|id| format!("{}t:{id}", self.prefix))).collect()
-    }
-
-    /// `tables` are those that the arguments are about, each once.
-    pub(super) fn read(
-        &self,
-        tables: impl Iterator<Item = u32>,
-        arguments: &[Vec<u8>],
-        cancel: &CancelToken,
-    ) -> StoreResult<Value> {
-        let keys = self.keys(&["format", "versions"], tables);
-        self.with_connection(true, cancel, |connection| self.read.run(&keys, arguments, connection))
-    }
-
-    /// As `read`.
-    pub(super) fn commit(
-        &self,
-        tables: impl Iterator<Item = u32>,
-        arguments: &[Vec<u8>],
-        cancel: &CancelToken,
-    ) -> StoreResult<Value> {
-        let keys = self.keys(&["format", "versions", "commits"], tables);
-        self.with_connection(false, cancel, |connection| self.commit.run(&keys, arguments, connection))
-    }
-
-    pub(super) fn reserve(&self, count: u32, first: u32, cancel: &CancelToken) -> StoreResult<u32> {
-        let keys = self.keys(&["format", "next"], std::iter::empty());
-        let arguments = [count.to_string().into_bytes(), first.to_string().into_bytes()];
-        // Numbers that nobody got are no loss.
-        let reserved =
-            self.with_connection(true, cancel, |connection| self.reserve.run(&keys, &arguments, connection))?;
-        match reserved {
-            Value::Int(id) => u32::try_from(id).map_err(|_| self.strange()),
-            Value::Nil => Err("no table numbers are left".into()),
-            _ => Err(self.strange()),
+        let answer = self.run(&scripts::PROBE, &self.keys(&["t:0"], []), &[], true, &CancelToken::default())?;
+        let Value::Array(denied) = answer else { return Err(self.strange()) };
+        if denied.is_empty() {
+            return Ok(());
         }
+        let denied: Vec<String> =
+            denied.into_iter().filter_map(|text| Some(String::from_utf8_lossy(&bytes(text)??).into_owned())).collect();
+        Err(self.error(&format!("the server's user lacks permissions, see ACL SETUSER ({})", denied.join("; "))))
     }
 
-    pub(super) fn tables(&self, cancel: &CancelToken) -> StoreResult<Vec<u32>> {
-        let key = self.key("versions");
-        let list = |connection: &mut Connection| redis::cmd("HKEYS").arg(&key).query(connection);
-        let ids: Vec<String> = self.with_connection(true, cancel, list)?;
-        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    /// The names of keys: those of tables, and others before them.
+    pub(super) fn keys(&self, others: &[&str], tables: impl IntoIterator<Item = u32>) -> Vec<String> {
+        let others = others.iter().map(|name| self.key(name));
+        others.chain(tables.into_iter().map(|id| format!("{}t:{id}", self.prefix))).collect()
+    }
+
+    /// Runs a script; see `with_connection`.
+    pub(super) fn run(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+        repeatable: bool,
+        cancel: &CancelToken,
+    ) -> StoreResult<Value> {
+        self.with_connection(repeatable, cancel, |connection| script.run(keys, arguments, connection))
+    }
+
+    /// Removes a key, if the server is there.
+    pub(super) fn remove(&self, name: &str) {
+        let key = self.key(name);
+        let _ = self.with_connection(true, &CancelToken::default(), |connection| {
+            redis::cmd("UNLINK").arg(&key).query::<Value>(connection)
+        });
+    }
+
+    /// Waits for somebody else.
+    pub(super) fn wait(&self, time: Duration, cancel: &CancelToken) -> StoreResult<()> {
+        let patience = Patience::new(self.timeout.max(2 * time), cancel.clone());
+        patience.pause(time).map_err(|_| self.error("the run had to end before another one's commit was made"))
     }
 
     /// Runs `f` on a connection to the node that has the namespace, which is followed when a cluster moves it. All of it has to be done within one time-out. What is
@@ -256,7 +255,7 @@ impl Pool {
             return Err(format!("{}: the process was forked; its child has to open the store anew", self.name).into());
         }
         let patience = Patience::new(self.timeout, cancel.clone());
-        let (mut again, mut replica, mut redirects, mut wait) = (repeatable, false, 0, BACK_OFF);
+        let (mut again, mut replica, mut redirects, mut wait) = (true, false, 0, BACK_OFF);
         let mut asked: Node = None;
         loop {
             let wanted = asked.take();
@@ -264,7 +263,9 @@ impl Pool {
             let asking = wanted.is_some() && wanted == node;
             let patience = if repeatable { patience.clone() } else { patience.with_grace() };
             connection.prepare(&patience, asking);
-            let error = match f(&mut connection) {
+            let identified = connection.identify();
+            let is_sent = identified.is_ok();
+            let error = match identified.and_then(|()| f(&mut connection)) {
                 Ok(result) => {
                     self.give_back(connection, node);
                     return Ok(result);
@@ -295,7 +296,7 @@ impl Pool {
                 }
                 Trouble::Broken => {
                     self.forget_connections();
-                    if !repeatable {
+                    if is_sent && !repeatable {
                         let failed = self.failed(&error, &patience);
                         return Err(
                             Uncertain(format!("{failed}; the run's writes may have been stored, all or none")).into()
@@ -415,6 +416,21 @@ impl Pool {
             info = info.set_addr(addr);
         }
         Connection::open(&info, self.tls.as_ref(), patience)
+    }
+}
+
+impl Drop for Pool {
+    /// Says who has ended, if that takes no time to speak of. What stays is forgotten in a day.
+    fn drop(&mut self) {
+        let ended = self.take_ended();
+        let node = lock(&self.node).clone();
+        let Some(mut idle) = self.idle(&node) else { return };
+        if ended.is_empty() || std::process::id() != self.process {
+            return;
+        }
+        idle.connection.prepare(&Patience::new(FAREWELL.min(self.timeout), CancelToken::default()), false);
+        let ended: Vec<Vec<u8>> = ended.into_iter().map(String::into_bytes).collect();
+        let _ = scripts::LEAVE.run(&self.keys(&["meta", "users"], []), &ended, &mut idle.connection);
     }
 }
 

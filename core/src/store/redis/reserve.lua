@@ -1,8 +1,10 @@
--- Takes ARGV[1] numbers for tables and gives the first; false when there are not so many left. ARGV[2]: the first of all. KEYS[2]: where
--- the next one is kept.
-local name = KEYS[2]
-local first = tonumber(redis.call('GET', name) or ARGV[2])
-local count = tonumber(ARGV[1])
-if first + count >= 4294967295 then return false end
-if count > 0 then redis.call('SET', name, first + count) end
-return first
+-- Takes ARGV[8] numbers for tables and gives the first, when all are below ARGV[9].
+local first, count = tonumber(redis.call('HGET', meta, 'next')), tonumber(ARGV[8])
+if first + count > tonumber(ARGV[9]) then return {'full'} end
+if count > 0 then
+  redis.call('HSET', meta, 'next', first + count)
+  position = position + 1
+  advance(position, ARGV[7])
+  return {ok, position, ARGV[7], first}
+end
+return {ok, position, state[8], first}

@@ -166,6 +166,8 @@ pub(super) struct Connection {
     stream: Stream,
     parser: Parser,
     db: i64,
+    /// What the server calls itself from its start to its end; empty when it tells nobody.
+    server: Option<String>,
     /// The node is asked for a slot that is on its way to it.
     asking: bool,
     /// An answer may be missing: what comes next belongs to something else.
@@ -204,7 +206,8 @@ impl Connection {
         };
         let settings = info.redis_settings();
         let parser = Parser::new();
-        let mut connection = Connection { stream, parser, db: settings.db(), asking: false, broken: false };
+        let mut connection =
+            Connection { stream, parser, db: settings.db(), server: None, asking: false, broken: false };
         if let Some(password) = settings.password() {
             connection.authenticate(settings.username(), password)?;
         }
@@ -212,6 +215,25 @@ impl Connection {
             redis::cmd("SELECT").arg(settings.db()).exec(&mut connection)?;
         }
         Ok(connection)
+    }
+
+    /// Asks the server who it is, unless that is known.
+    pub(super) fn identify(&mut self) -> RedisResult<()> {
+        if self.server.is_some() {
+            return Ok(());
+        }
+        self.server = match redis::cmd("INFO").arg("server").query::<String>(self) {
+            Ok(info) => info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()),
+            // Not everybody may know.
+            Err(error) if error.code() == Some("NOPERM") => None,
+            Err(error) => return Err(error),
+        }
+        .or_else(|| Some(String::new()));
+        Ok(())
+    }
+
+    pub(super) fn server(&self) -> &str {
+        self.server.as_deref().unwrap_or_default()
     }
 
     fn authenticate(&mut self, user: Option<&str>, password: &str) -> RedisResult<()> {

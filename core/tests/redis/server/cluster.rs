@@ -154,7 +154,9 @@ fn scripts_declare_all_keys_that_they_use() {
     let mut n = 0;
     testkit::laws(|| {
         n += 1;
-        RedisStore::options().namespace(format!("laws{n}")).open(&server.url())
+        // It takes long to write large values down for MONITOR.
+        let patient = RedisStore::options().timeout(Duration::from_secs(600));
+        patient.namespace(format!("laws{n}")).open(&server.url())
     })
     .unwrap();
     testkit::shared(|| RedisStore::options().namespace("shared").open(&server.url())).unwrap();
@@ -244,12 +246,12 @@ fn a_slot_that_is_half_moved() {
     cluster.nodes[to].cli(&["script", "flush"]);
     works(&mut n);
     // Half again, with somebody who waits for the rest.
-    cluster.move_back(slot, keys[0], from, to);
+    cluster.move_back(slot, "{half}:t:1", from, to);
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| patient[0].compute(ACCOUNT).unwrap().get::<i64>().unwrap());
         let error = impatient.compute("return _home.acc.n").unwrap_err();
         assert!(error.message().contains("TRYAGAIN"), "{error}");
-        cluster.move_key(keys[0], from, to);
+        cluster.move_key("{half}:t:1", from, to);
         cluster.end(slot, from, to);
         n += 1;
         assert_eq!(waits.join().unwrap(), n);

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use luacell::RedisStore;
@@ -18,6 +18,18 @@ pub(super) struct Proxy {
 pub(super) struct ProxyState {
     /// Answers come byte by byte, with a pause after each.
     pub(super) trickles: AtomicBool,
+    /// Requests arrive, answers don't: the connection breaks.
+    pub(super) loses: AtomicBool,
+    /// The same, but it is closed for answers only.
+    pub(super) half_closes: AtomicBool,
+    /// Everything takes so many milliseconds longer.
+    pub(super) delay: AtomicU32,
+    /// Answers wait until they may go on.
+    pub(super) holds: AtomicBool,
+    /// Where it leads.
+    pub(super) server: AtomicU16,
+    /// How often somebody connected.
+    pub(super) connections: AtomicU32,
     /// Nothing comes through.
     pub(super) swallows: AtomicBool,
     /// Answers wait until so many requests do.
@@ -33,13 +45,16 @@ pub(super) const TICK: Duration = Duration::from_millis(20);
 
 impl Proxy {
     pub(super) fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(ProxyState::default());
+        let state = Arc::new(ProxyState { server: server.into(), ..ProxyState::default() });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", server)).unwrap());
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let server = shared.server.load(Ordering::SeqCst);
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", server))) else { continue };
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 let state = Arc::clone(&shared);
                 std::thread::spawn(move || pump(from, to, |bytes, to| state.request(bytes, to)));
@@ -67,7 +82,12 @@ fn pump(mut from: TcpStream, mut to: TcpStream, pass: impl Fn(&[u8], &mut TcpStr
 }
 
 impl ProxyState {
+    fn wait(&self) {
+        std::thread::sleep(Duration::from_millis(self.delay.load(Ordering::SeqCst).into()));
+    }
+
     fn request(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
+        self.wait();
         if self.swallows.load(Ordering::SeqCst) {
             self.requests.fetch_add(1, Ordering::SeqCst);
             return Ok(());
@@ -80,6 +100,16 @@ impl ProxyState {
     }
 
     fn answer(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
+        self.wait();
+        while self.holds.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if self.loses.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        if self.half_closes.load(Ordering::SeqCst) {
+            return to.shutdown(std::net::Shutdown::Write);
+        }
         if !self.trickles.load(Ordering::SeqCst) {
             return to.write_all(bytes);
         }
