@@ -405,7 +405,8 @@ fn home_is_kept_in_a_file() {
     let other = other.to_str().unwrap();
     luacell(&["home", "dump", file, blob]).assert().success();
     luacell(&["eval", "_home.gone = 1", "--home", other]).assert().success();
-    luacell(&["home", "load", other, blob]).assert().success();
+    luacell(&["home", "load", other, blob]).assert().code(2).stderr(contains("trusted"));
+    luacell(&["home", "load", other, blob, "--trusted"]).assert().success();
     luacell(&["eval", "return _home.f(), _home.gone, #_home.list", "--home", other])
         .assert()
         .success()
