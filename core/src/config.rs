@@ -23,6 +23,7 @@ pub struct SandboxConfig {
     pub(crate) limits: SetLimits,
     pub(crate) no_memory_alias: bool,
     pub(crate) store: Option<StoreResult<Box<dyn TableStore>>>,
+    pub(crate) no_stored_functions: bool,
     pub(crate) conflict_retries: Option<u32>,
     pub(crate) print: Option<PrintSink>,
     pub(crate) check: Option<Check>,
@@ -44,6 +45,15 @@ impl SandboxConfig {
     #[must_use]
     pub fn store(mut self, store: impl IntoStore) -> Self {
         self.store = Some(store.into_store());
+        self
+    }
+
+    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: whoever can write to the store can take over the guest with one that
+    /// was made on purpose, and then no limit holds but those of [`EngineConfig`](crate::EngineConfig). Default: they are, so give a sandbox only a store that nobody
+    /// can write to whom you don't trust, or set this to false; reading a function then fails with `Store`.
+    #[must_use]
+    pub fn stored_functions(mut self, loaded: bool) -> Self {
+        self.no_stored_functions = !loaded;
         self
     }
 

@@ -73,9 +73,9 @@ mod start;
 mod store;
 mod stored;
 mod tables;
-mod thread_stack;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod thread_stack;
 pub mod threads;
 mod units;
 mod usage;
@@ -98,8 +98,9 @@ pub use limits::StoreLimit;
 pub use metrics::{MemoryStats, Metrics};
 pub use modules::{Folder, Module, ModuleResolver, Resolved};
 pub use outcome::Outcome;
+pub use portable::ImportOptions;
 pub use sandbox::Sandbox;
-pub use snapshot::Snapshot;
+pub use snapshot::{RestoreOptions, Snapshot};
 pub use store::{
     Batch, CancelToken, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult,
     TableStore, Usage, Write,

@@ -12,7 +12,7 @@ pub(crate) use crate::shared::{Reach, SandboxLinks, Shared};
 use crate::stored::{Home, StoredTable, store_error};
 use crate::tables::{HOME, IO};
 use crate::value::{IntoArgs, Value};
-use crate::{ComputeOptions, Error, MemoryStats, Outcome, Result, SandboxConfig, Snapshot, shared};
+use crate::{ComputeOptions, Error, MemoryStats, Outcome, RestoreOptions, Result, SandboxConfig, Snapshot, shared};
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
@@ -356,19 +356,47 @@ impl Sandbox {
 
     /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
     ///
-    /// Tables become what they were then, in the sandbox's store too, in one transaction; tables of the store that were not reached then are removed.
+    /// Tables in memory become what they were then. A sandbox with a store of its own keeps its tables: nothing in the store changes, and Lua goes on with the `_home`
+    /// that is there. [`restore_with`](Self::restore_with) gives the choice.
+    ///
     /// Limits, where printed text goes and where modules come from stay as they are. Host functions are linked by their names: those that the snapshot uses and this
     /// sandbox does not have give an error when a script calls them, until they are registered; those that the snapshot does not know become globals. With a
-    /// virtual clock that goes on from the time of the snapshot.
+    /// virtual clock that goes on from the time of the snapshot. Random numbers go on from where they were, in each copy.
     ///
-    /// Functions that the host still has give `Closed` afterwards, and so do views of tables other than `_home` and `_io`.
+    /// Functions that the host still has give `Closed` afterwards, and so do views of tables other than `_home` and `_io` when tables were restored.
     ///
     /// # Errors
-    /// `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time: theirs would be taken back too.
+    /// `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables, upvalues or
+    /// coroutines: they are not those of this store; when it does not, and others use its store at this time: theirs would be taken back too.
     /// `Memory` when there is no memory for it, or it is larger than this sandbox's limit; `StoreLimit` when its tables are; `Store` when the store fails, `Busy` also from within a host function of this sandbox, `Closed`,
     /// `Trap`. The sandbox is as before then.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<()> {
-        self.shared.access_whole(|inner| inner.restore(snapshot, true))
+        self.restore_with(snapshot, &RestoreOptions::new())
+    }
+
+    /// As [`restore`](Self::restore), with a choice of what happens to the tables.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), luacell::Error> {
+    /// use luacell::{MemoryStore, RestoreOptions, Sandbox, SandboxConfig};
+    ///
+    /// let template = Sandbox::new()?;
+    /// template.compute("function visit() _home.n = (_home.n or 0) + 1 return _home.n end")?;
+    /// let template = template.snapshot()?;
+    /// let user = Sandbox::with_config(SandboxConfig::new().store(MemoryStore::new()))?;
+    /// user.home().set("n", 41)?;
+    /// user.restore(&template)?;
+    /// assert_eq!(user.call("visit", ())?.get::<i64>()?, 42);
+    /// user.restore_with(&template, &RestoreOptions::new().tables(true))?;
+    /// assert_eq!(user.call("visit", ())?.get::<i64>()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As `restore`.
+    pub fn restore_with(&self, snapshot: &Snapshot, options: &RestoreOptions) -> Result<()> {
+        self.shared.access_whole(|inner| inner.restore(snapshot, options, true))
     }
 
     /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on. Its tables are a copy in

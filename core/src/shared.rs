@@ -25,7 +25,7 @@ use crate::tables::{HOME, IO, Tables};
 use crate::value::{Builtin, Function, FunctionKind, Handle, LuaString, ReleaseQueue, Value};
 use crate::virtual_time::VirtualTime;
 use crate::weight::Weight;
-use crate::{Error, ErrorKind, Outcome, Result, Snapshot, active};
+use crate::{Error, ErrorKind, Outcome, RestoreOptions, Result, Snapshot, StoreLimit, active};
 
 /// An I/O buffer that grew beyond this is given back after the run.
 const KEPT_BUFFER: u32 = 1 << 20;
@@ -220,6 +220,14 @@ impl Reach<'_> {
         }
     }
 
+    /// How much the tables may hold.
+    pub(crate) fn store_limit(&mut self) -> StoreLimit {
+        match self {
+            Reach::Whole(inner) => inner.limits.store,
+            Reach::Within(context) => context.host().limits.store,
+        }
+    }
+
     /// Takes this many table ids.
     pub(crate) fn allocate_ids(&mut self, count: u32) -> Result<u32> {
         let seen = self.tables()?.next_id();
@@ -260,7 +268,11 @@ impl Reach<'_> {
 impl Shared {
     pub(crate) fn new(engine: Engine, config: SandboxConfig, from: Option<&Snapshot>) -> Result<Arc<Self>> {
         let tables = match config.store {
-            Some(store) => store.and_then(Tables::open).map_err(store_error)?,
+            Some(store) => {
+                let mut tables = store.and_then(Tables::open).map_err(store_error)?;
+                tables.refuse_functions(config.no_stored_functions);
+                tables
+            }
             None => Tables::in_memory(),
         };
         let mut host = Host::new(tables, 1, Arc::default());
@@ -284,7 +296,7 @@ impl Shared {
 
     fn started(mut inner: Inner, from: Option<&Snapshot>, keep_limits: bool) -> Result<Arc<Self>> {
         match from {
-            Some(snapshot) => inner.restore(snapshot, keep_limits)?,
+            Some(snapshot) => inner.restore(snapshot, &RestoreOptions::new(), keep_limits)?,
             None => inner.start(false)?,
         }
         let weight = Weight::default();
@@ -656,7 +668,7 @@ impl Inner {
             }
         }
         self.tables()?.commit().map_err(store_error)?;
-        if !first && dirty && self.sweep_if_due().is_err() {
+        if !first && (dirty || self.tables()?.asks_for_held()) && self.sweep_if_due().is_err() {
             // The next one will do it.
             self.tables()?.rollback();
         }

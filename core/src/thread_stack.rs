@@ -75,7 +75,8 @@ mod tests {
     }
 
     /// As deep into the native stack as a script comes.
-    const DEEP: &str = "local function f() return (string.gsub('x', 'x', function() return pcall(f) end)) end return f()";
+    const DEEP: &str =
+        "local function f() return (string.gsub('x', 'x', function() return pcall(f) end)) end return f()";
 
     #[test]
     fn a_run_on_a_small_stack_is_refused() {
@@ -86,7 +87,14 @@ mod tests {
         let errors = on_thread(300 << 10, move || {
             let register = small.register("g", |()| Ok(())).unwrap_err();
             let with = small.compute_with(DEEP, ComputeOptions::new()).unwrap_err();
-            [small.compute(DEEP).unwrap_err(), with, small.call("f", ()).unwrap_err(), function.call(()).unwrap_err(), small.gc().unwrap_err(), register]
+            [
+                small.compute(DEEP).unwrap_err(),
+                with,
+                small.call("f", ()).unwrap_err(),
+                function.call(()).unwrap_err(),
+                small.gc().unwrap_err(),
+                register,
+            ]
         });
         for error in errors {
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");

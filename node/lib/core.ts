@@ -55,7 +55,7 @@ export class Core implements Links {
   readonly slot: number;
   #views: Views;
   readonly #held: HeldFunctions;
-  readonly #number = newNumber();
+  readonly #number: number;
   readonly #functions: (HostFunction | null)[] = [];
   readonly #names = new Map<string, number>();
   /** Numbers that nobody uses any more. */
@@ -77,8 +77,18 @@ export class Core implements Links {
   #links = 0;
   isClosed = false;
 
-  constructor(options: SandboxOptions) {
-    const settings = sandboxSettings(this.#number, options);
+  /** A sandbox whose store, a file or a server, was opened on another thread. */
+  static async later(options: SandboxOptions): Promise<Core> {
+    const number = newNumber();
+    const settings = sandboxSettings(number, options);
+    if (settings.store === undefined) return new Core(options);
+    const made = await runJob(newJob(), (job) => NativeSandbox.createLater(connection, job, options.engine?.native, settings));
+    return new Core(options, number, made as NativeSandbox | Failure);
+  }
+
+  constructor(options: SandboxOptions, number = newNumber(), made?: NativeSandbox | Failure) {
+    const settings = sandboxSettings(number, options);
+    this.#number = number;
     const { onPrint, modules, store } = options;
     this.options = options;
     this.exact = options.exactNumbers === true;
@@ -86,7 +96,7 @@ export class Core implements Links {
     this.#modules = modules === undefined || typeof modules === 'string' ? undefined : modules;
     this.#store = typeof store === 'object' ? store : undefined;
     addCore(this, this.#number);
-    const native = NativeSandbox.create(connection, options.engine?.native, settings);
+    const native = made ?? NativeSandbox.create(connection, options.engine?.native, settings);
     if (!(native instanceof NativeSandbox)) {
       removeCore(this.#number);
       throw this.error(native);
@@ -389,22 +399,18 @@ export class Core implements Links {
   /** `shown`: what the script sees of it. */
   #thrownAnswer(error: unknown, shown = shownOf(error)): Uint8Array {
     const nested = passableNumber(error, this);
-    if (nested !== undefined) {
-      return this.#statusAnswer(Status.Nested, (out) => {
-        out.u32(nested);
-        out.u32(this.#keep(error));
-      });
-    }
     const ours = ourError(error);
-    if (ours?.raises) {
+    if (nested === undefined && ours?.raises) {
       return this.#statusAnswer(Status.Raised, (out) => encodeArgs([ours.value], out, this, () => 'error value'));
     }
-    return this.#hostError(Status.Thrown, error, shown);
+    return this.#hostError(nested === undefined ? Status.Thrown : Status.Nested, error, shown, nested);
   }
 
-  #hostError(status: number, error: unknown, shown: string): Uint8Array {
+  #hostError(status: number, error: unknown, shown: string, nested?: number): Uint8Array {
     const number = this.#keep(error);
     return this.#statusAnswer(status, (out) => {
+      // The native part may have let go of that error: then this one is as any other.
+      if (nested !== undefined) out.u32(nested);
       const text = utf8(shown);
       out.u32(number);
       out.u32(text.length);

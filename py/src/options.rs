@@ -29,7 +29,7 @@ where
     T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
 {
     let Some(value) = value else { return Ok(None) };
-    value.extract().map(Some).map_err(|error| match error.is_instance_of::<PyOverflowError>(value.py()) {
+    value.extract().map(Some).map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
         true => senseless(value, name, &format!("number {range}")),
         false => error,
     })

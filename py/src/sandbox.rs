@@ -424,18 +424,12 @@ impl Sandbox {
         name: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<waiting::Run> {
-<<<<<<< HEAD
-        let options = set_limits(options_of(name, args)?, limits)?;
-        let sandbox = &slf.get().sandbox;
-        Ok(if is_call {
-            waiting::Run::new(slf, driver, sandbox.call_async(options::text(code.cast::<PyString>()?, "path")?, options))
-=======
         let canceller = Canceller::new();
-        let options = set_limits(options(name, args)?, limits)?.canceller(&canceller);
+        let options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
         let sandbox = &slf.get().sandbox;
         Ok(if is_call {
-            waiting::Run::new(slf, driver, canceller, sandbox.call_async(code.extract::<String>()?, options))
->>>>>>> h-closing
+            let path = options::text(code.cast::<PyString>()?, "path")?;
+            waiting::Run::new(slf, driver, canceller, sandbox.call_async(path, options))
         } else {
             waiting::Run::new(slf, driver, canceller, sandbox.compute_async(source(code)?, options))
         })

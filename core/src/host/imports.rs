@@ -11,6 +11,8 @@ impl Host {
     #[cold]
     /// Remembers why the store failed; what the guest is told.
     pub(super) fn failed(&mut self, error: StoreError) -> i32 {
+        // It may have given up for that.
+        self.holds_too_much();
         self.failure = Some(store_error(error));
         self.failure_code()
     }

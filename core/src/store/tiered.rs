@@ -354,6 +354,14 @@ impl TableStore for Tiered {
         self.kept.reserve_ids(count)
     }
 
+    fn share_held(&mut self, held: &[u32], collect: bool) -> StoreResult<()> {
+        self.kept.share_held(held, collect)
+    }
+
+    fn asks_for_held(&self) -> bool {
+        self.kept.asks_for_held()
+    }
+
     fn is_shared(&self) -> bool {
         self.kept.is_shared()
     }

@@ -26,7 +26,13 @@ impl Tables {
     #[inline]
     pub(crate) fn wants_sweep(&self) -> bool {
         let created = self.created + self.overlay.created();
-        (created > MIN_SWEEP && created > self.live) || self.store_is_due()
+        (created > MIN_SWEEP && created > self.live) || self.store_is_due() || self.asks_for_held()
+    }
+
+    /// Whether the store wants to know which of its tables are held here.
+    #[inline]
+    pub(crate) fn asks_for_held(&self) -> bool {
+        matches!(&self.backing, Backing::Tiered(store) if store.asks_for_held())
     }
 
     /// Whether a look for orphans in the store is due.
@@ -51,7 +57,7 @@ impl Tables {
             }
         }
         while let Some(table) = pending.pop() {
-            self.scan(table, &mut |_, value| {
+            self.scan_any(table, &mut |_, value| {
                 if clock.is_over() {
                     return;
                 }
@@ -156,9 +162,15 @@ impl Tables {
         self.live = tiered.local_len();
         self.created = 0;
         // What is in the store.
-        let shared = tiered.is_shared();
+        if tiered.is_shared() {
+            if all || tiered.asks_for_held() {
+                let held: Vec<u32> = outside.into_iter().collect();
+                tiered.share_held(&held, all)?;
+            }
+            return Ok(());
+        }
         let due = self.store_is_due();
-        if shared || !(due || all) {
+        if !(due || all) {
             return Ok(());
         }
         let mut known = id_set();

@@ -3,7 +3,10 @@
 mod cluster;
 mod faults;
 mod forgets;
+mod gc;
+mod large;
 mod proxy;
+mod refused;
 mod time;
 mod url;
 
@@ -14,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use luacell::{ComputeOptions, ErrorKind, RedisStore, Sandbox, SandboxConfig, Value, testkit};
+use luacell::{ComputeOptions, ErrorKind, RedisOptions, RedisStore, Sandbox, SandboxConfig, Value, testkit};
 use tempfile::TempDir;
 
 use self::proxy::{Proxy, TICK};
