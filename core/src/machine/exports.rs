@@ -28,6 +28,7 @@ macro_rules! for_each_export {
             set_memory_limit(bytes: i32);
             allocate_table_ids(count: i32) -> i32;
             list_table_ids() -> i32;
+            forget_tables(len: i32);
             undo_run();
             set_transaction(flag: i32);
             set_keep_failed(flag: i32);
