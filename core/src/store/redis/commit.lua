@@ -41,10 +41,13 @@ end
 local next = position + 1
 if ARGV[i] == 'w' then
   local writes = cmsgpack.unpack(ARGV[i + 1])
-  local lost = ready(2, writes, position)
+  local lost, sets, deletes = survey(2, writes)
   if lost then return {'lost', lost} end
-  advance(next, ARGV[7])
-  write(2, writes, next)
+  -- The server looks at its memory before a script's first write alone, and deleting needs none.
+  if not sets then try(position) end
+  redis.call('SETRANGE', KEYS[2], next % 1024 * 4, ARGV[7])
+  if sets and deletes then try(position) end
+  write(2, writes, next, {'position', next, 'mark', ARGV[7], 'u' .. user, next})
 else
   local list = KEYS[tonumber(ARGV[i + 1])]
   if redis.call('LLEN', list) ~= tonumber(ARGV[i + 2]) then return {'lost', list} end
