@@ -58,7 +58,7 @@ export class Core implements Links {
   readonly slot: number;
   #views: Views;
   readonly #held: HeldFunctions;
-  readonly #number = newNumber();
+  readonly #number: number;
   readonly #functions: (HostFunction | null)[] = [];
   readonly #names = new Map<string, number>();
   /** Numbers that nobody uses any more. */
@@ -78,8 +78,18 @@ export class Core implements Links {
   #links = 0;
   isClosed = false;
 
-  constructor(options: SandboxOptions) {
-    const settings = sandboxSettings(this.#number, options);
+  /** A sandbox whose store, a file or a server, was opened on another thread. */
+  static async later(options: SandboxOptions): Promise<Core> {
+    const number = newNumber();
+    const settings = sandboxSettings(number, options);
+    if (settings.store === undefined) return new Core(options);
+    const made = await runJob((job) => NativeSandbox.createLater(connection, job, options.engine?.native, settings));
+    return new Core(options, number, made as NativeSandbox | Failure);
+  }
+
+  constructor(options: SandboxOptions, number = newNumber(), made?: NativeSandbox | Failure) {
+    const settings = sandboxSettings(number, options);
+    this.#number = number;
     const { onPrint, modules, store } = options;
     this.options = options;
     this.exact = options.exactNumbers === true;
@@ -87,7 +97,7 @@ export class Core implements Links {
     this.#modules = modules === undefined || typeof modules === 'string' ? undefined : modules;
     this.#store = typeof store === 'object' ? store : undefined;
     addCore(this, this.#number);
-    const native = NativeSandbox.create(connection, options.engine?.native, settings);
+    const native = made ?? NativeSandbox.create(connection, options.engine?.native, settings);
     if (!(native instanceof NativeSandbox)) {
       removeCore(this.#number);
       throw this.error(native);

@@ -28,12 +28,15 @@ export class Sandbox {
   readonly #core: Core;
 
   constructor(options: SandboxOptions = {}) {
-    this.#core = new Core(options);
+    this.#core = options instanceof Core ? options : new Core(options);
   }
 
-  /** As `new Sandbox(options)`, for programs that also run with `luacell/wasm`, where loading takes time. */
+  /**
+   * As `new Sandbox(options)`, but a store, a file or a server, is opened on another thread: the event loop goes on meanwhile. Also for programs that run with
+   * `luacell/wasm`, where loading takes time.
+   */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
-    return new Sandbox(options);
+    return new Sandbox((await Core.later(options)) as SandboxOptions);
   }
 
   /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */

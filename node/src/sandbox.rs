@@ -109,6 +109,24 @@ impl Inner {
     }
 }
 
+impl Inner {
+    fn new(bridge: Arc<Bridge>, engine: &Engine, settings: SandboxSettings) -> Result<Arc<Self>, Failure> {
+        let handles = Arc::new(Handles::new());
+        let (number, exact) = (settings.number, settings.exact);
+        let sandbox =
+            engine.sandbox(settings.config(&bridge, &handles)).map_err(|error| Failure::of(&error, &handles))?;
+        handles.keep_table(&sandbox.home());
+        Ok(Arc::new(Inner { sandbox, handles, bridge, number, exact }))
+    }
+}
+
+impl NativeSandbox {
+    pub(crate) fn new(env: &Env, inner: Arc<Inner>) -> napi::Result<Self> {
+        env.adjust_external_memory(WEIGHT)?;
+        Ok(NativeSandbox { slot: quick::add(&inner), inner, weighs: Cell::new(true) })
+    }
+}
+
 #[napi]
 impl NativeSandbox {
     /// A new sandbox, or what is wrong.
@@ -119,19 +137,23 @@ impl NativeSandbox {
         engine: Option<&NativeEngine>,
         settings: SandboxSettings,
     ) -> napi::Result<Either<NativeSandbox, Failure>> {
-        let handles = Arc::new(Handles::new());
-        let bridge = Arc::clone(&connection.0);
-        let (number, exact) = (settings.number, settings.exact);
         let engine = engine.map_or_else(Engine::default, |engine| engine.0.clone());
-        match engine.sandbox(settings.config(&bridge, &handles)) {
-            Ok(sandbox) => {
-                handles.keep_table(&sandbox.home());
-                env.adjust_external_memory(WEIGHT)?;
-                let inner = Arc::new(Inner { sandbox, handles, bridge, number, exact });
-                Ok(Either::A(NativeSandbox { slot: quick::add(&inner), inner, weighs: Cell::new(true) }))
-            }
-            Err(error) => Ok(Either::B(Failure::of(&error, &handles))),
-        }
+        Ok(match Inner::new(Arc::clone(&connection.0), &engine, settings) {
+            Ok(inner) => Either::A(NativeSandbox::new(&env, inner)?),
+            Err(failure) => Either::B(failure),
+        })
+    }
+
+    /// As `create`, on another thread, because opening a store may take long; the result comes as a note of this job. The store can't be JavaScript's.
+    #[napi]
+    pub fn create_later(connection: &Connection, job: u32, engine: Option<&NativeEngine>, settings: SandboxSettings) {
+        let (bridge, number) = (Arc::clone(&connection.0), settings.number);
+        let engine = engine.map_or_else(Engine::default, |engine| engine.0.clone());
+        jobs::spawn(move || {
+            let made = Inner::new(Arc::clone(&bridge), &engine, settings);
+            let made = made.map_or_else(|failure| Out::Failed(Box::new(failure)), Out::Sandbox);
+            bridge.send(Topic::Done, number, job, 0, made);
+        });
     }
 
     /// Runs source, or calls a function, on another thread; the result comes as a note of this job.

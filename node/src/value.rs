@@ -5,12 +5,15 @@
     reason = "napi's conversion traits are unsafe to implement; nothing here but their own conversions is called"
 )]
 
+use std::sync::Arc;
+
 use luacell::{Error, LuaString, Value, wire};
 use napi::bindgen_prelude::{BigInt, BufferSlice, FromNapiValue, Null, ToNapiValue, TypeName, i64n};
 use napi::{Env, ValueType, sys};
 
 use crate::failure::{Failure, Finished};
 use crate::handles::Handles;
+use crate::sandbox::{Inner, NativeSandbox};
 
 /// What JavaScript gets.
 pub enum Out {
@@ -26,6 +29,8 @@ pub enum Out {
     /// What a run with options gave.
     Finished(Box<Finished>),
     Failed(Box<Failure>),
+    /// A sandbox that was made on another thread.
+    Sandbox(Arc<Inner>),
 }
 
 /// The largest integer up to which every integer is a number of JavaScript's.
@@ -98,6 +103,10 @@ impl ToNapiValue for Out {
                 Out::Bytes(bytes) => Copied::to_napi_value(env, Copied(bytes)),
                 Out::Finished(finished) => Finished::to_napi_value(env, *finished),
                 Out::Failed(failure) => Failure::to_napi_value(env, *failure),
+                Out::Sandbox(inner) => {
+                    let sandbox = NativeSandbox::new(&Env::from_raw(env), inner)?;
+                    NativeSandbox::to_napi_value(env, sandbox)
+                }
             }
         }
     }

@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: builds and runs the program in `xtask/soak`, with a Redis server of its own when there is one to start.
+//! `cargo xtask soak`: builds and runs the program in `xtask/soak`, with a Redis server of its own when there is one to start. With `--faults`, the tests
+//! in core/tests/redis/server/faults.rs for as long.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -14,6 +15,9 @@ pub struct Args {
     /// How long
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
+    /// Instead: processes that share stores, while they, their servers and what is between them fail
+    #[arg(long)]
+    faults: bool,
     /// More options of the program
     #[arg(last = true)]
     rest: Vec<String>,
@@ -22,6 +26,14 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let root = root();
+    if args.faults {
+        let mut tests = cargo();
+        // As `cargo xtask test server` builds them.
+        tests.args(["test", "--package", "luacell", "--features", "async,hardened,jit,json,redis,testkit"]);
+        tests.args(["--test", "redis", "--", "server::faults", "--nocapture", "--test-threads=8"]);
+        let seconds = (args.minutes * 60.0).to_string();
+        return finish(tests.env("LUACELL_FAULTS_SECONDS", seconds).current_dir(root));
+    }
     finish(cargo().args(["build", "--release", "--package", "soak"]).current_dir(root))?;
     let server = Server::start(root)?;
     let mut soak = Command::new(root.join("target/release/soak"));

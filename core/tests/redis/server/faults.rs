@@ -46,6 +46,14 @@ const TRANSFER: &str = "
     worker.n = n
     worker.last = {n = n, text = ('x'):rep(n % 500)}";
 
+fn accounts_for(workers: i64) -> String {
+    format!(
+        "_home.accounts, _home.workers = {{}}, {{}}
+        for i = 1, {ACCOUNTS} do _home.accounts[i] = {{money = {MONEY}}} end
+        for i = 1, {workers} do _home.workers[i] = {{n = 0}} end"
+    )
+}
+
 const COUNT: &str = "
     local worker = _home.workers[...]
     return worker.n, worker.n == 0 or worker.last.n == worker.n and #worker.last.text == worker.n % 500";
@@ -148,13 +156,7 @@ impl Workers {
         {
             let sandbox = open(place, Duration::from_secs(600)).unwrap();
             let most = processes.iter().flat_map(|(_, who)| who.iter()).max().unwrap();
-            sandbox
-                .compute(format!(
-                    "_home.accounts, _home.workers = {{}}, {{}}
-                    for i = 1, {ACCOUNTS} do _home.accounts[i] = {{money = {MONEY}}} end
-                    for i = 1, {most} do _home.workers[i] = {{n = 0}} end"
-                ))
-                .unwrap();
+            sandbox.compute(accounts_for(*most)).unwrap();
         }
         let mut workers = Workers {
             processes: Vec::new(),
@@ -387,6 +389,151 @@ fn threads_on_a_file() {
     }
     workers.progress(20);
     workers.finish(file);
+}
+
+/// A sandbox, who uses it, and what was acknowledged.
+struct User {
+    sandbox: Sandbox,
+    who: i64,
+    n: i64,
+}
+
+impl User {
+    fn new(url: &str, who: i64) -> Self {
+        let sandbox = insist(|| open(url, TIMEOUT));
+        let n = count(&sandbox, who);
+        User { sandbox, who, n }
+    }
+
+    fn transfer(&mut self) -> luacell::Result<()> {
+        let (from, to) = (fastrand::i64(1..=ACCOUNTS), fastrand::i64(1..=ACCOUNTS));
+        let args = luacell::ComputeOptions::new().args([self.who, self.n + 1, from, to, fastrand::i64(1..10)]);
+        self.sandbox.compute_with(TRANSFER, args)?;
+        self.n += 1;
+        Ok(())
+    }
+
+    /// Whether it can, once its server is there; otherwise it is told that something is gone.
+    fn goes_on(&mut self) -> bool {
+        loop {
+            let error = match self.transfer() {
+                Ok(()) => return true,
+                Err(error) if error.message().contains("forgotten") => return false,
+                Err(error) => error,
+            };
+            is_down(&error);
+            let args = luacell::ComputeOptions::new().args([self.who]);
+            match self.sandbox.compute_with(COUNT, args) {
+                Ok(outcome) => {
+                    let now = outcome.get::<i64>().unwrap();
+                    assert!(now == self.n || now == self.n + 1 && error.message().contains("may have been"), "{error}");
+                    self.n = now;
+                }
+                Err(error) if error.message().contains("forgotten") => return false,
+                Err(error) => assert!(is_down(&error)),
+            }
+        }
+    }
+}
+
+/// Makes one follow the other, through a proxy, and waits until it does.
+fn follow(replica: &Server, master: &Server, link: &Proxy) {
+    link.state.server.store(master.port, Ordering::SeqCst);
+    assert_eq!(replica.cli(&["replicaof", "127.0.0.1", &link.port.to_string()]), "OK");
+    while !replica.cli(&["info", "replication"]).contains("master_link_status:up") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Until the replica has heard of all.
+fn catch_up(replica: &Server, master: &Server) {
+    let offset = |server: &Server, name: &str| -> i64 {
+        let info = server.cli(&["info", "replication"]);
+        info.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+    };
+    while offset(replica, "slave_repl_offset:") < offset(master, "master_repl_offset:") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What a master had acknowledged and its replica had not heard of is gone when that takes its place. Who has seen it is told so, each time; who has not goes on.
+#[test]
+fn a_replica_takes_over() {
+    let (mut master, mut replica) = (Server::start(&ALWAYS), Server::start(&ALWAYS));
+    let (clients, link) = (Proxy::start(master.port), Proxy::start(master.port));
+    let url = format!("redis://127.0.0.1:{}", clients.port);
+    open(&url, Duration::from_secs(600)).unwrap().compute(accounts_for(3)).unwrap();
+    let until = Instant::now() + seconds();
+    let mut round = 0;
+    while round < 4 || Instant::now() < until {
+        let (lags, is_killed) = (round % 2 == 0, round % 4 < 2);
+        follow(&replica, &master, &link);
+        let mut users: Vec<User> = (1..=3).map(|who| User::new(&url, who)).collect();
+        users.iter_mut().for_each(|user| assert!(user.goes_on()));
+        // This one sees nothing of what comes.
+        let mut idle = users.pop().unwrap();
+        catch_up(&replica, &master);
+        link.state.holds.store(lags, Ordering::SeqCst);
+        let in_the_middle = is_killed && !lags;
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = users
+                .iter_mut()
+                .map(|user| {
+                    scope.spawn(move || {
+                        (0..10).for_each(|_| assert!(user.goes_on()));
+                        while in_the_middle && user.transfer().is_ok() {}
+                    })
+                })
+                .collect();
+            if in_the_middle {
+                std::thread::sleep(Duration::from_millis(fastrand::u64(200..500)));
+                master.kill();
+            }
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+        });
+        if is_killed {
+            let _ = master.process.kill();
+            let _ = master.process.wait();
+        } else if !lags {
+            catch_up(&replica, &master);
+        }
+        assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
+        if !is_killed {
+            assert_eq!(master.cli(&["replicaof", "127.0.0.1", &replica.port.to_string()]), "OK");
+            // Nothing is written to who is no master any more.
+            for user in &mut users {
+                let error = user.transfer().unwrap_err();
+                assert!(is_down(&error) && !error.message().contains("may have been"), "{error}");
+            }
+        }
+        link.state.holds.store(false, Ordering::SeqCst);
+        clients.state.server.store(replica.port, Ordering::SeqCst);
+        if !is_killed {
+            // Clients are sent away, as Sentinel does it.
+            master.cli(&["client", "kill", "type", "normal"]);
+        }
+        assert!(idle.goes_on());
+        for user in &mut users {
+            let goes_on = user.goes_on();
+            assert!(!(lags && goes_on) && (lags || in_the_middle || goes_on), "round {round}: {goes_on}");
+            let fresh = User::new(&url, user.who);
+            assert!(if goes_on { fresh.n == user.n } else { fresh.n <= user.n + 1 }, "{} {}", fresh.n, user.n);
+            for source in
+                ["return _home.accounts[1].money", "_home.x = 1", "return 1 + #_home.accounts", "_home.y = {}"]
+            {
+                let result = user.sandbox.compute(source);
+                assert_eq!(result.is_ok(), goes_on, "{result:?}");
+                assert!(result.err().is_none_or(|error| error.message().contains("forgotten")));
+            }
+        }
+        is_balanced(&idle.sandbox);
+        if is_killed {
+            master.restart();
+            wait_for(&master);
+        }
+        std::mem::swap(&mut master, &mut replica);
+        round += 1;
+    }
 }
 
 /// A connection of two processes would mix their answers.

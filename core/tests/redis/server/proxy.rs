@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use luacell::RedisStore;
@@ -24,6 +24,10 @@ pub(super) struct ProxyState {
     pub(super) half_closes: AtomicBool,
     /// Everything takes so many milliseconds longer.
     pub(super) delay: AtomicU32,
+    /// Answers wait until they may go on.
+    pub(super) holds: AtomicBool,
+    /// Where it leads.
+    pub(super) server: AtomicU16,
     /// How often somebody connected.
     pub(super) connections: AtomicU32,
     /// Nothing comes through.
@@ -43,11 +47,12 @@ impl Proxy {
     pub(super) fn start(server: u16) -> Self {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(ProxyState::default());
+        let state = Arc::new(ProxyState { server: server.into(), ..ProxyState::default() });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
+                let server = shared.server.load(Ordering::SeqCst);
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", server))) else { continue };
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
@@ -96,6 +101,9 @@ impl ProxyState {
 
     fn answer(&self, bytes: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
         self.wait();
+        while self.holds.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if self.loses.load(Ordering::SeqCst) {
             return Err(std::io::ErrorKind::BrokenPipe.into());
         }
