@@ -7,6 +7,9 @@
 --   n               with `w`: values refer to tables, and nobody has listed which; refused while somebody looks for orphans
 --   w writes        all there is to write
 --   c list n name   they are in this list, of n elements, which has this name: the user goes on with `apply`
+
+-- A commit that its user gave up may have arrived, or may come later: then this one has been.
+if user ~= '' and tonumber(state[6]) ~= tonumber(ARGV[5]) then return {'own', state[6]} end
 local i = 8
 while true do
   local what = ARGV[i]
