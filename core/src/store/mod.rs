@@ -301,6 +301,22 @@ pub trait TableStore: Send {
         Ok(None)
     }
 
+    /// For a store that others use too: these are all of its tables that this sandbox holds in variables, in views of the host, or in what it has in memory, between two
+    /// runs. With `collect` the store may remove what neither they nor `_home`, nor any other sandbox, can reach; the default removes nothing. Without, it is told
+    /// because it [asked](Self::asks_for_held).
+    ///
+    /// # Errors
+    /// When the store failed.
+    fn share_held(&mut self, held: &[u32], collect: bool) -> StoreResult<()> {
+        let _ = (held, collect);
+        Ok(())
+    }
+
+    /// Whether the store wants to know which tables this sandbox holds, after the next run.
+    fn asks_for_held(&self) -> bool {
+        false
+    }
+
     /// Whether somebody else may use the store at the same time. Tables that nothing refers to are not removed then, because
     /// somebody may hold one in a variable.
     fn is_shared(&self) -> bool {

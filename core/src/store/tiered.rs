@@ -66,6 +66,11 @@ impl Tiered {
         self.local_ids.iter().copied()
     }
 
+    /// What the tables in memory hold.
+    pub(crate) fn local_usage(&self) -> Usage {
+        self.local.held()
+    }
+
     pub(crate) fn local_len(&self) -> usize {
         self.local_ids.len()
     }
@@ -347,6 +352,14 @@ impl TableStore for Tiered {
 
     fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
         self.kept.reserve_ids(count)
+    }
+
+    fn share_held(&mut self, held: &[u32], collect: bool) -> StoreResult<()> {
+        self.kept.share_held(held, collect)
+    }
+
+    fn asks_for_held(&self) -> bool {
+        self.kept.asks_for_held()
     }
 
     fn is_shared(&self) -> bool {

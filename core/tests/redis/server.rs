@@ -3,6 +3,7 @@
 mod cluster;
 mod faults;
 mod forgets;
+mod gc;
 mod large;
 mod proxy;
 mod refused;

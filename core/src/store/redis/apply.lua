@@ -5,6 +5,8 @@ local name, left = ARGV[3], tonumber(ARGV[4])
 local list = KEYS[3]
 if redis.call('HGET', meta, 'pending') ~= name or redis.call('LLEN', list) ~= left then return {'ok'} end
 local writes, references = cmsgpack.unpack(redis.call('LINDEX', list, 1)), cmsgpack.unpack(redis.call('LINDEX', list, 2))
+-- Memory was looked at when this was set aside.
+redis.call('HDEL', meta, '')
 local lost = ready(4, writes, redis.call('HGET', meta, 'position'))
 if lost then return {'lost', lost} end
 if #references > 0 and redis.call('HEXISTS', meta, 'gc') == 1 then

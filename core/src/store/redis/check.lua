@@ -1,7 +1,9 @@
 -- Nothing is done unless the namespace is what the user has seen, and goes on from there. ARGV[3], ARGV[4]: the epoch and the highest position that it has seen;
 -- a position counts commits and the like. ARGV[5]: that of its own last one. ARGV[6]: the mark of the highest position. ARGV[7]: the mark of the next one, if there is one.
-local state = redis.call('HMGET', meta, 'position', 'epoch', 'server', 'pending', 'tick', 'u' .. user, 'a' .. user, 'mark')
+local state = redis.call('HMGET', meta, 'position', 'epoch', 'server', 'pending', 'tick', 'u' .. user, 'a' .. user, 'mark', 'wanted')
 local position = tonumber(state[1])
+-- What an answer begins with: since when users are wanted to have told what they hold, or nothing of that kind.
+local ok = state[9] or 'ok'
 if not position then return {'gone'} end
 if user ~= '' then
   if not state[6] then return {'left'} end

@@ -4,7 +4,7 @@
 --   t table version       the table's version, '' when it had none
 --   p position            nothing at all has changed
 -- Then the writes:
---   n               with `w`: values refer to tables, and nobody has listed which
+--   n               with `w`: values refer to tables, and nobody has listed which; refused while somebody looks for orphans
 --   w writes        all there is to write
 --   c list n name   they are in this list, of n elements, which has this name: the user goes on with `apply`
 local i = 8
@@ -29,9 +29,13 @@ while true do
     break
   end
 end
-if not ARGV[i] then return {'ok', position, state[8]} end
+if not ARGV[i] then return {ok, position, state[8]} end
 if ARGV[i] == 'n' then
-  if redis.call('HEXISTS', meta, 'gc') == 1 then return {'gc'} end
+  local gc = redis.call('HGET', meta, 'gc')
+  if gc then
+    if string.match(gc, ' (%d+)$') + 600 > tonumber(redis.call('TIME')[1]) then return {'gc'} end
+    redis.call('HDEL', meta, 'gc')
+  end
   i = i + 1
 end
 local next = position + 1
@@ -48,4 +52,4 @@ else
   note('pending', ARGV[i + 3] .. ' ' .. next)
   advance(next, ARGV[7])
 end
-return {'ok', next, ARGV[7]}
+return {ok, next, ARGV[7]}

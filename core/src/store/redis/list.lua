@@ -7,4 +7,4 @@ for i = 1, #part[2], 2 do
     tables[#tables + 1] = part[2][i + 1]
   end
 end
-return {'ok', position, state[8], part[1], tables}
+return {ok, position, state[8], part[1], tables}

@@ -2,13 +2,14 @@
 
 mod address;
 mod cache;
+mod gc;
 mod part;
 mod pool;
 mod scripts;
 mod session;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -528,23 +529,26 @@ impl TableStore for RedisStore {
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
-        let keys = self.session.pool().keys(&["meta", "log"], []);
-        let (mut cursor, mut all) = (0, BTreeSet::new());
-        loop {
-            let arguments = [cursor, LISTED].map(|n: u64| n.to_string().into_bytes());
-            let mut parts = self.session.done(&scripts::LIST, &keys, &arguments, true, &self.cancel)?;
-            let strange = || self.session.pool().strange();
-            cursor = session::number(parts.next()).ok_or_else(strange)?;
-            for (id, known) in parts.next().and_then(cache::pairs).ok_or_else(strange)? {
-                if known.len() != EMPTY {
-                    all.insert(id.parse().map_err(|_| strange())?);
-                }
-            }
-            if cursor == 0 {
-                all.into_iter().for_each(visit);
-                return Ok(true);
-            }
+        self.filled()?.into_iter().for_each(visit);
+        Ok(true)
+    }
+
+    fn share_held(&mut self, held: &[u32], collect: bool) -> StoreResult<()> {
+        if self.session.pool().read_only() {
+            return Ok(());
         }
+        self.finish();
+        if collect {
+            self.collect(held)
+        } else if self.session.is_asked() {
+            self.tell(held)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn asks_for_held(&self) -> bool {
+        self.session.is_asked()
     }
 
     fn prefetch(&mut self, keys: &[(u32, &str)]) -> StoreResult<()> {

@@ -8,6 +8,7 @@ use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, 
 use rustls::ClientConfig;
 
 use super::scripts::{self, Script};
+use super::session::{Seen, bytes};
 use super::wire::{self, Connection, Patience};
 use super::{RedisOptions, address};
 use crate::store::{CancelToken, StoreError, StoreResult, Uncertain};
@@ -24,6 +25,9 @@ const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// A cluster may send a request on so often before there is a wait: while a slot moves, its nodes don't agree.
 const QUICK_REDIRECTS: usize = 3;
+
+/// How long the last one who leaves waits for an answer.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// All pools, so that the same server is asked through the same connections.
 static OPEN: Mutex<Option<HashMap<String, Weak<Pool>>>> = Mutex::new(None);
@@ -45,7 +49,9 @@ pub(super) struct Pool {
     /// A connection is of no use to two processes.
     process: u32,
     read_only: bool,
-    /// Users of the namespace that the server has not been told of the end of.
+    /// Who uses the namespace through this.
+    users: Mutex<HashMap<String, Arc<Seen>>>,
+    /// Those that the server has not been told of the end of.
     ended: Mutex<Vec<String>>,
 }
 
@@ -112,7 +118,8 @@ impl Pool {
             idle: Mutex::new(Vec::new()),
             process,
             read_only: options.read_only || read_only,
-            ended: Mutex::new(Vec::new()),
+            users: Mutex::default(),
+            ended: Mutex::default(),
             info,
         });
         pool.check_permissions()?;
@@ -171,6 +178,20 @@ impl Pool {
         lock(&self.ended).extend(users);
     }
 
+    pub(super) fn add_user(&self, user: &str, seen: &Arc<Seen>) {
+        lock(&self.users).insert(user.to_owned(), Arc::clone(seen));
+    }
+
+    pub(super) fn remove_user(&self, user: String) {
+        lock(&self.users).remove(&user);
+        lock(&self.ended).push(user);
+    }
+
+    /// What users have seen, as far as that is certain.
+    pub(super) fn users(&self) -> HashMap<String, u64> {
+        lock(&self.users).iter().filter_map(|(user, seen)| Some((user.clone(), seen.exactly()?))).collect()
+    }
+
     /// What the store needs is allowed, so that no commit finds out in the middle.
     fn check_permissions(&self) -> StoreResult<()> {
         if self.read_only {
@@ -181,10 +202,8 @@ impl Pool {
         if denied.is_empty() {
             return Ok(());
         }
-        let denied: Vec<String> = denied
-            .into_iter()
-            .filter_map(|text| Some(String::from_utf8_lossy(&super::session::bytes(text)??).into_owned()))
-            .collect();
+        let denied: Vec<String> =
+            denied.into_iter().filter_map(|text| Some(String::from_utf8_lossy(&bytes(text)??).into_owned())).collect();
         Err(self.error(&format!("the server's user lacks permissions, see ACL SETUSER ({})", denied.join("; "))))
     }
 
@@ -236,7 +255,7 @@ impl Pool {
             return Err(format!("{}: the process was forked; its child has to open the store anew", self.name).into());
         }
         let patience = Patience::new(self.timeout, cancel.clone());
-        let (mut again, mut replica, mut redirects, mut wait) = (repeatable, false, 0, BACK_OFF);
+        let (mut again, mut replica, mut redirects, mut wait) = (true, false, 0, BACK_OFF);
         let mut asked: Node = None;
         loop {
             let wanted = asked.take();
@@ -244,7 +263,9 @@ impl Pool {
             let asking = wanted.is_some() && wanted == node;
             let patience = if repeatable { patience.clone() } else { patience.with_grace() };
             connection.prepare(&patience, asking);
-            let error = match f(&mut connection) {
+            let identified = connection.identify();
+            let is_sent = identified.is_ok();
+            let error = match identified.and_then(|()| f(&mut connection)) {
                 Ok(result) => {
                     self.give_back(connection, node);
                     return Ok(result);
@@ -275,7 +296,7 @@ impl Pool {
                 }
                 Trouble::Broken => {
                     self.forget_connections();
-                    if !repeatable {
+                    if is_sent && !repeatable {
                         let failed = self.failed(&error, &patience);
                         return Err(
                             Uncertain(format!("{failed}; the run's writes may have been stored, all or none")).into()
@@ -395,6 +416,21 @@ impl Pool {
             info = info.set_addr(addr);
         }
         Connection::open(&info, self.tls.as_ref(), patience)
+    }
+}
+
+impl Drop for Pool {
+    /// Says who has ended, if that takes no time to speak of. What stays is forgotten in a day.
+    fn drop(&mut self) {
+        let ended = self.take_ended();
+        let node = lock(&self.node).clone();
+        let Some(mut idle) = self.idle(&node) else { return };
+        if ended.is_empty() || std::process::id() != self.process {
+            return;
+        }
+        idle.connection.prepare(&Patience::new(FAREWELL.min(self.timeout), CancelToken::default()), false);
+        let ended: Vec<Vec<u8>> = ended.into_iter().map(String::into_bytes).collect();
+        let _ = scripts::LEAVE.run(&self.keys(&["meta", "users"], []), &ended, &mut idle.connection);
     }
 }
 

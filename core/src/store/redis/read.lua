@@ -5,7 +5,7 @@
 --   p table cursor count  version, the next cursor, and some of the keys and entries
 --   r table cursor count  the next cursor, and those of some entries that may refer to tables
 -- An entry is 8 bytes that tell which commit wrote it, and the value. A version is that of the table's last change.
-local answers = {'ok', position, state[8]}
+local answers = {ok, position, state[8]}
 local i = 8
 while ARGV[i] do
   local what, k = ARGV[i], tonumber(ARGV[i + 1])

@@ -5,6 +5,6 @@ if count > 0 then
   redis.call('HSET', meta, 'next', first + count)
   position = position + 1
   advance(position, ARGV[7])
-  return {'ok', position, ARGV[7], first}
+  return {ok, position, ARGV[7], first}
 end
-return {'ok', position, state[8], first}
+return {ok, position, state[8], first}

@@ -28,6 +28,15 @@ scripts! {
     PEEK: "peek.lua";
     APPLY: "common.lua" "write.lua" "apply.lua";
     LIST: "common.lua" "check.lua" "list.lua";
+    LEAVE: "leave.lua";
+    HOLD: "common.lua" "check.lua" "hold.lua";
+    RENEW: "common.lua" "check.lua" "renew.lua";
+    GC: "common.lua" "check.lua" "gc.lua";
+    GREY: "common.lua" "check.lua" "grey.lua";
+    MARKED: "common.lua" "check.lua" "marked.lua";
+    ORPHANS: "common.lua" "check.lua" "orphans.lua";
+    REMOVE: "common.lua" "check.lua" "remove.lua";
+    COLLECTED: "common.lua" "check.lua" "collected.lua";
     RESERVE: "common.lua" "check.lua" "reserve.lua";
 }
 

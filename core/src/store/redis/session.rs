@@ -1,7 +1,9 @@
 //! One user of a namespace: a sandbox, which must never go on with something else than what it has seen.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use redis::Value;
 
@@ -16,6 +18,12 @@ const STAGED: u32 = 600;
 
 /// How long somebody else's large commit is left alone, when it does not go on, before others go on with it.
 const HELP_AFTER: Duration = Duration::from_millis(50);
+
+/// Who was not heard of for so many seconds, a day, is forgotten by the next collection.
+pub(super) const LEASE: u32 = 24 * 60 * 60;
+
+/// Who does something is heard of this often.
+const RENEWAL: Duration = Duration::from_secs(60 * 60);
 
 /// Numbers from here on are for those who only read, and are never stored.
 const FIRST_UNSTORED: u32 = 0xF000_0000;
@@ -39,6 +47,28 @@ struct State {
     mark: Vec<u8>,
     /// The position of its own last commit.
     own: u64,
+    /// When it told last what it holds, and whether somebody wants to know.
+    told: u64,
+    is_asked: bool,
+    renewed: Instant,
+    seen: Arc<Seen>,
+}
+
+/// What others in this process may know of a user.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// The highest position that it has seen, when it is not about to see more.
+    position: AtomicU64,
+    is_busy: AtomicBool,
+}
+
+impl Seen {
+    pub(super) fn exactly(&self) -> Option<u64> {
+        // In this order: what is begun after the second look has not been seen by the server before the first.
+        let busy = self.is_busy.load(Ordering::SeqCst);
+        let position = self.position.load(Ordering::SeqCst);
+        (!busy && !self.is_busy.load(Ordering::SeqCst)).then_some(position)
+    }
 }
 
 /// What a script answers when it has not refused.
@@ -119,7 +149,12 @@ impl Session {
             let (word, mut parts) = split(answer).ok_or_else(|| self.pool.strange())?;
             match (word.as_slice(), number(parts.next()), parts.next(), parts.next()) {
                 (b"ok", Some(position), Some(Value::BulkString(mark)), Some(Value::BulkString(epoch))) => {
-                    self.state = Some(State { user, epoch, position, mark, own: 0 });
+                    let seen = Arc::new(Seen::default());
+                    seen.position.store(position, Ordering::SeqCst);
+                    self.pool.add_user(&user, &seen);
+                    let (told, renewed) = (position, Instant::now());
+                    self.state =
+                        Some(State { user, epoch, position, mark, own: 0, told, is_asked: false, renewed, seen });
                     return Ok(());
                 }
                 (b"new", ..) if tries == 0 => {
@@ -175,6 +210,12 @@ impl Session {
                 return Err(lost.clone().into());
             }
             let Some(state) = &mut self.state else { return Err(self.pool.strange()) };
+            if state.renewed.elapsed() > RENEWAL && !state.user.is_empty() {
+                state.renewed = Instant::now();
+                let keys = self.pool.keys(&["meta", "log", "users"], []);
+                self.done(&scripts::RENEW, &keys, &[], true, cancel)?;
+                continue;
+            }
             let head = [
                 state.user.as_bytes().to_vec(),
                 state.epoch.clone(),
@@ -183,10 +224,20 @@ impl Session {
                 state.mark.clone(),
                 new_mark()?,
             ];
-            let answer = self.pool.run(script, keys, &[&head, arguments].concat(), repeatable, cancel)?;
-            let (word, mut parts) = split(answer).ok_or_else(|| self.pool.strange())?;
+            state.seen.is_busy.store(true, Ordering::SeqCst);
+            let answer = self.pool.run(script, keys, &[&head, arguments].concat(), repeatable, cancel);
+            let answer = answer.and_then(|answer| split(answer).ok_or_else(|| self.pool.strange()));
+            if let Ok((_, parts)) = &answer
+                && let Some(Value::Int(position)) = parts.as_slice().first()
+            {
+                state.seen.position.fetch_max((*position).cast_unsigned(), Ordering::SeqCst);
+            }
+            state.seen.is_busy.store(false, Ordering::SeqCst);
+            let (word, mut parts) = answer?;
             match word.as_slice() {
-                b"ok" => {
+                b"ok" | [b'0'..=b'9', ..] => {
+                    let wanted = std::str::from_utf8(&word).ok().and_then(|word| word.parse::<u64>().ok());
+                    state.is_asked = wanted.is_some_and(|wanted| state.told <= wanted);
                     let (Some(position), Some(Some(mark))) = (number(parts.next()), parts.next().and_then(bytes))
                     else {
                         return Err(self.pool.strange());
@@ -237,6 +288,28 @@ impl Session {
         if let Some(state) = &mut self.state {
             state.own = state.position;
         }
+    }
+
+    /// This user has told what it holds.
+    pub(super) fn told(&mut self) {
+        self.committed();
+        if let Some(state) = &mut self.state {
+            (state.told, state.is_asked) = (state.position, false);
+        }
+    }
+
+    /// Whether somebody wants to know what this user holds.
+    pub(super) fn is_asked(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.is_asked && !state.user.is_empty())
+    }
+
+    pub(super) fn user(&self) -> &str {
+        self.state.as_ref().map_or("", |state| &state.user)
+    }
+
+    /// What other users in this process have seen, as far as that is certain.
+    pub(super) fn others(&self) -> HashMap<String, u64> {
+        self.pool.users()
     }
 
     /// Never goes on.
@@ -351,7 +424,7 @@ impl Drop for Session {
         if let Some(state) = self.state.take()
             && !state.user.is_empty()
         {
-            self.pool.put_ended(vec![state.user]);
+            self.pool.remove_user(state.user);
         }
     }
 }

@@ -10,4 +10,4 @@ elseif n ~= before + 3 then
   return {'lost', KEYS[3]}
 end
 redis.call('EXPIRE', KEYS[3], ARGV[8])
-return {'ok', position, state[8]}
+return {ok, position, state[8]}

@@ -167,7 +167,7 @@ pub(super) struct Connection {
     parser: Parser,
     db: i64,
     /// What the server calls itself from its start to its end; empty when it tells nobody.
-    server: String,
+    server: Option<String>,
     /// The node is asked for a slot that is on its way to it.
     asking: bool,
     /// An answer may be missing: what comes next belongs to something else.
@@ -207,27 +207,33 @@ impl Connection {
         let settings = info.redis_settings();
         let parser = Parser::new();
         let mut connection =
-            Connection { stream, parser, db: settings.db(), server: String::new(), asking: false, broken: false };
+            Connection { stream, parser, db: settings.db(), server: None, asking: false, broken: false };
         if let Some(password) = settings.password() {
             connection.authenticate(settings.username(), password)?;
         }
         if settings.db() != 0 {
             redis::cmd("SELECT").arg(settings.db()).exec(&mut connection)?;
         }
-        match redis::cmd("INFO").arg("server").query::<String>(&mut connection) {
-            Ok(info) => {
-                let line = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-                connection.server = line.unwrap_or_default().trim().to_owned();
-            }
-            // Not everybody may know.
-            Err(error) if error.code() == Some("NOPERM") => {}
-            Err(error) => return Err(error),
-        }
         Ok(connection)
     }
 
+    /// Asks the server who it is, unless that is known.
+    pub(super) fn identify(&mut self) -> RedisResult<()> {
+        if self.server.is_some() {
+            return Ok(());
+        }
+        self.server = match redis::cmd("INFO").arg("server").query::<String>(self) {
+            Ok(info) => info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()),
+            // Not everybody may know.
+            Err(error) if error.code() == Some("NOPERM") => None,
+            Err(error) => return Err(error),
+        }
+        .or_else(|| Some(String::new()));
+        Ok(())
+    }
+
     pub(super) fn server(&self) -> &str {
-        &self.server
+        self.server.as_deref().unwrap_or_default()
     }
 
     fn authenticate(&mut self, user: Option<&str>, password: &str) -> RedisResult<()> {
