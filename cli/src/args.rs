@@ -37,7 +37,7 @@ pub enum HomeCommand {
         store: StoreArgs,
         /// Where to; standard output when it is not given
         file: Option<PathBuf>,
-        /// As JSON, for people; what JSON does not have, such as functions, is an error
+        /// As JSON, for people; what would not come back from it, such as functions and numbers beside other keys, is an error
         #[arg(long)]
         json: bool,
     },
@@ -47,7 +47,7 @@ pub enum HomeCommand {
         store: StoreArgs,
         /// Where from; standard input when it is not given
         file: Option<PathBuf>,
-        /// JSON: an object or an array
+        /// JSON: an object or an array. An empty array and an empty object are the same table; null in an array is an error
         #[arg(long)]
         json: bool,
     },
@@ -55,23 +55,27 @@ pub enum HomeCommand {
     Get {
         #[command(flatten)]
         store: StoreArgs,
-        /// Keys joined with dots, digits for an integer key: players.1.name
+        /// Keys joined with dots, digits for an integer key: players.1.name; any key in brackets, as in Lua: ["1"], ["a.b"], [true], [0.5], ["\xff"]
+        #[arg(allow_negative_numbers = true)]
         path: String,
     },
     /// Set a value; null removes it
     Set {
         #[command(flatten)]
         store: StoreArgs,
-        /// Keys joined with dots, digits for an integer key
+        /// Keys joined with dots or in brackets, as for get
+        #[arg(allow_negative_numbers = true)]
         path: String,
         /// The value
+        #[arg(allow_negative_numbers = true)]
         json: String,
     },
-    /// Print the keys of _home, or of a table in it, one per line
+    /// Print the keys of _home, or of a table in it, one per line, in the form that get takes
     Keys {
         #[command(flatten)]
         store: StoreArgs,
-        /// Keys joined with dots, digits for an integer key
+        /// Keys joined with dots or in brackets, as for get
+        #[arg(allow_negative_numbers = true)]
         path: Option<String>,
     },
 }

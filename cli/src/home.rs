@@ -8,7 +8,7 @@ use luacell::{Engine, EngineConfig, Error, ErrorKind, Sandbox, SandboxConfig, St
 
 use crate::args::{HomeCommand, StoreArgs};
 use crate::failure::Failure;
-use crate::{json, output};
+use crate::{json, output, path, terminal};
 
 /// Runs one of the commands.
 pub fn run(command: &HomeCommand) -> Result<(), Failure> {
@@ -17,27 +17,28 @@ pub fn run(command: &HomeCommand) -> Result<(), Failure> {
         HomeCommand::Load { store, file, json } => {
             // Before the store is made: wrong input must not leave an empty one behind.
             let content = read(file.as_deref())?;
-            let value = if *json { Some(json::parse(&content)?) } else { None };
+            let value = if *json { Some(json::parse_to_keep(&content)?) } else { None };
             load(&open(store, true)?, &content, value)
         }
         HomeCommand::Get { store, path } => {
+            let keys = path::parse(path)?;
             let sandbox = open(store, false)?;
-            let value = find(&sandbox, Some(path))?;
-            output::json(&json::from_results(&[value])?)
+            let value = find(&sandbox, &keys)?;
+            output::json(&terminal::json(&json::from_results(&[value])?))
         }
         HomeCommand::Set { store, path, json } => {
-            let value = json::parse(json.as_bytes())?;
-            set(&open(store, true)?, path, value)
+            let (keys, value) = (path::parse(path)?, json::parse_to_keep(json.as_bytes())?);
+            set(&open(store, true)?, &keys, value)
         }
         HomeCommand::Keys { store, path } => {
+            let keys = path.as_deref().map_or(Ok(Vec::new()), path::parse)?;
             let sandbox = open(store, false)?;
-            let table = table(find(&sandbox, path.as_deref())?, path.as_deref().unwrap_or_default())?;
-            let mut text = Vec::new();
-            for key in table.keys()? {
-                text.extend(crate::show::result(&key));
-                text.push(b'\n');
+            let mut text = String::new();
+            for key in table(find(&sandbox, &keys)?, &keys)?.keys()? {
+                text.push_str(&path::part(&key));
+                text.push('\n');
             }
-            output::script_text(&text, false)
+            output::to_stdout(text.as_bytes())
         }
     }
 }
@@ -52,7 +53,10 @@ fn open(store: &StoreArgs, make: bool) -> Result<Sandbox, Failure> {
 }
 
 fn dump(sandbox: &Sandbox, file: Option<&Path>, as_json: bool) -> Result<(), Failure> {
-    let json = as_json.then(|| json::from_results(&[Value::StoredTable(sandbox.home())])).transpose()?;
+    let json = match as_json {
+        true => Some(terminal::json(&json::from_home(&sandbox.home().to_table()?)?)),
+        false => None,
+    };
     match (json, file) {
         (Some(json), Some(file)) => write(file, format!("{json}\n").as_bytes()),
         (Some(json), None) => output::json(&json),
@@ -92,38 +96,26 @@ fn load(sandbox: &Sandbox, content: &[u8], value: Option<Value>) -> Result<(), F
     Ok(())
 }
 
-/// The key that a part of a path means.
-fn key(part: &str) -> Value {
-    match part.parse::<i64>() {
-        Ok(number) if number.to_string() == part => Value::Integer(number),
-        _ => Value::from(part),
-    }
-}
-
-fn table(value: Value, path: &str) -> Result<StoredTable, Failure> {
+fn table(value: Value, keys: &[Value]) -> Result<StoredTable, Failure> {
     match value {
         Value::StoredTable(table) => Ok(table),
         other => {
-            Err(Failure::Lua(Error::new(ErrorKind::Runtime, format!("{path} is a {}, not a table", other.type_name()))))
+            let message = format!("{} is a {}, not a table", path::show(keys), other.type_name());
+            Err(Failure::Lua(Error::new(ErrorKind::Runtime, message)))
         }
     }
 }
 
 /// What is at a path; `_home` itself without one.
-fn find(sandbox: &Sandbox, path: Option<&str>) -> Result<Value, Failure> {
+fn find(sandbox: &Sandbox, keys: &[Value]) -> Result<Value, Failure> {
     let mut value = Value::StoredTable(sandbox.home());
-    let mut way = String::from("_home");
-    for part in path.into_iter().flat_map(|path| path.split('.')) {
-        value = table(value, &way)?.get(key(part))?;
-        way = format!("{way}.{part}");
+    for (depth, key) in keys.iter().enumerate() {
+        value = table(value, keys.get(..depth).unwrap_or_default())?.get(key)?;
     }
     Ok(value)
 }
 
-fn set(sandbox: &Sandbox, path: &str, value: Value) -> Result<(), Failure> {
-    let (parent, last) = match path.rsplit_once('.') {
-        Some((parent, last)) => (find(sandbox, Some(parent))?, last),
-        None => (Value::StoredTable(sandbox.home()), path),
-    };
-    Ok(table(parent, path)?.set(key(last), value)?)
+fn set(sandbox: &Sandbox, keys: &[Value], value: Value) -> Result<(), Failure> {
+    let Some((last, parents)) = keys.split_last() else { return Ok(()) };
+    Ok(table(find(sandbox, parents)?, parents)?.set(last, value)?)
 }

@@ -6,6 +6,7 @@ mod home;
 mod json;
 mod number;
 mod output;
+mod path;
 mod repl;
 mod run;
 mod sandbox;

@@ -255,7 +255,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// A Lua string literal on one line, without anything that a terminal would not show.
-fn quoted(text: &LuaString) -> String {
+pub fn quoted(text: &LuaString) -> String {
     let mut out = String::from("\"");
     for chunk in text.as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -29,15 +29,19 @@ impl Source {
 
 /// As Lua does with files: no byte order mark, and a first line that starts with `#` (for Unix) is taken out. Its
 /// newline stays, so that line numbers are right.
-fn skip_first_comment(mut text: Vec<u8>) -> Vec<u8> {
-    if text.starts_with(b"\xEF\xBB\xBF") {
-        text.drain(..3);
-    }
+pub fn skip_first_comment(mut text: Vec<u8>) -> Vec<u8> {
+    let mark = text.len() - without_mark(&text).len();
+    text.drain(..mark);
     if text.starts_with(b"#") {
         let end = text.iter().position(|&byte| byte == b'\n').unwrap_or(text.len());
         text.drain(..end);
     }
     text
+}
+
+/// Text without the mark of the byte order that editors of Windows put in front.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -424,3 +424,102 @@ fn home_is_kept_in_a_file() {
     assert!(!absent.exists());
     luacell(&["eval", "return 1", "--home", blob]).assert().code(1).stderr(contains("no store of luacell"));
 }
+
+#[test]
+fn home_reaches_every_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.luacell");
+    let file = file.to_str().unwrap();
+    let keys = r#"1, '1', 'a', 'a.b', 'a[1]', '', true, 'true', 0.5, '0.5', 1/3, 1e300, math.huge, -math.huge, math.mininteger,
+        '\xff', '\n', 'x\x1b[31m', '\u{9b}2J', '\u{202e}', ']', '"', "'", '\\', '[', ' ', 'é'"#;
+    let code = format!("for i, key in ipairs {{{keys}}} do _home[key] = {{n = i}} end return #{{{keys}}}");
+    luacell(&["eval", &code, "--home", file]).assert().success().stdout("27\n");
+    let shown = luacell(&["home", "keys", file]).assert().success().get_output().stdout.clone();
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(!shown.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{shown:?}");
+    let mut numbers: Vec<String> = Vec::new();
+    for key in shown.lines() {
+        luacell(&["home", "keys", file, key]).assert().success().stdout("n\n");
+        let get = luacell(&["home", "get", file, &format!("{key}.n")]).assert().success().get_output().stdout.clone();
+        numbers.push(String::from_utf8(get).unwrap());
+        luacell(&["home", "set", file, key, "null"]).assert().success();
+    }
+    numbers.sort_by_key(|n| n.trim().parse::<i32>().unwrap());
+    assert_eq!(numbers, (1..=27).map(|n| format!("{n}\n")).collect::<Vec<_>>());
+    luacell(&["home", "dump", file, "--json"]).assert().success().stdout("{}\n");
+    luacell(&["home", "set", file, "-1", "-5"]).assert().success();
+    luacell(&["home", "get", file, "-1"]).assert().success().stdout("-5\n");
+    luacell(&["home", "get", file, "a[1"]).assert().code(2).stderr(contains("a ] is missing"));
+}
+
+#[test]
+fn json_of_home_comes_back_or_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
+    let dump = |file: &str| luacell(&["home", "dump", file, "--json"]).assert().success().get_output().stdout.clone();
+    let deep = format!("local t = {{}} _home.deep = t for i = 1, {} do t[1] = {{}} t = t[1] end", 400);
+    for code in [
+        "_home.list = {1, 2.0, -0.0, {x = 'é\\n'}, {}} _home.max = math.maxinteger _home.min = math.mininteger",
+        "_home.third = 1/3 _home.large = 1e300 _home.e = 2.0^63 _home['1'] = 'text' _home.x = 0.1 + 0.2",
+        &deep,
+    ] {
+        luacell(&["eval", &format!("for k in pairs(_home) do _home[k] = nil end {code}"), "--home", one]).assert().success();
+        let text = dump(one);
+        luacell(&["home", "load", two, "--json"]).write_stdin(text.clone()).assert().success();
+        assert_eq!(dump(two), text);
+        let same = "return _home.max == math.maxinteger, _home.third == 1/3, _home['1'], math.type(_home.e)";
+        let seen = |file| luacell(&["eval", same, "--home", file]).assert().success().get_output().stdout.clone();
+        assert_eq!(seen(two), seen(one));
+    }
+    for (code, part) in [
+        ("_home.a = {[1] = 'number', ['1'] = 'text'}", "both keys 1 and"),
+        ("_home.a = {1, nil, 3}", "_home: a"),
+        ("_home.a = {b = {[7] = 1}}", "a.b.7"),
+        ("_home.a = {} _home.b = _home.a", "two places"),
+        ("_home.a = {[true] = 1}", "key"),
+    ] {
+        luacell(&["eval", &format!("for k in pairs(_home) do _home[k] = nil end {code}"), "--home", one]).assert().success();
+        luacell(&["home", "dump", one, "--json"]).assert().code(1).stdout("").stderr(contains(part));
+    }
+    let before = dump(two);
+    for (text, part) in [
+        ("{\"a\": [1, null]}", "line 1 column 14"),
+        ("{\"a\": 9223372036854775808}", "9223372036854775808 at line 1 column 7"),
+        ("{\"a\": 1, \"a\": 2}", "twice"),
+    ] {
+        luacell(&["home", "load", two, "--json"]).write_stdin(text).assert().code(2).stderr(contains(part));
+        luacell(&["home", "set", two, "x", text]).assert().code(2).stderr(contains(part));
+    }
+    assert_eq!(dump(two), before);
+    luacell(&["eval", "return {[1] = 'number', ['1'] = 'text'}", "--json"]).assert().code(1).stdout("").stderr(contains("both keys 1"));
+}
+
+#[test]
+fn what_is_unfinished_at_the_end_is_an_error() {
+    let repl = |input: &str| luacell(&["repl"]).write_stdin(input).assert();
+    repl("print('one')\nfunction f()\nprint('two')\n").code(1).stdout("one\n").stderr(contains("'end' expected"));
+    repl("return (1 +").code(1).stderr(contains("<eof>"));
+    repl("x = 'open\n").success();
+    repl("function f()\n  return 7\nend\nf()").success().stdout("7\n").stderr("");
+    repl("error('no')\n1 + 1\n:quit\nprint('never')\n").success().stdout("2\n").stderr(contains("no"));
+    repl("").success().stdout("");
+    luacell(&["run", "-"]).write_stdin("function f()\n").assert().code(1).stderr(contains("'end' expected"));
+}
+
+#[test]
+fn marks_of_editors_are_skipped_in_files() {
+    let folder = TempDir::new().unwrap();
+    let mark = "\u{feff}";
+    let file = script(&folder, "a.lua", format!("{mark}#!/usr/bin/env lua\nreturn require('b'), _io.input.x"));
+    script(&folder, "b.lua", format!("{mark}return 'module'"));
+    let data = script(&folder, "data.json", format!("{mark}{{\"x\": 1}}"));
+    let (path, at) = (folder.path().to_str().unwrap(), format!("@{}", data.display()));
+    let run = ["run", file.to_str().unwrap(), "--module-path", path, "--input", &at];
+    luacell(&run).assert().success().stdout("module\n1\n");
+    let home = folder.path().join("home");
+    let home = home.to_str().unwrap();
+    luacell(&["home", "load", home, data.to_str().unwrap(), "--json"]).assert().success();
+    luacell(&["home", "get", home, "x"]).assert().success().stdout("1\n");
+    luacell(&["repl"]).write_stdin(format!("{mark}1 + 1\n")).assert().success().stdout("2\n");
+}

@@ -48,7 +48,7 @@ fn keys_of_home_are_escaped() {
     let file = folder.path().join("state.luacell");
     let file = file.to_str().unwrap();
     shows(&["eval", r"_home['\27]0;title\7'] = '\u{9b}2J'", "--home", file], "");
-    shows(&["home", "keys", file], "\\x1b]0;title\\x07\r\n");
+    shows(&["home", "keys", file], "[\"\\x1b]0;title\\x07\"]\r\n");
     shows(&["home", "dump", "--json", file], "{\"\\u001b]0;title\\u0007\":\"\\u009b2J\"}\r\n");
     shows(&["home", "get", file, "\u{1b}]0;title\u{7}"], "\"\\u009b2J\"\r\n");
 }

@@ -96,3 +96,13 @@ pub(crate) fn find<R>(sandbox: &Arc<Shared>, f: impl FnOnce(Context<'_>) -> R) -
     }
     INNERMOST.with(|Innermost(running)| search(Some(running), Arc::as_ptr(sandbox), None, None, f))
 }
+
+/// Whether this thread is in a host function that the sandbox called.
+#[cold]
+pub(crate) fn is_within(sandbox: *const Shared) -> bool {
+    fn search(running: &mut dyn Running, sandbox: *const Shared) -> bool {
+        let here = running.sandbox() == sandbox;
+        here || running.split().1.is_some_and(|outer| search(outer, sandbox))
+    }
+    INNERMOST.is_set() && INNERMOST.with(|Innermost(running)| search(running, sandbox))
+}

@@ -12,7 +12,7 @@ pub(crate) use self::decode::{decode, decode_into};
 pub(crate) use self::encode::{
     encode_args, encode_reference, encode_stored, put_boolean, put_bytes, put_number, put_reference, put_u32,
 };
-pub(crate) use self::references::{may_refer, references, renumber};
+pub(crate) use self::references::{has_function, may_refer, references, renumber};
 use crate::value::{Function, Handle, LuaString};
 use crate::{Result, StoredTable};
 
@@ -46,7 +46,7 @@ pub(crate) trait Links {
     fn id_of(&self, table: &StoredTable) -> Result<u32>;
     /// The handle of a function, if it is in this sandbox's present instance.
     fn handle_of(&self, function: &Handle) -> Result<u32>;
-    /// The most that the tables of one message may take as values.
+    /// The most that the tables and references of one message may take as values.
     fn room(&self) -> usize {
         usize::MAX
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::args::{ArgList, Args};
+use crate::control::Canceller;
 use crate::limits::{SetLimits, limit_setters};
 use crate::modules::ModuleResolver;
 use crate::value::IntoArgs;
@@ -22,6 +23,7 @@ pub struct SandboxConfig {
     pub(crate) limits: SetLimits,
     pub(crate) no_memory_alias: bool,
     pub(crate) store: Option<StoreResult<Box<dyn TableStore>>>,
+    pub(crate) no_stored_functions: bool,
     pub(crate) conflict_retries: Option<u32>,
     pub(crate) print: Option<PrintSink>,
     pub(crate) check: Option<Check>,
@@ -43,6 +45,15 @@ impl SandboxConfig {
     #[must_use]
     pub fn store(mut self, store: impl IntoStore) -> Self {
         self.store = Some(store.into_store());
+        self
+    }
+
+    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: whoever can write to the store can take over the guest with one that
+    /// was made on purpose, and then no limit holds but those of [`EngineConfig`](crate::EngineConfig). Default: they are, so give a sandbox only a store that nobody
+    /// can write to whom you don't trust, or set this to false; reading a function then fails with `Store`.
+    #[must_use]
+    pub fn stored_functions(mut self, loaded: bool) -> Self {
+        self.no_stored_functions = !loaded;
         self
     }
 
@@ -117,6 +128,7 @@ pub struct ComputeOptions {
     pub(crate) name: String,
     pub(crate) args: ArgList,
     pub(crate) limits: SetLimits,
+    pub(crate) canceller: Option<Canceller>,
 }
 
 limit_setters!(ComputeOptions);
@@ -139,6 +151,13 @@ impl ComputeOptions {
     #[must_use]
     pub fn args(mut self, args: impl IntoArgs) -> Self {
         self.args = ArgList::Values(args.into_args());
+        self
+    }
+
+    /// What can cancel the run, before it begins and while it is under way. Not for runs within a host function: they end with the run that called it.
+    #[must_use]
+    pub fn canceller(mut self, canceller: &Canceller) -> Self {
+        self.canceller = Some(canceller.clone());
         self
     }
 

@@ -11,7 +11,7 @@ use crate::instance::Guest;
 pub(crate) use crate::machine::GuestId;
 use crate::machine::{Machines, NotStarted};
 use crate::tables::Tables;
-use crate::{Error, Result, Sandbox, SandboxConfig, Snapshot};
+use crate::{Error, Result, Sandbox, SandboxConfig, Snapshot, thread_stack};
 
 /// Settings of an [`Engine`].
 #[derive(Clone, Debug)]
@@ -41,17 +41,18 @@ impl EngineConfig {
     }
 
     /// The most memory that a sandbox's wasm module may take, in bytes, everything included: a ceiling that also holds for a guest that
-    /// does not bound itself. Default 1 GiB, at most 4 GiB.
+    /// does not bound itself. Default 1 GiB; from 2 MiB, with which a guest starts, to 4 GiB.
     #[must_use]
     pub fn max_memory(mut self, bytes: u64) -> Self {
-        self.max_memory = bytes.min(4 << 30);
+        self.max_memory = bytes;
         self
     }
 
-    /// The most native stack that a sandbox uses, in bytes. Default 512 KiB, at most 1.5 MiB. The threads that run sandboxes must have this much left.
+    /// The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. The threads that run sandboxes must have this much
+    /// left and 64 KiB more, for luacell itself: on Linux and Android a run on a thread with less is refused with `InvalidArgument`.
     #[must_use]
     pub fn max_stack(mut self, bytes: usize) -> Self {
-        self.max_stack = bytes.clamp(64 << 10, 1536 << 10);
+        self.max_stack = bytes;
         self
     }
 
@@ -71,6 +72,20 @@ impl EngineConfig {
     pub fn call_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.call_deadline = deadline.into();
         self
+    }
+}
+
+impl EngineConfig {
+    /// Refuses what no engine can have.
+    fn check(&self) -> Result<()> {
+        let range = |name: &str, bytes: u64, (least, most): (u64, u64)| {
+            if (least..=most).contains(&bytes) {
+                return Ok(());
+            }
+            Err(Error::invalid(format!("{name} is {bytes} bytes; it can be from {least} to {most}")))
+        };
+        range("max_memory", self.max_memory, (2 << 20, 4 << 30))?;
+        range("max_stack", self.max_stack as u64, (64 << 10, 1536 << 10))
     }
 }
 
@@ -98,29 +113,34 @@ struct Inner {
     machines: Machines,
     /// The memory of a new instance, once a snapshot needs it.
     base: OnceLock<Arc<Base>>,
+    /// How large that is.
+    fresh: OnceLock<u64>,
 }
 
 impl Engine {
     /// An engine with these settings.
     ///
     /// # Errors
-    /// `Internal` when the guest can't be loaded, for example because the processor lacks instructions that every x86-64 processor since 2009 has.
+    /// `Internal` when the guest can't be loaded, for example because the processor lacks instructions that every x86-64 processor since 2009 has;
+    /// `InvalidArgument` for settings out of their range.
     pub fn new(config: EngineConfig) -> Result<Engine> {
+        config.check()?;
         let engine = Engine::with(Machines::new(config));
         engine.0.machines.load()?;
         Ok(engine)
     }
 
     fn with(machines: Machines) -> Engine {
-        Engine(Arc::new(Inner { machines, base: OnceLock::new() }))
+        Engine(Arc::new(Inner { machines, base: OnceLock::new(), fresh: OnceLock::new() }))
     }
 
     /// An engine around somebody else's `lua.wasm`, compiled here and now. The module is treated as hostile: it can reach
     /// nothing but the sandbox's tables, and whatever it does wrong gives errors. A module of revision 1 runs plain [`compute`](Sandbox::compute) only.
     ///
     /// # Errors
-    /// `InvalidArgument` when the feature `jit` is off, or the bytes are no such module.
+    /// `InvalidArgument` when the feature `jit` is off, the bytes are no such module, or a setting is out of its range.
     pub fn from_wasm(wasm: impl AsRef<[u8]>, config: EngineConfig) -> Result<Engine> {
+        config.check()?;
         Ok(Engine::with(Machines::from_wasm(wasm.as_ref(), config)?))
     }
 
@@ -188,11 +208,25 @@ impl Engine {
         self.0.machines.config().max_memory
     }
 
+    /// Whether this thread has stack enough for a run.
+    #[inline]
+    pub(crate) fn check_stack(&self) -> Result<()> {
+        thread_stack::check(self.0.machines.config().max_stack)
+    }
+
     /// A new instance of the guest.
     pub(crate) fn instantiate(&self, mut host: Host, max_memory: u64, waits: bool) -> Result<Guest, Box<NotStarted>> {
         host.waits = waits;
         let max_memory = usize::try_from(max_memory.min(self.max_memory())).unwrap_or(usize::MAX);
-        Guest::start(self.0.machines.instantiate(host, max_memory, waits)?)
+        let mut guest = Guest::start(self.0.machines.instantiate(host, max_memory, waits)?)?;
+        self.0.fresh.get_or_init(|| guest.context().memory_size());
+        Ok(guest)
+    }
+
+    /// By how much the memory of an instance has grown.
+    #[inline]
+    pub(crate) fn grown(&self, guest: &mut Guest) -> u64 {
+        guest.context().memory_size().saturating_sub(self.0.fresh.get().copied().unwrap_or_default())
     }
 }
 

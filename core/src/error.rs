@@ -121,6 +121,8 @@ struct Details {
     source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
     /// What scripts get to see, where the message is for the host alone.
     shown: Option<LuaString>,
+    /// The part of the message that is for the host alone, where it stands behind what scripts see.
+    hidden: Option<String>,
     /// Whether the guest can't be used after this.
     fatal: bool,
     /// Whether a host function got it from its own sandbox.
@@ -144,6 +146,7 @@ impl Error {
             metrics: Metrics::default(),
             source: None,
             shown: None,
+            hidden: None,
             fatal: false,
             nested: false,
             raises: false,
@@ -358,12 +361,21 @@ impl Error {
         self.reveal(&failure)
     }
 
-    /// Adds for the host what the script did not see of the cause.
+    /// As [`caused_by_host`](Self::caused_by_host), without what lies behind it.
+    pub(crate) fn ending_causes(self, cause: &Error) -> Self {
+        self.reveal(cause)
+    }
+
+    /// Adds for the host what the script did not see of the cause. What a script passes on again and again doesn't become longer by that.
     fn reveal(mut self, cause: &Error) -> Self {
+        const MOST: usize = 1 << 14;
         if cause.0.shown.is_some() {
             self.0.shown = Some(LuaString::new(self.message_bytes()));
             self.0.raw_message = None;
-            self.0.message = format!("{}: {}", self.0.message, cause.0.message);
+            let text = cause.0.hidden.as_deref().unwrap_or(&cause.0.message);
+            let text: String = text.get(..text.floor_char_boundary(MOST)).unwrap_or(text).to_owned();
+            self.0.message = format!("{}: {text}", self.0.message);
+            self.0.hidden = Some(text);
         }
         self
     }

@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::instance::Context;
 use crate::sandbox::SandboxLinks;
 use crate::value::{FromValue, IntoArgs, LuaString, Value};
-use crate::{Error, ErrorKind, Result, active};
+use crate::{Error, ErrorKind, Result, active, threads};
 
 /// A future that gives a host function's results.
 #[cfg(feature = "async")]
@@ -197,14 +197,16 @@ const KEPT_VALUES: usize = 256;
 pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, answer: i32, max_len: i32) -> i32 {
     // Kept for its room; a call inside this one makes its own.
     let mut values = std::mem::take(&mut context.host().values);
+    let behind = std::mem::take(&mut context.host().behind);
     let given = match read_call(context, request, len, &mut values) {
-        Some(Ok(number)) => match call(context, number, &mut values) {
-            Some(answer) => answer,
-            None => return -1,
-        },
+        Some(Ok(number)) => call(context, number, &mut values),
         // Lua's own mistake, not that of a host function.
-        Some(Err(error)) => Answer::Error(error.nested()),
-        None => return -1,
+        Some(Err(error)) => Some(Answer::Error(error.nested())),
+        None => None,
+    };
+    let Some(given) = given else {
+        context.host().behind = behind;
+        return -1;
     };
     release_handles(context);
     let Ok((memory, host)) = context.memory_and_host() else {
@@ -214,6 +216,7 @@ pub(crate) fn answer_call(context: &mut Context<'_>, request: i32, len: i32, ans
     encode(host, given, &values, &mut bytes);
     let length = host.deliver(memory, &mut bytes, answer, max_len);
     host.scratch = bytes;
+    host.behind = behind;
     if values.capacity() <= KEPT_VALUES {
         values.clear();
         host.values = values;
@@ -273,7 +276,8 @@ fn call_function(context: &mut Context<'_>, function: HostFunction, values: &mut
                 return Answer::Error(Error::internal("a host function is called outside of a run"));
             };
             host.nesting += 1;
-            let result = active::during(context, sandbox, || catch_unwind(AssertUnwindSafe(|| function(values))));
+            let call = || catch_unwind(AssertUnwindSafe(|| function(values)));
+            let result = active::during(context, sandbox, || threads::in_host(call));
             context.host().nesting -= 1;
             result.unwrap_or_else(|panic| Err(panicked(&*panic)))
         }
@@ -317,6 +321,7 @@ pub(crate) fn keep_answer(context: &mut Context<'_>, result: Result<Result<Vec<V
     let answer = Answer::of(result, &mut values);
     let mut bytes = Vec::new();
     encode(host, answer, &values, &mut bytes);
+    host.behind = Default::default();
     host.keep(bytes)
 }
 

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::errors::KeptErrors;
+use self::errors::{Behind, KeptErrors};
 pub(crate) use self::limits::{Share, limit_error};
 pub(crate) use self::memory::part;
 use crate::coarse::Tick;
@@ -57,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) shares: Vec<Share>,
     /// Errors that host functions gave in this run.
     errors: KeptErrors,
+    /// What may lie behind an error of the host function that runs: what lay behind those that runs inside it gave it.
+    pub(crate) behind: Behind,
     pub(crate) print: Option<PrintSink>,
     pub(crate) check: Option<Check>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
@@ -105,6 +107,7 @@ impl Host {
             instructions: 0,
             shares: Vec::new(),
             errors: KeptErrors::default(),
+            behind: Behind::default(),
             print: None,
             check: None,
             modules: None,
@@ -154,6 +157,7 @@ impl Host {
         self.nesting = 0;
         self.instructions = 0;
         self.shares.clear();
+        self.behind = Behind::default();
         if !self.answer.is_empty() {
             self.answer = Vec::new();
         }
@@ -187,12 +191,19 @@ impl Host {
 
     /// Keeps an error that a host function gave, which Lua sees as a value of this many bytes; its number.
     pub(crate) fn keep_error(&mut self, error: Error, bytes: usize) -> u32 {
-        self.errors.keep(error, bytes)
+        self.errors.keep(error, bytes, self.behind)
     }
 
-    /// The error with this number, unless too much came after it.
-    pub(crate) fn take_error(&mut self, number: i64) -> Option<Error> {
-        self.errors.get(number)
+    /// The error with the host's error of this number as its cause; as it was when too much came after that one.
+    fn caused_by(&mut self, error: Error, number: i64) -> Result<Error, Error> {
+        match self.errors.get(number) {
+            None => Err(error),
+            Some((cause, None)) => Ok(error.ending_causes(&cause)),
+            Some((cause, Some(behind))) => {
+                self.behind = self.behind.max(behind);
+                Ok(error.caused_by_host(cause))
+            }
+        }
     }
 
     /// Keeps why there was no module of that name.
@@ -209,9 +220,10 @@ impl Host {
 
     /// A failed run's error with what lies behind it on the host's side: the error of a host function by its number, else what modules or the store failed with.
     pub(crate) fn explain(&mut self, error: Error, number: i64) -> Error {
-        if let Some(cause) = self.take_error(number) {
-            return error.caused_by_host(cause);
-        }
+        let error = match self.caused_by(error, number) {
+            Ok(error) => return error,
+            Err(error) => error,
+        };
         match error.kind() {
             ErrorKind::Store => match self.failure.clone() {
                 Some(failure) => error.caused_by_store(failure),
@@ -220,10 +232,7 @@ impl Host {
             ErrorKind::HostFunction => {
                 let mut failures = self.module_failures.iter().rev();
                 let number = failures.find(|(name, _)| error.message().contains(name)).map(|(_, number)| *number);
-                match number.and_then(|number| self.take_error(number.into())) {
-                    Some(failure) => error.caused_by_host(failure),
-                    None => error,
-                }
+                self.caused_by(error, number.unwrap_or_default().into()).unwrap_or_else(|error| error)
             }
             _ => error,
         }

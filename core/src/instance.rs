@@ -332,6 +332,9 @@ macro_rules! offers {
 offers! {
     has_table_lists: list_table_ids;
     has_table_ids: allocate_table_ids;
+    has_table_counter: set_table_counter;
+    has_leave_tables: leave_tables;
+    has_settle_random: settle_random;
     has_undo: undo_run;
     has_keep_failed: set_keep_failed;
     has_forget_handles: forget_handles;

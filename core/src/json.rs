@@ -71,7 +71,8 @@ struct Open {
 /// becomes an empty object. A stored table is read through.
 ///
 /// `Conversion`, naming the place, for what JSON does not have: floats that are not finite, strings that are not UTF-8,
-/// other keys, functions, cycles, more than 500 levels, and tables that are shared so often that they would become more than ten times as large.
+/// other keys, two keys with the same text (`1` and `"1"`), functions, cycles, more than 500 levels, and tables that are shared so often that they would
+/// become more than ten times as large.
 impl TryFrom<&Value> for Json {
     type Error = Error;
 
@@ -137,6 +138,12 @@ impl TryFrom<&Value> for Json {
                             (_, Value::String(s)) if s.as_str().is_some() => s.as_str().map(str::to_owned),
                             _ => return Err(fail("a key of this kind", &open, &key)),
                         };
+                        if let (Json::Object(entries), Some(text)) = (&top.json, &text)
+                            && entries.contains_key(text)
+                        {
+                            let what = format!("both keys {text} and \"{text}\", the number and the string,");
+                            return Err(fail(&what, &open, &key));
+                        }
                         break (text, key, value);
                     }
                     None => done = open.pop().map(|o| (o.key, o.json)),

@@ -75,6 +75,8 @@ mod stored;
 mod tables;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod thread_stack;
+pub mod threads;
 mod units;
 mod usage;
 mod value;
@@ -83,11 +85,12 @@ mod virtual_time;
 mod waiting;
 #[cfg(not(feature = "static"))]
 mod wasm_config;
+mod weight;
 pub mod wire;
 
 pub use args::Args;
 pub use config::{ComputeOptions, SandboxConfig};
-pub use control::Interrupter;
+pub use control::{Canceller, Interrupter};
 pub use engine::{Engine, EngineConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use functions::FromArgs;
@@ -95,8 +98,9 @@ pub use limits::StoreLimit;
 pub use metrics::{MemoryStats, Metrics};
 pub use modules::{Folder, Module, ModuleResolver, Resolved};
 pub use outcome::Outcome;
+pub use portable::ImportOptions;
 pub use sandbox::Sandbox;
-pub use snapshot::Snapshot;
+pub use snapshot::{RestoreOptions, Snapshot};
 pub use store::{
     Batch, CancelToken, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult,
     TableStore, Usage, Write,
@@ -106,6 +110,7 @@ pub use store::{RedisOptions, RedisStore};
 pub use stored::{Home, StoredTable};
 pub use units::{parse_size, parse_time};
 pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
+pub use weight::memory_in_use;
 
 /// The programs in the README and the documents are tests.
 #[cfg(doctest)]

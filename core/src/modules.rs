@@ -76,7 +76,7 @@ impl<F: Fn(&str) -> Result<Option<Module>> + Send + Sync> ModuleResolver for F {
 /// Modules that are files in a folder: `require "a.b"` reads `a/b.lua`, or else `a/b/init.lua`.
 ///
 /// Nothing outside of the folder is read: the parts of a name may hold letters, digits, `_` and `-` only, and a link that leads out of
-/// the folder is refused.
+/// the folder is refused or, to a folder, not followed.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -88,20 +88,33 @@ impl Folder {
         Folder { path: path.into() }
     }
 
+    /// What is outside a script does not learn, not even whether it is there: a link to a folder out there is no folder, and a link to a file out
+    /// there is refused, wherever it leads.
     fn read(&self, file: &Path) -> Result<Option<Vec<u8>>> {
-        let fail = |e: io::Error| Error::opaque(format!("can't read '{}': {e}", file.display()));
-        let path = match file.canonicalize() {
-            Ok(path) => path,
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
-            Err(e) => return Err(fail(e)),
-        };
-        if !path.starts_with(self.path.canonicalize().map_err(fail)?) {
-            return Err(Error::opaque(format!("'{}' leads out of the modules' folder", file.display())));
+        let fail = |e: io::Error| Error::opaque(format!("can't read '{}': {e}", self.path.join(file).display()));
+        let is_missing = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        let root = self.path.canonicalize().map_err(fail)?;
+        let mut folder = root.clone();
+        for part in file.parent().into_iter().flatten() {
+            folder = match folder.join(part).canonicalize() {
+                Ok(path) if path.starts_with(&root) => path,
+                Ok(_) => return Ok(None),
+                Err(e) if is_missing(&e) => return Ok(None),
+                Err(e) => return Err(fail(e)),
+            };
         }
-        if !path.is_file() {
-            return Ok(None);
+        let there = folder.join(file.file_name().unwrap_or_default());
+        match there.canonicalize() {
+            Ok(path) if path.starts_with(&root) => {
+                if !path.is_file() {
+                    return Ok(None);
+                }
+                std::fs::read(&path).map(Some).map_err(fail)
+            }
+            Err(e) if is_missing(&e) && !there.is_symlink() => Ok(None),
+            Err(e) if !is_missing(&e) => Err(fail(e)),
+            _ => Err(Error::opaque(format!("'{}' leads out of the modules' folder", self.path.join(file).display()))),
         }
-        std::fs::read(&path).map(Some).map_err(fail)
     }
 }
 
@@ -115,7 +128,7 @@ impl ModuleResolver for Folder {
         let relative: PathBuf = name.split('.').collect();
         let mut tried = Vec::new();
         for file in [relative.with_extension("lua"), relative.join("init.lua")] {
-            if let Some(source) = self.read(&self.path.join(&file))? {
+            if let Some(source) = self.read(&file)? {
                 let chunk_name = format!("@{}", file.display());
                 return Ok(Resolved::Found(Module { source, chunk_name }));
             }

@@ -13,6 +13,29 @@ const FORMAT: u32 = 1;
 /// Magic, format, checksum and length of what follows.
 const HEAD: usize = 8 + 4 + 4 + 8;
 
+/// How a blob is taken in, for [`Sandbox::import_home_with`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    trusted: bool,
+}
+
+impl ImportOptions {
+    /// The default options.
+    #[must_use]
+    pub fn new() -> Self {
+        ImportOptions::default()
+    }
+
+    /// Whether functions in the blob are taken in. They are bytecode, which Lua does not verify: with one that somebody made on purpose a script can take over the
+    /// guest, and then no limit holds but those of [`EngineConfig`](crate::EngineConfig). So this is for blobs that nobody else could change.
+    #[must_use]
+    pub fn trusted(mut self, trusted: bool) -> Self {
+        self.trusted = trusted;
+        self
+    }
+}
+
 /// One table: keys and encoded values, in which tables have the blob's numbers.
 type Entries<'a> = Vec<(&'a str, &'a [u8])>;
 
@@ -25,14 +48,35 @@ impl Sandbox {
         self.shared().access(|reach| export(reach.tables()?))
     }
 
-    /// Replaces all that `_home` holds by what [`export_home`](Self::export_home) gave, in one transaction.
+    /// Replaces all that `_home` holds by what [`export_home`](Self::export_home) gave, in one transaction. A blob with functions is refused:
+    /// see [`import_home_with`](Self::import_home_with).
     ///
     /// # Errors
-    /// `InvalidArgument` when the blob is damaged, no such blob, or of a later version; nothing is changed then. `Store` when the store fails,
-    /// `Busy`, `Closed`.
+    /// `InvalidArgument` when the blob is damaged, no such blob, of a later version, or holds functions; `StoreLimit` when it holds more than the sandbox's limit
+    /// allows; nothing is changed then. `Store` when the store fails, `Busy`, `Closed`.
     pub fn import_home(&self, blob: &[u8]) -> Result<()> {
+        self.import_home_with(blob, &ImportOptions::new())
+    }
+
+    /// As [`import_home`](Self::import_home), also for a blob with functions.
+    ///
+    /// # Errors
+    /// As `import_home`.
+    pub fn import_home_with(&self, blob: &[u8], options: &ImportOptions) -> Result<()> {
         let all = parse(blob)?;
         let others = u32::try_from(all.len().saturating_sub(1)).map_err(|_| invalid("it has too many tables"))?;
+        if !options.trusted {
+            refuse_functions(&all)?;
+        }
+        let limit = self.shared().access(|reach| Ok(reach.store_limit()))?;
+        let sizes = all.iter().flatten().map(|(key, value)| (key.len() + value.len()) as u64);
+        let (bytes, entries) = sizes.fold((0, 0), |(bytes, entries), size| (bytes + size, entries + 1));
+        if bytes > limit.bytes || entries > limit.entries {
+            let text = format!(
+                "the blob holds {bytes} bytes in {entries} entries, more than the sandbox's store_limit allows"
+            );
+            return Err(Error::new(ErrorKind::StoreLimit, text));
+        }
         retrying(|| {
             self.shared().access(|reach| {
                 let result = (|| {
@@ -56,6 +100,20 @@ impl Sandbox {
             })
         })
     }
+}
+
+fn refuse_functions(all: &[Entries<'_>]) -> Result<()> {
+    for (number, entries) in all.iter().enumerate() {
+        if let Some((key, _)) = entries.iter().find(|(_, value)| codec::has_function(value)) {
+            let table = if number == 0 { "_home".to_owned() } else { format!("table {}", number + 1) };
+            return Err(invalid(&format!(
+                "there is a function in {table}, under '{}', and functions are bytecode that may do anything to Lua; they are taken from a \
+                 trusted source only",
+                key.escape_debug()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn export(tables: &mut Tables) -> Result<Vec<u8>> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::args::ArgList;
-use crate::control::Interrupter;
+use crate::control::{Cancellable, Interrupter};
 use crate::engine::Engine;
 use crate::functions::{self, FromArgs, HostFunction};
 use crate::instance::{Context, Entry};
@@ -12,11 +12,12 @@ pub(crate) use crate::shared::{Reach, SandboxLinks, Shared};
 use crate::stored::{Home, StoredTable, store_error};
 use crate::tables::{HOME, IO};
 use crate::value::{IntoArgs, Value};
-use crate::{ComputeOptions, Error, MemoryStats, Outcome, Result, SandboxConfig, Snapshot, shared};
+use crate::{ComputeOptions, Error, MemoryStats, Outcome, RestoreOptions, Result, SandboxConfig, Snapshot, shared};
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
-/// A sandbox may be moved and shared between threads, and is used by one caller at a time: a second one gets `Busy` at once. Only a host
+/// A sandbox may be moved and shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was
+/// interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host
 /// function may use the sandbox that called it. Every
 /// run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if
 /// nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
@@ -66,8 +67,9 @@ impl Sandbox {
     /// As [`compute`](Self::compute); `Conversion` also for an argument that can't be passed, `InvalidArgument` for a value of another sandbox.
     pub fn compute_with(&self, source: impl AsRef<[u8]>, options: ComputeOptions) -> Result<Outcome> {
         let source = source.as_ref();
-        self.shared.access(|reach| {
+        self.cancellable(&options, |reach, run| {
             reach.run(&self.shared, Some(&options.limits), |guest, links, args| {
+                begin(run)?;
                 enter_compute_with(guest, links, args, source, &options)
             })
         })
@@ -89,10 +91,27 @@ impl Sandbox {
     /// # Errors
     /// As `call`.
     pub fn call_with(&self, path: &str, options: ComputeOptions) -> Result<Outcome> {
-        self.shared.access(|reach| {
+        self.cancellable(&options, |reach, run| {
             reach.run(&self.shared, Some(&options.limits), |guest, links, args| {
+                begin(run)?;
                 enter_call(guest, links, args, path, &options.args)
             })
+        })
+    }
+
+    /// Uses the sandbox for a run that may be cancelled.
+    #[inline]
+    fn cancellable<T>(
+        &self,
+        options: &ComputeOptions,
+        f: impl FnOnce(&mut Reach<'_>, Option<&Cancellable>) -> Result<T>,
+    ) -> Result<T> {
+        let run = options.expected(&self.shared)?;
+        self.shared.access(|reach| match reach {
+            Reach::Within(_) if run.is_some() => {
+                Err(Error::invalid("a run within a host function can't have a canceller"))
+            }
+            reach => f(reach, run.as_ref()),
         })
     }
 
@@ -159,6 +178,7 @@ impl Sandbox {
     /// `Busy`, `Closed`, `Trap`.
     pub fn unregister(&self, name: &str) -> Result<bool> {
         self.shared.access(|reach| {
+            reach.guest()?;
             let Some(id) = reach.host()?.functions.remove(name) else {
                 return Ok(false);
             };
@@ -269,6 +289,13 @@ impl Sandbox {
         })
     }
 
+    /// About how many bytes of memory the sandbox takes: Lua's, and those of tables that are kept in memory. As it was after the last call when it is in use;
+    /// 0 when it is closed. See [`memory_in_use`](crate::memory_in_use).
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.shared.weight()
+    }
+
     /// How many tables the store holds, `_home` and `_io` included when they were written to; `None` when the store can't list them.
     ///
     /// # Errors
@@ -329,19 +356,47 @@ impl Sandbox {
 
     /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
     ///
-    /// Tables become what they were then, in the sandbox's store too, in one transaction; tables of the store that were not reached then are removed.
+    /// Tables in memory become what they were then. A sandbox with a store of its own keeps its tables: nothing in the store changes, and Lua goes on with the `_home`
+    /// that is there. [`restore_with`](Self::restore_with) gives the choice.
+    ///
     /// Limits, where printed text goes and where modules come from stay as they are. Host functions are linked by their names: those that the snapshot uses and this
     /// sandbox does not have give an error when a script calls them, until they are registered; those that the snapshot does not know become globals. With a
-    /// virtual clock that goes on from the time of the snapshot.
+    /// virtual clock that goes on from the time of the snapshot. Random numbers go on from where they were, in each copy.
     ///
-    /// Functions that the host still has give `Closed` afterwards, and so do views of tables other than `_home` and `_io`.
+    /// Functions that the host still has give `Closed` afterwards, and so do views of tables other than `_home` and `_io` when tables were restored.
     ///
     /// # Errors
-    /// `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time: theirs would be taken back too.
+    /// `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables, upvalues or
+    /// coroutines: they are not those of this store; when it does not, and others use its store at this time: theirs would be taken back too.
     /// `Memory` when there is no memory for it, or it is larger than this sandbox's limit; `StoreLimit` when its tables are; `Store` when the store fails, `Busy` also from within a host function of this sandbox, `Closed`,
     /// `Trap`. The sandbox is as before then.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<()> {
-        self.shared.access_whole(|inner| inner.restore(snapshot, true))
+        self.restore_with(snapshot, &RestoreOptions::new())
+    }
+
+    /// As [`restore`](Self::restore), with a choice of what happens to the tables.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), luacell::Error> {
+    /// use luacell::{MemoryStore, RestoreOptions, Sandbox, SandboxConfig};
+    ///
+    /// let template = Sandbox::new()?;
+    /// template.compute("function visit() _home.n = (_home.n or 0) + 1 return _home.n end")?;
+    /// let template = template.snapshot()?;
+    /// let user = Sandbox::with_config(SandboxConfig::new().store(MemoryStore::new()))?;
+    /// user.home().set("n", 41)?;
+    /// user.restore(&template)?;
+    /// assert_eq!(user.call("visit", ())?.get::<i64>()?, 42);
+    /// user.restore_with(&template, &RestoreOptions::new().tables(true))?;
+    /// assert_eq!(user.call("visit", ())?.get::<i64>()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As `restore`.
+    pub fn restore_with(&self, snapshot: &Snapshot, options: &RestoreOptions) -> Result<()> {
+        self.shared.access_whole(|inner| inner.restore(snapshot, options, true))
     }
 
     /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on. Its tables are a copy in
@@ -355,7 +410,10 @@ impl Sandbox {
     }
 
     /// Ends the sandbox and frees what it holds. Every later call gives `Closed`, also of values that belong to it. A run in
-    /// another thread comes to its end first.
+    /// another thread comes to its end first, and this waits for it, its host functions included; [`interrupt`](Self::interrupt) shortens that.
+    ///
+    /// From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the function. Nor does it wait for a run
+    /// that is driven as a future, for it may be this thread that drives it.
     pub fn close(&self) {
         self.shared.close();
     }
@@ -365,6 +423,20 @@ impl Sandbox {
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed()
     }
+}
+
+impl ComputeOptions {
+    /// A run with these options is about to begin; where it can be cancelled, until what this gives is dropped.
+    #[inline]
+    pub(crate) fn expected(&self, shared: &Shared) -> Result<Option<Cancellable>> {
+        self.canceller.as_ref().map(|canceller| canceller.expect(&shared.control)).transpose()
+    }
+}
+
+/// The run has the sandbox now.
+#[inline]
+pub(crate) fn begin(run: Option<&Cancellable>) -> Result<()> {
+    run.map_or(Ok(()), Cancellable::begin)
 }
 
 /// Plain source, passed as it is.

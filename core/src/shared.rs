@@ -5,8 +5,9 @@ mod snapshot;
 mod transaction;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 pub(crate) use self::run::pause_before_retry;
 #[cfg(feature = "async")]
@@ -23,13 +24,17 @@ use crate::stored::{Pins, StoredTable, store_error};
 use crate::tables::{HOME, IO, Tables};
 use crate::value::{Builtin, Function, FunctionKind, Handle, LuaString, ReleaseQueue, Value};
 use crate::virtual_time::VirtualTime;
-use crate::{Error, ErrorKind, Outcome, Result, Snapshot, active};
+use crate::weight::Weight;
+use crate::{Error, ErrorKind, Outcome, RestoreOptions, Result, Snapshot, StoreLimit, active};
 
 /// An I/O buffer that grew beyond this is given back after the run.
 const KEPT_BUFFER: u32 = 1 << 20;
 
 /// So much may the tables of a message take as values, however low the memory limit is.
 const LEAST_ROOM: u64 = 1 << 20;
+
+/// How long a call waits at most for the end of a run that was told to end, where the sandbox has no timeout.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a run is repeated after a conflict.
 const CONFLICT_RETRIES: u32 = 10;
@@ -41,9 +46,14 @@ const UNSEEN_IDS: u32 = 1 << 16;
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
     closed: AtomicBool,
+    /// Who frees what a closed sandbox held, until that is done.
+    freeing: Mutex<Option<ThreadId>>,
+    /// How long a call waits for the end of a run that was told to end.
+    patience: Duration,
     pub(crate) control: Arc<Control>,
     pub(crate) released: ReleaseQueue,
     pub(crate) pins: Arc<Pins>,
+    weight: Weight,
 }
 
 /// The part that one caller at a time works with.
@@ -83,15 +93,28 @@ impl Running {
     }
 }
 
-/// Does what somebody asked for by `close` while the sandbox was in use. Made before the lock is taken, so that it is dropped after it.
+/// Does what somebody asked for by `close` while the sandbox was in use, and wakes who waits for it. Made before the lock is taken, so that it
+/// is dropped after it.
 pub(crate) struct Finish<'a>(pub(crate) &'a Shared);
 
 impl Drop for Finish<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.0.closed.load(Ordering::SeqCst) {
             self.0.free();
         }
+        self.0.control.left();
     }
+}
+
+/// Who has a sandbox.
+enum Hold<'a> {
+    /// Now the caller.
+    Free(MutexGuard<'a, Inner>),
+    /// A thread that is at work in it.
+    Working,
+    /// Somebody who may be doing something else: a run that is driven as a future, or a transaction.
+    Kept,
 }
 
 /// How values in messages are tied to a sandbox.
@@ -189,8 +212,19 @@ impl Reach<'_> {
     /// The guest; made anew when there is none.
     pub(crate) fn guest(&mut self) -> Result<Context<'_>> {
         match self {
-            Reach::Whole(inner) => inner.guest(),
+            Reach::Whole(inner) => {
+                inner.engine.check_stack()?;
+                inner.guest()
+            }
             Reach::Within(context) => Ok(context.reborrow()),
+        }
+    }
+
+    /// How much the tables may hold.
+    pub(crate) fn store_limit(&mut self) -> StoreLimit {
+        match self {
+            Reach::Whole(inner) => inner.limits.store,
+            Reach::Within(context) => context.host().limits.store,
         }
     }
 
@@ -234,7 +268,11 @@ impl Reach<'_> {
 impl Shared {
     pub(crate) fn new(engine: Engine, config: SandboxConfig, from: Option<&Snapshot>) -> Result<Arc<Self>> {
         let tables = match config.store {
-            Some(store) => store.and_then(Tables::open).map_err(store_error)?,
+            Some(store) => {
+                let mut tables = store.and_then(Tables::open).map_err(store_error)?;
+                tables.refuse_functions(config.no_stored_functions);
+                tables
+            }
             None => Tables::in_memory(),
         };
         let mut host = Host::new(tables, 1, Arc::default());
@@ -258,17 +296,23 @@ impl Shared {
 
     fn started(mut inner: Inner, from: Option<&Snapshot>, keep_limits: bool) -> Result<Arc<Self>> {
         match from {
-            Some(snapshot) => inner.restore(snapshot, keep_limits)?,
+            Some(snapshot) => inner.restore(snapshot, &RestoreOptions::new(), keep_limits)?,
             None => inner.start(false)?,
         }
+        let weight = Weight::default();
+        weight.set_grown(inner.grown());
         let keeps = inner.deterministic;
         let (pins, control) = (Arc::clone(&inner.pins), Arc::clone(&inner.host()?.control));
+        let patience = inner.limits.timeout.unwrap_or(PATIENCE);
         Ok(Arc::new(Shared {
             inner: Mutex::new(inner),
             closed: AtomicBool::new(false),
+            freeing: Mutex::default(),
+            patience,
             control,
             released: ReleaseQueue::new(keeps),
             pins,
+            weight,
         }))
     }
 
@@ -281,6 +325,7 @@ impl Shared {
         let _finish = Finish(self);
         let result = f(&mut Reach::Whole(&mut inner));
         inner.end_access();
+        self.weigh(&mut inner);
         // What closes the sandbox now needs the lock.
         drop(inner);
         result
@@ -294,6 +339,7 @@ impl Shared {
         let _finish = Finish(self);
         let result = f(&mut inner);
         inner.end_access();
+        self.weigh(&mut inner);
         drop(inner);
         result
     }
@@ -301,25 +347,50 @@ impl Shared {
     /// `None` when somebody else has it.
     #[inline]
     fn lock(&self) -> Result<Option<MutexGuard<'_, Inner>>> {
+        match self.try_lock()? {
+            Hold::Free(guard) => Ok(Some(guard)),
+            Hold::Working if self.control.is_ending() => self.lock_later(),
+            _ => Ok(None),
+        }
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Result<Hold<'_>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed());
         }
         match self.inner.try_lock() {
             #[cfg(feature = "async")]
-            Ok(guard) if matches!(guard.running, Running::Away) => Ok(None),
+            Ok(guard) if matches!(guard.running, Running::Away) => Ok(Hold::Kept),
             Ok(guard) if guard.transaction.as_ref().is_some_and(|t| t.thread != std::thread::current().id()) => {
-                Ok(None)
+                Ok(Hold::Kept)
             }
-            Ok(guard) => Ok(Some(guard)),
-            Err(TryLockError::WouldBlock) => Ok(None),
+            Ok(guard) => Ok(Hold::Free(guard)),
+            Err(TryLockError::WouldBlock) => Ok(Hold::Working),
             Err(TryLockError::Poisoned(poisoned)) => {
                 // A store of the user's panicked in the middle of something: nothing of the instance can be relied on.
                 self.inner.clear_poison();
                 let mut inner = poisoned.into_inner();
                 inner.restart();
-                Ok(Some(inner))
+                Ok(Hold::Free(inner))
             }
         }
+    }
+
+    /// A run that was told to end does not make the sandbox busy: who comes next waits for its end. Not forever, for a host function of it
+    /// may wait for who comes.
+    #[cold]
+    fn lock_later(&self) -> Result<Option<MutexGuard<'_, Inner>>> {
+        if active::is_within(self) {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        self.control.wait_for(|| match self.try_lock() {
+            Ok(Hold::Free(guard)) => Some(Ok(Some(guard))),
+            Ok(Hold::Working) if self.control.is_ending() && begun.elapsed() < self.patience => None,
+            Ok(_) => Some(Ok(None)),
+            Err(closed) => Some(Err(closed)),
+        })
     }
 
     /// As `lock`, for somebody who brings back what was away.
@@ -328,28 +399,66 @@ impl Shared {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Counts what the sandbox takes now.
+    #[inline]
+    pub(crate) fn weigh(&self, inner: &mut Inner) {
+        self.weight.set_grown(inner.grown());
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight.get()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Ends the sandbox, at once or when who uses it is done.
+    /// Ends the sandbox; who uses it on another thread comes to an end first. Who uses it on this thread, or drives a run of it as a future, ends it
+    /// afterwards.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.free();
+        while !self.free() && !active::is_within(self) {
+            self.control.wait_for(|| self.is_left().then_some(()));
+        }
     }
 
-    /// Frees what a closed sandbox holds, unless somebody still uses it, who then does it.
-    fn free(&self) {
+    /// Whether no thread is at work in a closed sandbox, or for its end.
+    fn is_left(&self) -> bool {
+        let free = !matches!(self.inner.try_lock(), Err(TryLockError::WouldBlock));
+        free && self.freeing().is_none_or(|thread| thread == std::thread::current().id())
+    }
+
+    fn freeing(&self) -> MutexGuard<'_, Option<ThreadId>> {
+        self.freeing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees what a closed sandbox holds, unless somebody still uses it, who then does it. Whether no thread is at work for it any more.
+    fn free(&self) -> bool {
         let running = match self.inner.try_lock() {
             #[cfg(feature = "async")]
-            Ok(inner) if matches!(inner.running, Running::Away) => return,
-            Ok(mut inner) => std::mem::replace(&mut inner.running, Running::Closed),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                std::mem::replace(&mut poisoned.into_inner().running, Running::Closed)
-            }
-            Err(TryLockError::WouldBlock) => return,
+            Ok(inner) if matches!(inner.running, Running::Away) => return true,
+            Ok(mut inner) => self.take(&mut inner),
+            Err(TryLockError::Poisoned(poisoned)) => self.take(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => return false,
         };
+        let Some(running) = running else {
+            return self.freeing().is_none_or(|thread| thread == std::thread::current().id());
+        };
+        // Without the lock, for that may lead back here.
         drop(running);
+        *self.freeing() = None;
+        self.control.left();
+        true
+    }
+
+    /// Takes what is to be freed from a closed sandbox, if nobody has.
+    fn take(&self, inner: &mut Inner) -> Option<Running> {
+        if matches!(inner.running, Running::Closed) {
+            return None;
+        }
+        *self.freeing() = Some(std::thread::current().id());
+        self.weight.end();
+        Some(std::mem::replace(&mut inner.running, Running::Closed))
     }
 
     /// Calls a function of this sandbox.
@@ -435,6 +544,17 @@ impl Inner {
                 tables.end();
             }
         }
+    }
+
+    /// How much more memory the sandbox takes than a new one.
+    #[inline]
+    fn grown(&mut self) -> u64 {
+        let guest = match &mut self.running {
+            Running::Guest(guest) => self.engine.grown(guest),
+            _ => 0,
+        };
+        let tables = self.running.host().map_or(0, |host| host.tables.weight());
+        guest.saturating_add(tables)
     }
 
     /// The guest; made anew when there is none.
@@ -573,14 +693,21 @@ impl Inner {
     /// revision 1 can't tell, and then nothing is removed.
     #[cold]
     pub(crate) fn sweep(&mut self, all: bool) -> Result<()> {
-        let mut held = self.pins.ids();
+        let mut held = Vec::new();
         if let Running::Guest(guest) = &mut self.running {
             match held_tables(&mut guest.context())? {
-                Some(ids) => held.extend(ids),
+                Some(ids) => held = ids,
                 None => return Ok(()),
             }
         }
-        self.tables()?.sweep(held, all).map_err(store_error)
+        // Of an empty table there is nothing to remove, and a script can make any number of them.
+        let tables = self.running.host().map(|host| &mut host.tables).ok_or_else(Error::closed)?;
+        let (mut empty, viewed): (Vec<u32>, Vec<u32>) =
+            self.pins.ids().into_iter().partition(|id| tables.is_empty_here(*id));
+        held.extend(viewed);
+        tables.sweep(held, all, &mut empty).map_err(store_error)?;
+        self.pins.forget(&empty);
+        Ok(())
     }
 
     /// Takes the guest away, for somebody who brings it back.

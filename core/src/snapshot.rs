@@ -27,6 +27,29 @@ const PIECE: usize = 4 << 20;
 #[derive(Clone)]
 pub struct Snapshot(Arc<Parts>);
 
+/// How a snapshot is restored, for [`Sandbox::restore_with`](crate::Sandbox::restore_with).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RestoreOptions {
+    pub(crate) tables: Option<bool>,
+}
+
+impl RestoreOptions {
+    /// The default options.
+    #[must_use]
+    pub fn new() -> Self {
+        RestoreOptions::default()
+    }
+
+    /// Whether `_home` and all other tables become those of the snapshot too. Then everything else that the sandbox's store holds is **removed**. By default that is done
+    /// for tables in memory, and a sandbox with a store of its own keeps what the store holds.
+    #[must_use]
+    pub fn tables(mut self, tables: bool) -> Self {
+        self.tables = Some(tables);
+        self
+    }
+}
+
 /// What a snapshot is made of.
 pub(crate) struct Parts {
     pub(crate) guest: GuestId,

@@ -40,15 +40,21 @@ pub(crate) struct Pins(Mutex<PinsInner>);
 
 #[derive(Default)]
 struct PinsInner {
-    /// In a sandbox with a seed a view counts for good: when tables go, and with them what Lua has in memory, would depend on when the host lets go.
-    keeps: bool,
     era: u64,
     counts: HashMap<u32, usize>,
+    /// In a sandbox with a seed a view counts as long as there is anything in the table: when tables go, and with them what Lua has in memory, would depend
+    /// on when the host lets go. These were viewed, 64 to a word: a script can show any number of tables.
+    seen: Option<HashMap<u32, u64>>,
+}
+
+/// Where a table is noted: which word, and the bit in it.
+const fn bit(id: u32) -> (u32, u64) {
+    (id / 64, 1 << (id % 64))
 }
 
 impl Pins {
     pub(crate) fn new(keeps: bool) -> Arc<Self> {
-        Arc::new(Pins(Mutex::new(PinsInner { keeps, ..PinsInner::default() })))
+        Arc::new(Pins(Mutex::new(PinsInner { seen: keeps.then(HashMap::new), ..PinsInner::default() })))
     }
 
     fn lock(&self) -> MutexGuard<'_, PinsInner> {
@@ -59,13 +65,16 @@ impl Pins {
     fn add(&self, id: u32) -> u64 {
         let mut pins = self.lock();
         *pins.counts.entry(id).or_default() += 1;
+        if let Some(seen) = &mut pins.seen {
+            let (word, bit) = bit(id);
+            *seen.entry(word).or_default() |= bit;
+        }
         pins.era
     }
 
     fn remove(&self, id: u32, era: u64) {
         let mut pins = self.lock();
         if pins.era == era
-            && !pins.keeps
             && let Some(n) = pins.counts.get_mut(&id)
         {
             *n -= 1;
@@ -76,7 +85,31 @@ impl Pins {
     }
 
     pub(crate) fn ids(&self) -> Vec<u32> {
-        self.lock().counts.keys().copied().collect()
+        let pins = self.lock();
+        let Some(seen) = &pins.seen else {
+            return pins.counts.keys().copied().collect();
+        };
+        seen.iter()
+            .flat_map(|(word, bits)| (0..64).filter(move |i| bits >> i & 1 != 0).map(move |i| word * 64 + i))
+            .collect()
+    }
+
+    /// These are empty, and nothing but a view leads to them.
+    pub(crate) fn forget(&self, ids: &[u32]) {
+        let mut pins = self.lock();
+        let PinsInner { counts, seen: Some(seen), .. } = &mut *pins else {
+            return;
+        };
+        for id in ids.iter().filter(|id| !counts.contains_key(id)) {
+            let (word, bit) = bit(*id);
+            if let Some(bits) = seen.get_mut(&word) {
+                *bits &= !bit;
+                if *bits == 0 {
+                    seen.remove(&word);
+                }
+            }
+        }
+        seen.shrink_to(2 * seen.len());
     }
 
     /// From here on numbers mean other tables.
@@ -84,6 +117,9 @@ impl Pins {
         let mut pins = self.lock();
         pins.era += 1;
         pins.counts.clear();
+        if let Some(seen) = &mut pins.seen {
+            seen.clear();
+        }
     }
 }
 
@@ -454,4 +490,35 @@ fn with_path(error: &Error, all: &[Pending], mut parent: Option<usize>, key: &Va
     path.reverse();
     let path = crate::path::path("", path.into_iter());
     Error::new(error.kind(), format!("{} ({})", error.message(), path.trim_start_matches('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use crate::{Sandbox, SandboxConfig, Value};
+
+    #[test]
+    fn with_a_seed_tables_that_were_shown_are_noted_while_there_is_anything_in_them() {
+        let lua = Sandbox::with_config(SandboxConfig::new().deterministic(1)).unwrap();
+        lua.register("show", |_: Value| Ok(())).unwrap();
+        let noted = |source: &str| {
+            let outcome = lua.compute(source).unwrap();
+            lua.gc().unwrap();
+            (outcome, lua.shared.pins.ids().len())
+        };
+        let (viewed, n) = noted("local t = ext.table() show(t) return t");
+        assert_eq!(n, 1);
+        assert_eq!(noted("for i = 1, 2000 do show(ext.table()) end").1, 1);
+        assert_eq!(noted("for i = 1, 2000 do local t = ext.table() t.x = 1 show(t) t.x = nil end").1, 1);
+        drop(viewed);
+        assert_eq!(noted("").1, 0);
+        assert_eq!(noted("for i = 1, 100 do local t = ext.table() t.x = 1 show(t) end").1, 100);
+        // What something leads to may get entries again.
+        assert_eq!(noted("held = ext.table() show(held)").1, 101);
+        assert_eq!(noted("_home.t = ext.table() show(_home.t)").1, 102);
+        assert_eq!(noted("_home.t.x = 1 _home.t = nil held.x = 1 held = nil").1, 102);
+        // Far apart in numbers, and small all the same.
+        assert!(lua.shared.pins.lock().seen.as_ref().unwrap().len() < 10);
+    }
 }

@@ -19,7 +19,7 @@ use crate::StoreLimit;
 use crate::codec::{self, tag};
 use crate::control::Control;
 use crate::overlay::Overlay;
-use crate::store::{self, CancelToken, MemoryStore, StoreResult, TableStore, Tiered};
+use crate::store::{self, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Tiered};
 use crate::usage::Meter;
 
 /// What an interrupted commit has to take back.
@@ -68,6 +68,8 @@ pub(crate) struct Tables {
     meter: Option<Meter>,
     /// Of the present run.
     deadline: Option<Instant>,
+    /// Whether functions in the store are not to be loaded.
+    no_functions: bool,
 }
 
 impl Tables {
@@ -133,6 +135,7 @@ impl Tables {
             interrupted: false,
             meter: None,
             deadline: None,
+            no_functions: false,
         };
         tables.overlay.begin(next_id);
         tables
@@ -172,8 +175,35 @@ impl Tables {
         }
     }
 
+    pub(crate) fn refuse_functions(&mut self, refuse: bool) {
+        self.no_functions = refuse;
+    }
+
+    /// Whether a value that was read is a function that came from the store.
+    fn is_refused(&self, table: u32, key: &str, value: &[u8]) -> bool {
+        codec::has_function(value)
+            && !self.overlay.writes_to(table, key.as_bytes())
+            && matches!(&self.backing, Backing::Tiered(tiered) if !tiered.is_local(table))
+    }
+
     #[inline]
     pub(crate) fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        if !self.no_functions {
+            return self.get_any(table, key, read);
+        }
+        let mut value = None;
+        let found = self.get_any(table, key, &mut |bytes| value = Some(bytes.to_vec()))?;
+        if let Some(value) = value {
+            if self.is_refused(table, key, &value) {
+                return Err(function_refused(table, key));
+            }
+            read(&value);
+        }
+        Ok(found)
+    }
+
+    #[inline]
+    fn get_any(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
         if self.lease_end.is_some() {
             return self.get_shared(table, key, read);
         }
@@ -243,6 +273,18 @@ impl Tables {
         }
     }
 
+    /// About how many bytes the tables take that are kept in memory.
+    #[inline]
+    pub(crate) fn weight(&self) -> u64 {
+        /// Of an entry, beside its key and value.
+        const ENTRY: u64 = 64;
+        let usage = match &self.backing {
+            Backing::Memory(store) => store.held(),
+            Backing::Tiered(tiered) => tiered.local_usage(),
+        };
+        usage.bytes.saturating_add(usage.entries.saturating_mul(ENTRY))
+    }
+
     pub(crate) fn contains(&mut self, table: u32, key: &str) -> StoreResult<bool> {
         self.get(table, key, &mut |_| {})
     }
@@ -265,7 +307,27 @@ impl Tables {
         self.overlay.keys(self.backing.store(), table, visit)
     }
 
+    /// Hands all entries to `visit`.
     pub(crate) fn scan(&mut self, table: u32, visit: &mut dyn FnMut(&str, &[u8])) -> StoreResult<()> {
+        if !self.no_functions {
+            return self.scan_any(table, visit);
+        }
+        let mut functions = Vec::new();
+        self.scan_any(table, &mut |key, value| match codec::has_function(value) {
+            true => functions.push((key.to_owned(), value.to_vec())),
+            false => visit(key, value),
+        })?;
+        for (key, value) in functions {
+            if self.is_refused(table, &key, &value) {
+                return Err(function_refused(table, &key));
+            }
+            visit(&key, &value);
+        }
+        Ok(())
+    }
+
+    /// As `scan`, for who only looks where the values lead.
+    fn scan_any(&mut self, table: u32, visit: &mut dyn FnMut(&str, &[u8])) -> StoreResult<()> {
         self.store()?;
         if self.lease_end.is_none() {
             return self.overlay.scan(self.backing.store(), table, visit);
@@ -284,6 +346,36 @@ impl Tables {
 
     /// As [`Overlay::scan_after`].
     pub(crate) fn scan_after(
+        &mut self,
+        table: u32,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, Option<&[u8]>) -> bool,
+    ) -> StoreResult<bool> {
+        if !self.no_functions {
+            return self.scan_any_after(table, after, visit);
+        }
+        let mut after = after.map(str::to_owned);
+        loop {
+            let mut function = None;
+            let known = self.scan_any_after(table, after.as_deref(), &mut |key, value| match value {
+                Some(value) if codec::has_function(value) => {
+                    function = Some((key.to_owned(), value.to_vec()));
+                    false
+                }
+                value => visit(key, value),
+            })?;
+            let Some((key, value)) = function else { return Ok(known) };
+            if self.is_refused(table, &key, &value) {
+                return Err(function_refused(table, &key));
+            }
+            if !visit(&key, Some(&value)) {
+                return Ok(true);
+            }
+            after = Some(key);
+        }
+    }
+
+    fn scan_any_after(
         &mut self,
         table: u32,
         after: Option<&str>,
@@ -406,6 +498,11 @@ impl Tables {
         }
         Ok(listed.then_some(n))
     }
+}
+
+fn function_refused(table: u32, key: &str) -> StoreError {
+    let key = key.escape_debug();
+    format!("there is a function in table {table} under '{key}', and this sandbox takes none from its store (stored_functions)").into()
 }
 
 /// Adds the ids of the tables that a value refers to.

@@ -14,13 +14,14 @@ use atomic_waker::AtomicWaker;
 use futures_timer::Delay;
 
 use crate::config::ComputeOptions;
+use crate::control::Canceller;
 use crate::functions::{self, FromArgs, HostFunction, Pending};
 use crate::instance::{Context, Entry, Guest};
 use crate::limits::SetLimits;
 use crate::sandbox::{SandboxLinks, Shared};
 use crate::shared::{Finish, Inner, Running, pause_before_retry, stopped_between_tries};
 use crate::value::{IntoArgs, Value};
-use crate::{Error, ErrorKind, Outcome, Result, Sandbox, active};
+use crate::{Error, ErrorKind, Outcome, Result, Sandbox, active, threads};
 
 struct Unpark(Thread);
 
@@ -43,7 +44,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         if let Poll::Ready(value) = future.as_mut().poll(&mut task) {
             return value;
         }
-        std::thread::park();
+        threads::in_host(std::thread::park);
     }
 }
 
@@ -257,8 +258,14 @@ impl Drop for Held<'_> {
 async fn run(
     shared: Arc<Shared>,
     set: SetLimits,
+    canceller: Option<Canceller>,
     enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry> + Send + Sync,
 ) -> Result<Outcome> {
+    let run = canceller.map(|canceller| canceller.expect(&shared.control)).transpose()?;
+    let enter = |guest: &mut Context<'_>, links: &SandboxLinks, args: &mut Vec<u8>| {
+        crate::sandbox::begin(run.as_ref())?;
+        enter(guest, links, args)
+    };
     let begin = |inner: &mut Inner, tries| {
         inner.make_waiting()?;
         let entry = inner.begin_run(&shared, Some(&set), tries, &enter)?;
@@ -273,7 +280,9 @@ async fn run(
             let _finish = Finish(&shared);
             let mut inner = shared.lock_away();
             inner.bring_guest(landed);
-            match inner.end_run(executed) {
+            let ended = inner.end_run(executed);
+            shared.weigh(&mut inner);
+            match ended {
                 Err(error) if inner.repeats(&error, &mut tries) => (error, Held::new(&shared, &mut inner)),
                 result => return result,
             }
@@ -306,7 +315,8 @@ impl Sandbox {
         options: ComputeOptions,
     ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
         let source = source.into();
-        run(Arc::clone(&self.shared), options.limits, move |guest, links, args| {
+        let canceller = options.canceller.clone();
+        run(Arc::clone(&self.shared), options.limits, canceller, move |guest, links, args| {
             crate::sandbox::enter_compute_with(guest, links, args, &source, &options)
         })
     }
@@ -321,7 +331,8 @@ impl Sandbox {
         options: ComputeOptions,
     ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
         let path = path.into();
-        run(Arc::clone(&self.shared), options.limits, move |guest, links, args| {
+        let canceller = options.canceller.clone();
+        run(Arc::clone(&self.shared), options.limits, canceller, move |guest, links, args| {
             crate::sandbox::enter_call(guest, links, args, &path, &options.args)
         })
     }

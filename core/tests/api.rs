@@ -24,6 +24,26 @@ fn one(source: &str) -> Value {
 }
 
 #[test]
+fn numbers_arrive_as_they_are_or_not_at_all() {
+    fn misfit<T: luacell::FromValue + std::fmt::Debug>(source: &str) {
+        let error = sandbox().compute(source).unwrap().get::<T>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conversion, "{source}: {error}");
+    }
+    misfit::<f64>("return 9007199254740993");
+    misfit::<f64>("return math.maxinteger");
+    misfit::<i32>("return 2147483648");
+    misfit::<u64>("return -1");
+    misfit::<u8>("return 256");
+    misfit::<i64>("return 2.0^63");
+    misfit::<i64>("return 0.5");
+    misfit::<usize>("return 0/0");
+    assert_eq!(one("return math.mininteger").as_number(), Some(-(2.0_f64.powi(63))));
+    assert_eq!(one("return 1 << 60").as_number(), Some(2.0_f64.powi(60)));
+    assert_eq!(one("return math.mininteger").as_integer(), Some(i64::MIN));
+    assert!(Value::try_from(u64::MAX).is_err());
+}
+
+#[test]
 fn values_of_every_type_come_out() {
     let outcome = sandbox().compute("return nil, true, 3, 3.0, 'text', '\\xff', {1, 2, x = {}}").unwrap();
     let mut table = Table::new();
@@ -416,9 +436,17 @@ fn busy_and_closed() {
     assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(home.get("x").unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(sandbox.memory_stats().unwrap_err().kind(), ErrorKind::Busy);
-    sandbox.close();
+    let closer = {
+        let sandbox = Arc::clone(&sandbox);
+        std::thread::spawn(move || sandbox.close())
+    };
+    while !sandbox.is_closed() {
+        std::thread::yield_now();
+    }
+    assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
     go_on.send(()).unwrap();
     assert!(runner.join().unwrap().is_ok(), "a run in progress comes to its end");
+    closer.join().unwrap();
     for _ in 0..2 {
         assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(home.get("x").unwrap_err().kind(), ErrorKind::Closed);

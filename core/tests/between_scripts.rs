@@ -408,3 +408,26 @@ fn tables_that_the_host_made_are_taken_back_with_the_run() {
     assert!(failed.is_err());
     assert_eq!(lua.compute("return y[1], y.own, next(_home)").unwrap().values, [1.into(), 2.into(), Value::Nil]);
 }
+
+/// Lua clears weak tables of what only a finalizer can bring back. The guest's own are not cleared of it: there is one Lua table for each stored one, and one
+/// upvalue, and the host knows which ones Lua still has.
+#[test]
+fn what_a_finalizer_brings_back_is_what_it_was() {
+    let lua = Sandbox::new().unwrap();
+    lua.compute(
+        "local n = 0
+        _home.t, _home.f = {}, function() n = n + 1 return n end
+        setmetatable({t = _home.t, f = _home.f, u = ext.table()}, {__gc = function(o) back = o end})",
+    )
+    .unwrap();
+    // In the run that follows nothing but the finalizer leads to them.
+    lua.compute("collectgarbage() assert(back.t == _home.t and back.f == _home.f) back.u.x = 1 back.f()").unwrap();
+    lua.compute("for i = 1, 1000 do _home.last = {i} end").unwrap();
+    assert_eq!(lua.compute("return back.u.x, _home.f(), back.f()").unwrap().values, [1.into(), 2.into(), 3.into()]);
+    // What a run made is taken back with it, wherever it is.
+    let failing = "
+        setmetatable({t = ext.table()}, {__gc = function(o) back = o.t end})
+        collectgarbage() back.x = 1 error('x')";
+    lua.compute(failing).unwrap_err();
+    assert!(lua.compute("return back").unwrap().value().as_table().is_some_and(|t| t.get("x") == 1.into()));
+}

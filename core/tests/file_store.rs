@@ -258,12 +258,12 @@ fn a_later_format_is_left_alone() {
         let database = redb::Database::open(&path).unwrap();
         let transaction = database.begin_write().unwrap();
         let about = redb::TableDefinition::<&str, u64>::new("luacell");
-        transaction.open_table(about).unwrap().insert("format", 3).unwrap();
+        transaction.open_table(about).unwrap().insert("format", 4).unwrap();
         transaction.commit().unwrap();
     }
     let before = snapshot(&path);
     let message = refused(&path);
-    assert!(message.contains("format 3"), "{message}");
+    assert!(message.contains("format 4"), "{message}");
     assert_eq!(snapshot(&path), before);
 }
 

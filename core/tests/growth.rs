@@ -135,6 +135,11 @@ const ATTEMPTS: &[Attempt] = &[
         name: "functions",
         source: "local t = {} for i = 1, 20000 do t[i] = function() return i end end return t",
     },
+    Attempt { name: "one function many times", source: "local t = {} for i = 1, 60000 do t[i] = print end return t" },
+    Attempt {
+        name: "one stored table many times",
+        source: "local s, t = ext.table(), {} for i = 1, 60000 do t[i] = s end return t",
+    },
     Attempt {
         name: "arguments",
         source: "local t = {} for i = 1, 20000 do t[i] = {} end for i = 1, 20 do drop(t) end",

@@ -178,6 +178,13 @@ fn tables_as_values_of_the_host_are_bounded() {
         assert_eq!(kind(&lua, source), ErrorKind::Memory);
     }
     assert_eq!(lua.compute("return size(many(1000))").unwrap().values, [1.into()]);
+    // And what refers to something takes more in the host than its number does, be it one thing many times.
+    lua.compute("_home.t = {1} function same(x, n) local t = {} for i = 1, n do t[i] = x end return t end").unwrap();
+    for one in ["_home.t", "print", "same", "size"] {
+        assert!(lua.compute(format!("return same({one}, 5000)")).is_ok(), "{one}");
+        assert_eq!(kind(&lua, &format!("return same({one}, 40000)")), ErrorKind::Memory, "{one}");
+        assert_eq!(kind(&lua, &format!("return table.unpack(same({one}, 40000))")), ErrorKind::Memory, "{one}");
+    }
     // A limit of the run counts, and others have their own.
     let options = ComputeOptions::new().memory_limit(32 << 20);
     assert!(lua.compute_with("return many(29500)", options).is_ok());

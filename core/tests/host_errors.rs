@@ -240,3 +240,62 @@ fn nothing_of_it_is_kept_after_the_run() {
     drop(lua.compute("require 'x'").unwrap_err());
     assert_eq!(Arc::strong_count(&kept), before);
 }
+
+/// How many errors there are, one as the cause of the other, and the longest message.
+fn causes(error: &Error) -> (usize, usize) {
+    let (mut n, mut longest) = (0, error.message().len());
+    let mut next = error.source();
+    while let Some(cause) = next {
+        n += 1;
+        longest = longest.max(cause.to_string().len());
+        next = cause.source();
+    }
+    (n, longest)
+}
+
+/// A script that raises what it caught, in runs that host functions start, again and again, makes no chain of causes without an end: it would fill the host's
+/// memory, and whoever drops it needs a stack as long.
+#[test]
+fn causes_behind_each_other_come_to_an_end() {
+    let lua = Arc::new(Sandbox::new().unwrap());
+    lua.register("fail", |text: String| Err::<(), _>(Error::host(text))).unwrap();
+    lua.register("opaque", |text: String| Err::<(), _>(Error::opaque(text))).unwrap();
+    lua.register("call", |f: Function| f.call(()).map(|out| out.values)).unwrap();
+    lua.register("wrap", |f: Function| f.call(()).map(|out| out.values).map_err(Error::host)).unwrap();
+    lua.register("hide", |f: Function| f.call(()).map(|out| out.values).map_err(Error::opaque)).unwrap();
+    let weak = Arc::downgrade(&lua);
+    lua.register("later", move |text: String| weak.upgrade().unwrap().compute(text).map(|_| ()).map_err(Error::host))
+        .unwrap();
+    for (first, then, level) in [
+        ("fail", "call", 0),
+        ("fail", "wrap", 0),
+        ("fail", "hide", 0),
+        ("opaque", "call", 0),
+        ("opaque", "hide", 0),
+        ("opaque", "call", 1),
+        ("fail", "later", 0),
+    ] {
+        let again = match then {
+            "later" => "pcall(later, 'error(e, 0)')".to_owned(),
+            _ => format!("pcall({then}, function() error(e, {level}) end)"),
+        };
+        let source = format!("_, e = pcall({first}, 'reason') for i = 1, 700 do _, e = {again} end error(e, 0)");
+        let error = lua.compute_with(&source, ComputeOptions::new().name("=s")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::HostFunction, "{first} {then}");
+        let (n, longest) = causes(&error);
+        assert!(n < 200, "{first} {then}: {n} causes");
+        assert!(longest < 1 << 17, "{first} {then}: a message of {longest} bytes");
+        assert!(then == "hide" || error.message().ends_with("reason"), "{first} {then}");
+    }
+    // As many as there can be runs inside each other are all there.
+    let deep = "function f(n) if n == 0 then fail('reason') end later(('f(%d)'):format(n - 1)) end f(30)";
+    let error = lua.compute(deep).unwrap_err();
+    assert!(causes(&error).0 > 30);
+    let mut last: &dyn std::error::Error = &error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    assert_eq!(last.to_string(), "reason");
+    // What came to an end doesn't count for what comes later.
+    assert_eq!(causes(&lua.compute("fail('x')").unwrap_err()).0, 1);
+}

@@ -49,6 +49,9 @@ fn what_json_does_not_have_names_its_place() {
         ("return {a = {[0.5] = 1}}", "value.a[0.5]"),
         ("local t = {} t.x = {t} return t", "value.x[1]"),
         ("return 1/0", "(value)"),
+        ("return {[1] = 'number', ['1'] = 'text'}", "both keys 1 and \"1\""),
+        ("return {a = {['-7'] = 1, [-7] = 2, [0] = 3}}", "value.a"),
+        ("_home.a = {[3] = 1, ['3'] = 2} return _home", "value.a"),
     ] {
         let error = from_lua(source).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conversion, "{source}");

@@ -915,3 +915,25 @@ fn looking_for_names_among_keys_that_collide_ends_in_time() {
         assert!(third < all * 2 / 3, "{name}: {third:?} for a third of {instructions} instructions, {all:?} for all");
     }
 }
+
+/// Each piece of text would take a collection there, or not be there at all.
+#[test]
+fn a_limit_is_told_of_in_full_memory() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(2 << 20).timeout(None)).unwrap();
+    let fill = "t, n = {}, 1 << 16
+        while n > 0 do if not pcall(function() while true do t = {t, ('x'):rep(n) .. #t} end end) then n = n // 2 end end
+        while true do end";
+    let error = lua.compute_with(fill, ComputeOptions::new().instruction_limit(3_000_000)).unwrap_err();
+    assert_eq!((error.kind(), error.line()), (ErrorKind::InstructionLimit, Some(3)), "{error}");
+    assert!(error.message().ends_with("]:3: instruction limit reached"), "{error}");
+    assert!(error.traceback().is_some_and(|text| text.contains(":3: in main chunk")), "{error:?}");
+}
+
+#[test]
+fn a_traceback_goes_through_a_deep_stack_a_few_times() {
+    let lua = Sandbox::with_config(SandboxConfig::new().timeout(None)).unwrap();
+    lua.compute("function deep(n, last) if n == 0 then return last() end return (deep(n - 1, last)) end").unwrap();
+    let instructions = |last: &str| lua.compute(format!("deep(100000, {last})")).unwrap().metrics.instructions;
+    let (with, without) = (instructions("debug.traceback"), instructions("print"));
+    assert!(with - without < 100_000 * 60, "{}", with - without);
+}

@@ -77,10 +77,18 @@ fn folders() {
         std::os::unix::fs::symlink(folder.path().join("secret.lua"), root.join("link.lua")).unwrap();
         let error = lua.compute("return require 'link'").unwrap_err();
         assert!(error.message().contains("leads out of"), "{error}");
-        // Nor can it be found out what there is: a file in place of a folder is like nothing.
+        // Nor can it be found out what there is: what a link leads to is like nothing, and a file in place of a folder too.
+        std::os::unix::fs::symlink(folder.path().join("nothing.lua"), root.join("hole.lua")).unwrap();
+        let seen = |name: &str| {
+            let source = format!("local _, e = pcall(require, '{name}') return (e:gsub('{name}', 'x'))");
+            lua.compute(source).unwrap().get::<String>().unwrap()
+        };
+        assert_eq!(seen("link"), seen("hole"));
         std::fs::write(folder.path().join("file"), "").unwrap();
+        std::fs::create_dir(folder.path().join("pack")).unwrap();
+        std::fs::write(folder.path().join("pack/init.lua"), "").unwrap();
         std::os::unix::fs::symlink(folder.path(), root.join("out")).unwrap();
-        for name in ["out.file", "out.nothing"] {
+        for name in ["out.file", "out.nothing", "out.secret", "out.pack", "out.lib.a"] {
             let error = lua.compute(format!("return require '{name}'")).unwrap_err();
             assert!(error.message().contains("not found"), "{name}: {error}");
         }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, reason = "tests")]
 
-use luacell::{ErrorKind, Sandbox, SandboxConfig};
+use luacell::{ErrorKind, ImportOptions, MemoryStore, Sandbox, SandboxConfig, StoreLimit};
 use proptest::prelude::*;
 
 const FILL: &str = "
@@ -34,12 +34,13 @@ fn everything_travels_between_stores() {
     assert_eq!(blob, filled(), "the same content gives the same bytes");
     let other = Sandbox::with_config(SandboxConfig::new().store(folder.path().join("state"))).unwrap();
     other.compute("_home.before = {1} held = _home.before").unwrap();
-    other.import_home(&blob).unwrap();
+    let trusted = ImportOptions::new().trusted(true);
+    other.import_home_with(&blob, &trusted).unwrap();
     assert!(other.compute(CHECK).unwrap().get::<bool>().unwrap());
     assert!(other.compute("return _home.before == nil and held[1] == 1").unwrap().get::<bool>().unwrap());
     other.compute("_home.new = {held}").unwrap();
     let again = Sandbox::new().unwrap();
-    again.import_home(&other.export_home().unwrap()).unwrap();
+    again.import_home_with(&other.export_home().unwrap(), &trusted).unwrap();
     assert!(again.compute("return _home.new[1][1] == 1 and _home.count() == 3").unwrap().get::<bool>().unwrap());
     let empty = Sandbox::new().unwrap().export_home().unwrap();
     again.import_home(&empty).unwrap();
@@ -54,6 +55,91 @@ fn other_versions_are_refused() {
     let error = sandbox.import_home(&blob).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.message().contains("format 2"), "{error}");
+}
+
+/// Functions of all kinds and wherever they are; what has none is taken in.
+#[test]
+fn functions_come_from_trusted_sources_only() {
+    let kinds = [
+        "_home.f = function() end",
+        "local n = 0 _home.f = function() n = n + 1 return n end",
+        "_home.deep = {{1, {inner = {f = function() end}}}}",
+    ];
+    for source in kinds {
+        let from = Sandbox::new().unwrap();
+        from.compute(source).unwrap();
+        let blob = from.export_home().unwrap();
+        let sandbox = Sandbox::new().unwrap();
+        sandbox.compute("_home.here = true").unwrap();
+        let error = sandbox.import_home(&blob).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains("function in") && error.message().contains("trusted"), "{error}");
+        assert!(sandbox.compute("return _home.here").unwrap().get::<bool>().unwrap());
+        sandbox.import_home_with(&blob, &ImportOptions::new().trusted(true)).unwrap();
+        assert!(sandbox.compute("return _home.here == nil").unwrap().get::<bool>().unwrap());
+    }
+    let from = Sandbox::new().unwrap();
+    // Built-ins are names, and a text that looks like bytecode is a text.
+    from.compute("_home.upper, _home.math, _home.code, _home.t = string.upper, math, '\\27Lua', {_home}").unwrap();
+    let sandbox = Sandbox::new().unwrap();
+    sandbox.import_home(&from.export_home().unwrap()).unwrap();
+    assert!(sandbox.compute("return _home.upper('x') == 'X' and _home.t[1] == _home").unwrap().get::<bool>().unwrap());
+}
+
+/// A store that others can write to: its functions are not loaded, whichever way they are read; everything else is.
+#[test]
+fn a_store_may_be_one_to_take_no_functions_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let open = |functions| Sandbox::with_config(SandboxConfig::new().store(&path).stored_functions(functions)).unwrap();
+    open(true)
+        .compute("local up = 1 _home.a, _home.f, _home.g, _home.t, _home.u = 1, print and function() return 1 end, function() up = up + 1 return up end, {2, function() end}, string.upper")
+        .unwrap();
+    let sandbox = open(false);
+    let refused = [
+        "return _home.f()",
+        "return _home.g()",
+        "return _home.t[2]",
+        "for k, v in pairs(_home) do end",
+        "local f = next(_home.t, 1)",
+        "for i, v in ipairs(_home.t) do end",
+    ];
+    for source in refused {
+        let error = sandbox.compute(source).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store, "{source}");
+        assert!(error.message().contains("stored_functions"), "{error}");
+    }
+    for key in ["f", "g"] {
+        assert_eq!(sandbox.home().get(key).unwrap_err().kind(), ErrorKind::Store);
+    }
+    assert_eq!(sandbox.home().to_table().unwrap_err().kind(), ErrorKind::Store);
+    let good = "local n = 0 _home.own = function() return 5 end for i = 1, 1 do n = n + _home.t[i] end return _home.a + n + _home.own(), _home.u('x')";
+    assert_eq!(sandbox.compute(good).unwrap().values, [8.into(), "X".into()]);
+    sandbox.gc().unwrap();
+    drop(sandbox);
+    assert_eq!(open(true).compute("return _home.f() + _home.g() + _home.own()").unwrap().get::<i64>().unwrap(), 8);
+}
+
+#[test]
+fn a_blob_that_is_too_large_changes_nothing() {
+    let from = Sandbox::new().unwrap();
+    from.compute("for i = 1, 100 do _home[i] = {x = ('x'):rep(100)} end").unwrap();
+    let blob = from.export_home().unwrap();
+    for limit in [StoreLimit::new(u64::MAX, 199), StoreLimit::new(5000, u64::MAX)] {
+        for store in [false, true] {
+            let config = SandboxConfig::new().store_limit(limit);
+            let config = if store { config.store(MemoryStore::new()) } else { config };
+            let sandbox = Sandbox::with_config(config).unwrap();
+            sandbox.compute("_home.here = true").unwrap();
+            assert_eq!(sandbox.import_home(&blob).unwrap_err().kind(), ErrorKind::StoreLimit);
+            let snapshot = from.snapshot().unwrap();
+            let with_tables = luacell::RestoreOptions::new().tables(true);
+            assert_eq!(sandbox.restore_with(&snapshot, &with_tables).unwrap_err().kind(), ErrorKind::StoreLimit);
+            assert!(sandbox.compute("return _home.here and #_home == 0").unwrap().get::<bool>().unwrap());
+        }
+    }
+    let enough = Sandbox::with_config(SandboxConfig::new().store_limit(StoreLimit::new(1 << 20, 200))).unwrap();
+    enough.import_home(&blob).unwrap();
 }
 
 proptest! {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use luacell::{
-    ComputeOptions, Engine, EngineConfig, Error, ErrorKind, FileStore, FromValue, MemoryStore, Sandbox, SandboxConfig,
-    Snapshot, Value,
+    ComputeOptions, Engine, EngineConfig, Error, ErrorKind, FileStore, FromValue, MemoryStore, RestoreOptions, Sandbox,
+    SandboxConfig, Snapshot, Value,
 };
 
 fn get<T: FromValue>(sandbox: &Sandbox, source: &str) -> T {
@@ -333,6 +333,159 @@ fn the_virtual_clock_goes_on() {
     }
 }
 
+fn with_tables() -> RestoreOptions {
+    RestoreOptions::new().tables(true)
+}
+
+/// A template's functions come to a sandbox that has a store, and the store keeps all that it has.
+#[test]
+fn a_store_keeps_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.luacell");
+    let open = || Sandbox::with_config(SandboxConfig::new().store(FileStore::open(&path).unwrap())).unwrap();
+    let template = Sandbox::new().unwrap();
+    // Its own tables have numbers that the store's have too, and it has stored functions with upvalues.
+    template
+        .compute(
+            "_home.orders, _home.name, _home.more = {'template'}, 'template', {{{}}}
+             local seen = 0
+             function decide(x) seen = seen + 1 _home.n = (_home.n or 0) + 1 return x * 2, _home.n, seen end
+             function name() return _home.name end
+             _home.decide = decide
+             function more() local t = ext.table() t.x = 1 _home.made = {t, {2}} return #_home.made end",
+        )
+        .unwrap();
+    let template = template.snapshot().unwrap();
+    open().compute("_home.orders, _home.name = {1, 2, {3}}, 'ada' _home.count = (function() local n = 10 return function() n = n + 1 return n end end)()").unwrap();
+    let blob = open().export_home().unwrap();
+    for shared in [false, true] {
+        let sandbox = open();
+        let other = shared.then(open);
+        sandbox.compute("before = _home.orders").unwrap();
+        let orders = sandbox.home().get("orders").unwrap();
+        sandbox.restore(&template).unwrap();
+        assert_eq!(sandbox.export_home().unwrap(), blob);
+        // What the host has of the store is still so.
+        assert_eq!(orders.as_stored_table().unwrap().len().unwrap(), 3);
+        assert_eq!(sandbox.call("decide", 2).unwrap().values, [4.into(), 1.into(), 1.into()]);
+        assert_eq!(sandbox.call("decide", 2).unwrap().values, [4.into(), 2.into(), 2.into()]);
+        assert_eq!(get::<String>(&sandbox, "return name()"), "ada");
+        assert_eq!(get::<i64>(&sandbox, "return more()"), 2);
+        assert_eq!(get::<i64>(&sandbox, "return _home.orders[3][1] + _home.count()"), 14);
+        assert!(get::<bool>(&sandbox, "return before == nil and _home.made[1].x == 1 and _home.made[2][1] == 2"));
+        drop(other);
+        sandbox.gc().unwrap();
+        drop(sandbox);
+        let sandbox = open();
+        assert_eq!(get::<i64>(&sandbox, "return _home.orders[3][1] + _home.count() + _home.n + _home.made[1].x"), 18);
+        sandbox.import_home_with(&blob, &luacell::ImportOptions::new().trusted(true)).unwrap();
+    }
+    // A new sandbox from a snapshot likewise.
+    let config = || SandboxConfig::new().store(FileStore::open(&path).unwrap());
+    let sandbox = Engine::default().sandbox_from(&template, config()).unwrap();
+    assert_eq!(sandbox.call("decide", 2).unwrap().values, [4.into(), 1.into(), 1.into()]);
+    assert_eq!(get::<String>(&sandbox, "return name()"), "ada");
+    // In memory it is the other way round, unless it is said.
+    let memory = Sandbox::new().unwrap();
+    memory.compute("_home.name = 'mine'").unwrap();
+    memory.restore_with(&template, &RestoreOptions::new().tables(false)).unwrap();
+    assert_eq!(get::<String>(&memory, "return name()"), "mine");
+    memory.restore(&template).unwrap();
+    assert_eq!(get::<String>(&memory, "return name()"), "template");
+}
+
+/// What Lua holds of the tables of another store is never taken for those of this one.
+#[test]
+fn tables_of_another_store_are_refused() {
+    let holders = [
+        "held = _home.t",
+        "local t = _home.t function f() return t[1] end",
+        "co = coroutine.wrap(function(t) coroutine.yield() return t[1] end) co(_home.t)",
+        "held = ext.table()",
+        "_io.output = {1} held = _io.output",
+        "setmetatable(_home.t, {__index = function() return 1 end})",
+        "local t = _home.t _home.f = function() t[1] = 2 end held = _home.f",
+    ];
+    for source in holders {
+        let template = Sandbox::new().unwrap();
+        template.compute("_home.t = {'template'} _home.u = {2}").unwrap();
+        template.compute(source).unwrap();
+        let template = template.snapshot().unwrap();
+        let sandbox = Sandbox::with_config(SandboxConfig::new().store(MemoryStore::new())).unwrap();
+        sandbox.compute("n = 5 _home.t = {'mine'} _home.u = {'mine'}").unwrap();
+        let error = sandbox.restore(&template).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{source}");
+        assert!(error.message().contains("kept tables"), "{error}");
+        assert!(get::<bool>(&sandbox, "return n == 5 and _home.t[1] == 'mine' and _home.u[1] == 'mine'"), "{source}");
+        sandbox.restore_with(&template, &with_tables()).unwrap();
+        assert!(get::<bool>(&sandbox, "return n == nil and _home.t[1] == 'template'"), "{source}");
+    }
+    // Garbage is nobody's.
+    let template = Sandbox::new().unwrap();
+    template.compute("_home.t = {'template'} for i = 1, 100 do local t = _home.t end x = 1").unwrap();
+    let sandbox = Sandbox::with_config(SandboxConfig::new().store(MemoryStore::new())).unwrap();
+    sandbox.restore(&template.snapshot().unwrap()).unwrap();
+    assert!(get::<bool>(&sandbox, "return x == 1 and _home.t == nil"));
+}
+
+/// Also those that had not asked for any before.
+#[test]
+fn copies_go_on_with_the_same_random_numbers() {
+    let numbers = |sandbox: &Sandbox| -> Vec<Value> {
+        (0..3)
+            .flat_map(|_| sandbox.compute("return math.random(0), math.random(0), math.random()").unwrap().values)
+            .collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.luacell");
+    let configs = || {
+        [
+            SandboxConfig::new(),
+            SandboxConfig::new().deterministic(7),
+            SandboxConfig::new().store(MemoryStore::new()),
+            SandboxConfig::new().store(&path),
+        ]
+    };
+    for (i, config) in configs().into_iter().enumerate() {
+        for before in
+            ["", "math.random()", "math.randomseed(3)", "math.randomseed()", "math = nil", "random = math.random"]
+        {
+            let sandbox = Sandbox::with_config(configs().into_iter().nth(i).unwrap()).unwrap();
+            sandbox.compute(before).unwrap();
+            if before == "math = nil" {
+                sandbox.fork().unwrap().snapshot().unwrap();
+                continue;
+            }
+            let (fork, snapshot) = (sandbox.fork().unwrap(), sandbox.snapshot().unwrap());
+            let bytes = snapshot.to_bytes().unwrap();
+            let engine = Engine::default();
+            let copy =
+                engine.sandbox_from(&Snapshot::from_bytes(&engine, &bytes).unwrap(), SandboxConfig::new()).unwrap();
+            let second = fork.fork().unwrap();
+            let expected = numbers(&sandbox);
+            assert!(expected[0] != expected[1]);
+            for other in [&fork, &second, &copy] {
+                assert_eq!(numbers(other), expected, "{before}");
+            }
+            sandbox.restore(&snapshot).unwrap();
+            assert_eq!(numbers(&sandbox), expected, "{before}");
+            // Until they are parted.
+            sandbox.compute("math.randomseed()").unwrap();
+            fork.compute("math.randomseed()").unwrap();
+            if i != 1 {
+                assert_ne!(numbers(&sandbox), numbers(&fork));
+            }
+        }
+        drop(config);
+    }
+    // Those that are no copies have nothing in common, and taking one changes no number that a seed gives.
+    assert_ne!(numbers(&Sandbox::new().unwrap()), numbers(&Sandbox::new().unwrap()));
+    let seeded = || Sandbox::with_config(SandboxConfig::new().deterministic(7)).unwrap();
+    let with_copy = seeded();
+    with_copy.snapshot().unwrap();
+    assert_eq!(numbers(&with_copy), numbers(&seeded()));
+}
+
 #[test]
 fn a_store_becomes_what_it_was() {
     let folder = tempfile::tempdir().unwrap();
@@ -342,9 +495,9 @@ fn a_store_becomes_what_it_was() {
     sandbox.compute(PROGRAM).unwrap();
     let snapshot = sandbox.snapshot().unwrap();
     changed(&sandbox);
-    sandbox.restore(&snapshot).unwrap();
+    sandbox.restore_with(&snapshot, &with_tables()).unwrap();
     check(&sandbox);
-    sandbox.restore(&snapshot).unwrap();
+    sandbox.restore_with(&snapshot, &with_tables()).unwrap();
     let tables = sandbox.table_count().unwrap();
     drop(sandbox);
     // It is in the file.
@@ -360,7 +513,7 @@ fn a_store_becomes_what_it_was() {
         if round == 0 {
             sandbox.compute("for i = 1, 50 do _home[i] = {x = {i}} end").unwrap();
         }
-        sandbox.restore(&snapshot).unwrap();
+        sandbox.restore_with(&snapshot, &with_tables()).unwrap();
         check(&sandbox);
         assert!(get::<bool>(&sandbox, "return _home[1] == nil"));
         assert!(sandbox.table_count().unwrap().unwrap() < 20);
@@ -369,7 +522,8 @@ fn a_store_becomes_what_it_was() {
         assert!(get::<bool>(&sandbox, "return _home.players[1].name == 'Ada' and _home.players[102].name == 100"));
     }
     // A store of the user's, and a fork, which leaves the store alone.
-    let sandbox = Engine::default().sandbox_from(&snapshot, SandboxConfig::new().store(MemoryStore::new())).unwrap();
+    let sandbox = Sandbox::with_config(SandboxConfig::new().store(MemoryStore::new())).unwrap();
+    sandbox.restore_with(&snapshot, &with_tables()).unwrap();
     let fork = sandbox.fork().unwrap();
     check(&sandbox);
     changed(&sandbox);
@@ -377,12 +531,12 @@ fn a_store_becomes_what_it_was() {
     // Somebody else has the file.
     let (a, b) = (open(), open());
     let a = Sandbox::with_config(SandboxConfig::new().store(a)).unwrap();
-    let error = a.restore(&snapshot).unwrap_err();
+    let error = a.restore_with(&snapshot, &with_tables()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.message().contains("others use"), "{error}");
     assert!(get::<bool>(&a, "return _home.later ~= nil"));
     drop(b);
-    a.restore(&snapshot).unwrap();
+    a.restore_with(&snapshot, &with_tables()).unwrap();
     assert!(get::<bool>(&a, "return _home.later == nil and n == 0"));
 }
 
@@ -416,11 +570,11 @@ fn a_store_that_fails_leaves_the_sandbox_as_it_was() {
     let snapshot = sandbox.snapshot().unwrap();
     sandbox.compute("n = 2 _home.n = 2 _home.t[1] = 2").unwrap();
     broken.store(1, Ordering::Relaxed);
-    let error = sandbox.restore(&snapshot).unwrap_err();
+    let error = sandbox.restore_with(&snapshot, &with_tables()).unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Store, "the disk is full"));
     assert!(get::<bool>(&sandbox, "return n == 2 and _home.n == 2 and _home.t[1] == 2"));
     broken.store(0, Ordering::Relaxed);
-    sandbox.restore(&snapshot).unwrap();
+    sandbox.restore_with(&snapshot, &with_tables()).unwrap();
     assert!(get::<bool>(&sandbox, "return n == 1 and _home.n == 1 and _home.t[1] == 1"));
 }
 

@@ -287,12 +287,12 @@ typedef struct luacell_engine_config {
    */
   uint64_t pool_size;
   /**
-   * The most memory that a sandbox may take in bytes, everything included. 0: the default, 1 GiB. At most 4 GiB.
+   * The most memory that a sandbox may take in bytes, everything included. 0: the default, 1 GiB. From 2 MiB to 4 GiB.
    */
   uint64_t max_memory;
   /**
-   * The most native stack that a sandbox uses, in bytes; threads that run sandboxes must have this much left. 0: the default, 512 KiB. At most
-   * 1.5 MiB.
+   * The most native stack that a sandbox uses, in bytes; threads that run sandboxes must have this much left, and 64 KiB: with less
+   * a call gives LUACELL_INVALID_ARGUMENT (on Linux; elsewhere the process may crash). 0: the default, 512 KiB. From 64 KiB to 1.5 MiB.
    */
   uint64_t max_stack;
 } luacell_engine_config;
@@ -656,6 +656,14 @@ struct luacell_error *luacell_error_new(const char *message,
                                         luacell_finalizer finalizer);
 
 /**
+ * An error of this kind with this message, as UTF-8, for what is built on this library. NULL when the status is LUACELL_OK or none, or when there is
+ * no memory for it.
+ */
+struct luacell_error *luacell_error_of(luacell_status status,
+                                       const char *message,
+                                       size_t message_len);
+
+/**
  * For host functions: an error that raises a copy of this value in the script, as error(value) does there. NULL stands for nil.
  */
 struct luacell_error *luacell_error_raise(const struct luacell_value *value);
@@ -779,7 +787,7 @@ luacell_status luacell_value_to_integer(const struct luacell_value *value,
                                         struct luacell_error **error);
 
 /**
- * Reads a number as a float. LUACELL_CONVERSION when the value is none.
+ * Reads a number as a float. LUACELL_CONVERSION when the value is none, or an integer that a float does not hold.
  */
 luacell_status luacell_value_to_number(const struct luacell_value *value,
                                        double *result,
@@ -1079,7 +1087,7 @@ luacell_status luacell_store_new(const struct luacell_table_store *functions,
                                  struct luacell_error **error);
 
 /**
- * Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded.
+ * Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded, LUACELL_INVALID_ARGUMENT for settings out of their range.
  */
 luacell_status luacell_engine_new(const struct luacell_engine_config *config,
                                   struct luacell_engine **engine,

@@ -13,7 +13,9 @@
 
 #include <luacell.h>
 
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <initializer_list>
@@ -120,12 +122,17 @@ class Thrown {
 
 }  // namespace detail
 
+class Value;
+
 /** What failed. The views are valid as long as a copy of the error exists. */
 class Error : public std::exception {
  public:
   /** Takes over an error of the C interface. */
   explicit Error(luacell_error *error)
       : error_(error, [](luacell_error *e) { luacell_error_free(e); }), what_(detail::view(luacell_error_message(error))) {}
+
+  /** A new one. */
+  Error(luacell_status status, std::string_view message) : Error(luacell_error_of(status, message.data(), message.size())) {}
 
   /** One of LUACELL_SYNTAX ... */
   luacell_status status() const { return luacell_error_status(error_.get()); }
@@ -137,6 +144,10 @@ class Error : public std::exception {
   std::string_view traceback() const { return detail::view(luacell_error_traceback(error_.get())); }
   /** What was printed before. */
   std::string_view output() const { return detail::view(luacell_error_output(error_.get())); }
+  /** What error() was given in Lua when that was no string; otherwise nil. */
+  Value value() const;
+  /** What the script used before. */
+  luacell_metrics metrics() const;
   /** What a host function threw, when that is behind this error; otherwise nothing. */
   std::exception_ptr cause() const { return detail::Thrown::behind(error_.get()); }
   const luacell_error *get() const { return error_.get(); }
@@ -188,17 +199,23 @@ luacell_outcome *run(F function, Args... args) {
 
 class Outcome;
 
-/** A Lua value. Reading one as a type that it is not throws an Error with LUACELL_CONVERSION. */
+/** A Lua value. Reading one as a type that it is not, or that it does not fit, throws an Error with LUACELL_CONVERSION; so does making one of a number that Lua does not have. */
 class Value {
  public:
   /** nil */
   Value(std::nullptr_t = nullptr) : value_(luacell_value_new_nil()) {}
   template <typename T, std::enable_if_t<std::is_same_v<T, bool>, int> = 0>
   Value(T boolean) : value_(luacell_value_new_boolean(boolean)) {}
-  /** Unsigned numbers beyond INT64_MAX wrap around, as in Lua. */
+  /** Of any integer type that fits 64 bits with sign. */
   template <typename T, std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, long> = 0>
-  Value(T integer) : value_(luacell_value_new_integer(static_cast<int64_t>(integer))) {}
+  Value(T integer) : value_(luacell_value_new_integer(exactly<int64_t>(integer))) {}
+  /** An enumerator is its number. */
+  template <typename T, std::enable_if_t<std::is_enum_v<T> && std::is_convertible_v<T, int64_t>, short> = 0>
+  Value(T enumerator) : Value(static_cast<std::underlying_type_t<T>>(enumerator)) {}
   Value(double number) : value_(luacell_value_new_float(number)) {}
+  /** One that a double holds. */
+  template <typename T, std::enable_if_t<std::is_same_v<T, long double>, char> = 0>
+  Value(T number) : value_(luacell_value_new_float(exactly<double>(number))) {}
   Value(std::string_view text) : value_(luacell_value_new_string(text.data(), text.size())) {}
   Value(const std::string &text) : Value(std::string_view(text)) {}
   Value(const char *text) : Value(std::string_view(text)) {}
@@ -230,15 +247,22 @@ class Value {
   luacell_type type() const { return luacell_value_type(get()); }
   bool is_nil() const { return type() == LUACELL_TYPE_NIL; }
 
-  /** bool, an integer type, double, std::string_view (valid as long as the value) or std::string. */
+  /**
+   * bool, an integer type, a floating one, std::string_view (valid as long as the value) or std::string. An integer has to fit, also a floating type;
+   * of a float's digits as<float>() keeps what it has room for, but it has to be in range.
+   */
   template <typename T>
   T as() const {
     if constexpr (std::is_same_v<T, bool>) {
       return read<bool>(luacell_value_to_boolean);
     } else if constexpr (std::is_integral_v<T>) {
-      return static_cast<T>(read<int64_t>(luacell_value_to_integer));
+      return exactly<T>(read<int64_t>(luacell_value_to_integer));
     } else if constexpr (std::is_floating_point_v<T>) {
-      return static_cast<T>(read<double>(luacell_value_to_number));
+      if (type() == LUACELL_TYPE_INTEGER) return exactly<T>(read<int64_t>(luacell_value_to_integer));
+      auto number = read<double>(luacell_value_to_number);
+      auto rounded = static_cast<T>(number);
+      if (std::isinf(rounded) && !std::isinf(number)) misfit(number);
+      return rounded;
     } else {
       return T(detail::view(read<luacell_bytes>(luacell_value_to_string)));
     }
@@ -274,6 +298,37 @@ class Value {
   explicit Value(Uninitialised) {}
 
   template <typename T>
+  [[noreturn]] static void misfit(T number) {
+    std::string digits = "a number";
+    if constexpr (std::is_floating_point_v<T> || sizeof(T) <= sizeof(int64_t)) digits = std::to_string(number);
+    throw Error(LUACELL_CONVERSION, digits + " does not fit");
+  }
+
+  /* The same number in another type. */
+  template <typename To, typename From>
+  static To exactly(From number) {
+    if constexpr (std::is_floating_point_v<To> && std::is_integral_v<From>) {
+      /* Back it would not fit where it was rounded up to 2^63. */
+      constexpr To limit = static_cast<To>(9223372036854775808.0);
+      auto converted = static_cast<To>(number);
+      if (converted >= limit || static_cast<From>(converted) != number) misfit(number);
+      return converted;
+    } else {
+      auto converted = static_cast<To>(number);
+      bool same = static_cast<From>(converted) == number && negative(converted) == negative(number);
+      if constexpr (std::is_floating_point_v<From>) same = same || std::isnan(number);
+      if (!same) misfit(number);
+      return converted;
+    }
+  }
+
+  template <typename T>
+  static constexpr bool negative(T number) {
+    if constexpr (std::is_unsigned_v<T>) return false;
+    else return number < T{};
+  }
+
+  template <typename T>
   T read(luacell_status (*function)(const luacell_value *, T *, luacell_error **)) const {
     T result{};
     detail::check(function, get(), &result);
@@ -282,6 +337,14 @@ class Value {
 
   detail::Owned<luacell_value, luacell_value_free> value_;
 };
+
+inline Value Error::value() const { return Value::copy(luacell_error_value(error_.get())); }
+
+inline luacell_metrics Error::metrics() const {
+  auto metrics = detail::sized<luacell_metrics>();
+  detail::check(luacell_error_metrics, get(), &metrics);
+  return metrics;
+}
 
 /** Arguments and results. */
 using Values = std::vector<Value>;
@@ -405,7 +468,7 @@ struct Config {
   const Store *store = nullptr;
   /** Gets what is printed, at once. What it throws ends the run, and comes out of the call that began it. */
   std::function<void(std::string_view)> print;
-  /** Everything else. */
+  /** Everything else. Where it sets what is above too, that is above holds; limits are set in one of both places. */
   luacell_sandbox_config more = detail::sized<luacell_sandbox_config>();
 };
 
@@ -493,13 +556,18 @@ class Sandbox {
 
   static luacell_sandbox_config to_c(const Config &config) {
     luacell_sandbox_config c = config.more;
-    c.limits = &config.limits;
+    if (c.limits == nullptr) {
+      c.limits = &config.limits;
+    } else if (Limits none; std::memcmp(&none, &config.limits, sizeof(luacell_limits)) != 0) {
+      throw Error(LUACELL_INVALID_ARGUMENT, "limits are set in Config::limits or in Config::more.limits, not in both");
+    }
     if (!config.location.empty()) {
       c.location = config.location.data();
       c.location_len = config.location.size();
     }
     if (config.store != nullptr) c.store = config.store->get();
     if (config.print) {
+      if (c.print_finalizer != nullptr) c.print_finalizer(c.print_userdata);
       c.print = [](void *userdata, const char *text, size_t len) noexcept {
         auto &now = detail::printing();
         if (now.failure) return;

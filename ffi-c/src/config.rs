@@ -7,6 +7,7 @@ use luacell::{ComputeOptions, Error, Module, Result, SandboxConfig, StoreLimit};
 
 use crate::error::luacell_error;
 use crate::pointers::{Userdata, answer, bytes, invalid, lent, luacell_finalizer, text};
+use crate::sandbox::luacell_canceller;
 use crate::sink::{luacell_sink, with_sink};
 use crate::sized;
 use crate::status::luacell_status;
@@ -151,13 +152,19 @@ pub struct luacell_sandbox_config {
 unsafe impl sized::Sized for luacell_sandbox_config {}
 
 pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Result<SandboxConfig> {
+    const NAME: &str = "luacell_sandbox_config";
     let mut config = SandboxConfig::new();
-    let Some(given) = sized::read(given, "luacell_sandbox_config")? else {
-        return Ok(config);
+    let (given, wrong) = match sized::read(given, NAME) {
+        Ok(None) => return Ok(config),
+        Ok(Some(given)) => (given, None),
+        Err(error) => (sized::refused(given, NAME), Some(error)),
     };
     // First of all, so that finalizers run whatever goes wrong.
     let print_userdata = Userdata::new(given.print_userdata, given.print_finalizer);
     let module_userdata = Userdata::new(given.find_module_userdata, given.find_module_finalizer);
+    if let Some(error) = wrong {
+        return Err(error);
+    }
     if let Some(print) = given.print {
         // SAFETY: the header demands that this can be called so.
         config =
@@ -214,6 +221,8 @@ pub struct luacell_compute_options {
     pub args: *const luacell_values,
     /// Limits that hold instead of the sandbox's where they are set; NULL for none.
     pub limits: *const luacell_limits,
+    /// What can cancel the run, before it begins and while it is under way; NULL for none. Not for runs within a host function.
+    pub canceller: *const luacell_canceller,
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
@@ -228,5 +237,8 @@ pub(crate) unsafe fn compute_options(given: *const luacell_compute_options) -> R
     // A name may be any bytes in Lua; here it is text.
     options = options.name(String::from_utf8_lossy(bytes(given.name, given.name_len, "name")?));
     set_limits!(options, sized::read(given.limits, "luacell_limits")?);
+    if !given.canceller.is_null() {
+        options = options.canceller(lent(given.canceller, "canceller")?);
+    }
     Ok(Some(options))
 }

@@ -28,17 +28,17 @@ pub struct luacell_engine_config {
     /// How many sandboxes at a time come from a pool, which makes them cheap to create. Each takes about 4 GiB of address space, not of
     /// memory. Further ones work too. 0: the default, 1000; LUACELL_ZERO: no pool.
     pub pool_size: u64,
-    /// The most memory that a sandbox may take in bytes, everything included. 0: the default, 1 GiB. At most 4 GiB.
+    /// The most memory that a sandbox may take in bytes, everything included. 0: the default, 1 GiB. From 2 MiB to 4 GiB.
     pub max_memory: u64,
-    /// The most native stack that a sandbox uses, in bytes; threads that run sandboxes must have this much left. 0: the default, 512 KiB. At most
-    /// 1.5 MiB.
+    /// The most native stack that a sandbox uses, in bytes; threads that run sandboxes must have this much left, and 64 KiB: with less
+    /// a call gives LUACELL_INVALID_ARGUMENT (on Linux; elsewhere the process may crash). 0: the default, 512 KiB. From 64 KiB to 1.5 MiB.
     pub max_stack: u64,
 }
 
 // SAFETY: numbers, the size first.
 unsafe impl sized::Sized for luacell_engine_config {}
 
-/// Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded.
+/// Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded, LUACELL_INVALID_ARGUMENT for settings out of their range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_engine_new(
     config: *const luacell_engine_config,

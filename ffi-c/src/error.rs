@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::fmt;
 
-use luacell::Error;
+use luacell::{Error, ErrorKind};
 
 use crate::guard;
 use crate::outcome::{luacell_metrics, write_metrics};
@@ -53,6 +53,21 @@ pub unsafe extern "C" fn luacell_error_new(
         let userdata = Userdata::new(userdata, finalizer);
         let message = String::from_utf8_lossy(bytes(message, message_len, "message").unwrap_or_default()).into_owned();
         owned(Error::host(Cause { message, userdata }))
+    })
+}
+
+/// An error of this kind with this message, as UTF-8, for what is built on this library. NULL when the status is LUACELL_OK or none, or when there is
+/// no memory for it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_error_of(
+    status: luacell_status,
+    message: *const c_char,
+    message_len: usize,
+) -> *mut luacell_error {
+    guard::plain(std::ptr::null_mut(), || {
+        let message = String::from_utf8_lossy(bytes(message, message_len, "message").unwrap_or_default());
+        let kind = u16::try_from(status).ok().and_then(ErrorKind::from_number);
+        kind.map_or(std::ptr::null_mut(), |kind| owned(Error::new(kind, message)))
     })
 }
 

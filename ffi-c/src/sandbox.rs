@@ -1,8 +1,9 @@
 //! Sandboxes: making them, running code, data in and out.
 
 use std::ffi::c_char;
+use std::sync::Arc;
 
-use luacell::{ComputeOptions, Interrupter, LuaString, Outcome, Result, Sandbox, Value};
+use luacell::{Canceller, ComputeOptions, Interrupter, LuaString, Outcome, Result, Sandbox, Value};
 
 use crate::config::{compute_options, luacell_compute_options, luacell_sandbox_config, sandbox_config};
 use crate::engine::{engine_or_default, luacell_engine};
@@ -15,13 +16,16 @@ use crate::status::luacell_status;
 use crate::value::{any_value, any_values, luacell_value, luacell_values};
 
 /// One isolated Lua with its state. It may be shared between threads and is used by one at a time: a second one gets LUACELL_BUSY at
-/// once. Host functions may use the sandbox that calls them.
+/// once, unless what runs was interrupted: then it waits for the end of that, no longer than the sandbox's timeout. Host functions may use the
+/// sandbox that calls them.
 pub struct luacell_sandbox {
     _private: (),
 }
 
 impl Opaque for luacell_sandbox {
-    type Behind = Sandbox;
+    /// A call has a share of its own: what it does at its very end may come after the end of `luacell_sandbox_close`, and so after
+    /// `luacell_sandbox_free`.
+    type Behind = Arc<Sandbox>;
 }
 
 /// Makes a sandbox. `engine` may be NULL for the shared one, `config` for the defaults. LUACELL_MEMORY when there is no memory for one
@@ -37,20 +41,22 @@ pub unsafe extern "C" fn luacell_sandbox_new(
         // Before anything else, so that it ends userdata whatever goes wrong.
         let config = sandbox_config(config)?;
         let place = Place::new(sandbox, "sandbox")?;
-        place.give(engine_or_default(engine).sandbox(config)?);
+        place.give(Arc::new(engine_or_default(engine).sandbox(config)?));
         Ok(())
     })
 }
 
 /// Ends a sandbox and frees what it holds. Not while another thread uses it, and not from its host functions: luacell_sandbox_close can be
-/// called then. NULL is ignored.
+/// called then, and waits for what other threads run. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_free(sandbox: *mut luacell_sandbox) {
     guard::plain((), || drop(take(sandbox)));
 }
 
 /// Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in another thread comes
-/// to its end first. The handle is still to be freed.
+/// to its end first, its host functions included, and this waits for it: when it returns no run is left, and the handle can be freed once no
+/// thread begins another call with it. luacell_sandbox_interrupt shortens the waiting. From within a host function of this sandbox it does not wait: the
+/// sandbox ends with the run that called the function. The handle is still to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_close(
     sandbox: *mut luacell_sandbox,
@@ -68,7 +74,10 @@ pub(crate) unsafe fn with(
     error: *mut *mut luacell_error,
     body: impl FnOnce(&Sandbox) -> Result<()>,
 ) -> luacell_status {
-    guard::status(error, || body(lent(sandbox, "sandbox")?))
+    guard::status(error, || {
+        let sandbox = Arc::clone(lent(sandbox, "sandbox")?);
+        body(&sandbox)
+    })
 }
 
 /// Gives a run's outcome to a caller that wants it.
@@ -180,6 +189,35 @@ pub unsafe extern "C" fn luacell_interrupter_interrupt(interrupter: *const luace
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_interrupter_free(interrupter: *mut luacell_interrupter) {
     guard::plain((), || drop(take(interrupter)));
+}
+
+/// Cancels the runs that it was given to in luacell_compute_options, and no others. May be used by any number of threads.
+pub struct luacell_canceller {
+    _private: (),
+}
+
+impl Opaque for luacell_canceller {
+    type Behind = Canceller;
+}
+
+/// Makes a canceller; to be freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_canceller_new() -> *mut luacell_canceller {
+    owned(Canceller::new())
+}
+
+/// Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a sandbox next does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_canceller_cancel(canceller: *const luacell_canceller) {
+    if let Ok(canceller) = lent(canceller, "canceller") {
+        canceller.cancel();
+    }
+}
+
+/// Ends a canceller; runs that it was given to go on. NULL is ignored.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_canceller_free(canceller: *mut luacell_canceller) {
+    guard::plain((), || drop(take(canceller)));
 }
 
 /// Writes a value of the sandbox's.

@@ -24,6 +24,15 @@ pub(crate) unsafe fn read<T: Sized>(pointer: *const T, name: &str) -> Result<Opt
     Ok(Some(value))
 }
 
+/// What can be read of a struct that `read` refuses, so that its userdata can be ended. A size that makes no sense was most likely forgotten: then
+/// all that this version knows is there.
+pub(crate) unsafe fn refused<T: Sized>(pointer: *const T, name: &str) -> T {
+    let known = check(pointer.cast(), name).map_or(size_of::<T>(), |size| size.min(size_of::<T>()));
+    let mut value: T = std::mem::zeroed();
+    std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), known);
+    value
+}
+
 /// Fills in the fields that the caller knows, except the size; those that we don't know become zero.
 pub(crate) unsafe fn write<T: Sized>(pointer: *mut T, value: &T, name: &str) -> Result<()> {
     if pointer.is_null() {

@@ -1,6 +1,7 @@
 //! Snapshots of whole sandboxes.
 
 use std::ffi::c_char;
+use std::sync::Arc;
 
 use luacell::{LuaString, Snapshot};
 
@@ -58,7 +59,7 @@ pub unsafe extern "C" fn luacell_sandbox_fork(
 ) -> luacell_status {
     with(sandbox, error, |sandbox| {
         let place = Place::new(fork, "fork")?;
-        place.give(sandbox.fork()?);
+        place.give(Arc::new(sandbox.fork()?));
         Ok(())
     })
 }
@@ -77,7 +78,7 @@ pub unsafe extern "C" fn luacell_sandbox_new_from_snapshot(
         // Before anything else, so that it ends userdata whatever goes wrong.
         let config = sandbox_config(config)?;
         let (place, snapshot) = (Place::new(sandbox, "sandbox")?, lent(snapshot, "snapshot")?);
-        place.give(engine_or_default(engine).sandbox_from(snapshot, config)?);
+        place.give(Arc::new(engine_or_default(engine).sandbox_from(snapshot, config)?));
         Ok(())
     })
 }

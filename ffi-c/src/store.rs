@@ -246,8 +246,15 @@ pub unsafe extern "C" fn luacell_store_new(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let functions = sized::read(functions, "luacell_table_store")?;
-        let functions = functions.ok_or_else(|| invalid("luacell_table_store is NULL"))?;
+        const NAME: &str = "luacell_table_store";
+        let functions = match sized::read(functions, NAME) {
+            Ok(functions) => functions.ok_or_else(|| invalid("luacell_table_store is NULL"))?,
+            Err(error) => {
+                let refused = sized::refused(functions, NAME);
+                drop(Userdata::new(refused.userdata, refused.finalizer));
+                return Err(error);
+            }
+        };
         let userdata = Userdata::new(functions.userdata, functions.finalizer);
         let place = Place::new(store, "store")?;
         let luacell_table_store { get, set, remove, count, keys, .. } = functions;

@@ -145,7 +145,11 @@ unsafe fn read<'a, T>(
 }
 
 pub(crate) fn not_a(wanted: &str, value: &Value) -> Error {
-    Error::new(ErrorKind::Conversion, format!("{wanted} expected, got {}", value.type_name()))
+    let message = match value {
+        Value::Integer(n) if wanted == "number" => format!("{n} does not fit a float"),
+        _ => format!("{wanted} expected, got {}", value.type_name()),
+    };
+    Error::new(ErrorKind::Conversion, message)
 }
 
 /// Reads a boolean. LUACELL_CONVERSION when the value is none.
@@ -168,7 +172,7 @@ pub unsafe extern "C" fn luacell_value_to_integer(
     read(value, result, error, "integer", Value::as_integer)
 }
 
-/// Reads a number as a float. LUACELL_CONVERSION when the value is none.
+/// Reads a number as a float. LUACELL_CONVERSION when the value is none, or an integer that a float does not hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_to_number(
     value: *const luacell_value,

@@ -140,6 +140,7 @@ static void nothing_where_something_is_needed(void) {
   luacell_sandbox_free(NULL), luacell_engine_free(NULL), luacell_value_free(NULL), luacell_values_free(NULL);
   luacell_outcome_free(NULL), luacell_error_free(NULL), luacell_store_free(NULL), luacell_snapshot_free(NULL);
   luacell_interrupter_free(NULL), luacell_table_builder_free(NULL);
+  luacell_canceller_cancel(NULL), luacell_canceller_free(NULL);
   luacell_sandbox_free(sandbox);
 }
 
@@ -186,6 +187,81 @@ static void sized_structs(void) {
   CHECK(luacell_outcome_metrics(outcome, &metrics.known, NULL) == LUACELL_OK);
   CHECK(metrics.unknown == 0 && metrics.known.size == sizeof metrics && metrics.known.instructions > 0);
   luacell_outcome_free(outcome);
+  luacell_sandbox_free(sandbox);
+}
+
+static void count_end(void *userdata) { ++*(int *)userdata; }
+static void no_print(void *userdata, const char *text, size_t len) { (void)userdata, (void)text, (void)len; }
+
+static void finalizers_of_refused_structs(void) {
+  test_begin("finalizers run also when a struct is refused");
+  struct {
+    luacell_sandbox_config known;
+    uint64_t unknown;
+  } longer = {{.size = sizeof longer}, 1};
+  size_t sizes[] = {0, 3, sizeof longer, 100000, SIZE_MAX};
+  luacell_sandbox *sandbox = NULL, *other = new_sandbox(NULL);
+  luacell_snapshot *snapshot = NULL;
+  luacell_store *store = NULL;
+  CHECK(luacell_sandbox_snapshot(other, &snapshot, NULL) == LUACELL_OK);
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    int ended = 0;
+    longer.known = (luacell_sandbox_config){.size = sizes[i], .print = no_print, .print_userdata = &ended, .print_finalizer = count_end,
+                                            .find_module_userdata = &ended, .find_module_finalizer = count_end};
+    fails(luacell_sandbox_new(NULL, &longer.known, &sandbox, &last), LUACELL_INVALID_ARGUMENT, "luacell_sandbox_config");
+    CHECK(ended == 2);
+    fails(luacell_sandbox_new_from_snapshot(NULL, snapshot, &longer.known, &sandbox, &last), LUACELL_INVALID_ARGUMENT, "luacell_sandbox_config");
+    CHECK(ended == 4);
+    struct {
+      luacell_table_store known;
+      uint64_t unknown;
+    } functions = {{.size = sizes[i] == sizeof longer ? sizeof functions : sizes[i], .userdata = &ended, .finalizer = count_end}, 1};
+    fails(luacell_store_new(&functions.known, &store, &last), LUACELL_INVALID_ARGUMENT, "luacell_table_store");
+    CHECK(ended == 5);
+  }
+  luacell_snapshot_free(snapshot);
+  luacell_sandbox_free(other);
+}
+
+static void *compute_here(void *sandbox) {
+  luacell_error *error = NULL;
+  const char *source = "local function f() return (string.gsub('x', 'x', function() return pcall(f) end)) end return f()";
+  luacell_compute(sandbox, source, strlen(source), NULL, NULL, &error);
+  return error;
+}
+
+static void engines_and_threads(void) {
+  test_begin("settings of an engine have their range, and threads need stack enough");
+  luacell_engine *engine = NULL;
+  uint64_t wrong_memory[] = {1, 65536, (2 << 20) - 1, (UINT64_C(4) << 30) + 1, LUACELL_UNLIMITED, LUACELL_ZERO};
+  uint64_t wrong_stack[] = {1, 65535, 1536 * 1024 + 1, LUACELL_UNLIMITED, LUACELL_ZERO};
+  for (size_t i = 0; i < sizeof wrong_memory / sizeof *wrong_memory; i++) {
+    luacell_engine_config config = {.size = sizeof config, .max_memory = wrong_memory[i], .pool_size = LUACELL_ZERO};
+    fails(luacell_engine_new(&config, &engine, &last), LUACELL_INVALID_ARGUMENT, "max_memory");
+  }
+  for (size_t i = 0; i < sizeof wrong_stack / sizeof *wrong_stack; i++) {
+    luacell_engine_config config = {.size = sizeof config, .max_stack = wrong_stack[i], .pool_size = LUACELL_ZERO};
+    fails(luacell_engine_new(&config, &engine, &last), LUACELL_INVALID_ARGUMENT, "max_stack");
+  }
+  luacell_engine_config least = {.size = sizeof least, .max_memory = 2 << 20, .max_stack = 64 << 10, .pool_size = LUACELL_ZERO};
+  luacell_engine_config most = {.size = sizeof most, .max_memory = UINT64_C(4) << 30, .max_stack = 1536 << 10, .pool_size = LUACELL_ZERO};
+  CHECK(luacell_engine_new(&least, &engine, NULL) == LUACELL_OK);
+  luacell_engine_free(engine);
+  CHECK(luacell_engine_new(&most, &engine, NULL) == LUACELL_OK);
+  luacell_engine_free(engine);
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  size_t sizes[] = {128 << 10, 256 << 10, 512 << 10, 2 << 20};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    void *result = NULL;
+    CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, sizes[i]) == 0);
+    CHECK(pthread_create(&thread, &attributes, compute_here, sandbox) == 0 && pthread_join(thread, &result) == 0);
+    pthread_attr_destroy(&attributes);
+    luacell_error *error = result;
+    CHECK(luacell_error_status(error) == (sizes[i] < 1 << 20 ? LUACELL_INVALID_ARGUMENT : LUACELL_OK));
+    luacell_error_free(error);
+  }
   luacell_sandbox_free(sandbox);
 }
 
@@ -424,6 +500,97 @@ static void a_second_thread(void) {
   luacell_sandbox_free(sandbox);
 }
 
+/* Told of the run and by it. */
+typedef struct Running {
+  Meeting meeting;
+  luacell_sandbox *sandbox;
+  luacell_canceller *canceller;
+  luacell_status status;
+  int ended;
+} Running;
+
+static luacell_status begun(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) {
+  (void)args, (void)results, (void)error;
+  reach(&((Running *)userdata)->meeting, 1);
+  return LUACELL_OK;
+}
+
+/* Time for the run to be wherever it may be. */
+static void a_while(int round) {
+  for (volatile int i = 0; i < round * 200; i++) continue;
+}
+
+static void finished(void *userdata) {
+  __atomic_store_n(&((Running *)userdata)->ended, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *run_on(void *userdata) {
+  Running *running = userdata;
+  luacell_compute_options options = {.size = sizeof options, .canceller = running->canceller};
+  const char *source = running->canceller == NULL ? "begun() for i = 1, 20000 do end" : "begun() while true do pcall(error) end";
+  running->status = luacell_compute(running->sandbox, source, strlen(source), &options, NULL, NULL);
+  return NULL;
+}
+
+static void begin(Running *running, pthread_t *thread, bool endless) {
+  *running = (Running){.meeting = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0}, .sandbox = new_sandbox(NULL)};
+  running->canceller = endless ? luacell_canceller_new() : NULL;
+  CHECK(luacell_register(running->sandbox, "begun", 5, begun, running, finished, NULL) == LUACELL_OK);
+  CHECK(pthread_create(thread, NULL, run_on, running) == 0);
+  wait_for(&running->meeting, 1);
+}
+
+static void closing(void) {
+  test_begin("when a sandbox was closed no run is left, and it can be freed");
+  for (int round = 0; round < 100; round++) {
+    Running running;
+    pthread_t thread;
+    begin(&running, &thread, false);
+    a_while(round);
+    CHECK(luacell_sandbox_close(running.sandbox, NULL) == LUACELL_OK);
+    CHECK(__atomic_load_n(&running.ended, __ATOMIC_SEQ_CST) == 1);
+    luacell_sandbox_free(running.sandbox);
+    pthread_join(thread, NULL);
+    CHECK(running.status == LUACELL_OK, "a run comes to its end");
+  }
+}
+
+static void cancelling(void) {
+  test_begin("a run that was cancelled or interrupted makes nobody busy");
+  for (int round = 0; round < 100; round++) {
+    Running running;
+    pthread_t thread;
+    begin(&running, &thread, true);
+    a_while(round);
+    if (round % 2 == 0) luacell_canceller_cancel(running.canceller);
+    else luacell_sandbox_interrupt(running.sandbox);
+    luacell_outcome_free(run(running.sandbox, "return 1"));
+    pthread_join(thread, NULL);
+    CHECK(running.status == LUACELL_INTERRUPTED);
+    luacell_compute_options options = {.size = sizeof options, .canceller = running.canceller};
+    luacell_status status = luacell_compute(running.sandbox, "", 0, &options, NULL, NULL);
+    CHECK(status == (round % 2 == 0 ? LUACELL_INTERRUPTED : LUACELL_OK));
+    luacell_canceller_free(running.canceller);
+    luacell_sandbox_free(running.sandbox);
+  }
+}
+
+static luacell_status close_it(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) {
+  (void)args, (void)results;
+  return luacell_sandbox_close(userdata, error);
+}
+
+static void closing_within(void) {
+  test_begin("a host function closes its sandbox when the run has ended");
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  CHECK(luacell_register(sandbox, "close_it", 8, close_it, sandbox, NULL, NULL) == LUACELL_OK);
+  luacell_outcome *outcome = run(sandbox, "close_it() return 7");
+  CHECK(is_integer(luacell_outcome_value(outcome), 7));
+  luacell_outcome_free(outcome);
+  fails(compute(sandbox, "return 1"), LUACELL_CLOSED, "");
+  luacell_sandbox_free(sandbox);
+}
+
 int main(void) {
   versions_and_names();
   results_and_metrics();
@@ -432,6 +599,8 @@ int main(void) {
   nothing_where_something_is_needed();
   closed();
   sized_structs();
+  finalizers_of_refused_structs();
+  engines_and_threads();
   values_and_tables();
   hostile_values();
   limits();
@@ -439,5 +608,8 @@ int main(void) {
   modules();
   engines_and_determinism();
   a_second_thread();
+  closing();
+  cancelling();
+  closing_within();
   return tests_end();
 }

@@ -51,6 +51,13 @@ with_pkg_config_static() {
   cc -Wall -Werror -o static first.c $(pkg-config --cflags luacell) "$prefix/lib/libluacell.a" \
     $(pkg-config --static --libs-only-l luacell | sed 's/-lluacell//') && ./static
 }
+only_static() { # where there is no shared library, and where nothing is shared
+  cp -a "$prefix" alone && rm alone/lib/libluacell.so*
+  local flags=$(PKG_CONFIG_PATH=$PWD/alone/lib/pkgconfig pkg-config --static --cflags --libs luacell)
+  cc -Wall -Werror -o alone/first first.c $flags && alone/first &&
+    c++ -std=c++17 -Wall -Werror -o alone/second second.cc $flags && alone/second &&
+    cc -static -Wall -Werror -o alone/all first.c $flags && alone/all && ! readelf -d alone/all | grep NEEDED
+}
 needs_soname() { readelf -d shared | grep -q 'NEEDED.*libluacell\.so\.[0-9]' && test -e "$prefix/lib/$(readelf -d shared | sed -n 's/.*\[\(libluacell[^]]*\)\].*/\1/p')"; }
 with_cmake() {
   cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" && cmake --build build && build/shared && build/static && build/plusplus
@@ -78,6 +85,7 @@ only_ours() { ! nm -D --defined-only "$prefix/lib/libluacell.so" | awk '{ print 
 check "pkg-config, shared" with_pkg_config
 check "the program needs the library by its soname" needs_soname
 check "pkg-config, static" with_pkg_config_static
+check "pkg-config, nothing but the static library" only_static
 check "find_package: shared, static, C++" with_cmake
 check "find_package refuses another version" other_version
 check "the README's C" readme_c

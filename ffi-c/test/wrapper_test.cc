@@ -1,4 +1,6 @@
 /* luacell.hpp. */
+#include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <luacell.hpp>
 #include <new>
@@ -45,6 +47,130 @@ static void values() {
   sandbox.set_input(table);
   sandbox.compute("_io.output = _io.input.k _home.k = 1");
   CHECK(sandbox.output() == Value(7) && sandbox.home().at("k") == Value(1));
+}
+
+static void exact_numbers() {
+  test_begin("C++: numbers arrive as they are, or not at all");
+  Sandbox sandbox;
+  auto is = [&](const char *source) { return sandbox.compute(std::string("return ") + source).value(); };
+  auto misfits = [](auto &&body) { return status_of(body) == LUACELL_CONVERSION; };
+  CHECK(misfits([&] { (void)is("4294967297").as<int>(); }));
+  CHECK(misfits([&] { (void)is("-2147483649").as<int32_t>(); }));
+  CHECK(misfits([&] { (void)is("300").as<std::uint8_t>(); }));
+  CHECK(misfits([&] { (void)is("300").as<std::int8_t>(); }));
+  CHECK(misfits([&] { (void)is("-1").as<unsigned>(); }));
+  CHECK(misfits([&] { (void)is("-1").as<std::uint64_t>(); }));
+  CHECK(misfits([&] { (void)is("math.mininteger").as<size_t>(); }));
+  CHECK(misfits([&] { (void)is("2.0^32").as<int>(); }));
+  CHECK(misfits([&] { (void)is("3.5").as<int>(); }));
+  CHECK(misfits([&] { (void)is("0/0").as<int64_t>(); }));
+  CHECK(misfits([&] { (void)is("9007199254740993").as<double>(); }));
+  CHECK(misfits([&] { (void)is("math.maxinteger").as<double>(); }));
+  CHECK(misfits([&] { (void)is("16777217").as<float>(); }));
+  CHECK(misfits([&] { (void)is("1e300").as<float>(); }));
+  CHECK(is("255").as<std::uint8_t>() == 255 && is("-128").as<std::int8_t>() == -128);
+  CHECK(is("math.maxinteger").as<std::uint64_t>() == INT64_MAX && is("math.mininteger").as<int64_t>() == INT64_MIN);
+  CHECK(is("math.mininteger").as<double>() == -9223372036854775808.0 && is("9007199254740992").as<double>() == 9007199254740992.0);
+  CHECK(is("0.1").as<float>() == 0.1f && std::isinf(is("1/0").as<float>()) && std::isnan(is("0/0").as<double>()));
+  CHECK(misfits([] { Value(~std::uint64_t{0}); }));
+  CHECK(misfits([] { Value(static_cast<std::uint64_t>(INT64_MAX) + 1); }));
+  CHECK(misfits([] { Value(1.0L + __LDBL_EPSILON__); }) || sizeof(long double) == sizeof(double));
+#ifdef __SIZEOF_INT128__
+  __extension__ typedef __int128 Wide;
+  if constexpr (std::is_integral_v<Wide>) CHECK(misfits([] { Value(static_cast<Wide>(INT64_MAX) + 1); }));
+#endif
+  CHECK(Value(static_cast<std::uint64_t>(INT64_MAX)).as<int64_t>() == INT64_MAX && Value(0.5L).as<double>() == 0.5);
+  enum Colour { Red = 3 };
+  CHECK(Value(Red).type() == LUACELL_TYPE_INTEGER && Value(Red).as<int>() == 3);
+}
+
+/* What Lua sees of an error that passes through a host function, and what comes out when Lua does not catch it. */
+static void nested_errors() {
+  test_begin("C++: an error of a run inside a host function stays what it is");
+  Sandbox sandbox;
+  luacell::Limits limits;
+  limits.instruction_limit = 100000;
+  sandbox.add("value", [&](Values) -> Values { sandbox.compute("error{code = 7}"); return {}; });
+  sandbox.add("text", [&](Values) -> Values { sandbox.compute("error('inside')", {}, "=inner"); return {}; });
+  sandbox.add("limit", [&](Values) -> Values { sandbox.compute("while true do end", {}, {}, limits); return {}; });
+  sandbox.add("thrown", [&](Values) -> Values { throw std::runtime_error("the cause"); });
+  sandbox.add("through", [&](Values) -> Values { sandbox.compute("thrown()"); return {}; });
+  sandbox.add("wrapped", [&](Values) -> Values {
+    try {
+      sandbox.compute("error{code = 8}");
+    } catch (const luacell::Error &error) {
+      throw luacell::Error(error);
+    }
+    return {};
+  });
+  CHECK(sandbox.compute("return select(2, pcall(value)).code, select(2, pcall(wrapped)).code").values() == Values({7, 8}));
+  CHECK(sandbox.compute("return select(2, pcall(text))").value() == Value("inner:1: inside"));
+  auto fails = [&](const char *source, luacell_status status, const char *cause) {
+    try {
+      sandbox.compute(source);
+    } catch (const luacell::Error &error) {
+      std::string what;
+      try {
+        if (error.cause()) std::rethrow_exception(error.cause());
+      } catch (const std::exception &exception) {
+        what = exception.what();
+      }
+      return error.status() == status && what == cause;
+    }
+    return false;
+  };
+  try {
+    sandbox.compute("value()");
+    CHECK(false, "nothing was thrown");
+  } catch (const luacell::Error &error) {
+    CHECK(error.status() == LUACELL_RUNTIME && error.value().at("code") == Value(7) && error.metrics().host_calls == 1);
+  }
+  CHECK(fails("limit()", LUACELL_INSTRUCTION_LIMIT, ""));
+  CHECK(fails("thrown()", LUACELL_HOST_FUNCTION, "the cause"));
+  CHECK(fails("through()", LUACELL_HOST_FUNCTION, "the cause"));
+}
+
+/* Nothing of these may leak, which valgrind sees to. */
+static void failures_free() {
+  test_begin("C++: what fails gives everything back");
+  luacell::Snapshot snapshot = Sandbox().snapshot();
+  auto alive = std::make_shared<int>(0);
+  luacell::Config config;
+  config.print = [alive](std::string_view) {};
+  config.more.size = 3;
+  CHECK(status_of([&] { Sandbox sandbox(config); }) == LUACELL_INVALID_ARGUMENT);
+  CHECK(status_of([&] { Sandbox sandbox(snapshot, config); }) == LUACELL_INVALID_ARGUMENT);
+  config.more.size = sizeof config.more;
+  config.location = "/no/such/folder/x";
+  CHECK(status_of([&] { Sandbox sandbox(config); }) == LUACELL_STORE);
+  config.location.clear();
+  luacell_limits limits{};
+  limits.size = sizeof limits;
+  limits.instruction_limit = 10000;
+  config.more.limits = &limits;
+  CHECK(status_of([&] { Sandbox(config).compute("while true do end"); }) == LUACELL_INSTRUCTION_LIMIT);
+  config.limits.output_limit = 10;
+  CHECK(status_of([&] { Sandbox sandbox(config); }) == LUACELL_INVALID_ARGUMENT);
+  config.print = nullptr;
+  CHECK(alive.use_count() == 1);
+  Sandbox sandbox;
+  CHECK(status_of([&] { sandbox.add("not a name", [alive](Values) -> Values { return {}; }); }) == LUACELL_INVALID_ARGUMENT);
+  CHECK(alive.use_count() == 1);
+  CHECK(status_of([&] { sandbox.compute("print('x') error{1}", {Value::array({1, 2})}, "=x"); }) == LUACELL_RUNTIME);
+  CHECK(status_of([&] { sandbox.call("nothing", {"x"}); }) != LUACELL_OK);
+  CHECK(status_of([&] { sandbox.import_home("nonsense"); }) == LUACELL_INVALID_ARGUMENT);
+  CHECK(status_of([&] { luacell::Snapshot::from_bytes("nonsense"); }) == LUACELL_INVALID_ARGUMENT);
+  CHECK(status_of([&] { (void)Value(1).at("x"); }) == LUACELL_CONVERSION);
+  CHECK(status_of([&] { (void)Value(1).entries(); }) == LUACELL_CONVERSION);
+  CHECK(status_of([&] { Value::table().set(nullptr, 1); }) != LUACELL_OK);
+  Value function = sandbox.compute("return function() end").value();
+  sandbox.close();
+  CHECK(status_of([&] { function.call({"x"}); }) == LUACELL_CLOSED);
+  CHECK(status_of([&] { (void)sandbox.fork(); }) == LUACELL_CLOSED);
+  CHECK(status_of([&] { (void)sandbox.snapshot(); }) == LUACELL_CLOSED);
+  CHECK(status_of([&] { (void)sandbox.home().at("x"); }) == LUACELL_CLOSED);
+  CHECK(status_of([&] { sandbox.add("f", [alive](Values) -> Values { return {}; }); }) == LUACELL_CLOSED);
+  CHECK(alive.use_count() == 1);
 }
 
 static void errors() {
@@ -208,6 +334,9 @@ static void state() {
 
 int main() {
   values();
+  exact_numbers();
+  nested_errors();
+  failures_free();
   errors();
   host_functions();
   exceptions();

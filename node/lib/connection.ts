@@ -28,9 +28,11 @@ export function addCore(core: Core, number: number): void {
 
 export const removeCore = (number: number): void => void cores.delete(number);
 
-/** Begins a run: `start` is given its number. The promise is of what the native part gives. */
-export function runJob(start: (job: number) => unknown): Promise<unknown> {
-  const job = (lastJob = (lastJob + 1) >>> 0);
+/** Something that is to be done on another thread has this number. */
+export const newJob = (): number => (lastJob = (lastJob + 1) >>> 0);
+
+/** Begins something on another thread. The promise is of what the native part gives. */
+export function runJob(job: number, start: (job: number) => unknown): Promise<unknown> {
   return new Promise((resolve) => {
     jobs.set(job, resolve);
     keepAlive.ref();

@@ -12,7 +12,7 @@ import { Outcome } from '../wasm/src/outcome.js';
 import { abandon, atOnce, isThenable } from '../wasm/src/promises.js';
 import type { StoredTable } from '../wasm/src/stored.js';
 import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../wasm/src/values.js';
-import { addCore, connection, newNumber, removeCore, runJob } from './connection.js';
+import { addCore, connection, newJob, newNumber, removeCore, runJob } from './connection.js';
 import { failureError, passableNumber } from './failures.js';
 import { type Failure, type Finished, NativeSandbox, type NativeSnapshot, call, callFunction, compute, computeWith } from './native.js';
 import {
@@ -28,10 +28,7 @@ import {
 import { Views } from './views.js';
 
 /** How an encoded answer of a host function begins. */
-const Status = { Results: 0, Thrown: 1, Raised: 2, Nested: 3 } as const;
-
-/** After each so many milliseconds an interrupted run is told again, in case it had only just begun. */
-const INTERRUPT_AGAIN = 5;
+const Status = { Results: 0, Thrown: 1, Raised: 2, Nested: 3, Conflict: 4 } as const;
 
 /** What is written is passed on at once, so one writer is enough; who finds it taken makes another. */
 let spare: Writer | null = new Writer();
@@ -72,8 +69,10 @@ export class Core implements Links {
   #failed: { error: unknown } | null = null;
   /** How many host functions are running. */
   #depth = 0;
+  /** How many runs are under way on other threads. */
   #jobs = 0;
-  #telling: NodeJS.Timeout | undefined;
+  /** The latest of them, and whether it was told to end. */
+  #job: { ended: Promise<unknown>; isEnding: boolean } | null = null;
   /** Counts functions and tables that were written: who writes can see whether there were any. */
   #links = 0;
   isClosed = false;
@@ -83,7 +82,7 @@ export class Core implements Links {
     const number = newNumber();
     const settings = sandboxSettings(number, options);
     if (settings.store === undefined) return new Core(options);
-    const made = await runJob((job) => NativeSandbox.createLater(connection, job, options.engine?.native, settings));
+    const made = await runJob(newJob(), (job) => NativeSandbox.createLater(connection, job, options.engine?.native, settings));
     return new Core(options, number, made as NativeSandbox | Failure);
   }
 
@@ -252,17 +251,26 @@ export class Core implements Links {
     if (isCall) checkPath(source);
     else checkSource(source);
     const settings = runSettings(options, true);
+    // A run that was told to end does not make the sandbox busy.
+    while (this.#jobs > 0 && this.#job!.isEnding) await this.#job!.ended;
     this.#begin();
     const { signal } = options;
     const aborted = (): LuaCellError => new LuaCellError('Interrupted', 'the run was aborted', { cause: signal?.reason });
     if (signal?.aborted) throw aborted();
-    const abort = (): void => this.interrupt();
+    const number = newJob();
+    const abort = (): void => {
+      if (this.#job !== null) this.#job.isEnding = true;
+      this.native.cancel(number);
+    };
     signal?.addEventListener('abort', abort, { once: true });
     this.#jobs++;
     try {
-      const result = await runJob((job) =>
+      const running = runJob(number, (job) =>
         this.#withArgs(options.args ?? [], (bytes, linked) => this.native.start(job, isCall, source, bytes, linked, settings, full)),
       );
+      const over = (): void => undefined;
+      this.#job = { ended: running.then(over, over), isEnding: false };
+      const result = await running;
       this.#checkAfter();
       return full ? this.#outcome(result) : this.result(result);
     } catch (error) {
@@ -270,8 +278,7 @@ export class Core implements Links {
       throw error;
     } finally {
       this.#jobs--;
-      clearInterval(this.#telling);
-      this.#telling = undefined;
+      this.native.weigh();
       signal?.removeEventListener('abort', abort);
     }
   }
@@ -392,18 +399,18 @@ export class Core implements Links {
   /** `shown`: what the script sees of it. */
   #thrownAnswer(error: unknown, shown = shownOf(error)): Uint8Array {
     const nested = passableNumber(error, this);
-    if (nested !== undefined) {
-      return this.#statusAnswer(Status.Nested, (out) => {
-        out.u32(nested);
-        out.u32(this.#keep(error));
-      });
-    }
     const ours = ourError(error);
-    if (ours?.raises) {
+    if (nested === undefined && ours?.raises) {
       return this.#statusAnswer(Status.Raised, (out) => encodeArgs([ours.value], out, this, () => 'error value'));
     }
+    return this.#hostError(nested === undefined ? Status.Thrown : Status.Nested, error, shown, nested);
+  }
+
+  #hostError(status: number, error: unknown, shown: string, nested?: number): Uint8Array {
     const number = this.#keep(error);
-    return this.#statusAnswer(Status.Thrown, (out) => {
+    return this.#statusAnswer(status, (out) => {
+      // The native part may have let go of that error: then this one is as any other.
+      if (nested !== undefined) out.u32(nested);
       const text = utf8(shown);
       out.u32(number);
       out.u32(text.length);
@@ -415,10 +422,12 @@ export class Core implements Links {
   // ---- notes
 
   print(text: Uint8Array): void {
+    // What was printed between a failure and the end of the run is for nobody.
+    if (this.#failed !== null) return;
     try {
       this.#onPrint?.(lossyText(text));
     } catch (error) {
-      this.#failed ??= { error };
+      this.#failed = { error };
       this.native.interrupt();
     }
   }
@@ -451,6 +460,7 @@ export class Core implements Links {
           return this.#answer([...atOnce(store.keys(table), "the store's keys")]);
       }
     } catch (error) {
+      if (ourError(error)?.kind === 'Conflict') return this.#hostError(Status.Conflict, error, shownOf(error));
       return this.#thrownAnswer(error);
     }
   }
@@ -490,10 +500,9 @@ export class Core implements Links {
 
   // ---- the rest
 
-  /** A run on another thread forgets what it is told before it begins, so it is told until it ends. */
   interrupt(): void {
+    if (this.#job !== null) this.#job.isEnding = true;
     this.native.interrupt();
-    if (this.#jobs > 0) this.#telling ??= setInterval(() => this.native.interrupt(), INTERRUPT_AGAIN);
   }
 
   memoryStats(): { bufferBytes: number; luaBytes: number; wasmBytes: number } {
@@ -534,10 +543,16 @@ export class Core implements Links {
     this.result(this.free().reset());
   }
 
-  close(): void {
+  /** The promise is kept when no run is left. */
+  async close(): Promise<void> {
     this.isClosed = true;
     this.interrupt();
-    this.native.close();
-    if (this.#jobs === 0) removeCore(this.#number);
+    if (this.#jobs === 0) {
+      this.native.close();
+      if (this.#depth === 0) removeCore(this.#number);
+      return;
+    }
+    await runJob(newJob(), (job) => this.native.closeLater(job));
+    removeCore(this.#number);
   }
 }

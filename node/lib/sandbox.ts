@@ -52,6 +52,9 @@ export class Sandbox {
   /**
    * As `compute`, on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
    * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
+   *
+   * When a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: a promise of a host function that it waits for
+   * is not waited for. The sandbox can be used then. An asynchronous run that is begun before waits for that.
    */
   async computeAsync(source: string | Uint8Array, options: AsyncRunOptions = {}): Promise<any> {
     return this.#core.later(false, source, options, false);
@@ -174,9 +177,12 @@ export class Sandbox {
     return fork;
   }
 
-  /** Ends the sandbox and frees what it holds; a run that is under way is ended. Later calls give `Closed`. Sandboxes that are forgotten are closed too. */
-  close(): void {
-    this.#core.close();
+  /**
+   * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way is interrupted, and the promise is kept when it has
+   * ended; for a host function of that very run it is kept at once. Sandboxes that are forgotten are closed too.
+   */
+  close(): Promise<void> {
+    return this.#core.close();
   }
 
   /** Whether it was closed. */
@@ -186,6 +192,11 @@ export class Sandbox {
 
   /** `using lua = new Sandbox()` closes it. */
   [Symbol.dispose](): void {
-    this.close();
+    void this.close();
+  }
+
+  /** `await using lua = new Sandbox()` closes it, and waits until no run is left. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }

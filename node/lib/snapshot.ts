@@ -1,4 +1,4 @@
-import { LuaCellError, invalid } from '../wasm/src/errors.js';
+import { type ErrorKind, LuaCellError, invalid, messageOf } from '../wasm/src/errors.js';
 import type { Engine } from './engine.js';
 import { NativeSnapshot } from './native.js';
 
@@ -14,7 +14,15 @@ export class Snapshot {
 
   /** The snapshot as bytes, packed and with a checksum, for the same version of luacell on any platform. */
   toBytes(): Uint8Array {
-    return this.native.toBytes();
+    let bytes: ReturnType<NativeSnapshot['toBytes']>;
+    try {
+      bytes = this.native.toBytes();
+    } catch (error) {
+      // Node.js has no buffer that large.
+      throw new LuaCellError('Memory', `the snapshot can't be made bytes: ${messageOf(error)}`, { cause: error });
+    }
+    if (bytes instanceof Uint8Array) return bytes;
+    throw new LuaCellError(bytes.kind as ErrorKind, bytes.message);
   }
 
   /**

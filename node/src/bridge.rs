@@ -53,6 +53,11 @@ thread_local! {
     static ENV: Cell<Option<Env>> = const { Cell::new(None) };
 }
 
+/// The environment of this thread's JavaScript, where there is one.
+pub(crate) fn env() -> Option<Env> {
+    ENV.get()
+}
+
 type Queue = ThreadsafeFunction<Note, In, NoteArgs, Status, false, true>;
 
 /// The way into one JavaScript environment, of the main thread or of a worker.
@@ -228,6 +233,23 @@ mod status {
     pub(super) const THROWN: u8 = 1;
     pub(super) const RAISED: u8 = 2;
     pub(super) const NESTED: u8 = 3;
+    /// As THROWN, of a store: somebody else has changed it.
+    pub(super) const CONFLICT: u8 = 4;
+}
+
+/// An exception: its number, and its text, of which the script sees the first part.
+fn thrown(bytes: &[u8]) -> Option<(Thrown, String)> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    let (shown, texts) = rest.split_first_chunk()?;
+    let (shown, message) = texts.split_at_checked(u32::from_le_bytes(*shown) as usize)?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Some((Thrown { number: u32::from_le_bytes(*number), message: text(message) }, text(shown)))
+}
+
+fn host_error((thrown, shown): (Thrown, String)) -> Error {
+    let is_whole = shown == thrown.message;
+    let error = Error::host(thrown);
+    if is_whole { error } else { error.shown_as(&shown) }
 }
 
 /// What JavaScript answered: a simple value, or a status and what belongs to it.
@@ -239,28 +261,25 @@ pub(crate) fn results(answer: In, handles: &Handles) -> Result<Vec<Value>, Error
     };
     let malformed = || Error::new(ErrorKind::Internal, "a malformed answer from JavaScript");
     let (status, rest) = bytes.split_first().ok_or_else(malformed)?;
-    let number = |at: usize| {
-        let bytes = rest.get(at..).and_then(<[u8]>::first_chunk).ok_or_else(malformed)?;
-        Ok::<u32, Error>(u32::from_le_bytes(*bytes))
-    };
     match *status {
         status::RESULTS => wire::decode(rest, handles),
-        status::THROWN => {
-            let texts = rest.get(8..).ok_or_else(malformed)?;
-            let (shown, message) = texts.split_at_checked(number(4)? as usize).ok_or_else(malformed)?;
-            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            let (shown, message) = (text(shown), text(message));
-            let error = Error::host(Thrown { number: number(0)?, message: message.clone() });
-            Err(if shown == message { error } else { error.shown_as(&shown) })
+        status::THROWN => Err(host_error(thrown(rest).ok_or_else(malformed)?)),
+        status::CONFLICT => {
+            let (thrown, _) = thrown(rest).ok_or_else(malformed)?;
+            Err(Error::new(ErrorKind::Conflict, thrown.message.clone()).with_source(thrown))
         }
         status::RAISED => Err(Error::raise(wire::decode(rest, handles)?.into_iter().next().unwrap_or_default())),
         status::NESTED => {
-            let error = handles.error(number(0)?).ok_or_else(malformed)?;
+            let (nested, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
+            let behind = thrown(rest).ok_or_else(malformed)?;
+            let Some(error) = handles.error(u32::from_le_bytes(*nested)) else {
+                return Err(host_error(behind));
+            };
             if std::error::Error::source(&error).is_some() {
                 return Err(error);
             }
             // It passes through as it was, or comes out as the cause: then it is the object that was thrown.
-            let thrown = Thrown { number: number(4)?, message: error.message().to_owned() };
+            let thrown = Thrown { number: behind.0.number, message: error.message().to_owned() };
             Err(error.with_source(thrown))
         }
         _ => Err(malformed()),

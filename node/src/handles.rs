@@ -1,6 +1,6 @@
 //! Functions and stored tables that JavaScript holds, by number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ pub(crate) struct Handles {
     /// By their ids: JavaScript has one view of each.
     tables: Mutex<HashMap<u32, StoredTable>>,
     /// Errors of runs that host functions started: they pass through to the outer run when the function throws them.
-    nested: Mutex<Vec<Error>>,
+    nested: Mutex<Nested>,
     /// How many host functions are running on JavaScript's thread.
     depth: AtomicU32,
 }
@@ -25,6 +25,48 @@ pub(crate) struct Handles {
 struct Functions {
     slots: Slots<(Function, u32)>,
     numbers: HashMap<Function, u32>,
+}
+
+/// Errors by number. A number means one error for good, because JavaScript may hold on to what it stands for; a script can make any number of them, so
+/// the earliest are let go.
+#[derive(Default)]
+struct Nested {
+    list: VecDeque<(Error, usize)>,
+    bytes: usize,
+    /// The number of the first.
+    first: u32,
+}
+
+impl Nested {
+    const MOST: usize = 256;
+    const MOST_BYTES: usize = 1 << 20;
+
+    fn drop_first(&mut self) {
+        if let Some((_, bytes)) = self.list.pop_front() {
+            self.bytes -= bytes;
+            self.first = self.first.wrapping_add(1);
+        }
+    }
+
+    fn keep(&mut self, error: &Error) -> u32 {
+        let bytes = error.message().len() + error.traceback().map_or(0, str::len) + error.output().as_bytes().len();
+        self.list.push_back((error.clone(), bytes));
+        self.bytes += bytes;
+        while self.list.len() > 1 && (self.list.len() > Self::MOST || self.bytes > Self::MOST_BYTES) {
+            self.drop_first();
+        }
+        self.first.wrapping_add(self.list.len() as u32 - 1)
+    }
+
+    fn get(&self, number: u32) -> Option<Error> {
+        self.list.get(number.wrapping_sub(self.first) as usize).map(|(error, _)| error.clone())
+    }
+
+    fn clear(&mut self) {
+        while !self.list.is_empty() {
+            self.drop_first();
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -80,13 +122,12 @@ impl Handles {
         if self.depth.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let mut nested = lock(&self.nested);
-        nested.push(error.clone());
-        Some((nested.len() - 1) as u32)
+        Some(lock(&self.nested).keep(error))
     }
 
+    /// `None` when it was let go.
     pub(crate) fn error(&self, number: u32) -> Option<Error> {
-        lock(&self.nested).get(number as usize).cloned()
+        lock(&self.nested).get(number)
     }
 }
 

@@ -5,13 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-/// Runs something on a pool of threads that grows with need.
-///
-/// Not as a future: Lua would have a stack of its own then, from where a later run would call JavaScript, which does not stand that.
-pub(crate) fn spawn(run: impl FnOnce() + Send + 'static) {
-    blocking::unblock(run).detach();
-}
-
 struct Unpark(Thread);
 
 impl Wake for Unpark {

@@ -30,7 +30,11 @@ pub(crate) fn remove(slot: u32) {
 
 fn with(slot: u32, run: impl FnOnce(&Inner) -> Out) -> Out {
     match SANDBOXES.with_borrow(|sandboxes| sandboxes.get(slot)) {
-        Some(inner) => run(&inner),
+        Some(inner) => {
+            let out = run(&inner);
+            inner.weigh();
+            out
+        }
         None => Out::Nothing, // it lives as long as the object that knows its slot
     }
 }

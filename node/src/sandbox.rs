@@ -1,25 +1,25 @@
 //! One sandbox, as the TypeScript side sees it.
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use luacell::wire::{self, Peer};
-use luacell::{ComputeOptions, Engine, Error, Outcome, Sandbox, StoredTable, Value};
+use luacell::{Canceller, ComputeOptions, Engine, Error, Outcome, Sandbox, StoredTable, Value, threads};
 use napi::Env;
 use napi::bindgen_prelude::{Either, ObjectFinalize};
 use napi_derive::napi;
 
-use crate::bridge::{Bridge, Connection, Topic, host_function};
+use crate::bridge::{self, Bridge, Connection, Topic, host_function};
 use crate::config::{NativeEngine, RunSettings, SandboxSettings};
 use crate::failure::{Failure, Finished};
 use crate::handles::Handles;
-use crate::jobs;
 use crate::quick;
 use crate::snapshot::NativeSnapshot;
 use crate::value::{In, Out};
 
-/// What JavaScript's garbage collector is told that a sandbox weighs, so that forgotten ones are found in time.
-const WEIGHT: i64 = 256 << 10;
+/// JavaScript's garbage collector is told what a sandbox weighs, so that forgotten ones are found in time: when that has changed by so much.
+const STEP: i64 = 64 << 10;
 
 /// Memory of a sandbox.
 #[napi(object)]
@@ -37,8 +37,6 @@ pub struct MemoryNumbers {
 pub struct NativeSandbox {
     inner: Arc<Inner>,
     slot: u32,
-    /// Whether the garbage collector counts it.
-    weighs: Cell<bool>,
 }
 
 pub(crate) struct Inner {
@@ -47,6 +45,10 @@ pub(crate) struct Inner {
     bridge: Arc<Bridge>,
     number: u32,
     exact: bool,
+    /// Runs on other threads.
+    jobs: Mutex<HashMap<u32, Canceller>>,
+    /// What the garbage collector believes that it weighs.
+    told: AtomicI64,
 }
 
 pub(crate) type Source<'a> = Either<String, &'a [u8]>;
@@ -59,6 +61,36 @@ pub(crate) fn bytes<'a>(source: &'a Source<'_>) -> &'a [u8] {
 }
 
 impl Inner {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<u32, Canceller>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what runs, also what has not begun yet.
+    fn interrupt(&self) {
+        let jobs: Vec<Canceller> = self.jobs().values().cloned().collect();
+        jobs.iter().for_each(Canceller::cancel);
+        self.sandbox.interrupt();
+    }
+
+    /// Tells the garbage collector what it weighs now. On JavaScript's thread.
+    pub(crate) fn weigh(&self) {
+        let now = i64::try_from(self.sandbox.weight()).unwrap_or(i64::MAX);
+        let change = now - self.told.load(Ordering::Relaxed);
+        if (now == 0 || change.abs() >= STEP)
+            && change != 0
+            && let Some(env) = bridge::env()
+            && env.adjust_external_memory(change).is_ok()
+        {
+            self.told.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Something on another thread has ended.
+    fn tell(&self, job: u32, result: Out) {
+        self.jobs().remove(&job);
+        self.bridge.send(Topic::Done, self.number, job, 0, result);
+    }
+
     pub(crate) fn out(&self, result: Result<Outcome, Error>) -> Out {
         match result {
             Ok(outcome) => Out::results(&outcome.values, &self.handles, self.exact),
@@ -116,14 +148,16 @@ impl Inner {
         let sandbox =
             engine.sandbox(settings.config(&bridge, &handles)).map_err(|error| Failure::of(&error, &handles))?;
         handles.keep_table(&sandbox.home());
-        Ok(Arc::new(Inner { sandbox, handles, bridge, number, exact }))
+        let (jobs, told) = (Mutex::default(), AtomicI64::new(0));
+        Ok(Arc::new(Inner { sandbox, handles, bridge, number, exact, jobs, told }))
     }
 }
 
 impl NativeSandbox {
-    pub(crate) fn new(env: &Env, inner: Arc<Inner>) -> napi::Result<Self> {
-        env.adjust_external_memory(WEIGHT)?;
-        Ok(NativeSandbox { slot: quick::add(&inner), inner, weighs: Cell::new(true) })
+    /// On JavaScript's thread.
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        inner.weigh();
+        NativeSandbox { slot: quick::add(&inner), inner }
     }
 }
 
@@ -132,28 +166,33 @@ impl NativeSandbox {
     /// A new sandbox, or what is wrong.
     #[napi(ts_return_type = "NativeSandbox | Failure")]
     pub fn create(
-        env: Env,
         connection: &Connection,
         engine: Option<&NativeEngine>,
         settings: SandboxSettings,
     ) -> napi::Result<Either<NativeSandbox, Failure>> {
         let engine = engine.map_or_else(Engine::default, |engine| engine.0.clone());
         Ok(match Inner::new(Arc::clone(&connection.0), &engine, settings) {
-            Ok(inner) => Either::A(NativeSandbox::new(&env, inner)?),
+            Ok(inner) => Either::A(NativeSandbox::new(inner)),
             Err(failure) => Either::B(failure),
         })
     }
 
     /// As `create`, on another thread, because opening a store may take long; the result comes as a note of this job. The store can't be JavaScript's.
-    #[napi]
-    pub fn create_later(connection: &Connection, job: u32, engine: Option<&NativeEngine>, settings: SandboxSettings) {
+    #[napi(ts_return_type = "unknown")]
+    pub fn create_later(
+        connection: &Connection,
+        job: u32,
+        engine: Option<&NativeEngine>,
+        settings: SandboxSettings,
+    ) -> Out {
         let (bridge, number) = (Arc::clone(&connection.0), settings.number);
         let engine = engine.map_or_else(Engine::default, |engine| engine.0.clone());
-        jobs::spawn(move || {
+        let started = threads::start(move || {
             let made = Inner::new(Arc::clone(&bridge), &engine, settings);
             let made = made.map_or_else(|failure| Out::Failed(Box::new(failure)), Out::Sandbox);
             bridge.send(Topic::Done, number, job, 0, made);
         });
+        started.map_or_else(|error| Out::failed(&error, &Handles::new()), |()| Out::Nothing)
     }
 
     /// Runs source, or calls a function, on another thread; the result comes as a note of this job.
@@ -169,21 +208,41 @@ impl NativeSandbox {
         settings: Option<RunSettings>,
         full: bool,
     ) -> Out {
+        let canceller = Canceller::new();
         let options = match self.inner.options(args, linked, settings) {
-            Ok(options) => options,
+            Ok(options) => options.canceller(&canceller),
             Err(error) => return Out::failed(&error, &self.inner.handles),
         };
-        let inner = Arc::clone(&self.inner);
+        self.inner.jobs().insert(job, canceller.clone());
         let source = bytes(&source).to_vec();
-        jobs::spawn(move || {
-            let result = if is_call {
-                inner.sandbox.call_with(&String::from_utf8_lossy(&source), options)
-            } else {
-                inner.sandbox.compute_with(source, options)
-            };
-            inner.bridge.send(Topic::Done, inner.number, job, 0, inner.run(result, full));
+        let inner = Arc::clone(&self.inner);
+        // Not as a future: Lua would have a stack of its own then, from where a later run would call JavaScript, which does not stand that.
+        threads::spawn(&canceller, move |place| {
+            let result = place.and_then(|()| {
+                if is_call {
+                    inner.sandbox.call_with(&String::from_utf8_lossy(&source), options)
+                } else {
+                    inner.sandbox.compute_with(source, options)
+                }
+            });
+            inner.tell(job, inner.run(result, full));
         });
         Out::Nothing
+    }
+
+    /// Ends a run on another thread, also when it has not begun yet.
+    #[napi]
+    pub fn cancel(&self, job: u32) {
+        let canceller = self.inner.jobs().get(&job).cloned();
+        if let Some(canceller) = canceller {
+            canceller.cancel();
+        }
+    }
+
+    /// Tells the garbage collector what it weighs after a run on another thread.
+    #[napi]
+    pub fn weigh(&self) {
+        self.inner.weigh();
     }
 
     /// Makes JavaScript's function of that number callable.
@@ -203,7 +262,7 @@ impl NativeSandbox {
     /// Ends what runs.
     #[napi]
     pub fn interrupt(&self) {
-        self.inner.sandbox.interrupt();
+        self.inner.interrupt();
     }
 
     /// `_io.input`, `output` or `meta`.
@@ -346,22 +405,30 @@ impl NativeSandbox {
         self.inner.done(self.inner.sandbox.reset())
     }
 
-    /// Ends the sandbox.
+    /// Ends the sandbox, which no other thread uses.
     #[napi]
-    pub fn close(&self, env: Env) -> napi::Result<()> {
+    pub fn close(&self) {
         self.inner.sandbox.close();
-        if self.weighs.replace(false) {
-            env.adjust_external_memory(-WEIGHT)?;
-        }
-        Ok(())
+        self.inner.weigh();
+    }
+
+    /// Ends the sandbox when other threads have done with it, which takes a thread: JavaScript's may not wait, for they may wait for it. That it has
+    /// ended comes as a note of this job.
+    #[napi(ts_return_type = "unknown")]
+    pub fn close_later(&self, job: u32) -> Out {
+        let inner = Arc::clone(&self.inner);
+        self.inner.done(threads::start(move || {
+            inner.sandbox.close();
+            inner.tell(job, Out::Nothing);
+        }))
     }
 }
 
 impl ObjectFinalize for NativeSandbox {
-    /// JavaScript has forgotten it, or its environment ends.
+    /// JavaScript has forgotten it, or its environment ends. What still runs somewhere has its own share of it.
     fn finalize(self, env: Env) -> napi::Result<()> {
         quick::remove(self.slot);
-        self.inner.sandbox.interrupt();
-        self.close(env)
+        self.inner.interrupt();
+        env.adjust_external_memory(-self.inner.told.swap(0, Ordering::Relaxed)).map(drop)
     }
 }

@@ -24,9 +24,12 @@ impl NativeSnapshot {
         }
     }
 
-    /// As bytes.
+    /// As bytes, or why not.
     #[napi]
-    pub fn to_bytes(&self) -> napi::Result<Buffer> {
-        self.0.to_bytes().map(Buffer::from).map_err(|e| napi::Error::from_reason(e.message().to_owned()))
+    pub fn to_bytes(&self) -> Either<Buffer, Failure> {
+        match self.0.to_bytes() {
+            Ok(bytes) => Either::A(Buffer::from(bytes)),
+            Err(error) => Either::B(Failure::of(&error, &Handles::new())),
+        }
     }
 }

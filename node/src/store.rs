@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use luacell::{StoreResult, TableStore, Value};
+use luacell::{ErrorKind, StoreError, StoreResult, TableStore, Value};
 
 use crate::bridge::{Bridge, Topic, results};
 use crate::handles::Handles;
@@ -33,7 +33,10 @@ impl OwnStore {
     fn ask(&self, operation: Operation, args: &[Value]) -> StoreResult<Vec<Value>> {
         let args = Out::Bytes(encode(args, &self.handles)?);
         let answer = self.bridge.ask_now(Topic::Store, self.sandbox, operation as u32, args)?;
-        Ok(results(answer, &self.handles)?)
+        results(answer, &self.handles).map_err(|error| match error.kind() {
+            ErrorKind::Conflict => StoreError::conflict(error),
+            _ => error.into(),
+        })
     }
 }
 

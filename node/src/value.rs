@@ -103,10 +103,7 @@ impl ToNapiValue for Out {
                 Out::Bytes(bytes) => Copied::to_napi_value(env, Copied(bytes)),
                 Out::Finished(finished) => Finished::to_napi_value(env, *finished),
                 Out::Failed(failure) => Failure::to_napi_value(env, *failure),
-                Out::Sandbox(inner) => {
-                    let sandbox = NativeSandbox::new(&Env::from_raw(env), inner)?;
-                    NativeSandbox::to_napi_value(env, sandbox)
-                }
+                Out::Sandbox(inner) => NativeSandbox::to_napi_value(env, NativeSandbox::new(inner)),
             }
         }
     }

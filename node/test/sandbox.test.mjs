@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -120,6 +121,88 @@ test('what happens while another thread runs', async () => {
   await assert.rejects(closed, kind('Interrupted'));
 });
 
+test('a run that was aborted makes nobody busy', async () => {
+  const lua = new Sandbox({ timeout: null });
+  lua.register('begun', () => {});
+  for (let i = 0; i < 1000; i++) {
+    const controller = new AbortController();
+    const ended = lua.computeAsync(i % 2 ? forever : `begun() ${forever}`, { signal: controller.signal });
+    const rejected = assert.rejects(ended, kind('Interrupted'));
+    // At any point between its beginning and its first host function.
+    for (let turns = i % 7; turns > 0; turns--) await new Promise(setImmediate);
+    controller.abort();
+    if (i % 3 === 0) await rejected;
+    // At once: an asynchronous run waits for the end of the other, after which any other may begin as well.
+    if (i % 3 !== 0) assert.equal(await lua.computeAsync('return 1'), 1, `round ${i}`);
+    assert.equal(lua.compute('return 2'), 2, `round ${i}`);
+    await rejected;
+  }
+});
+
+test('a run that is under way is no other run', async () => {
+  const lua = new Sandbox();
+  const first = new AbortController();
+  assert.equal(await lua.computeAsync('return 1', { signal: first.signal }), 1);
+  const running = lua.computeAsync('local n = 0 for i = 1, 3e6 do n = n + 1 end return n', { signal: new AbortController().signal });
+  first.abort();
+  await assert.rejects(lua.computeAsync('return 1'), kind('Busy'));
+  assert.equal(await running, 3e6);
+});
+
+test('closing waits for a run that uses a store of JavaScript', async () => {
+  for (let i = 0; i < 30; i++) {
+    const tables = new Map();
+    const table = (id) => tables.get(id) ?? tables.set(id, new Map()).get(id);
+    const store = {
+      get: (id, key) => table(id).get(key),
+      set: (id, key, value) => void table(id).set(key, value),
+      delete: (id, key) => void table(id).delete(key),
+      size: (id) => table(id).size,
+      keys: (id) => table(id).keys(),
+    };
+    const lua = new Sandbox({ store, timeout: null });
+    const rejected = assert.rejects(lua.computeAsync('while true do _home.n = (_home.n or 0) + 1 end'), kind('Interrupted'));
+    for (let turns = i; turns > 0; turns--) await new Promise(setImmediate);
+    await lua.close();
+    assert.ok(lua.closed);
+    assert.throws(() => lua.compute('return 1'), kind('Closed'));
+    await rejected;
+  }
+});
+
+test('what was closed says so', async () => {
+  const lua = new Sandbox();
+  lua.compute('_home.t = {1} function f() end');
+  const { home } = lua;
+  const [view, f, snapshot] = [home.get('t'), lua.compute('return f'), lua.snapshot()];
+  await lua.close();
+  await lua.close();
+  lua.interrupt();
+  assert.ok(lua.closed);
+  const uses = [
+    () => lua.compute('return 1'), () => lua.computeWith('return 1'), () => lua.call('f'), () => lua.callWith('f'), () => lua.register('g', () => {}),
+    () => lua.unregister('g'), () => lua.input, () => (lua.input = 1), () => lua.output, () => (lua.output = 1), () => lua.meta, () => (lua.meta = 1),
+    () => lua.clearIo(), () => lua.memoryStats(), () => lua.tableCount, () => lua.gc(), () => lua.reset(), () => lua.snapshot(), () => lua.restore(snapshot),
+    () => lua.fork(), () => home.get('x'), () => home.set('x', 1), () => home.size, () => home.delete('x'), () => [...home.keys()], () => view.get(1),
+    () => view.toJSON(), () => view.size, () => view.copy(), () => f(), () => lua.home.get('x'),
+  ];
+  uses.forEach((use, n) => assert.throws(use, kind('Closed'), `use ${n}`));
+  await assert.rejects(lua.computeAsync('return 1'), kind('Closed'));
+  await assert.rejects(lua.callAsync('f'), kind('Closed'));
+});
+
+test('runs may wait for runs, however many', async () => {
+  const all = Array.from({ length: 600 }, () => new Sandbox());
+  all.forEach((lua, i) => lua.register('next', async () => (i + 1 < all.length ? all[i + 1].computeAsync('return next() + 1') : 1)));
+  assert.equal(await all[0].computeAsync('return next() + 1'), 600);
+  let met = 0;
+  let meet;
+  const meeting = new Promise((resolve) => (meet = resolve));
+  for (const lua of all) lua.register('meet', () => (++met === all.length && meet(), meeting));
+  await Promise.all(all.map((lua) => lua.computeAsync('meet()')));
+  await Promise.all(all.map((lua) => lua.close()));
+});
+
 test('onPrint and modules of runs on another thread', async () => {
   const lines = [];
   const lua = new Sandbox({ onPrint: (text) => lines.push(text), modules: (name) => (name === 'm' ? { source: 'return {n = 7}', chunkName: '@m.lua' } : null) });
@@ -179,6 +262,25 @@ test('a store of one\'s own: five methods', async () => {
   assert.throws(() => broken.compute('_home.b = 1'), (error) => error.kind === 'Store' && error.cause === cause);
   await assert.rejects(broken.computeAsync('_home.b = 1'), (error) => error.kind === 'Store' && error.cause === cause);
   full = false;
+  const conflict = new LuaCellError('Conflict', 'somebody else was first');
+  let conflicts = 0;
+  const shared = new Sandbox({
+    conflictRetries: 3,
+    store: {
+      ...store,
+      set(...args) {
+        if (conflicts-- > 0) throw conflict;
+        store.set(...args);
+      },
+    },
+  });
+  conflicts = Infinity;
+  const isConflict = (error) => error.kind === 'Conflict' && error.cause === conflict;
+  assert.throws(() => shared.compute('_home.b = 1'), isConflict);
+  assert.throws(() => shared.home.set('b', 1), isConflict);
+  await assert.rejects(shared.computeAsync('_home.b = 1'), isConflict);
+  conflicts = 2;
+  assert.equal(shared.compute('_home.retried = 1 return 7'), 7);
   assert.equal(broken.compute('_home.b = 1 return _home.n'), 2);
   assert.throws(() => new Sandbox({ store: { get() {} } }), kind('InvalidArgument'));
 });
@@ -203,7 +305,7 @@ test('a store that answers with promises is refused, and nobody is bothered by t
 });
 
 test('engines have options too', () => {
-  for (const options of [5, null, { poolsize: 5 }, { poolSize: -1 }, { poolSize: 'x' }, { maxMemory: 'x' }, { maxStack: -1 }])
+  for (const options of [5, null, { poolsize: 5 }, { poolSize: -1 }, { poolSize: 'x' }, { maxMemory: 'x' }, { maxStack: -1 }, { maxMemory: 2 ** 20 }, { maxMemory: '5GiB' }, { maxStack: 1000 }, { maxStack: '2MiB' }, { maxStack: Infinity }])
     assert.throws(() => new Engine(options), kind('InvalidArgument'));
 });
 
@@ -293,6 +395,26 @@ test('forgotten sandboxes, functions and views are collected', () => {
   assert.ok(tables < 10, `${tables} tables`);
 });
 
+test('forgotten sandboxes weigh what they take', () => {
+  const most = JSON.parse(
+    run(
+      `import { Sandbox } from 'luacell';
+      let most = 0;
+      for (let i = 0; i < 3000; i++) {
+        const lua = new Sandbox();
+        lua.register('self', () => lua.home.size);
+        if (i % 3 === 0) lua.compute("x = ('x'):rep(1e6)");
+        else if (i % 3 === 1) await lua.computeAsync("x = ('x'):rep(1e6)");
+        else lua.home.set('x', 'x'.repeat(1e6));
+        most = Math.max(most, process.memoryUsage().rss);
+        await new Promise(setImmediate);
+      }
+      console.log(JSON.stringify(most));`,
+    ),
+  );
+  assert.ok(most < 768 * 2 ** 20, `${most >> 20} MiB`);
+});
+
 test('a million calls leak nothing', () => {
   const grown = JSON.parse(
     run(
@@ -334,4 +456,26 @@ test('a worker that is terminated in the middle of a run takes nothing with it',
     await worker.terminate();
   }
   assert.equal(new Sandbox().compute('return 1'), 1);
+});
+
+test('create opens a store while the event loop goes on', async (t) => {
+  // The server is on the event loop, so opening would wait for ever.
+  const server = createServer((client) => client.once('data', () => client.end('-ERR go away\r\n')));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const store = `redis://127.0.0.1:${server.address().port}`;
+  await assert.rejects(Sandbox.create({ store }), { kind: 'Store', message: /go away/ });
+  server.close();
+
+  const folder = temporary(t);
+  const file = join(folder, 'state.luacell');
+  const lua = await Sandbox.create({ store: file, timeout: 1000 });
+  lua.register('three', () => 3);
+  lua.compute('_home.n = three()');
+  lua.close();
+  const again = await Sandbox.create({ store: file });
+  assert.equal(again.home.get('n'), 3);
+  await assert.rejects(Sandbox.create({ store: folder }), { kind: 'Store' });
+  await assert.rejects(Sandbox.create({ store: 3 }), { kind: 'InvalidArgument' });
+  await assert.rejects(Sandbox.create({ store: `${store}?namespac=x` }), { kind: 'Store', message: /namespac/ });
+  again.close();
 });

@@ -14,7 +14,8 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::errors::{Raised, ends_run, from_exception, has_kind};
-use crate::{to_lua, to_python, waiting};
+use crate::waiting::RunState;
+use crate::{to_lua, to_python};
 
 /// What belongs to one sandbox.
 #[derive(Default)]
@@ -28,8 +29,8 @@ pub struct Callbacks {
     has_ending: AtomicBool,
     interrupter: OnceLock<Interrupter>,
     closed: AtomicBool,
-    /// Runs on asyncio, each with whether it is to end.
-    runs: Mutex<Vec<Weak<AtomicBool>>>,
+    /// Runs on asyncio.
+    runs: Mutex<Vec<Weak<RunState>>>,
 }
 
 /// A Python object that the garbage collector finds here.
@@ -104,23 +105,28 @@ impl Callbacks {
         let _ = self.interrupter.set(interrupter);
     }
 
-    /// A run on asyncio is about to begin; the flag says that it is to end.
-    pub fn add_run(&self) -> Arc<AtomicBool> {
-        let run = Arc::new(AtomicBool::new(false));
+    /// A run on asyncio is about to begin.
+    pub fn add_run(&self, run: &Arc<RunState>) {
         let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
-        runs.push(Arc::downgrade(&run));
-        run
+        runs.push(Arc::downgrade(run));
+    }
+
+    fn runs(&self) -> Vec<Arc<RunState>> {
+        lock(&self.runs).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Ends what runs, and the runs on asyncio that are about to begin.
     pub fn interrupt(&self) {
-        for run in lock(&self.runs).iter().filter_map(Weak::upgrade) {
-            run.store(true, Ordering::SeqCst);
-        }
+        self.runs().iter().for_each(|run| run.cancel());
         if let Some(interrupter) = self.interrupter.get() {
             interrupter.interrupt();
         }
+    }
+
+    /// Ends the runs on asyncio, which this waits for.
+    pub fn end_runs(&self) {
+        self.runs().iter().for_each(|run| run.end());
     }
 
     /// Keeps a function; its number.
@@ -229,6 +235,10 @@ impl Callbacks {
 
     /// A script printed.
     pub fn print(&self, text: &[u8]) {
+        // What is printed between a failure and the end of the run is for nobody.
+        if self.has_ending.load(Ordering::Acquire) {
+            return;
+        }
         Python::try_attach(|py| {
             let Some(sink) = self.print.get(py) else { return };
             if let Err(exception) = to_python::text(py, text).and_then(|text| sink.bind(py).call1((text,))) {
@@ -240,7 +250,7 @@ impl Callbacks {
     /// Looks whether a signal's handler has to run. Gives whether the run may go on.
     pub fn check(&self, clock: &mut Instant) -> bool {
         // The core forgets an interrupt that came just before the run began.
-        if self.closed.load(Ordering::Acquire) || waiting::is_to_end(self) {
+        if self.closed.load(Ordering::Acquire) {
             return false;
         }
         let now = Instant::now();
@@ -270,10 +280,15 @@ impl Callbacks {
         [&self.print, &self.modules, &self.store].into_iter().try_for_each(|slot| slot.traverse(visit))
     }
 
-    /// The sandbox is closed: what still runs ends, and nothing is called any more. Only the store is, to roll back; it goes with the core's part of it.
-    pub fn close(&self) {
+    /// The sandbox is about to be closed: what runs ends.
+    pub fn begin_close(&self) {
         self.closed.store(true, Ordering::Release);
         self.interrupt();
+    }
+
+    /// The sandbox is closed: nothing is called any more. Only the store is, to roll back; it goes with the core's part of it.
+    pub fn close(&self) {
+        self.begin_close();
         let functions = std::mem::take(&mut *lock(&self.functions));
         drop((functions, self.print.take(), self.modules.take()));
     }

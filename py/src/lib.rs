@@ -12,6 +12,7 @@ mod table;
 mod to_lua;
 mod to_python;
 mod waiting;
+mod weight;
 
 /// The native part of luacell; import luacell instead.
 #[pyo3::pymodule(gil_used = false)]

@@ -3,50 +3,76 @@
 use std::time::Duration;
 
 use luacell::{ComputeOptions, EngineConfig, ErrorKind, SandboxConfig, StoreLimit};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::errors::{self, OrRaise};
 
+/// An argument that makes no sense. It is named, and shown up to a length.
+#[cold]
+fn senseless(value: &Bound<'_, PyAny>, name: &str, wanted: &str) -> PyErr {
+    // Python refuses to write numbers of thousands of digits.
+    let shown = value.repr().map_or_else(|_| "a number of thousands of digits".to_owned(), |text| text.to_string_lossy().into_owned());
+    let shown: String = shown.chars().take(100).collect();
+    errors::new(value.py(), ErrorKind::InvalidArgument, format!("{name}: {shown} is no {wanted}"))
+}
+
+/// Text for Rust. Python's may hold lone surrogates.
+pub fn text<'a>(text: &'a Bound<'_, PyString>, name: &str) -> PyResult<&'a str> {
+    text.to_str().map_err(|_| errors::conversion(text.py(), format!("text with lone surrogates is no UTF-8 ({name})")))
+}
+
+/// An int in the range of its Rust type; other types are told by Python's own error.
+pub fn number<'py, T>(value: Option<&Bound<'py, PyAny>>, name: &str, range: &str) -> PyResult<Option<T>>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    let Some(value) = value else { return Ok(None) };
+    value.extract().map(Some).map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
+        true => senseless(value, name, &format!("number {range}")),
+        false => error,
+    })
+}
+
 /// Bytes: a number, text such as `"64MiB"`, or None for no limit.
-pub fn size(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+pub fn size(value: &Bound<'_, PyAny>, name: &str) -> PyResult<u64> {
     match value.cast::<PyString>() {
-        Ok(text) => luacell::parse_size(text.to_str()?).or_raise(value.py()),
-        Err(_) => count(value),
+        Ok(size) => luacell::parse_size(text(size, name)?)
+            .map_err(|error| errors::new(value.py(), error.kind(), format!("{name}: {error}"))),
+        Err(_) => count(value, name),
     }
 }
 
 /// A number, or None for no limit.
-fn count(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+fn count(value: &Bound<'_, PyAny>, name: &str) -> PyResult<u64> {
     if value.is_none() {
         return Ok(u64::MAX);
     }
-    value.extract().map_err(|_| {
-        let text = value.repr().map(|text| text.to_string()).unwrap_or_default();
-        errors::new(value.py(), ErrorKind::InvalidArgument, format!("{text} is no limit: use a number from 0, or None"))
-    })
+    value.extract().map_err(|_| senseless(value, name, "limit: use a number from 0, or None"))
 }
 
 /// Seconds, text such as `"500ms"`, a `timedelta`, or None for no limit.
-pub fn time(value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+pub fn time(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Duration>> {
     if value.is_none() {
         return Ok(None);
     }
-    if let Ok(text) = value.cast::<PyString>() {
-        return luacell::parse_time(text.to_str()?).or_raise(value.py()).map(Some);
+    if let Ok(time) = value.cast::<PyString>() {
+        return luacell::parse_time(text(time, name)?)
+            .map(Some)
+            .map_err(|error| errors::new(value.py(), error.kind(), format!("{name}: {error}")));
     }
     let seconds = match value.getattr("total_seconds") {
-        Ok(total) => total.call0()?.extract::<f64>()?,
-        Err(_) => value.extract::<f64>()?,
+        Ok(total) => total.call0()?.extract::<f64>(),
+        Err(_) => value.extract::<f64>(),
     };
+    let no_time = || senseless(value, name, "time: use seconds from 0, text such as '500ms', a timedelta, or None");
+    let seconds = seconds.map_err(|_| no_time())?;
     // What is too long to say is no limit.
     if seconds >= Duration::MAX.as_secs_f64() {
         return Ok(None);
     }
-    Duration::try_from_secs_f64(seconds).map(Some).map_err(|e| {
-        errors::new(value.py(), ErrorKind::InvalidArgument, format!("{seconds} is no time in seconds: {e}"))
-    })
+    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| no_time())
 }
 
 /// What limits can be set on.
@@ -147,18 +173,18 @@ fn set_each<'py, T: Limited>(
     let mut store = (None, None);
     for (name, value) in limits {
         target = match name.as_str() {
-            "memory_limit" => target.memory_limit(size(&value)?),
-            "instruction_limit" => target.instruction_limit(count(&value)?),
-            "timeout" => target.timeout(time(&value)?),
-            "output_limit" => target.output_limit(size(&value)?),
-            "host_call_limit" => target.host_call_limit(count(&value)?),
-            "source_limit" => target.source_limit(size(&value)?),
+            "memory_limit" => target.memory_limit(size(&value, &name)?),
+            "instruction_limit" => target.instruction_limit(count(&value, &name)?),
+            "timeout" => target.timeout(time(&value, &name)?),
+            "output_limit" => target.output_limit(size(&value, &name)?),
+            "host_call_limit" => target.host_call_limit(count(&value, &name)?),
+            "source_limit" => target.source_limit(size(&value, &name)?),
             "store_limit" => {
-                store.0 = Some(size(&value)?);
+                store.0 = Some(size(&value, &name)?);
                 target
             }
             "store_entries" => {
-                store.1 = Some(count(&value)?);
+                store.1 = Some(count(&value, &name)?);
                 target
             }
             other => {
@@ -179,7 +205,7 @@ fn set_each<'py, T: Limited>(
 ///
 /// Without one, all sandboxes of the process share a default engine. pool_size is how many sandboxes at a time come from prepared memory
 /// (default 1000; 0 turns the pool off), max_memory the most that one sandbox's memory may take whatever its limits say (default
-/// 1 GiB, at most 4 GiB).
+/// 1 GiB, from 2 MiB to 4 GiB).
 #[pyclass(frozen, module = "luacell")]
 pub struct Engine(pub luacell::Engine);
 
@@ -187,13 +213,17 @@ pub struct Engine(pub luacell::Engine);
 impl Engine {
     #[new]
     #[pyo3(signature = (*, pool_size=None, max_memory=None))]
-    fn new(py: Python<'_>, pool_size: Option<u32>, max_memory: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+    fn new<'py>(
+        py: Python<'py>,
+        pool_size: Option<&Bound<'py, PyAny>>,
+        max_memory: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
         let mut config = EngineConfig::new();
-        if let Some(sandboxes) = pool_size {
+        if let Some(sandboxes) = number(pool_size, "pool_size", "from 0 to 4294967295")? {
             config = config.pool_size(sandboxes);
         }
         if let Some(bytes) = max_memory {
-            config = config.max_memory(size(bytes)?);
+            config = config.max_memory(size(bytes, "max_memory")?);
         }
         py.detach(|| luacell::Engine::new(config)).or_raise(py).map(Engine)
     }

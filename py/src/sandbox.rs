@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use luacell::{ComputeOptions, ErrorKind, Folder, Module, SandboxConfig, Value};
+use luacell::{Canceller, ComputeOptions, ErrorKind, Folder, Module, SandboxConfig, Value};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -13,9 +13,9 @@ use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
 use crate::callbacks::{Callbacks, finalizing, host_function, lock};
 use crate::errors::{self, to_exception};
 use crate::metrics::{MemoryStats, Outcome};
-use crate::options::{Engine, Given, set_given, set_limits};
+use crate::options::{self, Engine, Given, set_given, set_limits};
 use crate::snapshot::Snapshot;
-use crate::{store, table, to_lua, to_python, waiting};
+use crate::{store, table, to_lua, to_python, waiting, weight};
 
 /// One isolated Lua with its state.
 ///
@@ -47,7 +47,7 @@ fn config(callbacks: &Arc<Callbacks>, limits: Option<&Bound<'_, PyDict>>) -> PyR
 /// Lua source: text or bytes.
 pub fn source<'a>(code: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(text) = code.cast::<PyString>() {
-        return Ok(text.to_str()?.as_bytes());
+        return options::text(text, "source").map(str::as_bytes);
     }
     match code.cast::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes()),
@@ -90,13 +90,18 @@ fn sources_of<'py>(
 ) -> PyResult<HashMap<String, Vec<u8>>> {
     let one = |entry: PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)>| {
         let (name, code) = entry?;
-        let Ok(text) = name.extract::<String>() else {
+        let Ok(name) = name.cast::<PyString>() else {
             return Err(wrong(&name, "modules: a module's name has to be str"));
         };
+        let name = options::text(name, "a name in modules")?;
+        if let Ok(code) = code.cast::<PyString>() {
+            let code = options::text(code, &format!("the module {name}"))?;
+            return Ok((name.to_owned(), code.as_bytes().to_vec()));
+        }
         let Ok(source) = source(&code) else {
-            return Err(wrong(&code, &format!("modules: the source of {text} has to be str or bytes")));
+            return Err(wrong(&code, &format!("modules: the source of {name} has to be str or bytes")));
         };
-        Ok((text, source.to_vec()))
+        Ok((name.to_owned(), source.to_vec()))
     };
     all.map(one).collect()
 }
@@ -189,10 +194,10 @@ fn settings(
 
 /// Name and arguments of one run.
 #[inline]
-fn options(name: Option<&str>, args: &Bound<'_, PyTuple>) -> PyResult<ComputeOptions> {
+fn options_of(name: Option<&Bound<'_, PyString>>, args: &Bound<'_, PyTuple>) -> PyResult<ComputeOptions> {
     let options = ComputeOptions::new().encoded_args(to_lua::args(args)?);
     Ok(match name {
-        Some(name) => options.name(name),
+        Some(name) => options.name(options::text(name, "name")?),
         None => options,
     })
 }
@@ -211,11 +216,13 @@ impl Sandbox {
         store: Option<&Bound<'_, PyAny>>,
         on_print: Option<Py<PyAny>>,
         modules: Option<&Bound<'_, PyAny>>,
-        seed: Option<u64>,
-        conflict_retries: Option<u32>,
+        seed: Option<&Bound<'_, PyAny>>,
+        conflict_retries: Option<&Bound<'_, PyAny>>,
         memory_alias: bool,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let seed = options::number(seed, "seed", "from 0 to 18446744073709551615")?;
+        let conflict_retries = options::number(conflict_retries, "conflict_retries", "from 0 to 4294967295")?;
         if let Some(sink) = &on_print
             && !sink.bind(py).is_callable()
         {
@@ -245,6 +252,7 @@ impl Sandbox {
             config = config.on_print(move |text| sink.print(text));
         }
         let engine = engine.map_or_else(luacell::Engine::default, |engine| engine.get().0.clone());
+        weight::relieve(py)?;
         match py.detach(|| engine.sandbox(config)) {
             Ok(sandbox) => Ok(Sandbox::from_parts(sandbox, callbacks, settings)),
             Err(error) => {
@@ -268,7 +276,7 @@ impl Sandbox {
         py: Python<'py>,
         code: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
-        name: Option<&str>,
+        name: Option<&Bound<'py, PyString>>,
         memory_limit: Given<'py>,
         instruction_limit: Given<'py>,
         timeout: Given<'py>,
@@ -292,8 +300,8 @@ impl Sandbox {
         let result = if args.is_empty() && name.is_none() && limits.iter().all(|limit| limit.0.is_none()) {
             py.detach(|| self.sandbox.compute(source))
         } else {
-            let options = set_given(options(name, args)?, &limits)?;
-            py.detach(|| self.sandbox.compute_with(source, options))
+            let run = set_given(options_of(name, args)?, &limits)?;
+            py.detach(|| self.sandbox.compute_with(source, run))
         };
         self.conclude(py, result)
     }
@@ -304,7 +312,7 @@ impl Sandbox {
     fn call<'py>(
         &self,
         py: Python<'py>,
-        path: &str,
+        path: &Bound<'py, PyString>,
         args: &Bound<'py, PyTuple>,
         memory_limit: Given<'py>,
         instruction_limit: Given<'py>,
@@ -325,7 +333,8 @@ impl Sandbox {
             host_call_limit,
             source_limit,
         ];
-        let options = set_given(options(None, args)?, &limits)?;
+        let options = set_given(options_of(None, args)?, &limits)?;
+        let path = options::text(path, "path")?;
         let result = py.detach(|| self.sandbox.call_with(path, options));
         self.conclude(py, result)
     }
@@ -341,7 +350,7 @@ impl Sandbox {
     fn _register(
         &self,
         py: Python<'_>,
-        name: &str,
+        name: &Bound<'_, PyString>,
         function: Py<PyAny>,
         repeatable: bool,
         is_async: bool,
@@ -349,6 +358,7 @@ impl Sandbox {
         if !function.bind(py).is_callable() {
             return Err(wrong(function.bind(py), "function has to be callable"));
         }
+        let name = options::text(name, "name")?;
         let number = self.callbacks.add(function, repeatable, is_async);
         let sandbox = &self.sandbox;
         let callbacks = &self.callbacks;
@@ -365,7 +375,8 @@ impl Sandbox {
     }
 
     /// Takes a host function away; whether it was there.
-    fn unregister(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+    fn unregister(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+        let name = options::text(name, "name")?;
         let there = self.access(py, |sandbox| sandbox.unregister(name))?;
         self.callbacks.unname(name);
         Ok(there)
@@ -395,8 +406,11 @@ impl Sandbox {
 
     /// The names of the host functions.
     #[getter]
-    fn functions(&self) -> Vec<String> {
-        self.callbacks.names()
+    fn functions(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        if self.sandbox.is_closed() {
+            return Err(errors::new(py, ErrorKind::Closed, "the sandbox is closed"));
+        }
+        Ok(self.callbacks.names())
     }
 
     /// Starts a run that asyncio drives.
@@ -407,15 +421,17 @@ impl Sandbox {
         is_call: bool,
         code: &Bound<'_, PyAny>,
         args: &Bound<'_, PyTuple>,
-        name: Option<&str>,
+        name: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<waiting::Run> {
-        let options = set_limits(options(name, args)?, limits)?;
+        let canceller = Canceller::new();
+        let options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
         let sandbox = &slf.get().sandbox;
         Ok(if is_call {
-            waiting::Run::new(slf, driver, sandbox.call_async(code.extract::<String>()?, options))
+            let path = options::text(code.cast::<PyString>()?, "path")?;
+            waiting::Run::new(slf, driver, canceller, sandbox.call_async(path, options))
         } else {
-            waiting::Run::new(slf, driver, sandbox.compute_async(source(code)?, options))
+            waiting::Run::new(slf, driver, canceller, sandbox.compute_async(source(code)?, options))
         })
     }
 
@@ -499,9 +515,14 @@ impl Sandbox {
         self.access(py, |sandbox| sandbox.import_home(blob))
     }
 
-    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is interrupted.
+    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is interrupted, and has ended when this returns: a
+    /// host function that is running is waited for. A host function of that very run does not wait for it.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.sandbox.close());
+        py.detach(|| {
+            self.callbacks.begin_close();
+            self.sandbox.close();
+            self.callbacks.end_runs();
+        });
         self.callbacks.close();
     }
 

@@ -9,12 +9,13 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::callbacks::Callbacks;
 use crate::errors::{self, Raised, ends_run};
+use crate::options;
 
 /// Gives the sandbox its store: a path, a URL, or an object with the five methods.
 pub fn set(config: SandboxConfig, store: &Bound<'_, PyAny>, callbacks: &Arc<Callbacks>) -> PyResult<SandboxConfig> {
     // Opening may wait for a server, or for a disk.
     if let Ok(text) = store.cast::<PyString>() {
-        let text = text.to_str()?;
+        let text = options::text(text, "store")?;
         return Ok(store.py().detach(|| config.store(text)));
     }
     if let Ok(path) = store.call_method0("__fspath__") {

@@ -2,7 +2,7 @@
 //!
 //! Nothing here recurses, and nothing relies on containers staying as they are: converting an element may run Python code.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -31,7 +31,7 @@ pub fn args(objects: &Bound<'_, PyTuple>) -> PyResult<Args> {
 
 /// One object as a value.
 pub fn one(object: &Bound<'_, PyAny>) -> PyResult<Value> {
-    if let Some(value) = scalar(object)? {
+    if let Some(value) = scalar(object).map_err(|error| at(object.py(), error, "value"))? {
         return Ok(value);
     }
     let mut writer = Writer::new(object.py());
@@ -76,9 +76,44 @@ fn text_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
 
 fn integer(number: &Bound<'_, PyAny>) -> PyResult<i64> {
     number.extract::<i64>().map_err(|_| {
-        let bits = number.call_method0("bit_length").map(|bits| bits.to_string()).unwrap_or_default();
-        errors::conversion(number.py(), format!("an int of {bits} bits does not fit Lua's 64-bit integers"))
+        let bits: u64 = number.call_method0("bit_length").and_then(|bits| bits.extract()).unwrap_or(u64::MAX);
+        let shown = match number.str() {
+            Ok(digits) if bits <= 128 => digits.to_string(),
+            _ => format!("an int of {bits} bits"),
+        };
+        errors::conversion(number.py(), format!("{shown} does not fit Lua's integers, which have 64 bits with the sign"))
     })
+}
+
+/// A conversion error with a place.
+#[cold]
+fn at(py: Python<'_>, error: PyErr, place: &str) -> PyErr {
+    match errors::is_conversion(py, &error) {
+        true => errors::conversion(py, format!("{} ({place})", error.value(py))),
+        false => error,
+    }
+}
+
+/// Keys that are two in Python and one in Lua are text and the same bytes; a conversion error names them.
+fn check_keys(py: Python<'_>, keys: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)]) -> PyResult<()> {
+    if keys.iter().all(|(key, _)| key.cast_exact::<PyString>().is_ok()) {
+        return Ok(());
+    }
+    let mut seen = HashSet::new();
+    for (key, _) in keys {
+        let bytes = if let Ok(text) = key.cast::<PyString>() {
+            text_of(text)?.as_bytes()
+        } else if let Ok(bytes) = key.cast::<PyBytes>() {
+            bytes.as_bytes()
+        } else {
+            continue;
+        };
+        if !seen.insert(bytes) {
+            let shown = shown_key(key);
+            return Err(errors::conversion(py, format!("{shown} is there as text and as bytes, which are one key in Lua")));
+        }
+    }
+    Ok(())
 }
 
 /// Addresses need no mixing beyond spreading them.
@@ -349,6 +384,7 @@ impl<'py> Writer<'py> {
         object: &Bound<'py, PyAny>,
         entries: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
     ) -> PyResult<()> {
+        check_keys(self.py, &entries)?;
         if self.table(object, 0, entries.len())? {
             self.frames.push(Frame::Entries(entries.into_iter(), None, None));
         }
@@ -395,9 +431,6 @@ impl<'py> Writer<'py> {
     /// A conversion error with the place of the object.
     #[cold]
     fn at_place(&self, error: PyErr, what: &str, position: usize) -> PyErr {
-        if !errors::is_conversion(self.py, &error) {
-            return error;
-        }
         let mut path = what.to_owned();
         if position > 0 {
             let _ = write!(path, " {position}");
@@ -419,7 +452,7 @@ impl<'py> Writer<'py> {
             };
             let _ = write!(path, "[{key}]");
         }
-        errors::conversion(self.py, format!("{} ({path})", error.value(self.py)))
+        at(self.py, error, &path)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use luacell::{Error, ErrorKind, Outcome, Value};
+use luacell::{Canceller, Error, ErrorKind, Outcome, Value, threads};
 use pyo3::prelude::*;
 
 use crate::callbacks::{Callbacks, finalizing, lock};
@@ -18,17 +17,8 @@ type Future = Pin<Box<dyn std::future::Future<Output = luacell::Result<Outcome>>
 thread_local! {
     /// What drives the run on this thread: an object with `wake()` and `start(function, args, call)`.
     static DRIVER: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
-    /// The run on this thread: whose it is, and whether it is to end.
-    static RUNNING: RefCell<Option<(Arc<Callbacks>, Arc<AtomicBool>)>> = const { RefCell::new(None) };
-}
-
-/// Whether the run of this sandbox on this thread is to end.
-pub fn is_to_end(callbacks: &Callbacks) -> bool {
-    RUNNING.with_borrow(|running| {
-        running
-            .as_ref()
-            .is_some_and(|(whose, ends)| std::ptr::eq(Arc::as_ptr(whose), callbacks) && ends.load(Ordering::SeqCst))
-    })
+    /// The run on this thread.
+    static RUNNING: RefCell<Option<Arc<RunState>>> = const { RefCell::new(None) };
 }
 
 /// Tells the event loop to go on with a run.
@@ -42,94 +32,121 @@ impl Wake for LoopWaker {
 }
 
 /// A run that waits for its event loop.
+pub struct RunState {
+    canceller: Canceller,
+    future: Mutex<Option<Future>>,
+    waker: Mutex<Option<Waker>>,
+    result: Mutex<Option<luacell::Result<Outcome>>>,
+}
+
+impl RunState {
+    /// Ends it soon, also when it has not begun.
+    pub fn cancel(&self) {
+        self.canceller.cancel();
+    }
+
+    /// Ends it here and now, wherever it waits, or when the thread has done with it that is at it; except when that is this one.
+    pub fn end(&self) {
+        self.cancel();
+        if RUNNING.with_borrow(|running| running.as_ref().is_some_and(|run| std::ptr::eq(Arc::as_ptr(run), self))) {
+            return;
+        }
+        if self.stop() {
+            let waker = lock(&self.waker).take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Ends it where it waits; whether it had not ended.
+    fn stop(&self) -> bool {
+        let Some(future) = lock(&self.future).take() else { return false };
+        drop(future);
+        *lock(&self.result) = Some(Err(Error::new(ErrorKind::Interrupted, "interrupted")));
+        true
+    }
+
+    /// Goes on; whether it has ended.
+    fn poll(&self, waker: Waker) -> bool {
+        let mut place = lock(&self.future);
+        let Some(future) = place.as_mut() else { return true };
+        *lock(&self.waker) = Some(waker.clone());
+        let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(&waker)) else {
+            return false;
+        };
+        *place = None;
+        *lock(&self.result) = Some(result);
+        true
+    }
+}
+
+/// What asyncio has of a run.
 #[pyclass(frozen, name = "_Run", module = "luacell._luacell")]
 pub struct Run {
-    future: Mutex<Option<Future>>,
-    result: Mutex<Option<luacell::Result<Outcome>>>,
+    state: Arc<RunState>,
     sandbox: Py<Sandbox>,
     driver: Py<PyAny>,
-    /// Whether it is to end. The core forgets an interrupt that comes before it begins.
-    ends: Arc<AtomicBool>,
-    begun: AtomicBool,
-    done: AtomicBool,
 }
 
 impl Run {
     pub fn new(
         sandbox: &Bound<'_, Sandbox>,
         driver: Py<PyAny>,
+        canceller: Canceller,
         future: impl std::future::Future<Output = luacell::Result<Outcome>> + Send + 'static,
     ) -> Self {
-        Run {
-            future: Mutex::new(Some(Box::pin(future))),
-            result: Mutex::default(),
-            sandbox: sandbox.clone().unbind(),
-            driver,
-            ends: sandbox.get().callbacks.add_run(),
-            begun: AtomicBool::new(false),
-            done: AtomicBool::new(false),
-        }
-    }
-
-    fn finish(&self, place: &mut Option<Future>, result: luacell::Result<Outcome>) -> bool {
-        *place = None;
-        *lock(&self.result) = Some(result);
-        self.done.store(true, Ordering::SeqCst);
-        true
+        let future: Future = Box::pin(future);
+        let (future, waker, result) = (Mutex::new(Some(future)), Mutex::default(), Mutex::default());
+        let state = Arc::new(RunState { canceller, future, waker, result });
+        sandbox.get().callbacks.add_run(&state);
+        Run { state, sandbox: sandbox.clone().unbind(), driver }
     }
 }
 
 #[pymethods]
 impl Run {
+    /// Calls `begin` when there is a place for the run to compute in, at once or later and from any thread: with true, and it has `poll` called on another
+    /// thread, which it gives; with false when the run was ended meanwhile.
+    fn enqueue(&self, py: Python<'_>, begin: Py<PyAny>) {
+        let state = Arc::clone(&self.state);
+        let start = move |place: luacell::Result<()>| {
+            let has_place = place.is_ok();
+            if !has_place {
+                state.stop();
+            }
+            let begins = Python::try_attach(|py| begin.bind(py).call1((has_place,))?.is_truthy());
+            begins.is_some_and(|begins| begins.unwrap_or(false))
+        };
+        py.detach(|| threads::enqueue(&self.state.canceller, start));
+    }
+
     /// Goes on until the script ends, which gives true, or waits for a host function.
     fn poll(&self, py: Python<'_>) -> bool {
-        let Sandbox { sandbox, callbacks, .. } = self.sandbox.get();
-        let driver = self.driver.clone_ref(py);
         let waker = Waker::from(Arc::new(LoopWaker(self.driver.clone_ref(py))));
-        let before = DRIVER.replace(Some(driver));
-        let other = RUNNING.replace(Some((Arc::clone(callbacks), Arc::clone(&self.ends))));
-        let done = py.detach(|| {
-            let mut place = lock(&self.future);
-            let Some(future) = place.as_mut() else { return true };
-            let first = !self.begun.swap(true, Ordering::SeqCst);
-            // A closed sandbox says so itself.
-            if first && self.ends.load(Ordering::SeqCst) && !sandbox.is_closed() {
-                let error = Error::new(ErrorKind::Interrupted, "the run was interrupted before it began");
-                return self.finish(&mut place, Err(error));
-            }
-            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(result) => self.finish(&mut place, result),
-                Poll::Pending => {
-                    if self.ends.load(Ordering::SeqCst) {
-                        sandbox.interrupt();
-                    }
-                    false
-                }
-            }
-        });
+        let before = DRIVER.replace(Some(self.driver.clone_ref(py)));
+        let other = RUNNING.replace(Some(Arc::clone(&self.state)));
+        let done = py.detach(|| threads::at_work(|| self.state.poll(waker)));
         RUNNING.replace(other);
         DRIVER.replace(before);
         done
     }
 
     /// Ends this run soon, and no other.
-    fn interrupt(&self) {
-        self.ends.store(true, Ordering::SeqCst);
-        if self.begun.load(Ordering::SeqCst) && !self.done.load(Ordering::SeqCst) {
-            self.sandbox.get().sandbox.interrupt();
-        }
+    fn interrupt(&self, py: Python<'_>) {
+        py.detach(|| self.state.cancel());
     }
 
     /// What the run gave.
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let result = lock(&self.result).take();
+        let result = lock(&self.state.result).take();
         let result = result.unwrap_or_else(|| Err(Error::new(ErrorKind::Interrupted, "the run was dropped")));
         self.sandbox.get().conclude(py, result)
     }
 
     /// Ends the run wherever it is. Nothing may poll it at the moment.
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| drop(lock(&self.future).take()));
+        py.detach(|| self.state.stop());
         let _ = self.sandbox.get().callbacks.take_ending();
     }
 }

@@ -290,31 +290,35 @@ class SlowToReturn(concurrent.futures.ThreadPoolExecutor):
         return super().submit(run)
 
 
-@on_loop
-async def test_cancelling_twice_while_the_worker_is_busy(lua: luacell.Sandbox) -> None:
+def test_cancelling_twice_while_the_worker_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = SlowToReturn()
-    asyncio.get_running_loop().set_default_executor(worker)
-    waiting, stubborn = asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr("luacell._async._threads", worker)
 
-    @lua.function
-    async def forever() -> None:
-        waiting.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stubborn.set()
-            await asyncio.Event().wait()
+    @on_loop
+    async def test(lua: luacell.Sandbox) -> None:
+        waiting, stubborn = asyncio.Event(), asyncio.Event()
 
-    running = asyncio.create_task(lua.compute_async("forever()"))
-    await waiting.wait()
-    running.cancel()
-    await asyncio.sleep(0)
-    running.cancel()
-    await stubborn.wait()
-    worker.released.set()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert lua.compute("return 1") == 1
+        @lua.function
+        async def forever() -> None:
+            waiting.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stubborn.set()
+                await asyncio.Event().wait()
+
+        running = asyncio.create_task(lua.compute_async("forever()"))
+        await waiting.wait()
+        running.cancel()
+        await asyncio.sleep(0)
+        running.cancel()
+        await stubborn.wait()
+        worker.released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert lua.compute("return 1") == 1
+
+    test()
 
 
 @on_loop

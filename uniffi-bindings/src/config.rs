@@ -160,7 +160,7 @@ impl ModuleResolver for FromHost {
 impl SandboxConfig {
     pub(crate) fn core(self) -> luacell::Result<luacell::SandboxConfig> {
         let mut config = apply_limits!(self.limits.unwrap_or_default(), luacell::SandboxConfig::new());
-        config = config.memory_alias(self.memory_alias).on_check(crate::job::may_go_on);
+        config = config.memory_alias(self.memory_alias);
         config = match (self.store, self.own_store) {
             (Some(_), Some(_)) => return Err(invalid("a sandbox has one store, not two")),
             (Some(place), None) => config.store(place),

@@ -1,27 +1,14 @@
 //! Runs that leave the caller's thread alone, and how they are cancelled.
 
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use luacell::{Error, ErrorKind, Interrupter};
+use luacell::{Error, ErrorKind};
+
+use crate::LuaError;
 
 /// Cancels a run, from any thread: `cancel` ends the run that it was given to, and no other one of the same sandbox.
 #[derive(Default, uniffi::Object)]
-pub struct Canceller {
-    cancelled: AtomicBool,
-    running: Mutex<Option<Interrupter>>,
-}
-
-thread_local! {
-    /// What may cancel the run of this thread.
-    static CURRENT: RefCell<Option<Arc<Canceller>>> = const { RefCell::new(None) };
-}
-
-/// Asked by the core now and then. An interruption reaches a run that has begun; this also ends one that was cancelled while it began.
-pub(crate) fn may_go_on() -> bool {
-    CURRENT.with_borrow(|current| current.as_ref().is_none_or(|canceller| !canceller.is_cancelled()))
-}
+pub struct Canceller(pub(crate) luacell::Canceller);
 
 #[uniffi::export]
 impl Canceller {
@@ -31,23 +18,15 @@ impl Canceller {
         Self::default()
     }
 
-    /// Ends the run with the kind `Interrupted`, now or as soon as it begins. Does nothing to a run that has ended.
+    /// Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
+    /// to a run that has ended.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
-        if let Some(interrupter) = &*self.running() {
-            interrupter.interrupt();
-        }
+        self.0.cancel();
     }
 
     /// Whether `cancel` was called.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
-    }
-}
-
-impl Canceller {
-    fn running(&self) -> MutexGuard<'_, Option<Interrupter>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.is_cancelled()
     }
 }
 
@@ -60,24 +39,17 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs something on a thread of a pool that grows with need, and waits for it. Dropping the future cancels.
+/// Runs something on another thread, as soon as there is a place for it, and waits for it. Dropping the future cancels.
 pub(crate) async fn run<T: Send + 'static>(
-    canceller: Option<Arc<Canceller>>,
-    interrupter: Interrupter,
-    work: impl FnOnce() -> Result<T, crate::LuaError> + Send + 'static,
-) -> Result<T, crate::LuaError> {
-    let canceller = canceller.unwrap_or_default();
-    let _cancel = CancelOnDrop(Arc::clone(&canceller));
-    blocking::unblock(move || {
-        if canceller.is_cancelled() {
-            return Err(Error::new(ErrorKind::Interrupted, "interrupted").into());
-        }
-        *canceller.running() = Some(interrupter);
-        let before = CURRENT.replace(Some(Arc::clone(&canceller)));
-        let result = work();
-        CURRENT.replace(before);
-        *canceller.running() = None;
-        result
-    })
-    .await
+    canceller: Arc<Canceller>,
+    work: impl FnOnce() -> Result<T, LuaError> + Send + 'static,
+) -> Result<T, LuaError> {
+    let (answer, result) = async_channel::bounded(1);
+    luacell::threads::spawn(&canceller.0, move |place| {
+        let done = place.map_err(LuaError::from).and_then(|()| work());
+        drop(answer.try_send(done));
+    });
+    let _cancel = CancelOnDrop(canceller);
+    let panicked = |_| Err(Error::new(ErrorKind::Internal, "the thread of the run panicked").into());
+    result.recv().await.unwrap_or_else(panicked)
 }

@@ -28,7 +28,7 @@ pub use error::{ErrorDetails, ErrorKind, LuaError, PassingError};
 pub use function::LuaFunction;
 pub use host::{HostError, HostFailure, HostFunction, ModuleSource, Printer};
 pub use job::Canceller;
-pub use sandbox::{MemoryStats, Metrics, Outcome, Sandbox};
+pub use sandbox::{MemoryStats, Metrics, Outcome, Sandbox, memory_in_use};
 pub use snapshot::Snapshot;
 pub use store::TableStore;
 pub use stored::StoredTable;

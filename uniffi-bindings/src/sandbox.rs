@@ -77,8 +77,8 @@ impl From<luacell::Outcome> for Outcome {
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
-/// A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once. Only a host
-/// function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
+/// A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
+/// or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
 /// when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
 #[derive(Debug, uniffi::Object)]
 pub struct Sandbox(Arc<luacell::Sandbox>);
@@ -133,9 +133,9 @@ impl Sandbox {
         guarded(|| self.0.call_with(&path, run_options(options)).map(Outcome::from))
     }
 
-    /// Runs Lua source on a thread of its own. Cancelling ends the run.
+    /// Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
     ///
-    /// Errors: as `compute`; `Interrupted` when it is cancelled.
+    /// Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
     #[uniffi::method(default(options = None, canceller = None))]
     pub async fn compute_async(
         &self,
@@ -143,14 +143,16 @@ impl Sandbox {
         options: Option<RunOptions>,
         canceller: Option<Arc<Canceller>>,
     ) -> Result<Outcome, LuaError> {
-        let sandbox = Arc::clone(&self.0);
-        let work = move || guarded(|| run_source(&sandbox, source.as_bytes(), options));
-        job::run(canceller, self.0.interrupter(), work).await
+        let (sandbox, canceller) = (Arc::clone(&self.0), canceller.unwrap_or_default());
+        let token = canceller.0.clone();
+        let options = move || run_options(options).canceller(&token);
+        let work = move || guarded(|| sandbox.compute_with(source, options()).map(Outcome::from));
+        job::run(canceller, work).await
     }
 
-    /// Calls a global Lua function on a thread of its own. Cancelling ends the run.
+    /// Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
     ///
-    /// Errors: as `call`; `Interrupted` when it is cancelled.
+    /// Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
     #[uniffi::method(default(options = None, canceller = None))]
     pub async fn call_async(
         &self,
@@ -158,9 +160,11 @@ impl Sandbox {
         options: Option<RunOptions>,
         canceller: Option<Arc<Canceller>>,
     ) -> Result<Outcome, LuaError> {
-        let sandbox = Arc::clone(&self.0);
-        let work = move || guarded(|| sandbox.call_with(&path, run_options(options)).map(Outcome::from));
-        job::run(canceller, self.0.interrupter(), work).await
+        let (sandbox, canceller) = (Arc::clone(&self.0), canceller.unwrap_or_default());
+        let token = canceller.0.clone();
+        let options = move || run_options(options).canceller(&token);
+        let work = move || guarded(|| sandbox.call_with(&path, options()).map(Outcome::from));
+        job::run(canceller, work).await
     }
 
     /// Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the sandbox is reset.
@@ -274,7 +278,8 @@ impl Sandbox {
     }
 
     /// Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-    /// to its end first.
+    /// to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
+    /// the sandbox ends with the run that called the function.
     pub fn shut_down(&self) {
         self.0.close();
     }
@@ -292,7 +297,13 @@ impl Sandbox {
 }
 
 fn default_config() -> luacell::Result<luacell::SandboxConfig> {
-    Ok(luacell::SandboxConfig::new().on_check(job::may_go_on))
+    Ok(luacell::SandboxConfig::new())
+}
+
+/// About how many bytes all sandboxes of this process take now: Lua's memory, and tables that are kept in memory.
+#[uniffi::export]
+pub fn memory_in_use() -> i64 {
+    count(luacell::memory_in_use())
 }
 
 fn run_source(sandbox: &luacell::Sandbox, source: &[u8], options: Option<RunOptions>) -> luacell::Result<Outcome> {

@@ -29,6 +29,7 @@ static size_t in_use;
 static size_t peak;
 static size_t limit; /* 0: none */
 static int starved; /* was anything refused? */
+static size_t reserve; /* what may be taken beyond the limit */
 static size_t most = SIZE_MAX; /* that the host lets the guest have */
 
 #define MAX_BLOCK (((size_t)1 << 31) - ((size_t)1 << 20))
@@ -47,7 +48,7 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   if (nsize > MAX_BLOCK) return NULL;
   if (nsize > osize) {
     size_t growth = nsize - osize;
-    size_t bound = limit != 0 && limit < most ? limit : most;
+    size_t bound = limit != 0 && limit < most ? limit + reserve : most;
     if (in_use >= bound || growth > bound - in_use) {
       starved = 1;
       return NULL;
@@ -74,6 +75,8 @@ size_t luacell_bytes_in_use (void) { return in_use; }
 size_t luacell_peak_bytes (void) { return peak; }
 void luacell_begin_peak (void) { peak = in_use; }
 void luacell_set_limit (size_t bytes) { limit = bytes; }
+void luacell_reserve (int flag) { reserve = flag ? (size_t)16 << 10 : 0; }
+
 int luacell_may_take (size_t bytes) { return limit == 0 || bytes <= limit; }
 
 int luacell_was_starved (void) {

@@ -19,7 +19,7 @@ pub struct Args {
     target: Option<String>,
 }
 
-const TARGETS: [&str; 6] = ["wire", "keys", "differential", "files", "foreign", "c_abi"];
+const TARGETS: [&str; 7] = ["wire", "keys", "differential", "limits", "files", "foreign", "c_abi"];
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {

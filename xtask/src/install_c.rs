@@ -33,8 +33,9 @@ const SHIPPED: &str = "small";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What Rust's own library needs of the system.
-const SYSTEM_LIBRARIES: &[&str] = &["gcc_s", "util", "rt", "pthread", "m", "dl", "c"];
+/// What Rust's own library needs of the system, but for what compilers link by themselves: the C library, and what unwinds, which has another name in
+/// static programs.
+const SYSTEM_LIBRARIES: &[&str] = &["util", "rt", "pthread", "m", "dl"];
 
 /// Installs what ships below `prefix`; the path of the shared library.
 pub fn install(prefix: &Path, features: Option<&str>) -> Result<PathBuf> {

@@ -3,7 +3,7 @@
 mod history;
 mod input;
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::rc::Rc;
 
 use anyhow::Context;
@@ -15,6 +15,7 @@ use rustyline::{Config, Editor};
 use crate::args::ReplArgs;
 use crate::failure::{Failure, describe};
 use crate::sandbox::Printed;
+use crate::source::skip_first_comment;
 use crate::{output, sandbox, show};
 use input::{Checker, Form};
 
@@ -29,19 +30,18 @@ Globals stay from one input to the next, locals don't. _home is the sandbox's ke
 /// Reads, runs and prints until the end of input.
 pub fn run(args: &ReplArgs) -> Result<(), Failure> {
     let sandbox = Rc::new(sandbox::open(&args.sandbox, Printed::ToStdout)?);
+    if !std::io::stdin().is_terminal() {
+        return piped(&sandbox);
+    }
     let config = Config::builder().auto_add_history(false).max_history_size(1000).context("line editor")?.build();
     let mut editor: Editor<Checker, FileHistory> =
         Editor::with_config(config).context("cannot start the line editor")?;
     editor.set_helper(Some(Checker::new(Rc::clone(&sandbox))));
 
-    let interactive = std::io::stdin().is_terminal();
-    // Piped input is no history.
-    let history = if interactive { history::open(&mut editor) } else { None };
-    if interactive {
-        output::to_stdout(
-            concat!("luacell ", env!("CARGO_PKG_VERSION"), ", Lua 5.4. :help explains, Ctrl-D leaves.\n").as_bytes(),
-        )?;
-    }
+    let history = history::open(&mut editor);
+    output::to_stdout(
+        concat!("luacell ", env!("CARGO_PKG_VERSION"), ", Lua 5.4. :help explains, Ctrl-D leaves.\n").as_bytes(),
+    )?;
 
     loop {
         match editor.readline("> ") {
@@ -50,13 +50,8 @@ pub fn run(args: &ReplArgs) -> Result<(), Failure> {
                 if let Some(history) = &history {
                     history.add(&mut editor, &line);
                 }
-                match command(&line) {
-                    None => answer(&sandbox, &line)?,
-                    Some("help" | "h") => output::to_stdout(HELP.as_bytes())?,
-                    Some("quit" | "q") => return Ok(()),
-                    Some(other) => {
-                        output::to_stderr(format!("there is no :{other}; :help lists what there is\n").as_bytes())?;
-                    }
+                if let Said::Quit = obey(&sandbox, &line)? {
+                    return Ok(());
                 }
             }
             Err(ReadlineError::Interrupted) => {}
@@ -66,6 +61,49 @@ pub fn run(args: &ReplArgs) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// The same without a person: from a pipe or a file.
+fn piped(sandbox: &Sandbox) -> Result<(), Failure> {
+    let mut input = std::io::stdin().lock();
+    let (mut text, mut first) = (Vec::new(), true);
+    loop {
+        let read = input.read_until(b'\n', &mut text).context("cannot read standard input")?;
+        if std::mem::take(&mut first) {
+            text = skip_first_comment(text);
+        }
+        let lines = std::str::from_utf8(&text).context("the input is not UTF-8")?;
+        if lines.trim().is_empty() {
+            text.clear();
+        } else if read == 0 {
+            // Lua tells what is missing.
+            return Ok(evaluate(sandbox, lines).map(drop)?);
+        } else if command(lines).is_some() || input::form(sandbox, lines) != Form::Unfinished {
+            if let Said::Quit = obey(sandbox, lines)? {
+                return Ok(());
+            }
+            text.clear();
+        }
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+enum Said {
+    More,
+    Quit,
+}
+
+/// Does what one input says.
+fn obey(sandbox: &Sandbox, line: &str) -> Result<Said, Failure> {
+    match command(line) {
+        None => answer(sandbox, line)?,
+        Some("help" | "h") => output::to_stdout(HELP.as_bytes())?,
+        Some("quit" | "q") => return Ok(Said::Quit),
+        Some(other) => output::to_stderr(format!("there is no :{other}; :help lists what there is\n").as_bytes())?,
+    }
+    Ok(Said::More)
 }
 
 /// `:help` and the like; a Lua label starts with two colons.

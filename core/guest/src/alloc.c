@@ -43,6 +43,8 @@ _Static_assert(sizeof(Slab) % GRAIN == 0, "places must be aligned");
 */
 #define MOST_TAKEN(limit) ((uint64_t)(limit) * 2 + ((uint64_t)4 << 20))
 
+#define TELLING_MEMORY ((size_t)16 << 10)
+
 /* What Lua's start takes, and two pages for a first small script. */
 #define EARLY_SIZE (54u * 1024u)
 
@@ -56,6 +58,7 @@ static size_t in_use;
 static size_t peak; /* of this run */
 static size_t limit; /* 0: none */
 static int starved; /* was anything refused? */
+static size_t reserve; /* what may be taken beyond the limit */
 
 static unsigned class_of (size_t n) {
   return (unsigned)((n + GRAIN - 1) / GRAIN);
@@ -199,7 +202,8 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   if (nsize > MAX_BLOCK) return NULL;
   if (nsize > osize && limit != 0) {
     size_t growth = nsize - osize;
-    if (in_use >= limit || growth > limit - in_use) return refuse();
+    size_t most = limit > SIZE_MAX - reserve ? SIZE_MAX : limit + reserve;
+    if (in_use >= most || growth > most - in_use) return refuse();
   }
   result = resize(ptr, osize, nsize);
   if (l_unlikely(result == NULL)) return refuse();
@@ -218,6 +222,9 @@ size_t luacell_peak_bytes (void) { return peak; }
 void luacell_begin_peak (void) { peak = in_use; }
 
 void luacell_set_limit (size_t bytes) { limit = bytes; }
+
+/* While a limit is told of, there is memory for that in any case. */
+void luacell_reserve (int flag) { reserve = flag ? TELLING_MEMORY : 0; }
 
 int luacell_may_take (size_t bytes) {
   return limit == 0 || bytes <= MOST_TAKEN(limit);

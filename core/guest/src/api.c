@@ -256,6 +256,32 @@ unsigned allocate_table_ids (unsigned count) {
   return first;
 }
 
+EXPORT(set_table_counter)
+void set_table_counter (unsigned next_id) { guest.next_id = next_id; }
+
+static int left;
+
+static void leave_step (lua_State *L, void *ud) {
+  (void)ud;
+  left = external_leave(L);
+}
+
+/* From here on there are other tables: 'next_id' is the next of theirs. */
+EXPORT(leave_tables)
+int leave_tables (unsigned next_id) {
+  if (!guarded(leave_step)) return -1;
+  if (left == 0) guest.next_id = next_id;
+  return left;
+}
+
+static void settle_random_step (lua_State *L, void *ud) {
+  (void)ud;
+  luacell_settle_random(L);
+}
+
+EXPORT(settle_random)
+void settle_random (void) { guarded(settle_random_step); }
+
 static void set_alias (lua_State *L, void *ud) {
   (void)ud;
   external_push(L, guest.home_id);

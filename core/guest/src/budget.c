@@ -154,12 +154,18 @@ l_noret luacell_refuse (lua_State *L, int kind) {
   TValue nil;
   CallInfo *ci = L->ci;
   ptrdiff_t top = savestack(L, L->top.p);
+  lu_byte stopem = G(L)->gcstopem;
   used_when_refused = budget_used();
   luacell_refused = kind; /* from here on no finalizer runs */
   luacell_budget = TELLING;
   setnilvalue(&nil);
   table_put(L, guest.errors, ERROR_LIMIT, &nil);
+  /* In full memory each piece of text would take a full collection. */
+  G(L)->gcstopem = 1;
+  luacell_reserve(1);
   luaD_rawrunprotected(L, tell, &kind);
+  luacell_reserve(0);
+  G(L)->gcstopem = stopem;
   L->ci = ci;
   L->top.p = restorestack(L, top);
   raise_again(L);

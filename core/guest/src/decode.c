@@ -24,6 +24,8 @@ uint32_t get_u32 (const byte *p) {
 typedef struct Input {
   const byte *start, *p, *end;
   int seen; /* stack index of the list of inline tables, nil until needed */
+  int values; /* whole values so far */
+  size_t base; /* where in 'filling' the tables of this message begin */
   uint32_t tables; /* inline tables so far */
 } Input;
 
@@ -161,15 +163,43 @@ static void push_next (lua_State *L, Input *in) {
   }
 }
 
+#define SHOWN_STEPS	12  /* of a longer path the middle is left out */
+
+/* Two keys of the host are one in Lua: text and the same bytes, for one. */
+static l_noret same_key (lua_State *L, const Input *in, TValue key) {
+  size_t i, n = (filling.len - in->base) / sizeof(Filling);
+  lua_pushfstring(L, "value %d", in->values + 1);
+  path_start(L, lua_tostring(L, -1));
+  for (i = 0; i + 1 < n; i++) {
+    const Filling *f = (const Filling *)(filling.p + in->base) + i;
+    TValue at = f->key;
+    if (ttisnil(&at)) setivalue(&at, f->i);
+    if (i < SHOWN_STEPS / 2 || i + SHOWN_STEPS / 2 >= n) path_key(L, &at);
+    else if (i == SHOWN_STEPS / 2) path_cut(L);
+  }
+  path_key(L, &key);
+  luacell_error(L, KIND_CONVERSION,
+                "two entries from the host have the same key (%s)",
+                path_text(L));
+}
+
+/* Sets what was not set before; the caller has the barriers. */
+static void set_new (lua_State *L, const Input *in, Table *t,
+                     const TValue *key, TValue *val) {
+  const TValue *slot = luaH_get(t, key);
+  if (!isempty(slot)) same_key(L, in, *key);
+  luaH_finishset(L, t, key, slot, val);
+}
+
 /* Pops the key of a pair, whose value comes later. */
-static void keep_key (lua_State *L, Filling *f) {
+static void keep_key (lua_State *L, const Input *in, Filling *f) {
   const TValue *key = s2v(L->top.p - 1);
   TValue placeholder;
   f->key = *key;
   f->has_key = 1;
   /* the entry keeps the key alive until its value is there */
   setbtvalue(&placeholder);
-  luaH_set(L, f->t, key, &placeholder);
+  set_new(L, in, f->t, key, &placeholder);
   luaC_barrierback(L, obj2gco(f->t), key);
   invalidateTMcache(f->t);
   lua_pop(L, 1);
@@ -206,11 +236,11 @@ static void fill_plain (lua_State *L, Input *in, size_t index) {
     if (in->p == in->end || !push_plain(L, in)) break;
     check_key(L, in);
     if (in->p == in->end || !push_plain(L, in)) {
-      keep_key(L, filling_at(index));
+      keep_key(L, in, filling_at(index));
       break;
     }
     val = *s2v(L->top.p - 1);
-    luaH_set(L, t, s2v(L->top.p - 2), &val);
+    set_new(L, in, t, s2v(L->top.p - 2), &val);
     luaC_barrierback(L, obj2gco(t), s2v(L->top.p - 2));
     luaC_barrierback(L, obj2gco(t), &val);
     invalidateTMcache(t);
@@ -231,7 +261,7 @@ static void fill (lua_State *L, Input *in) {
   }
   else if (!f->has_key) {
     check_key(L, in);
-    keep_key(L, f);
+    keep_key(L, in, f);
   }
   else {
     TValue val = *s2v(L->top.p - 1);
@@ -261,8 +291,7 @@ void decode_begin_run (void) { bytes_shrink(&filling); }
 
 /* Pushes all values of a message; returns how many. */
 int decode_values (lua_State *L, const byte *p, size_t len) {
-  Input in = {p, p, p + len, 0, 0};
-  size_t base;
+  Input in = {p, p, p + len, 0, 0, 0, 0};
   int n = 0;
   /* most messages are nothing else */
   for (; in.p < in.end; n++) {
@@ -271,15 +300,15 @@ int decode_values (lua_State *L, const byte *p, size_t len) {
     if (!push_plain(L, &in)) break;
   }
   if (in.p == in.end) return n;
-  base = filling.len;
+  in.base = filling.len;
   need_stack(L, 10);
   lua_pushnil(L);
   in.seen = lua_gettop(L);
   while (in.p < in.end) {
     need_stack(L, 10);
+    in.values = n++;
     push_next(L, &in);
-    while (close_filled(L, &in, base)) fill(L, &in);
-    n++;
+    while (close_filled(L, &in, in.base)) fill(L, &in);
   }
   lua_remove(L, in.seen);
   return n;

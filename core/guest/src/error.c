@@ -97,6 +97,13 @@ static int line_after (const char *msg, const char *chunk) {
   return *msg == ':' ? line : 0;
 }
 
+int luacell_levels (lua_State *L) {
+  const CallInfo *ci;
+  int levels = 0;
+  for (ci = L->ci; ci != &L->base_ci; ci = ci->previous) levels++;
+  return levels;
+}
+
 static void set_place (lua_State *L, const char *chunk, int line) {
   lua_pushstring(L, chunk);
   remember(L, slot(CHUNK), s2v(L->top.p - 1));

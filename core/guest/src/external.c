@@ -399,4 +399,23 @@ void made_forget (lua_State *L) {
   made.len = 0;
 }
 
+/*
+** The tables of the host are not those that Lua knows: '_home' and '_io' are
+** others, and functions that were stored become Lua's own. Returns how many
+** more tables Lua holds, whose ids would mean others.
+*/
+int external_leave (lua_State *L) {
+  unsigned pos = 0;
+  TValue key, val;
+  int n = 0;
+  luaC_fullgc(L, 0);
+  while (table_step(guest.objects, &pos, &key, &val)) {
+    unsigned id = (unsigned)ivalue(&key);
+    if (!ttistable(&val)) detach(L, id, objects_find(id));
+    else if (id != guest.home_id && id != guest.io_id) n++;
+  }
+  made.len = 0;
+  return n;
+}
+
 /* }== */

@@ -55,6 +55,9 @@ extern struct luacell_Held luacell_held;
 void luacell_hold_again (lua_State *L, struct luacell_Held held);
 #define luacell_in_script	(luacell_held.in_script)
 
+/* How many levels there are for 'lua_getstack'. */
+int luacell_levels (lua_State *L);
+
 extern int luacell_refused; /* kind of the limit that was reached, or 0 */
 #define luacell_may_finalize()	(luacell_in_script && !luacell_refused)
 
@@ -72,6 +75,10 @@ void luacell_converge (global_State *g);
 void luacell_wait_for_keys (Table *h);
 void luacell_key_marked (const GCObject *o);
 void luacell_mark (global_State *g, GCObject *o);
+
+/* In 'extmark': one of the guest's own weak tables. */
+#define luacell_GUESTS	UINT_MAX
+#define luacell_is_guests(t)	((t)->extmark == luacell_GUESTS)
 
 /* Frees what nothing refers to, before an allocation is tried again. */
 void luacell_make_room (lua_State *L);

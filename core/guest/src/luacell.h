@@ -192,6 +192,7 @@ size_t luacell_peak_bytes (void);
 void luacell_begin_peak (void);
 void luacell_set_limit (size_t limit);
 int luacell_may_take (size_t bytes);
+void luacell_reserve (int flag);
 int luacell_was_starved (void);
 void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
 
@@ -352,6 +353,7 @@ void made_undo (lua_State *L);
 void made_forget (lua_State *L);
 int luacell_ext_table (lua_State *L);
 void external_list_ids (lua_State *L, Bytes *to);
+int external_leave (lua_State *L);
 void external_begin_run (void);
 void external_begin_transaction (void);
 

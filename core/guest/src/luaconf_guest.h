@@ -41,6 +41,7 @@ void luacell_try (void (*f) (struct lua_State *, void *), struct lua_State *L,
 /* Randomness comes from the host. */
 unsigned int luacell_hash_seed (void);
 void luacell_random_seed (unsigned long long seed[2]);
+void luacell_settle_random (struct lua_State *L);
 #define luai_makeseed(L)		luacell_hash_seed()
 
 /* The thread that runs now: see patch 30. */

@@ -56,6 +56,7 @@ Table *table_new_anchored (lua_State *L, const char *mode) {
     lua_setmetatable(L, -2);
   }
   t = hvalue(s2v(L->top.p - 1));
+  t->extmark = luacell_GUESTS;
   luaL_ref(L, LUA_REGISTRYINDEX);
   return t;
 }

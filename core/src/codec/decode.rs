@@ -22,17 +22,25 @@ struct Decoder<'a> {
     open: Vec<Open>,
     /// Values that open tables still announce; each takes at least a byte.
     announced: u64,
-    /// What the tables may still take as values.
+    /// What tables and references may still take as values.
     room: usize,
 }
 
 /// What a pair takes in a table, in its list and in its index, which is never quite full.
 const PAIR: usize = 2 * size_of::<Slot>() + 24;
 
+/// What the host holds for a function, or for a view of a stored table, and the place of each in a list of results.
+const REFERENCE: usize = 64 + 2 * size_of::<Slot>();
+
 impl Decoder<'_> {
+    fn take(&mut self, size: usize) -> Result<()> {
+        self.room = self.room.checked_sub(size).ok_or_else(too_large)?;
+        Ok(())
+    }
+
     /// The value behind a tag that refers to something, or the head of a table.
     fn reference(&mut self, tag: u8) -> Result<Slot> {
-        Ok(match tag {
+        let slot = match tag {
             tag::FUNCTION => {
                 let code = LuaString::new(self.reader.bytes()?);
                 Slot::Function(Function(Arc::new(FunctionKind::Bytecode(code))))
@@ -57,7 +65,12 @@ impl Decoder<'_> {
             }
             tag::STORED_UPVALUE => Slot::Stored(self.links.stored(self.id()?, true)),
             other => return Err(unknown_tag(other)),
-        })
+        };
+        // Once it is there: when it is too much it is let go like any other.
+        if !matches!(slot, Slot::Node(_)) {
+            self.take(REFERENCE)?;
+        }
+        Ok(slot)
     }
 
     fn id(&mut self) -> Result<u32> {
@@ -76,7 +89,7 @@ impl Decoder<'_> {
         }
         // A table takes more here than it does as bytes, an empty one ten times as much.
         let size = size_of::<Node>() + size_of::<Slot>() * array_left as usize + PAIR * pairs_left as usize;
-        self.room = self.room.checked_sub(size).ok_or_else(too_large)?;
+        self.take(size)?;
         let node = self.graph.add(Node::with_capacity(array_left as usize, pairs_left as usize))?;
         self.open.push(Open { node, array_left, pairs_left, key: None });
         Ok(Slot::Node(node))
@@ -104,7 +117,9 @@ impl Decoder<'_> {
                 return Ok(Some(tag));
             };
             open.pairs_left -= 1;
-            node.set(key, value.into());
+            if node.set(key, value.into()) {
+                return Err(same_key());
+            }
         }
         Ok(None)
     }
@@ -136,12 +151,18 @@ impl Decoder<'_> {
 fn too_large() -> Error {
     Error::new(
         ErrorKind::Memory,
-        "not enough memory for so many tables as values of the host: memory_limit bounds these too",
+        "not enough memory for so many tables and functions as values of the host: memory_limit bounds these too",
     )
 }
 
 fn nil_key() -> Error {
     malformed("a table with a nil or NaN key")
+}
+
+/// One of the values would be lost.
+#[cold]
+fn same_key() -> Error {
+    Error::conversion("two entries of a table have the same key in Lua, as text and the same bytes have")
 }
 
 impl Open {
@@ -156,7 +177,9 @@ impl Open {
             }
         } else if let Some(key) = self.key.take() {
             self.pairs_left -= 1;
-            node.set(key, slot);
+            if node.set(key, slot) {
+                return Err(same_key());
+            }
         } else {
             self.key = Some(slot.into_key().ok_or_else(nil_key)?);
         }

@@ -38,6 +38,20 @@ pub(crate) fn renumber(bytes: &[u8], number: &mut dyn FnMut(u32) -> u32) -> Opti
     (!bytes.is_empty()).then_some(out)
 }
 
+/// Whether a value is a Lua function, or holds one: bytecode, which Lua does not verify.
+pub(crate) fn has_function(bytes: &[u8]) -> bool {
+    let mut reader = Reader { rest: bytes };
+    while let Some(tag) = reader.rest.first() {
+        if matches!(*tag, tag::FUNCTION | tag::STORED_FUNCTION | tag::STORED_UPVALUE) {
+            return true;
+        }
+        if reader.skip().is_err() {
+            return false;
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,7 @@ impl Inner {
         set: Option<&SetLimits>,
         enter: impl Fn(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
+        self.engine.check_stack()?;
         let mut tries = 0;
         loop {
             let entry = self.begin_run(shared, set, tries, &enter)?;
@@ -40,6 +41,7 @@ impl Inner {
 
     /// Collects Lua's garbage, as a run: it may run finalizers.
     pub(crate) fn collect(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        self.engine.check_stack()?;
         let tells = !self.engine.is_foreign();
         self.begin_run(shared, None, 0, |_, _, _| Ok(Entry::Compute { len: 0 }))?;
         let collected = self.guest().and_then(|mut guest| {

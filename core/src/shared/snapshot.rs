@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::instance::Guest;
 use crate::limits::most_memory;
 use crate::machine::told::Bounds;
-use crate::snapshot::{Parts, check_guest};
+use crate::snapshot::{Parts, RestoreOptions, check_guest};
 use crate::stored::{Pins, store_error};
 use crate::tables::Tables;
 use crate::{Error, ErrorKind, Result, Snapshot};
@@ -22,6 +22,9 @@ impl Inner {
         let result = self.guest().and_then(|mut guest| {
             let held = if wants_held { held_tables(&mut guest)?.unwrap_or_default() } else { Vec::new() };
             let next = if guest.has_table_ids() { guest.allocate_table_ids(0)?.cast_unsigned() } else { 0 };
+            if guest.has_settle_random() {
+                guest.settle_random()?;
+            }
             Ok((held, next))
         });
         let (held, next) = self.check(result)?;
@@ -36,17 +39,18 @@ impl Inner {
 
     /// Goes on where the snapshot was taken. The present guest stays until its successor is ready. `keep_limits`: a snapshot that is larger than this sandbox may be
     /// is refused.
-    pub(crate) fn restore(&mut self, snapshot: &Snapshot, keep_limits: bool) -> Result<()> {
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot, options: &RestoreOptions, keep_limits: bool) -> Result<()> {
         let parts = snapshot.parts();
         self.outside_transaction("restoring a snapshot")?;
         check_guest(&self.engine, &parts.guest)?;
-        if self.tables()?.is_shared() {
+        let with_tables = options.tables.unwrap_or(!self.tables()?.has_store());
+        if with_tables && self.tables()?.is_shared() {
             return Err(Error::invalid(
                 "a store that others use too can't be taken back to a snapshot; restore it to a sandbox with a store of its own",
             ));
         }
         if keep_limits {
-            self.check_size(parts)?;
+            self.check_size(parts, with_tables)?;
         }
         let mut guest = self.engine.blank(false)?;
         let functions = self.host()?.functions.renumbered(&parts.functions)?;
@@ -58,12 +62,16 @@ impl Inner {
             return Err(self.too_large(in_use));
         }
         register_all(&mut guest.context(), added)?;
-        self.tables()?.restore(&parts.tables).map_err(store_error)?;
-        let next = self.tables()?.next_id();
-        if let Err(error) = guest.context().sync_external_table_counter(next.cast_signed()) {
-            // What the present Lua knows of tables is not so any more.
-            self.restart();
-            return Err(error);
+        if with_tables {
+            self.tables()?.restore(&parts.tables).map_err(store_error)?;
+            let next = self.tables()?.next_id();
+            if let Err(error) = guest.context().sync_external_table_counter(next.cast_signed()) {
+                // What the present Lua knows of tables is not so any more.
+                self.restart();
+                return Err(error);
+            }
+        } else {
+            self.leave_tables(&mut guest)?;
         }
         // From here on nothing fails.
         let mut host = match std::mem::replace(&mut self.running, Running::Closed) {
@@ -80,8 +88,27 @@ impl Inner {
         }
         guest.take_over(host);
         self.running = Running::Guest(Box::new(guest));
-        self.pins.end_era();
+        if with_tables {
+            self.pins.end_era();
+        }
         Ok(())
+    }
+
+    /// Lua goes on with this sandbox's tables, whose numbers meant others when the snapshot was taken.
+    fn leave_tables(&mut self, guest: &mut Guest) -> Result<()> {
+        let tables = self.tables()?;
+        tables.rollback();
+        let next = tables.next_id();
+        let mut context = guest.context();
+        let left = if context.has_leave_tables() { context.leave_tables(next.cast_signed())? } else { -1 };
+        match left {
+            0 => Ok(()),
+            1.. => Err(Error::invalid(format!(
+                "Lua holds {left} kept tables in the snapshot, in variables, upvalues or coroutines, and they are not those of this sandbox's store; \
+                 take the snapshot without them, or restore it with its tables"
+            ))),
+            _ => Err(Error::invalid("this guest can't be restored without its tables")),
+        }
     }
 
     fn too_large(&self, bytes: u64) -> Error {
@@ -93,13 +120,13 @@ impl Inner {
     }
 
     /// Whether this sandbox could have become so large, as far as that shows before anything is unpacked.
-    fn check_size(&self, parts: &Parts) -> Result<()> {
+    fn check_size(&self, parts: &Parts, with_tables: bool) -> Result<()> {
         let size = parts.memory.size() as u64;
         if size > most_memory(self.limits.memory) {
             return Err(self.too_large(size));
         }
         let (usage, limit) = (parts.tables.store().held(), self.limits.store);
-        if usage.bytes > limit.bytes || usage.entries > limit.entries {
+        if with_tables && (usage.bytes > limit.bytes || usage.entries > limit.entries) {
             let (bytes, entries) = (usage.bytes, usage.entries);
             let text = format!(
                 "the snapshot's tables hold {bytes} bytes in {entries} entries, more than the sandbox's store_limit allows"

@@ -66,6 +66,11 @@ impl Tiered {
         self.local_ids.iter().copied()
     }
 
+    /// What the tables in memory hold.
+    pub(crate) fn local_usage(&self) -> Usage {
+        self.local.held()
+    }
+
     pub(crate) fn local_len(&self) -> usize {
         self.local_ids.len()
     }

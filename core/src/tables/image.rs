@@ -47,6 +47,11 @@ impl TableImage {
 impl Tables {
     /// Whether an image has to know which tables Lua holds.
     pub(crate) fn wants_held(&self) -> bool {
+        self.has_store()
+    }
+
+    /// Whether they are in a store, not just in memory.
+    pub(crate) fn has_store(&self) -> bool {
         matches!(self.backing, Backing::Tiered(_))
     }
 

@@ -57,7 +57,7 @@ impl Tables {
             }
         }
         while let Some(table) = pending.pop() {
-            self.scan(table, &mut |_, value| {
+            self.scan_any(table, &mut |_, value| {
                 if clock.is_over() {
                     return;
                 }
@@ -73,25 +73,39 @@ impl Tables {
         Ok((seen, weight))
     }
 
+    /// Whether a table is empty, as far as is known without asking a store elsewhere.
+    pub(crate) fn is_empty_here(&mut self, table: u32) -> bool {
+        match &mut self.backing {
+            Backing::Memory(store) => self.overlay.size(store, table).is_ok_and(|n| n == 0),
+            Backing::Tiered(tiered) => {
+                tiered.local_of(table).is_some_and(|store| store.entries(table).next().is_none())
+                    && !self.overlay.touches(table)
+            }
+        }
+    }
+
     /// Removes every table that cannot be reached from these or from `_home` and `_io`, as part of the present run. `all`: also when there is little to expect.
-    pub(crate) fn sweep(&mut self, held: Vec<u32>, all: bool) -> StoreResult<()> {
+    /// Of the `empty` ones those stay that can't be reached either.
+    pub(crate) fn sweep(&mut self, held: Vec<u32>, all: bool, empty: &mut Vec<u32>) -> StoreResult<()> {
         let late = |tables: &Self| tables.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let swept = match &self.backing {
-            Backing::Memory(_) => self.sweep_memory(held),
-            Backing::Tiered(_) => self.sweep_tiered(held, all),
+            Backing::Memory(_) => self.sweep_memory(held, empty),
+            Backing::Tiered(_) => self.sweep_tiered(held, all, empty),
         };
         if swept.is_err() && late(self) {
             // It has to wait until there is more to expect, or every run would spend its time here.
             self.created = 0;
             self.live = self.live.max(MIN_SWEEP).saturating_mul(2);
             self.swept = (self.next_id, self.swept.1.max(MIN_SWEEP as u64).saturating_mul(2));
+            empty.clear();
             return Ok(());
         }
         swept
     }
 
-    fn sweep_memory(&mut self, held: Vec<u32>) -> StoreResult<()> {
+    fn sweep_memory(&mut self, held: Vec<u32>, empty: &mut Vec<u32>) -> StoreResult<()> {
         let (seen, weight) = self.reachable([HOME, IO].into_iter().chain(held))?;
+        empty.retain(|id| !seen.contains(id));
         let mut all = id_set();
         self.backing.store().tables(&mut |id| {
             all.insert(id);
@@ -115,8 +129,9 @@ impl Tables {
 
     /// Tables in memory are looked at alone: the store never refers to them. Those in the store are looked at when the sandbox is its only
     /// user, and seldom, because that reads all of it.
-    fn sweep_tiered(&mut self, held: Vec<u32>, all: bool) -> StoreResult<()> {
+    fn sweep_tiered(&mut self, held: Vec<u32>, all: bool, empty: &mut Vec<u32>) -> StoreResult<()> {
         if self.is_dirty() {
+            empty.clear();
             return Ok(());
         }
         // What is in memory.
@@ -139,6 +154,7 @@ impl Tables {
             }
             clock.check()?;
         }
+        empty.retain(|id| !seen.contains(id));
         let orphans: Vec<u32> = tiered.local_ids().filter(|id| !seen.contains(id)).collect();
         for id in orphans {
             tiered.remove_local(id)?;

@@ -180,7 +180,10 @@ impl FromValue for f64 {
     fn from_value(value: Value) -> Result<Self> {
         match value.as_number() {
             Some(x) => Ok(x),
-            None => mismatch("a number", &value),
+            None => match value {
+                Value::Integer(n) => Err(Error::conversion(format!("{n} does not fit f64"))),
+                other => mismatch("a number", &other),
+            },
         }
     }
 }

@@ -82,11 +82,15 @@ impl Value {
         }
     }
 
-    /// The number as a float, if it is one.
+    /// The number as a float, if it is one that a float holds: of integers beyond 2^53 not all are.
     #[must_use]
     pub fn as_number(&self) -> Option<f64> {
         match self {
-            Value::Integer(n) => Some(*n as f64),
+            Value::Integer(n) => {
+                let x = *n as f64;
+                // As wide as it gets: i64::MAX would be rounded up, and down again.
+                (x as i128 == i128::from(*n)).then_some(x)
+            }
             Value::Float(x) => Some(*x),
             _ => None,
         }

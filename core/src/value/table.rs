@@ -188,29 +188,28 @@ impl Node {
         self.hash.get(key.key_hash(), |other| other.key_eq(key)).unwrap_or(&Slot::Nil)
     }
 
-    /// Sets a value under a key that `into_key` made.
-    pub(crate) fn set(&mut self, key: Slot, value: Slot) {
+    /// Sets a value under a key that `into_key` made; whether there was one already.
+    pub(crate) fn set(&mut self, key: Slot, value: Slot) -> bool {
         if let Slot::Integer(n) = key
             && let Some(i) = array_index(n)
         {
             if let Some(slot) = self.array.get_mut(i) {
-                *slot = value;
+                let before = std::mem::replace(slot, value);
                 self.finish_array();
-                return;
+                return !before.is_nil();
             }
             if i == self.array.len() && !value.is_nil() {
-                self.hash_remove(&key);
+                let before = self.hash_remove(&key);
                 self.array.push(value);
                 self.migrate();
-                return;
+                return before.is_some();
             }
         }
         if value.is_nil() {
-            self.hash_remove(&key);
-            return;
+            return self.hash_remove(&key).is_some();
         }
         let hash = key.key_hash();
-        self.hash.insert(hash, key, value, Slot::key_eq);
+        self.hash.insert(hash, key, value, Slot::key_eq).is_some()
     }
 
     fn hash_remove(&mut self, key: &Slot) -> Option<Slot> {

@@ -2,7 +2,7 @@
 
 import { Reader, type Writer, malformed } from './bytes.js';
 import { LuaCellError, conversion, ourError } from './errors.js';
-import { fits64 } from './keys.js';
+import { checkSameKeys, fits64 } from './keys.js';
 import { pathText } from './path.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, LuaFloat, type LuaFunction, type LuaValue, floatMarks, functionKinds } from './values.js';
@@ -327,8 +327,10 @@ export function partsOf(value: object): Parts {
     if (item !== undefined && item !== null) pairs.push(key, item);
   };
   // A class may have a `forEach` of its own.
-  if (value instanceof Map) Map.prototype.forEach.call(value, (item, key) => add(key, item));
-  else for (const key of Object.keys(value)) add(key, (value as Record<string, unknown>)[key]);
+  if (value instanceof Map) {
+    Map.prototype.forEach.call(value, (item, key) => add(key, item));
+    checkSameKeys(pairs);
+  } else for (const key of Object.keys(value)) add(key, (value as Record<string, unknown>)[key]);
   return { array: [], length: 0, pairs, marks };
 }
 

@@ -35,6 +35,8 @@ export class Core {
   #instance = 0;
   #running = false;
   #closed = false;
+  /** Who waits until nothing runs. */
+  #waiting: (() => void)[] = [];
   readonly #args = new Writer();
   #argsBusy = false;
   readonly views = new Views(this);
@@ -76,10 +78,17 @@ export class Core {
     if (this.#enter()) throw busy();
   }
 
-  close(): void {
+  /** The promise is kept when no run is left. */
+  async close(): Promise<void> {
     this.#closed = true;
-    if (!this.#running) this.#free();
-    else if (!this.host.isOpen) this.host.interrupt();
+    if (!this.#running) return this.#free();
+    if (this.host.isOpen) return;
+    this.host.interrupt();
+    await this.#left();
+  }
+
+  #left(): Promise<void> {
+    return new Promise((resolve) => void this.#waiting.push(resolve));
   }
 
   get isClosed(): boolean {
@@ -162,6 +171,7 @@ export class Core {
   #leave(): void {
     this.#running = false;
     if (this.#closed) this.#free();
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   // ---- Runs
@@ -184,6 +194,8 @@ export class Core {
 
   /** As `run`, and host functions may be waited for, where the engine can do that. */
   async runWaiting(set: LimitOptions | null, signal: AbortSignal | undefined, enter: Enter): Promise<Outcome> {
+    // A run that was told to end does not make the sandbox busy, except for its own host functions.
+    while (this.#running && this.host.isInterrupted && !this.host.isOpen) await this.#left();
     if (this.#enter()) throw busy();
     const interrupted = (): LuaCellError => new LuaCellError('Interrupted', 'the run was aborted', { cause: signal!.reason });
     if (signal?.aborted) throw interrupted();
@@ -265,7 +277,8 @@ export class Core {
     let outcome: Outcome | null = null;
     try {
       const read = readResult(guest, host, n, links);
-      if (read instanceof LuaCellError) throw read;
+      // The run was interrupted because of what dooms it.
+      if (read instanceof LuaCellError) throw (read.kind === 'Interrupted' && host.doomed) || read;
       outcome = new Outcome(read.values, read.output, metrics);
       // What the guest was not told of, or did not mind.
       if (host.doomed) throw host.doomed;
@@ -473,6 +486,11 @@ export class Core {
   /** Takes this many table ids; the first of them. */
   allocateIds(count: number): number {
     return this.#theGuest().allocateIds(count);
+  }
+
+  get tableCount(): number {
+    this.#enter();
+    return this.host.tables.count;
   }
 
   clearIo(): void {

@@ -106,8 +106,10 @@ export const busy = (): LuaCellError =>
 export const closed = (): LuaCellError => new LuaCellError('Closed', 'the sandbox is closed');
 export const invalid = (message: string): LuaCellError => new LuaCellError('InvalidArgument', message);
 export const conversion = (message: string): LuaCellError => new LuaCellError('Conversion', message);
+/** A store that says itself that somebody else changed it stays one. */
 export function storeError(message: string, cause?: unknown): LuaCellError {
-  const error = new LuaCellError('Store', message, cause === undefined ? undefined : { cause });
+  const kind = ourError(cause)?.kind === 'Conflict' ? 'Conflict' : 'Store';
+  const error = new LuaCellError(kind, message, cause === undefined ? undefined : { cause });
   error.shown = 'the store failed';
   return error;
 }
@@ -177,11 +179,18 @@ export const shownOfModules = (thrown: unknown): string =>
 export const setCause = (error: LuaCellError, cause: unknown): void =>
   void Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true });
 
-/** Adds for the host what the script did not see of the cause. */
-export function reveal(error: LuaCellError, shown: string, message: string): void {
-  if (shown === message) return;
+/** The part of a message that is for the host alone, where it stands behind what scripts see. */
+const hidden = new WeakMap<LuaCellError, string>();
+
+const MOST_HIDDEN = 1 << 14;
+
+/** Adds for the host what the script did not see of the cause. What a script passes on again and again doesn't become longer by that. */
+export function reveal(error: LuaCellError, cause: LuaCellError): void {
+  if (cause.shown === undefined || cause.shown === cause.message) return;
+  const text = (hidden.get(cause) ?? cause.message).slice(0, MOST_HIDDEN);
+  hidden.set(error, text);
   error.shown = error.message;
-  error.message += `: ${message}`;
+  error.message += `: ${text}`;
 }
 
 /** The text of whatever was thrown. */

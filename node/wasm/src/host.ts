@@ -6,7 +6,7 @@ import { decode, encodeArgs } from './codec.js';
 import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from './errors.js';
 import { type Functions, MultipleResults } from './functions.js';
 import type { Guest } from './guest.js';
-import { Kept } from './kept.js';
+import { behindCause, Kept, nothingBehind } from './kept.js';
 import { WAIT } from './jspi.js';
 import { GRANT, type Limits, defaultLimits } from './limits.js';
 import { type Modules, answerModule } from './modules.js';
@@ -88,6 +88,8 @@ export class Host {
   /** The limit that ends the present run. */
   refused: ErrorKind | null = null;
   readonly #errors = new Kept<LuaCellError>();
+  /** What may lie behind an error of the host function that runs: what lay behind those that runs inside it gave it. */
+  #behind = nothingBehind;
   /** For which modules the search failed last, by how their names begin, and the numbers of the errors. */
   #moduleFailures: { name: string; number: number }[] = [];
   #answer: Uint8Array = none;
@@ -135,6 +137,7 @@ export class Host {
     this.#interrupted = false;
     this.refused = null;
     this.#errors.clear();
+    this.#behind = nothingBehind;
     if (this.#moduleFailures.length > 0) this.#moduleFailures = [];
     this.#answer = none;
   }
@@ -149,6 +152,11 @@ export class Host {
   interrupt(): void {
     this.#interrupted = true;
     this.#wake?.();
+  }
+
+  /** Whether what runs was told to end. */
+  get isInterrupted(): boolean {
+    return this.#interrupted;
   }
 
   /** Notes that a limit ends the run. */
@@ -238,10 +246,13 @@ export class Host {
         return this.virtualTime ? this.virtualTime.seed() : crypto.getRandomValues(new Uint8Array(16));
       case Operation.Print:
         if (!this.print) return null;
+        // What was printed between a failure and the end of the run is for nobody.
+        if (this.doomed) return none;
         try {
           this.print(lossyText(payload));
         } catch (error) {
-          this.doomed ??= new LuaCellError('HostFunction', `onPrint failed: ${messageOf(error)}`, { cause: error });
+          this.doomed = new LuaCellError('HostFunction', `onPrint failed: ${messageOf(error)}`, { cause: error });
+          this.interrupt();
         }
         return none;
       case Operation.Module:
@@ -339,6 +350,16 @@ export class Host {
   }
 
   #call(request: Uint8Array, vp: number, max: number): number {
+    const behind = this.#behind;
+    this.#behind = nothingBehind;
+    try {
+      return this.#callFunction(request, vp, max);
+    } finally {
+      this.#behind = behind;
+    }
+  }
+
+  #callFunction(request: Uint8Array, vp: number, max: number): number {
     const { links } = this;
     if (!links || request.length < 5) return ABSENT;
     const id = new DataView(request.buffer, request.byteOffset).getUint32(1, true);
@@ -374,9 +395,14 @@ export class Host {
       const thrown = new LuaCellError('HostFunction', this.#whyNot(id));
       return this.#finish(links, null, { thrown }, vp, max);
     }
+    const finish = (outcome: { result: unknown } | { thrown: unknown }): number => {
+      const n = this.#finish(links, this.#passedLimit(), outcome, vp, max);
+      this.#behind = nothingBehind;
+      return n;
+    };
     this.#late = this.#settled(promise).then(
-      (result) => this.#finish(links, this.#passedLimit(), { result }, vp, max),
-      (thrown: unknown) => this.#finish(links, this.#passedLimit(), { thrown }, vp, max),
+      (result) => finish({ result }),
+      (thrown: unknown) => finish({ thrown }),
     );
     return WAIT;
   }
@@ -489,7 +515,7 @@ export class Host {
 
   #keepError(thrown: unknown): number {
     const error = hostError(thrown, shownOf(thrown));
-    return this.#errors.keep(error, error.message.length);
+    return this.#errors.keep(error, error.message.length, this.#behind);
   }
 
   #keepModuleFailure(name: string, thrown: unknown): void {
@@ -505,13 +531,18 @@ export class Host {
       const named = [...this.#moduleFailures].reverse().find(({ name }) => error.message.includes(`'${name}`));
       number = named?.number ?? 0;
     }
-    const failure = this.#errors.get(number)?.thing;
-    if (!failure) return;
-    // A value that was raised has nothing behind it.
-    const raised = failure.kind === 'HostFunction' && (failure.raises || 'cause' in failure);
-    if (!raised) setCause(error, failure);
-    else if ('cause' in failure) setCause(error, failure.cause);
-    reveal(error, failure.shown ?? failure.message, failure.message);
+    const kept = this.#errors.get(number);
+    if (!kept) return;
+    const failure = kept.thing;
+    const behind = behindCause(kept);
+    if (behind) {
+      if (behind.causes > this.#behind.causes) this.#behind = behind;
+      // A value that was raised has nothing behind it.
+      const raised = failure.kind === 'HostFunction' && (failure.raises || 'cause' in failure);
+      if (!raised) setCause(error, failure);
+      else if ('cause' in failure) setCause(error, failure.cause);
+    }
+    reveal(error, failure);
   }
 }
 

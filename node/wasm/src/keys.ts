@@ -2,6 +2,7 @@
 
 import { checkText, isWellFormed, textOf, utf8 } from './bytes.js';
 import { conversion, invalid } from './errors.js';
+import { pathText } from './path.js';
 import { LuaFloat, type LuaValue } from './values.js';
 
 /** Text that may be an integer's. */
@@ -111,6 +112,19 @@ export function encodeKey(key: unknown): string {
   if (key instanceof ArrayBuffer) return bytesKey(new Uint8Array(key));
   if (key instanceof LuaFloat) return numberKey(Number(key.value));
   throw conversion(`can't use a ${typeof key === 'symbol' ? 'symbol' : typeof key === 'function' ? 'function' : 'table'} as a key of a stored table`);
+}
+
+/** Refuses keys of a map that are one key in Lua, as `1` and `1n` are, text and the same bytes: one of the values would be lost. */
+export function checkSameKeys(pairs: readonly unknown[]): void {
+  const isOdd = (_: unknown, i: number): boolean => i % 2 === 0 && (typeof pairs[i] === 'bigint' || typeof pairs[i] === 'object');
+  if (!pairs.some(isOdd)) return;
+  const seen = new Set<string>();
+  for (let i = 0; i < pairs.length; i += 2) {
+    if (!isKey(pairs[i])) continue;
+    const text = encodeKey(pairs[i]);
+    if (seen.has(text)) throw conversion(`two keys of a map are one key in Lua: ${pathText('', [decodeKey(text, false)]).replace(/^\./, '')}`);
+    seen.add(text);
+  }
 }
 
 function unescaped(text: string): string | Uint8Array | null {

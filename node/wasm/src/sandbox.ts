@@ -194,7 +194,7 @@ export class Sandbox {
 
   /** How many tables there are, `_home` and `_io` included when they were written to. */
   get tableCount(): number {
-    return this.#core.host.tables.count;
+    return this.#core.tableCount;
   }
 
   /** Collects garbage: all of Lua's, and stored tables that nothing refers to. */
@@ -228,9 +228,12 @@ export class Sandbox {
     return new Sandbox(core);
   }
 
-  /** Ends the sandbox and frees what it holds. A store stays open. A run that waits is ended. */
-  close(): void {
-    this.#core.close();
+  /**
+   * Ends the sandbox and frees what it holds: every later call gives `Closed`. A store stays open. A run that waits is interrupted, and the promise is
+   * kept when it has ended; for a host function of that very run it is kept at once.
+   */
+  close(): Promise<void> {
+    return this.#core.close();
   }
 
   /** Whether it was closed. */
@@ -240,11 +243,16 @@ export class Sandbox {
 
   /** `using lua = new Sandbox()` closes it. */
   declare [Symbol.dispose]: () => void;
+
+  /** `await using lua = new Sandbox()` closes it, and waits until no run is left. */
+  declare [Symbol.asyncDispose]: () => Promise<void>;
 }
 
 // `using` is younger than some engines: they call nothing, but may look for it.
-const dispose: symbol = Symbol.dispose ?? Symbol.for('Symbol.dispose');
-Object.defineProperty(Sandbox.prototype, dispose, { value: Sandbox.prototype.close, configurable: true, writable: true });
+for (const name of ['dispose', 'asyncDispose'] as const) {
+  const symbol: symbol = Symbol[name] ?? Symbol.for(`Symbol.${name}`);
+  Object.defineProperty(Sandbox.prototype, symbol, { value: Sandbox.prototype.close, configurable: true, writable: true });
+}
 
 function makeCore(options: SandboxOptions): Core {
   checkSandboxOptions(options, sandboxNames, Engine);

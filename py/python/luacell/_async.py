@@ -1,17 +1,32 @@
 """Runs on asyncio: Lua runs on a worker thread, so that the event loop stays free; while a script waits for an `async def`
-function, no thread is taken."""
+function, no thread is taken. How many run at a time the core decides."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from ._luacell import _Call
+    from ._luacell import _Call, _Run
     from ._sandbox import Sandbox
+
+
+_threads = ThreadPoolExecutor(2**31, "luacell")
+
+
+def _forget_threads() -> None:
+    """A process that forked has none of them."""
+    global _threads
+    _threads = ThreadPoolExecutor(2**31, "luacell")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 class Driver:
@@ -30,6 +45,38 @@ class Driver:
             self.loop.call_soon_threadsafe(self.wanted.set)
         except RuntimeError:
             pass  # the loop is closed
+
+    def poll(self, run: _Run) -> asyncio.Future[bool]:
+        """Has a thread go on with the run, when its turn comes; whether it has ended."""
+        polled: asyncio.Future[bool] = self.loop.create_future()
+
+        def tell(set_: Callable[[Any], None], value: object) -> None:
+            try:
+                self.loop.call_soon_threadsafe(lambda: polled.done() or set_(value))
+            except RuntimeError:
+                pass  # the loop is closed
+
+        def work() -> None:
+            try:
+                done = run.poll()
+            except BaseException as error:
+                tell(polled.set_exception, error)
+            else:
+                tell(polled.set_result, done)
+
+        def begin(has_place: bool) -> bool:
+            if not has_place:
+                tell(polled.set_result, True)
+                return False
+            try:
+                _threads.submit(self.context.copy().run, work)
+            except RuntimeError as error:  # there is no thread, or Python is shutting down
+                tell(polled.set_exception, error)
+                return False
+            return True
+
+        run.enqueue(begin)
+        return polled
 
     def start(self, function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], call: _Call) -> Callable[[], None]:
         """Runs an `async def` function as a task of the loop; called on the worker thread. Gives what cancels it."""
@@ -92,6 +139,11 @@ class Driver:
             raise cancelled
 
 
+async def close(sandbox: Sandbox) -> None:
+    """Closes on another thread."""
+    await asyncio.shield(asyncio.wrap_future(_threads.submit(sandbox.close)))
+
+
 async def drive(
     sandbox: Sandbox, is_call: bool, code: str | bytes, args: tuple[Any, ...], name: str | None, limits: dict[str, Any] | None
 ) -> Any:
@@ -103,7 +155,7 @@ async def drive(
     try:
         while True:
             driver.wanted.clear()
-            polling = driver.loop.run_in_executor(None, driver.context.copy().run, run.poll)
+            polling = driver.poll(run)
             if await asyncio.shield(polling):
                 break
             await driver.wanted.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _collections_abc import Mapping, Sequence  # collections.abc would import all of collections
 
-from ._errors import LuaConversionError
+from ._errors import LuaConversionError, LuaInvalidArgumentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +28,12 @@ def converter(cls: type[T], /) -> Callable[[Callable[[T], Any]], Callable[[T], A
     converter of its own. A class of your own can have a method `__lua__(self)` instead. Dataclasses and pydantic models need
     neither: they become tables of their fields.
     """
+    if not isinstance(cls, type):
+        raise LuaInvalidArgumentError(f"converter takes a class, not {cls!r:.100}")
 
     def register(function: Callable[[T], Any]) -> Callable[[T], Any]:
+        if not callable(function):
+            raise LuaInvalidArgumentError(f"converter({cls.__qualname__}) takes a function, not {function!r:.100}")
         _converters[cls] = function
         return function
 

@@ -42,6 +42,18 @@ def _name_of(function: Any) -> str:
     return name
 
 
+def _attributes(instance: object) -> list[tuple[str, Any]]:
+    """What a subclass keeps in an object, in its dict and in slots."""
+    found = list(getattr(instance, "__dict__", {}).items())
+    for cls in type(instance).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            name = f"_{cls.__name__.lstrip('_')}{slot}" if slot.startswith("__") and not slot.endswith("__") else slot
+            if name not in ("__dict__", "__weakref__") and hasattr(instance, name):
+                found.append((name, getattr(instance, name)))
+    return found
+
+
 class Sandbox(_SandboxBase):
     __doc__ = _SandboxBase.__doc__
     __slots__ = ()
@@ -82,10 +94,12 @@ class Sandbox(_SandboxBase):
 
     def fork(self) -> Self:
         """A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on. Its
-        tables are a copy in memory, whatever store this one has.
+        tables are a copy in memory, whatever store this one has. Of a subclass it is an object of that class with the same attributes, for which
+        neither `__new__` nor `__init__` of the class is called.
         """
-        cls = type(self)
-        fork = cls.__new__(cls, **self._settings())
+        fork = _SandboxBase.__new__(type(self), **self._settings())
+        for name, value in _attributes(self):
+            object.__setattr__(fork, name, value)
         for name, function, repeatable, is_async in self._registered():
             fork._register(name, function, repeatable=repeatable, is_async=is_async)
         fork.restore(self.snapshot())
@@ -94,15 +108,27 @@ class Sandbox(_SandboxBase):
     async def compute_async(
         self, code: str | bytes, /, *args: Any, name: str | None = None, **limits: Unpack[Limits]
     ) -> Any:
-        """As compute, for asyncio. Lua runs on a thread of the event loop's executor; while the script waits for an `async def`
-        host function it takes none. Plain host functions are called on that thread.
+        """As compute, for asyncio. Lua runs on a thread of luacell's own; while the script waits for an `async def` host function it takes
+        none. Plain host functions are called on that thread. Where many scripts compute, some wait for their turn, and their time does not count.
 
-        When the task is cancelled, the script is interrupted; what it wrote to stored tables is dropped and the sandbox can be used again. A host
-        function that the script waits for is cancelled too, and has come to its end when this does.
+        When the task is cancelled, the script is interrupted; what it wrote to stored tables is dropped. When the task has ended the sandbox can be used
+        again. A host function that the script waits for is cancelled too, and has come to its end when this does.
         """
         from ._async import drive
 
         return await drive(self, False, code, args, name, dict(limits) if limits else None)
+
+    async def aclose(self) -> None:
+        """As close, for asyncio: the event loop goes on while a host function is waited for."""
+        from ._async import close
+
+        await close(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
 
     async def call_async(self, path: str, /, *args: Any, **limits: Unpack[Limits]) -> Any:
         """As call, for asyncio; see compute_async."""

@@ -131,6 +131,44 @@ fn kotlin_callbacks(text: &str) -> Result<String> {
     [UNDECLARED, DECLARED].iter().try_fold(text.to_owned(), |text, [old, new]| replaced(&text, old, new))
 }
 
+/// What was closed is closed, and says so with the library's own exception; also where it is an argument, whose handle would be used after its end.
+fn kotlin_closing(text: &str) -> Result<String> {
+    const GONE: &str =
+        "throw IllegalStateException(\"${this.javaClass.simpleName} object has already been destroyed\")";
+    const LOWER: &str = "        return value.uniffiCloneHandle()\n";
+    const CLOSE: &str = "    @Synchronized\n    override fun close() {\n        this.destroy()\n    }\n";
+    const MADE: &str = "        this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))\n";
+    ensure!(text.contains(GONE) && text.contains(LOWER), "the generated classes look otherwise");
+    let text = text.replace(GONE, "throw closed(this)").replace(LOWER, "        return value.callWithHandle { it }\n");
+    // The handle of a sandbox is left to the collector, so that all methods can still be called.
+    let text = in_class(&text, "Sandbox", |class| {
+        let class = replaced(class, CLOSE, "    override fun close() = shutDown()\n")?;
+        replaced(&class, MADE, &format!("{MADE}        Weight.added()\n"))
+    })?;
+    Ok(text)
+}
+
+/// Changes what stands between the beginning of a class and that of the next.
+fn in_class(text: &str, name: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<String> {
+    let begin = format!("open class {name}: ");
+    let at = text.find(&begin).with_context(|| format!("the generated Kotlin has no class {name}"))?;
+    let (before, class) = text.split_at(at);
+    let end = class.find("public object FfiConverterType").context("the generated class has no converter")?;
+    let (class, after) = class.split_at(end);
+    Ok(format!("{before}{}{after}", change(class)?))
+}
+
+/// Cancelling.kt says why.
+fn kotlin_cancelling(text: &str) -> Result<String> {
+    const BEGIN: &str = "        return uniffiRustCallAsync(\n        callWithHandle { uniffiHandle ->\n            \
+                         UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_";
+    const END: &str = "        LuaException.ErrorHandler,\n    )\n    }\n";
+    let calls = text.matches(BEGIN).count();
+    ensure!(calls == 2 && text.matches(END).count() == calls, "the generated asynchronous calls look otherwise");
+    let begin = BEGIN.replace("return uniffi", "return cancelling(canceller) { canceller -> uniffi");
+    Ok(text.replace(BEGIN, &begin).replace(END, "        LuaException.ErrorHandler,\n    ) }\n    }\n"))
+}
+
 /// Gives the exceptions the message and the cause that Kotlin expects of one; the generator would list all their fields.
 fn kotlin(text: &str) -> Result<String> {
     const CLASS: &str = "sealed class LuaException: kotlin.Exception(), Disposable {\n";
@@ -148,7 +186,7 @@ fn kotlin(text: &str) -> Result<String> {
          uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
          statuses.giveBack(status)\n    }\n",
     )?;
-    let text = kotlin_callbacks(&text)?;
+    let text = kotlin_cancelling(&kotlin_closing(&kotlin_callbacks(&text)?)?)?;
     // FirstUse.kt says why.
     let text = ["IntegrityCheckingUniffiLib", "UniffiLib"].iter().try_fold(text, |text, object| {
         let register = format!("        Native.register({object}::class.java,");

@@ -201,20 +201,26 @@ fn tests(quick: bool, program: &Path, findings: &Path) -> Result<()> {
     finish(on_native_guest(&mut tests, program, findings))
 }
 
-/// The fuzzing target that compares random programs with native Lua.
+/// Fuzzing targets, and how often each runs: random programs beside native Lua, and what promises are tested with.
+const RANDOM: &[(&str, u32)] = &[("differential", 3000), ("limits", 1000)];
+
 fn random_programs(program: &Path, findings: &Path) -> Result<()> {
     let (folder, target) = (root().join("fuzz"), root().join("target/sanitize/fuzz"));
     let mut build = cargo();
     build.args(["build", "--release", "--locked", "--no-default-features", "--features", "static"]);
-    build.args(["--bin", "differential"]).current_dir(&folder).env("CARGO_TARGET_DIR", &target);
+    build.args(RANDOM.iter().flat_map(|(name, _)| ["--bin", *name]));
+    build.current_dir(&folder).env("CARGO_TARGET_DIR", &target);
     build.env("RUSTC_WRAPPER", folder.join("instrument.sh")).env("RUSTFLAGS", "--cfg fuzzing");
     finish(on_native_guest(&mut build, program, findings))?;
-    let grown = target.join("corpus");
-    fs::create_dir_all(&grown).context("making a folder for the corpus")?;
-    let mut fuzz = Command::new(target.join("release/differential"));
-    fuzz.arg(&grown).arg(folder.join("corpus/differential")).arg(format!("-artifact_prefix={}/", target.display()));
-    fuzz.args(["-runs=3000", "-timeout=600", "-verbosity=0", "-print_final_stats=1"]);
-    finish(on_native_guest(&mut fuzz, program, findings))
+    for (name, runs) in RANDOM {
+        let grown = target.join("corpus").join(name);
+        fs::create_dir_all(&grown).context("making a folder for the corpus")?;
+        let mut fuzz = Command::new(target.join("release").join(name));
+        fuzz.arg(&grown).arg(folder.join("corpus").join(name)).arg(format!("-artifact_prefix={}/", target.display()));
+        fuzz.arg(format!("-runs={runs}")).args(["-timeout=600", "-verbosity=0", "-print_final_stats=1"]);
+        finish(on_native_guest(&mut fuzz, program, findings))?;
+    }
+    Ok(())
 }
 
 fn on_native_guest<'a>(command: &'a mut Command, program: &Path, findings: &Path) -> &'a mut Command {

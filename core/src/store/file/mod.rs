@@ -1,7 +1,9 @@
 //! Tables in one file, on redb.
 
 mod format;
+mod identity;
 mod probation;
+mod registry;
 mod shared;
 
 use std::collections::HashSet;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use redb::ReadableTable;
 
-use self::format::{Entries, Key};
+use self::format::{Entries, Key, Walk};
 use self::shared::Shared;
 use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Usage, Write};
 use crate::Result;
@@ -36,6 +38,16 @@ pub enum Durability {
 pub struct FileOptions {
     durability: Durability,
     cache_size: usize,
+    access: Access,
+}
+
+/// What may be done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Full,
+    ReadOnly,
+    /// It is damaged somewhere: it is left as it is.
+    Damaged,
 }
 
 impl FileOptions {
@@ -53,31 +65,44 @@ impl FileOptions {
         self
     }
 
+    /// Only reads: nothing is written to the file, so it needs no permission to write; it has to be there. Several processes may read a file in this way, but not
+    /// while one has it open for writing. A run that stores something fails with `Store`. As a path for the bindings: `file://PATH?read_only=true`.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.access = if read_only { Access::ReadOnly } else { Access::Full };
+        self
+    }
+
     /// Opens the file, or makes it. The folder has to exist.
     ///
     /// # Errors
     /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later version that
     /// this one does not understand; the file is left as it is then. When the system refuses to open it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
-        let shared = shared::open(path.as_ref(), self.cache_size).map_err(store_error)?;
-        Ok(FileStore { shared, durability: self.durability, view: None, cancel: CancelToken::default() })
+        let shared = shared::open(path.as_ref(), self.access, self.cache_size).map_err(store_error)?;
+        let reads_only = self.access != Access::Full;
+        Ok(FileStore { shared, durability: self.durability, reads_only, view: None, cancel: CancelToken::default() })
     }
 }
 
 impl Default for FileOptions {
     fn default() -> Self {
-        FileOptions { durability: Durability::Full, cache_size: 64 << 20 }
+        FileOptions { durability: Durability::Full, cache_size: 64 << 20, access: Access::Full }
     }
 }
 
 /// Tables in one file. A commit is there completely or not at all, whatever crashes.
 ///
-/// One process at a time has the file open. Within it any number of sandboxes may use the file: opening it again, or
+/// One process at a time has the file open, and a process that is forked off does not have it: it gets `Store` until it opens the file itself. Within a process
+/// any number of sandboxes may use the file: opening it again, by any of its names, or
 /// cloning, gives another handle to the same one, and a run that read what another one changed meanwhile is
-/// repeated. Keys come in the order of their bytes. After an error of the system (a full disk, for one) the file is opened anew with the next run.
+/// repeated. Keys come in the order of their bytes. After an error of the system (a full disk, for one) the file is opened anew with the next run; when
+/// it was deleted, replaced or cut off meanwhile, runs fail with `Store`.
 pub struct FileStore {
     shared: Arc<Shared>,
     durability: Durability,
+    /// Whether this handle was opened for reading only.
+    reads_only: bool,
     view: Option<View>,
     /// Of the present run.
     cancel: CancelToken,
@@ -129,6 +154,17 @@ impl FileStore {
         self.shared.sync().map_err(store_error)
     }
 
+    /// Ends what the present run sees.
+    fn end_view(&mut self) -> Option<View> {
+        let view = self.view.take()?;
+        if self.shared.is_of_other_process() {
+            // See `Shared::remove_handle`.
+            std::mem::forget(view);
+            return None;
+        }
+        Some(view)
+    }
+
     fn view(&mut self) -> StoreResult<&mut View> {
         if self.view.is_none() {
             let (table, commit, generation) = self.shared.read()?;
@@ -148,9 +184,9 @@ impl FileStore {
             reads.keys.insert(key.as_slice().to_vec());
         }
         let table = &view.table;
-        let found = shared.protect(|| Ok(table.get(key.as_slice())?))?;
+        let found = shared.protect(|| format::find(table, key.as_slice()))?;
         if let Some(value) = &found {
-            read(shared.protect(|| format::value_of(key.as_slice(), value.value()))?);
+            read(value.value());
         }
         Ok(found.is_some())
     }
@@ -167,20 +203,10 @@ impl FileStore {
         if let Some(reads) = &mut view.reads {
             reads.tables.insert(table);
         }
-        let start = match after {
-            Some(key) => Key::entry(table, key).successor(),
-            None => Key::entry(table, ""),
-        };
-        let end = Key::end(table);
         let source = &view.table;
-        let range = shared.protect(|| Ok(source.range::<&[u8]>(start.as_slice()..end.as_slice())?))?;
-        let mut range = range;
-        while let Some((key, value)) = shared.protect(|| Ok(range.next().transpose()?))? {
-            let (key, value) = shared.protect(|| Ok((key.value(), format::value_of(key.value(), value.value())?)))?;
-            let Some(key) = format::entry_key(key) else {
-                return Err(shared.damaged("a key that is no text"));
-            };
-            if !visit(key, value) {
+        let mut walk = shared.protect(|| Walk::new(source, table, after))?;
+        while shared.protect(|| walk.advance())? {
+            if !visit(walk.key(), walk.value()) {
                 break;
             }
         }
@@ -189,14 +215,17 @@ impl FileStore {
 
     /// A write by itself, outside of any run.
     fn write_now(&mut self, write: Write<'_>) -> StoreResult<()> {
-        self.view = None;
-        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write)))
+        self.end_view();
+        self.check_writes()?;
+        let cancel = CancelToken::default();
+        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write), &cancel))
     }
 
     fn commit_now(&mut self, batch: &Batch<'_>) -> StoreResult<()> {
         let shared = Arc::clone(&self.shared);
-        let view = self.view.take();
-        let mut writes = self.cancel.watch(batch.writes());
+        let view = self.end_view();
+        self.check_writes()?;
+        let cancel = &self.cancel;
         shared.write(self.durability, |table, commit| {
             match view {
                 Some(view) if view.generation != shared.generation() => {
@@ -205,10 +234,15 @@ impl FileStore {
                 Some(view) if view.commit != commit => view.check(table)?,
                 _ => {}
             }
-            let usage = format::apply(table, &mut writes)?;
-            writes.finish()?;
-            Ok(usage)
+            format::apply(table, batch.writes(), cancel)
         })
+    }
+
+    fn check_writes(&self) -> StoreResult<()> {
+        match self.reads_only {
+            true => Err(format!("{}: it was opened for reading only", self.path().display()).into()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -220,7 +254,14 @@ impl View {
         let reads = self.reads.ok_or_else(changed)?;
         for key in &reads.keys {
             let (before, after) = (self.table.get(key.as_slice())?, now.get(key.as_slice())?);
-            if before.as_ref().map(|v| v.value()) != after.as_ref().map(|v| v.value()) {
+            let same = match (&before, &after) {
+                (Some(before), Some(after)) => {
+                    let key = key.as_slice();
+                    format::value_of(key, before.value())? == format::value_of(key, after.value())?
+                }
+                (before, after) => before.is_none() && after.is_none(),
+            };
+            if !same {
                 return Err(changed());
             }
         }
@@ -231,7 +272,9 @@ impl View {
             loop {
                 match (before.next().transpose()?, after.next().transpose()?) {
                     (None, None) => break,
-                    (Some((k, v)), Some((l, w))) if k.value() == l.value() && v.value() == w.value() => {}
+                    (Some((k, v)), Some((l, w)))
+                        if k.value() == l.value()
+                            && format::value_of(k.value(), v.value())? == format::value_of(l.value(), w.value())? => {}
                     _ => return Err(changed()),
                 }
             }
@@ -247,6 +290,7 @@ impl Clone for FileStore {
         FileStore {
             shared: Arc::clone(&self.shared),
             durability: self.durability,
+            reads_only: self.reads_only,
             view: None,
             cancel: CancelToken::default(),
         }
@@ -255,7 +299,7 @@ impl Clone for FileStore {
 
 impl Drop for FileStore {
     fn drop(&mut self) {
-        self.view = None;
+        self.end_view();
         self.shared.remove_handle();
     }
 }
@@ -337,8 +381,11 @@ impl TableStore for FileStore {
         loop {
             let start = Key::count(from);
             let next = shared.protect(|| {
-                let entry = source.range::<&[u8]>(start.as_slice()..)?.next().transpose()?;
-                Ok(entry.and_then(|(key, _)| format::table_of(key.value())))
+                let Some((key, value)) = source.range::<&[u8]>(start.as_slice()..)?.next().transpose()? else {
+                    return Ok(None);
+                };
+                format::value_of(key.value(), value.value())?;
+                Ok(format::table_of(key.value()))
             })?;
             let Some(table) = next else { break };
             visit(table);
@@ -353,7 +400,7 @@ impl TableStore for FileStore {
     }
 
     fn begin(&mut self) -> StoreResult<()> {
-        self.view = None;
+        self.end_view();
         Ok(())
     }
 
@@ -363,14 +410,14 @@ impl TableStore for FileStore {
 
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
         if batch.is_empty() {
-            self.view = None;
+            self.end_view();
             return Ok(());
         }
         self.commit_now(batch)
     }
 
     fn rollback(&mut self) {
-        self.view = None;
+        self.end_view();
     }
 
     fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
@@ -378,6 +425,6 @@ impl TableStore for FileStore {
     }
 
     fn is_shared(&self) -> bool {
-        self.shared.has_other_handles()
+        self.reads_only || self.shared.has_other_handles()
     }
 }

@@ -1,13 +1,17 @@
-//! A file that is only written to when it has turned out to be ours.
+//! A file that is only written to when it has turned out to be ours, may be written to, and by the process that opened it.
 
 use std::fmt;
 use std::fs::File;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+
+/// What a process hears that did not open the file itself.
+pub(super) const FORKED: &str =
+    "it was opened before a fork, by another process; each process has to open it by itself, one at a time";
 
 type Result<T> = std::result::Result<T, BackendError>;
 /// What redb's version 4 wants of a backend's input and output.
@@ -19,8 +23,14 @@ pub(super) struct Backend(Arc<Inner>);
 
 struct Inner {
     file: FileBackend,
+    /// Whether others may read the file at the same time.
+    shared: bool,
     accepted: AtomicBool,
     pending: Mutex<Pending>,
+    /// How long the file has to be, once it was accepted.
+    len: AtomicU64,
+    /// The process that opened it.
+    process: u32,
 }
 
 /// What would have been done to the file.
@@ -38,12 +48,26 @@ enum Step {
 }
 
 impl Backend {
-    pub(super) fn new(file: File) -> std::result::Result<Self, redb::DatabaseError> {
+    /// `shared`: nothing will be written.
+    pub(super) fn new(file: File, shared: bool) -> std::result::Result<Self, redb::DatabaseError> {
         Ok(Backend(Arc::new(Inner {
             file: FileBackend::new(file)?,
+            shared,
             accepted: AtomicBool::new(false),
             pending: Mutex::default(),
+            len: AtomicU64::new(0),
+            process: std::process::id(),
         })))
+    }
+
+    /// The file; an error in a process that came from a fork. The two would not know of each other's pages.
+    fn file(&self) -> IoResult<&FileBackend> {
+        if self.0.process == std::process::id() { Ok(&self.0.file) } else { Err(std::io::Error::other(FORKED)) }
+    }
+
+    /// Whether somebody else has cut the file off.
+    pub(super) fn is_cut_off(&self) -> IoResult<bool> {
+        Ok(self.file()?.len()? < self.0.len.load(Ordering::Acquire))
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -60,6 +84,7 @@ impl Backend {
                 Step::Sync => self.0.file.sync_data()?,
             }
         }
+        self.0.len.store(self.0.file.len()?, Ordering::Release);
         self.0.accepted.store(true, Ordering::Release);
         Ok(())
     }
@@ -98,13 +123,13 @@ impl StorageBackend for Backend {
     fn len(&self) -> IoResult<u64> {
         match self.undecided().and_then(|pending| pending.len) {
             Some(len) => Ok(len),
-            None => self.0.file.len(),
+            None => self.file()?.len(),
         }
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> IoResult<()> {
         let Some(pending) = self.undecided() else {
-            return self.0.file.read(offset, out);
+            return self.file()?.read(offset, out);
         };
         let end = offset.saturating_add(out.len() as u64);
         let len = match pending.len {
@@ -142,7 +167,11 @@ impl StorageBackend for Backend {
                 pending.steps.push(Step::SetLen(len));
                 Ok(())
             }
-            None => self.0.file.set_len(len),
+            None => {
+                self.file()?.set_len(len)?;
+                self.0.len.store(len, Ordering::Release);
+                Ok(())
+            }
         }
     }
 
@@ -152,13 +181,15 @@ impl StorageBackend for Backend {
                 pending.steps.push(Step::Sync);
                 Ok(())
             }
-            None => self.0.file.sync_data(),
+            None => self.file()?.sync_data(),
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> IoResult<()> {
         let Some(mut pending) = self.undecided() else {
-            return self.0.file.write(offset, data);
+            self.file()?.write(offset, data)?;
+            self.0.len.fetch_max(offset.saturating_add(data.len() as u64), Ordering::AcqRel);
+            return Ok(());
         };
         let len = match pending.len {
             Some(len) => len,
@@ -170,10 +201,13 @@ impl StorageBackend for Backend {
     }
 
     fn close(&self) -> IoResult<()> {
-        self.0.file.close()
+        self.file()?.close()
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool> {
+        if self.0.shared {
+            return self.0.file.try_lock_shared_range(start, end);
+        }
         self.0.file.try_lock_range(start, end)
     }
 

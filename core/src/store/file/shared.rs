@@ -1,6 +1,5 @@
 //! One open file, shared by all handles in this process.
 
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,25 +8,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError, TableError};
+use redb::{
+    Builder, CommitError, Database, DatabaseError, ReadableDatabase, StorageError, TableError, TransactionError,
+};
 
-use super::Durability;
 use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
-use super::probation::Backend;
-use crate::store::{StoreError, StoreResult, Usage, Write};
+use super::identity::{Identity, identity_of, is_gone};
+use super::probation::{Backend, FORKED};
+use super::registry;
+use super::{Access, Durability};
+use crate::store::{CancelToken, StoreError, StoreResult, Usage, Write};
 use crate::tables::{self, NEXT_KEY, OWN};
 
 /// Relaxed commits are on the disk after this time.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// All open files, so that one process opens each of them once.
-static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Shared>>>> = Mutex::new(None);
-
 pub(super) struct Shared {
     path: PathBuf,
+    /// Which file that was when it was opened.
+    identity: Identity,
+    /// The process that opened it.
+    process: u32,
+    access: Access,
     cache_size: usize,
     /// `None` after it had to be closed.
-    database: RwLock<Option<Database>>,
+    database: RwLock<Option<Opened>>,
     /// Set when the file has to be opened anew before it is used again.
     broken: AtomicBool,
     generation: AtomicU64,
@@ -61,31 +66,52 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The file, ready for use.
+struct Opened {
+    database: Database,
+    backend: Backend,
+    /// Of the open file, whatever its path leads to by now.
+    file: File,
+    identity: Identity,
+    access: Access,
+    /// The next table number.
+    next: u32,
+}
+
 /// The open file with this path; opened when it is not yet. The caller has a handle of it from now on.
-pub(super) fn open(path: &Path, cache_size: usize) -> StoreResult<Arc<Shared>> {
+pub(super) fn open(path: &Path, access: Access, cache_size: usize) -> StoreResult<Arc<Shared>> {
     let path = absolute(path).map_err(|error| format!("can't open {}: {error}", path.display()))?;
-    let mut open = lock(&OPEN);
-    let open = open.get_or_insert_with(HashMap::new);
-    open.retain(|_, shared| shared.strong_count() > 0);
-    if let Some(shared) = open.get(&path).and_then(Weak::upgrade) {
-        shared.add_handle();
-        return Ok(shared);
+    let mut open = lock(registry::of_this_process());
+    open.retain(|shared| shared.strong_count() > 0);
+    if let Ok(metadata) = std::fs::metadata(&path) {
+        let identity = identity_of(&metadata, &path);
+        let same = |shared: &Arc<Shared>| shared.identity == identity;
+        if let Some(shared) = open.iter().filter_map(Weak::upgrade).find(same) {
+            if access == Access::Full && shared.access == Access::ReadOnly {
+                return Err(format!("{} is open for reading only in this process", path.display()).into());
+            }
+            shared.add_handle();
+            return Ok(shared);
+        }
     }
-    let (database, next) = open_database(&path, cache_size)?;
+    let opened = open_database(&path, access, cache_size, None)?;
     let shared = Arc::new(Shared {
         path: path.clone(),
+        identity: opened.identity.clone(),
+        process: std::process::id(),
+        access: opened.access,
         cache_size,
-        database: RwLock::new(Some(database)),
+        ids: Mutex::new(Ids { next: opened.next, saved: opened.next }),
+        database: RwLock::new(Some(opened)),
         broken: AtomicBool::new(false),
         generation: AtomicU64::new(0),
         started: AtomicU64::new(0),
         finished: AtomicU64::new(0),
         handles: AtomicUsize::new(1),
-        ids: Mutex::new(Ids { next, saved: next }),
         usage: Mutex::default(),
         unsynced: Mutex::default(),
     });
-    open.insert(path, Arc::downgrade(&shared));
+    open.push(Arc::downgrade(&shared));
     Ok(shared)
 }
 
@@ -107,13 +133,15 @@ fn absolute(path: &Path) -> std::io::Result<PathBuf> {
 /// Files up to this many bytes are read whole when they are opened.
 const CHECKED_WHOLE: u64 = 4 << 20;
 
-/// Opens the file and looks whether it is ours, without changing it before that is known. Gives also the next table number.
-fn open_database(path: &Path, cache_size: usize) -> StoreResult<(Database, u32)> {
+/// Opens the file and looks whether it is ours, without changing it before that is known. `wanted`: it has to be this one; otherwise a new one is made when there
+/// is none.
+fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<&Identity>) -> StoreResult<Opened> {
     let shown = path.display();
     let system = |error: std::io::Error| StoreError::from(format!("can't open {shown}: {error}"));
-    let (mut file, new) = match OpenOptions::new().read(true).write(true).open(path) {
+    let writes = access == Access::Full;
+    let (mut file, new) = match OpenOptions::new().read(true).write(writes).open(path) {
         Ok(file) => (file, false),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && writes && wanted.is_none() => {
             (OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(system)?, true)
         }
         Err(error) => return Err(system(error)),
@@ -123,31 +151,53 @@ fn open_database(path: &Path, cache_size: usize) -> StoreResult<(Database, u32)>
         if !about.is_file() {
             return Err(format!("{shown} is no file").into());
         }
+        let identity = identity_of(&about, path);
+        if wanted.is_some_and(|wanted| *wanted != identity) {
+            return Err(format!("{shown}: {REPLACED}").into());
+        }
         let empty = about.len() == 0;
         if !empty {
             check_header(&mut file, about.len()).map_err(|why| format!("{shown} {why}; it was left as it is"))?;
+        } else if !writes {
+            return Err(format!("{shown} is empty").into());
         }
-        let backend = Backend::new(file).map_err(|error| explain(path, error))?;
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let mut database = Builder::new()
-                .set_cache_size(cache_size)
-                .create_with_backend(backend.clone())
-                .map_err(|e| explain(path, e))?;
-            if empty {
-                make_tables(&database).map_err(|e| format!("can't write {shown}: {}", e))?;
-            }
-            let next = inspect(&database).map_err(|why| format!("{shown} {why}; it was left as it is"))?;
-            // Where that takes no time worth speaking of. Otherwise damage is found by who reads it.
-            if !empty && about.len() <= CHECKED_WHOLE && !database.check_integrity().map_err(|e| explain(path, e))? {
-                return Err(
-                    format!("{shown} is damaged: its pages don't match their checksums; it was left as it is").into()
-                );
-            }
-            Ok::<_, StoreError>((database, next))
-        }));
-        let opened = opened.unwrap_or_else(|_| Err(format!("{shown} is damaged; it was left as it is").into()))?;
-        backend.accept().map_err(|error| StoreError::from(format!("can't write {shown}: {error}")))?;
-        Ok(opened)
+        let start = |check: bool| {
+            let file = file.try_clone().map_err(system)?;
+            let backend = Backend::new(file, !writes).map_err(|error| explain(path, error))?;
+            let opened = catch_unwind(AssertUnwindSafe(|| {
+                let mut database = Builder::new()
+                    .set_cache_size(cache_size)
+                    .create_with_backend(backend.clone())
+                    .map_err(|e| explain(path, e))?;
+                if empty {
+                    make_tables(&database).map_err(|e| format!("can't write {shown}: {e}"))?;
+                }
+                let next = inspect(&database).map_err(|why| format!("{shown} {why}; it was left as it is"))?;
+                let sound = !check || database.check_integrity().map_err(|e| explain(path, e))?;
+                Ok::<_, StoreError>(sound.then_some((database, next)))
+            }));
+            let opened = opened.unwrap_or_else(|_| Err(format!("{shown} is damaged; it was left as it is").into()))?;
+            Ok::<_, StoreError>(opened.map(|(database, next)| (database, backend, next)))
+        };
+        // Where that takes no time worth speaking of. Otherwise damage is found by who reads it.
+        let checked = if empty || about.len() > CHECKED_WHOLE { start(false) } else { start(true) };
+        let (opened, access) = match checked {
+            Ok(Some(opened)) => (opened, access),
+            Err(error) if about.len() > CHECKED_WHOLE || empty => return Err(error),
+            // What is whole in it can be read.
+            result => match start(false) {
+                Ok(Some(opened)) => (opened, Access::Damaged),
+                _ => {
+                    let damaged = || format!("{shown} is damaged; it was left as it is").into();
+                    return Err(result.err().unwrap_or_else(damaged));
+                }
+            },
+        };
+        let (database, backend, next) = opened;
+        if access == Access::Full {
+            backend.accept().map_err(|error| StoreError::from(format!("can't write {shown}: {error}")))?;
+        }
+        Ok(Opened { database, backend, file: file.try_clone().map_err(system)?, identity, access, next })
     })();
     if result.is_err() && new {
         // Made by us a moment ago, and empty.
@@ -155,6 +205,9 @@ fn open_database(path: &Path, cache_size: usize) -> StoreResult<(Database, u32)>
     }
     result
 }
+
+/// What is said of a file that is not where it was.
+const REPLACED: &str = "it was deleted, moved or replaced while it was open; open it anew";
 
 /// What redb's header says, as far as it shows that the file was cut off or is no such file.
 fn check_header(file: &mut File, len: u64) -> Result<(), String> {
@@ -212,7 +265,7 @@ fn explain(path: &Path, error: DatabaseError) -> StoreError {
 fn make_tables(database: &Database) -> StoreResult<()> {
     let transaction = database.begin_write()?;
     transaction.open_table(ABOUT)?.insert(FORMAT_KEY, FORMAT)?;
-    drop(transaction.open_table(ENTRIES)?);
+    format::begin(&mut transaction.open_table(ENTRIES)?)?;
     transaction.commit()?;
     Ok(())
 }
@@ -235,11 +288,10 @@ fn inspect(database: &Database) -> Result<u32, String> {
     }
     let entries = transaction.open_table(ENTRIES).map_err(|e| damaged(&e))?;
     let key = Key::entry(OWN, NEXT_KEY);
-    let Some(next) = entries.get(key.as_slice()).map_err(|e| damaged(&e))? else {
+    let Some(next) = format::find(&entries, key.as_slice()).map_err(|e| format!("is {e}"))? else {
         return Ok(tables::FIRST_FREE);
     };
-    let next = format::value_of(key.as_slice(), next.value()).map_err(|e| format!("is {e}"))?;
-    tables::decode_next(next).ok_or_else(|| "is damaged: its next table number is malformed".to_owned())
+    tables::decode_next(next.value()).ok_or_else(|| "is damaged: its next table number is malformed".to_owned())
 }
 
 impl Shared {
@@ -252,8 +304,13 @@ impl Shared {
     }
 
     /// Gives a handle back; with the last one the file is closed.
-    pub(super) fn remove_handle(&self) {
-        let mut open = lock(&OPEN);
+    pub(super) fn remove_handle(self: &Arc<Self>) {
+        if self.is_of_other_process() {
+            // What the parent has open is not to be touched: no lock, no page and no mutex, which some other thread of the parent may have held.
+            std::mem::forget(Arc::clone(self));
+            return;
+        }
+        let mut open = lock(registry::of_this_process());
         if self.handles.fetch_sub(1, Ordering::SeqCst) > 1 {
             return;
         }
@@ -262,9 +319,41 @@ impl Shared {
         }
         // While nobody can open it again.
         drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some(open) = open.as_mut() {
-            open.remove(&self.path);
+        open.retain(|shared| !std::ptr::eq(shared.as_ptr(), Arc::as_ptr(self)));
+    }
+
+    /// Whether this process came from that which opened the file.
+    pub(super) fn is_of_other_process(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    fn check_process(&self) -> StoreResult<()> {
+        if self.is_of_other_process() { Err(self.says(FORKED)) } else { Ok(()) }
+    }
+
+    /// Whether the path still leads to the file, and whether the file is whole.
+    fn check_file(&self, opened: &Opened) -> StoreResult<()> {
+        self.check_open_file(opened)?;
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if identity_of(&metadata, &self.path) == self.identity => Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Err(REPLACED.into()),
         }
+    }
+
+    /// The same, as far as the open file itself tells.
+    fn check_open_file(&self, opened: &Opened) -> StoreResult<()> {
+        if is_gone(&opened.file.metadata()?) {
+            return Err(REPLACED.into());
+        }
+        if opened.access == Access::Full && opened.backend.is_cut_off()? {
+            return Err("it was cut off while it was open".into());
+        }
+        Ok(())
+    }
+
+    fn says(&self, what: impl std::fmt::Display) -> StoreError {
+        format!("{}: {what}", self.path.display()).into()
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -279,13 +368,20 @@ impl Shared {
         format!("{} is damaged: {what}", self.path.display()).into()
     }
 
-    /// The error with the file's name. An error of the system also says that the file has to be opened anew.
+    /// The error with the file's name. After one of redb's or the system's the file has to be opened anew.
     fn failed(&self, error: StoreError) -> StoreError {
         if error.is_conflict() {
             return error;
         }
-        self.broken.store(true, Ordering::SeqCst);
-        format!("{}: {error}", self.path.display()).into()
+        let cause = &error.cause;
+        let of_redb = cause.is::<StorageError>()
+            || cause.is::<TableError>()
+            || cause.is::<TransactionError>()
+            || cause.is::<CommitError>();
+        if of_redb {
+            self.broken.store(true, Ordering::SeqCst);
+        }
+        self.says(error)
     }
 
     /// Runs something of redb's: what a damaged file makes it do wrong is an error.
@@ -300,16 +396,17 @@ impl Shared {
     }
 
     /// The database; opened anew after an error.
-    fn database(&self) -> StoreResult<RwLockReadGuard<'_, Option<Database>>> {
+    fn database(&self) -> StoreResult<RwLockReadGuard<'_, Option<Opened>>> {
+        self.check_process()?;
         if self.broken.load(Ordering::SeqCst) {
             let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
             if self.broken.load(Ordering::SeqCst) {
                 drop(database.take());
-                let (opened, next) = open_database(&self.path, self.cache_size)?;
-                *database = Some(opened);
+                let opened = open_database(&self.path, self.access, self.cache_size, Some(&self.identity))?;
                 let mut ids = lock(&self.ids);
                 // Relaxed commits may be gone, and what they had written down.
-                ids.saved = next;
+                ids.saved = opened.next;
+                *database = Some(opened);
                 *lock(&self.usage) = None;
                 self.generation.fetch_add(1, Ordering::SeqCst);
                 self.broken.store(false, Ordering::SeqCst);
@@ -319,19 +416,20 @@ impl Shared {
     }
 
     /// Hands the database to `f`, protected.
-    fn with_database<T>(&self, f: impl FnOnce(&Database) -> StoreResult<T>) -> StoreResult<T> {
+    fn with_database<T>(&self, f: impl FnOnce(&Opened) -> StoreResult<T>) -> StoreResult<T> {
         let guard = self.database()?;
-        let database = guard.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
-        self.protect(|| f(database))
+        let opened = guard.as_ref().ok_or_else(|| self.damaged("it is closed"))?;
+        self.protect(|| f(opened))
     }
 
     /// The file as it is now, with the number of commits that it has at least, and of the opening.
     pub(super) fn read(&self) -> StoreResult<(Entries, u64, u64)> {
-        self.with_database(|database| {
+        self.with_database(|opened| {
+            self.check_open_file(opened)?;
             // In this order, so that a commit in between is checked for, not missed.
             let commit = self.finished.load(Ordering::SeqCst);
             let generation = self.generation.load(Ordering::SeqCst);
-            Ok((database.begin_read()?.open_table(ENTRIES)?, commit, generation))
+            Ok((opened.database.begin_read()?.open_table(ENTRIES)?, commit, generation))
         })
     }
 
@@ -341,7 +439,15 @@ impl Shared {
         durability: Durability,
         f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<Option<Usage>>,
     ) -> StoreResult<()> {
-        self.with_database(|database| self.write_to(database, durability, f))?;
+        self.check_process()?;
+        match self.access {
+            Access::Full => {}
+            Access::ReadOnly => return Err(self.says("it was opened for reading only")),
+            Access::Damaged => {
+                return Err(self.damaged("what is whole in it can be read and exported, but nothing can be written"));
+            }
+        }
+        self.with_database(|opened| self.write_to(opened, durability, f))?;
         if durability == Durability::Relaxed {
             self.sync_later();
         }
@@ -350,11 +456,12 @@ impl Shared {
 
     fn write_to(
         &self,
-        database: &Database,
+        opened: &Opened,
         durability: Durability,
         f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<Option<Usage>>,
     ) -> StoreResult<()> {
-        let mut transaction = database.begin_write()?;
+        let mut transaction = opened.database.begin_write()?;
+        self.check_file(opened)?;
         if durability == Durability::Relaxed {
             transaction.set_durability(redb::Durability::None)?;
         }
@@ -370,7 +477,8 @@ impl Shared {
             if ids.next > ids.saved {
                 let next = tables::noted_next(ids.next);
                 let value = tables::encode_next(next);
-                format::apply(&mut table, std::iter::once(Write::Set { table: OWN, key: NEXT_KEY, value: &value }))?;
+                let write = Write::Set { table: OWN, key: NEXT_KEY, value: &value };
+                format::apply(&mut table, std::iter::once(write), &CancelToken::default())?;
                 saved = Some(next);
             }
         }
@@ -382,11 +490,13 @@ impl Shared {
             let mut ids = lock(&self.ids);
             ids.saved = ids.saved.max(saved);
         }
-        Ok(())
+        // What went into a file that nobody finds any more is not stored.
+        self.check_file(opened)
     }
 
     /// What all tables hold.
     pub(super) fn usage(&self) -> StoreResult<Usage> {
+        self.check_process()?;
         let mut known = lock(&self.usage);
         if let Some(usage) = *known
             && !self.broken.load(Ordering::SeqCst)
@@ -402,6 +512,7 @@ impl Shared {
     }
 
     pub(super) fn reserve_ids(&self, count: u32) -> StoreResult<u32> {
+        self.check_process()?;
         let mut ids = lock(&self.ids);
         let first = ids.next;
         ids.next = first.checked_add(count).filter(|end| *end < OWN).ok_or("no table numbers are left")?;
@@ -410,9 +521,12 @@ impl Shared {
 
     /// Puts everything on the disk.
     pub(super) fn sync(&self) -> StoreResult<()> {
-        self.with_database(|database| {
+        self.with_database(|opened| {
+            if self.access != Access::Full {
+                return Ok(());
+            }
             // An empty commit takes those before it along.
-            database.begin_write()?.commit()?;
+            opened.database.begin_write()?.commit()?;
             lock(&self.unsynced).commits = false;
             Ok(())
         })

@@ -140,7 +140,7 @@ impl Case {
     fn calling(function: &str, rng: &mut Rng) -> Case {
         let way = WAYS.iter().find(|way| way.name == "main chunk").copied().unwrap_or(WAYS[0]);
         let limit = choose(rng, &[Limit::Instructions, Limit::Instructions, Limit::Memory, Limit::Timeout]);
-        let body = call(function, |n| rng.usize(..n));
+        let body = call(function, "while true", |n| rng.usize(..n));
         Case {
             way,
             attempt: format!("{function} with odd arguments"),

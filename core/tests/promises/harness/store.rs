@@ -25,7 +25,7 @@ impl Switch {
         self.0.store(fault as u8, Ordering::Relaxed);
     }
 
-    fn is(&self, fault: Fault) -> bool {
+    pub fn is(&self, fault: Fault) -> bool {
         self.0.load(Ordering::Relaxed) == fault as u8
     }
 }

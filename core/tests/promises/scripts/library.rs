@@ -160,8 +160,8 @@ const VALUES: &[&str] = &[
     "fail",
 ];
 
-/// A body that calls a function for ever with arguments that `pick(n)`, a number below n, chooses.
-pub fn call(function: &str, mut pick: impl FnMut(usize) -> usize) -> String {
+/// A body that calls a function, as often as the head of a loop says, with arguments that `pick(n)`, a number below n, chooses.
+pub fn call(function: &str, head: &str, mut pick: impl FnMut(usize) -> usize) -> String {
     let mut names = Vec::new();
     let mut body = format!("local f = {function} ");
     for at in 0..pick(5) {
@@ -170,5 +170,5 @@ pub fn call(function: &str, mut pick: impl FnMut(usize) -> usize) -> String {
         names.push(format!("a{at}"));
     }
     names.insert(0, "f".to_owned());
-    body + &format!("while true do pcall({}) end", names.join(", "))
+    body + &format!("{head} do pcall({}) end", names.join(", "))
 }

@@ -120,4 +120,70 @@ export const hostFunctions = {
     lua.register("mistyped", () => lua.computeWith("", { timeOut: 5 }));
     equal(fails("HostFunction", () => lua.compute("mistyped()")).cause.kind, "InvalidArgument");
   },
+
+  "causes behind each other come to an end": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    const wrap = (f) => {
+      try {
+        return f();
+      } catch (error) {
+        throw new Error("wrapped", { cause: error });
+      }
+    };
+    lua.register("fail", () => {
+      throw new Error("reason");
+    });
+    lua.register("hidden", () => {
+      throw Object.assign(new Error("reason"), { code: "ENOENT" });
+    });
+    lua.register("call", (f) => f());
+    lua.register("wrap", wrap);
+    lua.register("later", (source) => wrap(() => lua.compute(source)));
+    // The error, how many causes it has, and the longest message.
+    const look = (source) => {
+      const error = fails("HostFunction", () => lua.compute(source));
+      let [n, longest, last] = [0, 0, error];
+      for (; ; n++) {
+        longest = Math.max(longest, last.message.length);
+        if (!last.cause) return { error, n, longest, last };
+        last = last.cause;
+      }
+    };
+    for (const [first, then, level] of [["fail", "call", 0], ["fail", "wrap", 0], ["hidden", "call", 0], ["hidden", "call", 1]]) {
+      const { error, n, longest } = look(`
+        local _, e = pcall(${first})
+        for i = 1, 600 do _, e = pcall(${then}, function() error(e, ${level}) end) end
+        error(e, 0)`);
+      ok(n < 200, `${first} ${then}: ${n} causes`);
+      ok(longest < 100000, `${first} ${then}: a message of ${longest} characters`);
+      if (first === "hidden") ok(error.message.endsWith("the host function failed: reason"), error.message);
+    }
+    // As many as there can be runs inside each other are all there, and none of them counts for what comes later.
+    const { n, last } = look("function f(n) if n == 0 then fail() end later(('f(%d)'):format(n - 1)) end f(28)");
+    ok(n > 28, `${n} causes`);
+    equal(last.message, "reason");
+    equal(look("fail()").n, 1);
+  },
+
+  "an error of a run may be thrown in a later one": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    let kept;
+    lua.register("keep", (source) => {
+      try {
+        lua.compute(source);
+      } catch (error) {
+        kept = error;
+      }
+    });
+    lua.register("again", () => {
+      throw kept;
+    });
+    lua.register("other", (source) => lua.compute(source));
+    lua.compute("keep('error(\"first\", 0)')");
+    ok(lua.compute("return select(2, pcall(again))").endsWith("first"));
+    ok(lua.compute("pcall(other, 'error(\"second\", 0)') return select(2, pcall(again))").endsWith("first"));
+    // A script can make any number of them.
+    lua.register("call", (f) => f());
+    equal(lua.compute("for i = 1, 3000 do pcall(call, function() error('x') end) end keep('error(\"last\", 0)') return select(2, pcall(again))"), "last");
+  },
 };

@@ -57,6 +57,10 @@ export const lifecycle = {
     ok(lua.closed);
     fails("Closed", () => lua.compute("return 1"));
     fails("Closed", () => home.size);
+    fails("Closed", () => lua.tableCount);
+    fails("Closed", () => lua.memoryStats());
+    fails("Closed", () => lua.input);
+    fails("Closed", () => lua.fork());
     equal(typeof new Sandbox()[Symbol.dispose ?? Symbol.for("Symbol.dispose")], "function");
   },
 

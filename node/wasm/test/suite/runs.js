@@ -92,7 +92,7 @@ export const runs = {
     equal(lua.compute("return 1"), 1);
   },
 
-  "what is printed": ({ Sandbox }) => {
+  "what is printed": async ({ Sandbox }) => {
     const lines = [];
     const lua = new Sandbox({ onPrint: (text) => lines.push(text) });
     equal(lua.computeWith("print('a', 1) print()").output, "");
@@ -104,6 +104,20 @@ export const runs = {
       },
     });
     equal(fails("HostFunction", () => bad.compute("print(1) _home.x = 1")).cause, cause);
+    let calls = 0;
+    const once = new Sandbox({
+      onPrint: () => {
+        calls++;
+        throw cause;
+      },
+    });
+    equal(fails("HostFunction", () => once.compute("print(1) print(2) pcall(print, 3) while true do pcall(print, 4) end")).cause, cause);
+    equal(calls, 1);
+    equal((await rejects("HostFunction", once.computeAsync("print(1) print(2) while true do print(3) end"))).cause, cause);
+    equal(calls, 2);
+    equal(fails("HostFunction", () => once.compute("print(1)")).cause, cause);
+    equal(calls, 3);
+    equal(once.compute("return 1"), 1);
     equal(bad.home.size, 0);
     const busy = new Sandbox({ onPrint: () => busy.compute("return 1") });
     equal(fails("HostFunction", () => busy.compute("print(1)")).cause.kind, "Busy");

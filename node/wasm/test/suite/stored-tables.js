@@ -141,7 +141,7 @@ export const storedTables = {
     }
   },
 
-  "a store of one's own": ({ Sandbox }) => {
+  "a store of one's own": ({ LuaCellError, Sandbox }) => {
     const kept = new Map();
     let broken = null;
     const store = {
@@ -165,6 +165,9 @@ export const storedTables = {
     equal(error.cause, broken);
     fails("Store", () => again.home.set("d", 1));
     equal(again.home.has("d"), false);
+    broken = new LuaCellError("Conflict", "somebody else was first");
+    equal(fails("Conflict", () => again.compute("_home.d = 1")).cause, broken);
+    equal(fails("Conflict", () => again.home.set("d", 1)).cause, broken);
     broken = null;
     again.compute("_home.d = {1}");
     equal(JSON.stringify(new Sandbox({ store }).home), '{"c":{},"d":[1]}');

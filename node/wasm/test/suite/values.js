@@ -21,6 +21,31 @@ export const values = {
     same(lua.compute("return {1, nil, 3}"), new Map([[1, 1], [3, 3]]));
   },
 
+  "keys that are one key in Lua": ({ Sandbox, LuaFloat }) => {
+    const lua = new Sandbox();
+    const twice = [
+      [[1, "a"], [1n, "b"]],
+      [["k", "a"], [Uint8Array.of(107), "b"]],
+      [[Uint8Array.of(255), "a"], [Uint8Array.of(255), "b"]],
+      [[new LuaFloat(2), "a"], [2, "b"]],
+      [[new ArrayBuffer(1), "a"], ["\0", "b"]],
+      [[2n ** 60n, "a"], [2 ** 60, "b"]],
+    ].map((entries) => new Map(entries));
+    for (const map of twice) {
+      const error = fails("Conversion", () => lua.compute("return ...", 0, [{ x: map }]));
+      ok(error.message.includes("one key in Lua") && error.message.includes("(argument 2[1].x)"), error.message);
+      fails("Conversion", () => lua.home.set("x", map));
+      fails("Conversion", () => lua.home.set("x", { y: map }));
+      fails("Conversion", () => void (lua.input = map));
+      lua.register("f", () => map);
+      fails("HostFunction", () => lua.compute("f()"));
+    }
+    equal(lua.home.size, 0);
+    const exact = new Sandbox({ exactNumbers: true });
+    fails("Conversion", () => exact.compute("return ...", new Map([[1, "a"], [1n, "b"]])));
+    same(lua.compute("local t = ... return t[1], t['1'], t[true], t.k", new Map([[1n, "a"], ["1", "b"], [true, "c"], [Uint8Array.of(107), "d"]])), ["a", "b", "c", "d"]);
+  },
+
   "names of fields that look alike": ({ Sandbox }) => {
     const lua = new Sandbox();
     const names = ["", "__proto__", "ab", "aa", "aab", "acb", "é", "aéb", "\ufeffx", "x".repeat(24), "x".repeat(25), "constructor"];

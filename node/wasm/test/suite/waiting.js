@@ -63,6 +63,45 @@ export const waitingSuite = {
     fails("Closed", () => lua.compute("return 1"));
   },
 
+  "who comes after a run that was told to end waits for that": async ({ Sandbox }) => {
+    const lua = new Sandbox({ timeout: null });
+    lua.register("never", () => new Promise(() => {}));
+    for (let i = 0; i < 1000; i++) {
+      const controller = new AbortController();
+      const ended = lua.computeAsync(i % 2 ? forever : "pcall(never) while true do end", { signal: controller.signal });
+      const kind = ended.then(() => "no error", (error) => error.kind);
+      if (i % 8 === 0) await pause(i % 3);
+      if (i % 3) controller.abort();
+      else lua.interrupt();
+      if (i % 5) equal(await lua.computeAsync("return 1"), 1, `round ${i}`);
+      equal(await kind, "Interrupted");
+      equal(lua.compute("return 2"), 2, `round ${i}`);
+    }
+  },
+
+  "when the promise of close is kept no run is left": async ({ Sandbox }) => {
+    for (let i = 0; i < 20; i++) {
+      const lua = new Sandbox({ timeout: null });
+      lua.register("never", () => new Promise(() => {}));
+      let over = false;
+      const run = lua.computeAsync(i % 2 ? forever : "never()").catch(() => void (over = true));
+      if (i % 4 > 1) await pause(0);
+      const closed = lua.close();
+      fails("Closed", () => lua.compute("return 1"));
+      await Promise.all([closed, lua.close()]);
+      await pause(0);
+      ok(over);
+      await run;
+    }
+    const lua = new Sandbox();
+    let closed;
+    lua.register("close", () => void (closed = lua.close()));
+    lua.compute("close()");
+    await closed;
+    fails("Closed", () => lua.compute("return 1"));
+    await new Sandbox()[Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]();
+  },
+
   "interrupt right after the call is not lost": async ({ Sandbox }) => {
     const lua = new Sandbox({ timeout: null });
     for (let i = 0; i < 20; i++) {

@@ -104,12 +104,18 @@ fun Sandbox.call(path: String, vararg args: Any?): Outcome = call(path, runOptio
 @Throws(LuaException::class)
 fun LuaFunction.call(vararg args: Any?): Outcome = call(luaValuesOf(args.asList(), "argument"))
 
-/** For Java: runs Lua source on another thread. Cancelling the future interrupts the run. */
+/**
+ * For Java: runs Lua source on another thread. Cancelling the future interrupts the run, and does not wait for its end: the next call of the
+ * sandbox does.
+ */
 @JvmOverloads
 fun Sandbox.computeFuture(source: String, options: RunOptions? = null): CompletableFuture<Outcome> =
     CoroutineScope(Dispatchers.Default).future { computeAsync(source, options) }
 
-/** For Java: calls a global Lua function on another thread. Cancelling the future interrupts the run. */
+/**
+ * For Java: calls a global Lua function on another thread. Cancelling the future interrupts the run, and does not wait for its end: the next call of the
+ * sandbox does.
+ */
 @JvmOverloads
 fun Sandbox.callFuture(path: String, options: RunOptions? = null): CompletableFuture<Outcome> =
     CoroutineScope(Dispatchers.Default).future { callAsync(path, options) }

@@ -46,24 +46,24 @@ class JavaTest {
     void futures() throws Exception {
         try (Sandbox lua = new SandboxBuilder().build()) {
             assertEquals(2L, LuaValues.getLong(Sandboxes.getValue(Sandboxes.computeFuture(lua, "return 2").get())));
-            CountDownLatch running = new CountDownLatch(1);
             Sandboxes.register(lua, "started", args -> {
                 running.countDown();
                 return null;
             });
-            CompletableFuture<Outcome> endless = Sandboxes.computeFuture(lua, "started() while true do end");
-            running.await();
-            endless.cancel(true);
-            // The script ends soon, and the sandbox goes on.
-            Long answer = null;
-            while (answer == null) {
-                try {
-                    answer = LuaValues.getLong(Sandboxes.getValue(lua.compute("return 3", null)));
-                } catch (LuaException.Busy busy) {
-                    Thread.onSpinWait();
-                }
+            for (int round = 0; round < 1000; round++) {
+                running = new CountDownLatch(1);
+                CompletableFuture<Outcome> endless = Sandboxes.computeFuture(lua, "started() while true do end");
+                // Also when it has hardly begun, or not yet.
+                if (round % 3 == 0) running.await();
+                else for (int i = 0; i < round * 20; i++) Thread.onSpinWait();
+                endless.cancel(true);
+                // The script ends soon, and who comes next waits for that.
+                assertEquals(3L, LuaValues.getLong(Sandboxes.getValue(lua.compute("return 3", null))));
+                assertTrue(endless.isCancelled());
             }
-            assertEquals(3L, answer);
+            assertEquals(4L, LuaValues.getLong(Sandboxes.getValue(Sandboxes.computeFuture(lua, "return 4").get())));
         }
     }
+
+    private static CountDownLatch running;
 }

@@ -1,0 +1,39 @@
+package luacell
+
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.ensureActive
+import kotlinx.coroutines.withContext
+
+/**
+ * Runs something that a canceller ends, and cancels it with the coroutine. A coroutine that was cancelled has ended when its run has: whoever waits for
+ * it, as `cancelAndJoin` and `withTimeout` do, can use the sandbox.
+ */
+internal suspend fun <T> cancelling(given: Canceller?, run: suspend (Canceller) -> T): T {
+    val coroutine = currentCoroutineContext()
+    coroutine.ensureActive()
+    val canceller = given ?: Canceller()
+    // A child without work of its own ends at once when the coroutine is cancelled, and normally further down.
+    val child = Job(coroutine[Job])
+    child.invokeOnCompletion { cause -> if (cause != null) canceller.cancelIfOpen() }
+    try {
+        return withContext(NonCancellable) { run(canceller) }
+    } catch (e: LuaException.Interrupted) {
+        coroutine.ensureActive()
+        throw e
+    } finally {
+        child.complete()
+        if (given == null) canceller.destroy()
+    }
+}
+
+private fun Canceller.cancelIfOpen() = try {
+    cancel()
+} catch (_: LuaException.Closed) {
+    // Its run has ended.
+}
+
+/** For who uses an object that was closed. */
+internal fun closed(what: Any): LuaException =
+    LuaException.Closed(noDetails(ErrorKind.CLOSED, "this ${what.javaClass.simpleName} was closed"))
