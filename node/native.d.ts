@@ -23,6 +23,8 @@ export declare class NativeEngine {
 export declare class NativeSandbox {
   /** A new sandbox, or what is wrong. */
   static create(connection: Connection, engine: NativeEngine | undefined | null, settings: SandboxSettings): NativeSandbox | Failure
+  /** As `create`, on another thread, because opening a store may take long; the result comes as a note of this job. The store can't be JavaScript's. */
+  static createLater(connection: Connection, job: number, engine: NativeEngine | undefined | null, settings: SandboxSettings): void
   /** Runs source, or calls a function, on another thread; the result comes as a note of this job. */
   start(job: number, isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
   /** Makes JavaScript's function of that number callable. */

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -455,4 +456,26 @@ test('a worker that is terminated in the middle of a run takes nothing with it',
     await worker.terminate();
   }
   assert.equal(new Sandbox().compute('return 1'), 1);
+});
+
+test('create opens a store while the event loop goes on', async (t) => {
+  // The server is on the event loop, so opening would wait for ever.
+  const server = createServer((client) => client.once('data', () => client.end('-ERR go away\r\n')));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const store = `redis://127.0.0.1:${server.address().port}`;
+  await assert.rejects(Sandbox.create({ store }), { kind: 'Store', message: /go away/ });
+  server.close();
+
+  const folder = temporary(t);
+  const file = join(folder, 'state.luacell');
+  const lua = await Sandbox.create({ store: file, timeout: 1000 });
+  lua.register('three', () => 3);
+  lua.compute('_home.n = three()');
+  lua.close();
+  const again = await Sandbox.create({ store: file });
+  assert.equal(again.home.get('n'), 3);
+  await assert.rejects(Sandbox.create({ store: folder }), { kind: 'Store' });
+  await assert.rejects(Sandbox.create({ store: 3 }), { kind: 'InvalidArgument' });
+  await assert.rejects(Sandbox.create({ store: `${store}?namespac=x` }), { kind: 'Store', message: /namespac/ });
+  again.close();
 });

@@ -15,7 +15,9 @@ export declare class Core implements Links {
     /** Where the native part finds the sandbox. */
     readonly slot: number;
     isClosed: boolean;
-    constructor(options: SandboxOptions);
+    /** A sandbox whose store, a file or a server, was opened on another thread. */
+    static later(options: SandboxOptions): Promise<Core>;
+    constructor(options: SandboxOptions, number?: number, made?: NativeSandbox | Failure);
     /** What a call of the native part gave: a simple value, encoded ones, or an error, which is thrown. */
     result(result: unknown): any;
     list(result: unknown): LuaValue[];

@@ -23,7 +23,10 @@ export interface MemoryStats {
 export declare class Sandbox {
     #private;
     constructor(options?: SandboxOptions);
-    /** As `new Sandbox(options)`, for programs that also run with `luacell/wasm`, where loading takes time. */
+    /**
+     * As `new Sandbox(options)`, but a store, a file or a server, is opened on another thread: the event loop goes on meanwhile. Also for programs that run with
+     * `luacell/wasm`, where loading takes time.
+     */
     static create(options?: SandboxOptions): Promise<Sandbox>;
     /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
     compute(source: string | Uint8Array, ...args: LuaInput[]): any;

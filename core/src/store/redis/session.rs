@@ -253,6 +253,8 @@ impl Session {
                     let name = parts.next().and_then(bytes).flatten().ok_or_else(|| self.pool.strange())?;
                     self.help(&name, cancel)?;
                 }
+                // An earlier commit, of which nobody knew what became of it.
+                b"own" => state.own = number(parts.next()).ok_or_else(|| self.pool.strange())?,
                 b"gone" => {
                     return Err(self.pool.error(
                         "the server has lost all of it; a store that is opened anew begins with what is there",
