@@ -198,6 +198,7 @@ fn host_calls() {
     for source in ["for i = 1, 11 do f() end", "while true do pcall(f) end"] {
         let error = lua.compute(source).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::HostCallLimit, "{source}");
+        assert_eq!(error.metrics().host_calls, 10, "{source}: what was refused is no call");
     }
     lua.compute("for i = 1, 10 do f() end").unwrap();
 }
@@ -391,6 +392,10 @@ fn limits_of_a_run_inside_a_host_function() {
         assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
     }
     assert!(lua.home().is_empty().unwrap());
+    // Each is one call and three inside it; those that were refused were none.
+    let options = ComputeOptions::new().host_call_limit(21);
+    let outcome = lua.compute_with("for i = 1, 5 do pcall(calls) end", options).unwrap();
+    assert_eq!(outcome.metrics.host_calls, 20);
 
     // The outer run's limits are never widened.
     let wide = inner.clone();
