@@ -572,8 +572,15 @@ impl Inner {
     /// Makes an instance for the tables that there are.
     #[cold]
     pub(crate) fn start(&mut self, waits: bool) -> Result<()> {
+        let pinned = self.pins.highest();
         let host = match std::mem::replace(&mut self.running, Running::Closed) {
-            Running::Stopped(host) => *host,
+            Running::Stopped(mut host) => {
+                if pinned == 0 {
+                    // What can't be done now is tried again with the next instance.
+                    let _ = host.tables.compact();
+                }
+                *host
+            }
             other => {
                 self.running = other;
                 return Ok(());
@@ -630,8 +637,10 @@ impl Inner {
             Running::Guest(guest) => Running::Stopped(Box::new(guest.into_host())),
             other => other,
         };
+        let pinned = self.pins.highest();
         if let Running::Stopped(host) = &mut self.running {
             host.tables.rollback();
+            host.tables.give_back(pinned);
             host.end();
         }
         if let Some(transaction) = &mut self.transaction {

@@ -116,7 +116,7 @@ pub struct SandboxConfig {
     /// What scripts may use.
     #[uniffi(default = None)]
     pub limits: Option<Limits>,
-    /// Where `_home` is kept: the path of a file, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+    /// Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
     #[uniffi(default = None)]
     pub store: Option<String>,
     /// A store of your own, in place of `store`.
@@ -128,6 +128,10 @@ pub struct SandboxConfig {
     /// Whether `_home` is also the global `Memory`.
     #[uniffi(default = true)]
     pub memory_alias: bool,
+    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
+    /// trust. Reading one then fails with `Store`.
+    #[uniffi(default = true)]
+    pub stored_functions: bool,
     /// Gets what scripts print at once; the output of runs stays empty then.
     #[uniffi(default = None)]
     pub printer: Option<Arc<dyn Printer>>,
@@ -160,7 +164,7 @@ impl ModuleResolver for FromHost {
 impl SandboxConfig {
     pub(crate) fn core(self) -> luacell::Result<luacell::SandboxConfig> {
         let mut config = apply_limits!(self.limits.unwrap_or_default(), luacell::SandboxConfig::new());
-        config = config.memory_alias(self.memory_alias);
+        config = config.memory_alias(self.memory_alias).stored_functions(self.stored_functions);
         config = match (self.store, self.own_store) {
             (Some(_), Some(_)) => return Err(invalid("a sandbox has one store, not two")),
             (Some(place), None) => config.store(place),

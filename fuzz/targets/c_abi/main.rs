@@ -247,7 +247,7 @@ pub fn run(op: Op) {
         }
         Op::ImportOwn(sandbox, value) => {
             if let Some(blob) = string(object!(values, value)) {
-                call!(luacell_sandbox_import_home(object!(sandboxes, sandbox), blob.as_ptr().cast(), blob.len()));
+                call!(luacell_sandbox_import_trusted_home(object!(sandboxes, sandbox), blob.as_ptr().cast(), blob.len()));
             }
         }
         Op::Register { sandbox, name, function, repeatable } => {

@@ -37,6 +37,8 @@ const REQUIRED = [
   'run_gc',
   'undo_run',
   'forget_handles',
+  'leave_tables',
+  'settle_random',
 ] as const;
 
 export type Export = (typeof REQUIRED)[number];
