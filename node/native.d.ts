@@ -75,8 +75,8 @@ export declare class NativeSandbox {
 export declare class NativeSnapshot {
   /** The snapshot that these bytes are, or what is wrong with them. */
   static fromBytes(engine: NativeEngine | undefined | null, bytes: Uint8Array): NativeSnapshot | Failure
-  /** As bytes. */
-  toBytes(): Buffer
+  /** As bytes, or why not. */
+  toBytes(): Buffer | Failure
 }
 
 /** Calls a global function. */

@@ -47,6 +47,9 @@ pub enum HomeCommand {
         store: StoreArgs,
         /// Where from; standard input when it is not given
         file: Option<PathBuf>,
+        /// Take functions too: they are bytecode, which Lua does not verify, so for what nobody else could change
+        #[arg(long)]
+        trusted: bool,
         /// JSON: an object or an array. An empty array and an empty object are the same table; null in an array is an error
         #[arg(long)]
         json: bool,

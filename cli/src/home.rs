@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use luacell::{Engine, EngineConfig, Error, ErrorKind, Sandbox, SandboxConfig, StoredTable, Value};
+use luacell::{Engine, EngineConfig, Error, ErrorKind, ImportOptions, Sandbox, SandboxConfig, StoredTable, Value};
 
 use crate::args::{HomeCommand, StoreArgs};
 use crate::failure::Failure;
@@ -14,11 +14,11 @@ use crate::{json, output, path, terminal};
 pub fn run(command: &HomeCommand) -> Result<(), Failure> {
     match command {
         HomeCommand::Dump { store, file, json } => dump(&open(store, false)?, file.as_deref(), *json),
-        HomeCommand::Load { store, file, json } => {
+        HomeCommand::Load { store, file, trusted, json } => {
             // Before the store is made: wrong input must not leave an empty one behind.
             let content = read(file.as_deref())?;
             let value = if *json { Some(json::parse_to_keep(&content)?) } else { None };
-            load(&open(store, true)?, &content, value)
+            load(&open(store, true)?, &content, *trusted, value)
         }
         HomeCommand::Get { store, path } => {
             let keys = path::parse(path)?;
@@ -83,9 +83,9 @@ fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-fn load(sandbox: &Sandbox, content: &[u8], value: Option<Value>) -> Result<(), Failure> {
+fn load(sandbox: &Sandbox, content: &[u8], trusted: bool, value: Option<Value>) -> Result<(), Failure> {
     let Some(value) = value else {
-        return Ok(sandbox.import_home(content)?);
+        return Ok(sandbox.import_home_with(content, &ImportOptions::new().trusted(trusted))?);
     };
     if !matches!(value, Value::Table(_)) {
         return Err(Failure::Usage(anyhow!("_home is a table: a JSON object or array is expected")));

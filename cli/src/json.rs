@@ -4,9 +4,9 @@ use std::fmt;
 
 use anyhow::{Context, Result, bail};
 use luacell::{Error, ErrorKind, Table, Value};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::de::Deserializer;
 use serde_json::{Map, Value as Json};
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::path;
 use crate::source::without_mark;
@@ -225,7 +225,9 @@ mod tests {
             let error = format!("{:#}", parse(text.as_bytes()).unwrap_err());
             assert!(error.contains(part), "{text}: {error}");
         }
-        for exact in ["[9223372036854775807,-9223372036854775808]", "[1e19,0.1,\"9223372036854775808\"]", "{\"a\":{\"a\":[]}}"] {
+        for exact in
+            ["[9223372036854775807,-9223372036854775808]", "[1e19,0.1,\"9223372036854775808\"]", "{\"a\":{\"a\":[]}}"]
+        {
             assert!(parse(exact.as_bytes()).is_ok(), "{exact}");
         }
         assert!(parse(b"[1, null]").is_ok());

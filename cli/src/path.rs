@@ -85,12 +85,16 @@ fn string(rest: &mut Peekable<Chars<'_>>, quote: char) -> Result<Vec<u8>> {
                 't' => bytes.push(b'\t'),
                 'x' => {
                     let digits: String = rest.by_ref().take(2).collect();
-                    bytes.push(u8::from_str_radix(&digits, 16).with_context(|| format!("\\x{digits} has two hexadecimal digits"))?);
+                    bytes.push(
+                        u8::from_str_radix(&digits, 16)
+                            .with_context(|| format!("\\x{digits} has two hexadecimal digits"))?,
+                    );
                 }
                 'u' => {
                     let digits: String = rest.by_ref().take_while(|c| *c != '}').collect();
                     let number = digits.strip_prefix('{').and_then(|digits| u32::from_str_radix(digits, 16).ok());
-                    let c = number.and_then(char::from_u32).with_context(|| format!("\\u{digits}}} is no character"))?;
+                    let c =
+                        number.and_then(char::from_u32).with_context(|| format!("\\u{digits}}} is no character"))?;
                     push(&mut bytes, c);
                 }
                 c @ ('\\' | '"' | '\'') => push(&mut bytes, c),
@@ -180,7 +184,9 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_told() {
-        for text in ["[", "[1", "['a", "['a'", "['a']b", "[a]", "[nan]", "[1_0]", "['\\q']", "['\\xg1']", "['\\u{d800}']", "a["] {
+        for text in
+            ["[", "[1", "['a", "['a'", "['a']b", "[a]", "[nan]", "[1_0]", "['\\q']", "['\\xg1']", "['\\u{d800}']", "a["]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -405,7 +405,8 @@ fn home_is_kept_in_a_file() {
     let other = other.to_str().unwrap();
     luacell(&["home", "dump", file, blob]).assert().success();
     luacell(&["eval", "_home.gone = 1", "--home", other]).assert().success();
-    luacell(&["home", "load", other, blob]).assert().success();
+    luacell(&["home", "load", other, blob]).assert().code(2).stderr(contains("trusted"));
+    luacell(&["home", "load", other, blob, "--trusted"]).assert().success();
     luacell(&["eval", "return _home.f(), _home.gone, #_home.list", "--home", other])
         .assert()
         .success()
@@ -464,7 +465,9 @@ fn json_of_home_comes_back_or_is_refused() {
         "_home.third = 1/3 _home.large = 1e300 _home.e = 2.0^63 _home['1'] = 'text' _home.x = 0.1 + 0.2",
         &deep,
     ] {
-        luacell(&["eval", &format!("for k in pairs(_home) do _home[k] = nil end {code}"), "--home", one]).assert().success();
+        luacell(&["eval", &format!("for k in pairs(_home) do _home[k] = nil end {code}"), "--home", one])
+            .assert()
+            .success();
         let text = dump(one);
         luacell(&["home", "load", two, "--json"]).write_stdin(text.clone()).assert().success();
         assert_eq!(dump(two), text);
@@ -479,7 +482,9 @@ fn json_of_home_comes_back_or_is_refused() {
         ("_home.a = {} _home.b = _home.a", "two places"),
         ("_home.a = {[true] = 1}", "key"),
     ] {
-        luacell(&["eval", &format!("for k in pairs(_home) do _home[k] = nil end {code}"), "--home", one]).assert().success();
+        luacell(&["eval", &format!("for k in pairs(_home) do _home[k] = nil end {code}"), "--home", one])
+            .assert()
+            .success();
         luacell(&["home", "dump", one, "--json"]).assert().code(1).stdout("").stderr(contains(part));
     }
     let before = dump(two);
@@ -492,7 +497,11 @@ fn json_of_home_comes_back_or_is_refused() {
         luacell(&["home", "set", two, "x", text]).assert().code(2).stderr(contains(part));
     }
     assert_eq!(dump(two), before);
-    luacell(&["eval", "return {[1] = 'number', ['1'] = 'text'}", "--json"]).assert().code(1).stdout("").stderr(contains("both keys 1"));
+    luacell(&["eval", "return {[1] = 'number', ['1'] = 'text'}", "--json"])
+        .assert()
+        .code(1)
+        .stdout("")
+        .stderr(contains("both keys 1"));
 }
 
 #[test]

@@ -112,6 +112,11 @@ impl Pins {
         seen.shrink_to(2 * seen.len());
     }
 
+    /// The highest of them; 0 when there is none.
+    pub(crate) fn highest(&self) -> u32 {
+        self.lock().counts.keys().copied().max().unwrap_or_default()
+    }
+
     /// From here on numbers mean other tables.
     pub(crate) fn end_era(&self) {
         let mut pins = self.lock();

@@ -1,6 +1,7 @@
 //! A sandbox's tables: a store, and before it the writes of the present run.
 
 mod clock;
+mod compact;
 mod ids;
 mod image;
 mod quota;
@@ -49,6 +50,8 @@ pub(crate) struct Tables {
     overlay: Overlay,
     /// No table with this id or a higher one was ever seen.
     next_id: u32,
+    /// No table had this id or a higher one before the present run.
+    floor: u32,
     /// As the store knows it.
     saved_next_id: u32,
     /// Where the reserved numbers end, for a store that gives them out.
@@ -112,6 +115,8 @@ impl Tables {
                 tables.start_at(highest.saturating_add(1), FIRST_FREE);
             }
         }
+        // A store that can't be read as a whole is none the worse for it.
+        let _ = tables.compact();
         if lease.is_none()
             && let Backing::Tiered(tiered) = &mut tables.backing
         {
@@ -125,6 +130,7 @@ impl Tables {
             backing,
             overlay: Overlay::new(),
             next_id,
+            floor: next_id,
             saved_next_id,
             lease_end,
             lease_step: 0,
@@ -472,9 +478,14 @@ impl Tables {
         let created = self.overlay.created();
         if let Err(error) = self.overlay.commit(self.backing.store()) {
             self.interrupted = !error.is_conflict();
+            if self.interrupted {
+                // What was on its way may have arrived, with its numbers.
+                self.floor = self.next_id;
+            }
             return Err(error);
         }
         self.saved_next_id = saved;
+        self.floor = self.next_id;
         self.begun = false;
         self.created += created;
         self.overlay.begin(self.next_id);

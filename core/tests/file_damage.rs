@@ -70,7 +70,7 @@ fn look(path: &Path, tables: &Tables, step: usize, offset: usize) -> Reads {
     };
     let mut count = offset;
     for (id, entries) in tables {
-        if entries.len() < 100 && count % 11 > 0 {
+        if entries.len() < 100 && !count.is_multiple_of(11) {
             count += 1;
             continue;
         }
@@ -82,7 +82,7 @@ fn look(path: &Path, tables: &Tables, step: usize, offset: usize) -> Reads {
         reads.add(scanned.map(|()| (all, twice)), &(entries.clone(), false), || format!("scan of {id}"));
         for (key, value) in entries {
             count += 1;
-            if count % step > 0 && entries.len() > 100 {
+            if !count.is_multiple_of(step) && entries.len() > 100 {
                 continue;
             }
             reads.add(get(&mut store, *id, key), &Some(value.clone()), || format!("get of {id} {key}"));

@@ -524,14 +524,21 @@ class Sandbox {
   void set_output(const Value &value) { detail::check(luacell_sandbox_set_output, get(), value.get()); }
   void set_meta(const Value &value) { detail::check(luacell_sandbox_set_meta, get(), value.get()); }
   std::string export_home() const { return read(luacell_sandbox_export_home).as<std::string>(); }
-  void import_home(std::string_view blob) { detail::check(luacell_sandbox_import_home, get(), blob.data(), blob.size()); }
+  /** `trusted`: functions too, which are bytecode that Lua does not verify. */
+  void import_home(std::string_view blob, bool trusted = false) {
+    const auto import = trusted ? luacell_sandbox_import_trusted_home : luacell_sandbox_import_home;
+    detail::check(import, get(), blob.data(), blob.size());
+  }
 
   Snapshot snapshot() const {
     luacell_snapshot *snapshot = nullptr;
     detail::check(luacell_sandbox_snapshot, get(), &snapshot);
     return Snapshot(snapshot);
   }
+  /** Tables in memory become those of the snapshot; a sandbox with a store keeps its own. */
   void restore(const Snapshot &snapshot) { detail::check(luacell_sandbox_restore, get(), snapshot.get()); }
+  /** With tables everything else that the sandbox's store holds is removed. */
+  void restore(const Snapshot &snapshot, bool tables) { detail::check(luacell_sandbox_restore_tables, get(), snapshot.get(), tables); }
   Sandbox fork() const {
     luacell_sandbox *fork = nullptr;
     detail::check(luacell_sandbox_fork, get(), &fork);

@@ -116,7 +116,7 @@ pub struct luacell_sandbox_config {
     pub size: usize,
     /// Limits of every run; NULL for the defaults.
     pub limits: *const luacell_limits,
-    /// Where _home is kept: the path of a file, or a server's URL (redis://, rediss://, valkey://, valkeys://). NULL: in memory.
+    /// Where _home is kept: the path of a file, also as file://PATH?read_only=true, or a server's URL (redis://, rediss://, valkey://, valkeys://). NULL: in memory.
     pub location: *const c_char,
     /// Length of `location`.
     pub location_len: usize,
@@ -146,6 +146,8 @@ pub struct luacell_sandbox_config {
     pub find_module_userdata: *mut c_void,
     /// Ends `find_module_userdata`.
     pub find_module_finalizer: luacell_finalizer,
+    /// Takes no functions from the store, because others can write to it: they are bytecode, which Lua does not verify. Reading one gives LUACELL_STORE.
+    pub no_stored_functions: bool,
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
@@ -204,7 +206,7 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
     if given.deterministic {
         config = config.deterministic(given.seed);
     }
-    Ok(config.memory_alias(!given.no_memory_alias))
+    Ok(config.memory_alias(!given.no_memory_alias).stored_functions(!given.no_stored_functions))
 }
 
 /// Settings of one run. All zeroes but the size mean defaults. Later versions may add fields at the end.

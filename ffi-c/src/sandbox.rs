@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use luacell::{Canceller, ComputeOptions, Interrupter, LuaString, Outcome, Result, Sandbox, Value};
+use luacell::{Canceller, ComputeOptions, ImportOptions, Interrupter, LuaString, Outcome, Result, Sandbox, Value};
 
 use crate::config::{compute_options, luacell_compute_options, luacell_sandbox_config, sandbox_config};
 use crate::engine::{engine_or_default, luacell_engine};
@@ -391,7 +391,8 @@ pub unsafe extern "C" fn luacell_sandbox_export_home(
     read(sandbox, blob, error, |sandbox| Ok(LuaString::from(sandbox.export_home()?).into()))
 }
 
-/// Replaces _home by what luacell_sandbox_export_home gave, in one transaction.
+/// Replaces _home by what luacell_sandbox_export_home gave, in one transaction. A blob with functions is LUACELL_INVALID_ARGUMENT: they are bytecode, which Lua does
+/// not verify. See luacell_sandbox_import_trusted_home.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_import_home(
     sandbox: *mut luacell_sandbox,
@@ -400,4 +401,17 @@ pub unsafe extern "C" fn luacell_sandbox_import_home(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     with(sandbox, error, |sandbox| sandbox.import_home(bytes(blob, blob_len, "blob")?))
+}
+
+/// As luacell_sandbox_import_home, functions included: for a blob that nobody else could change. With bytecode that somebody made on purpose a script can take over
+/// the guest.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_sandbox_import_trusted_home(
+    sandbox: *mut luacell_sandbox,
+    blob: *const c_char,
+    blob_len: usize,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    let options = ImportOptions::new().trusted(true);
+    with(sandbox, error, |sandbox| sandbox.import_home_with(bytes(blob, blob_len, "blob")?, &options))
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use luacell::{LuaString, Snapshot};
+use luacell::{LuaString, RestoreOptions, Snapshot};
 
 use crate::config::{luacell_sandbox_config, sandbox_config};
 use crate::engine::{engine_or_default, luacell_engine};
@@ -39,7 +39,8 @@ pub unsafe extern "C" fn luacell_sandbox_snapshot(
 }
 
 /// Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own; functions and stored tables that the host
-/// got before give LUACELL_CLOSED afterwards. On an error the sandbox is as it was. LUACELL_INVALID_ARGUMENT when others use its store at this time.
+/// got before give LUACELL_CLOSED afterwards. On an error the sandbox is as it was. Tables in memory become those of the snapshot; a sandbox with a store keeps what that
+/// holds, and the snapshot is LUACELL_INVALID_ARGUMENT when Lua holds kept tables in it. See luacell_sandbox_restore_tables.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_restore(
     sandbox: *mut luacell_sandbox,
@@ -47,6 +48,19 @@ pub unsafe extern "C" fn luacell_sandbox_restore(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     with(sandbox, error, |sandbox| sandbox.restore(lent(snapshot, "snapshot")?))
+}
+
+/// As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and everything else that the store holds is
+/// removed; LUACELL_INVALID_ARGUMENT when others use the store at this time. Without, the sandbox keeps its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn luacell_sandbox_restore_tables(
+    sandbox: *mut luacell_sandbox,
+    snapshot: *const luacell_snapshot,
+    tables: bool,
+    error: *mut *mut luacell_error,
+) -> luacell_status {
+    let options = RestoreOptions::new().tables(tables);
+    with(sandbox, error, |sandbox| sandbox.restore_with(lent(snapshot, "snapshot")?, &options))
 }
 
 /// Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables of its own in memory; to be freed.

@@ -57,6 +57,8 @@ pub struct luacell_file_options {
     pub cache_size: u64,
     /// A run is on the disk within a second, not at once when it has succeeded.
     pub relaxed: bool,
+    /// Nothing is written to the file, so that it needs no permission to write and several processes may read it. It has to be there.
+    pub read_only: bool,
 }
 
 // SAFETY: numbers, the size first.
@@ -79,6 +81,7 @@ pub unsafe extern "C" fn luacell_store_open_file(
             if given.relaxed {
                 file = file.durability(Durability::Relaxed);
             }
+            file = file.read_only(given.read_only);
             if let Some(bytes) = number(given.cache_size) {
                 file = file.cache_size(usize::try_from(bytes).unwrap_or(usize::MAX));
             }

@@ -133,6 +133,13 @@ static void files(const char *folder) {
   CHECK(luacell_store_sync(store, NULL) == LUACELL_OK);
   luacell_sandbox_free(sandbox), luacell_sandbox_free(second);
   luacell_store_free(store);
+  luacell_file_options reading = {.size = sizeof reading, .read_only = true};
+  CHECK(luacell_store_open_file(path, (size_t)len, &reading, &store, NULL) == LUACELL_OK);
+  luacell_sandbox_config reader = {.size = sizeof reader, .store = store};
+  sandbox = new_sandbox(&reader);
+  luacell_outcome_free(run(sandbox, "assert(_home.n == 3)"));
+  fails(compute(sandbox, "_home.n = 4"), LUACELL_STORE, "reading only");
+  luacell_sandbox_free(sandbox), luacell_store_free(store);
   fails(luacell_store_open_file("/no/such/folder/x", 17, NULL, &store, &last), LUACELL_STORE, "");
   unlink(path);
 }
@@ -184,6 +191,21 @@ static void snapshots(void) {
   CHECK(luacell_sandbox_new_from_snapshot(NULL, read, NULL, &other, NULL) == LUACELL_OK);
   luacell_outcome_free(run(other, "assert(n == 1 and _home.n == 1 and next() == 2 and not pcall(seven))"));
   fails(luacell_snapshot_from_bytes(NULL, blob.data, blob.len - 1, &read, &last), LUACELL_INVALID_ARGUMENT, "no snapshot");
+  Own own = {NULL, 0, false};
+  luacell_table_store functions = {.size = sizeof functions, .userdata = &own, .finalizer = own_end, .get = own_get,
+                                   .set = own_set, .remove = own_remove, .count = own_count, .keys = own_keys};
+  luacell_store *store = NULL;
+  CHECK(luacell_store_new(&functions, &store, NULL) == LUACELL_OK);
+  luacell_sandbox_config config = {.size = sizeof config, .store = store};
+  luacell_sandbox *with_store = new_sandbox(&config);
+  luacell_store_free(store);
+  luacell_outcome_free(run(with_store, "_home.n, _home.mine = 5, true"));
+  CHECK(luacell_sandbox_restore(with_store, snapshot, NULL) == LUACELL_OK);
+  luacell_outcome_free(run(with_store, "assert(n == 1 and _home.n == 5 and _home.mine)"));
+  CHECK(luacell_sandbox_restore_tables(with_store, snapshot, true, NULL) == LUACELL_OK);
+  luacell_outcome_free(run(with_store, "assert(n == 1 and _home.n == 1 and not _home.mine)"));
+  luacell_sandbox_free(with_store);
+  while (own.first != NULL) own_remove(&own, own.first->table, own.first->key, own.first->key_len, NULL);
   luacell_value_free(bytes);
   luacell_snapshot_free(snapshot), luacell_snapshot_free(read);
   luacell_sandbox_free(sandbox), luacell_sandbox_free(fork), luacell_sandbox_free(other);
@@ -209,6 +231,13 @@ static void export_and_home(void) {
   CHECK(luacell_sandbox_import_home(other, bytes.data, bytes.len, NULL) == LUACELL_OK);
   luacell_outcome_free(run(other, "assert(_home.player.items[2] == 2)"));
   fails(luacell_sandbox_import_home(other, "x", 1, &last), LUACELL_INVALID_ARGUMENT, "");
+  luacell_outcome_free(run(sandbox, "_home.f = function() return 7 end"));
+  luacell_value_free(blob);
+  CHECK(luacell_sandbox_export_home(sandbox, &blob, NULL) == LUACELL_OK);
+  CHECK(luacell_value_to_string(blob, &bytes, NULL) == LUACELL_OK);
+  fails(luacell_sandbox_import_home(other, bytes.data, bytes.len, &last), LUACELL_INVALID_ARGUMENT, "trusted");
+  CHECK(luacell_sandbox_import_trusted_home(other, bytes.data, bytes.len, NULL) == LUACELL_OK);
+  luacell_outcome_free(run(other, "assert(_home.f() == 7)"));
   CHECK(luacell_sandbox_reset(sandbox, NULL) == LUACELL_OK && luacell_sandbox_gc(sandbox, NULL) == LUACELL_OK);
   luacell_outcome_free(run(sandbox, "assert(x == nil and _home.player.name == 'Ada')"));
   luacell_value_free(home), luacell_value_free(table), luacell_value_free(value), luacell_value_free(blob);

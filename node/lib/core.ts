@@ -525,8 +525,8 @@ export class Core implements Links {
     return snapshot;
   }
 
-  restore(snapshot: NativeSnapshot): void {
-    this.result(this.free().restore(snapshot));
+  restore(snapshot: NativeSnapshot, tables?: boolean): void {
+    this.result(this.free().restore(snapshot, tables));
     this.#views.end();
     this.#views = new Views(this);
   }

@@ -33,12 +33,17 @@ export type Modules = GivenModules | string;
 
 /** Settings of a sandbox. */
 export interface SandboxOptions extends LimitOptions {
-  /** Where `_home` is kept: a file's path, a server's URL (`redis://`, `rediss://`), or your own. Default: memory. */
+  /** Where `_home` is kept: a file's path (also `file://PATH?read_only=true`), a server's URL (`redis://`, `rediss://`), or your own. Default: memory. */
   store?: string | TableStore;
   /** How often a run is repeated when somebody else changed what it had read. Default 10. */
   conflictRetries?: number;
   /** Whether `_home` is also the global `Memory`. Default true. */
   memoryAlias?: boolean;
+  /**
+   * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: set it to false for a store that somebody can write to whom
+   * you don't trust; reading a function then fails with `Store`. Default true.
+   */
+  storedFunctions?: boolean;
   /** Gets what scripts print at once, one call for each `print`, its newline included; `output` then stays empty. */
   onPrint?: (text: string) => void;
   /** Where `require` finds modules. Default: only what is built in (`bigint`). */
@@ -107,7 +112,7 @@ function moduleSettings(modules: Modules | undefined): Partial<SandboxSettings> 
   return { ownModules: true };
 }
 
-const names = [...sandboxNames, 'conflictRetries'];
+const names = [...sandboxNames, 'conflictRetries', 'storedFunctions'];
 
 const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
 
@@ -115,6 +120,9 @@ const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
 export function sandboxSettings(number: number, options: SandboxOptions): SandboxSettings {
   checkSandboxOptions(options, names, Engine);
   checkCount('conflictRetries', options.conflictRetries, 32);
+  if (options.storedFunctions !== undefined && typeof options.storedFunctions !== 'boolean') {
+    throw invalid('storedFunctions has to be true or false');
+  }
   const { store } = options;
   if (typeof store === 'object' && store !== null) {
     for (const method of methods) {
@@ -130,6 +138,7 @@ export function sandboxSettings(number: number, options: SandboxOptions): Sandbo
     ownStore: typeof store === 'object',
     conflictRetries: options.conflictRetries,
     memoryAlias: options.memoryAlias,
+    storedFunctions: options.storedFunctions,
     print: options.onPrint !== undefined,
     ownModules: false,
     ...moduleSettings(options.modules),

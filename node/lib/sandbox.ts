@@ -1,6 +1,7 @@
 import { invalid } from '../wasm/src/errors.js';
 import type { HostFunction } from '../wasm/src/functions.js';
 import type { Outcome } from '../wasm/src/outcome.js';
+import type { RestoreOptions } from '../wasm/src/sandbox.js';
 import type { StoredTable } from '../wasm/src/stored.js';
 import type { LuaInput } from '../wasm/src/values.js';
 import { Core } from './core.js';
@@ -162,10 +163,14 @@ export class Sandbox {
   /**
    * Makes everything as it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
    * views of tables that the host still has give `Closed`.
+   *
+   * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; a snapshot in which Lua holds kept tables, in variables or
+   * upvalues, is refused then. `{ tables: true }` makes `_home` and all else what they were, and removes everything else from the store;
+   * `{ tables: false }` keeps tables in memory as well.
    */
-  restore(snapshot: Snapshot): void {
+  restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
     if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
-    this.#core.restore(snapshot.native);
+    this.#core.restore(snapshot.native, options.tables);
   }
 
   /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */

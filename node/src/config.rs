@@ -103,6 +103,8 @@ pub struct SandboxSettings {
     pub conflict_retries: Option<u32>,
     /// Whether `_home` is also `Memory`.
     pub memory_alias: Option<bool>,
+    /// Whether functions come from the store.
+    pub stored_functions: Option<bool>,
     /// Whether JavaScript gets what is printed.
     pub print: bool,
     /// The folder of modules.
@@ -130,6 +132,9 @@ impl SandboxSettings {
         }
         if let Some(on) = self.memory_alias {
             config = config.memory_alias(on);
+        }
+        if let Some(on) = self.stored_functions {
+            config = config.stored_functions(on);
         }
         if self.print {
             let bridge = Arc::clone(bridge);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use luacell::wire::{self, Peer};
-use luacell::{Canceller, ComputeOptions, Engine, Error, Outcome, Sandbox, StoredTable, Value, threads};
+use luacell::{Canceller, ComputeOptions, Engine, Error, Outcome, RestoreOptions, Sandbox, StoredTable, Value, threads};
 use napi::Env;
 use napi::bindgen_prelude::{Either, ObjectFinalize};
 use napi_derive::napi;
@@ -39,7 +39,7 @@ pub struct NativeSandbox {
     slot: u32,
 }
 
-pub(crate) struct Inner {
+pub struct Inner {
     pub(crate) sandbox: Sandbox,
     pub(crate) handles: Arc<Handles>,
     bridge: Arc<Bridge>,
@@ -384,8 +384,12 @@ impl NativeSandbox {
 
     /// Makes everything as it was.
     #[napi(ts_return_type = "unknown")]
-    pub fn restore(&self, snapshot: &NativeSnapshot) -> Out {
-        let result = self.inner.sandbox.restore(&snapshot.0);
+    pub fn restore(&self, snapshot: &NativeSnapshot, tables: Option<bool>) -> Out {
+        let options = match tables {
+            Some(tables) => RestoreOptions::new().tables(tables),
+            None => RestoreOptions::new(),
+        };
+        let result = self.inner.sandbox.restore_with(&snapshot.0, &options);
         if result.is_ok() {
             self.inner.handles.forget_tables();
             self.inner.handles.keep_table(&self.inner.sandbox.home());

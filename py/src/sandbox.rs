@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use luacell::{Canceller, ComputeOptions, ErrorKind, Folder, Module, SandboxConfig, Value};
+use luacell::{
+    Canceller, ComputeOptions, ErrorKind, Folder, ImportOptions, Module, RestoreOptions, SandboxConfig, Value,
+};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -170,9 +172,10 @@ fn settings(
     seed: Option<u64>,
     conflict_retries: Option<u32>,
     memory_alias: bool,
+    stored_functions: bool,
     limits: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Option<Py<PyDict>>> {
-    let plain = engine.is_none() && on_print.is_none() && modules.is_none() && seed.is_none();
+    let plain = engine.is_none() && on_print.is_none() && modules.is_none() && seed.is_none() && stored_functions;
     if plain && conflict_retries.is_none() && memory_alias && limits.is_none() {
         return Ok(None);
     }
@@ -189,6 +192,7 @@ fn settings(
     settings.set_item("seed", seed)?;
     settings.set_item("conflict_retries", conflict_retries)?;
     settings.set_item("memory_alias", memory_alias)?;
+    settings.set_item("stored_functions", stored_functions)?;
     Ok(Some(settings.unbind()))
 }
 
@@ -205,9 +209,9 @@ fn options_of(name: Option<&Bound<'_, PyString>>, args: &Bound<'_, PyTuple>) -> 
 #[pymethods]
 impl Sandbox {
     #[new]
-    #[pyo3(signature = (*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=true, **limits))]
+    #[pyo3(signature = (*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=true, stored_functions=true, **limits))]
     #[pyo3(
-        text_signature = "(*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=True, memory_limit=..., instruction_limit=..., timeout=..., output_limit=..., store_limit=..., store_entries=..., host_call_limit=..., source_limit=...)"
+        text_signature = "(*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=True, stored_functions=True, memory_limit=..., instruction_limit=..., timeout=..., output_limit=..., store_limit=..., store_entries=..., host_call_limit=..., source_limit=...)"
     )]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn new(
@@ -219,6 +223,7 @@ impl Sandbox {
         seed: Option<&Bound<'_, PyAny>>,
         conflict_retries: Option<&Bound<'_, PyAny>>,
         memory_alias: bool,
+        stored_functions: bool,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let seed = options::number(seed, "seed", "from 0 to 18446744073709551615")?;
@@ -228,12 +233,15 @@ impl Sandbox {
         {
             return Err(wrong(sink.bind(py), "on_print has to be a function"));
         }
-        let settings = settings(py, engine, on_print.as_ref(), modules, seed, conflict_retries, memory_alias, limits)?;
+        let sink = on_print.as_ref();
+        let settings =
+            settings(py, engine, sink, modules, seed, conflict_retries, memory_alias, stored_functions, limits)?;
         let callbacks = Arc::new(Callbacks::default());
         let mut config = config(&callbacks, limits)?;
         if !memory_alias {
             config = config.memory_alias(false);
         }
+        config = config.stored_functions(stored_functions);
         if let Some(store) = store {
             config = store::set(config, store, &callbacks)?;
         }
@@ -397,11 +405,21 @@ impl Sandbox {
         self.access(py, luacell::Sandbox::snapshot).map(Snapshot)
     }
 
-    /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing. Functions and views of tables that Python still has,
-    /// other than `home`, give LuaClosedError afterwards.
-    fn restore(&self, py: Python<'_>, snapshot: &Bound<'_, Snapshot>) -> PyResult<()> {
+    /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
+    ///
+    /// Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that; a snapshot in which Lua holds
+    /// kept tables, in variables or upvalues, is refused then. `tables=True` makes `home` and all else what they were, and removes everything else from the
+    /// store; `tables=False` keeps tables in memory as well.
+    ///
+    /// Functions that Python still has give LuaClosedError afterwards, and so do views of tables other than `home` when tables were restored.
+    #[pyo3(signature = (snapshot, *, tables=None))]
+    fn restore(&self, py: Python<'_>, snapshot: &Bound<'_, Snapshot>, tables: Option<bool>) -> PyResult<()> {
         let snapshot = &snapshot.get().0;
-        self.access(py, |sandbox| sandbox.restore(snapshot))
+        let options = match tables {
+            Some(tables) => RestoreOptions::new().tables(tables),
+            None => RestoreOptions::new(),
+        };
+        self.access(py, |sandbox| sandbox.restore_with(snapshot, &options))
     }
 
     /// The names of the host functions.
@@ -510,9 +528,12 @@ impl Sandbox {
         self.access(py, luacell::Sandbox::export_home).map(|blob| PyBytes::new(py, &blob))
     }
 
-    /// Replaces all that `home` holds by what export_home gave.
-    fn import_home(&self, py: Python<'_>, blob: &[u8]) -> PyResult<()> {
-        self.access(py, |sandbox| sandbox.import_home(blob))
+    /// Replaces all that `home` holds by what export_home gave. A blob with functions is refused unless it is `trusted`: they are bytecode, which Lua does not
+    /// verify, and with some that was made on purpose a script can take over the guest.
+    #[pyo3(signature = (blob, *, trusted=false))]
+    fn import_home(&self, py: Python<'_>, blob: &[u8], trusted: bool) -> PyResult<()> {
+        let options = ImportOptions::new().trusted(trusted);
+        self.access(py, |sandbox| sandbox.import_home_with(blob, &options))
     }
 
     /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is interrupted, and has ended when this returns: a

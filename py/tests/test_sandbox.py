@@ -7,6 +7,7 @@ import datetime
 import functools
 import gc
 import inspect
+import os
 import pickle
 import pydoc
 import re
@@ -232,6 +233,77 @@ def test_export_and_import_of_home(lua: luacell.Sandbox) -> None:
     other = luacell.Sandbox()
     other.import_home(lua.export_home())
     assert other.home == {"a": {"b": [1, 2]}}
+
+
+def test_functions_are_imported_from_trusted_sources_only(lua: luacell.Sandbox) -> None:
+    lua.compute("_home.f = function() return 7 end")
+    other = luacell.Sandbox()
+    with pytest.raises(luacell.LuaInvalidArgumentError, match="trusted"):
+        other.import_home(lua.export_home())
+    other.import_home(lua.export_home(), trusted=True)
+    assert other.compute("return _home.f()") == 7
+
+
+def test_a_store_keeps_what_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "state.luacell"
+    template = luacell.Sandbox()
+    template.compute("function decide(x) _home.n = (_home.n or 0) + 1 return x * 2, _home.n end _home.name = 'template'")
+    snapshot = template.snapshot()
+    with luacell.Sandbox(store=file) as lua:
+        lua.compute("_home.orders = {1, 2, 3} _home.name = 'ada'")
+        lua.restore(snapshot)
+        assert lua.home == {"orders": [1, 2, 3], "name": "ada"}
+        assert lua.call("decide", 2) == (4, 1)
+        lua.restore(snapshot, tables=True)
+        assert lua.home == {"name": "template"}
+    template.compute("held = ext.table()")
+    with luacell.Sandbox(store=file) as lua, pytest.raises(luacell.LuaInvalidArgumentError, match="kept tables"):
+        lua.restore(template.snapshot())
+
+
+def test_functions_of_a_store_that_others_write_to(tmp_path: Path) -> None:
+    file = tmp_path / "state.luacell"
+    with luacell.Sandbox(store=file) as lua:
+        lua.compute("_home.f, _home.x = function() return 7 end, 1")
+    with luacell.Sandbox(store=file, stored_functions=False) as lua:
+        assert lua.home["x"] == 1
+        with pytest.raises(luacell.LuaStoreError):
+            lua.compute("return _home.f()")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_three_forked_workers_lose_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "state.luacell"
+    lua = luacell.Sandbox(store=file)
+    lua.compute("_home.big = {} for i = 1, 2000 do _home.big[i] = ('x'):rep(50) end _home.n = 0")
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            failed = 1
+            try:
+                for i in range(50):
+                    with pytest.raises(luacell.LuaStoreError, match="before a fork"):
+                        lua.compute("_home.w = _home.w or {} _home.w[...] = ('y'):rep(100) _home.n = _home.n + 1", i)
+                with pytest.raises(luacell.LuaStoreError, match="in use by another process"):
+                    luacell.Sandbox(store=file)
+                lua.close()
+                del lua
+                failed = 0
+            finally:
+                os._exit(failed)
+        children.append(child)
+    for _ in range(50):
+        lua.compute("_home.n = _home.n + 1")
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert lua.home["n"] == 50
+    lua.close()
+    with luacell.Sandbox(store=f"file://{file}?read_only=true") as lua:
+        assert lua.home["n"] == 50 and list(lua.home["big"]) == list(range(1, 2001))
+        assert set(lua.home) == {"big", "n"}
+        with pytest.raises(luacell.LuaStoreError, match="reading only"):
+            lua.home["n"] = 1
 
 
 def test_cycles_through_host_functions_are_garbage() -> None:

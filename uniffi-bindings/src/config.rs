@@ -43,6 +43,11 @@ pub struct Limits {
     pub source: Option<i64>,
 }
 
+/// A number for which less than 0 makes no sense.
+pub(crate) fn setting<N: Copy + std::fmt::Display, T: TryFrom<N>>(name: &str, n: N) -> luacell::Result<T> {
+    T::try_from(n).map_err(|_| invalid(format!("{name} is {n}, which is no number from 0 on")))
+}
+
 /// A negative number is more than any.
 fn number(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -116,7 +121,7 @@ pub struct SandboxConfig {
     /// What scripts may use.
     #[uniffi(default = None)]
     pub limits: Option<Limits>,
-    /// Where `_home` is kept: the path of a file, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+    /// Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
     #[uniffi(default = None)]
     pub store: Option<String>,
     /// A store of your own, in place of `store`.
@@ -128,6 +133,10 @@ pub struct SandboxConfig {
     /// Whether `_home` is also the global `Memory`.
     #[uniffi(default = true)]
     pub memory_alias: bool,
+    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
+    /// trust. Reading one then fails with `Store`.
+    #[uniffi(default = true)]
+    pub stored_functions: bool,
     /// Gets what scripts print at once; the output of runs stays empty then.
     #[uniffi(default = None)]
     pub printer: Option<Arc<dyn Printer>>,
@@ -160,7 +169,7 @@ impl ModuleResolver for FromHost {
 impl SandboxConfig {
     pub(crate) fn core(self) -> luacell::Result<luacell::SandboxConfig> {
         let mut config = apply_limits!(self.limits.unwrap_or_default(), luacell::SandboxConfig::new());
-        config = config.memory_alias(self.memory_alias);
+        config = config.memory_alias(self.memory_alias).stored_functions(self.stored_functions);
         config = match (self.store, self.own_store) {
             (Some(_), Some(_)) => return Err(invalid("a sandbox has one store, not two")),
             (Some(place), None) => config.store(place),
@@ -168,7 +177,7 @@ impl SandboxConfig {
             (None, None) => config,
         };
         if let Some(times) = self.conflict_retries {
-            config = config.conflict_retries(u32::try_from(times).unwrap_or_default());
+            config = config.conflict_retries(setting("conflictRetries", times)?);
         }
         if let Some(printer) = self.printer {
             config = config.on_print(move |text| drop(printer.print(text.to_vec())));

@@ -267,9 +267,18 @@ impl Sandbox {
 
     /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
     ///
-    /// Errors: `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time.
-    pub fn restore(&self, snapshot: Arc<Snapshot>) -> Result<(), LuaError> {
-        guarded(|| self.0.restore(&snapshot.0))
+    /// Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
+    /// all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+    ///
+    /// Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
+    /// upvalues; when it does not, and others use its store at this time.
+    #[uniffi::method(default(tables = None))]
+    pub fn restore(&self, snapshot: Arc<Snapshot>, tables: Option<bool>) -> Result<(), LuaError> {
+        let options = match tables {
+            Some(tables) => luacell::RestoreOptions::new().tables(tables),
+            None => luacell::RestoreOptions::new(),
+        };
+        guarded(|| self.0.restore_with(&snapshot.0, &options))
     }
 
     /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on.

@@ -198,6 +198,11 @@ impl Inner {
             }
             Err(error) => return Err(error.with_metrics(metrics).into()),
         };
+        /// Who takes many numbers for tables runs at least so long.
+        const LONG: u64 = 1 << 20;
+        if metrics.instructions > LONG && self.transaction.is_none() {
+            self.trim_numbers()?;
+        }
         if self.transaction.is_none()
             && self.tables()?.is_open()
             && let Err(error) = self.commit_in_time()
@@ -271,19 +276,49 @@ impl Inner {
             host.end();
             host.tables.rollback();
         }
-        if error.kind() == ErrorKind::Conflict {
-            self.follow_counter();
-        }
+        self.give_numbers_back(0);
     }
 
-    /// Tells the guest from where it may count tables.
-    fn follow_counter(&mut self) {
+    /// Numbers of tables that a run took and nobody uses are given again: those behind `used` and behind what the host has views of.
+    fn give_numbers_back(&mut self, used: u32) {
+        let used = used.max(self.pins.highest());
         if let Running::Guest(guest) = &mut self.running {
-            let next = guest.host().tables.next_id();
-            if guest.context().sync_external_table_counter(next.cast_signed()).is_err() {
+            let takes_back = guest.context().has_table_counter();
+            let tables = &mut guest.host().tables;
+            let next = if takes_back { tables.give_back(used) } else { tables.next_id() };
+            let mut context = guest.context();
+            let told = match takes_back {
+                true => context.set_table_counter(next.cast_signed()),
+                false => context.sync_external_table_counter(next.cast_signed()),
+            };
+            if told.is_err() {
                 self.restart();
             }
         }
+    }
+
+    /// After a run that took many numbers, before it is stored: those of tables that neither Lua holds nor anything that was written refers to are free again.
+    #[cold]
+    fn trim_numbers(&mut self) -> Result<()> {
+        /// Fewer are not worth a collection.
+        const MANY: u32 = 1 << 16;
+        let mut guest = self.guest()?;
+        if !guest.has_table_counter() || !guest.has_table_ids() {
+            return Ok(());
+        }
+        let next = guest.allocate_table_ids(0)?.cast_unsigned();
+        if guest.host().tables.taken(next) < MANY {
+            return Ok(());
+        }
+        let Some(held) = held_tables(&mut guest)? else {
+            return Ok(());
+        };
+        let written = guest.host().tables.highest_written();
+        let used = held.into_iter().fold(written, u32::max);
+        if used < next {
+            self.give_numbers_back(used);
+        }
+        Ok(())
     }
 
     #[cold]

@@ -42,6 +42,11 @@ impl Tiered {
         }
     }
 
+    /// Whether no number is this sandbox's own yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.own.is_empty()
+    }
+
     /// From now on tables with these numbers are this sandbox's own.
     pub(crate) fn add_own(&mut self, first: u32, end: u32) {
         match self.own.last_mut() {

@@ -4,8 +4,8 @@ use ahash::RandomState;
 use hashbrown::HashSet;
 
 use super::{Backing, Tables};
-use crate::codec::tag;
-use crate::store::{StoreError, StoreResult};
+use crate::codec::{self, tag};
+use crate::store::{StoreError, StoreResult, Write};
 
 /// `_home`, unless another table is attached.
 pub(crate) const HOME: u32 = 1;
@@ -29,6 +29,9 @@ pub(crate) fn noted_next(next: u32) -> u32 {
 /// Numbers are reserved in steps of this at first, of `MAX_LEASE` for a sandbox that makes many tables.
 const FIRST_LEASE: u32 = 16;
 const MAX_LEASE: u32 = 1 << 14;
+
+/// So many numbers may one run take of a store that gives them to several: they are gone for all.
+const MOST_TAKEN: u32 = 1 << 24;
 
 pub(crate) type IdSet = HashSet<u32, RandomState>;
 
@@ -62,6 +65,7 @@ impl Tables {
     /// The first free number, and what the store knows of it.
     pub(super) fn start_at(&mut self, next_id: u32, saved: u32) {
         self.next_id = next_id;
+        self.floor = next_id;
         self.saved_next_id = saved;
         self.overlay.begin(next_id);
     }
@@ -89,6 +93,34 @@ impl Tables {
         self.next_id = self.next_id.max(next);
     }
 
+    /// How many numbers the present run has taken when the guest would give this one next.
+    pub(crate) fn taken(&self, next: u32) -> u32 {
+        next.saturating_sub(self.floor)
+    }
+
+    /// The highest number that this run's writes speak of.
+    pub(crate) fn highest_written(&self) -> u32 {
+        let mut highest = 0;
+        for write in self.overlay.writes() {
+            if let Write::Set { table, value, .. } = write {
+                highest = highest.max(table);
+                if codec::may_refer(value) {
+                    codec::references(value, &mut |id| highest = highest.max(id));
+                }
+            }
+        }
+        highest
+    }
+
+    /// Numbers that the present run has taken are free again, but for this one and those before it; the next one to give.
+    pub(crate) fn give_back(&mut self, used: u32) -> u32 {
+        self.next_id = self.floor.max(used.saturating_add(1));
+        if self.overlay.is_empty() {
+            self.overlay.begin(self.next_id);
+        }
+        self.next_id
+    }
+
     /// A value of the store was read: the tables that it refers to are there, whoever made them.
     #[inline]
     pub(super) fn note_read(&mut self, table: u32, ids: &[u32]) {
@@ -106,6 +138,12 @@ impl Tables {
             return Ok(());
         };
         let needed = self.next_id - end;
+        if needed > MOST_TAKEN {
+            return Err(format!(
+                "the run took {needed} numbers for new tables, more than the {MOST_TAKEN} that one run may in a store that others use"
+            )
+            .into());
+        }
         let count = needed.max(self.lease_step);
         self.lease_step = (self.lease_step.saturating_mul(4)).clamp(FIRST_LEASE, MAX_LEASE);
         let Some(first) = self.backing.store().reserve_ids(count)? else {
@@ -134,6 +172,7 @@ impl Tables {
             return Ok(());
         }
         self.next_id = self.next_id.max(start);
+        self.floor = start;
         Err(StoreError::conflict("another sandbox took the same numbers for new tables"))
     }
 }

@@ -89,6 +89,7 @@ impl Tables {
             Backing::Tiered(_) => self.restore_store(image)?,
         }
         self.next_id = self.next_id.max(image.next_id);
+        self.floor = self.next_id;
         self.live = image.store().ids().count();
         self.created = 0;
         self.overlay.begin(self.next_id);

@@ -77,6 +77,7 @@ fn with_options(
         name_len: name.len(),
         args: object!(lists, *args),
         limits: limits.as_ref().map_or(null(), |limits| limits),
+        canceller: null(),
     };
     body(&options);
 }
@@ -247,7 +248,7 @@ pub fn run(op: Op) {
         }
         Op::ImportOwn(sandbox, value) => {
             if let Some(blob) = string(object!(values, value)) {
-                call!(luacell_sandbox_import_home(object!(sandboxes, sandbox), blob.as_ptr().cast(), blob.len()));
+                call!(luacell_sandbox_import_trusted_home(object!(sandboxes, sandbox), blob.as_ptr().cast(), blob.len()));
             }
         }
         Op::Register { sandbox, name, function, repeatable } => {

@@ -395,7 +395,8 @@ export class Core {
     const held = this.#guest ? this.#guest.heldTables() : new Set<number>();
     if (held === null) return;
     for (const id of this.views.ids()) held.add(id);
-    this.host.tables.sweep(held);
+    const gone = this.host.tables.sweep(held);
+    this.#guest?.forgetTables(gone);
   }
 
   #releaseHandles(): void {
@@ -534,6 +535,7 @@ export class Core {
   image(): Image {
     return this.#whole((guest) => {
       this.#releaseHandles();
+      guest.call('settle_random');
       const { tables, functions, virtualTime } = this.host;
       return {
         guest: this.engine.fingerprint,
@@ -545,7 +547,7 @@ export class Core {
     });
   }
 
-  restore(image: Image): void {
+  restore(image: Image, withTables = this.host.tables.store === null): void {
     this.#enterWhole();
     if (image.guest !== this.engine.fingerprint) throw invalid('the snapshot is of another lua.wasm: it can be restored with that one only');
     this.#running = true;
@@ -555,8 +557,13 @@ export class Core {
       guest.putMemory(image.memory);
       // Those of the sandbox that was copied.
       guest.call('forget_handles');
-      host.tables.restore(image.tables);
-      host.tables.commit();
+      if (withTables) {
+        host.tables.restore(image.tables);
+        host.tables.commit();
+      } else {
+        const left = guest.call('leave_tables', host.tables.nextId);
+        if (left !== 0) throw invalid(`Lua holds ${left} kept tables in the snapshot, which are not those of this sandbox; restore it with its tables`);
+      }
       host.functions.renumber(image.functions);
       host.virtualTime = image.time?.copy() ?? host.virtualTime;
       this.#beginInstance();

@@ -48,6 +48,12 @@ export interface AsyncRunOptions extends RunOptions {
   signal?: AbortSignal;
 }
 
+/** How a snapshot is restored. */
+export interface RestoreOptions {
+  /** Whether `_home` and all other tables become those of the snapshot too. Default: those in memory do, a store keeps what it holds. */
+  tables?: boolean;
+}
+
 /** Bytes of memory at one moment. */
 export interface MemoryStats {
   /** The buffer through which source and results travel. */
@@ -212,10 +218,16 @@ export class Sandbox {
     return new Snapshot(this.#core.image());
   }
 
-  /** Makes everything as it was in the snapshot. Host functions are found by name. Functions that the host still has give `Closed`. */
-  restore(snapshot: Snapshot): void {
+  /**
+   * Makes everything as it was in the snapshot. Host functions are found by name. Functions that the host still has give `Closed`.
+   *
+   * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; a snapshot in which Lua holds kept tables, in variables or
+   * upvalues, is refused then. `{ tables: true }` makes `_home` and all else what they were, and removes everything else from the store;
+   * `{ tables: false }` keeps tables in memory as well.
+   */
+  restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
     if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
-    this.#core.restore(snapshot.image);
+    this.#core.restore(snapshot.image, options.tables);
   }
 
   /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */

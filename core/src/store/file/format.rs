@@ -147,13 +147,16 @@ pub(super) fn value_of<'a>(key: &[u8], stored: &'a [u8]) -> StoreResult<&'a [u8]
     }
 }
 
+/// A link, if there is one.
+type Tail = Option<[u8; CHECKSUM]>;
+
 /// The link in what the file holds.
-fn tail_of(stored: &[u8]) -> Option<[u8; CHECKSUM]> {
+fn tail_of(stored: &[u8]) -> Tail {
     stored.last_chunk().copied()
 }
 
 /// Fails when `next` is not what followed `key` when its link was written.
-fn check_tail(key: &[u8], tail: Option<[u8; CHECKSUM]>, next: &[u8]) -> StoreResult<()> {
+fn check_tail(key: &[u8], tail: Tail, next: &[u8]) -> StoreResult<()> {
     if tail == Some(link(key, next)) {
         return Ok(());
     }
@@ -356,7 +359,7 @@ impl<'a, 't> Chain<'a, 't> {
     }
 
     /// The key before one, its link, and the key after it.
-    fn around(&self, key: &[u8]) -> StoreResult<(Vec<u8>, Option<[u8; CHECKSUM]>, Vec<u8>)> {
+    fn around(&self, key: &[u8]) -> StoreResult<(Vec<u8>, Tail, Vec<u8>)> {
         let (before, stored, after) = neighbours(self.entries, key)?;
         Ok((before.value().to_vec(), tail_of(stored.value()), key_or_end(&after).to_vec()))
     }

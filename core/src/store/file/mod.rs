@@ -19,6 +19,7 @@ use self::shared::Shared;
 use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Usage, Write};
 use crate::Result;
 use crate::stored::store_error;
+use crate::tables::{NEXT_KEY, OWN, decode_next};
 
 /// When a commit counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -226,6 +227,10 @@ impl FileStore {
         let view = self.end_view();
         self.check_writes()?;
         let cancel = &self.cancel;
+        let next = batch.writes().find_map(|write| match write {
+            Write::Set { table: OWN, key: NEXT_KEY, value } => decode_next(value),
+            _ => None,
+        });
         shared.write(self.durability, |table, commit| {
             match view {
                 Some(view) if view.generation != shared.generation() => {
@@ -235,7 +240,11 @@ impl FileStore {
                 _ => {}
             }
             format::apply(table, batch.writes(), cancel)
-        })
+        })?;
+        if let Some(next) = next {
+            shared.count_on_from(next);
+        }
+        Ok(())
     }
 
     fn check_writes(&self) -> StoreResult<()> {

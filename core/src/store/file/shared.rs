@@ -97,6 +97,7 @@ pub(super) fn open(path: &Path, access: Access, cache_size: usize) -> StoreResul
     let opened = open_database(&path, access, cache_size, None)?;
     let shared = Arc::new(Shared {
         path: path.clone(),
+        #[allow(clippy::clone_on_copy, reason = "a path on other systems")]
         identity: opened.identity.clone(),
         process: std::process::id(),
         access: opened.access,
@@ -515,8 +516,17 @@ impl Shared {
         self.check_process()?;
         let mut ids = lock(&self.ids);
         let first = ids.next;
-        ids.next = first.checked_add(count).filter(|end| *end < OWN).ok_or("no table numbers are left")?;
+        if count > 0 {
+            ids.next = first.checked_add(count).filter(|end| *end < OWN).ok_or("no table numbers are left")?;
+        }
         Ok(first)
+    }
+
+    /// The only user has given its tables other numbers.
+    pub(super) fn count_on_from(&self, next: u32) {
+        if !self.has_other_handles() {
+            *lock(&self.ids) = Ids { next, saved: next };
+        }
     }
 
     /// Puts everything on the disk.

@@ -40,6 +40,30 @@ export const lifecycle = {
     equal(lua.home.has("z"), false);
   },
 
+  "copies go on with the same random numbers": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    const [fork, snapshot] = [lua.fork(), lua.snapshot()];
+    const numbers = (of) => [of.compute("return math.random(1e9), math.random(1e9)"), of.compute("return math.random(1e9)")];
+    const expected = numbers(lua);
+    same(numbers(fork), expected);
+    lua.restore(snapshot);
+    same(numbers(lua), expected);
+  },
+
+  "restoring without tables": ({ Sandbox }) => {
+    const template = new Sandbox();
+    template.compute("_home.name = 'template' local seen = 0 function look() seen = seen + 1 return _home.name, seen end _home.look = look");
+    const lua = new Sandbox();
+    lua.compute("_home.name = 'mine' _home.t = {1}");
+    lua.restore(template.snapshot(), { tables: false });
+    same(lua.compute("return look()"), ["mine", 1]);
+    same(lua.compute("_home.new = {2} return _home.t[1], _home.new[1], select(2, look())"), [1, 2, 2]);
+    template.compute("held = ext.table()");
+    fails("InvalidArgument", () => lua.restore(template.snapshot(), { tables: false }));
+    lua.restore(template.snapshot());
+    same(lua.compute("return look()"), ["template", 2]);
+  },
+
   "gc, statistics, reset, close": ({ Sandbox }) => {
     const lua = new Sandbox();
     lua.compute("x = ('x'):rep(1e6)");

@@ -396,6 +396,11 @@ class SandboxTest {
         assertEquals(2L, lua.call("next").value.long)
         lua.restore(snapshot)
         assertEquals(2L, lua.call("next").value.long)
+        lua.compute("_home.x = 5")
+        lua.restore(snapshot, tables = false)
+        assertEquals(5L, lua.home()["x"].long)
+        lua.restore(snapshot, tables = true)
+        assertEquals(2L, lua.call("next").value.long)
         val again = Snapshot.fromBytes(snapshot.toBytes())
         Sandbox.fromSnapshot(again).use { assertEquals(2L, it.call("next").value.long) }
         lua.fork().use { fork ->
