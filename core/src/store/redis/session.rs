@@ -153,8 +153,17 @@ impl Session {
                     seen.position.store(position, Ordering::SeqCst);
                     self.pool.add_user(&user, &seen);
                     let (told, renewed) = (position, Instant::now());
-                    self.state =
-                        Some(State { user, epoch, position, mark, own: 0, told, is_asked: false, renewed, seen });
+                    self.state = Some(State {
+                        user,
+                        epoch,
+                        position,
+                        mark,
+                        own: position,
+                        told,
+                        is_asked: false,
+                        renewed,
+                        seen,
+                    });
                     return Ok(());
                 }
                 (b"new", ..) if tries == 0 => {
