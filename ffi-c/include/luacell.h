@@ -204,7 +204,7 @@ typedef struct luacell_server_options {
    */
   size_t namespace_name_len;
   /**
-   * How long connecting, and each answer, may take, in milliseconds. 0: the default, 5,000.
+   * How long a request may take, connecting included, in milliseconds. 0: the default, 5,000.
    */
   uint64_t timeout_ms;
   /**
@@ -215,6 +215,10 @@ typedef struct luacell_server_options {
    * Length of `root_certificate`.
    */
   size_t root_certificate_len;
+  /**
+   * Nothing is written to the server: for a user who may not, or a replica. The namespace has to be there.
+   */
+  bool read_only;
 } luacell_server_options;
 
 /**
