@@ -163,7 +163,7 @@ test('closing waits for a run that uses a store of JavaScript', async () => {
     const lua = new Sandbox({ store, timeout: null });
     const rejected = assert.rejects(lua.computeAsync('while true do _home.n = (_home.n or 0) + 1 end'), kind('Interrupted'));
     for (let turns = i; turns > 0; turns--) await new Promise(setImmediate);
-    await lua.close();
+    await lua.closeAsync();
     assert.ok(lua.closed);
     assert.throws(() => lua.compute('return 1'), kind('Closed'));
     await rejected;
@@ -175,8 +175,8 @@ test('what was closed says so', async () => {
   lua.compute('_home.t = {1} function f() end');
   const { home } = lua;
   const [view, f, snapshot] = [home.get('t'), lua.compute('return f'), lua.snapshot()];
-  await lua.close();
-  await lua.close();
+  lua.close();
+  await lua.closeAsync();
   lua.interrupt();
   assert.ok(lua.closed);
   const uses = [
@@ -194,13 +194,13 @@ test('what was closed says so', async () => {
 test('runs may wait for runs, however many', async () => {
   const all = Array.from({ length: 600 }, () => new Sandbox());
   all.forEach((lua, i) => lua.register('next', async () => (i + 1 < all.length ? all[i + 1].computeAsync('return next() + 1') : 1)));
-  assert.equal(await all[0].computeAsync('return next() + 1'), 600);
+  assert.equal(await all[0].computeAsync('return next() + 1'), 601);
   let met = 0;
   let meet;
   const meeting = new Promise((resolve) => (meet = resolve));
   for (const lua of all) lua.register('meet', () => (++met === all.length && meet(), meeting));
   await Promise.all(all.map((lua) => lua.computeAsync('meet()')));
-  await Promise.all(all.map((lua) => lua.close()));
+  await Promise.all(all.map((lua) => lua.closeAsync()));
 });
 
 test('onPrint and modules of runs on another thread', async () => {

@@ -50,7 +50,6 @@ export declare class Core implements Links {
     ioGet(which: number): any;
     ioSet(which: number, value: unknown): void;
     clearIo(): void;
-    /** A run on another thread forgets what it is told before it begins, so it is told until it ends. */
     interrupt(): void;
     memoryStats(): {
         bufferBytes: number;
@@ -64,5 +63,6 @@ export declare class Core implements Links {
     /** Registers all functions there as well. */
     copyFunctions(to: Core): void;
     reset(): void;
-    close(): void;
+    /** The promise is kept when no run is left. */
+    close(): Promise<void>;
 }

@@ -35,6 +35,9 @@ export declare class Sandbox {
     /**
      * As `compute`, on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
      * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
+     *
+     * When a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: a promise of a host function that it waits for
+     * is not waited for. The sandbox can be used then. An asynchronous run that is begun before waits for that.
      */
     computeAsync(source: string | Uint8Array, options?: AsyncRunOptions): Promise<any>;
     /** As `computeAsync`, with output and metrics. */
@@ -85,10 +88,17 @@ export declare class Sandbox {
     restore(snapshot: Snapshot): void;
     /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
     fork(): Sandbox;
-    /** Ends the sandbox and frees what it holds; a run that is under way is ended. Later calls give `Closed`. Sandboxes that are forgotten are closed too. */
+    /**
+     * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way on another thread is interrupted and ends soon:
+     * `closeAsync` tells when. Sandboxes that are forgotten are closed too.
+     */
     close(): void;
+    /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
+    closeAsync(): Promise<void>;
     /** Whether it was closed. */
     get closed(): boolean;
     /** `using lua = new Sandbox()` closes it. */
     [Symbol.dispose](): void;
+    /** `await using lua = new Sandbox()` closes it, and waits until no run is left. */
+    [Symbol.asyncDispose](): Promise<void>;
 }

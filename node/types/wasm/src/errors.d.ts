@@ -70,6 +70,7 @@ export declare const busy: () => LuaCellError;
 export declare const closed: () => LuaCellError;
 export declare const invalid: (message: string) => LuaCellError;
 export declare const conversion: (message: string) => LuaCellError;
+/** A store that says itself that somebody else changed it stays one. */
 export declare function storeError(message: string, cause?: unknown): LuaCellError;
 /** The error of a limit that the guest did not raise itself, in its words. */
 export declare function limitError(kind: ErrorKind): LuaCellError;
