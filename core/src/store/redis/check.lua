@@ -9,7 +9,6 @@ if user ~= '' then
   if not state[6] then return {'left'} end
   if server ~= '' and state[3] ~= server then state[2] = new_epoch(position) end
 end
-if state[2] ~= ARGV[3] then return {'epoch', redis.call('HGET', meta, 'epochs')} end
 local before = position - tonumber(ARGV[4])
 if before < 0 or user ~= '' and tonumber(state[6]) < tonumber(ARGV[5]) then return {'back'} end
 if before < 1024 then
@@ -20,5 +19,7 @@ if before < 1024 then
   end
   if mark ~= ARGV[6] then return {'back'} end
 end
+-- Where a mark says that all is there, who the server is does not matter.
+if state[2] ~= ARGV[3] then return {'epoch', before < 1024 and state[2] or '', redis.call('HGET', meta, 'epochs')} end
 if state[4] then return {'pending', state[4]} end
 if user ~= '' and state[5] ~= state[7] then note('a' .. user, state[5]) end

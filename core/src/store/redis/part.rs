@@ -6,7 +6,7 @@ use crate::codec;
 use crate::store::Write;
 
 /// A part has at most so many writes, and about so many bytes.
-const WRITES: usize = 4096;
+const WRITES: usize = 2048;
 const BYTES: usize = 1 << 20;
 
 /// Some writes.

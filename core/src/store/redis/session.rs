@@ -255,8 +255,13 @@ impl Session {
                     return Ok(Answer::Done(parts));
                 }
                 b"epoch" => {
+                    let now = parts.next().and_then(bytes).flatten().unwrap_or_default();
                     let epochs = parts.next().and_then(bytes).flatten().unwrap_or_default();
-                    self.follow(&epochs)?;
+                    if now.is_empty() {
+                        self.follow(&epochs)?;
+                    } else {
+                        state.epoch = now;
+                    }
                 }
                 b"pending" => {
                     let name = parts.next().and_then(bytes).flatten().ok_or_else(|| self.pool.strange())?;

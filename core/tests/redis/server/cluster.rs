@@ -310,7 +310,7 @@ fn slots_that_move_under_load() {
             .collect();
         for (from, to) in [(0, 1), (1, 2), (2, 0)] {
             let before = ready.load(Ordering::SeqCst);
-            while ready.load(Ordering::SeqCst) < before + 100 {
+            while ready.load(Ordering::SeqCst) < before + 100 && !workers.iter().any(|worker| worker.is_finished()) {
                 std::thread::sleep(Duration::from_millis(1));
             }
             if to == 2 {

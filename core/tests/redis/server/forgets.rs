@@ -216,6 +216,32 @@ fn a_server_that_forgets_nothing() {
     users[0].goes_on("all is there");
 }
 
+/// Behind some addresses there is now this server, now that one, all of the same data.
+#[test]
+fn a_server_that_is_somebody_else_again_and_again() {
+    let server = Server::start(&[]);
+    let (busy, idle) = (User::new(&server, "busy"), User::new(&server, "idle"));
+    let late = server.sandbox();
+    for _ in 0..150 {
+        server.cli(&["hset", "{luacell}:meta", "server", "another"]);
+        busy.sandbox.compute("_home.busy[1] = {owner = 'busy', i = 1}").unwrap();
+    }
+    idle.goes_on("all is there");
+    // It has seen too little to be sure for so long, and knows of all epochs.
+    for _ in 0..1100 {
+        busy.sandbox.compute("_home.busy[1] = {owner = 'busy', i = 1}").unwrap();
+    }
+    idle.goes_on("all is there");
+    server.cli(&["hset", "{luacell}:meta", "server", "another"]);
+    for _ in 0..1100 {
+        busy.sandbox.compute("_home.busy[1] = {owner = 'busy', i = 1}").unwrap();
+    }
+    idle.goes_on("all is there");
+    // This one knew none of the last hundred.
+    let error = late.compute("return _home.busy").unwrap_err();
+    assert!(error.message().contains("forgotten"), "{error}");
+}
+
 /// Each key alone is lost: whoever needs it gets an error that names it, and nothing begins anew.
 #[test]
 fn a_server_that_loses_a_key() {

@@ -192,6 +192,7 @@ fn collecting_beside_others() {
         for worker in 0..3 {
             let (server, done) = (&server, &done);
             scope.spawn(move || {
+                let finished = Finished(done);
                 let config =
                     SandboxConfig::new().store(if worker == 0 { server.open() } else { elsewhere_store(server) });
                 let sandbox = Sandbox::with_config(config.conflict_retries(0)).unwrap();
@@ -207,7 +208,7 @@ fn collecting_beside_others() {
                         sandbox.gc().unwrap();
                     }
                 }
-                done.fetch_add(1, Ordering::SeqCst);
+                drop(finished);
                 // They are put down before anybody leaves.
                 while done.load(Ordering::SeqCst) < 3 {
                     std::thread::sleep(Duration::from_millis(1));
@@ -228,6 +229,15 @@ fn collecting_beside_others() {
     setup.gc().unwrap();
     setup.gc().unwrap();
     assert_eq!(tables(&server), 1 + 3 * n);
+}
+
+/// Counts who has come to an end, whichever.
+struct Finished<'a>(&'a std::sync::atomic::AtomicUsize);
+
+impl Drop for Finished<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 fn elsewhere_store(server: &Server) -> RedisStore {
