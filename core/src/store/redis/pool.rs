@@ -148,13 +148,16 @@ impl Pool {
         format!("{}{rest}", self.prefix)
     }
 
-    fn failed(&self, error: &RedisError, patience: &Patience) -> String {
+    fn failed(&self, node: &Node, error: &RedisError, patience: &Patience) -> String {
         let what = match error.is_timeout() {
             true if patience.is_cancelled() => "the run had to end before there was an answer".to_owned(),
             true => format!("no answer within {:?}", self.timeout),
             false => words(error),
         };
-        format!("{}: {what}", self.name)
+        match node {
+            Some((host, port)) => format!("{}, its node {host}:{port}: {what}", self.name),
+            None => format!("{}: {what}", self.name),
+        }
     }
 
     /// An error of the namespace.
@@ -274,16 +277,16 @@ impl Pool {
             };
             let trouble = self.trouble(&error);
             if !matches!(trouble, Trouble::Broken) {
-                self.give_back(connection, node);
+                self.give_back(connection, node.clone());
             }
             let at_once = match trouble {
-                Trouble::Moved(node) => {
-                    *lock(&self.node) = node;
+                Trouble::Moved(owner) => {
+                    *lock(&self.node) = owner;
                     redirects += 1;
                     redirects <= QUICK_REDIRECTS
                 }
-                Trouble::Ask(node) => {
-                    asked = node;
+                Trouble::Ask(target) => {
+                    asked = target;
                     redirects += 1;
                     redirects <= QUICK_REDIRECTS
                 }
@@ -297,32 +300,32 @@ impl Pool {
                 Trouble::Broken => {
                     self.forget_connections();
                     if is_sent && !repeatable {
-                        let failed = self.failed(&error, &patience);
+                        let failed = self.failed(&node, &error, &patience);
                         return Err(
                             Uncertain(format!("{failed}; the run's writes may have been stored, all or none")).into()
                         );
                     }
                     if !again || error.is_timeout() {
-                        return Err(self.failed(&error, &patience).into());
+                        return Err(self.failed(&node, &error, &patience).into());
                     }
                     again = false;
                     true
                 }
-                Trouble::Replica | Trouble::Refused => return Err(self.failed(&error, &patience).into()),
+                Trouble::Replica | Trouble::Refused => return Err(self.failed(&node, &error, &patience).into()),
             };
             if !at_once {
-                self.pause(&mut wait, &patience, &error)?;
+                self.pause(&mut wait, &node, &error, &patience)?;
             }
         }
     }
 
     /// Waits before another try, if there is time for one.
-    fn pause(&self, wait: &mut Duration, patience: &Patience, error: &RedisError) -> StoreResult<()> {
+    fn pause(&self, wait: &mut Duration, node: &Node, error: &RedisError, patience: &Patience) -> StoreResult<()> {
         if patience.left().is_ok_and(|left| left > *wait) && patience.pause(*wait).is_ok() {
             *wait = (2 * *wait).min(LONGEST_WAIT);
             return Ok(());
         }
-        Err(self.failed(error, patience).into())
+        Err(self.failed(node, error, patience).into())
     }
 
     fn trouble(&self, error: &RedisError) -> Trouble {
@@ -392,14 +395,13 @@ impl Pool {
                 Ok(connection) => return Ok((connection, node)),
                 Err(error) => error,
             };
-            if node.take().is_some() {
-                // It is gone: the URL's knows who has its place.
-                *lock(&self.node) = None;
-            }
+            // It is gone: the URL's knows who has its place.
+            let gone = node.take();
+            *lock(&self.node) = None;
             if wire::is_final(&error) || error.is_timeout() {
-                return Err(self.failed(&error, patience).into());
+                return Err(self.failed(&gone, &error, patience).into());
             }
-            self.pause(&mut wait, patience, &error)?;
+            self.pause(&mut wait, &gone, &error, patience)?;
         }
     }
 

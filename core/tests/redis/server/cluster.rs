@@ -125,7 +125,7 @@ pub(super) fn namespace_below(slot: u16) -> String {
 
 #[test]
 fn whichever_node_is_named() {
-    let cluster = Cluster::start(&[]);
+    let mut cluster = Cluster::start(&["--appendonly", "yes"]);
     for namespace in ["a", "b", "c", "d", "e", "f"] {
         for node in &cluster.nodes {
             let open = || RedisStore::options().namespace(namespace).open(&node.url());
@@ -136,6 +136,25 @@ fn whichever_node_is_named() {
         assert_eq!(counted(&sandbox(store)), 3);
     }
     testkit::shared(|| RedisStore::options().namespace("shared").open(&cluster.nodes[2].url())).unwrap();
+    // Of a node that is gone the message says which.
+    let owner = cluster.owner(slot_of("a"));
+    let impatient = sandbox(cluster.open((owner + 1) % 3, "a", Duration::from_millis(300)));
+    cluster.nodes[owner].kill();
+    for source in ["return _home.n", COUNT] {
+        let error = impatient.compute(source).unwrap_err();
+        let names = |name: String| error.kind() == ErrorKind::Store && error.message().contains(&name);
+        assert!(names(format!("127.0.0.1:{}", cluster.nodes[owner].port)), "{error}");
+    }
+    cluster.nodes[owner].restart();
+    cluster.wait();
+    assert_eq!(
+        sandbox(cluster.open(owner, "b", Duration::from_secs(600)))
+            .compute("return _home.n")
+            .unwrap()
+            .get::<i64>()
+            .unwrap(),
+        3
+    );
 }
 
 /// Of a line of MONITOR.
