@@ -3,6 +3,8 @@ import { Connection } from './native.js';
 export declare const newNumber: () => number;
 export declare function addCore(core: Core, number: number): void;
 export declare const removeCore: (number: number) => void;
-/** Begins a run: `start` is given its number. The promise is of what the native part gives. */
-export declare function runJob(start: (job: number) => unknown): Promise<unknown>;
+/** Something that is to be done on another thread has this number. */
+export declare const newJob: () => number;
+/** Begins something on another thread. The promise is of what the native part gives. */
+export declare function runJob(job: number, start: (job: number) => unknown): Promise<unknown>;
 export declare const connection: Connection;

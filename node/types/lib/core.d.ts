@@ -15,7 +15,9 @@ export declare class Core implements Links {
     /** Where the native part finds the sandbox. */
     readonly slot: number;
     isClosed: boolean;
-    constructor(options: SandboxOptions);
+    /** A sandbox whose store, a file or a server, was opened on another thread. */
+    static later(options: SandboxOptions): Promise<Core>;
+    constructor(options: SandboxOptions, number?: number, made?: NativeSandbox | Failure);
     /** What a call of the native part gave: a simple value, encoded ones, or an error, which is thrown. */
     result(result: unknown): any;
     list(result: unknown): LuaValue[];
@@ -48,7 +50,6 @@ export declare class Core implements Links {
     ioGet(which: number): any;
     ioSet(which: number, value: unknown): void;
     clearIo(): void;
-    /** A run on another thread forgets what it is told before it begins, so it is told until it ends. */
     interrupt(): void;
     memoryStats(): {
         bufferBytes: number;
@@ -58,9 +59,10 @@ export declare class Core implements Links {
     tableCount(): number | undefined;
     gc(): void;
     snapshot(): NativeSnapshot;
-    restore(snapshot: NativeSnapshot): void;
+    restore(snapshot: NativeSnapshot, tables?: boolean): void;
     /** Registers all functions there as well. */
     copyFunctions(to: Core): void;
     reset(): void;
-    close(): void;
+    /** The promise is kept when no run is left. */
+    close(): Promise<void>;
 }

@@ -3,9 +3,9 @@ import { type LimitOptions } from '../wasm/src/limits.js';
 export interface EngineOptions {
     /** How many sandboxes at a time come from a pool of prepared memory. Default 1000; 0 for no pool. */
     poolSize?: number;
-    /** The most memory that a sandbox may take, everything included. Default 1 GiB, at most 4 GiB. */
+    /** The most memory that a sandbox may take, everything included. Default 1 GiB, from 2 MiB to 4 GiB. */
     maxMemory?: LimitOptions['memoryLimit'];
-    /** The most native stack that a sandbox uses. Default 512 KiB, at most 1.5 MiB. */
+    /** The most native stack that a sandbox uses. Default 512 KiB, from 64 KiB to 1.5 MiB. */
     maxStack?: LimitOptions['memoryLimit'];
 }
 /** The compiled Lua and its pool of instances, shared by any number of sandboxes. Most programs need none of their own. */

@@ -1,5 +1,6 @@
 import type { HostFunction } from '../wasm/src/functions.js';
 import type { Outcome } from '../wasm/src/outcome.js';
+import { type RestoreOptions } from '../wasm/src/options.js';
 import type { StoredTable } from '../wasm/src/stored.js';
 import type { LuaInput } from '../wasm/src/values.js';
 import type { AsyncRunOptions, RunOptions, SandboxOptions } from './options.js';
@@ -23,7 +24,10 @@ export interface MemoryStats {
 export declare class Sandbox {
     #private;
     constructor(options?: SandboxOptions);
-    /** As `new Sandbox(options)`, for programs that also run with `luacell/wasm`, where loading takes time. */
+    /**
+     * As `new Sandbox(options)`, but a store, a file or a server, is opened on another thread: the event loop goes on meanwhile. Also for programs that run with
+     * `luacell/wasm`, where loading takes time.
+     */
     static create(options?: SandboxOptions): Promise<Sandbox>;
     /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
     compute(source: string | Uint8Array, ...args: LuaInput[]): any;
@@ -32,6 +36,9 @@ export declare class Sandbox {
     /**
      * As `compute`, on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
      * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
+     *
+     * When a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: a promise of a host function that it waits for
+     * is not waited for. The sandbox can be used then. An asynchronous run that is begun before waits for that.
      */
     computeAsync(source: string | Uint8Array, options?: AsyncRunOptions): Promise<any>;
     /** As `computeAsync`, with output and metrics. */
@@ -78,14 +85,23 @@ export declare class Sandbox {
     /**
      * Makes everything as it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
      * views of tables that the host still has give `Closed`.
+     *
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; a snapshot in which Lua holds kept tables, in variables or
+     * upvalues, is refused then. `{ tables: true }` makes `_home` and all else what they were, and removes everything else from the store;
+     * `{ tables: false }` keeps tables in memory as well.
      */
-    restore(snapshot: Snapshot): void;
+    restore(snapshot: Snapshot, options?: RestoreOptions): void;
     /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
     fork(): Sandbox;
-    /** Ends the sandbox and frees what it holds; a run that is under way is ended. Later calls give `Closed`. Sandboxes that are forgotten are closed too. */
-    close(): void;
+    /**
+     * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way is interrupted, and the promise is kept when it has
+     * ended; for a host function of that very run it is kept at once. Sandboxes that are forgotten are closed too.
+     */
+    close(): Promise<void>;
     /** Whether it was closed. */
     get closed(): boolean;
     /** `using lua = new Sandbox()` closes it. */
     [Symbol.dispose](): void;
+    /** `await using lua = new Sandbox()` closes it, and waits until no run is left. */
+    [Symbol.asyncDispose](): Promise<void>;
 }

@@ -7,5 +7,7 @@ export declare const fits64: (n: bigint) => boolean;
 export declare function isKey(key: unknown): boolean;
 /** The text of a key. */
 export declare function encodeKey(key: unknown): string;
+/** Refuses keys of a map that are one key in Lua, as `1` and `1n` are, text and the same bytes: one of the values would be lost. */
+export declare function checkSameKeys(pairs: readonly unknown[]): void;
 /** The key that a text means. Text that is none of the escaped forms is the string itself. `exact`: integers as BigInt. */
 export declare function decodeKey(text: string, exact: boolean): LuaValue;
