@@ -23,8 +23,14 @@ export declare class NativeEngine {
 export declare class NativeSandbox {
   /** A new sandbox, or what is wrong. */
   static create(connection: Connection, engine: NativeEngine | undefined | null, settings: SandboxSettings): NativeSandbox | Failure
+  /** As `create`, on another thread, because opening a store may take long; the result comes as a note of this job. The store can't be JavaScript's. */
+  static createLater(connection: Connection, job: number, engine: NativeEngine | undefined | null, settings: SandboxSettings): void
   /** Runs source, or calls a function, on another thread; the result comes as a note of this job. */
   start(job: number, isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
+  /** Ends a run on another thread, also when it has not begun yet. */
+  cancel(job: number): void
+  /** Tells the garbage collector what it weighs after a run on another thread. */
+  weigh(): void
   /** Makes JavaScript's function of that number callable. */
   register(name: string, number: number): unknown
   /** Takes a host function away. */
@@ -65,16 +71,21 @@ export declare class NativeSandbox {
   gc(): unknown
   /** Starts Lua anew. */
   reset(): unknown
-  /** Ends the sandbox. */
+  /** Ends the sandbox, which no other thread uses. */
   close(): void
+  /**
+   * Ends the sandbox when other threads have done with it, which takes a thread: JavaScript's may not wait, for they may wait for it. That it has
+   * ended comes as a note of this job.
+   */
+  closeLater(job: number): unknown
 }
 
 /** A copy of a sandbox. */
 export declare class NativeSnapshot {
   /** The snapshot that these bytes are, or what is wrong with them. */
   static fromBytes(engine: NativeEngine | undefined | null, bytes: Uint8Array): NativeSnapshot | Failure
-  /** As bytes. */
-  toBytes(): Buffer
+  /** As bytes, or why not. */
+  toBytes(): Buffer | Failure
 }
 
 /** Calls a global function. */

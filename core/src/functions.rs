@@ -259,10 +259,10 @@ fn call(context: &mut Context<'_>, number: i32, values: &mut Vec<Value>) -> Opti
     if let Some(kind) = host.refused {
         return Some(Answer::Limit(kind));
     }
-    host.host_calls += 1;
-    if host.host_calls > host.limits.host_calls {
+    if host.host_calls >= host.limits.host_calls {
         return Some(Answer::Limit(host.refuse(ErrorKind::HostCallLimit)));
     }
+    host.host_calls += 1;
     let function = host.functions.find(number)?;
     host.called_unrepeatable |= !host.functions.is_repeatable(number);
     Some(call_function(context, function, values))

@@ -711,12 +711,18 @@ impl Inner {
         }
         // Of an empty table there is nothing to remove, and a script can make any number of them.
         let tables = self.running.host().map(|host| &mut host.tables).ok_or_else(Error::closed)?;
-        let (mut empty, viewed): (Vec<u32>, Vec<u32>) =
+        let (mut empty, full): (Vec<u32>, Vec<u32>) =
             self.pins.ids().into_iter().partition(|id| tables.is_empty_here(*id));
-        held.extend(viewed);
-        tables.sweep(held, all, &mut empty).map_err(store_error)?;
+        held.extend(full);
+        empty.sort_unstable();
+        let viewed = empty.clone();
+        let mut gone = tables.sweep(held, all, &mut empty).map_err(store_error)?;
+        gone.retain(|id| viewed.binary_search(id).is_err());
         self.pins.forget(&empty);
-        Ok(())
+        match &mut self.running {
+            Running::Guest(guest) => forget_tables(&mut guest.context(), &gone),
+            _ => Ok(()),
+        }
     }
 
     /// Takes the guest away, for somebody who brings it back.
@@ -776,6 +782,21 @@ fn held_tables(guest: &mut Context<'_>) -> Result<Option<Vec<u32>>> {
     guest.refresh_buffer()?;
     let ids = guest.result(n)?.chunks_exact(4);
     Ok(Some(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))).collect()))
+}
+
+/// Tells Lua which tables are gone: it may have kept their metatables.
+fn forget_tables(guest: &mut Context<'_>, gone: &[u32]) -> Result<()> {
+    if !guest.has_forget_tables() {
+        return Ok(());
+    }
+    // As many as the guest has room for in any case.
+    for some in gone.chunks(4096) {
+        let bytes: Vec<u8> = some.iter().flat_map(|id| id.to_le_bytes()).collect();
+        guest.reserve(bytes.len())?;
+        guest.write(&[&bytes])?;
+        guest.forget_tables(bytes.len() as i32)?;
+    }
+    Ok(())
 }
 
 /// Makes host functions known to a new instance. One that has no place there any more, because of what a script had made of its name, is left out: without it

@@ -430,8 +430,7 @@ fn write(reach: &mut Reach<'_>, shared: &Arc<Shared>, table: u32, key: &str, sho
     let Value::Table(root) = value else {
         codec::encode_stored(&Slot::from_value(value), &mut bytes, &links)
             .map_err(|e| with_path(&e, &[], None, &shown))?;
-        reach.tables()?.set(table, key, &bytes);
-        return Ok(());
+        return reach.tables()?.set_by_host(table, key, &bytes).map_err(store_error);
     };
     let all = collect(root, shown);
     let count = u32::try_from(all.len()).map_err(|_| Error::conversion("too many tables in one value"))?;
@@ -458,9 +457,9 @@ fn write(reach: &mut Reach<'_>, shared: &Arc<Shared>, table: u32, key: &str, sho
     let tables = reach.tables()?;
     bytes.clear();
     codec::encode_reference(first, &mut bytes);
-    tables.set(table, key, &bytes);
+    tables.set_by_host(table, key, &bytes).map_err(store_error)?;
     for (id, key, value) in writes {
-        tables.set(id, &key, &value);
+        tables.set_by_host(id, &key, &value).map_err(store_error)?;
     }
     Ok(())
 }

@@ -161,13 +161,10 @@ fn nothing_is_called_after_a_limit() {
             let kinds = [ErrorKind::Timeout, ErrorKind::InstructionLimit, ErrorKind::HostCallLimit];
             assert!(kinds.contains(&error.kind()), "{name}: {error}");
             assert_eq!(error.output(), "", "{name}");
-            // The host refused what came after the limit, and the guest did not even ask.
-            let after = calls.load(Ordering::Relaxed);
-            assert_eq!(
-                error.metrics().host_calls.saturating_sub(after as u64),
-                u64::from(error.kind() == ErrorKind::HostCallLimit),
-                "{name}"
-            );
+            // The host was called as often as the run may, and not once after the limit.
+            assert_eq!(error.metrics().host_calls, calls.load(Ordering::Relaxed) as u64, "{name}");
+            let most = if error.kind() == ErrorKind::HostCallLimit { 50 } else { u64::MAX };
+            assert!(error.metrics().host_calls <= most, "{name}");
             assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
         }
     }

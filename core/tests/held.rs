@@ -224,6 +224,57 @@ fn tables_with_metatables_stay_as_long_as_somebody_can_reach_them() {
     assert_eq!(lua.compute("return _home.t.x").unwrap().values, ["x!".into()]);
 }
 
+/// An object that is put in the place of the last one, in each run: neither Lua nor the store may keep those that were there before.
+#[test]
+fn stored_tables_with_metatables_go_when_nobody_can_reach_them() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(1 << 20).store_limit(1 << 20)).unwrap();
+    lua.compute("class = {__index = function(_, k) return k .. '!' end}").unwrap();
+    let grown = |source: &str| {
+        let mut bytes = 0;
+        for round in 0..60 {
+            lua.compute(source).unwrap();
+            if round % 10 == 9 {
+                lua.gc().unwrap();
+            }
+            if round == 19 {
+                bytes = lua_bytes(&lua);
+            }
+        }
+        assert!(lua.table_count().unwrap().unwrap() < 10, "{source}");
+        assert_eq!(lua.compute("return _home.t.y, _home.t.x").unwrap().values, ["y!".into(), 500.into()], "{source}");
+        lua_bytes(&lua).saturating_sub(bytes)
+    };
+    for source in [
+        "for i = 1, 500 do _home.t = setmetatable({x = i}, class) end",
+        "for i = 1, 500 do _home.t = {x = i} setmetatable(_home.t, class) end",
+        "for i = 1, 500 do local t = ext.table() t.x = i _home.t = setmetatable(t, class) end",
+        "for i = 1, 500 do _home.t = setmetatable({x = i}, {__index = class.__index}) end",
+    ] {
+        let bytes = grown(source);
+        assert!(bytes < 64 << 10, "{source}: {bytes} bytes");
+    }
+    // A table without entries is there as long as something leads to it, and one that the host looks at too.
+    lua.compute("_home.t = setmetatable({}, class) seen = setmetatable(ext.table(), class) local s = _home.t").unwrap();
+    let view = lua.compute("_home.v = setmetatable({}, class) return _home.v").unwrap().into_value();
+    let emptied = lua.compute("_home.w = setmetatable({x = 1}, class) return _home.w").unwrap().into_value();
+    lua.compute("_home.v, _home.w.x = nil, nil _home.w = nil").unwrap();
+    for _ in 0..4 {
+        lua.compute("for i = 1, 2000 do _home.last = {i} end collectgarbage()").unwrap();
+        lua.gc().unwrap();
+    }
+    lua.home().set("v", view).unwrap();
+    lua.home().set("w", emptied).unwrap();
+    assert_eq!(
+        lua.compute("return _home.t.a, seen.b, _home.v.c, _home.w.x").unwrap().values,
+        ["a!".into(), "b!".into(), "c!".into(), "x!".into()]
+    );
+    // What was taken back leaves its metatable to nobody.
+    for table in ["setmetatable({}, class)", "setmetatable(ext.table(), class)"] {
+        lua.compute(format!("_home.w = {table} collectgarbage() assert(_home.w.a == 'a!') error('x')")).unwrap_err();
+        lua.compute("for i = 1, 5 do _home['n' .. i] = {} assert(not getmetatable(_home['n' .. i])) end").unwrap();
+    }
+}
+
 /// Buffers of the string library too are given what only garbage takes.
 #[test]
 fn garbage_is_no_lack_of_memory() {

@@ -190,6 +190,41 @@ fn store() {
     lua.compute_with("_home.z = 1", ComputeOptions::new().store_limit(20_000)).unwrap();
 }
 
+/// Whatever the host writes while a run goes on is neither forgotten nor room for the script when it goes again.
+#[test]
+fn what_the_host_writes_in_a_run_counts() {
+    let lua = Sandbox::with_config(SandboxConfig::new().store_limit(10_000)).unwrap();
+    let home = lua.home();
+    lua.register("put", move |(key, n): (String, usize)| home.set(key, "x".repeat(n))).unwrap();
+    let home = lua.home();
+    lua.register("put_table", move |(key, n): (String, usize)| {
+        let mut table = luacell::Table::new();
+        table.set("x", "x".repeat(n))?;
+        home.set(key, table)
+    })
+    .unwrap();
+    // Before the first write of the script, after it, and when it has come near to the limit.
+    let near = "pcall(function() for i = 1, 9 do _home['n' .. i] = ('n'):rep(1000) end end)";
+    for (before, sure) in [("", 0), ("_home.a = 1", 0), (near, 9000)] {
+        for put in ["put", "put_table"] {
+            let most = (10_000 - sure) / 100;
+            // Each has 100 bytes with its key and what belongs to a string.
+            let fill = |n: i32| format!("for i = 1, {n} do _home[100 + i] = ('y'):rep(92) end");
+            lua.compute(format!("{before} {}", fill(most - 1))).unwrap();
+            lua.home().clear().unwrap();
+            // All that the host puts there takes room, and none is gained when it goes.
+            for text in [
+                format!("{before} {put}('big', 5000) {}", fill(most - 1)),
+                format!("{before} for i = 1, 20 do {put}('big', 5000) _home.big = nil end {}", fill(most + 10)),
+                format!("{before} {put}('big', 5000) {put}('big', 10) {put}('other', 5000) {}", fill(most - 1)),
+            ] {
+                assert_eq!(lua.compute(&text).unwrap_err().kind(), ErrorKind::StoreLimit, "{text}");
+                assert!(lua.home().is_empty().unwrap());
+            }
+        }
+    }
+}
+
 #[test]
 fn host_calls() {
     let lua = Sandbox::with_config(SandboxConfig::new().host_call_limit(10)).unwrap();
@@ -198,6 +233,7 @@ fn host_calls() {
     for source in ["for i = 1, 11 do f() end", "while true do pcall(f) end"] {
         let error = lua.compute(source).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::HostCallLimit, "{source}");
+        assert_eq!(error.metrics().host_calls, 10, "{source}: what was refused is no call");
     }
     lua.compute("for i = 1, 10 do f() end").unwrap();
 }
@@ -391,6 +427,10 @@ fn limits_of_a_run_inside_a_host_function() {
         assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
     }
     assert!(lua.home().is_empty().unwrap());
+    // Each is one call and three inside it; those that were refused were none.
+    let most = ComputeOptions::new().host_call_limit(21);
+    let outcome = lua.compute_with("for i = 1, 5 do pcall(calls) end", most).unwrap();
+    assert_eq!(outcome.metrics.host_calls, 20);
 
     // The outer run's limits are never widened.
     let wide = inner.clone();

@@ -348,6 +348,7 @@ fn a_store_keeps_what_it_has() {
     template
         .compute(
             "_home.orders, _home.name, _home.more = {'template'}, 'template', {{{}}}
+             for _, t in ipairs{_home.orders, _home.more, _home.more[1]} do setmetatable(t, {__index = function() return 'template' end}) end
              local seen = 0
              function decide(x) seen = seen + 1 _home.n = (_home.n or 0) + 1 return x * 2, _home.n, seen end
              function name() return _home.name end
@@ -367,6 +368,7 @@ fn a_store_keeps_what_it_has() {
         assert_eq!(sandbox.export_home().unwrap(), blob);
         // What the host has of the store is still so.
         assert_eq!(orders.as_stored_table().unwrap().len().unwrap(), 3);
+        assert!(get::<bool>(&sandbox, "return not getmetatable(_home.orders) and not getmetatable(_home.orders[3])"));
         assert_eq!(sandbox.call("decide", 2).unwrap().values, [4.into(), 1.into(), 1.into()]);
         assert_eq!(sandbox.call("decide", 2).unwrap().values, [4.into(), 2.into(), 2.into()]);
         assert_eq!(get::<String>(&sandbox, "return name()"), "ada");

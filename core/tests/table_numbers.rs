@@ -110,6 +110,24 @@ fn no_number_means_two_tables() {
     }
 }
 
+/// The guest keeps metatables of tables that were stored, by number: a new table with the number of an old one does not get its metatable.
+#[test]
+fn metatables_go_with_the_number() {
+    let folder = tempfile::tempdir().unwrap();
+    for sandbox in sandboxes(folder.path()) {
+        sandbox
+            .compute(
+                "local mt = {__index = function() return 'old' end}
+                 for i = 1, 70000 do local t = setmetatable(ext.table(), mt) if i > 69900 then _home.x = t end end
+                 _home.x = nil",
+            )
+            .unwrap();
+        sandbox.compute("for i = 1, 300 do _home[i] = {i} end").unwrap();
+        sandbox.compute("collectgarbage() for i = 1, 70000 do local t = ext.table() _home.x = t assert(not getmetatable(t)) end").unwrap();
+        assert!(get::<bool>(&sandbox, "for i = 1, 300 do assert(not getmetatable(_home[i])) end return true"));
+    }
+}
+
 fn integer(n: i64) -> Vec<u8> {
     [&[2][..], &n.to_le_bytes()].concat()
 }

@@ -45,6 +45,11 @@
 #define LUACELL_ZERO (UINT64_MAX - 1)
 
 /**
+ * Cancels the runs that it was given to in luacell_compute_options, and no others. May be used by any number of threads.
+ */
+typedef struct luacell_canceller luacell_canceller;
+
+/**
  * The compiled guest and a pool of prepared memory, shared by any number of sandboxes and threads. Few programs need one: where NULL is given for an
  * engine, one that the whole process shares is used.
  */
@@ -67,7 +72,8 @@ typedef struct luacell_outcome luacell_outcome;
 
 /**
  * One isolated Lua with its state. It may be shared between threads and is used by one at a time: a second one gets LUACELL_BUSY at
- * once. Host functions may use the sandbox that calls them.
+ * once, unless what runs was interrupted: then it waits for the end of that, no longer than the sandbox's timeout. Host functions may use the
+ * sandbox that calls them.
  */
 typedef struct luacell_sandbox luacell_sandbox;
 
@@ -198,7 +204,7 @@ typedef struct luacell_server_options {
    */
   size_t namespace_name_len;
   /**
-   * How long connecting, and each answer, may take, in milliseconds. 0: the default, 5,000.
+   * How long a request may take, connecting included, in milliseconds. 0: the default, 5,000.
    */
   uint64_t timeout_ms;
   /**
@@ -209,6 +215,10 @@ typedef struct luacell_server_options {
    * Length of `root_certificate`.
    */
   size_t root_certificate_len;
+  /**
+   * Nothing is written to the server: for a user who may not, or a replica. The namespace has to be there.
+   */
+  bool read_only;
 } luacell_server_options;
 
 /**
@@ -458,6 +468,10 @@ typedef struct luacell_compute_options {
    * Limits that hold instead of the sandbox's where they are set; NULL for none.
    */
   const struct luacell_limits *limits;
+  /**
+   * What can cancel the run, before it begins and while it is under way; NULL for none. Not for runs within a host function.
+   */
+  const struct luacell_canceller *canceller;
 } luacell_compute_options;
 
 /**
@@ -1114,13 +1128,15 @@ luacell_status luacell_sandbox_new(const struct luacell_engine *engine,
 
 /**
  * Ends a sandbox and frees what it holds. Not while another thread uses it, and not from its host functions: luacell_sandbox_close can be
- * called then. NULL is ignored.
+ * called then, and waits for what other threads run. NULL is ignored.
  */
 void luacell_sandbox_free(struct luacell_sandbox *sandbox);
 
 /**
  * Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in another thread comes
- * to its end first. The handle is still to be freed.
+ * to its end first, its host functions included, and this waits for it: when it returns no run is left, and the handle can be freed once no
+ * thread begins another call with it. luacell_sandbox_interrupt shortens the waiting. From within a host function of this sandbox it does not wait: the
+ * sandbox ends with the run that called the function. The handle is still to be freed.
  */
 luacell_status luacell_sandbox_close(struct luacell_sandbox *sandbox,
                                      struct luacell_error **error);
@@ -1180,6 +1196,21 @@ void luacell_interrupter_interrupt(const struct luacell_interrupter *interrupter
  * Ends an interrupter. NULL is ignored.
  */
 void luacell_interrupter_free(struct luacell_interrupter *interrupter);
+
+/**
+ * Makes a canceller; to be freed.
+ */
+struct luacell_canceller *luacell_canceller_new(void);
+
+/**
+ * Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a sandbox next does.
+ */
+void luacell_canceller_cancel(const struct luacell_canceller *canceller);
+
+/**
+ * Ends a canceller; runs that it was given to go on. NULL is ignored.
+ */
+void luacell_canceller_free(struct luacell_canceller *canceller);
 
 /**
  * The kept table _home, as a stored table; the value belongs to the caller.

@@ -468,7 +468,7 @@ struct Config {
   const Store *store = nullptr;
   /** Gets what is printed, at once. What it throws ends the run, and comes out of the call that began it. */
   std::function<void(std::string_view)> print;
-  /** Everything else. Where it sets what is above too, that is above holds; limits are set in one of both places. */
+  /** Everything else. Where it sets something that is above too, what is above holds, except for limits: they are set in one of the two places. */
   luacell_sandbox_config more = detail::sized<luacell_sandbox_config>();
 };
 

@@ -113,12 +113,14 @@ pub struct luacell_server_options {
     pub namespace_name: *const c_char,
     /// Length of `namespace_name`.
     pub namespace_name_len: usize,
-    /// How long connecting, and each answer, may take, in milliseconds. 0: the default, 5,000.
+    /// How long a request may take, connecting included, in milliseconds. 0: the default, 5,000.
     pub timeout_ms: u64,
     /// The certificate, as PEM, that the server's has to be signed by. NULL: those that the system trusts.
     pub root_certificate: *const c_char,
     /// Length of `root_certificate`.
     pub root_certificate_len: usize,
+    /// Nothing is written to the server: for a user who may not, or a replica. The namespace has to be there.
+    pub read_only: bool,
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
@@ -150,6 +152,10 @@ pub unsafe extern "C" fn luacell_store_open_server(
                     given.root_certificate_len,
                     "root_certificate",
                 )?);
+            }
+            // The URL may say it as well.
+            if given.read_only {
+                server = server.read_only(true);
             }
         }
         place.give(Store::Server(server.open(url)?));

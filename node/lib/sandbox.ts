@@ -184,10 +184,15 @@ export class Sandbox {
   }
 
   /**
-   * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way is interrupted, and the promise is kept when it has
-   * ended; for a host function of that very run it is kept at once. Sandboxes that are forgotten are closed too.
+   * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way on another thread is interrupted and ends soon:
+   * `closeAsync` tells when. Sandboxes that are forgotten are closed too.
    */
-  close(): Promise<void> {
+  close(): void {
+    void this.#core.close();
+  }
+
+  /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
+  closeAsync(): Promise<void> {
     return this.#core.close();
   }
 
@@ -198,11 +203,11 @@ export class Sandbox {
 
   /** `using lua = new Sandbox()` closes it. */
   [Symbol.dispose](): void {
-    void this.close();
+    this.close();
   }
 
   /** `await using lua = new Sandbox()` closes it, and waits until no run is left. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return this.closeAsync();
   }
 }

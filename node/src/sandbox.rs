@@ -39,7 +39,7 @@ pub struct NativeSandbox {
     slot: u32,
 }
 
-pub(crate) struct Inner {
+pub struct Inner {
     pub(crate) sandbox: Sandbox,
     pub(crate) handles: Arc<Handles>,
     bridge: Arc<Bridge>,

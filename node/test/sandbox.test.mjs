@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -162,7 +163,7 @@ test('closing waits for a run that uses a store of JavaScript', async () => {
     const lua = new Sandbox({ store, timeout: null });
     const rejected = assert.rejects(lua.computeAsync('while true do _home.n = (_home.n or 0) + 1 end'), kind('Interrupted'));
     for (let turns = i; turns > 0; turns--) await new Promise(setImmediate);
-    await lua.close();
+    await lua.closeAsync();
     assert.ok(lua.closed);
     assert.throws(() => lua.compute('return 1'), kind('Closed'));
     await rejected;
@@ -174,8 +175,8 @@ test('what was closed says so', async () => {
   lua.compute('_home.t = {1} function f() end');
   const { home } = lua;
   const [view, f, snapshot] = [home.get('t'), lua.compute('return f'), lua.snapshot()];
-  await lua.close();
-  await lua.close();
+  lua.close();
+  await lua.closeAsync();
   lua.interrupt();
   assert.ok(lua.closed);
   const uses = [
@@ -193,13 +194,13 @@ test('what was closed says so', async () => {
 test('runs may wait for runs, however many', async () => {
   const all = Array.from({ length: 600 }, () => new Sandbox());
   all.forEach((lua, i) => lua.register('next', async () => (i + 1 < all.length ? all[i + 1].computeAsync('return next() + 1') : 1)));
-  assert.equal(await all[0].computeAsync('return next() + 1'), 600);
+  assert.equal(await all[0].computeAsync('return next() + 1'), 601);
   let met = 0;
   let meet;
   const meeting = new Promise((resolve) => (meet = resolve));
   for (const lua of all) lua.register('meet', () => (++met === all.length && meet(), meeting));
   await Promise.all(all.map((lua) => lua.computeAsync('meet()')));
-  await Promise.all(all.map((lua) => lua.close()));
+  await Promise.all(all.map((lua) => lua.closeAsync()));
 });
 
 test('onPrint and modules of runs on another thread', async () => {
@@ -455,4 +456,26 @@ test('a worker that is terminated in the middle of a run takes nothing with it',
     await worker.terminate();
   }
   assert.equal(new Sandbox().compute('return 1'), 1);
+});
+
+test('create opens a store while the event loop goes on', async (t) => {
+  // The server is on the event loop, so opening would wait for ever.
+  const server = createServer((client) => client.once('data', () => client.end('-ERR go away\r\n')));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const store = `redis://127.0.0.1:${server.address().port}`;
+  await assert.rejects(Sandbox.create({ store }), { kind: 'Store', message: /go away/ });
+  server.close();
+
+  const folder = temporary(t);
+  const file = join(folder, 'state.luacell');
+  const lua = await Sandbox.create({ store: file, timeout: 1000 });
+  lua.register('three', () => 3);
+  lua.compute('_home.n = three()');
+  lua.close();
+  const again = await Sandbox.create({ store: file });
+  assert.equal(again.home.get('n'), 3);
+  await assert.rejects(Sandbox.create({ store: folder }), { kind: 'Store' });
+  await assert.rejects(Sandbox.create({ store: 3 }), { kind: 'InvalidArgument' });
+  await assert.rejects(Sandbox.create({ store: `${store}?namespac=x` }), { kind: 'Store', message: /namespac/ });
+  again.close();
 });

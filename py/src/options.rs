@@ -13,7 +13,9 @@ use crate::errors::{self, OrRaise};
 #[cold]
 fn senseless(value: &Bound<'_, PyAny>, name: &str, wanted: &str) -> PyErr {
     // Python refuses to write numbers of thousands of digits.
-    let shown = value.repr().map_or_else(|_| "a number of thousands of digits".to_owned(), |text| text.to_string_lossy().into_owned());
+    let shown = value
+        .repr()
+        .map_or_else(|_| "a number of thousands of digits".to_owned(), |text| text.to_string_lossy().into_owned());
     let shown: String = shown.chars().take(100).collect();
     errors::new(value.py(), ErrorKind::InvalidArgument, format!("{name}: {shown} is no {wanted}"))
 }
@@ -29,7 +31,7 @@ where
     T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
 {
     let Some(value) = value else { return Ok(None) };
-    value.extract().map(Some).map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
+    value.extract::<T>().map(Some).map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
         true => senseless(value, name, &format!("number {range}")),
         false => error,
     })

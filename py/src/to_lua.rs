@@ -81,7 +81,10 @@ fn integer(number: &Bound<'_, PyAny>) -> PyResult<i64> {
             Ok(digits) if bits <= 128 => digits.to_string(),
             _ => format!("an int of {bits} bits"),
         };
-        errors::conversion(number.py(), format!("{shown} does not fit Lua's integers, which have 64 bits with the sign"))
+        errors::conversion(
+            number.py(),
+            format!("{shown} does not fit Lua's integers, which have 64 bits with the sign"),
+        )
     })
 }
 
@@ -110,7 +113,10 @@ fn check_keys(py: Python<'_>, keys: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)]) -> 
         };
         if !seen.insert(bytes) {
             let shown = shown_key(key);
-            return Err(errors::conversion(py, format!("{shown} is there as text and as bytes, which are one key in Lua")));
+            return Err(errors::conversion(
+                py,
+                format!("{shown} is there as text and as bytes, which are one key in Lua"),
+            ));
         }
     }
     Ok(())

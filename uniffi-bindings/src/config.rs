@@ -43,6 +43,11 @@ pub struct Limits {
     pub source: Option<i64>,
 }
 
+/// A number for which less than 0 makes no sense.
+pub(crate) fn setting<N: Copy + std::fmt::Display, T: TryFrom<N>>(name: &str, n: N) -> luacell::Result<T> {
+    T::try_from(n).map_err(|_| invalid(format!("{name} is {n}, which is no number from 0 on")))
+}
+
 /// A negative number is more than any.
 fn number(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -172,7 +177,7 @@ impl SandboxConfig {
             (None, None) => config,
         };
         if let Some(times) = self.conflict_retries {
-            config = config.conflict_retries(u32::try_from(times).unwrap_or_default());
+            config = config.conflict_retries(setting("conflictRetries", times)?);
         }
         if let Some(printer) = self.printer {
             config = config.on_print(move |text| drop(printer.print(text.to_vec())));

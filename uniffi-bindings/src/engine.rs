@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::setting;
 use crate::error::{LuaError, guarded};
 
 /// Settings of an engine. What is not set has its default.
@@ -10,10 +11,10 @@ pub struct EngineConfig {
     /// How many sandboxes at a time come from a pool of prepared memory. Default 1000; 0 for no pool.
     #[uniffi(default = None)]
     pub pool_size: Option<i32>,
-    /// The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB.
+    /// The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB, from 2 MiB to 4 GiB.
     #[uniffi(default = None)]
     pub max_memory: Option<i64>,
-    /// The most native stack that a sandbox uses, in bytes. Default 512 KiB. Threads that run sandboxes must have this much left.
+    /// The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run sandboxes must have this much left, and 64 KiB.
     #[uniffi(default = None)]
     pub max_stack: Option<i64>,
 }
@@ -26,20 +27,20 @@ pub struct Engine(luacell::Engine);
 impl Engine {
     /// A new engine.
     ///
-    /// Errors: `Memory` when the system refuses what it needs.
+    /// Errors: `Memory` when the system refuses what it needs, `InvalidArgument` for settings out of their range.
     #[uniffi::constructor(default(config = None))]
     pub fn new(config: Option<EngineConfig>) -> Result<Self, LuaError> {
         guarded(|| {
             let mut settings = luacell::EngineConfig::new();
             let config = config.unwrap_or_default();
             if let Some(n) = config.pool_size {
-                settings = settings.pool_size(u32::try_from(n).unwrap_or_default());
+                settings = settings.pool_size(setting("poolSize", n)?);
             }
             if let Some(bytes) = config.max_memory {
-                settings = settings.max_memory(u64::try_from(bytes).unwrap_or(u64::MAX));
+                settings = settings.max_memory(setting("maxMemory", bytes)?);
             }
             if let Some(bytes) = config.max_stack {
-                settings = settings.max_stack(usize::try_from(bytes).unwrap_or(usize::MAX));
+                settings = settings.max_stack(setting("maxStack", bytes)?);
             }
             luacell::Engine::new(settings).map(Engine)
         })

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use luacell::{Error, StoreError, Value};
+use luacell::{Error, ErrorKind, StoreError, Value};
 
 use crate::error::{PassingError, within_host_function};
 use crate::value::{LuaValue, from_lua, to_lua};
@@ -157,6 +157,9 @@ impl HostError {
             HostError::Conflict { reason } => StoreError::conflict(reason),
             HostError::Failed { reason, failure } | HostError::Thrown { description: reason, failure, .. } => {
                 StoreError::from(Thrown { reason, failure })
+            }
+            HostError::Passed { error } if error.0.kind() == ErrorKind::Conflict => {
+                StoreError::conflict(error.0.clone())
             }
             other => StoreError::from(other),
         }

@@ -235,6 +235,10 @@ static uint32_t run_export (uint32_t number, const uint32_t *a) {
     case NUMBER_unregister_function:
       io_from_host(a[0]);
       return ran(unregister_function(a[0], a[1]));
+    case NUMBER_forget_tables:
+      io_from_host(a[0]);
+      forget_tables(a[0]);
+      return 0;
     case NUMBER_get_error_details: {
       int n = (int)get_error_details();
       io_to_host(n);

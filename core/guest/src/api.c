@@ -257,7 +257,10 @@ unsigned allocate_table_ids (unsigned count) {
 }
 
 EXPORT(set_table_counter)
-void set_table_counter (unsigned next_id) { guest.next_id = next_id; }
+void set_table_counter (unsigned next_id) {
+  if (next_id < guest.next_id) external_forget_from(next_id);
+  guest.next_id = next_id;
+}
 
 static int left;
 
@@ -343,6 +346,23 @@ static void list_ids (lua_State *L, void *ud) {
 
 EXPORT(list_table_ids)
 int list_table_ids (void) { return guarded(list_ids) ? (int)io.len : -1; }
+
+static size_t gone_len;
+
+static void forget_gone (lua_State *L, void *ud) {
+  size_t i;
+  (void)L;
+  (void)ud;
+  for (i = 0; i + 4 <= gone_len; i += 4) external_forget(get_u32(io.p + i));
+}
+
+/* The ids of tables that are gone stand at the start of the buffer. */
+EXPORT(forget_tables)
+void forget_tables (size_t len) {
+  if (len > io.cap) return;
+  gone_len = len;
+  guarded(forget_gone);
+}
 
 /* In a host call: a request may be under way. */
 static unsigned released;

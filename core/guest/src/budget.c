@@ -161,6 +161,7 @@ l_noret luacell_refuse (lua_State *L, int kind) {
   setnilvalue(&nil);
   table_put(L, guest.errors, ERROR_LIMIT, &nil);
   /* In full memory each piece of text would take a full collection. */
+  gc_hold(L);
   G(L)->gcstopem = 1;
   luacell_reserve(1);
   luaD_rawrunprotected(L, tell, &kind);

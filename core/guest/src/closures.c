@@ -213,10 +213,12 @@ void cells_unsave (lua_State *L) {
   if (!any_before) return;
   for (i = 1; i < cell_count(); i++) {
     unsigned id = cell_at(i)->id;
+    const TValue *known;
     TValue before;
     if (cell_at(i)->uv == NULL) continue;
-    setobj(L, &before, luaH_getint(guest.cells_before, id));
-    if (isempty(&before)) continue;
+    known = luaH_getint(guest.cells_before, id);
+    if (isempty(known)) continue;
+    setobj(L, &before, known); /* what it is put into may move it */
     if (ttislightuserdata(&before)) setnilvalue(&before);
     table_put(L, guest.cells_saved, id, &before);
   }

@@ -61,7 +61,8 @@ static void push_table (lua_State *L) {
 
 /* Pushes the table with this id: the same Lua table as long as one lives. */
 void external_push (lua_State *L, unsigned id) {
-  const TValue *known = objects_find(id);
+  const TValue *known = objects_find(id), *kept;
+  Table *t;
   if (known != NULL && ttistable(known)) {
     setobj2s(L, L->top.p, known);
     api_incr_top(L);
@@ -69,9 +70,15 @@ void external_push (lua_State *L, unsigned id) {
   }
   need_stack(L, 2);
   push_table(L);
-  hvalue(s2v(L->top.p - 1))->extid = id;
-  invalidateTMcache(hvalue(s2v(L->top.p - 1))); /* a new table claims none */
+  t = hvalue(s2v(L->top.p - 1));
+  t->extid = id;
+  invalidateTMcache(t); /* a new table claims none */
   objects_put(L, id, s2v(L->top.p - 1));
+  kept = luaH_getint(guest.anchors, id);
+  if (ttistable(kept) && hvalue(kept)->extid == 0) {
+    t->metatable = hvalue(kept);
+    luaC_objbarrier(L, t, t->metatable);
+  }
 }
 
 void external_list_ids (lua_State *L, Bytes *to) {
@@ -81,6 +88,23 @@ void external_list_ids (lua_State *L, Bytes *to) {
     byte b[4];
     put_u32(b, (uint32_t)ivalue(&key));
     if (!bytes_add(to, b, sizeof b)) luacell_memory_error(L);
+  }
+}
+
+/* The host has no such table any more: nobody will come to it. */
+void external_forget (unsigned id) {
+  const TValue *kept = luaH_getint(guest.anchors, id);
+  if (ttistable(kept) && objects_find(id) == NULL) setempty((TValue *)kept);
+}
+
+/* Ids from this one on mean other tables from now on. Allocates nothing. */
+void external_forget_from (unsigned first) {
+  unsigned pos = 0;
+  TValue key, val;
+  while (table_step(guest.anchors, &pos, &key, &val)) {
+    unsigned id = (unsigned)ivalue(&key);
+    if (id >= first && id != guest.home_id && id != guest.io_id)
+      setempty((TValue *)luaH_getint(guest.anchors, id));
   }
 }
 
@@ -117,24 +141,31 @@ l_noret luacell_no_metatable (lua_State *L) {
 }
 
 /*
-** Metatables are not stored, so a table that has one must stay alive, if
-** there are others that could come to it by its id.
+** Metatables are not stored. If others could come to a table by its id, its
+** metatable stays, and whoever comes gets it again. A table with a finalizer
+** stays itself: it is not at its end.
 */
-void luacell_metatable_set (lua_State *L, Table *t) {
+void external_keep_metatable (lua_State *L, Table *t, unsigned id) {
   TValue v;
-  if (t->metatable != NULL && t->extmark == PRIVATE) return;
-  if (t->metatable == NULL)
+  Table *kept = tofinalize(obj2gco(t)) ? t : t->metatable;
+  if (t->metatable == NULL) {
     setnilvalue(&v);
+  }
   else
-    sethvalue(L, &v, t);
-  table_put(L, guest.anchors, t->extid, &v);
+    sethvalue(L, &v, kept);
+  table_put(L, guest.anchors, id, &v);
+}
+
+void luacell_metatable_set (lua_State *L, Table *t) {
+  if (t->metatable == NULL || t->extmark != PRIVATE)
+    external_keep_metatable(L, t, t->extid);
 }
 
 /* The id of a table is about to be written somewhere. */
 unsigned external_shown_id (lua_State *L, Table *t) {
   if (l_unlikely(t->extmark == PRIVATE)) {
     t->extmark = 0;
-    if (t->metatable != NULL) luacell_metatable_set(L, t);
+    if (t->metatable != NULL) external_keep_metatable(L, t, t->extid);
   }
   return t->extid;
 }
@@ -318,17 +349,17 @@ static size_t count_made (void) {
 }
 
 /*
-** Calls 'f' for each id that this run gave to an object that still lives. A
-** host may take more ids than there are objects.
+** Calls 'f' for each id that this run took and that has an entry in this
+** table. A host may take more ids than there are entries.
 */
-static void each_made (lua_State *L, Visit f) {
+static void each_made (lua_State *L, Table *in, Visit f) {
   size_t i;
-  if (count_made() > luaH_realasize(guest.objects) + sizenode(guest.objects)) {
+  if (count_made() > luaH_realasize(in) + sizenode(in)) {
     unsigned pos = 0;
     TValue key, val;
-    while (table_step(guest.objects, &pos, &key, &val)) {
+    while (table_step(in, &pos, &key, &val)) {
       unsigned id = (unsigned)ivalue(&key);
-      if (was_made(id)) f(L, id, objects_find(id));
+      if (was_made(id)) f(L, id, luaH_getint(in, id));
     }
     return;
   }
@@ -336,8 +367,8 @@ static void each_made (lua_State *L, Visit f) {
     Range range = ((const Range *)made.p)[i];
     unsigned id;
     for (id = range.first; id < range.end; id++) {
-      const TValue *o = objects_find(id);
-      if (o != NULL) f(L, id, o);
+      const TValue *o = luaH_getint(in, id);
+      if (!isempty(o)) f(L, id, o);
     }
   }
 }
@@ -361,7 +392,7 @@ void made_undo (lua_State *L) {
   need_stack(L, 40);
   gc_hold(L);
   undone.len = 0;
-  each_made(L, undo_later);
+  each_made(L, guest.objects, undo_later);
   undoing = 1;
   for (i = 0; i < undone.len / sizeof(unsigned); i++) {
     unsigned id;
@@ -378,13 +409,17 @@ void made_undo (lua_State *L) {
 }
 
 static void detach (lua_State *L, unsigned id, const TValue *o) {
-  const TValue *anchor = luaH_getint(guest.anchors, id);
   (void)L;
   if (is_external(o, id)) hvalue(o)->extid = 0;
   else if (ttypetag(o) == LUA_VLCL) clLvalue(o)->extid = 0;
   else if (ttypetag(o) == LUA_VUPVAL) cell_unbind(gco2upv(gcvalue(o)));
   setempty((TValue *)o);
-  if (!isempty(anchor)) setempty((TValue *)anchor);
+}
+
+static void forget_metatable (lua_State *L, unsigned id, const TValue *o) {
+  (void)L;
+  (void)id;
+  setempty((TValue *)o);
 }
 
 /*
@@ -395,7 +430,8 @@ static void detach (lua_State *L, unsigned id, const TValue *o) {
 void made_forget (lua_State *L) {
   undoing = 0;
   bytes_shrink(&undone);
-  each_made(L, detach);
+  each_made(L, guest.objects, detach);
+  each_made(L, guest.anchors, forget_metatable);
   made.len = 0;
 }
 
@@ -414,6 +450,7 @@ int external_leave (lua_State *L) {
     if (!ttistable(&val)) detach(L, id, objects_find(id));
     else if (id != guest.home_id && id != guest.io_id) n++;
   }
+  external_forget_from(1);
   made.len = 0;
   return n;
 }

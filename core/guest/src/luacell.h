@@ -150,7 +150,7 @@ typedef struct Guest {
   unsigned io_id;
   int alias; /* is _home also called Memory? */
   Table *objects; /* weak: id -> table, closure or upvalue */
-  Table *anchors; /* strong: id -> external table with a metatable */
+  Table *anchors; /* strong: id -> metatable of an external table, or that */
   Table *handles; /* strong: handle -> function known to the host */
   Table *handle_of; /* function -> its handle, and how often it was sent */
   Table *builtins; /* name -> built-in */
@@ -345,6 +345,7 @@ void cells_restore (lua_State *L);
 void external_push (lua_State *L, unsigned id);
 void external_announce (lua_State *L, unsigned id);
 unsigned external_shown_id (lua_State *L, Table *t);
+void external_keep_metatable (lua_State *L, Table *t, unsigned id);
 unsigned external_take_ids (lua_State *L, unsigned count);
 void objects_put (lua_State *L, unsigned id, const TValue *v);
 const TValue *objects_find (unsigned id);
@@ -354,6 +355,8 @@ void made_forget (lua_State *L);
 int luacell_ext_table (lua_State *L);
 void external_list_ids (lua_State *L, Bytes *to);
 int external_leave (lua_State *L);
+void external_forget (unsigned id);
+void external_forget_from (unsigned first);
 void external_begin_run (void);
 void external_begin_transaction (void);
 

@@ -306,7 +306,7 @@ static void register_item (lua_State *L, size_t i) {
     v.tt_ = ctb(o->tt);
     objects_put(L, id, &v);
     if (o->tt == LUA_VTABLE && gco2t(o)->metatable != NULL)
-      table_put(L, guest.anchors, id, &v);
+      external_keep_metatable(L, gco2t(o), id);
   }
 }
 

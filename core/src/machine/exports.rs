@@ -31,6 +31,7 @@ macro_rules! for_each_export {
             set_table_counter(next_id: i32);
             leave_tables(next_id: i32) -> i32;
             settle_random();
+            forget_tables(len: i32);
             undo_run();
             set_transaction(flag: i32);
             set_keep_failed(flag: i32);

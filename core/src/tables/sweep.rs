@@ -85,8 +85,8 @@ impl Tables {
     }
 
     /// Removes every table that cannot be reached from these or from `_home` and `_io`, as part of the present run. `all`: also when there is little to expect.
-    /// Of the `empty` ones those stay that can't be reached either.
-    pub(crate) fn sweep(&mut self, held: Vec<u32>, all: bool, empty: &mut Vec<u32>) -> StoreResult<()> {
+    /// Gives what it removed; of the `empty` ones those stay that can't be reached either.
+    pub(crate) fn sweep(&mut self, held: Vec<u32>, all: bool, empty: &mut Vec<u32>) -> StoreResult<Vec<u32>> {
         let late = |tables: &Self| tables.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let swept = match &self.backing {
             Backing::Memory(_) => self.sweep_memory(held, empty),
@@ -98,12 +98,12 @@ impl Tables {
             self.live = self.live.max(MIN_SWEEP).saturating_mul(2);
             self.swept = (self.next_id, self.swept.1.max(MIN_SWEEP as u64).saturating_mul(2));
             empty.clear();
-            return Ok(());
+            return Ok(Vec::new());
         }
         swept
     }
 
-    fn sweep_memory(&mut self, held: Vec<u32>, empty: &mut Vec<u32>) -> StoreResult<()> {
+    fn sweep_memory(&mut self, held: Vec<u32>, empty: &mut Vec<u32>) -> StoreResult<Vec<u32>> {
         let (seen, weight) = self.reachable([HOME, IO].into_iter().chain(held))?;
         empty.retain(|id| !seen.contains(id));
         let mut all = id_set();
@@ -112,11 +112,13 @@ impl Tables {
         })?;
         all.extend(self.overlay.written_tables());
         self.live = 0;
+        let mut gone = Vec::new();
         for id in all {
             if !is_valid(id) || seen.contains(&id) {
                 self.live += 1;
             } else {
                 self.overlay.remove_table(id);
+                gone.push(id);
             }
         }
         // The work follows from the entries, and making a table costs as much as looking at some of them.
@@ -124,22 +126,22 @@ impl Tables {
         // What the present run made is counted here already.
         self.created = 0;
         self.overlay.forget_created();
-        Ok(())
+        Ok(gone)
     }
 
     /// Tables in memory are looked at alone: the store never refers to them. Those in the store are looked at when the sandbox is its only
     /// user, and seldom, because that reads all of it.
-    fn sweep_tiered(&mut self, held: Vec<u32>, all: bool, empty: &mut Vec<u32>) -> StoreResult<()> {
+    fn sweep_tiered(&mut self, held: Vec<u32>, all: bool, empty: &mut Vec<u32>) -> StoreResult<Vec<u32>> {
         if self.is_dirty() {
             empty.clear();
-            return Ok(());
+            return Ok(Vec::new());
         }
         // What is in memory.
         let mut seen = id_set();
         let mut outside = id_set();
         let mut pending: Vec<u32> = held.into_iter().chain([IO]).collect();
         let Backing::Tiered(tiered) = &mut self.backing else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let mut clock = Clock::new(self.deadline);
         while let Some(id) = pending.pop() {
@@ -155,9 +157,9 @@ impl Tables {
             clock.check()?;
         }
         empty.retain(|id| !seen.contains(id));
-        let orphans: Vec<u32> = tiered.local_ids().filter(|id| !seen.contains(id)).collect();
-        for id in orphans {
-            tiered.remove_local(id)?;
+        let mut gone: Vec<u32> = tiered.local_ids().filter(|id| !seen.contains(id)).collect();
+        for id in &gone {
+            tiered.remove_local(*id)?;
         }
         self.live = tiered.local_len();
         self.created = 0;
@@ -167,11 +169,11 @@ impl Tables {
                 let held: Vec<u32> = outside.into_iter().collect();
                 tiered.share_held(&held, all)?;
             }
-            return Ok(());
+            return Ok(gone);
         }
         let due = self.store_is_due();
         if !(due || all) {
-            return Ok(());
+            return Ok(gone);
         }
         let mut known = id_set();
         if let Backing::Tiered(tiered) = &self.backing {
@@ -184,15 +186,16 @@ impl Tables {
         let orphans: Vec<u32> =
             known.into_iter().filter(|id| is_valid(*id) && *id != IO && !seen.contains(id)).collect();
         let any = !orphans.is_empty();
-        for id in orphans {
-            self.overlay.remove_table(id);
+        for id in &orphans {
+            self.overlay.remove_table(*id);
         }
+        gone.extend(orphans);
         if any || due {
             self.overlay.put(OWN, SWEPT_KEY, Some(&encode_swept(self.next_id, weight)));
             self.commit()?;
         }
         self.swept = (self.next_id, weight);
-        Ok(())
+        Ok(gone)
     }
 }
 

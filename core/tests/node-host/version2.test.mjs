@@ -623,6 +623,35 @@ suite("hostile arguments", () => {
     return seed >>> 8;
   };
 
+  test("two entries under one key are an error that names it", () => {
+    const box = make();
+    const { string, integer, float, boolean, table } = bytes;
+    const k = string("k");
+    const cases = [
+      [table([], [[k, integer(1)], [k, integer(2)]]), "value 1.k"],
+      [table([integer(1)], [[integer(1), integer(2)]]), "value 1[1]"],
+      [table([], [[integer(7), k], [float(7), k]]), "value 1[7.0]"],
+      [table([], [[boolean(true), k], [boolean(true), k]]), "value 1[true]"],
+      [table([], [[k, table([])], [k, integer(2)]]), "value 1.k"],
+      [table([], [[k, integer(1)], [k, table([])]]), "value 1.k"],
+      [table([], [[k, integer(1)], [k, bytes.nil()]]), "value 1.k"],
+      [table([], [[table([]), k], [bytes.again(1), k]]), "value 1[...]"],
+      [all(integer(1), k, table([k, table([], [[k, table([k, k, table([], [[k, k], [k, k]])])]])])), "value 3[2].k[3].k"],
+      [table([], [[string("x".repeat(100)), k], [string("x".repeat(100)), k]]), "value 1." + "x".repeat(60)],
+    ];
+    for (const [args, place] of cases) {
+      const error = failure(() => box.compute("return 1", { args }));
+      assert.equal(error.message, `two entries from the host have the same key (${place})`);
+      assert.equal(error.details?.kind ?? 11, 11);
+    }
+    // Nothing is lost where one of them is nil.
+    assert.equal(one(box, "return (...).k", { args: table([], [[k, bytes.nil()], [k, integer(2)]]) }), 2n);
+    let deep = table([], [[k, k], [k, k]]);
+    for (let i = 0; i < 40; i++) deep = table([deep]);
+    assert.match(failure(() => box.compute("return 1", { args: deep })).message, /\(value 1\[1\]{1,}.*\.\.\..*\.k\)$/);
+    works(box);
+  });
+
   test("malformed arguments are errors", () => {
     const box = make();
     for (const args of [

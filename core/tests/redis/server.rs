@@ -53,7 +53,9 @@ impl Server {
     }
 
     fn launch(port: u16, folder: &Path, options: &[String]) -> Child {
-        let mut command = Command::new("redis-server");
+        // Valkey's has the same options.
+        let program = std::env::var_os("LUACELL_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let mut command = Command::new(program);
         if !options.iter().any(|option| option == "--tls-port") {
             command.args(["--port", &port.to_string()]);
         } else {

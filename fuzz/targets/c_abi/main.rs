@@ -77,6 +77,7 @@ fn with_options(
         name_len: name.len(),
         args: object!(lists, *args),
         limits: limits.as_ref().map_or(null(), |limits| limits),
+        canceller: null(),
     };
     body(&options);
 }

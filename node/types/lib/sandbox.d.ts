@@ -94,10 +94,12 @@ export declare class Sandbox {
     /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
     fork(): Sandbox;
     /**
-     * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way is interrupted, and the promise is kept when it has
-     * ended; for a host function of that very run it is kept at once. Sandboxes that are forgotten are closed too.
+     * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way on another thread is interrupted and ends soon:
+     * `closeAsync` tells when. Sandboxes that are forgotten are closed too.
      */
-    close(): Promise<void>;
+    close(): void;
+    /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
+    closeAsync(): Promise<void>;
     /** Whether it was closed. */
     get closed(): boolean;
     /** `using lua = new Sandbox()` closes it. */

@@ -395,7 +395,8 @@ export class Core {
     const held = this.#guest ? this.#guest.heldTables() : new Set<number>();
     if (held === null) return;
     for (const id of this.views.ids()) held.add(id);
-    this.host.tables.sweep(held);
+    const gone = this.host.tables.sweep(held);
+    this.#guest?.forgetTables(gone);
   }
 
   #releaseHandles(): void {

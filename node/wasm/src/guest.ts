@@ -33,6 +33,7 @@ const REQUIRED = [
   'sync_external_table_counter',
   'allocate_table_ids',
   'list_table_ids',
+  'forget_tables',
   'reserve_buffer',
   'run_gc',
   'undo_run',
@@ -248,6 +249,16 @@ export class Guest {
     const held = new Set<number>();
     for (let at = 0; at + 4 <= n; at += 4) held.add(view.getUint32(at, true));
     return held;
+  }
+
+  /** Tells Lua which tables are gone: it may have kept their metatables. */
+  forgetTables(gone: readonly number[]): void {
+    // As many as the guest has room for in any case.
+    for (let from = 0; from < gone.length; from += 4096) {
+      const ids = Uint32Array.from(gone.slice(from, from + 4096));
+      this.write(new Uint8Array(ids.buffer));
+      this.call('forget_tables', ids.byteLength);
+    }
   }
 
   /** Calls an export that reads a function's name from the buffer. */

@@ -364,8 +364,8 @@ export class Host {
     if (!links || request.length < 5) return ABSENT;
     const id = new DataView(request.buffer, request.byteOffset).getUint32(1, true);
     if (this.refused) return this.#finish(links, this.refused, null, vp, max);
+    if (this.hostCalls >= this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
     this.hostCalls++;
-    if (this.hostCalls > this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
     // The guest knows the name of the one that is gone.
     const f = this.functions.find(id);
     if (f === undefined) return ABSENT;

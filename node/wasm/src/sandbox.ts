@@ -236,10 +236,15 @@ export class Sandbox {
   }
 
   /**
-   * Ends the sandbox and frees what it holds: every later call gives `Closed`. A store stays open. A run that waits is interrupted, and the promise is
-   * kept when it has ended; for a host function of that very run it is kept at once.
+   * Ends the sandbox and frees what it holds: every later call gives `Closed`. A store stays open. A run that waits is interrupted and ends soon:
+   * `closeAsync` tells when.
    */
-  close(): Promise<void> {
+  close(): void {
+    void this.#core.close();
+  }
+
+  /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
+  closeAsync(): Promise<void> {
     return this.#core.close();
   }
 
@@ -256,9 +261,10 @@ export class Sandbox {
 }
 
 // `using` is younger than some engines: they call nothing, but may look for it.
-for (const name of ['dispose', 'asyncDispose'] as const) {
+const { close, closeAsync } = Sandbox.prototype;
+for (const [name, value] of [['dispose', close], ['asyncDispose', closeAsync]] as const) {
   const symbol: symbol = Symbol[name] ?? Symbol.for(`Symbol.${name}`);
-  Object.defineProperty(Sandbox.prototype, symbol, { value: Sandbox.prototype.close, configurable: true, writable: true });
+  Object.defineProperty(Sandbox.prototype, symbol, { value, configurable: true, writable: true });
 }
 
 function makeCore(options: SandboxOptions): Core {

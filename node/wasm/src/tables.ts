@@ -307,8 +307,8 @@ export class Tables {
     return this.#created > MIN_SWEEP && this.#created > this.#live;
   }
 
-  /** Removes every table that can't be reached from these, or from `_home` and `_io`. Nothing may be open. */
-  sweep(held: Iterable<number>): void {
+  /** Removes every table that can't be reached from these, or from `_home` and `_io`, and gives the numbers of those. Nothing may be open. */
+  sweep(held: Iterable<number>): number[] {
     const seen = new Set<number>([HOME, IO, ...held]);
     const pending = [...seen];
     for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
@@ -328,6 +328,7 @@ export class Tables {
     }
     this.#live = this.#tables.size;
     this.#created = 0;
+    return orphans;
   }
 
   /** All tables; the values are shared, for nobody changes them. */

@@ -204,7 +204,7 @@ fn promise(rng: &mut Rng) -> Result<String> {
         let _ = FUNCTIONS.set(names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
     }
     let function = rng.choice(FUNCTIONS.get().context("no functions")?).context("no function")?;
-    Ok(script(way, &call(function, |n| rng.usize(..n))))
+    Ok(script(way, &call(function, "while true", |n| rng.usize(..n))))
 }
 
 /// Not on the disk at once: that is what `counter` does.

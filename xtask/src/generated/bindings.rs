@@ -122,13 +122,58 @@ fn kotlin_callbacks(text: &str) -> Result<String> {
         callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
         val error = hostException(e)
         if (error is E) {
-            callStatus.error_buf = lowerError(error)
+            callStatus.error_buf = try {
+                lowerError(error)
+            } catch (half: HalfPair) {
+                lowerError(hostException(half) as E)
+            }
             callStatus.code = UNIFFI_CALL_ERROR
         }
     }
 ",
     ];
     [UNDECLARED, DECLARED].iter().try_fold(text.to_owned(), |text, [old, new]| replaced(&text, old, new))
+}
+
+/// Names the place of text that can't be passed: see Texts.kt.
+fn kotlin_places(text: &str) -> Result<String> {
+    const ARGUMENTS: [&str; 6] = [
+        "String",
+        "TypeLuaValue",
+        "SequenceTypeLuaValue",
+        "SequenceTypeTableNode",
+        "OptionalTypeRunOptions",
+        "OptionalTypeSandboxConfig",
+    ];
+    const FIELDS: [(&str, &str); 5] = [
+        ("OptionalString", "name"),
+        ("OptionalString", "store"),
+        ("OptionalString", "moduleFolder"),
+        ("OptionalMapStringTypeLuaValue", "modules"),
+        ("SequenceTypeLuaValue", "args"),
+    ];
+    let mut text = replaced(
+        text,
+        "        // Make sure we don't have invalid UTF-16, check for lone surrogates.\n        \
+         return Charsets.UTF_8.newEncoder().run {\n            onMalformedInput(CodingErrorAction.REPORT)\n            \
+         encode(CharBuffer.wrap(value))\n        }\n",
+        "        return utf8(value)\n",
+    )?;
+    for (kind, name) in FIELDS {
+        let write = format!("FfiConverter{kind}.write(value.`{name}`, buf)");
+        text = replaced(&text, &write, &format!("field(\"{name}\") {{ {write} }}"))?;
+    }
+    for kind in ARGUMENTS {
+        let lower = format!("FfiConverter{kind}.lower(`");
+        let mut parts = text.split(lower.as_str());
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once("`)").context("an argument of the generated Kotlin has no end")?;
+            out.push_str(&format!("argument(\"{name}\") {{ {lower}{name}`) }}{rest}"));
+        }
+        text = out;
+    }
+    Ok(text)
 }
 
 /// What was closed is closed, and says so with the library's own exception; also where it is an argument, whose handle would be used after its end.
@@ -186,7 +231,7 @@ fn kotlin(text: &str) -> Result<String> {
          uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
          statuses.giveBack(status)\n    }\n",
     )?;
-    let text = kotlin_cancelling(&kotlin_closing(&kotlin_callbacks(&text)?)?)?;
+    let text = kotlin_places(&kotlin_cancelling(&kotlin_closing(&kotlin_callbacks(&text)?)?)?)?;
     // FirstUse.kt says why.
     let text = ["IntegrityCheckingUniffiLib", "UniffiLib"].iter().try_fold(text, |text, object| {
         let register = format!("        Native.register({object}::class.java,");

@@ -5,16 +5,16 @@ local name, left = ARGV[3], tonumber(ARGV[4])
 local list = KEYS[3]
 if redis.call('HGET', meta, 'pending') ~= name or redis.call('LLEN', list) ~= left then return {'ok'} end
 local writes, references = cmsgpack.unpack(redis.call('LINDEX', list, 1)), cmsgpack.unpack(redis.call('LINDEX', list, 2))
--- Memory was looked at when this was set aside.
-redis.call('HDEL', meta, '')
-local lost = ready(4, writes, redis.call('HGET', meta, 'position'))
+local lost = survey(4, writes)
 if lost then return {'lost', lost} end
+-- Memory was looked at when this was set aside.
+try(redis.call('HGET', meta, 'position'))
 if #references > 0 and redis.call('HEXISTS', meta, 'gc') == 1 then
   for j = 1, #references, 1000 do
     redis.call('SADD', KEYS[4], unpack(references, j, math.min(j + 999, #references)))
   end
 end
 for _ = 1, 3 do redis.call('LPOP', list) end
-write(4, writes, tonumber(string.match(name, ' (%d+)$')))
+write(4, writes, tonumber(string.match(name, ' (%d+)$')), {})
 if left == 3 then redis.call('HDEL', meta, 'pending') end
 return {'ok'}

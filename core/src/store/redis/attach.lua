@@ -4,13 +4,11 @@ local position = tonumber(state[2])
 if not position then return {'new'} end
 if state[1] ~= 'luacell 2' then return {'format', state[1]} end
 if user == '' then return {'ok', position, state[6], state[3]} end
-for i = 4, #ARGV do
-  if redis.call('HDEL', KEYS[3], ARGV[i]) == 1 then redis.call('HDEL', meta, 'u' .. ARGV[i], 'a' .. ARGV[i]) end
-end
+leave(KEYS[3], 4)
 if server ~= '' and state[4] ~= server then state[3] = new_epoch(position) end
 position = position + 1
 advance(position, ARGV[3])
 note('a' .. user, state[5])
 redis.call('HSET', KEYS[3], user, redis.call('TIME')[1] .. ' 0 ' .. position .. ' ')
-note('users', redis.call('HLEN', KEYS[3]))
+note('users', redis.call('HGET', meta, 'users') + 1)
 return {'ok', position, ARGV[3], state[3]}

@@ -7,6 +7,9 @@
 --   n               with `w`: values refer to tables, and nobody has listed which; refused while somebody looks for orphans
 --   w writes        all there is to write
 --   c list n name   they are in this list, of n elements, which has this name: the user goes on with `apply`
+
+-- A commit that its user gave up may have arrived, or may come later: then this one has been.
+if user ~= '' and tonumber(state[6]) ~= tonumber(ARGV[5]) then return {'own', state[6]} end
 local i = 8
 while true do
   local what = ARGV[i]
@@ -41,10 +44,13 @@ end
 local next = position + 1
 if ARGV[i] == 'w' then
   local writes = cmsgpack.unpack(ARGV[i + 1])
-  local lost = ready(2, writes, position)
+  local lost, sets, deletes = survey(2, writes)
   if lost then return {'lost', lost} end
-  advance(next, ARGV[7])
-  write(2, writes, next)
+  -- The server looks at its memory before a script's first write alone, and deleting needs none.
+  if not sets then try(position) end
+  redis.call('SETRANGE', KEYS[2], next % 1024 * 4, ARGV[7])
+  if sets and deletes then try(position) end
+  write(2, writes, next, {'position', next, 'mark', ARGV[7], 'u' .. user, next})
 else
   local list = KEYS[tonumber(ARGV[i + 1])]
   if redis.call('LLEN', list) ~= tonumber(ARGV[i + 2]) then return {'lost', list} end

@@ -27,6 +27,16 @@ local function advance(position, mark)
   note('position', position, 'mark', mark, 'u' .. user, position)
 end
 
+-- Users have ended: ARGV from `first` on. `users`: the key of all. How many there should be is written down, so that losing them is noticed.
+local function leave(users, first)
+  for i = first, #ARGV do
+    if redis.call('HDEL', users, ARGV[i]) == 1 then
+      redis.call('HDEL', meta, 'u' .. ARGV[i], 'a' .. ARGV[i])
+      note('users', redis.call('HGET', meta, 'users') - 1)
+    end
+  end
+end
+
 local looked = {}
 -- The table of a key: its number, how many entries it has, its version, '' when it never was written, and the one in which it was made; nil when the
 -- entries are lost, or what `meta` knows of them.

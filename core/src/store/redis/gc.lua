@@ -4,13 +4,16 @@
 local now = tonumber(redis.call('TIME')[1])
 local other = redis.call('HGET', meta, 'gc')
 if other and string.match(other, '^%S+') ~= user and string.match(other, ' (%d+)$') + 600 > now then return {'busy'} end
-for i = 9, #ARGV do
-  if redis.call('HDEL', KEYS[3], ARGV[i]) == 1 then
-    redis.call('HDEL', meta, 'u' .. ARGV[i], 'a' .. ARGV[i])
-    redis.call('HSET', meta, 'users', redis.call('HLEN', KEYS[3]))
+leave(KEYS[3], 9)
+if redis.call('HLEN', KEYS[3]) ~= tonumber(redis.call('HGET', meta, 'users')) then
+  -- Some are lost. Each may hold anything.
+  for _, name in ipairs(redis.call('HKEYS', meta)) do
+    name = string.match(name, '^u(%x+)$')
+    if name and #name == 16 and redis.call('HEXISTS', KEYS[3], name) == 0 then
+      redis.call('HSET', KEYS[3], name, now .. ' ' .. position .. ' 0 ')
+    end
   end
 end
-if redis.call('HLEN', KEYS[3]) ~= tonumber(redis.call('HGET', meta, 'users')) then return {'lost', KEYS[3]} end
 local users = redis.call('HGETALL', KEYS[3])
 local left = {}
 for i = 1, #users, 2 do

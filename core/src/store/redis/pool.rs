@@ -429,8 +429,9 @@ impl Drop for Pool {
             return;
         }
         idle.connection.prepare(&Patience::new(FAREWELL.min(self.timeout), CancelToken::default()), false);
-        let ended: Vec<Vec<u8>> = ended.into_iter().map(String::into_bytes).collect();
-        let _ = scripts::LEAVE.run(&self.keys(&["meta", "users"], []), &ended, &mut idle.connection);
+        let arguments: Vec<Vec<u8>> = std::iter::once(String::new()).chain(ended).map(String::into_bytes).collect();
+        let keys = self.keys(&["meta", "log", "users"], []);
+        let _ = scripts::LEAVE.run(&keys, &arguments, &mut idle.connection);
     }
 }
 

@@ -3,7 +3,7 @@ local denied = {}
 for _, call in ipairs({{'UNLINK'}, {'HDEL', 'x'}, {'HSET', 'x', 'x'}, {'HGET', 'x'}, {'HMGET', 'x'}, {'HLEN'}, {'HSTRLEN', 'x'}, {'HKEYS'}, {'HGETALL'},
     {'HEXISTS', 'x'}, {'HSCAN', '0'}, {'UNLINK'}, {'RPUSH', 'x', 'x'}, {'LLEN'}, {'LINDEX', '0'}, {'LPOP'}, {'EXPIRE', '60'}, {'PERSIST'}, {'UNLINK'},
     {'SETRANGE', '0', 'x'}, {'GETRANGE', '0', '0'}, {'UNLINK'},
-    {'SADD', 'x'}, {'SCARD'}, {'SREM', 'x'}, {'SISMEMBER', 'x'}, {'SSCAN', '0'}, {'UNLINK'}}) do
+    {'SADD', 'x'}, {'SCARD'}, {'SISMEMBER', 'x'}, {'SSCAN', '0'}, {'UNLINK'}}) do
   local answer = redis.pcall(call[1], KEYS[1], unpack(call, 2))
   if type(answer) == 'table' and answer.err then
     if string.find(answer.err, 'READONLY', 1, true) then return answer end

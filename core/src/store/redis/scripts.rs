@@ -28,7 +28,7 @@ scripts! {
     PEEK: "peek.lua";
     APPLY: "common.lua" "write.lua" "apply.lua";
     LIST: "common.lua" "check.lua" "list.lua";
-    LEAVE: "leave.lua";
+    LEAVE: "common.lua" "leave.lua";
     HOLD: "common.lua" "check.lua" "hold.lua";
     RENEW: "common.lua" "check.lua" "renew.lua";
     GC: "common.lua" "check.lua" "gc.lua";

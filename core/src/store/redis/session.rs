@@ -153,8 +153,17 @@ impl Session {
                     seen.position.store(position, Ordering::SeqCst);
                     self.pool.add_user(&user, &seen);
                     let (told, renewed) = (position, Instant::now());
-                    self.state =
-                        Some(State { user, epoch, position, mark, own: 0, told, is_asked: false, renewed, seen });
+                    self.state = Some(State {
+                        user,
+                        epoch,
+                        position,
+                        mark,
+                        own: position,
+                        told,
+                        is_asked: false,
+                        renewed,
+                        seen,
+                    });
                     return Ok(());
                 }
                 (b"new", ..) if tries == 0 => {
@@ -253,6 +262,8 @@ impl Session {
                     let name = parts.next().and_then(bytes).flatten().ok_or_else(|| self.pool.strange())?;
                     self.help(&name, cancel)?;
                 }
+                // An earlier commit, of which nobody knew what became of it.
+                b"own" => state.own = number(parts.next()).ok_or_else(|| self.pool.strange())?,
                 b"gone" => {
                     return Err(self.pool.error(
                         "the server has lost all of it; a store that is opened anew begins with what is there",

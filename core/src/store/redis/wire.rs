@@ -373,3 +373,31 @@ pub(super) fn is_final(error: &RedisError) -> bool {
     let kind = io.and_then(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
     !error.is_io_error() || matches!(kind, Some(io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that nobody looks up, a host that swallows everything: what the system would wait for is left behind.
+    #[test]
+    fn what_can_not_be_left_goes_on_by_itself() {
+        let (end, ended) = mpsc::channel::<()>();
+        let (says, said) = mpsc::channel();
+        let cancel = CancelToken::new(Some(Instant::now() + Duration::from_millis(50)), None);
+        let patience = Patience::new(Duration::from_secs(3600), cancel);
+        let late = patience.elsewhere(move || {
+            let _ = ended.recv();
+            let _ = says.send(());
+            Ok(())
+        });
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(said.try_recv().is_err());
+        drop(end);
+        said.recv().unwrap();
+        let patience = Patience::new(Duration::from_secs(3600), CancelToken::default());
+        assert_eq!(patience.elsewhere(|| Ok(7)).unwrap(), 7);
+        // The system's own time-out is an answer, and not a reason to wait on.
+        let own = patience.elsewhere(|| Err::<(), _>(io::ErrorKind::TimedOut.into()));
+        assert_eq!(own.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -148,6 +148,27 @@ fn who_is_idle_keeps_what_it_can_have_seen_and_no_more() {
     assert_eq!(here.compute("return t[1]").unwrap_err().kind(), ErrorKind::Store);
 }
 
+/// Who uses the namespace is lost: nobody loses what it holds.
+#[test]
+fn users_that_are_lost() {
+    let server = Server::start(&[]);
+    let sandbox = server.sandbox();
+    sandbox.compute("_home.t = {1}").unwrap();
+    let holder = elsewhere(&server);
+    holder.compute("t = _home.t").unwrap();
+    sandbox.compute("_home.t = nil").unwrap();
+    assert_eq!(server.cli(&["del", "{luacell}:users"]), "1");
+    let late = elsewhere(&server);
+    for _ in 0..2 {
+        sandbox.gc().unwrap();
+        assert_eq!(holder.compute("return t[1]").unwrap().into_value(), 1.into());
+    }
+    assert_eq!(server.cli(&["hlen", "{luacell}:users"]), "3");
+    drop((holder, late));
+    sandbox.gc().unwrap();
+    assert_eq!(tables(&server), 0);
+}
+
 /// Tables go from hand to hand while somebody collects again and again.
 #[test]
 fn collecting_beside_others() {

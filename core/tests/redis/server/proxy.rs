@@ -30,6 +30,9 @@ pub(super) struct ProxyState {
     pub(super) server: AtomicU16,
     /// How often somebody connected.
     pub(super) connections: AtomicU32,
+    /// The next request stays here until this is set back; then it goes on its way, whoever waits for the answer.
+    pub(super) parks: AtomicBool,
+    pub(super) parked: AtomicU32,
     /// Nothing comes through.
     pub(super) swallows: AtomicBool,
     /// Answers wait until so many requests do.
@@ -91,6 +94,11 @@ impl ProxyState {
         if self.swallows.load(Ordering::SeqCst) {
             self.requests.fetch_add(1, Ordering::SeqCst);
             return Ok(());
+        }
+        if self.parks.load(Ordering::SeqCst) && self.parked.fetch_add(1, Ordering::SeqCst) == 0 {
+            while self.parks.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         self.waiting.fetch_add(1, Ordering::SeqCst);
         while self.waiting.load(Ordering::SeqCst) < self.together.load(Ordering::SeqCst) {

@@ -143,3 +143,48 @@ fn memory_that_ends_in_the_middle() {
         [3.into(), Value::Nil, Value::Nil]
     );
 }
+
+/// What was given up does not come back over what was stored since.
+#[test]
+fn a_commit_that_arrives_late() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.port);
+    let sandbox = sandbox(proxy.open(Duration::from_millis(500)));
+    let near = server.sandbox();
+    let position = || server.cli(&["hget", "{luacell}:meta", "position"]).parse::<u64>().unwrap();
+    let calls = || -> u64 {
+        let stats = server.cli(&["info", "commandstats"]);
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap();
+        line.split_once("calls=").unwrap().1.split_once(',').unwrap().0.parse().unwrap()
+    };
+    let wait = |number: &dyn Fn() -> u64| {
+        let before = number();
+        proxy.state.parks.store(false, Ordering::SeqCst);
+        while number() == before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    // It has numbers for tables left.
+    sandbox.compute("_home.a = {1}").unwrap();
+    sandbox.compute("_home.a = {{1}}").unwrap();
+    for arrives_before in [false, true] {
+        sandbox.compute("_home.x = 'first' _home.n = 0").unwrap();
+        proxy.state.parked.store(0, Ordering::SeqCst);
+        proxy.state.parks.store(true, Ordering::SeqCst);
+        let error = sandbox.compute("_home.x = {'late'}").unwrap_err();
+        assert!(error.message().contains("may have been stored"), "{error}");
+        if arrives_before {
+            wait(&position);
+        }
+        // It goes on in either case.
+        sandbox.compute("_home.x = 'second' _home.n = _home.n + 1").unwrap();
+        near.compute("_home.also = {_home.x}").unwrap();
+        if !arrives_before {
+            wait(&calls);
+        }
+        for sandbox in [&sandbox, &near] {
+            assert_eq!(sandbox.compute("return _home.x, _home.n").unwrap().values, ["second".into(), 1.into()]);
+        }
+        sandbox.compute("for i = 1, 40 do _home[i] = {i} end").unwrap();
+    }
+}

@@ -103,6 +103,8 @@ export const hostFunctions = {
       equal(lua.compute("return 1"), 1);
     }
     equal(lua.home.size, 0);
+    // Each is one call and three inside it; those that were refused were none.
+    equal(lua.computeWith("for i = 1, 5 do pcall(calls) end", { hostCallLimit: 21 }).metrics.hostCalls, 20);
     // Nothing gets wider.
     lua.register("wide", () => lua.computeWith(forever, { instructionLimit: null, timeout: null, hostCallLimit: null, outputLimit: null }));
     fails("InstructionLimit", () => lua.computeWith("pcall(wide)", { instructionLimit: 1e5 }));

@@ -79,23 +79,23 @@ export const waitingSuite = {
     }
   },
 
-  "when the promise of close is kept no run is left": async ({ Sandbox }) => {
+  "when the promise of closeAsync is kept no run is left": async ({ Sandbox }) => {
     for (let i = 0; i < 20; i++) {
       const lua = new Sandbox({ timeout: null });
       lua.register("never", () => new Promise(() => {}));
       let over = false;
       const run = lua.computeAsync(i % 2 ? forever : "never()").catch(() => void (over = true));
       if (i % 4 > 1) await pause(0);
-      const closed = lua.close();
+      const closed = lua.closeAsync();
       fails("Closed", () => lua.compute("return 1"));
-      await Promise.all([closed, lua.close()]);
+      await Promise.all([closed, lua.closeAsync()]);
       await pause(0);
       ok(over);
       await run;
     }
     const lua = new Sandbox();
     let closed;
-    lua.register("close", () => void (closed = lua.close()));
+    lua.register("close", () => void (closed = lua.closeAsync()));
     lua.compute("close()");
     await closed;
     fails("Closed", () => lua.compute("return 1"));

@@ -652,7 +652,8 @@ fileprivate struct FfiConverterDuration: FfiConverterRustBuffer {
 public protocol CancellerProtocol: AnyObject, Sendable {
 
     /**
-     * Ends the run with the kind `Interrupted`, now or as soon as it begins. Does nothing to a run that has ended.
+     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
+     * to a run that has ended.
      */
     func cancel()
 
@@ -727,7 +728,8 @@ public convenience init() {
     }
 
     /**
-     * Ends the run with the kind `Interrupted`, now or as soon as it begins. Does nothing to a run that has ended.
+     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
+     * to a run that has ended.
      */
 open func cancel()  {try! rustCall() {
         uniffiCallStatus in
@@ -2259,8 +2261,8 @@ public func FfiConverterTypePrinter_lower(_ value: Printer) -> UInt64 {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
- * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once. Only a host
- * function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
+ * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
+ * or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
  * when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 public protocol SandboxProtocol: AnyObject, Sendable {
@@ -2273,9 +2275,9 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func call(path: String, options: RunOptions?) throws  -> Outcome
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run.
+     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
      *
-     * Errors: as `call`; `Interrupted` when it is cancelled.
+     * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
     func callAsync(path: String, options: RunOptions?, canceller: Canceller?) async throws  -> Outcome
 
@@ -2292,9 +2294,9 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func compute(source: String, options: RunOptions?) throws  -> Outcome
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run.
+     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
      *
-     * Errors: as `compute`; `Interrupted` when it is cancelled.
+     * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
     func computeAsync(source: String, options: RunOptions?, canceller: Canceller?) async throws  -> Outcome
 
@@ -2385,7 +2387,8 @@ public protocol SandboxProtocol: AnyObject, Sendable {
 
     /**
      * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-     * to its end first.
+     * to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
+     * the sandbox ends with the run that called the function.
      */
     func shutDown()
 
@@ -2410,8 +2413,8 @@ public protocol SandboxProtocol: AnyObject, Sendable {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
- * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once. Only a host
- * function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
+ * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
+ * or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
  * when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 open class Sandbox: SandboxProtocol, @unchecked Sendable {
@@ -2512,9 +2515,9 @@ open func call(path: String, options: RunOptions? = nil)throws  -> Outcome  {
 }
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run.
+     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
      *
-     * Errors: as `call`; `Interrupted` when it is cancelled.
+     * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
 open func callAsync(path: String, options: RunOptions? = nil, canceller: Canceller? = nil)async throws  -> Outcome  {
     return
@@ -2560,9 +2563,9 @@ open func compute(source: String, options: RunOptions? = nil)throws  -> Outcome 
 }
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run.
+     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
      *
-     * Errors: as `compute`; `Interrupted` when it is cancelled.
+     * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
 open func computeAsync(source: String, options: RunOptions? = nil, canceller: Canceller? = nil)async throws  -> Outcome  {
     return
@@ -2780,7 +2783,8 @@ open func setOutput(value: LuaValue)throws   {try rustCallWithError(FfiConverter
 
     /**
      * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-     * to its end first.
+     * to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
+     * the sandbox ends with the run that called the function.
      */
 open func shutDown()  {try! rustCall() {
         uniffiCallStatus in
@@ -6258,6 +6262,16 @@ fileprivate func uniffiFutureContinuationCallback(handle: UInt64, pollResult: In
         print("uniffiFutureContinuationCallback invalid handle")
     }
 }
+/**
+ * About how many bytes all sandboxes of this process take now: Lua's memory, and tables that are kept in memory.
+ */
+public func memoryInUse() -> Int64  {
+    return try!  FfiConverterInt64.lift(try! rustCall() {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_func_memory_in_use(uniffiCallStatus
+    )
+})
+}
 
 private enum InitializationResult {
     case ok
@@ -6273,6 +6287,9 @@ private let initializationResult: InitializationResult = {
     let scaffolding_contract_version = ffi_luacell_uniffi_uniffi_contract_version()
     if bindings_contract_version != scaffolding_contract_version {
         return InitializationResult.contractVersionMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_func_memory_in_use() != 38883) {
+        return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_engine_is_pooled() != 63918) {
         return InitializationResult.apiChecksumMismatch
@@ -6295,7 +6312,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_printer_print() != 29361) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_canceller_cancel() != 5347) {
+    if (uniffi_luacell_uniffi_checksum_method_canceller_cancel() != 19233) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_canceller_is_cancelled() != 55881) {
@@ -6304,7 +6321,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_call() != 47504) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_call_async() != 53057) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_call_async() != 40377) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_clear_io() != 51766) {
@@ -6313,7 +6330,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_compute() != 44540) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() != 15986) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() != 59022) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_data() != 28667) {
@@ -6364,7 +6381,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_set_output() != 37729) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_shut_down() != 42243) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_shut_down() != 61714) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_snapshot() != 28544) {

@@ -79,10 +79,10 @@ extension LuaValue {
         }
     }
 
-    /// The number as a double, if it is one.
+    /// The number as a double, if it is one that a double holds.
     public var double: Double? {
         switch self {
-        case .integer(let value): return Double(value)
+        case .integer(let value): return Double(exactly: value)
         case .float(let value): return value
         default: return nil
         }

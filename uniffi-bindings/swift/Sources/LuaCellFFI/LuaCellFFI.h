@@ -871,6 +871,12 @@ int8_t uniffi_luacell_uniffi_fn_method_luatable_uniffi_trait_eq_ne(uint64_t ptr,
 uint64_t uniffi_luacell_uniffi_fn_method_luatable_uniffi_trait_hash(uint64_t ptr, RustCallStatus *_Nonnull out_status
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FUNC_MEMORY_IN_USE
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FUNC_MEMORY_IN_USE
+int64_t uniffi_luacell_uniffi_fn_func_memory_in_use(RustCallStatus *_Nonnull out_status
+
+);
+#endif
 #ifndef UNIFFI_FFIDEF_FFI_LUACELL_UNIFFI_RUSTBUFFER_ALLOC
 #define UNIFFI_FFIDEF_FFI_LUACELL_UNIFFI_RUSTBUFFER_ALLOC
 RustBuffer ffi_luacell_uniffi_rustbuffer_alloc(uint64_t size, RustCallStatus *_Nonnull out_status
@@ -1129,6 +1135,12 @@ void ffi_luacell_uniffi_rust_future_free_void(uint64_t handle
 #ifndef UNIFFI_FFIDEF_FFI_LUACELL_UNIFFI_RUST_FUTURE_COMPLETE_VOID
 #define UNIFFI_FFIDEF_FFI_LUACELL_UNIFFI_RUST_FUTURE_COMPLETE_VOID
 void ffi_luacell_uniffi_rust_future_complete_void(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_FUNC_MEMORY_IN_USE
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_FUNC_MEMORY_IN_USE
+uint16_t uniffi_luacell_uniffi_checksum_func_memory_in_use(void
+
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_ENGINE_IS_POOLED

@@ -211,15 +211,16 @@ final class SandboxTests: XCTestCase {
 
     func testCancellingATaskInterruptsItsScriptAndNoOther() async throws {
         let lua = try Sandbox()
-        for round in 0..<20 {
+        for round in 0..<1000 {
             let running = DispatchSemaphore(value: 0)
             try lua.register("started") { _ in
                 running.signal()
                 return nil
             }
             let task = Task.detached { try await lua.computeAsync("started() while true do end") }
-            // Also when it has hardly begun.
-            if round % 2 == 0 { wait(running) }
+            // Also when it has hardly begun, or not yet.
+            if round % 3 == 0 { wait(running) }
+            if round % 3 == 1 { await Task.yield() }
             task.cancel()
             switch await task.result {
             case .success: XCTFail("it never ends")
@@ -230,6 +231,79 @@ final class SandboxTests: XCTestCase {
     }
 
     private func wait(_ semaphore: DispatchSemaphore) { semaphore.wait() }
+
+    func testWhenASandboxWasShutDownNoRunIsLeft() throws {
+        for _ in 0..<50 {
+            let lua = try Sandbox()
+            let running = DispatchSemaphore(value: 0)
+            let ended = DispatchSemaphore(value: 0)
+            let over = Box<Bool>()
+            try lua.register("started") { _ in
+                running.signal()
+                return nil
+            }
+            try lua.register("over") { _ in
+                over.value = true
+                return nil
+            }
+            Thread.detachNewThread {
+                XCTAssertEqual(try lua.compute("started() for i = 1, 100000 do end over() return 1").value, 1)
+                ended.signal()
+            }
+            running.wait()
+            lua.shutDown()
+            XCTAssertEqual(over.value, true)
+            ended.wait()
+            let home = lua.home()
+            assertThrows(.closed) { try lua.compute("return 1") }
+            assertThrows(.closed) { _ = try home.get(key: "x") }
+            assertThrows(.closed) { _ = try lua.tableCount() }
+            lua.interrupt()
+            lua.shutDown()
+        }
+        let lua = try Sandbox()
+        try lua.register("close") { [weak lua] _ in
+            lua?.shutDown()
+            return nil
+        }
+        XCTAssertEqual(try lua.compute("close() return 2").value, 2)
+        assertThrows(.closed) { try lua.compute("return 1") }
+    }
+
+    /// Each in a host function, which takes a thread: more than pools of threads use to have.
+    func testRunsMayWaitForRuns() async throws {
+        let all = try (0..<600).map { _ in try Sandbox() }
+        for (lua, next) in zip(all, all.dropFirst()) {
+            try lua.register("next") { _ in
+                let (done, result) = (DispatchSemaphore(value: 0), Box<LuaValue>())
+                Task.detached {
+                    result.value = try? await next.computeAsync("return next() + 1").value
+                    done.signal()
+                }
+                done.wait()
+                return result.value ?? nil
+            }
+        }
+        try all[599].register("next") { _ in 1 }
+        let count = try await all[0].computeAsync("return next() + 1").value
+        XCTAssertEqual(count, 601)
+    }
+
+    func testForgottenSandboxesGoAtOnce() throws {
+        let before = memoryInUse()
+        var most: Int64 = 0
+        for n in 0..<3000 {
+            let lua = try Sandbox()
+            if n % 2 == 0 {
+                try lua.compute("x = ('x'):rep(1000000)")
+            } else {
+                try lua.home().set(key: "x", value: LuaValue(String(repeating: "x", count: 1_000_000)))
+            }
+            most = max(most, memoryInUse() - before)
+        }
+        XCTAssertLessThan(most, 64 << 20)
+        XCTAssertEqual(memoryInUse(), before)
+    }
 
     func testAStoreInSwift() throws {
         let store = Store()

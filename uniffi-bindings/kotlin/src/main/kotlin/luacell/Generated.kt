@@ -819,6 +819,8 @@ internal object IntegrityCheckingUniffiLib {
     }
 
     internal fun ensureInitialized() = Unit
+    external fun uniffi_luacell_uniffi_checksum_func_memory_in_use(
+    ): Int
     external fun uniffi_luacell_uniffi_checksum_method_engine_is_pooled(
     ): Int
     external fun uniffi_luacell_uniffi_checksum_method_luafunction_builtin_name(
@@ -1176,6 +1178,8 @@ internal object UniffiLib {
     ): Byte
     external fun uniffi_luacell_uniffi_fn_method_luatable_uniffi_trait_hash(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Long
+    external fun uniffi_luacell_uniffi_fn_func_memory_in_use(uniffi_out_err: UniffiRustCallStatus,
+    ): Long
     external fun ffi_luacell_uniffi_rustbuffer_alloc(`size`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): RustBuffer.ByValue
     external fun ffi_luacell_uniffi_rustbuffer_from_bytes(`bytes`: ForeignBytes.ByValue,uniffi_out_err: UniffiRustCallStatus,
@@ -1294,6 +1298,9 @@ private fun uniffiCheckContractApiVersion(lib: IntegrityCheckingUniffiLib) {
 }
 @Suppress("UNUSED_PARAMETER")
 private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
+    if ((lib.uniffi_luacell_uniffi_checksum_func_memory_in_use() and 0xFFFF) != 38883) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
     if ((lib.uniffi_luacell_uniffi_checksum_method_engine_is_pooled() and 0xFFFF) != 63918) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
@@ -1315,7 +1322,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_printer_print() and 0xFFFF) != 29361) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_canceller_cancel() and 0xFFFF) != 5347) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_canceller_cancel() and 0xFFFF) != 19233) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_canceller_is_cancelled() and 0xFFFF) != 55881) {
@@ -1324,7 +1331,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call() and 0xFFFF) != 47504) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call_async() and 0xFFFF) != 53057) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call_async() and 0xFFFF) != 40377) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_clear_io() and 0xFFFF) != 51766) {
@@ -1333,7 +1340,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute() and 0xFFFF) != 44540) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() and 0xFFFF) != 15986) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() and 0xFFFF) != 59022) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_data() and 0xFFFF) != 28667) {
@@ -1384,7 +1391,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_set_output() and 0xFFFF) != 37729) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_shut_down() and 0xFFFF) != 42243) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_shut_down() and 0xFFFF) != 61714) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_snapshot() and 0xFFFF) != 28544) {
@@ -2040,7 +2047,8 @@ public object FfiConverterDuration: FfiConverterRustBuffer<java.time.Duration> {
 public interface CancellerInterface {
 
     /**
-     * Ends the run with the kind `Interrupted`, now or as soon as it begins. Does nothing to a run that has ended.
+     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
+     * to a run that has ended.
      */
     fun `cancel`()
 
@@ -2124,7 +2132,7 @@ open class Canceller: Disposable, AutoCloseable, CancellerInterface
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -2168,7 +2176,8 @@ open class Canceller: Disposable, AutoCloseable, CancellerInterface
     }
 
     /**
-     * Ends the run with the kind `Interrupted`, now or as soon as it begins. Does nothing to a run that has ended.
+     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
+     * to a run that has ended.
      */override fun `cancel`()
         =
     callWithHandle {
@@ -2205,7 +2214,7 @@ open class Canceller: Disposable, AutoCloseable, CancellerInterface
  */
 public object FfiConverterTypeCanceller: FfiConverter<Canceller, Long> {
     override fun lower(value: Canceller): Long {
-        return value.uniffiCloneHandle()
+        return value.callWithHandle { it }
     }
 
     override fun lift(value: Long): Canceller {
@@ -2404,7 +2413,7 @@ open class Engine: Disposable, AutoCloseable, EngineInterface
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -2473,7 +2482,7 @@ open class Engine: Disposable, AutoCloseable, EngineInterface
  */
 public object FfiConverterTypeEngine: FfiConverter<Engine, Long> {
     override fun lower(value: Engine): Long {
-        return value.uniffiCloneHandle()
+        return value.callWithHandle { it }
     }
 
     override fun lift(value: Long): Engine {
@@ -2659,7 +2668,7 @@ open class HostFailureImpl: Disposable, AutoCloseable, HostFailure
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -2777,7 +2786,7 @@ public object FfiConverterTypeHostFailure: FfiConverter<HostFailure, Long> {
     override fun lower(value: HostFailure): Long {
         if (value is HostFailureImpl) {
              // Rust-implemented object.  Clone the handle and return it
-            return value.uniffiCloneHandle()
+            return value.callWithHandle { it }
          } else {
             // Kotlin object, generate a new vtable handle and return that.
             return handleMap.insert(value)
@@ -2980,7 +2989,7 @@ open class HostFunctionImpl: Disposable, AutoCloseable, HostFunction
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -3100,7 +3109,7 @@ public object FfiConverterTypeHostFunction: FfiConverter<HostFunction, Long> {
     override fun lower(value: HostFunction): Long {
         if (value is HostFunctionImpl) {
              // Rust-implemented object.  Clone the handle and return it
-            return value.uniffiCloneHandle()
+            return value.callWithHandle { it }
          } else {
             // Kotlin object, generate a new vtable handle and return that.
             return handleMap.insert(value)
@@ -3304,7 +3313,7 @@ open class LuaFunction: Disposable, AutoCloseable, LuaFunctionInterface
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -3404,7 +3413,7 @@ open class LuaFunction: Disposable, AutoCloseable, LuaFunctionInterface
  */
 public object FfiConverterTypeLuaFunction: FfiConverter<LuaFunction, Long> {
     override fun lower(value: LuaFunction): Long {
-        return value.uniffiCloneHandle()
+        return value.callWithHandle { it }
     }
 
     override fun lift(value: Long): LuaFunction {
@@ -3629,7 +3638,7 @@ open class LuaTable: Disposable, AutoCloseable, LuaTableInterface
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -3851,7 +3860,7 @@ open class LuaTable: Disposable, AutoCloseable, LuaTableInterface
  */
 public object FfiConverterTypeLuaTable: FfiConverter<LuaTable, Long> {
     override fun lower(value: LuaTable): Long {
-        return value.uniffiCloneHandle()
+        return value.callWithHandle { it }
     }
 
     override fun lift(value: Long): LuaTable {
@@ -4037,7 +4046,7 @@ open class ModuleSourceImpl: Disposable, AutoCloseable, ModuleSource
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -4157,7 +4166,7 @@ public object FfiConverterTypeModuleSource: FfiConverter<ModuleSource, Long> {
     override fun lower(value: ModuleSource): Long {
         if (value is ModuleSourceImpl) {
              // Rust-implemented object.  Clone the handle and return it
-            return value.uniffiCloneHandle()
+            return value.callWithHandle { it }
          } else {
             // Kotlin object, generate a new vtable handle and return that.
             return handleMap.insert(value)
@@ -4349,7 +4358,7 @@ open class PassingError: Disposable, AutoCloseable, PassingErrorInterface
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -4404,7 +4413,7 @@ open class PassingError: Disposable, AutoCloseable, PassingErrorInterface
  */
 public object FfiConverterTypePassingError: FfiConverter<PassingError, Long> {
     override fun lower(value: PassingError): Long {
-        return value.uniffiCloneHandle()
+        return value.callWithHandle { it }
     }
 
     override fun lift(value: Long): PassingError {
@@ -4590,7 +4599,7 @@ open class PrinterImpl: Disposable, AutoCloseable, Printer
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -4708,7 +4717,7 @@ public object FfiConverterTypePrinter: FfiConverter<Printer, Long> {
     override fun lower(value: Printer): Long {
         if (value is PrinterImpl) {
              // Rust-implemented object.  Clone the handle and return it
-            return value.uniffiCloneHandle()
+            return value.callWithHandle { it }
          } else {
             // Kotlin object, generate a new vtable handle and return that.
             return handleMap.insert(value)
@@ -4834,8 +4843,8 @@ public object FfiConverterTypePrinter: FfiConverter<Printer, Long> {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
- * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once. Only a host
- * function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
+ * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
+ * or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
  * when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 public interface SandboxInterface {
@@ -4848,9 +4857,9 @@ public interface SandboxInterface {
     fun `call`(`path`: kotlin.String, `options`: RunOptions? = null): Outcome
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run.
+     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
      *
-     * Errors: as `call`; `Interrupted` when it is cancelled.
+     * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
     suspend fun `callAsync`(`path`: kotlin.String, `options`: RunOptions? = null, `canceller`: Canceller? = null): Outcome
 
@@ -4867,9 +4876,9 @@ public interface SandboxInterface {
     fun `compute`(`source`: kotlin.String, `options`: RunOptions? = null): Outcome
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run.
+     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
      *
-     * Errors: as `compute`; `Interrupted` when it is cancelled.
+     * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
     suspend fun `computeAsync`(`source`: kotlin.String, `options`: RunOptions? = null, `canceller`: Canceller? = null): Outcome
 
@@ -4960,7 +4969,8 @@ public interface SandboxInterface {
 
     /**
      * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-     * to its end first.
+     * to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
+     * the sandbox ends with the run that called the function.
      */
     fun `shutDown`()
 
@@ -4987,8 +4997,8 @@ public interface SandboxInterface {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
- * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once. Only a host
- * function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
+ * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
+ * or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
  * when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 open class Sandbox: Disposable, AutoCloseable, SandboxInterface
@@ -5001,6 +5011,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     constructor(withHandle: UniffiWithHandle, handle: Long) {
         this.handle = handle
         this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))
+        Weight.added()
     }
 
     /**
@@ -5052,10 +5063,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
         }
     }
 
-    @Synchronized
-    override fun close() {
-        this.destroy()
-    }
+    override fun close() = shutDown()
 
     internal inline fun <R> callWithHandle(block: (handle: Long) -> R): R {
         // Check and increment the call counter, to keep the object alive.
@@ -5063,7 +5071,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -5126,14 +5134,14 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run.
+     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
      *
-     * Errors: as `call`; `Interrupted` when it is cancelled.
+     * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
     @Throws(LuaException::class)
     @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
     override suspend fun `callAsync`(`path`: kotlin.String, `options`: RunOptions?, `canceller`: Canceller?) : Outcome {
-        return uniffiRustCallAsync(
+        return cancelling(canceller) { canceller -> uniffiRustCallAsync(
         callWithHandle { uniffiHandle ->
             UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_call_async(
                 uniffiHandle,
@@ -5150,7 +5158,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
         { FfiConverterTypeOutcome.lift(it) },
         // Error FFI converter
         LuaException.ErrorHandler,
-    )
+    ) }
     }
 
     /**
@@ -5186,14 +5194,14 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run.
+     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
      *
-     * Errors: as `compute`; `Interrupted` when it is cancelled.
+     * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
     @Throws(LuaException::class)
     @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
     override suspend fun `computeAsync`(`source`: kotlin.String, `options`: RunOptions?, `canceller`: Canceller?) : Outcome {
-        return uniffiRustCallAsync(
+        return cancelling(canceller) { canceller -> uniffiRustCallAsync(
         callWithHandle { uniffiHandle ->
             UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_compute_async(
                 uniffiHandle,
@@ -5210,7 +5218,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
         { FfiConverterTypeOutcome.lift(it) },
         // Error FFI converter
         LuaException.ErrorHandler,
-    )
+    ) }
     }
 
     /**
@@ -5450,7 +5458,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
 
     /**
      * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-     * to its end first.
+     * to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
+     * the sandbox ends with the run that called the function.
      */override fun `shutDown`()
         =
     callWithHandle {
@@ -5537,7 +5546,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
  */
 public object FfiConverterTypeSandbox: FfiConverter<Sandbox, Long> {
     override fun lower(value: Sandbox): Long {
-        return value.uniffiCloneHandle()
+        return value.callWithHandle { it }
     }
 
     override fun lift(value: Long): Sandbox {
@@ -5723,7 +5732,7 @@ open class Snapshot: Disposable, AutoCloseable, SnapshotInterface
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -5808,7 +5817,7 @@ open class Snapshot: Disposable, AutoCloseable, SnapshotInterface
  */
 public object FfiConverterTypeSnapshot: FfiConverter<Snapshot, Long> {
     override fun lower(value: Snapshot): Long {
-        return value.uniffiCloneHandle()
+        return value.callWithHandle { it }
     }
 
     override fun lift(value: Long): Snapshot {
@@ -6044,7 +6053,7 @@ open class StoredTable: Disposable, AutoCloseable, StoredTableInterface
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -6276,7 +6285,7 @@ open class StoredTable: Disposable, AutoCloseable, StoredTableInterface
  */
 public object FfiConverterTypeStoredTable: FfiConverter<StoredTable, Long> {
     override fun lower(value: StoredTable): Long {
-        return value.uniffiCloneHandle()
+        return value.callWithHandle { it }
     }
 
     override fun lift(value: Long): StoredTable {
@@ -6488,7 +6497,7 @@ open class TableStoreImpl: Disposable, AutoCloseable, TableStore
         do {
             val c = this.callCounter.get()
             if (c == 0L) {
-                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+                throw closed(this)
             }
             if (c == Long.MAX_VALUE) {
                 throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
@@ -6748,7 +6757,7 @@ public object FfiConverterTypeTableStore: FfiConverter<TableStore, Long> {
     override fun lower(value: TableStore): Long {
         if (value is TableStoreImpl) {
              // Rust-implemented object.  Clone the handle and return it
-            return value.uniffiCloneHandle()
+            return value.callWithHandle { it }
          } else {
             // Kotlin object, generate a new vtable handle and return that.
             return handleMap.insert(value)
@@ -9647,4 +9656,16 @@ public object FfiConverterMapStringTypeLuaValue: FfiConverterRustBuffer<Map<kotl
         }
     }
 }
+
+        /**
+         * About how many bytes all sandboxes of this process take now: Lua's memory, and tables that are kept in memory.
+         */ fun `memoryInUse`(): kotlin.Long {
+            return FfiConverterLong.lift(
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_func_memory_in_use(
+
+        _status)
+}
+    )
+    }
 

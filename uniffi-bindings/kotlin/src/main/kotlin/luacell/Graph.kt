@@ -1,5 +1,6 @@
 package luacell
 
+import java.nio.ByteBuffer
 import java.util.IdentityHashMap
 
 /** What has more values, tables or levels than a sandbox of ordinary size can hold, or this JVM, is taken for something without an end. */
@@ -27,9 +28,9 @@ private class Graph(private val name: String) {
 
         val size = when (value) {
             is Map<*, *> -> value.size
-            is Array<*> -> value.size
             is Collection<*> -> value.size
-            else -> 0
+            is Iterable<*> -> 0
+            else -> itemsOf(value).size
         }
     }
 
@@ -54,12 +55,15 @@ private class Graph(private val name: String) {
         }
         val content = container.value
         return if (content is Map<*, *>) {
+            val keys = if (content.keys.all { it is String }) null else HashSet<Any>()
             TableNode(emptyList(), content.map { (key, value) ->
                 next()
-                NodeEntry(nodeValue(key, container, null), nodeValue(value, container, key))
+                val entry = NodeEntry(nodeValue(key, container, null), nodeValue(value, container, key))
+                if (keys != null && same(entry.key)?.let(keys::add) == false) throw refused("a map with two keys that are one in Lua", place(container) + step(key))
+                entry
             })
         } else {
-            val items = if (content is Array<*>) content.asList() else content as Iterable<*>
+            val items = content as? Iterable<*> ?: itemsOf(content)
             TableNode(items.map { nodeValue(it, container, next()) }, emptyList())
         }
     }
@@ -67,6 +71,15 @@ private class Graph(private val name: String) {
     private fun nodeValue(value: Any?, parent: Container, key: Any?): NodeValue {
         if (++values > MOST_VALUES) throw refused("more than $MOST_VALUES values", place(parent))
         return if (isContainer(value)) add(value!!, parent, key) else NodeValue.Plain(plain(value) { place(parent) + step(key) })
+    }
+
+    /** What is equal for keys that are one in Lua; nothing for what equals only itself. */
+    private fun same(key: NodeValue): Any? = when (val value = (key as? NodeValue.Plain)?.value) {
+        is LuaValue.Bool -> value.value
+        is LuaValue.Integer, is LuaValue.Float -> value.long ?: value.double
+        is LuaValue.Text -> value.value
+        is LuaValue.Data -> value.value.decodeToString().takeIf { it.toByteArray().contentEquals(value.value) } ?: ByteBuffer.wrap(value.value)
+        else -> null
     }
 
     private fun add(value: Any, parent: Container?, key: Any?): NodeValue = NodeValue.Node(

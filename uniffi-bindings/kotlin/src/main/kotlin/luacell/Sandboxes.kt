@@ -27,7 +27,7 @@ class Results(vararg values: Any?) {
 
 /** What code of the host has thrown. */
 private class Thrown(val throwable: Throwable) : HostFailure {
-    override fun describe() = throwable.toString()
+    override fun describe() = description(throwable)
 }
 
 /** What code of ours had thrown, when that is behind this error. */
@@ -43,10 +43,16 @@ private class Adapter(private val callback: LuaCallback) : HostFunction {
 
 /** What the library is to know of whatever code of the host throws. */
 internal fun hostException(e: Throwable): HostException = when (e) {
+    is HostException.Failed -> HostException.Failed(passable(e.reason), e.failure)
+    is HostException.Conflict -> HostException.Conflict(passable(e.reason))
     is HostException -> e
-    is LuaException -> e.details.passing?.let { HostException.Passed(it) } ?: HostException.Thrown(null, description(e), Thrown(e))
-    else -> HostException.Thrown(chosenMessage(e), description(e), Thrown(e))
+    is LuaException -> e.details.passing?.let { HostException.Passed(it) } ?: unpassed(e)
+    else -> HostException.Thrown(chosenMessage(e)?.let(::passable), description(e), Thrown(e))
 }
+
+/** Of another sandbox, or made by the host. A store may throw a conflict so. */
+private fun unpassed(e: LuaException) =
+    if (e is LuaException.Conflict) HostException.Conflict(passable(e.message)) else HostException.Thrown(null, description(e), Thrown(e))
 
 /**
  * The message, unless the JVM or the operating system worded it, which name classes and files, or it is the text of the cause, as that of
@@ -62,7 +68,7 @@ private fun chosenMessage(e: Throwable): String? = when (e) {
 }
 
 private fun description(e: Throwable): String = try {
-    e.toString()
+    passable(e.toString())
 } catch (_: Throwable) {
     e.javaClass.name
 }

@@ -3,14 +3,16 @@
 
 package luacell
 
+import java.math.BigInteger
 import java.nio.file.Path
 import java.time.Duration
 
 /**
- * The Lua value of a Kotlin one: null, booleans, whole numbers (integers), floats and doubles (floats), text, byte arrays, iterables and arrays (a
- * sequence), maps, and what is a Lua value, table or function already. Sharing and cycles are kept.
+ * The Lua value of a Kotlin one: null, booleans, whole numbers (integers), floats and doubles (floats), text, byte arrays (strings), iterables and all other
+ * arrays (a sequence), maps, and what is a Lua value, table or function already. Sharing and cycles are kept.
  *
- * @throws LuaException.Conversion for anything else, and for what does not seem to end, naming its place
+ * @throws LuaException.Conversion for anything else, for whole numbers of more than 64 bits, text with half a surrogate pair, maps with keys that are
+ * one in Lua (`1` and `1L`), and for what does not seem to end, naming its place
  * @throws LuaException.InvalidArgument for a map with the key null or NaN
  */
 @Throws(LuaException::class)
@@ -95,10 +97,10 @@ val LuaValue.long: Long?
         else -> null
     }
 
-/** The number as a double, if it is one. */
+/** The number as a double, if it is one that a double holds. */
 val LuaValue.double: Double?
     get() = when (this) {
-        is LuaValue.Integer -> value.toDouble()
+        is LuaValue.Integer -> value.toDouble().takeIf { it.toLong() == value && it < 9.223372036854775807E18 }
         is LuaValue.Float -> value
         else -> null
     }
@@ -130,7 +132,22 @@ operator fun LuaTable.get(key: Any?): LuaValue = get(luaValueOf(key))
 private fun isNil(value: NodeValue) = value is NodeValue.Plain && value.value is LuaValue.Nil
 
 /** A path is an iterable of paths, which are iterables of paths. */
-internal fun isContainer(value: Any?) = value is Iterable<*> && value !is Path || value is Map<*, *> || value is Array<*>
+internal fun isContainer(value: Any?) = value is Iterable<*> && value !is Path || value is Map<*, *> || isArray(value)
+
+/** A byte array is a string. */
+private fun isArray(value: Any?) = value != null && value.javaClass.isArray && value !is ByteArray
+
+/** The items of an array, of objects or of numbers. */
+internal fun itemsOf(array: Any): List<Any?> = when (array) {
+    is IntArray -> array.asList()
+    is LongArray -> array.asList()
+    is DoubleArray -> array.asList()
+    is FloatArray -> array.asList()
+    is ShortArray -> array.asList()
+    is BooleanArray -> array.asList()
+    is CharArray -> array.asList()
+    else -> (array as Array<*>).asList()
+}
 
 internal fun conversion(value: Any?, place: String): LuaException = refused("a value of ${value?.javaClass?.name}", place)
 
@@ -143,16 +160,21 @@ internal fun noDetails(kind: ErrorKind, message: String) = ErrorDetails(
 
 internal fun noMetrics() = Metrics(Duration.ZERO, 0, 0, 0, 0)
 
-internal fun plain(value: Any?, place: () -> String): LuaValue = when (value) {
+internal inline fun plain(value: Any?, place: () -> String): LuaValue = when (value) {
     null -> LuaValue.Nil
+    is LuaValue.Text -> value.also { checkedText(it.value, place) }
     is LuaValue -> value
     is Boolean -> LuaValue.Bool(value)
     is Long -> LuaValue.Integer(value)
     is Int, is Short, is Byte -> LuaValue.Integer((value as Number).toLong())
     is UInt -> LuaValue.Integer(value.toLong())
+    is UShort -> LuaValue.Integer(value.toLong())
+    is UByte -> LuaValue.Integer(value.toLong())
+    is ULong -> if (value.toLong() >= 0) LuaValue.Integer(value.toLong()) else throw refused("$value, which does not fit 64 bits with a sign,", place())
+    is BigInteger -> if (value.bitLength() < 64) LuaValue.Integer(value.toLong()) else throw refused("an integer of ${value.bitLength()} bits", place())
     is Double -> LuaValue.Float(value)
     is Float -> LuaValue.Float(value.toDouble())
-    is CharSequence, is Char -> LuaValue.Text(value.toString())
+    is CharSequence, is Char -> LuaValue.Text(checkedText(value.toString(), place))
     is ByteArray -> LuaValue.Data(value)
     is LuaTable -> LuaValue.Table(value)
     is StoredTable -> LuaValue.Stored(value)
