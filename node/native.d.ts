@@ -66,7 +66,7 @@ export declare class NativeSandbox {
   /** A copy of everything. */
   snapshot(): NativeSnapshot | Failure
   /** Makes everything as it was. */
-  restore(snapshot: NativeSnapshot): unknown
+  restore(snapshot: NativeSnapshot, tables?: boolean | undefined | null): unknown
   /** Collects garbage. */
   gc(): unknown
   /** Starts Lua anew. */
@@ -199,6 +199,8 @@ export interface SandboxSettings {
   conflictRetries?: number
   /** Whether `_home` is also `Memory`. */
   memoryAlias?: boolean
+  /** Whether functions come from the store. */
+  storedFunctions?: boolean
   /** Whether JavaScript gets what is printed. */
   print: boolean
   /** The folder of modules. */

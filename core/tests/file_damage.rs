@@ -12,7 +12,7 @@ type Tables = BTreeMap<u32, BTreeMap<String, Vec<u8>>>;
 /// One table with many entries, many small ones, and long values: leaves and branches of all kinds. In several commits, so that pages lie in no order.
 const FILL: &str = "
     local part = ...
-    for i = part, 30000, 3 do _home['key ' .. i] = ('value ' .. i):rep(4 + i % 9) end
+    for i = part, 12000, 3 do _home['key ' .. i] = ('value ' .. i):rep(25 + i % 9) end
     _home['tables ' .. part] = {}
     for i = 1, 500 do _home['tables ' .. part][i] = {i, {i, 'some text', i % 5 == 0 and {} or i}} end
     for i = 1, 12 do _home['long ' .. i .. part] = ('x'):rep(30000 + i) end";

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 #![allow(unsafe_code, reason = "there is no safe fork")]
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -42,6 +43,11 @@ fn fork(body: impl FnOnce()) -> i32 {
     let child = unsafe { libc::fork() };
     if child == 0 {
         let ended = catch_unwind(AssertUnwindSafe(body));
+        if let Err(why) = &ended {
+            // Past the harness, which keeps what is printed.
+            let why = why.downcast_ref::<String>().map_or("a check failed", String::as_str);
+            let _ = std::io::stderr().write_all(format!("in the child: {why}\n").as_bytes());
+        }
         // SAFETY: ends the child without running what belongs to its parent.
         unsafe { libc::_exit(i32::from(ended.is_err())) };
     }

@@ -1,7 +1,7 @@
 import { invalid } from '../wasm/src/errors.js';
 import type { HostFunction } from '../wasm/src/functions.js';
 import type { Outcome } from '../wasm/src/outcome.js';
-import type { RestoreOptions } from '../wasm/src/sandbox.js';
+import { type RestoreOptions, checkRestoreOptions } from '../wasm/src/options.js';
 import type { StoredTable } from '../wasm/src/stored.js';
 import type { LuaInput } from '../wasm/src/values.js';
 import { Core } from './core.js';
@@ -170,6 +170,7 @@ export class Sandbox {
    */
   restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
     if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
+    checkRestoreOptions(options);
     this.#core.restore(snapshot.native, options.tables);
   }
 

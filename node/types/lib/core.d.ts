@@ -59,7 +59,7 @@ export declare class Core implements Links {
     tableCount(): number | undefined;
     gc(): void;
     snapshot(): NativeSnapshot;
-    restore(snapshot: NativeSnapshot): void;
+    restore(snapshot: NativeSnapshot, tables?: boolean): void;
     /** Registers all functions there as well. */
     copyFunctions(to: Core): void;
     reset(): void;

@@ -7,6 +7,7 @@ export type { Module } from '../wasm/src/modules.js';
 export type { Outcome } from '../wasm/src/outcome.js';
 export type { AsyncRunOptions, ModuleSource, Modules, RunOptions, SandboxOptions, TableStore } from './options.js';
 export { type MemoryStats, Sandbox } from './sandbox.js';
+export type { RestoreOptions } from '../wasm/src/options.js';
 export { Snapshot } from './snapshot.js';
 export { StoredTable } from '../wasm/src/stored.js';
 export { LuaFloat, type LuaFunction, type LuaInput, type LuaObject, type LuaValue, type ToLua } from '../wasm/src/values.js';

@@ -24,12 +24,17 @@ export type ModuleSource = string | Uint8Array;
 export type Modules = GivenModules | string;
 /** Settings of a sandbox. */
 export interface SandboxOptions extends LimitOptions {
-    /** Where `_home` is kept: a file's path, a server's URL (`redis://`, `rediss://`), or your own. Default: memory. */
+    /** Where `_home` is kept: a file's path (also `file://PATH?read_only=true`), a server's URL (`redis://`, `rediss://`), or your own. Default: memory. */
     store?: string | TableStore;
     /** How often a run is repeated when somebody else changed what it had read. Default 10. */
     conflictRetries?: number;
     /** Whether `_home` is also the global `Memory`. Default true. */
     memoryAlias?: boolean;
+    /**
+     * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: set it to false for a store that somebody can write to whom
+     * you don't trust; reading a function then fails with `Store`. Default true.
+     */
+    storedFunctions?: boolean;
     /** Gets what scripts print at once, one call for each `print`, its newline included; `output` then stays empty. */
     onPrint?: (text: string) => void;
     /** Where `require` finds modules. Default: only what is built in (`bigint`). */

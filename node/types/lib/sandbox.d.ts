@@ -1,5 +1,6 @@
 import type { HostFunction } from '../wasm/src/functions.js';
 import type { Outcome } from '../wasm/src/outcome.js';
+import { type RestoreOptions } from '../wasm/src/options.js';
 import type { StoredTable } from '../wasm/src/stored.js';
 import type { LuaInput } from '../wasm/src/values.js';
 import type { AsyncRunOptions, RunOptions, SandboxOptions } from './options.js';
@@ -84,8 +85,12 @@ export declare class Sandbox {
     /**
      * Makes everything as it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
      * views of tables that the host still has give `Closed`.
+     *
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; a snapshot in which Lua holds kept tables, in variables or
+     * upvalues, is refused then. `{ tables: true }` makes `_home` and all else what they were, and removes everything else from the store;
+     * `{ tables: false }` keeps tables in memory as well.
      */
-    restore(snapshot: Snapshot): void;
+    restore(snapshot: Snapshot, options?: RestoreOptions): void;
     /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
     fork(): Sandbox;
     /**

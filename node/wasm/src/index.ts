@@ -6,7 +6,8 @@ export { IndexedDBStore, type IndexedDBOptions, openIndexedDB } from './indexedd
 export type { LimitOptions, Size, StoreLimit } from './limits.js';
 export type { Module, Modules } from './modules.js';
 export type { Outcome } from './outcome.js';
-export { type AsyncRunOptions, type MemoryStats, type RestoreOptions, type RunOptions, Sandbox, type SandboxOptions } from './sandbox.js';
+export { type AsyncRunOptions, type MemoryStats, type RunOptions, Sandbox, type SandboxOptions } from './sandbox.js';
+export type { RestoreOptions } from './options.js';
 export { Snapshot } from './snapshot.js';
 export { StoredTable } from './stored.js';
 export type { TableStore, Write } from './tables.js';

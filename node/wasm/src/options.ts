@@ -40,6 +40,17 @@ export function checkSandboxOptions(options: object, names: readonly string[], e
   checkType(options, 'memoryAlias', 'boolean', 'true or false');
 }
 
+/** How a snapshot is restored. */
+export interface RestoreOptions {
+  /** Whether `_home` and all other tables become those of the snapshot too. Default: those in memory do, a store keeps what it holds. */
+  tables?: boolean;
+}
+
+export function checkRestoreOptions(options: RestoreOptions): void {
+  checkOptions(options, ['tables']);
+  checkType(options, 'tables', 'boolean', 'true or false');
+}
+
 /** A seed as a number of 64 bits. */
 export function seedOf(seed: unknown): bigint {
   const isNumber = typeof seed === 'number' && Number.isSafeInteger(seed) && seed >= 0;

@@ -5,7 +5,7 @@ import { invalid } from './errors.js';
 import { Functions, type HostFunction } from './functions.js';
 import { type LimitOptions, defaultLimits, withLimits } from './limits.js';
 import type { Modules } from './modules.js';
-import { checkPath, checkRunOptions, checkSandboxOptions, checkSource, sandboxNames } from './options.js';
+import { type RestoreOptions, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, sandboxNames } from './options.js';
 import type { Outcome } from './outcome.js';
 import { Snapshot } from './snapshot.js';
 import type { StoredTable } from './stored.js';
@@ -46,12 +46,6 @@ export interface RunOptions extends LimitOptions {
 export interface AsyncRunOptions extends RunOptions {
   /** Ends the run with an error of the kind `Interrupted`, whose `cause` is the signal's reason. */
   signal?: AbortSignal;
-}
-
-/** How a snapshot is restored. */
-export interface RestoreOptions {
-  /** Whether `_home` and all other tables become those of the snapshot too. Default: those in memory do, a store keeps what it holds. */
-  tables?: boolean;
 }
 
 /** Bytes of memory at one moment. */
@@ -227,6 +221,7 @@ export class Sandbox {
    */
   restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
     if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
+    checkRestoreOptions(options);
     this.#core.restore(snapshot.image, options.tables);
   }
 

@@ -282,8 +282,11 @@ fn encode_usage(usage: Usage) -> Vec<u8> {
     [usage.bytes.to_le_bytes(), usage.entries.to_le_bytes()].concat()
 }
 
-/// Puts the first entry of all into a new file.
+/// Puts the first entry of all into a new file, unless somebody else has just done so.
 pub(super) fn begin(entries: &mut EntriesMut<'_>) -> StoreResult<()> {
+    if entries.first()?.is_some() {
+        return Ok(());
+    }
     let (key, mut room) = (Key::count(0), encode_usage(Usage::default()));
     room.extend_from_slice(&checksum(key.as_slice(), &room));
     room.extend_from_slice(&link(key.as_slice(), &[]));

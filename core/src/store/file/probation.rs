@@ -65,9 +65,9 @@ impl Backend {
         if self.0.process == std::process::id() { Ok(&self.0.file) } else { Err(std::io::Error::other(FORKED)) }
     }
 
-    /// Whether somebody else has cut the file off.
-    pub(super) fn is_cut_off(&self) -> IoResult<bool> {
-        Ok(self.file()?.len()? < self.0.len.load(Ordering::Acquire))
+    /// How long the file has to be at least.
+    pub(super) fn least_len(&self) -> u64 {
+        self.0.len.load(Ordering::Acquire)
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {

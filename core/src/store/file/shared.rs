@@ -1,7 +1,7 @@
 //! One open file, shared by all handles in this process.
 
-use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -158,7 +158,7 @@ fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<
         }
         let empty = about.len() == 0;
         if !empty {
-            check_header(&mut file, about.len()).map_err(|why| format!("{shown} {why}; it was left as it is"))?;
+            check_header(&mut file, about.len()).or_else(|why| check_again(&mut file, path, &why))?;
         } else if !writes {
             return Err(format!("{shown} is empty").into());
         }
@@ -174,25 +174,24 @@ fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<
                     make_tables(&database).map_err(|e| format!("can't write {shown}: {e}"))?;
                 }
                 let next = inspect(&database).map_err(|why| format!("{shown} {why}; it was left as it is"))?;
-                let sound = !check || database.check_integrity().map_err(|e| explain(path, e))?;
+                let sound = !check
+                    || match database.check_integrity() {
+                        Ok(sound) => sound,
+                        Err(DatabaseError::Storage(StorageError::Corrupted(_))) => false,
+                        Err(error) => return Err(explain(path, error)),
+                    };
                 Ok::<_, StoreError>(sound.then_some((database, next)))
             }));
-            let opened = opened.unwrap_or_else(|_| Err(format!("{shown} is damaged; it was left as it is").into()))?;
+            let damaged = || StoreError::from(format!("{shown} is damaged; it was left as it is"));
+            let opened = opened.unwrap_or_else(|_| if check { Ok(None) } else { Err(damaged()) })?;
             Ok::<_, StoreError>(opened.map(|(database, next)| (database, backend, next)))
         };
         // Where that takes no time worth speaking of. Otherwise damage is found by who reads it.
-        let checked = if empty || about.len() > CHECKED_WHOLE { start(false) } else { start(true) };
-        let (opened, access) = match checked {
-            Ok(Some(opened)) => (opened, access),
-            Err(error) if about.len() > CHECKED_WHOLE || empty => return Err(error),
+        let small = !empty && about.len() <= CHECKED_WHOLE;
+        let (opened, access) = match start(small)? {
+            Some(opened) => (opened, access),
             // What is whole in it can be read.
-            result => match start(false) {
-                Ok(Some(opened)) => (opened, Access::Damaged),
-                _ => {
-                    let damaged = || format!("{shown} is damaged; it was left as it is").into();
-                    return Err(result.err().unwrap_or_else(damaged));
-                }
-            },
+            None => (start(false)?.ok_or_else(|| format!("{shown} is damaged"))?, Access::Damaged),
         };
         let (database, backend, next) = opened;
         if access == Access::Full {
@@ -200,15 +199,38 @@ fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<
         }
         Ok(Opened { database, backend, file: file.try_clone().map_err(system)?, identity, access, next })
     })();
-    if result.is_err() && new {
-        // Made by us a moment ago, and empty.
+    if result.is_err() && new && file.try_lock().is_ok() && file.metadata().is_ok_and(|about| about.len() == 0) {
+        // Made by us a moment ago, and nobody else's by now.
         let _ = std::fs::remove_file(path);
     }
     result
 }
 
+/// Fails when somebody else has cut the file off.
+fn check_len(opened: &Opened, metadata: &std::fs::Metadata) -> StoreResult<()> {
+    if metadata.len() < opened.backend.least_len() { Err("it was cut off while it was open".into()) } else { Ok(()) }
+}
+
 /// What is said of a file that is not where it was.
 const REPLACED: &str = "it was deleted, moved or replaced while it was open; open it anew";
+
+/// Somebody may have written to the file while it was looked at, before its lock is tried.
+fn check_again(file: &mut File, path: &Path, why: &str) -> StoreResult<()> {
+    let shown = path.display();
+    let damaged = |why: &str| StoreError::from(format!("{shown} {why}; it was left as it is"));
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => return Err(explain(path, DatabaseError::DatabaseAlreadyOpen)),
+        Err(TryLockError::Error(_)) => return Err(damaged(why)),
+        Ok(()) => {}
+    }
+    let checked = (|| {
+        file.rewind()?;
+        let len = file.metadata()?.len();
+        check_header(file, len).map_err(|why| damaged(&why))
+    })();
+    file.unlock()?;
+    checked
+}
 
 /// What redb's header says, as far as it shows that the file was cut off or is no such file.
 fn check_header(file: &mut File, len: u64) -> Result<(), String> {
@@ -334,23 +356,17 @@ impl Shared {
 
     /// Whether the path still leads to the file, and whether the file is whole.
     fn check_file(&self, opened: &Opened) -> StoreResult<()> {
-        self.check_open_file(opened)?;
         match std::fs::metadata(&self.path) {
-            Ok(metadata) if identity_of(&metadata, &self.path) == self.identity => Ok(()),
+            Ok(metadata) if identity_of(&metadata, &self.path) == self.identity => check_len(opened, &metadata),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Err(REPLACED.into()),
         }
     }
 
     /// The same, as far as the open file itself tells.
-    fn check_open_file(&self, opened: &Opened) -> StoreResult<()> {
-        if is_gone(&opened.file.metadata()?) {
-            return Err(REPLACED.into());
-        }
-        if opened.access == Access::Full && opened.backend.is_cut_off()? {
-            return Err("it was cut off while it was open".into());
-        }
-        Ok(())
+    fn check_open_file(opened: &Opened) -> StoreResult<()> {
+        let metadata = opened.file.metadata()?;
+        if is_gone(&metadata) { Err(REPLACED.into()) } else { check_len(opened, &metadata) }
     }
 
     fn says(&self, what: impl std::fmt::Display) -> StoreError {
@@ -426,7 +442,7 @@ impl Shared {
     /// The file as it is now, with the number of commits that it has at least, and of the opening.
     pub(super) fn read(&self) -> StoreResult<(Entries, u64, u64)> {
         self.with_database(|opened| {
-            self.check_open_file(opened)?;
+            Self::check_open_file(opened)?;
             // In this order, so that a commit in between is checked for, not missed.
             let commit = self.finished.load(Ordering::SeqCst);
             let generation = self.generation.load(Ordering::SeqCst);

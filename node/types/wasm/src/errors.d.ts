@@ -88,7 +88,7 @@ export declare function shownOf(thrown: unknown): string;
 export declare const shownOfModules: (thrown: unknown) => string;
 /** As the constructor sets it. */
 export declare const setCause: (error: LuaCellError, cause: unknown) => void;
-/** Adds for the host what the script did not see of the cause. */
-export declare function reveal(error: LuaCellError, shown: string, message: string): void;
+/** Adds for the host what the script did not see of the cause. What a script passes on again and again doesn't become longer by that. */
+export declare function reveal(error: LuaCellError, cause: LuaCellError): void;
 /** The text of whatever was thrown. */
 export declare function messageOf(thrown: unknown): string;

@@ -8,6 +8,12 @@ export declare function checkType(options: object, name: string, type: 'boolean'
 export declare function checkCount(name: string, value: unknown, bits: number): void;
 /** What both entries ask of a sandbox's options, apart from limits and stores. `engine`: the class that engines have. */
 export declare function checkSandboxOptions(options: object, names: readonly string[], engine: abstract new (...args: never) => unknown): void;
+/** How a snapshot is restored. */
+export interface RestoreOptions {
+    /** Whether `_home` and all other tables become those of the snapshot too. Default: those in memory do, a store keeps what it holds. */
+    tables?: boolean;
+}
+export declare function checkRestoreOptions(options: RestoreOptions): void;
 /** A seed as a number of 64 bits. */
 export declare function seedOf(seed: unknown): bigint;
 /** What a run's options have to be, apart from limits. */
