@@ -3,7 +3,7 @@
 
 use crate::codec::{self, Links, tag};
 use crate::value::{Function, LuaString, Slot, Value};
-use crate::{Error, Result, StoredTable};
+use crate::{Error, ErrorKind, Result, StoredTable};
 
 /// Values on their way into Lua, written one after the other.
 ///
@@ -124,7 +124,10 @@ impl Args {
     pub fn into_values(self) -> Result<Vec<Value>> {
         let links = References(&self.references);
         codec::decode(&self.bytes, &links)
-            .map_err(|e| Error::invalid(e.message().replacen("the guest sent", "this is", 1)))
+            .map_err(|e| match e.kind() {
+                ErrorKind::Conversion => e,
+                _ => Error::invalid(e.message().replacen("the guest sent", "this is", 1)),
+            })
     }
 
     /// The bytes for the guest; `room` is used where they have to be put together.

@@ -49,9 +49,9 @@ def test_keys_that_are_one_in_lua_are_refused() -> None:
             lua.home["x"] = value
     # What only Lua can tell is found there.
     entries = luacell.Entries([(1, "a"), (1.0, "b")])
-    with pytest.raises(luacell.LuaConversionError, match=r"same key \(value 1\[1\]\)"):
+    with pytest.raises(luacell.LuaConversionError, match=r"same key \(value 1\[1\.0\]\)"):
         lua.compute("return ...", entries)
-    with pytest.raises(luacell.LuaConversionError, match=r"same key \(value 2\[2\]\.x\[1\]\)"):
+    with pytest.raises(luacell.LuaConversionError, match=r"same key \(value 2\[2\]\.x\[1\.0\]\)"):
         lua.compute("return ...", 0, [0, {"x": entries}])
     with pytest.raises(luacell.LuaConversionError, match="same key"):
         lua.input = entries

@@ -214,6 +214,29 @@ fn kotlin_cancelling(text: &str) -> Result<String> {
     Ok(text.replace(BEGIN, &begin).replace(END, "        LuaException.ErrorHandler,\n    ) }\n    }\n"))
 }
 
+/// Threads.kt says why.
+fn kotlin_threads(text: &str) -> Result<String> {
+    const VTABLE: &str = "    internal var vtable = ";
+    const REGISTER: &str = "    internal fun register(lib: UniffiLib) {\n";
+    const CONTINUATION: &str =
+        "internal object uniffiRustFutureContinuationCallbackImpl: UniffiRustFutureContinuationCallback {\n";
+    let text =
+        replaced(text, CONTINUATION, &format!("{CONTINUATION}    init {{\n        stayAttached(this)\n    }}\n\n"))?;
+    let mut parts = text.split(VTABLE);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let callbacks = part.split_once("(\n").and_then(|(_, rest)| rest.split_once("    )\n"));
+        let (callbacks, _) = callbacks.context("a table of callbacks of the generated Kotlin has no end")?;
+        let (before, after) =
+            part.split_once(REGISTER).context("the generated Kotlin registers callbacks otherwise")?;
+        out.push_str(&format!(
+            "{VTABLE}{before}{REGISTER}        stayAttached(\n{}        )\n{after}",
+            callbacks.replace("        ", "            ")
+        ));
+    }
+    Ok(out)
+}
+
 /// Gives the exceptions the message and the cause that Kotlin expects of one; the generator would list all their fields.
 fn kotlin(text: &str) -> Result<String> {
     const CLASS: &str = "sealed class LuaException: kotlin.Exception(), Disposable {\n";
@@ -231,7 +254,7 @@ fn kotlin(text: &str) -> Result<String> {
          uniffiCheckCallStatus(errorHandler, status)\n        return return_value\n    } finally {\n        \
          statuses.giveBack(status)\n    }\n",
     )?;
-    let text = kotlin_places(&kotlin_cancelling(&kotlin_closing(&kotlin_callbacks(&text)?)?)?)?;
+    let text = kotlin_threads(&kotlin_places(&kotlin_cancelling(&kotlin_closing(&kotlin_callbacks(&text)?)?)?)?)?;
     // FirstUse.kt says why.
     let text = ["IntegrityCheckingUniffiLib", "UniffiLib"].iter().try_fold(text, |text, object| {
         let register = format!("        Native.register({object}::class.java,");

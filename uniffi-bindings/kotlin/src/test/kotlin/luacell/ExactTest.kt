@@ -78,7 +78,7 @@ class ExactTest {
             "path" to { lua.call(half) },
             "argument 1" to { lua.call("print", half) },
             "argument 1.a[2]" to { lua.call("print", mapOf("a" to listOf(1, half))) },
-            "argument 1[\"$half\"]" to { lua.call("print", mapOf(half to 1)) },
+            "argument 1[key]" to { lua.call("print", mapOf(half to 1)) },
             "argument 2" to { lua.call("print", 1, bad) },
             "name" to { lua.register(half) { 1 } },
             "config.store" to { SandboxBuilder().store(half).build() },
