@@ -553,6 +553,7 @@ export class Core implements Links {
       return;
     }
     await runJob(newJob(), (job) => this.native.closeLater(job));
+    await this.#job?.ended;
     removeCore(this.#number);
   }
 }

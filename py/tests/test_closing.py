@@ -144,6 +144,7 @@ def test_what_was_closed_says_so() -> None:
     lua = luacell.Sandbox()
     lua.compute("_home.t = {1}")
     home, view, function, snapshot = lua.home, lua.home["t"], lua.compute("return function() end"), lua.snapshot()
+    blob = lua.export_home()
     lua.close()
     lua.close()
     lua.interrupt()
@@ -171,7 +172,7 @@ def test_what_was_closed_says_so() -> None:
         lambda: lua.restore(snapshot),
         lua.fork,
         lua.export_home,
-        lambda: lua.import_home(b""),
+        lambda: lua.import_home(blob),
         lambda: home["x"],
         lambda: home.get("x"),
         lambda: home.update(x=1),

@@ -221,7 +221,7 @@ class SandboxTest {
         assertThrows<LuaException.Closed> { other.compute("return 1") }
         assertThrows<LuaException.Closed> { function.call() }
         other.close()
-        assertThrows<IllegalStateException> { other.compute("return 1") }
+        assertThrows<LuaException.Closed> { other.compute("return 1") }
         assertEquals(1L, limited(Limits(instructions = -1, noTimeout = true), "return 1").value.long)
     }
 
