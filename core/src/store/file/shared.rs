@@ -211,6 +211,11 @@ fn check_len(opened: &Opened, metadata: &std::fs::Metadata) -> StoreResult<()> {
     if metadata.len() < opened.backend.least_len() { Err("it was cut off while it was open".into()) } else { Ok(()) }
 }
 
+/// redb writes where it ends; what a damaged file makes it do wrong there is no reason to panic where a store is dropped.
+fn close(opened: Option<Opened>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(opened)));
+}
+
 /// What is said of a file that is not where it was.
 const REPLACED: &str = "it was deleted, moved or replaced while it was open; open it anew";
 
@@ -341,7 +346,7 @@ impl Shared {
             let _ = self.sync();
         }
         // While nobody can open it again.
-        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        close(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
         open.retain(|shared| !std::ptr::eq(shared.as_ptr(), Arc::as_ptr(self)));
     }
 
@@ -418,7 +423,7 @@ impl Shared {
         if self.broken.load(Ordering::SeqCst) {
             let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
             if self.broken.load(Ordering::SeqCst) {
-                drop(database.take());
+                close(database.take());
                 let opened = open_database(&self.path, self.access, self.cache_size, Some(&self.identity))?;
                 let mut ids = lock(&self.ids);
                 // Relaxed commits may be gone, and what they had written down.
