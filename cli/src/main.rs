@@ -1,5 +1,6 @@
 //! The command line program `luacell`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 mod args;
 mod failure;
 mod home;

@@ -123,11 +123,10 @@ impl Args {
     /// `InvalidArgument` when a table was announced that did not come, or not completely.
     pub fn into_values(self) -> Result<Vec<Value>> {
         let links = References(&self.references);
-        codec::decode(&self.bytes, &links)
-            .map_err(|e| match e.kind() {
-                ErrorKind::Conversion => e,
-                _ => Error::invalid(e.message().replacen("the guest sent", "this is", 1)),
-            })
+        codec::decode(&self.bytes, &links).map_err(|e| match e.kind() {
+            ErrorKind::Conversion => e,
+            _ => Error::invalid(e.message().replacen("the guest sent", "this is", 1)),
+        })
     }
 
     /// The bytes for the guest; `room` is used where they have to be put together.

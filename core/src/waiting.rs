@@ -268,7 +268,7 @@ async fn run(
     };
     let begin = |inner: &mut Inner, tries| {
         inner.make_waiting()?;
-        let entry = inner.begin_run(&shared, Some(&set), tries, &enter)?;
+        let entry = inner.begin_run(&shared, Some(&set), tries, enter)?;
         Ok((entry, inner.take_guest()?))
     };
     let mut tries = 0;

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use luacell::wire::{self, Peer};
-use luacell::{Canceller, ComputeOptions, Engine, Error, Outcome, RestoreOptions, Sandbox, StoredTable, Value, threads};
+use luacell::{
+    Canceller, ComputeOptions, Engine, Error, Outcome, RestoreOptions, Sandbox, StoredTable, Value, threads,
+};
 use napi::Env;
 use napi::bindgen_prelude::{Either, ObjectFinalize};
 use napi_derive::napi;

@@ -8,7 +8,7 @@ use luacell::{FileStore, RedisStore, Sandbox, SandboxConfig};
 
 enum Store {
     File(Box<FileStore>),
-    Server(RedisStore),
+    Server(Box<RedisStore>),
 }
 
 pub struct Counter {
@@ -29,7 +29,7 @@ impl Counter {
         let new = |name, store| Counter { name, store, succeeded: AtomicI64::new(0) };
         let mut all = vec![new("file", Store::File(Box::new(FileStore::open(folder.join("shared.luacell"))?)))];
         if let Some(url) = server {
-            all.push(new("server", Store::Server(RedisStore::open(url)?)));
+            all.push(new("server", Store::Server(Box::new(RedisStore::open(url)?))));
         }
         Ok(all)
     }
@@ -38,7 +38,7 @@ impl Counter {
         let config = SandboxConfig::new().conflict_retries(100_000);
         Ok(Sandbox::with_config(match &self.store {
             Store::File(file) => config.store(FileStore::clone(file)),
-            Store::Server(server) => config.store(server.clone()),
+            Store::Server(server) => config.store(RedisStore::clone(server)),
         })?)
     }
 

@@ -197,7 +197,17 @@ fn tests(quick: bool, program: &Path, findings: &Path) -> Result<()> {
         tests.args(["--", "--skip", "stack overflows in a row"]);
     } else {
         // What is to crash for lack of stack does not: a process has enough.
-        tests.args(["--test", "host_functions", "--test", "transactions", "--test", "modules", "--", "--skip", "crash"]);
+        tests.args([
+            "--test",
+            "host_functions",
+            "--test",
+            "transactions",
+            "--test",
+            "modules",
+            "--",
+            "--skip",
+            "crash",
+        ]);
     }
     finish(on_native_guest(&mut tests, program, findings))
 }
