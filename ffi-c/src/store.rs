@@ -22,7 +22,7 @@ pub struct luacell_store {
 
 pub(crate) enum Store {
     File(Box<FileStore>),
-    Server(RedisStore),
+    Server(Box<RedisStore>),
     Own(Arc<Own>),
 }
 
@@ -35,7 +35,7 @@ impl Store {
     pub(crate) fn share(&self) -> Result<Box<dyn TableStore>> {
         Ok(match self {
             Store::File(store) => store.clone(),
-            Store::Server(store) => Box::new(store.clone()),
+            Store::Server(store) => store.clone(),
             Store::Own(own) => Box::new(Used::new(own)?),
         })
     }
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn luacell_store_open_server(
                 server = server.read_only(true);
             }
         }
-        place.give(Store::Server(server.open(url)?));
+        place.give(Store::Server(Box::new(server.open(url)?)));
         Ok(())
     })
 }

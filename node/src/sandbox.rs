@@ -144,11 +144,11 @@ impl Inner {
 }
 
 impl Inner {
-    fn new(bridge: Arc<Bridge>, engine: &Engine, settings: SandboxSettings) -> Result<Arc<Self>, Failure> {
+    fn new(bridge: Arc<Bridge>, engine: &Engine, settings: SandboxSettings) -> Result<Arc<Self>, Box<Failure>> {
         let handles = Arc::new(Handles::new());
         let (number, exact) = (settings.number, settings.exact);
         let sandbox =
-            engine.sandbox(settings.config(&bridge, &handles)).map_err(|error| Failure::of(&error, &handles))?;
+            engine.sandbox(settings.config(&bridge, &handles)).map_err(|e| Box::new(Failure::of(&e, &handles)))?;
         handles.keep_table(&sandbox.home());
         let (jobs, told) = (Mutex::default(), AtomicI64::new(0));
         Ok(Arc::new(Inner { sandbox, handles, bridge, number, exact, jobs, told }))
@@ -175,7 +175,7 @@ impl NativeSandbox {
         let engine = engine.map_or_else(Engine::default, |engine| engine.0.clone());
         Ok(match Inner::new(Arc::clone(&connection.0), &engine, settings) {
             Ok(inner) => Either::A(NativeSandbox::new(inner)),
-            Err(failure) => Either::B(failure),
+            Err(failure) => Either::B(*failure),
         })
     }
 
@@ -191,7 +191,7 @@ impl NativeSandbox {
         let engine = engine.map_or_else(Engine::default, |engine| engine.0.clone());
         let started = threads::start(move || {
             let made = Inner::new(Arc::clone(&bridge), &engine, settings);
-            let made = made.map_or_else(|failure| Out::Failed(Box::new(failure)), Out::Sandbox);
+            let made = made.map_or_else(Out::Failed, Out::Sandbox);
             bridge.send(Topic::Done, number, job, 0, made);
         });
         started.map_or_else(|error| Out::failed(&error, &Handles::new()), |()| Out::Nothing)
