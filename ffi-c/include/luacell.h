@@ -185,6 +185,10 @@ typedef struct luacell_file_options {
    * A run is on the disk within a second, not at once when it has succeeded.
    */
   bool relaxed;
+  /**
+   * Nothing is written to the file, so that it needs no permission to write and several processes may read it. It has to be there.
+   */
+  bool read_only;
 } luacell_file_options;
 
 /**
@@ -383,7 +387,7 @@ typedef struct luacell_sandbox_config {
    */
   const struct luacell_limits *limits;
   /**
-   * Where _home is kept: the path of a file, or a server's URL (redis://, rediss://, valkey://, valkeys://). NULL: in memory.
+   * Where _home is kept: the path of a file, also as file://PATH?read_only=true, or a server's URL (redis://, rediss://, valkey://, valkeys://). NULL: in memory.
    */
   const char *location;
   /**
@@ -442,6 +446,10 @@ typedef struct luacell_sandbox_config {
    * Ends `find_module_userdata`.
    */
   luacell_finalizer find_module_finalizer;
+  /**
+   * Takes no functions from the store, because others can write to it: they are bytecode, which Lua does not verify. Reading one gives LUACELL_STORE.
+   */
+  bool no_stored_functions;
 } luacell_sandbox_config;
 
 /**
@@ -1298,12 +1306,22 @@ luacell_status luacell_sandbox_export_home(struct luacell_sandbox *sandbox,
                                            struct luacell_error **error);
 
 /**
- * Replaces _home by what luacell_sandbox_export_home gave, in one transaction.
+ * Replaces _home by what luacell_sandbox_export_home gave, in one transaction. A blob with functions is LUACELL_INVALID_ARGUMENT: they are bytecode, which Lua does
+ * not verify. See luacell_sandbox_import_trusted_home.
  */
 luacell_status luacell_sandbox_import_home(struct luacell_sandbox *sandbox,
                                            const char *blob,
                                            size_t blob_len,
                                            struct luacell_error **error);
+
+/**
+ * As luacell_sandbox_import_home, functions included: for a blob that nobody else could change. With bytecode that somebody made on purpose a script can take over
+ * the guest.
+ */
+luacell_status luacell_sandbox_import_trusted_home(struct luacell_sandbox *sandbox,
+                                                   const char *blob,
+                                                   size_t blob_len,
+                                                   struct luacell_error **error);
 
 /**
  * Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when they are missing. A function
@@ -1349,11 +1367,21 @@ luacell_status luacell_sandbox_snapshot(struct luacell_sandbox *sandbox,
 
 /**
  * Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own; functions and stored tables that the host
- * got before give LUACELL_CLOSED afterwards. On an error the sandbox is as it was. LUACELL_INVALID_ARGUMENT when others use its store at this time.
+ * got before give LUACELL_CLOSED afterwards. On an error the sandbox is as it was. Tables in memory become those of the snapshot; a sandbox with a store keeps what that
+ * holds, and the snapshot is LUACELL_INVALID_ARGUMENT when Lua holds kept tables in it. See luacell_sandbox_restore_tables.
  */
 luacell_status luacell_sandbox_restore(struct luacell_sandbox *sandbox,
                                        const struct luacell_snapshot *snapshot,
                                        struct luacell_error **error);
+
+/**
+ * As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and everything else that the store holds is
+ * removed; LUACELL_INVALID_ARGUMENT when others use the store at this time. Without, the sandbox keeps its own.
+ */
+luacell_status luacell_sandbox_restore_tables(struct luacell_sandbox *sandbox,
+                                              const struct luacell_snapshot *snapshot,
+                                              bool tables,
+                                              struct luacell_error **error);
 
 /**
  * Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables of its own in memory; to be freed.
