@@ -93,7 +93,10 @@ impl Folder {
     fn read(&self, file: &Path) -> Result<Option<Vec<u8>>> {
         let fail = |e: io::Error| Error::opaque(format!("can't read '{}': {e}", self.path.join(file).display()));
         let is_missing = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-        let root = self.path.canonicalize().map_err(fail)?;
+        let root = match self.path.canonicalize() {
+            Err(e) if is_missing(&e) => return Ok(None),
+            root => root.map_err(fail)?,
+        };
         let mut folder = root.clone();
         for part in file.parent().into_iter().flatten() {
             folder = match folder.join(part).canonicalize() {

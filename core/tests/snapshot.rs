@@ -405,7 +405,7 @@ fn tables_of_another_store_are_refused() {
         "co = coroutine.wrap(function(t) coroutine.yield() return t[1] end) co(_home.t)",
         "held = ext.table()",
         "_io.output = {1} held = _io.output",
-        "setmetatable(_home.t, {__index = function() return 1 end})",
+        "held = setmetatable(_home.t, {__index = function() return 1 end})",
         "local t = _home.t _home.f = function() t[1] = 2 end held = _home.f",
     ];
     for source in holders {
@@ -422,12 +422,14 @@ fn tables_of_another_store_are_refused() {
         sandbox.restore_with(&template, &with_tables()).unwrap();
         assert!(get::<bool>(&sandbox, "return n == nil and _home.t[1] == 'template'"), "{source}");
     }
-    // Garbage is nobody's.
+    // Garbage is nobody's, and metatables belong to the tables that had them.
     let template = Sandbox::new().unwrap();
     template.compute("_home.t = {'template'} for i = 1, 100 do local t = _home.t end x = 1").unwrap();
+    template.compute("setmetatable(_home.t, {__index = function() return 1 end})").unwrap();
     let sandbox = Sandbox::with_config(SandboxConfig::new().store(MemoryStore::new())).unwrap();
+    sandbox.compute("_home.t = {'mine'}").unwrap();
     sandbox.restore(&template.snapshot().unwrap()).unwrap();
-    assert!(get::<bool>(&sandbox, "return x == 1 and _home.t == nil"));
+    assert!(get::<bool>(&sandbox, "return x == 1 and _home.t[1] == 'mine' and getmetatable(_home.t) == nil"));
 }
 
 /// Also those that had not asked for any before.

@@ -1,6 +1,6 @@
 //! How long something takes: what is hopeless fails at once, and what waits ends with its run.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use luacell::{ComputeOptions, ErrorKind, RedisStore, Sandbox, SandboxConfig};
@@ -139,14 +139,21 @@ fn soon() -> ComputeOptions {
 /// What a run gives that its own time-out ends, and what one that somebody interrupts once `waits`.
 fn ends(sandbox: &Sandbox, source: &str, waits: &(dyn Fn() -> bool + Sync)) -> [ErrorKind; 2] {
     let late = sandbox.compute_with(source, soon()).unwrap_err();
+    let ended = AtomicBool::new(false);
     let interrupted = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !waits() {
                 std::thread::sleep(TICK);
             }
-            sandbox.interrupt();
+            // One that comes before the run has begun does nothing.
+            while !ended.load(Ordering::Relaxed) {
+                sandbox.interrupt();
+                std::thread::sleep(TICK);
+            }
         });
-        sandbox.compute(source).unwrap_err()
+        let error = sandbox.compute(source).unwrap_err();
+        ended.store(true, Ordering::Relaxed);
+        error
     });
     [late.kind(), interrupted.kind()]
 }
