@@ -75,6 +75,8 @@ pub(crate) struct Host {
     pub(crate) refused: Option<ErrorKind>,
     /// Whether the guest takes the run back, as it was asked to or because it has been told of that limit: no other one keeps it from what it needs.
     taking_back: bool,
+    /// Until when that may take.
+    undo_until: Option<Instant>,
     pub(crate) host_calls: u64,
     /// Whether a host function was called that must not be called again for the same run.
     pub(crate) called_unrepeatable: bool,
@@ -119,6 +121,7 @@ impl Host {
             tick: Tick::default(),
             refused: None,
             taking_back: false,
+            undo_until: None,
             host_calls: 0,
             called_unrepeatable: false,
             bytes_stored: 0,
@@ -151,6 +154,7 @@ impl Host {
         self.doomed = None;
         self.refused = None;
         self.taking_back = false;
+        self.undo_until = None;
         self.host_calls = 0;
         self.called_unrepeatable = false;
         self.bytes_stored = 0;

@@ -163,6 +163,12 @@ impl Overlay {
         self.tables.is_empty()
     }
 
+    /// How many keys were written.
+    #[inline]
+    pub(crate) fn write_count(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     pub(crate) fn created(&self) -> usize {
         self.created
     }

@@ -977,3 +977,46 @@ fn a_traceback_goes_through_a_deep_stack_a_few_times() {
     let (with, without) = (instructions("debug.traceback"), instructions("print"));
     assert!(with - without < 100_000 * 60, "{}", with - without);
 }
+
+/// A run's time is up, and what it did is much: taking that back, or storing it, does not take as long again.
+#[test]
+fn what_follows_a_run_has_its_time_limit_too() {
+    let timeout = Duration::from_secs(1);
+    let forever = [
+        "g = {} local i = 0 while true do i = i + 1 local t = {i} g[i] = t _home[i] = t end",
+        "g = {} local a = {} _home.a = a while true do local t = {a} a.x = t a = t end",
+        "while true do local t = ext.table() t.x = 1 setmetatable(t, {}) end",
+    ];
+    for source in forever {
+        let lua = Sandbox::with_config(SandboxConfig::new().timeout(timeout)).unwrap();
+        lua.compute("_home.before = 1").unwrap();
+        let start = Instant::now();
+        assert_eq!(lua.compute(source).unwrap_err().kind(), ErrorKind::Timeout, "{source}");
+        let took = start.elapsed();
+        assert!(took < timeout * 3 / 2, "{took:?}: {source}");
+        let kept = lua.compute("_home.after = 1 return _home.before, _home[1], _home.a").unwrap().values;
+        assert_eq!(kept, [Value::Integer(1), Value::Nil, Value::Nil], "{source}");
+    }
+    // It ends by itself, too late to be stored in time, or is stored.
+    let late = "local start = os.clock()
+        repeat for i = 1, 500 do local n = (_G.n or 0) + 1 _G.n = n _home[n] = n end until os.clock() - start > 0.95";
+    let lua = Sandbox::with_config(SandboxConfig::new().timeout(timeout)).unwrap();
+    let start = Instant::now();
+    let kind = lua.compute(late).map_err(|error| error.kind()).err();
+    let took = start.elapsed();
+    assert!(took < timeout * 5 / 4, "{took:?}");
+    assert!(matches!(kind, None | Some(ErrorKind::Timeout)), "{kind:?}");
+    let stored = lua.compute("return _home[1] ~= nil").unwrap().into_value();
+    assert_eq!(stored, Value::Boolean(kind.is_none()));
+}
+
+/// There is time for it when another limit ended the run, so all of it is taken back.
+#[test]
+fn what_a_run_stored_is_plain_again_while_there_is_time() {
+    let lua = Sandbox::with_config(SandboxConfig::new().timeout(Duration::from_secs(3600))).unwrap();
+    let source = "g = {} local i = 0 while true do i = i + 1 local t = {i} g[i] = t _home[i] = t end";
+    let options = ComputeOptions::new().instruction_limit(20_000_000);
+    assert_eq!(lua.compute_with(source, options).unwrap_err().kind(), ErrorKind::InstructionLimit);
+    let whole = lua.compute("for i, t in ipairs(g) do if t[1] ~= i then return i end end return #g > 100000").unwrap();
+    assert_eq!(whole.into_value(), Value::Boolean(true));
+}

@@ -17,7 +17,9 @@
 /* For the message and the traceback of a limit: some milliseconds. */
 #define TELLING (1 << 23)
 
+/* For taking a run back, beside twice what it used; so many before the host is asked. */
 #define UNDOING (1 << 25)
+#define UNASKED (1 << 17)
 
 long long luacell_budget = PLENTY;
 int luacell_refused; /* kind of the limit that was reached, or 0 */
@@ -26,6 +28,7 @@ static int grant; /* what a run starts with; 0: not metered */
 static int metered; /* is a run under way? */
 static int64_t granted; /* in this run */
 static int64_t used_when_refused;
+static int64_t undo_left; /* what taking a run back may use once more */
 
 static const char *const limit_messages[] = {
   [KIND_INSTRUCTION_LIMIT] = "instruction limit reached",
@@ -80,15 +83,18 @@ int64_t budget_end_run (void) {
 }
 
 /*
-** Taking a run back may take twice as long as the run itself, and a while. What
-** is left then is not taken along, as without memory.
+** Taking a run back may take twice as long as the run itself, and a while, as
+** long as the host has time for it. What is left then is not taken along, as
+** without memory.
 */
 void budget_begin_undo (int64_t used) {
-  luacell_budget = UNDOING + 2 * used;
+  undo_left = UNDOING - UNASKED + 2 * used;
+  luacell_budget = UNASKED;
   luacell_refused = KIND_TIMEOUT;
 }
 
 void budget_end_undo (void) {
+  undo_left = 0;
   luacell_budget = PLENTY;
   luacell_refused = 0;
 }
@@ -112,22 +118,40 @@ static void add_grant (int64_t ticks) {
 }
 
 /*
-** Asks the host; 0 when the run may go on. The answer comes to a place of its
-** own: the run may be looked at while a message of the host is being read.
+** Asks the host: the kind of the limit that was reached, or 0 and how many
+** ticks may follow. The answer comes to a place of its own: the run may be
+** looked at while a message of the host is being read.
 */
-static int ask (void) {
+static int ask_host (int64_t used, int64_t *ticks) {
   byte request[9], answer[8];
-  int64_t used = budget_used();
   request[0] = CHANNEL_LIMITS;
   memcpy(request + 1, &used, 8);
-  if (!metered || guest.revision < 2 ||
-      host_call(request, sizeof request, answer, sizeof answer) != 8) {
-    add_grant(0);
+  *ticks = PLENTY;
+  if (guest.revision < 2 ||
+      host_call(request, sizeof request, answer, sizeof answer) != 8)
     return 0;
-  }
-  if (get_u32(answer) != 0) return (int)get_u32(answer);
-  add_grant(get_u32(answer + 4));
-  return 0;
+  *ticks = get_u32(answer + 4);
+  return (int)get_u32(answer);
+}
+
+/* 0 when the run may go on. */
+static int ask (void) {
+  int64_t ticks = PLENTY;
+  int kind = metered ? ask_host(budget_used(), &ticks) : 0;
+  if (kind == 0) add_grant(ticks);
+  return kind;
+}
+
+/* Whether there is time to go on with taking a run back. */
+static int undo_goes_on (void) {
+  int64_t ticks;
+  undo_left += luacell_budget; /* overdrawn */
+  if (undo_left <= 0) return 0;
+  if (grant > 0 && ask_host(LIMITS_UNDO, &ticks) != 0) return undo_left = 0;
+  if (grant <= 0 || ticks > undo_left) ticks = undo_left;
+  undo_left -= ticks;
+  luacell_budget = ticks;
+  return 1;
 }
 
 /* The message, and where the run was. */
@@ -174,12 +198,17 @@ l_noret luacell_refuse (lua_State *L, int kind) {
 
 /* Gives the host an occasion to end the run. */
 void budget_ask (lua_State *L) {
-  int kind = ask();
+  int kind;
+  luacell_not_refused(L);
+  kind = ask();
   if (kind != 0) luacell_refuse(L, kind);
 }
 
 void luacell_budget_spent (lua_State *L) {
-  if (luacell_refused) raise_again(L);
+  if (luacell_refused) {
+    if (undo_goes_on()) return;
+    raise_again(L);
+  }
   while (luacell_budget < 0) {
     int kind = ask();
     if (kind != 0) luacell_refuse(L, kind);

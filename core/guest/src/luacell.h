@@ -119,6 +119,9 @@ enum {
   CHANNEL_STORE_FAILURE = 0x08
 };
 
+/* Instead of ticks used in a run, where one is taken back. */
+#define LIMITS_UNDO ((int64_t)-1)
+
 /*
 ** Growable bytes, counted against the memory limit. 'fixed' marks a start
 ** buffer in static memory, which is never freed.

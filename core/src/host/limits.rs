@@ -11,6 +11,9 @@ use crate::{Error, ErrorKind};
 /// How long the store may take where the guest takes a run back that had to end.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long the guest may take for that beyond the run's own time.
+const UNDO: Duration = Duration::from_millis(25);
+
 /// The error of a limit that the guest did not raise itself, in its words.
 #[cold]
 pub(crate) fn limit_error(kind: ErrorKind) -> Error {
@@ -42,13 +45,18 @@ impl Host {
     /// The limit that was passed, apart from instructions.
     #[inline]
     pub(crate) fn passed_limit(&mut self) -> Option<ErrorKind> {
+        self.passes_limit_within(Duration::ZERO)
+    }
+
+    /// The same for what can't be stopped and takes this long.
+    pub(crate) fn passes_limit_within(&mut self, time: Duration) -> Option<ErrorKind> {
         if self.refused.is_some() {
             return self.refused;
         }
         if self.control.is_interrupted() {
             return Some(self.refuse(ErrorKind::Interrupted));
         }
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self.deadline.is_some_and(|deadline| deadline.saturating_duration_since(Instant::now()) <= time) {
             return Some(self.refuse(ErrorKind::Timeout));
         }
         None
@@ -98,6 +106,16 @@ impl Host {
     pub(crate) fn forget_refusal(&mut self) {
         self.refused = None;
         self.taking_back = false;
+        self.undo_until = None;
+    }
+
+    /// Whether there is no more time to take a run back.
+    fn undo_is_over(&mut self) -> bool {
+        let now = Instant::now();
+        let end = if self.control.is_interrupted() { Some(now) } else { self.deadline.map(|end| end.max(now)) };
+        let latest = end.and_then(|end| end.checked_add(UNDO));
+        self.undo_until = self.undo_until.into_iter().chain(latest).min();
+        self.undo_until.is_some_and(|until| now >= until)
     }
 
     /// What is asked from here on is to take a run back.
@@ -121,7 +139,14 @@ impl Host {
 
     /// The guest has used up what it was granted: the limit that was passed or 0, and what is granted now.
     pub(super) fn grant(&mut self, payload: &[u8]) -> Option<[u8; 8]> {
+        /// The guest takes a run back.
+        const UNDO: u64 = u64::MAX;
+        let answer = |kind: u32, ticks: u32| Some((u64::from(kind) | u64::from(ticks) << 32).to_le_bytes());
         let used = u64::from_le_bytes(payload.try_into().ok()?);
+        if used == UNDO {
+            let kind = if self.undo_is_over() { u32::from(ErrorKind::Timeout.number()) } else { 0 };
+            return answer(kind, GRANT.cast_unsigned());
+        }
         self.instructions = used;
         let left = self.instructions_left();
         if let Some(check) = &self.check
@@ -136,7 +161,6 @@ impl Host {
         }
         let kind = kind.map_or(0, |kind| self.tell_refusal(kind));
         let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(GRANT.cast_unsigned());
-        let answer = u64::from(kind) | u64::from(ticks) << 32;
-        Some(answer.to_le_bytes())
+        answer(kind, ticks)
     }
 }

@@ -73,6 +73,10 @@ impl Inner {
         let Some(transaction) = self.transaction.take() else {
             return Err(Error::internal("a transaction ends that never began"));
         };
+        if let Ok(host) = self.host() {
+            // The last run's is not the transaction's.
+            host.deadline = None;
+        }
         let result = match transaction.failed {
             Some(error) => Err(error),
             None if keep => self.commit().map_err(|error| self.take_back(error, true)),

@@ -31,6 +31,8 @@ const LARGEST_ENTRY = 4096;
 const KEY_ONLY = 0xffffffff;
 /** Milliseconds after which a run that may wait lets the event loop go on. */
 const SLICE = 8;
+/** Milliseconds that taking a run back may take beyond the run's own time. */
+const UNDO = 25;
 /** How many failed searches for modules are known, and how much of the names. */
 const MOST_MODULE_FAILURES = 16;
 const NAME_LENGTH = 100;
@@ -87,6 +89,8 @@ export class Host {
   #interrupted = false;
   /** The limit that ends the present run. */
   refused: ErrorKind | null = null;
+  /** Until when the guest may take a failed run back. */
+  #undoUntil = Infinity;
   readonly #errors = new Kept<LuaCellError>();
   /** What may lie behind an error of the host function that runs: what lay behind those that runs inside it gave it. */
   #behind = nothingBehind;
@@ -136,6 +140,7 @@ export class Host {
     this.broken = null;
     this.#interrupted = false;
     this.refused = null;
+    this.#undoUntil = Infinity;
     this.#errors.clear();
     this.#behind = nothingBehind;
     if (this.#moduleFailures.length > 0) this.#moduleFailures = [];
@@ -310,7 +315,8 @@ export class Host {
   /** The guest has used up what it was granted: the limit that was passed or 0, and what is granted now. */
   #limits(request: Uint8Array, vp: number, max: number): number {
     if (request.length !== 9) return ABSENT;
-    const used = Number(new DataView(request.buffer, request.byteOffset).getBigUint64(1, true));
+    const used = Number(new DataView(request.buffer, request.byteOffset).getBigInt64(1, true));
+    if (used < 0) return this.#granted(this.#undoIsOver() ? 'Timeout' : null, GRANT, vp, max);
     if (this.canWait && this.depth === 0) {
       const now = performance.now();
       if (now - this.#sliced > SLICE && !this.#passedLimit()) {
@@ -325,8 +331,6 @@ export class Host {
   }
 
   #grant(used: number, vp: number, max: number): number {
-    const room = this.#part(vp, max);
-    if (room === null || room.length < 8) return ABSENT;
     let left = Math.max(0, this.limits.instructions - used);
     for (const share of this.shares) {
       share.from ??= used;
@@ -334,10 +338,24 @@ export class Host {
     }
     let kind = this.#passedLimit();
     if (kind === null && left === 0) kind = this.#refuse('InstructionLimit');
+    return this.#granted(kind, left, vp, max);
+  }
+
+  #granted(kind: ErrorKind | null, ticks: number, vp: number, max: number): number {
+    const room = this.#part(vp, max);
+    if (room === null || room.length < 8) return ABSENT;
     const view = new DataView(room.buffer, room.byteOffset);
     view.setUint32(0, kind === null ? 0 : ErrorKinds[kind], true);
-    view.setUint32(4, Math.min(left, GRANT), true);
+    view.setUint32(4, Math.min(ticks, GRANT), true);
     return 8;
+  }
+
+  /** Whether there is no more time to take a run back. */
+  #undoIsOver(): boolean {
+    const now = performance.now();
+    const end = this.#interrupted ? now : Math.max(this.deadline, now);
+    this.#undoUntil = Math.min(this.#undoUntil, end + UNDO);
+    return now >= this.#undoUntil;
   }
 
   /** Writes an answer to memory, or keeps it when it does not fit. */

@@ -138,6 +138,8 @@ pub const ATTEMPTS: &[Attempt] = &[
     attempt("store a table of many", "local t = {} for i = 1, 50000 do t[i] = i end _home.t = t"),
     attempt("store tables", "local t = {} while true do t = {t} _home.deep = t end"),
     attempt("store functions", "while true do local n = 0 _home.f = function() n = n + 1 return n end _home.f() end"),
+    attempt("store tables that stay", "g = {} for i = 1, math.huge do local t = {i} g[i] = t _home[i] = t end"),
+    attempt("store a chain", "local a = {} _home.a = a while true do local t = {a} a.x = t a = t end"),
     endless("store the same", "while true do _home.x = 1 end"),
     endless("delete what is not there", "local i = 0 while true do i = i + 1 _home['key' .. i] = nil end"),
     endless("read what is not there", "local i = 0 while true do i = i + 1 local x = _home['key' .. i] end"),
