@@ -24,7 +24,7 @@ export declare class NativeSandbox {
   /** A new sandbox, or what is wrong. */
   static create(connection: Connection, engine: NativeEngine | undefined | null, settings: SandboxSettings): NativeSandbox | Failure
   /** As `create`, on another thread, because opening a store may take long; the result comes as a note of this job. The store can't be JavaScript's. */
-  static createLater(connection: Connection, job: number, engine: NativeEngine | undefined | null, settings: SandboxSettings): void
+  static createLater(connection: Connection, job: number, engine: NativeEngine | undefined | null, settings: SandboxSettings): unknown
   /** Runs source, or calls a function, on another thread; the result comes as a note of this job. */
   start(job: number, isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
   /** Ends a run on another thread, also when it has not begun yet. */

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import luacell
+from luacell import _async
 
 
 def on_loop(test: Callable[[luacell.Sandbox], Awaitable[None]]) -> Callable[[], None]:
@@ -274,25 +275,8 @@ async def test_cancelling_twice(lua: luacell.Sandbox) -> None:
     assert lua.compute("return 1") == 1
 
 
-class SlowToReturn(concurrent.futures.ThreadPoolExecutor):
-    """Holds the worker thread back when it has done its work."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.released = threading.Event()
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
-        def run() -> Any:
-            result = function(*args, **kwargs)
-            self.released.wait()
-            return result
-
-        return super().submit(run)
-
-
-def test_cancelling_twice_while_the_worker_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = SlowToReturn()
-    monkeypatch.setattr("luacell._async._threads", worker)
+def cancelled_twice(released: asyncio.Event | None = None) -> Callable[[], None]:
+    """A host function that cleans up for ever when it is cancelled ends with the second time. `released`: what the worker waits for meanwhile."""
 
     @on_loop
     async def test(lua: luacell.Sandbox) -> None:
@@ -313,12 +297,35 @@ def test_cancelling_twice_while_the_worker_is_busy(monkeypatch: pytest.MonkeyPat
         await asyncio.sleep(0)
         running.cancel()
         await stubborn.wait()
-        worker.released.set()
+        if released is not None:
+            released.set()
         with pytest.raises(asyncio.CancelledError):
             await running
         assert lua.compute("return 1") == 1
 
-    test()
+    return test
+
+
+def test_cancelling_twice_at_once() -> None:
+    cancelled_twice()()
+
+
+def test_cancelling_twice_while_the_worker_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = asyncio.Event()
+    poll = _async.Driver.poll
+
+    def slow(self: _async.Driver, run: Any) -> asyncio.Future[bool]:
+        polled = poll(self, run)
+
+        async def later() -> bool:
+            done = await polled
+            await released.wait()
+            return done
+
+        return asyncio.ensure_future(later())
+
+    monkeypatch.setattr(_async.Driver, "poll", slow)
+    cancelled_twice(released)()
 
 
 @on_loop

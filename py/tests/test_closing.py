@@ -201,7 +201,8 @@ def test_runs_may_wait_for_runs() -> None:
             def run_next(following: luacell.Sandbox | None = following) -> int:
                 if following is None:
                     return 1
-                return asyncio.run_coroutine_threadsafe(following.compute_async("return run_next() + 1"), loop).result()
+                result = asyncio.run_coroutine_threadsafe(following.compute_async("return run_next() + 1"), loop).result()
+                return int(result)
 
             this.register("run_next", run_next)
         assert await all_[0].compute_async("return run_next()") == 100

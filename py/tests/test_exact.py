@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import luacell
@@ -80,10 +81,16 @@ def test_lone_surrogates_are_conversion_errors_with_their_place() -> None:
     }.items():
         with pytest.raises(luacell.LuaConversionError, match=rf"surrogates.*\({place}\)"):
             act()
-    for register in (lambda: lua.register(BAD, len), lambda: lua.unregister(BAD)):
+    registers: list[Callable[[], object]] = [lambda: lua.register(BAD, len), lambda: lua.unregister(BAD)]
+    for register in registers:
         with pytest.raises(luacell.LuaConversionError, match=r"surrogates.*\(name\)"):
             register()
-    for run in (lambda: lua.compute_async(BAD), lambda: lua.compute_async("return 1", name=BAD), lambda: lua.call_async(BAD)):
+    runs: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+        lambda: lua.compute_async(BAD),
+        lambda: lua.compute_async("return 1", name=BAD),
+        lambda: lua.call_async(BAD),
+    ]
+    for run in runs:
         with pytest.raises(luacell.LuaConversionError, match="surrogates"):
             asyncio.run(run())
     lua.register("bad", lambda: BAD)
@@ -95,6 +102,7 @@ def test_lone_surrogates_are_conversion_errors_with_their_place() -> None:
 
 
 def test_settings_that_make_no_sense_are_named() -> None:
+    settings: dict[str, Any]
     for settings in (
         {"seed": -1},
         {"seed": 2**64},
@@ -168,7 +176,7 @@ class Named(Tenant):
         self.register("name", lambda: self.name)
 
     def __new__(cls, name: str) -> Named:
-        return Sandbox.__new__(cls, timeout=5)  # type: ignore[return-value]
+        return Sandbox.__new__(cls, timeout=5)
 
 
 def test_a_fork_of_a_subclass_is_one_of_it() -> None:

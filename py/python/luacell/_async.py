@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
         self.context = contextvars.copy_context()
         self.wanted = asyncio.Event()
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -51,8 +53,12 @@ class Driver:
         polled: asyncio.Future[bool] = self.loop.create_future()
 
         def tell(set_: Callable[[Any], None], value: object) -> None:
+            def settle() -> None:
+                if not polled.done():
+                    set_(value)
+
             try:
-                self.loop.call_soon_threadsafe(lambda: polled.done() or set_(value))
+                self.loop.call_soon_threadsafe(settle)
             except RuntimeError:
                 pass  # the loop is closed
 
@@ -113,6 +119,9 @@ class Driver:
         self.loop.call_soon_threadsafe(begin, context=self.context)
 
         def cancel_soon() -> None:
+            if threading.get_ident() == self.thread:
+                cancel()  # not later than somebody who cancels a second time
+                return
             try:
                 self.loop.call_soon_threadsafe(cancel)
             except RuntimeError:
