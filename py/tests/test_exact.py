@@ -65,7 +65,7 @@ BAD = "x\ud800"
 def test_lone_surrogates_are_conversion_errors_with_their_place() -> None:
     lua = Sandbox()
     anything: Any = BAD
-    for place, act in {
+    acts: dict[str, Callable[[], object]] = {
         "source": lambda: lua.compute(BAD),
         "name": lambda: lua.compute("return 1", name=BAD),
         "path": lambda: lua.call(BAD),
@@ -78,7 +78,8 @@ def test_lone_surrogates_are_conversion_errors_with_their_place() -> None:
         "the module m": lambda: Sandbox(modules={"m": BAD}),
         "store": lambda: Sandbox(store=BAD),
         "max_memory": lambda: luacell.Engine(max_memory=BAD),
-    }.items():
+    }
+    for place, act in acts.items():
         with pytest.raises(luacell.LuaConversionError, match=rf"surrogates.*\({place}\)"):
             act()
     registers: list[Callable[[], object]] = [lambda: lua.register(BAD, len), lambda: lua.unregister(BAD)]
