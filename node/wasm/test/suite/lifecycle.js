@@ -61,7 +61,7 @@ export const lifecycle = {
     template.compute("held = ext.table()");
     fails("InvalidArgument", () => lua.restore(template.snapshot(), { tables: false }));
     lua.restore(template.snapshot());
-    same(lua.compute("return look()"), ["template", 2]);
+    same(lua.compute("return look()"), ["template", 1]);
   },
 
   "gc, statistics, reset, close": ({ Sandbox }) => {
