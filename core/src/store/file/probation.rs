@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::backends::FileBackend;
@@ -27,8 +27,8 @@ struct Inner {
     shared: bool,
     accepted: AtomicBool,
     pending: Mutex<Pending>,
-    /// How long the file has to be, once it was accepted.
-    len: AtomicU64,
+    /// How long the file has to be, once it was accepted. Locked while its length changes.
+    len: Mutex<u64>,
     /// The process that opened it.
     process: u32,
 }
@@ -55,7 +55,7 @@ impl Backend {
             shared,
             accepted: AtomicBool::new(false),
             pending: Mutex::default(),
-            len: AtomicU64::new(0),
+            len: Mutex::new(0),
             process: std::process::id(),
         })))
     }
@@ -65,9 +65,15 @@ impl Backend {
         if self.0.process == std::process::id() { Ok(&self.0.file) } else { Err(std::io::Error::other(FORKED)) }
     }
 
-    /// How long the file has to be at least.
-    pub(super) fn least_len(&self) -> u64 {
-        self.0.len.load(Ordering::Acquire)
+    /// Whether the file, of which this length was seen, is shorter than it has to be: somebody else has cut it off.
+    pub(super) fn is_cut_off(&self, seen: u64) -> IoResult<bool> {
+        let len = self.least_len();
+        // Another thread may have made it longer or shorter since.
+        Ok(seen < *len && self.0.file.len()? < *len)
+    }
+
+    fn least_len(&self) -> MutexGuard<'_, u64> {
+        self.0.len.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -84,7 +90,7 @@ impl Backend {
                 Step::Sync => self.0.file.sync_data()?,
             }
         }
-        self.0.len.store(self.0.file.len()?, Ordering::Release);
+        *self.least_len() = self.0.file.len()?;
         self.0.accepted.store(true, Ordering::Release);
         Ok(())
     }
@@ -168,8 +174,9 @@ impl StorageBackend for Backend {
                 Ok(())
             }
             None => {
+                let mut least = self.least_len();
                 self.file()?.set_len(len)?;
-                self.0.len.store(len, Ordering::Release);
+                *least = len;
                 Ok(())
             }
         }
@@ -188,7 +195,8 @@ impl StorageBackend for Backend {
     fn write(&self, offset: u64, data: &[u8]) -> IoResult<()> {
         let Some(mut pending) = self.undecided() else {
             self.file()?.write(offset, data)?;
-            self.0.len.fetch_max(offset.saturating_add(data.len() as u64), Ordering::AcqRel);
+            let mut least = self.least_len();
+            *least = offset.saturating_add(data.len() as u64).max(*least);
             return Ok(());
         };
         let len = match pending.len {

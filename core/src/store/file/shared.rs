@@ -208,7 +208,7 @@ fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<
 
 /// Fails when somebody else has cut the file off.
 fn check_len(opened: &Opened, metadata: &std::fs::Metadata) -> StoreResult<()> {
-    if metadata.len() < opened.backend.least_len() { Err("it was cut off while it was open".into()) } else { Ok(()) }
+    if opened.backend.is_cut_off(metadata.len())? { Err("it was cut off while it was open".into()) } else { Ok(()) }
 }
 
 /// redb writes where it ends; what a damaged file makes it do wrong there is no reason to panic where a store is dropped.
