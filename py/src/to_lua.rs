@@ -228,7 +228,7 @@ impl<'py> Writer<'py> {
     /// One argument with all that is in it.
     #[inline]
     fn root(&mut self, object: &Bound<'py, PyAny>, what: &str, position: usize) -> PyResult<()> {
-        let result = if self.simple(object)? { Ok(()) } else { self.whole(object) };
+        let result = self.simple(object).and_then(|done| if done { Ok(()) } else { self.whole(object) });
         result.map_err(|error| self.at_place(error, what, position))
     }
 
