@@ -279,18 +279,21 @@ class SlowToReturn(concurrent.futures.ThreadPoolExecutor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.released = threading.Event()
+        self.returned, self.released = threading.Event(), threading.Event()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         def run() -> Any:
             result = function(*args, **kwargs)
+            self.returned.set()
             self.released.wait()
             return result
 
         return super().submit(run)
 
 
-def test_cancelling_twice_while_the_worker_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_at_rest", (False, True))
+def test_cancelling_twice_in_a_row(monkeypatch: pytest.MonkeyPatch, is_at_rest: bool) -> None:
+    """While the worker is busy, or when the run waits and nobody is at it."""
     worker = SlowToReturn()
     monkeypatch.setattr("luacell._async._threads", worker)
 
@@ -309,6 +312,12 @@ def test_cancelling_twice_while_the_worker_is_busy(monkeypatch: pytest.MonkeyPat
 
         running = asyncio.create_task(lua.compute_async("forever()"))
         await waiting.wait()
+        if is_at_rest:
+            while not worker.returned.is_set():
+                await asyncio.sleep(0)
+            # What it told the event loop is heard.
+            for _ in range(5):
+                await asyncio.sleep(0)
         running.cancel()
         await asyncio.sleep(0)
         running.cancel()
