@@ -543,6 +543,11 @@ impl Shared {
         Ok(first)
     }
 
+    /// The next number for a table.
+    pub(super) fn next_id(&self) -> u32 {
+        if self.is_of_other_process() { 0 } else { lock(&self.ids).next }
+    }
+
     /// The only user has given its tables other numbers.
     pub(super) fn count_on_from(&self, next: u32) {
         if !self.has_other_handles() {
