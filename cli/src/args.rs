@@ -151,6 +151,9 @@ pub struct SandboxArgs {
     /// Keep _home in this file, or on the server with this URL (redis://...)
     #[arg(long, value_name = "FILE|URL")]
     pub home: Option<String>,
+    /// Take no functions out of it, because others can write to it: they are bytecode, which Lua does not verify
+    #[arg(long, requires = "home")]
+    pub no_stored_functions: bool,
     /// Let the terminal obey what the script prints and returns: colours, cursor movements. Without it they are shown as escape sequences; files and pipes
     /// get all bytes in any case
     #[arg(long)]

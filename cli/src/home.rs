@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use luacell::{Engine, EngineConfig, Error, ErrorKind, ImportOptions, Sandbox, SandboxConfig, StoredTable, Value};
+use luacell::{
+    Engine, EngineConfig, Error, ErrorKind, FileStore, ImportOptions, Sandbox, SandboxConfig, StoredTable, Value,
+};
 
 use crate::args::{HomeCommand, StoreArgs};
 use crate::failure::Failure;
@@ -43,12 +45,20 @@ pub fn run(command: &HomeCommand) -> Result<(), Failure> {
     }
 }
 
-/// A sandbox on the store. A file that is not there is made only for what writes.
+/// A sandbox on the store. Who only looks opens a file for reading only: more may not be allowed, and none is made.
 fn open(store: &StoreArgs, make: bool) -> Result<Sandbox, Failure> {
-    if !make && !store.home.contains("://") && !Path::new(&store.home).exists() {
-        return Err(Failure::Usage(anyhow!("there is no {}", store.home)));
-    }
-    let config = SandboxConfig::new().store(store.home.as_str());
+    let home = store.home.as_str();
+    let is_file = home.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"));
+    let config = SandboxConfig::new();
+    let config = if make || home.contains("://") && (!is_file || home.contains("read_only=")) {
+        config.store(home)
+    } else if is_file {
+        config.store(format!("{home}{}read_only=true", if home.contains('?') { '&' } else { '?' }))
+    } else if Path::new(home).exists() {
+        config.store(FileStore::options().read_only(true).open(home)?)
+    } else {
+        return Err(Failure::Usage(anyhow!("there is no {home}")));
+    };
     Ok(Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config)?)
 }
 

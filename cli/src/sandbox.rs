@@ -40,7 +40,7 @@ pub fn open(args: &SandboxArgs, printed: Printed) -> Result<Sandbox, Error> {
         config = config.deterministic(seed);
     }
     if let Some(home) = &args.home {
-        config = config.store(home.as_str());
+        config = config.store(home.as_str()).stored_functions(!args.no_stored_functions);
     }
     // A process with one sandbox has no use for a pool.
     let sandbox = Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config)?;

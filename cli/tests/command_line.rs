@@ -426,6 +426,45 @@ fn home_is_kept_in_a_file() {
     luacell(&["eval", "return 1", "--home", blob]).assert().code(1).stderr(contains("no store of luacell"));
 }
 
+/// Whoever only looks does not write to the file, so others may look at the same time, and makes none.
+#[test]
+fn who_only_looks_at_home_opens_it_for_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.luacell");
+    let file = file.to_str().unwrap();
+    let url = format!("file://{file}");
+    luacell(&["eval", "_home.n = 1", "--home", file]).assert().success();
+    let reader = luacell::FileStore::options().read_only(true).open(file).unwrap();
+    for home in [file, &url] {
+        luacell(&["home", "get", home, "n"]).assert().success().stdout("1\n");
+        luacell(&["home", "keys", home]).assert().success().stdout("n\n");
+        luacell(&["home", "dump", home, "--json"]).assert().success().stdout("{\"n\":1}\n");
+        luacell(&["home", "set", home, "n", "2"]).assert().code(1).stderr(contains("in use by another process"));
+    }
+    drop(reader);
+    luacell(&["home", "set", &url, "n", "2"]).assert().success();
+    luacell(&["home", "get", &format!("{url}?read_only=false"), "n"]).assert().success().stdout("2\n");
+    let absent = format!("{url}.absent");
+    luacell(&["home", "keys", &absent]).assert().code(1).stderr(contains("absent"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn functions_of_a_home_can_be_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.luacell");
+    let file = file.to_str().unwrap();
+    luacell(&["eval", "_home.n, _home.f = 1, function() return 7 end", "--home", file]).assert().success();
+    luacell(&["eval", "return _home.f()", "--home", file]).assert().success().stdout("7\n");
+    let without = ["--no-stored-functions", "--home", file];
+    luacell(&[&["eval", "return _home.n"], &without[..]].concat()).assert().success().stdout("1\n");
+    luacell(&[&["eval", "return _home.f()"], &without[..]].concat())
+        .assert()
+        .code(1)
+        .stderr(contains("stored_functions"));
+    luacell(&["eval", "return 1", "--no-stored-functions"]).assert().code(2);
+}
+
 #[test]
 fn home_reaches_every_key() {
     let folder = tempfile::tempdir().unwrap();

@@ -65,6 +65,7 @@ mod outcome;
 mod overlay;
 mod path;
 mod portable;
+mod process;
 mod run;
 mod sandbox;
 mod shared;

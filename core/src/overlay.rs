@@ -103,6 +103,8 @@ pub(crate) struct Overlay {
     fresh_from: u32,
     /// But for these, which somebody else made.
     foreign: HashSet<u32, RandomState>,
+    /// Behind the highest of them; 0 when there is none.
+    foreign_end: u32,
     /// How many new tables got entries.
     created: usize,
     /// The bytes that all this takes in memory.
@@ -119,6 +121,7 @@ impl Overlay {
             foreign: HashSet::with_hasher(state.clone()),
             state,
             fresh_from: u32::MAX,
+            foreign_end: 0,
             created: 0,
             held: 0,
         }
@@ -135,7 +138,20 @@ impl Overlay {
         self.fresh_from = fresh_from;
         if !self.foreign.is_empty() {
             self.foreign.retain(|id| *id >= fresh_from);
+            if self.foreign.is_empty() {
+                self.foreign_end = 0;
+            }
         }
+    }
+
+    /// Behind the highest number of a table that somebody else made, of those that are not below the new ones.
+    pub(crate) fn foreign_end(&self) -> u32 {
+        self.foreign_end
+    }
+
+    /// Whether somebody else made a table with one of these numbers.
+    pub(crate) fn any_foreign(&self, numbers: std::ops::Range<u32>) -> bool {
+        self.foreign.iter().any(|id| numbers.contains(id))
     }
 
     /// Remembers that a table of the store has this id, however high it is.
@@ -143,6 +159,7 @@ impl Overlay {
     pub(crate) fn note_foreign(&mut self, id: u32) {
         if id >= self.fresh_from {
             self.foreign.insert(id);
+            self.foreign_end = self.foreign_end.max(id.saturating_add(1));
         }
     }
 

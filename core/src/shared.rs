@@ -640,6 +640,7 @@ impl Inner {
         let pinned = self.pins.highest();
         if let Running::Stopped(host) = &mut self.running {
             host.tables.rollback();
+            host.tables.note_lua(0);
             host.tables.give_back(pinned);
             host.end();
         }

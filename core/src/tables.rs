@@ -26,6 +26,9 @@ use crate::usage::Meter;
 /// What an interrupted commit has to take back.
 pub(crate) const UNDO_KEY: &str = "undo";
 
+/// Who has written to a store last that gives no numbers for tables: its users would give the same ones.
+const WRITER_KEY: &str = "writer";
+
 /// Where the tables are.
 enum Backing {
     /// In memory only.
@@ -52,11 +55,18 @@ pub(crate) struct Tables {
     next_id: u32,
     /// No table had this id or a higher one before the present run.
     floor: u32,
+    /// Lua may hold tables with numbers below this one, also such as nobody else has heard of: nothing was ever written to them.
+    in_lua: u32,
     /// As the store knows it.
     saved_next_id: u32,
     /// Where the reserved numbers end, for a store that gives them out.
     lease_end: Option<u32>,
     lease_step: u32,
+    /// Who had written to the store last when it was opened, or this one since, and what this one goes by: for a store that gives no numbers.
+    writer: Option<Vec<u8>>,
+    own_mark: [u8; 8],
+    /// A process that came from a fork is somebody else.
+    process: u32,
     /// Tables that were there after the last sweep; only those in memory.
     live: usize,
     /// Tables made since then.
@@ -95,9 +105,14 @@ impl Tables {
             }
         })?;
         let lease = store.reserve_ids(0)?;
+        let mut writer = None;
+        if lease.is_none() {
+            store.get(OWN, WRITER_KEY, &mut |value| writer = Some(value.to_vec()))?;
+        }
         store.rollback();
         let mut tables = Tables::with(Backing::Tiered(Box::new(Tiered::new(store))), FIRST_FREE, FIRST_FREE, lease);
         tables.swept = swept;
+        tables.writer = writer;
         match (lease, saved) {
             (Some(next), _) => tables.start_at(next.max(FIRST_FREE), next.max(FIRST_FREE)),
             (None, Some(next)) => tables.start_at(next.max(FIRST_FREE), next),
@@ -131,9 +146,13 @@ impl Tables {
             overlay: Overlay::new(),
             next_id,
             floor: next_id,
+            in_lua: 0,
             saved_next_id,
             lease_end,
             lease_step: 0,
+            writer: None,
+            own_mark: [0; 8],
+            process: 0,
             live: 0,
             created: 0,
             swept: (FIRST_FREE, 0),
@@ -168,6 +187,12 @@ impl Tables {
                 store.begin()?;
             }
             self.begun = true;
+            if self.lease_end.is_none()
+                && let Err(error) = self.check_writer()
+            {
+                self.end();
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -477,9 +502,14 @@ impl Tables {
             self.store()?;
             if self.lease_end.is_some() {
                 self.extend_lease()?;
-            } else if self.next_id > saved {
-                saved = noted_next(self.next_id);
-                self.overlay.put(OWN, NEXT_KEY, Some(&encode_next(saved)));
+            } else {
+                if self.check_writer()? {
+                    self.overlay.put(OWN, WRITER_KEY, Some(&self.own_mark));
+                }
+                if self.next_id > saved {
+                    saved = noted_next(self.next_id);
+                    self.overlay.put(OWN, NEXT_KEY, Some(&encode_next(saved)));
+                }
             }
         }
         let created = self.overlay.created();
@@ -491,12 +521,32 @@ impl Tables {
             }
             return Err(error);
         }
+        if self.lease_end.is_none() {
+            self.writer = Some(self.own_mark.to_vec());
+        }
         self.saved_next_id = saved;
         self.floor = self.next_id;
         self.begun = false;
         self.created += created;
         self.overlay.begin(self.next_id);
         Ok(())
+    }
+
+    /// Fails when somebody else has written to a store that has one user at a time: the two would take each other's tables for their own. Whether a commit has to
+    /// say who it is from.
+    fn check_writer(&mut self) -> StoreResult<bool> {
+        let process = std::process::id();
+        if self.process != process {
+            getrandom::fill(&mut self.own_mark).map_err(|error| error.to_string())?;
+            self.process = process;
+        }
+        let mut writer = None;
+        self.backing.store().get(OWN, WRITER_KEY, &mut |value| writer = Some(value.to_vec()))?;
+        let is_own = writer.as_deref() == Some(&self.own_mark);
+        if !is_own && writer != self.writer {
+            return Err("another sandbox has written to it since this one opened it, and it is one for a single sandbox at a time".into());
+        }
+        Ok(!is_own)
     }
 
     /// Ends a run: its writes are dropped.

@@ -13,6 +13,7 @@ use std::thread::{self, Builder, available_parallelism};
 use std::time::Duration;
 
 use crate::host::limit_error;
+use crate::process::PerProcess;
 use crate::{Canceller, Error, ErrorKind, Result};
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -31,9 +32,10 @@ const IDLE: Duration = Duration::from_secs(5);
 
 struct Places {
     state: Mutex<Queue>,
+    /// How many of those who compute are in host functions.
+    in_host: AtomicUsize,
 }
 
-#[derive(Default)]
 struct Queue {
     waiting: VecDeque<(Start, Canceller)>,
     /// How many compute, or are about to.
@@ -44,11 +46,11 @@ struct Queue {
     starving: u32,
 }
 
-static PLACES: Places =
-    Places { state: Mutex::new(Queue { waiting: VecDeque::new(), active: 0, watched: false, starving: 0 }) };
-
-/// How many of those who compute are in host functions.
-static IN_HOST: AtomicUsize = AtomicUsize::new(0);
+/// Those of this process.
+fn all_places() -> &'static Places {
+    static PLACES: PerProcess<Places> = PerProcess::new(Places::new());
+    PLACES.get(Places::new)
+}
 
 thread_local! {
     /// Whether this thread is one of those who compute.
@@ -69,7 +71,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// that is cancelled before there is a place, it gets the error.
 pub fn enqueue(canceller: &Canceller, start: impl FnOnce(Result<()>) -> bool + Send + 'static) {
     let start: Start = Box::new(start);
-    let mut queue = lock(&PLACES.state);
+    let mut queue = lock(&all_places().state);
     if queue.active < places() && queue.waiting.is_empty() {
         queue.active += 1;
         drop(queue);
@@ -78,8 +80,8 @@ pub fn enqueue(canceller: &Canceller, start: impl FnOnce(Result<()>) -> bool + S
     queue.waiting.push_back((start, canceller.clone()));
     let watched = std::mem::replace(&mut queue.watched, true);
     drop(queue);
-    if !watched && Builder::new().name("luacell-watch".to_owned()).spawn(|| PLACES.watch()).is_err() {
-        lock(&PLACES.state).watched = false;
+    if !watched && Builder::new().name("luacell-watch".to_owned()).spawn(|| all_places().watch()).is_err() {
+        lock(&all_places().state).watched = false;
     }
     if canceller.is_cancelled() {
         take_out_cancelled();
@@ -88,7 +90,7 @@ pub fn enqueue(canceller: &Canceller, start: impl FnOnce(Result<()>) -> bool + S
 
 /// Somebody has cancelled something.
 pub(crate) fn take_out_cancelled() {
-    let mut queue = lock(&PLACES.state);
+    let mut queue = lock(&all_places().state);
     if queue.waiting.iter().any(|(_, canceller)| canceller.is_cancelled()) {
         let all = queue.waiting.drain(..);
         let (out, rest): (VecDeque<_>, _) = all.partition(|(_, canceller)| canceller.is_cancelled());
@@ -104,7 +106,7 @@ pub(crate) fn take_out_cancelled() {
 fn begin(start: Start) {
     let mut next = Some(start);
     while let Some(start) = next {
-        next = if start(Ok(())) { None } else { PLACES.left() };
+        next = if start(Ok(())) { None } else { all_places().left() };
     }
 }
 
@@ -114,7 +116,7 @@ pub fn at_work<T>(work: impl FnOnce() -> T) -> T {
     impl Drop for Leave {
         fn drop(&mut self) {
             AT_WORK.set(false);
-            if let Some(next) = PLACES.left() {
+            if let Some(next) = all_places().left() {
                 begin(next);
             }
         }
@@ -130,23 +132,29 @@ pub(crate) fn in_host<T>(wait: impl FnOnce() -> T) -> T {
     struct Back;
     impl Drop for Back {
         fn drop(&mut self) {
-            IN_HOST.fetch_sub(1, Ordering::Relaxed);
+            // Where the host function has forked, its child knows of none.
+            let _ = all_places().in_host.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
             AT_WORK.set(true);
         }
     }
     if !AT_WORK.replace(false) {
         return wait();
     }
-    IN_HOST.fetch_add(1, Ordering::Relaxed);
+    all_places().in_host.fetch_add(1, Ordering::Relaxed);
     let _back = Back;
     wait()
 }
 
 impl Places {
+    const fn new() -> Self {
+        let queue = Queue { waiting: VecDeque::new(), active: 0, watched: false, starving: 0 };
+        Places { state: Mutex::new(queue), in_host: AtomicUsize::new(0) }
+    }
+
     /// One has done; who comes next.
     fn left(&self) -> Option<Start> {
         let mut queue = lock(&self.state);
-        queue.active -= 1;
+        queue.active = queue.active.saturating_sub(1);
         if queue.active < places() { queue.next() } else { None }
     }
 
@@ -164,7 +172,7 @@ impl Places {
             if queue.starving > STARVING {
                 next.extend(queue.next());
             }
-            while queue.active < places() + IN_HOST.load(Ordering::Relaxed)
+            while queue.active < places() + self.in_host.load(Ordering::Relaxed)
                 && let Some(start) = queue.next()
             {
                 next.push(start);
@@ -195,7 +203,11 @@ struct Idle {
     idle: usize,
 }
 
-static THREADS: Threads = Threads { state: Mutex::new(Idle { work: VecDeque::new(), idle: 0 }), work: Condvar::new() };
+/// Those of this process.
+fn all_threads() -> &'static Threads {
+    static THREADS: PerProcess<Threads> = PerProcess::new(Threads::new());
+    THREADS.get(Threads::new)
+}
 
 /// Computes something on another thread, as soon as there is a [place](enqueue). It is told instead why there will be none: it was cancelled before, or the
 /// system gives no thread.
@@ -224,19 +236,24 @@ pub fn spawn(canceller: &Canceller, work: impl FnOnce(Result<()>) + Send + 'stat
 /// `Memory` when the system gives no thread.
 pub fn start(work: impl FnOnce() + Send + 'static) -> Result<()> {
     let work = Box::new(work);
+    let threads = all_threads();
     {
-        let mut state = lock(&THREADS.state);
+        let mut state = lock(&threads.state);
         if state.idle > state.work.len() {
             state.work.push_back(work);
-            THREADS.work.notify_one();
+            threads.work.notify_one();
             return Ok(());
         }
     }
-    let started = Builder::new().name("luacell".to_owned()).spawn(move || THREADS.serve(work));
+    let started = Builder::new().name("luacell".to_owned()).spawn(move || threads.serve(work));
     started.map(drop).map_err(|error| Error::new(ErrorKind::Memory, format!("no thread for the run: {error}")))
 }
 
 impl Threads {
+    const fn new() -> Self {
+        Threads { state: Mutex::new(Idle { work: VecDeque::new(), idle: 0 }), work: Condvar::new() }
+    }
+
     /// Does this and whatever comes next.
     fn serve(&self, first: Work) {
         let mut next = Some(first);

@@ -277,6 +277,60 @@ fn a_file_that_was_cut_off() {
     }
 }
 
+/// Something else is copied over the file, a backup for one: it is the same file.
+#[test]
+fn a_file_that_was_written_over() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.luacell");
+    let fill = |sandbox: &Sandbox, n: i64| {
+        let source =
+            format!("_home.n = {n} _home.t = _home.t or {{}} for i = 1, 3000 do _home.t[i] = 'version {n}' end");
+        sandbox.compute(&source).unwrap();
+    };
+    fill(&open(&path), 1);
+    let backup = std::fs::read(&path).unwrap();
+    // Shorter than what is open then, and as long.
+    let mut padded = backup.clone();
+    padded.resize(4 << 20, 0);
+    for (durability, copy, why) in [
+        (Durability::Full, &backup, ""),
+        (Durability::Full, &padded, "replaced"),
+        (Durability::Relaxed, &backup, ""),
+        (Durability::Relaxed, &padded, "replaced"),
+    ] {
+        for reads_first in [true, false] {
+            std::fs::write(&path, &backup).unwrap();
+            let store = FileStore::options().durability(durability).cache_size(1 << 16).open(&path).unwrap();
+            let (sandbox, other) = (Sandbox::with_config(SandboxConfig::new().store(store)).unwrap(), open(&path));
+            fill(&sandbox, 2);
+            other.compute("held = _home.t").unwrap();
+            std::fs::write(&path, copy).unwrap();
+            for _ in 0..3 {
+                if reads_first {
+                    fails(sandbox.compute("return _home.n"), why);
+                    fails(other.compute("return held[1]"), why);
+                }
+                fails(sandbox.compute("_home.n = 3"), why);
+                fails(other.home().set("n", 3), why);
+            }
+            drop((sandbox, other));
+            // Nothing of ours came to what is there now.
+            assert!(std::fs::read(&path).unwrap() == *copy);
+        }
+        // Nor when nobody has looked before.
+        std::fs::write(&path, &backup).unwrap();
+        let sandbox = open(&path);
+        fill(&sandbox, 2);
+        std::fs::write(&path, copy).unwrap();
+        drop(sandbox);
+        assert!(std::fs::read(&path).unwrap() == *copy);
+    }
+    std::fs::write(&path, &backup).unwrap();
+    let sandbox = open(&path);
+    assert_eq!(integer(&sandbox, "for i = 1, 3000 do assert(_home.t[i] == 'version 1') end return _home.n"), 1);
+}
+
 #[test]
 fn all_names_of_a_file_are_one() {
     let _alone = alone();

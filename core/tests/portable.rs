@@ -113,6 +113,9 @@ fn a_store_may_be_one_to_take_no_functions_from() {
         assert_eq!(sandbox.home().get(key).unwrap_err().kind(), ErrorKind::Store);
     }
     assert_eq!(sandbox.home().to_table().unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(sandbox.export_home().unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(sandbox.snapshot().unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(sandbox.fork().unwrap_err().kind(), ErrorKind::Store);
     let good = "local n = 0 _home.own = function() return 5 end for i = 1, 1 do n = n + _home.t[i] end return _home.a + n + _home.own(), _home.u('x')";
     assert_eq!(sandbox.compute(good).unwrap().values, [8.into(), "X".into()]);
     sandbox.gc().unwrap();

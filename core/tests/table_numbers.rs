@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use luacell::{
-    ComputeOptions, ErrorKind, FileStore, FromValue, MemoryStore, Sandbox, SandboxConfig, TableStore, Value,
+    ComputeOptions, ErrorKind, FileStore, FromValue, MemoryStore, Sandbox, SandboxConfig, StoreResult, TableStore,
+    Value,
 };
 
 fn get<T: FromValue>(sandbox: &Sandbox, source: &str) -> T {
@@ -110,6 +111,52 @@ fn no_number_means_two_tables() {
     }
 }
 
+/// A table that nothing was ever written to is known to Lua alone. It keeps its number, whatever fails afterwards.
+#[test]
+fn what_lua_alone_knows_keeps_its_number() {
+    let fail = |sandbox: &Sandbox| assert!(sandbox.compute("error('x')").is_err());
+    type Change<'a> = &'a dyn Fn(&Sandbox);
+    let changes: [(&str, Change<'_>); 8] = [
+        ("a run fails", &|_| {}),
+        ("one that wrote fails", &|s| assert!(s.compute("for i = 1, 50 do _home[i] = {i} end error('x')").is_err())),
+        ("one that took many succeeds", &|s| {
+            drop(s.compute("for i = 1, 300000 do local t = ext.table() end").unwrap())
+        }),
+        ("a write of the host fails", &|s| assert!(s.home().set(Value::Nil, 1).is_err())),
+        ("a collection", &|s| s.gc().unwrap()),
+        ("a transaction", &|s| s.transaction(|tx| tx.compute("in_transaction = ext.table()").map(drop)).unwrap()),
+        ("one that fails", &|s| {
+            assert!(
+                s.transaction(|tx| tx.compute("_home.x = {1}").and(Err::<(), _>(luacell::Error::host("no")))).is_err()
+            )
+        }),
+        ("a snapshot", &|s| {
+            let options = luacell::RestoreOptions::new().tables(true);
+            if let Ok(()) = s.restore_with(&s.snapshot().unwrap(), &options) {
+                assert!(s.compute("error('x')").is_err());
+            }
+        }),
+    ];
+    for (name, change) in changes {
+        let folder = tempfile::tempdir().unwrap();
+        for (i, sandbox) in sandboxes(folder.path()).iter().enumerate() {
+            sandbox.compute("first, empty = ext.table(), ext.table() first.x = 'first'").unwrap();
+            change(sandbox);
+            fail(sandbox);
+            sandbox.compute("last = ext.table()").unwrap();
+            fail(sandbox);
+            sandbox.compute("for i = 1, 300 do _home[i] = {i, 'later'} end local t = ext.table() t.x = 1").unwrap();
+            let alone = "return next(empty) == nil and next(last) == nil and empty ~= last and first.x == 'first' \
+                 and (in_transaction == nil or next(in_transaction) == nil and in_transaction ~= last)";
+            assert!(get::<bool>(sandbox, alone), "sandbox {i}: {name}");
+            sandbox.compute("empty.y = 2").unwrap();
+            let intact =
+                "for i = 1, 300 do assert(_home[i][1] == i and #_home[i] == 2 and _home[i].y == nil) end return true";
+            assert!(get::<bool>(sandbox, intact), "sandbox {i}: {name}");
+        }
+    }
+}
+
 /// The guest keeps metatables of tables that were stored, by number: a new table with the number of an old one does not get its metatable.
 #[test]
 fn metatables_go_with_the_number() {
@@ -204,6 +251,56 @@ fn numbers_near_the_end_exhaust_no_store() {
     assert!(get::<bool>(&file(&path), INTACT));
 }
 
+/// A store of five functions, which several sandboxes have although it is for one.
+#[derive(Clone, Default)]
+struct Passed(Arc<Mutex<MemoryStore>>);
+
+impl TableStore for Passed {
+    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        self.0.lock().unwrap().get(table, key, read)
+    }
+    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
+        self.0.lock().unwrap().set(table, key, value)
+    }
+    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
+        self.0.lock().unwrap().delete(table, key)
+    }
+    fn size(&mut self, table: u32) -> StoreResult<u64> {
+        self.0.lock().unwrap().size(table)
+    }
+    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
+        self.0.lock().unwrap().keys(table, visit)
+    }
+}
+
+/// Both would give the same numbers to their tables.
+#[test]
+fn a_store_for_one_has_no_second_writer() {
+    let store = Passed::default();
+    let open = || Sandbox::with_config(SandboxConfig::new().store(store.clone())).unwrap();
+    let (a, b) = (open(), open());
+    assert!(get::<bool>(&b, "return _home.a == nil"));
+    a.compute("_home.a = {owner = 'a'}").unwrap();
+    for _ in 0..3 {
+        for source in ["_home.b = {owner = 'b'}", "return _home.a.owner", "for k in pairs(_home) do end"] {
+            let error = b.compute(source).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Store);
+            assert!(error.message().contains("another sandbox has written"), "{error}");
+        }
+        assert_eq!(b.home().set("b", 1).unwrap_err().kind(), ErrorKind::Store);
+        // Who only looks disturbs nobody.
+        assert_eq!(get::<String>(&open(), "return _home.a.owner"), "a");
+        a.compute("_home.more = {_home.a}").unwrap();
+    }
+    let c = open();
+    c.compute("_home.c = {owner = 'c'}").unwrap();
+    assert_eq!(a.compute("_home.a.owner = 'x'").unwrap_err().kind(), ErrorKind::Store);
+    assert!(get::<bool>(
+        &open(),
+        "return _home.a.owner == 'a' and _home.more[1] == _home.a and _home.c.owner == 'c' and _home.b == nil"
+    ));
+}
+
 /// In a store that others use a run can't take more numbers than it may, for they would be gone.
 #[test]
 fn one_run_takes_so_many_numbers_of_a_shared_store() {
@@ -215,4 +312,142 @@ fn one_run_takes_so_many_numbers_of_a_shared_store() {
     assert_eq!(error.kind(), ErrorKind::Store);
     assert!(error.message().contains("16777216"), "{error}");
     assert!(next_number(&a) < 2000 && next_number(&b) < 2000);
+}
+
+const MARKED: &str = "
+    held = held or {}
+    function new(tag, n) local t = ext.table() for i = 1, n do t[i] = tag .. ':' .. i end return t end
+    function hold(tag, t) held[#held + 1] = {t = t, tag = tag} end
+    local function look(t, tag, seen)
+      for _, v in pairs(t) do
+        if type(v) == 'string' then
+          local mine = v:match('^(.-):')
+          tag = tag or mine
+          assert(tag == mine, tag .. ' has ' .. v)
+        elseif not seen[v] then
+          seen[v] = true
+          look(v, nil, seen)
+        end
+      end
+    end
+    function check()
+      for _, h in ipairs(held) do look(h.t, h.tag, {}) end
+      for k, t in pairs(_home) do look(t, k:match('^(.-)_'), {[t] = true}) end
+      return true
+    end";
+
+/// Whatever runs do, hold and fail at: each entry says whose it is, and no table has one of another.
+#[test]
+fn no_table_has_entries_of_another() {
+    for seed in 1..=24u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.luacell");
+        let kept = seed % 3 != 0;
+        let open = || {
+            let sandbox = if kept { file(&path) } else { Sandbox::new().unwrap() };
+            sandbox.compute(MARKED).unwrap();
+            sandbox
+        };
+        let (mut all, mut views, mut snapshot) = (vec![open()], Vec::new(), None);
+        let mut state = seed;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut steps = String::new();
+        for step in 0..60 {
+            let at = random(all.len());
+            let sandbox = &all[at];
+            let tag = format!("s{seed}n{step}");
+            let end = if random(3) == 0 { " error('x')" } else { "" };
+            let n = random(3);
+            let what = random(15);
+            steps += &format!("{at}:{what}{} ", if end.is_empty() { "" } else { "!" });
+            let run = |source: String| drop(sandbox.compute(source + end));
+            let any =
+                "local ks = {} for k in pairs(_home) do ks[#ks + 1] = k end table.sort(ks) local k = ks[#ks // 2 + 1] ";
+            match what {
+                0 | 1 => run(format!("hold('{tag}', new('{tag}', {n}))")),
+                2 | 3 => run(format!("_home['{tag}_'] = new('{tag}', {n})")),
+                4 => run(format!(
+                    "local t = new('{tag}', 1) t.x = {{'{tag}b:1', {{'{tag}c:1'}}}} _home['{tag}_'] = t hold('{tag}', t)"
+                )),
+                5 => run(format!("{any} if k then _home[k] = nil end")),
+                6 => run("local h = held[#held // 2 + 1] if h then _home[h.tag .. '_'] = h.t end".to_owned()),
+                7 => run(format!("for i = 1, {} do local t = ext.table() end", [10, 500, 70_000][n])),
+                8 => run("for i = 1, #held // 2 do table.remove(held) end".to_owned()),
+                9 => {
+                    let mut table = luacell::Table::new();
+                    table.set(1, format!("{tag}:1")).unwrap();
+                    sandbox.home().set(format!("{tag}_"), table).unwrap();
+                }
+                10 => {
+                    if let Some(key) = get::<Option<String>>(sandbox, &format!("{any} return k")) {
+                        let view = sandbox.home().get(key.as_str()).unwrap().as_stored_table().unwrap().clone();
+                        views.push((key.split('_').next().unwrap().to_owned(), view));
+                    }
+                }
+                11 => sandbox.gc().unwrap(),
+                12 => match &snapshot {
+                    None => snapshot = Some(sandbox.snapshot().unwrap()),
+                    Some(taken) => drop(sandbox.restore(taken)),
+                },
+                13 => {
+                    sandbox.reset().unwrap();
+                    sandbox.compute(MARKED).unwrap();
+                }
+                _ if all.len() > 1 => drop(all.remove(at)),
+                _ if kept => all.push(open()),
+                _ => all.push(sandbox.fork().unwrap()),
+            }
+            for sandbox in &all {
+                let checked = sandbox.compute("return check()");
+                assert!(checked.is_ok(), "seed {seed}: {steps}: {}", checked.unwrap_err());
+            }
+            for (tag, view) in &views {
+                let Ok(table) = view.to_table() else { continue };
+                for (_, value) in table.pairs() {
+                    let mine = value.as_str().is_none_or(|text| text.starts_with(&format!("{tag}:")));
+                    assert!(mine, "seed {seed}: {steps}: a view of {tag} has {value:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A sandbox that others overtook: what it reads of theirs has numbers that it would give next.
+#[test]
+fn new_tables_are_new_beside_those_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.luacell");
+    let (a, b) = (file(&path), file(&path));
+    a.compute("_home.users = {}").unwrap();
+    let seen = Arc::new(Mutex::new(Vec::<Value>::new()));
+    let sink = Arc::clone(&seen);
+    b.register("see", move |value: Value| {
+        sink.lock().unwrap().push(value);
+        Ok(())
+    })
+    .unwrap();
+    for round in 0..5 {
+        for i in 0..20 {
+            a.compute(format!("_home.users['a{round}_{i}'] = {{name = 'a{round}_{i}', friends = {{'x'}}}}")).unwrap();
+        }
+        let source = "
+            local users, name = _home.users, ...
+            for k, v in pairs(users) do assert(v.name == k and #v.friends <= 1) end
+            users[name] = {name = name, friends = {}}
+            local new, empty = users[name], ext.table()
+            see(new.name) see(new.friends[1]) see(next(empty))
+            for k, v in pairs(users) do assert(v.name == k, k .. ' has ' .. v.name) end
+            held = {new, empty}";
+        let name = format!("b{round}");
+        b.compute_with(source, ComputeOptions::new().args(name.as_str())).unwrap();
+        assert_eq!(*seen.lock().unwrap(), [name.as_str().into(), Value::Nil, Value::Nil]);
+        seen.lock().unwrap().clear();
+    }
+    assert_eq!(
+        get::<i64>(&b, "local n = 0 for k, v in pairs(_home.users) do assert(v.name == k) n = n + 1 end return n"),
+        105
+    );
 }

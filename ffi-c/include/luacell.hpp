@@ -561,8 +561,23 @@ class Sandbox {
   using Start = luacell_status (*)(luacell_sandbox *, const char *, size_t, const luacell_compute_options *, luacell_outcome **,
                                    luacell_error **);
 
+  /* Ends what a struct of C would have the library end, unless it gets there. */
+  struct Finalizers {
+    luacell_sandbox_config &config;
+    bool armed = true;
+    void print() const {
+      if (config.print_finalizer != nullptr) config.print_finalizer(config.print_userdata);
+    }
+    ~Finalizers() {
+      if (!armed) return;
+      print();
+      if (config.find_module_finalizer != nullptr) config.find_module_finalizer(config.find_module_userdata);
+    }
+  };
+
   static luacell_sandbox_config to_c(const Config &config) {
     luacell_sandbox_config c = config.more;
+    Finalizers finalizers{c};
     if (c.limits == nullptr) {
       c.limits = &config.limits;
     } else if (Limits none; std::memcmp(&none, &config.limits, sizeof(luacell_limits)) != 0) {
@@ -574,7 +589,8 @@ class Sandbox {
     }
     if (config.store != nullptr) c.store = config.store->get();
     if (config.print) {
-      if (c.print_finalizer != nullptr) c.print_finalizer(c.print_userdata);
+      auto userdata = std::make_unique<Print>(config.print);
+      finalizers.print();
       c.print = [](void *userdata, const char *text, size_t len) noexcept {
         auto &now = detail::printing();
         if (now.failure) return;
@@ -585,9 +601,10 @@ class Sandbox {
           luacell_sandbox_interrupt(now.sandbox);
         }
       };
-      c.print_userdata = new Print(config.print);
+      c.print_userdata = userdata.release();
       c.print_finalizer = [](void *userdata) { delete static_cast<Print *>(userdata); };
     }
+    finalizers.armed = false;
     return c;
   }
 

@@ -140,6 +140,14 @@ static void files(const char *folder) {
   luacell_outcome_free(run(sandbox, "assert(_home.n == 3)"));
   fails(compute(sandbox, "_home.n = 4"), LUACELL_STORE, "reading only");
   luacell_sandbox_free(sandbox), luacell_store_free(store);
+  sandbox = new_sandbox(&config);
+  luacell_outcome_free(run(sandbox, "_home.f = function() return 7 end"));
+  luacell_sandbox_free(sandbox);
+  config.no_stored_functions = true;
+  sandbox = new_sandbox(&config);
+  luacell_outcome_free(run(sandbox, "assert(_home.n == 3)"));
+  fails(compute(sandbox, "return _home.f()"), LUACELL_STORE, "stored_functions");
+  luacell_sandbox_free(sandbox);
   fails(luacell_store_open_file("/no/such/folder/x", 17, NULL, &store, &last), LUACELL_STORE, "");
   unlink(path);
 }

@@ -150,7 +150,12 @@ static void failures_free() {
   config.more.limits = &limits;
   CHECK(status_of([&] { Sandbox(config).compute("while true do end"); }) == LUACELL_INSTRUCTION_LIMIT);
   config.limits.output_limit = 10;
+  int ended = 0;
+  auto end = [](void *userdata) { ++*static_cast<int *>(userdata); };
+  config.more.find_module_userdata = config.more.print_userdata = &ended;
+  config.more.find_module_finalizer = config.more.print_finalizer = end;
   CHECK(status_of([&] { Sandbox sandbox(config); }) == LUACELL_INVALID_ARGUMENT);
+  CHECK(ended == 2, "%d", ended);
   config.print = nullptr;
   CHECK(alive.use_count() == 1);
   Sandbox sandbox;

@@ -3,7 +3,7 @@
 import { invalid } from '../wasm/src/errors.js';
 import { type LimitOptions, type Limits, defaultLimits, withLimits } from '../wasm/src/limits.js';
 import type { Modules as GivenModules } from '../wasm/src/modules.js';
-import { checkCount, checkRunOptions, checkSandboxOptions, checkType, sandboxNames, seedOf } from '../wasm/src/options.js';
+import { checkCount, checkRunOptions, checkSandboxOptions, sandboxNames, seedOf } from '../wasm/src/options.js';
 import type { LuaInput } from '../wasm/src/values.js';
 import { Engine } from './engine.js';
 import type { LimitSettings, RunSettings, SandboxSettings } from './native.js';
@@ -112,7 +112,7 @@ function moduleSettings(modules: Modules | undefined): Partial<SandboxSettings> 
   return { ownModules: true };
 }
 
-const names = [...sandboxNames, 'conflictRetries', 'storedFunctions'];
+const names = [...sandboxNames, 'conflictRetries'];
 
 const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
 
@@ -120,7 +120,6 @@ const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
 export function sandboxSettings(number: number, options: SandboxOptions): SandboxSettings {
   checkSandboxOptions(options, names, Engine);
   checkCount('conflictRetries', options.conflictRetries, 32);
-  checkType(options, 'storedFunctions', 'boolean', 'true or false');
   const { store } = options;
   if (typeof store === 'object' && store !== null) {
     for (const method of methods) {

@@ -321,6 +321,20 @@ test('a file store', (t) => {
   assert.throws(() => new Sandbox({ store: 'ftp://nowhere' }), kind('Store'));
 });
 
+test('a store to take no functions from', (t) => {
+  const store = join(temporary(t), 'state.luacell');
+  const first = new Sandbox({ store });
+  first.compute('_home.f, _home.x = function() return 7 end, 1');
+  first.close();
+  const lua = new Sandbox({ store, storedFunctions: false });
+  assert.equal(lua.home.get('x'), 1);
+  assert.throws(() => lua.compute('return _home.f()'), kind('Store'));
+  assert.throws(() => lua.home.get('f'), kind('Store'));
+  lua.close();
+  assert.equal(new Sandbox({ store, storedFunctions: true }).compute('return _home.f()'), 7);
+  assert.throws(() => new Sandbox({ store, storedFunctions: 'no' }), kind('InvalidArgument'));
+});
+
 test('engines', () => {
   const engine = new Engine({ poolSize: 2, maxMemory: '64MiB' });
   const all = Array.from({ length: 4 }, () => new Sandbox({ engine }));

@@ -9,6 +9,8 @@ import { suite, waitingSuite } from '../wasm/test/suite.js';
 const others = [
   // The interface of stores differs: see sandbox.test.mjs.
   "a store of one's own",
+  'a store to take no functions from',
+  'a store has one writer',
   'a run that was stored has succeeded, whatever comes afterwards',
   // Here it is Busy: runs are on another thread.
   'a promise inside of another host function is refused',

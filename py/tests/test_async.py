@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import luacell
-from luacell import _async
 
 
 def on_loop(test: Callable[[luacell.Sandbox], Awaitable[None]]) -> Callable[[], None]:
@@ -275,8 +274,28 @@ async def test_cancelling_twice(lua: luacell.Sandbox) -> None:
     assert lua.compute("return 1") == 1
 
 
-def cancelled_twice(released: asyncio.Event | None = None) -> Callable[[], None]:
-    """A host function that cleans up for ever when it is cancelled ends with the second time. `released`: what the worker waits for meanwhile."""
+class SlowToReturn(concurrent.futures.ThreadPoolExecutor):
+    """Holds the worker thread back when it has done its work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.returned, self.released = threading.Event(), threading.Event()
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        def run() -> Any:
+            result = function(*args, **kwargs)
+            self.returned.set()
+            self.released.wait()
+            return result
+
+        return super().submit(run)
+
+
+@pytest.mark.parametrize("is_at_rest", (False, True))
+def test_cancelling_twice_in_a_row(monkeypatch: pytest.MonkeyPatch, is_at_rest: bool) -> None:
+    """While the worker is busy, or when the run waits and nobody is at it."""
+    worker = SlowToReturn()
+    monkeypatch.setattr("luacell._async._threads", worker)
 
     @on_loop
     async def test(lua: luacell.Sandbox) -> None:
@@ -293,39 +312,22 @@ def cancelled_twice(released: asyncio.Event | None = None) -> Callable[[], None]
 
         running = asyncio.create_task(lua.compute_async("forever()"))
         await waiting.wait()
+        if is_at_rest:
+            while not worker.returned.is_set():
+                await asyncio.sleep(0)
+            # What it told the event loop is heard.
+            for _ in range(5):
+                await asyncio.sleep(0)
         running.cancel()
         await asyncio.sleep(0)
         running.cancel()
         await stubborn.wait()
-        if released is not None:
-            released.set()
+        worker.released.set()
         with pytest.raises(asyncio.CancelledError):
             await running
         assert lua.compute("return 1") == 1
 
-    return test
-
-
-def test_cancelling_twice_at_once() -> None:
-    cancelled_twice()()
-
-
-def test_cancelling_twice_while_the_worker_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = asyncio.Event()
-    poll = _async.Driver.poll
-
-    def slow(self: _async.Driver, run: Any) -> asyncio.Future[bool]:
-        polled = poll(self, run)
-
-        async def later() -> bool:
-            done = await polled
-            await released.wait()
-            return done
-
-        return asyncio.ensure_future(later())
-
-    monkeypatch.setattr(_async.Driver, "poll", slow)
-    cancelled_twice(released)()
+    test()
 
 
 @on_loop

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sqlite3
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,60 @@ def test_a_store_of_ones_own() -> None:
         with pytest.raises(luacell.LuaRuntimeError):
             lua.compute("_home.b = 6 error('no')")
         assert lua.home["b"] == 5
+
+
+class RowStore:
+    """In a file, which any number of processes may open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ask("CREATE TABLE rows (id INTEGER, key TEXT, value BLOB, PRIMARY KEY (id, key))")
+
+    def ask(self, code: str, *args: object) -> list[Any]:
+        with contextlib.closing(sqlite3.connect(self.path)) as rows, rows:
+            return rows.execute(code, args).fetchall()
+
+    def get(self, table: int, key: str) -> bytes | None:
+        found = self.ask("SELECT value FROM rows WHERE id = ? AND key = ?", table, key)
+        return found[0][0] if found else None
+
+    def set(self, table: int, key: str, value: bytes) -> None:
+        self.ask("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", table, key, value)
+
+    def delete(self, table: int, key: str) -> None:
+        self.ask("DELETE FROM rows WHERE id = ? AND key = ?", table, key)
+
+    def size(self, table: int) -> int:
+        return len(list(self.keys(table)))
+
+    def keys(self, table: int) -> Iterator[str]:
+        return iter([key for (key,) in self.ask("SELECT key FROM rows WHERE id = ? ORDER BY key", table)])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_store_of_ones_own_has_one_writer(tmp_path: Path) -> None:
+    """Two would give the same numbers to their tables: in one process, or after a fork."""
+    store = RowStore(tmp_path / "rows")
+    first, second = luacell.Sandbox(store=store), luacell.Sandbox(store=store)
+    first.compute("_home.first = {owner = 'first'}")
+    with pytest.raises(luacell.LuaStoreError, match="another sandbox has written"):
+        second.compute("_home.second = {owner = 'second'}")
+    with pytest.raises(luacell.LuaStoreError, match="another sandbox has written"):
+        second.home["first"]
+    child = os.fork()
+    if child == 0:
+        failed = 1
+        try:
+            first.compute("_home.child = {owner = 'child'}")
+            failed = 0
+        finally:
+            os._exit(failed)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.raises(luacell.LuaStoreError, match="another sandbox has written"):
+        first.compute("_home.first.owner = 'parent'")
+    with luacell.Sandbox(store=store) as lua:
+        assert lua.home == {"first": {"owner": "first"}, "child": {"owner": "child"}}
 
 
 def test_a_store_that_commits_by_itself() -> None:

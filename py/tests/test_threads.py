@@ -230,6 +230,46 @@ assert old.compute("return secret") == "parent"
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_waits_for_no_threads_of_its_parent() -> None:
+    """Whatever its parent computes at that moment, and however many wait there for their turn."""
+    code = """
+import asyncio, os, threading, luacell
+few = max(8, 4 * (os.cpu_count() or 1))
+all_ = [luacell.Sandbox(timeout=None) for _ in range(4 * few)]
+begun = threading.Semaphore(0)
+for lua in all_:
+    lua.register("begun", lambda: begun.release())
+
+async def main():
+    endless = "begun() while true do end"
+    await asyncio.gather(*(lua.compute_async(endless) for lua in all_), return_exceptions=True)
+
+thread = threading.Thread(target=lambda: asyncio.run(main()))
+thread.start()
+for _ in range(few):
+    begun.acquire()
+if os.fork() == 0:
+    status = 1
+    try:
+        async def child():
+            own = [luacell.Sandbox() for _ in range(2 * few)]
+            assert await asyncio.gather(*(lua.compute_async("return 1") for lua in own)) == [1] * len(own)
+        asyncio.run(child())
+        status = 0
+    finally:
+        os._exit(status)
+_, status = os.wait()
+while thread.is_alive():
+    for lua in all_:
+        lua.interrupt()
+    thread.join(0.01)
+assert os.waitstatus_to_exitcode(status) == 0, status
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def resident() -> int:
     """Bytes of memory in use."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -108,7 +108,11 @@ impl Inner {
         let links = self.links_with(shared, &limits, number);
         let mut args = std::mem::take(&mut self.args);
         args.clear();
+        let in_transaction = self.transaction.is_some();
         let mut guest = self.guest()?;
+        if !in_transaction && let Some(next) = guest.host().tables.pass_by() {
+            guest.sync_external_table_counter(next.cast_signed())?;
+        }
         guest.told().ran = true;
         if tries == 0 {
             guest.host().begin(started, &limits);
@@ -129,10 +133,16 @@ impl Inner {
         // Of a failed run the guest takes back its part by itself.
         let keeps = matches!(&self.running, Running::Guest(guest) if guest.told().limits.keep_failed);
         let undo = matches!(executed, Ok(n) if n >= 0 || keeps);
-        let result = self.settle(executed).map_err(|failure| match failure.kept {
-            true => failure.error,
-            false => self.take_back(failure.error, undo),
-        });
+        let result = match self.settle(executed) {
+            Err(Failure { error, kept: false }) => {
+                let error = self.look_for_collision(error);
+                Err(self.take_back(error, undo))
+            }
+            result => {
+                self.note_numbers();
+                result.map_err(|failure| failure.error)
+            }
+        };
         self.forget_limits();
         if let Running::Guest(guest) = &self.running
             && guest.buffer_size() > KEPT_BUFFER
@@ -140,6 +150,29 @@ impl Inner {
             self.shrink_buffer();
         }
         result
+    }
+
+    /// A run that had a table of somebody else's for a new one of its own may have failed for that: then it has to be repeated.
+    #[cold]
+    fn look_for_collision(&mut self, error: Error) -> Error {
+        let says_something = error.is_fatal() || self.host().is_ok_and(|host| host.refused.is_some());
+        if says_something || self.transaction.is_some() {
+            return error;
+        }
+        let Ok(mut guest) = self.guest() else { return error };
+        if !guest.has_table_ids() {
+            return error;
+        }
+        let Ok(next) = guest.allocate_table_ids(0).map(i32::cast_unsigned) else { return error };
+        let tables = &mut guest.host().tables;
+        if !tables.collides(next) {
+            return error;
+        }
+        tables.note_counter(next);
+        match tables.extend_lease() {
+            Err(conflict) if conflict.is_conflict() => store_error(conflict).with_source(error),
+            _ => error,
+        }
     }
 
     /// What is done from here on is no run's concern.
@@ -275,15 +308,33 @@ impl Inner {
         if error.is_fatal() {
             return self.restart();
         }
+        let mut used = 0;
         if let Ok(host) = self.host() {
             host.end();
             host.tables.rollback();
+            used = host.tables.highest_in_lua();
         }
-        self.give_numbers_back(0);
+        self.give_numbers_back(used);
+    }
+
+    /// What was done stays: Lua goes on with the tables that it holds by now.
+    #[inline]
+    pub(crate) fn note_numbers(&mut self) {
+        if self.transaction.is_some() {
+            return;
+        }
+        let Running::Guest(guest) = &mut self.running else { return };
+        let mut context = guest.context();
+        if context.has_table_ids() {
+            match context.allocate_table_ids(0) {
+                Ok(next) => context.host().tables.note_lua(next.cast_unsigned()),
+                Err(_) => self.restart(),
+            }
+        }
     }
 
     /// Numbers of tables that a run took and nobody uses are given again: those behind `used` and behind what the host has views of.
-    fn give_numbers_back(&mut self, used: u32) {
+    pub(super) fn give_numbers_back(&mut self, used: u32) {
         let used = used.max(self.pins.highest());
         if let Running::Guest(guest) = &mut self.running {
             let takes_back = guest.context().has_table_counter();

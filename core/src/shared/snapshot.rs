@@ -88,6 +88,7 @@ impl Inner {
         }
         guest.take_over(host);
         self.running = Running::Guest(Box::new(guest));
+        self.note_numbers();
         if with_tables {
             self.pins.end_era();
         }

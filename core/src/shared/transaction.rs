@@ -84,6 +84,8 @@ impl Inner {
                 let undone = self.undo();
                 if let Ok(tables) = self.tables() {
                     tables.rollback();
+                    let used = tables.highest_in_lua();
+                    self.give_numbers_back(used);
                 }
                 undone
             }
@@ -93,6 +95,9 @@ impl Inner {
             // A new instance knows of none.
             _ => Ok(()),
         };
+        if result.is_ok() && told.is_ok() {
+            self.note_numbers();
+        }
         result.and(self.check(told))
     }
 

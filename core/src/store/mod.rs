@@ -112,8 +112,8 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// What a run writes arrives together, through [`commit`](Self::commit), when the run has succeeded; until then the
 /// sandbox only reads. `_io` and tables that nothing in `_home` refers to never come to a store.
 ///
-/// Table 4294967295 is the library's own: it keeps the next free table number under the key `next`, and what an interrupted
-/// commit has to take back under `undo`.
+/// Table 4294967295 is the library's own: it keeps the next free table number under the key `next`, what an interrupted
+/// commit has to take back under `undo`, and who has written last under `writer`.
 pub trait TableStore: Send {
     /// Hands the value under a key to `read` and gives true; false when there is no such table or key. `read` is called at
     /// most once, so that the value can be read in place.
@@ -299,6 +299,12 @@ pub trait TableStore: Send {
     fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
         let _ = count;
         Ok(None)
+    }
+
+    /// The next number that [`reserve_ids`](Self::reserve_ids) would give, when that costs nothing to know.
+    #[doc(hidden)]
+    fn known_next_id(&self) -> Option<u32> {
+        None
     }
 
     /// For a store that others use too: these are all of its tables that this sandbox holds in variables, in views of the host, or in what it has in memory, between two

@@ -16,7 +16,7 @@ pub(crate) struct Tiered {
     local: MemoryStore,
     /// The tables in memory that were written to, but for `_io`.
     local_ids: IdSet,
-    /// The numbers that this sandbox gives to new tables: first and after the last.
+    /// The numbers that this sandbox gives to new tables: first and after the last, in order.
     own: Vec<(u32, u32)>,
     /// Those of them that moved to the store.
     moved: IdSet,
@@ -61,8 +61,10 @@ impl Tiered {
     }
 
     pub(crate) fn is_local(&self, table: u32) -> bool {
-        // The latest ones are asked for most.
-        let own = || self.own.iter().rev().any(|(first, end)| (*first..*end).contains(&table));
+        let own = || {
+            let behind = self.own.partition_point(|(first, _)| *first <= table);
+            behind.checked_sub(1).and_then(|at| self.own.get(at)).is_some_and(|(_, end)| table < *end)
+        };
         table == IO || own() && !self.moved.contains(&table)
     }
 
@@ -357,6 +359,10 @@ impl TableStore for Tiered {
 
     fn reserve_ids(&mut self, count: u32) -> StoreResult<Option<u32>> {
         self.kept.reserve_ids(count)
+    }
+
+    fn known_next_id(&self) -> Option<u32> {
+        self.kept.known_next_id()
     }
 
     fn share_held(&mut self, held: &[u32], collect: bool) -> StoreResult<()> {

@@ -5,7 +5,7 @@ use hashbrown::HashSet;
 
 use super::{Backing, Tables};
 use crate::codec::{self, tag};
-use crate::store::{StoreError, StoreResult, Write};
+use crate::store::{StoreError, StoreResult, TableStore, Write};
 
 /// `_home`, unless another table is attached.
 pub(crate) const HOME: u32 = 1;
@@ -93,6 +93,16 @@ impl Tables {
         self.next_id = self.next_id.max(next);
     }
 
+    /// Lua goes on with what it has, and this is the next number that the guest would give; 0 when it starts anew.
+    pub(crate) fn note_lua(&mut self, next: u32) {
+        self.in_lua = next;
+    }
+
+    /// The highest number of a table that Lua may have held before the present run.
+    pub(crate) fn highest_in_lua(&self) -> u32 {
+        self.in_lua.saturating_sub(1)
+    }
+
     /// How many numbers the present run has taken when the guest would give this one next.
     pub(crate) fn taken(&self, next: u32) -> u32 {
         next.saturating_sub(self.floor)
@@ -132,9 +142,27 @@ impl Tables {
         }
     }
 
+    /// Before a run in a store that others use: where its new tables have to begin, when it has no number left of its own and others have those that come next.
+    pub(crate) fn pass_by(&mut self) -> Option<u32> {
+        let (end, Backing::Tiered(store)) = (self.lease_end?, &self.backing) else { return None };
+        let next = self.overlay.foreign_end().max(store.known_next_id().unwrap_or_default());
+        if self.next_id < end || self.next_id >= next || self.is_dirty() {
+            return None;
+        }
+        (self.next_id, self.floor) = (next, next);
+        self.overlay.begin(next);
+        Some(next)
+    }
+
+    /// Whether the present run has taken a number for a table that it has also met as somebody else's, when the guest would give this one next: it had one for the
+    /// other.
+    pub(crate) fn collides(&self, next: u32) -> bool {
+        self.lease_end.is_some() && self.overlay.any_foreign(self.floor..next)
+    }
+
     /// Reserves the numbers that this run has taken. When somebody else has them, the run has to be repeated with others.
-    pub(super) fn extend_lease(&mut self) -> StoreResult<()> {
-        let Some(end) = self.lease_end.filter(|end| self.next_id > *end) else {
+    pub(crate) fn extend_lease(&mut self) -> StoreResult<()> {
+        let Some(end) = self.lease_end.map(|end| end.max(self.floor)).filter(|end| self.next_id > *end) else {
             return Ok(());
         };
         let needed = self.next_id - end;
@@ -144,7 +172,9 @@ impl Tables {
             )
             .into());
         }
-        let count = needed.max(self.lease_step);
+        // Where it costs nothing there is none in store: it might not be used when others come between.
+        let is_free = self.backing.store().known_next_id().is_some();
+        let count = if is_free { needed } else { needed.max(self.lease_step) };
         self.lease_step = (self.lease_step.saturating_mul(4)).clamp(FIRST_LEASE, MAX_LEASE);
         let Some(first) = self.backing.store().reserve_ids(count)? else {
             return Err("the store gives no table numbers any more".into());

@@ -248,11 +248,26 @@ export function decode(bytes: Uint8Array, links: Links): LuaValue[] {
 export function references(bytes: Uint8Array, visit: (id: number) => void): void {
   const first = bytes[0]!;
   const refers = first === Tag.External || first === Tag.Table || first === Tag.StoredFunction || first === Tag.StoredUpvalue;
-  if (!refers) return;
+  if (refers) eachTag(bytes, (_, id) => id !== null && visit(id));
+}
+
+/** Whether a function of Lua, which is bytecode, is in an encoded value. */
+export function hasFunction(bytes: Uint8Array): boolean {
+  let found = false;
+  eachTag(bytes, (tag) => (found ||= tag === Tag.Function || tag === Tag.StoredFunction || tag === Tag.StoredUpvalue));
+  return found;
+}
+
+/** Each tag of an encoded value, and the table that it refers to. */
+function eachTag(bytes: Uint8Array, visit: (tag: number, id: number | null) => void): void {
   const reader = new Reader(bytes);
   try {
     while (reader.left > 0) {
-      switch (reader.u8()) {
+      const tag = reader.u8();
+      const id = tag === Tag.External || tag === Tag.StoredFunction || tag === Tag.StoredUpvalue ? reader.u32() : null;
+      visit(tag, id);
+      if (id !== null) continue;
+      switch (tag) {
         case Tag.Nil:
           break;
         case Tag.Boolean:
@@ -272,11 +287,6 @@ export function references(bytes: Uint8Array, visit: (id: number) => void): void
         case Tag.Seen:
         case Tag.Handle:
           reader.take(4);
-          break;
-        case Tag.External:
-        case Tag.StoredFunction:
-        case Tag.StoredUpvalue:
-          visit(reader.u32());
           break;
         default:
           return;

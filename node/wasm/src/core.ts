@@ -8,15 +8,20 @@ import { type FunctionNames, type Functions, type HostFunction, checkName } from
 import { type Entry, Guest } from './guest.js';
 import { HeldFunctions } from './held.js';
 import { Host } from './host.js';
-import { type LimitOptions, type Limits, onlySet, withLimits, within } from './limits.js';
+import { type LimitOptions, type Limits, mostMemory, onlySet, withLimits, within } from './limits.js';
 import { SandboxLinks } from './links.js';
 import { Outcome } from './outcome.js';
 import { readResult } from './results.js';
 import type { StoredTable } from './stored.js';
-import { HOME, IO, type TableImage, Tables } from './tables.js';
+import { HOME, IO, type TableImage, Tables, usageOf } from './tables.js';
 import type { FunctionKind, LuaFunction } from './values.js';
 import { Views } from './views.js';
 import type { VirtualTime } from './virtual-time.js';
+
+/** Who takes many numbers for tables runs at least so many instructions. */
+const LONG = 1n << 20n;
+/** Fewer numbers are not worth a collection. */
+const MANY_NUMBERS = 1 << 16;
 
 /** Everything that a sandbox consists of between runs. */
 export interface Image {
@@ -33,6 +38,8 @@ export class Core {
   #guest: Guest | null = null;
   /** Counts instances: functions of an earlier one can't be called any more. */
   #instance = 0;
+  /** Lua may hold tables with numbers below this one, also such as nobody else has heard of: nothing was ever written to them. */
+  #inLua = 0;
   #running = false;
   #closed = false;
   /** Who waits until nothing runs. */
@@ -144,14 +151,40 @@ export class Core {
   #drop(): void {
     this.#guest = null;
     this.host.guest = null;
+    this.#inLua = 0;
     this.host.tables.rollback();
+    this.#giveBack(0);
     this.host.end(0n);
   }
 
   /** Takes back what failed. After a crash, or when the guest breaks its contract, the instance goes too. */
   #abandon(error: unknown): void {
-    if (error instanceof LuaCellError && error.fatal) this.#drop();
-    else this.host.tables.rollback();
+    if (error instanceof LuaCellError && error.fatal) return this.#drop();
+    this.host.tables.rollback();
+    try {
+      this.#giveBack(this.#inLua - 1);
+    } catch {
+      this.#drop();
+    }
+  }
+
+  /** Numbers for tables behind this one, which the present run took, are given again, but for those that somebody has a view of. */
+  #giveBack(used: number): void {
+    for (const id of this.views.ids()) used = Math.max(used, id);
+    const next = this.host.tables.giveBack(used);
+    this.#guest?.call('set_table_counter', next);
+  }
+
+  /** The same after a run that took many, before it is stored: for those that neither Lua holds nor anything that was written refers to. */
+  #trimNumbers(): void {
+    const guest = this.#guest!;
+    const { tables } = this.host;
+    if (tables.taken(guest.nextId) < MANY_NUMBERS) return;
+    const held = guest.heldTables();
+    if (held === null) return;
+    let used = tables.highestWritten();
+    for (const id of held) used = Math.max(used, id);
+    this.#giveBack(used);
   }
 
   /** A call into the guest that is no run. */
@@ -283,6 +316,7 @@ export class Core {
       // What the guest was not told of, or did not mind.
       if (host.doomed) throw host.doomed;
       if (host.refused) throw limitError(host.refused);
+      if (ticks > LONG) this.#trimNumbers();
       this.host.tables.commit();
     } catch (error) {
       if (error instanceof LuaCellError) {
@@ -300,6 +334,7 @@ export class Core {
     }
     // From here on it has succeeded.
     this.#afterwards(() => {
+      this.#inLua = guest.nextId;
       if (host.tables.wantsSweep) this.#sweep();
       guest.shrinkBuffer();
     });
@@ -547,14 +582,31 @@ export class Core {
     });
   }
 
-  restore(image: Image, withTables = this.host.tables.store === null): void {
+  /** Whether this sandbox may become so large, as far as that shows at once. */
+  #checkSize(image: Image, withTables: boolean): void {
+    const { memory, storeBytes, storeEntries } = this.limits;
+    if (image.memory.length > mostMemory(memory)) throw this.#tooLarge(image.memory.length);
+    const { bytes, entries } = usageOf(image.tables);
+    if (withTables && (bytes > storeBytes || entries > storeEntries))
+      throw new LuaCellError('StoreLimit', `the snapshot's tables hold ${bytes} bytes in ${entries} entries, more than the sandbox's storeLimit allows`);
+  }
+
+  #tooLarge(bytes: number): LuaCellError {
+    return new LuaCellError('Memory', `the snapshot's ${bytes} bytes are more than this sandbox's memoryLimit of ${this.limits.memory} bytes has room for`);
+  }
+
+  /** `keepsLimits`: a snapshot that is larger than this sandbox may be is refused. */
+  restore(image: Image, withTables = this.host.tables.store === null, keepsLimits = true): void {
     this.#enterWhole();
     if (image.guest !== this.engine.fingerprint) throw invalid('the snapshot is of another lua.wasm: it can be restored with that one only');
+    if (keepsLimits) this.#checkSize(image, withTables);
     this.#running = true;
     const { host } = this;
     try {
       const guest = new Guest(this.engine.module, host);
       guest.putMemory(image.memory);
+      const inUse = guest.memoryStats().luaBytes;
+      if (keepsLimits && inUse > this.limits.memory) throw this.#tooLarge(inUse);
       // Those of the sandbox that was copied.
       guest.call('forget_handles');
       if (withTables) {
@@ -569,6 +621,7 @@ export class Core {
       this.#beginInstance();
       this.#guest = guest;
       this.#setUp(guest);
+      this.#inLua = guest.nextId;
       this.views.end();
       this.#afterwards(() => this.#sweep());
     } catch (error) {

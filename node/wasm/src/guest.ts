@@ -33,6 +33,7 @@ const REQUIRED = [
   'sync_external_table_counter',
   'allocate_table_ids',
   'list_table_ids',
+  'set_table_counter',
   'forget_tables',
   'reserve_buffer',
   'run_gc',
@@ -237,6 +238,11 @@ export class Guest {
     const first = this.call('allocate_table_ids', count) >>> 0;
     if (first < 3 || first + count >= 0xffffffff) throw new LuaCellError('Store', 'no table numbers are left');
     return first;
+  }
+
+  /** The next table id that Lua would give. */
+  get nextId(): number {
+    return this.call('allocate_table_ids', 0) >>> 0;
   }
 
   /** The tables that Lua holds, after a collection; null when there is no memory for the list. */

@@ -17,6 +17,8 @@ import type { VirtualTime } from './virtual-time.js';
 
 /** No such table or key, no such operation, a pointer that points nowhere. */
 const ABSENT = -1;
+/** What was asked for is there, and must not be read. */
+const STORE_FAILED = -(2 ** 31);
 
 /** Requests to the host, as calls of `js_ext_table_get` with table id 0. */
 const Operation = { Fetch: 0, Call: 1, Clock: 2, Seed: 3, Print: 4, Module: 5, Limits: 6, Entries: 7, StoreFailure: 8 } as const;
@@ -91,6 +93,8 @@ export class Host {
   refused: ErrorKind | null = null;
   /** Until when the guest may take a failed run back. */
   #undoUntil = Infinity;
+  /** Why the store's last answer was a failure. */
+  #failure: LuaCellError | null = null;
   readonly #errors = new Kept<LuaCellError>();
   /** What may lie behind an error of the host function that runs: what lay behind those that runs inside it gave it. */
   #behind = nothingBehind;
@@ -141,6 +145,7 @@ export class Host {
     this.#interrupted = false;
     this.refused = null;
     this.#undoUntil = Infinity;
+    this.#failure = null;
     this.#errors.clear();
     this.#behind = nothingBehind;
     if (this.#moduleFailures.length > 0) this.#moduleFailures = [];
@@ -208,7 +213,15 @@ export class Host {
     const key = this.#key(kp, kl);
     const room = this.#part(vp, max);
     const value = key === null || room === null ? undefined : this.tables.get(id, key);
-    return value === undefined ? ABSENT : give(value, room!);
+    if (value === undefined) return ABSENT;
+    const refusal = this.tables.refusal(id, key!, value);
+    return refusal ? this.#fail(refusal) : give(value, room!);
+  }
+
+  /** What the guest is told, which asks for the reason then. */
+  #fail(failure: LuaCellError): number {
+    this.#failure = failure;
+    return STORE_FAILED;
   }
 
   #delete(id: number, kp: number, kl: number): number {
@@ -235,10 +248,10 @@ export class Host {
     if (operation === Operation.Call) return this.#call(request, vp, max);
     if (operation === Operation.Limits) return this.#limits(request, vp, max);
     const answer = this.#answerTo(operation!, request.subarray(1));
-    return answer === null ? ABSENT : this.#deliver(answer, vp, max);
+    return answer === null ? ABSENT : answer instanceof LuaCellError ? this.#fail(answer) : this.#deliver(answer, vp, max);
   }
 
-  #answerTo(operation: number, payload: Uint8Array): Uint8Array | null {
+  #answerTo(operation: number, payload: Uint8Array): Uint8Array | LuaCellError | null {
     switch (operation) {
       case Operation.Fetch: {
         const answer = this.#answer;
@@ -265,13 +278,13 @@ export class Host {
       case Operation.Entries:
         return this.#entries(payload);
       case Operation.StoreFailure:
-        return none;
+        return this.#failure ? utf8(shownOf(this.#failure)) : none;
     }
     return null;
   }
 
   /** A portion of a table's entries; empty when the key behind which they are to come is not there. */
-  #entries(payload: Uint8Array): Uint8Array | null {
+  #entries(payload: Uint8Array): Uint8Array | LuaCellError | null {
     if (payload.length < 9 || payload[8]! > 1 || (payload[8] === 0 && payload.length > 9)) return null;
     const view = new DataView(payload.buffer, payload.byteOffset);
     const id = view.getUint32(0, true);
@@ -279,8 +292,11 @@ export class Host {
     if (!isValid(id) || (after === null && payload[8] === 1)) return null;
     const out = new Writer();
     let left = Math.max(1, view.getUint32(4, true));
+    let refusal = null as LuaCellError | null;
     out.u8(LAST_PORTION);
     const known = this.tables.scanAfter(id, after, (key, value) => {
+      refusal = this.tables.refusal(id, key, value);
+      if (refusal) return false;
       const text = utf8(key);
       const room = PORTION - out.length;
       if (left === 0 || (8 + text.length > room && out.length > 1)) {
@@ -296,7 +312,7 @@ export class Host {
       if (isHere) out.raw(value);
       return true;
     });
-    return known ? out.written : none;
+    return refusal ?? (known ? out.written : none);
   }
 
   #clock(payload: Uint8Array): Uint8Array | null {
@@ -545,6 +561,10 @@ export class Host {
 
   /** Gives a failed run's error what lies behind it: the host's error of this number, or what the search for a module failed with. */
   explain(error: LuaCellError, number: number): void {
+    if (error.kind === 'Store' && this.#failure) {
+      setCause(error, this.#failure);
+      return reveal(error, this.#failure);
+    }
     if (number === 0 && error.kind === 'HostFunction') {
       const named = [...this.#moduleFailures].reverse().find(({ name }) => error.message.includes(`'${name}`));
       number = named?.number ?? 0;

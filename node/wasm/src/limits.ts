@@ -78,6 +78,9 @@ export const within = (outer: Limits, set: Limits, calls: number, printed: numbe
   source: Math.min(outer.source, set.source),
 });
 
+/** The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has. */
+export const mostMemory = (limit: number): number => 2 * limit + 7 * 2 ** 20;
+
 /** How many instructions a guest may run before it asks again. */
 export const GRANT = 100_000;
 

@@ -32,6 +32,11 @@ export interface SandboxOptions extends LimitOptions {
   exactNumbers?: boolean;
   /** Whether `_home` is also the global `Memory`. Default: true. */
   memoryAlias?: boolean;
+  /**
+   * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
+   * trust. Reading one then fails with `Store`. Default: true.
+   */
+  storedFunctions?: boolean;
 }
 
 /** Settings of one run. Limits that are set here hold instead of the sandbox's. */
@@ -231,7 +236,8 @@ export class Sandbox {
     const image = this.#core.image();
     const { print, modules, virtualTime } = host;
     const core = new Core(engine, limits, options, new Tables(null), host.functions.copy(), { print, modules, virtualTime });
-    core.restore(image);
+    // It is what this one is, whatever a run was allowed.
+    core.restore(image, true, false);
     return new Sandbox(core);
   }
 
@@ -269,13 +275,13 @@ for (const [name, value] of [['dispose', close], ['asyncDispose', closeAsync]] a
 
 function makeCore(options: SandboxOptions): Core {
   checkSandboxOptions(options, sandboxNames, Engine);
-  const { engine = Engine.default, store = null, onPrint = null, modules = null, seed, exactNumbers = false, memoryAlias = true } = options;
+  const { engine = Engine.default, store = null, onPrint = null, modules = null, seed, exactNumbers = false, memoryAlias = true, storedFunctions = true } = options;
   if (store !== null && (typeof store !== 'object' || typeof store.entries !== 'function' || typeof store.commit !== 'function'))
     throw invalid('store has to be an object with the methods entries and commit, such as await openIndexedDB(name) gives');
   if (modules !== null && typeof modules !== 'function' && typeof modules !== 'object')
     throw invalid('modules has to be an object, a map or a function');
   const limits = withLimits(defaultLimits, options);
-  return new Core(engine, limits, { exact: exactNumbers, alias: memoryAlias }, new Tables(store), new Functions(), {
+  return new Core(engine, limits, { exact: exactNumbers, alias: memoryAlias }, new Tables(store, storedFunctions), new Functions(), {
     print: onPrint,
     modules,
     virtualTime: seed === undefined ? null : VirtualTime.of(seed),

@@ -1,4 +1,5 @@
-import { LuaCellError } from './errors.js';
+import { LuaCellError, conversion } from './errors.js';
+import { pathText } from './path.js';
 import type { LuaInput, LuaValue } from './values.js';
 
 /** What a view needs of its sandbox. */
@@ -119,7 +120,10 @@ export class StoredTable implements Iterable<[LuaValue, LuaValue]> {
     return this.#owner.copyStored(this.#id);
   }
 
-  /** For `JSON.stringify`: a deep copy as arrays and objects; keys become text, and functions are left out, as JSON does. */
+  /**
+   * For `JSON.stringify`: a deep copy as arrays and objects; keys become text, and functions are left out, as JSON does. Two keys with the same text, `1` and
+   * `"1"`, are a `Conversion`.
+   */
   toJSON(): any {
     return forJSON(this.copy());
   }
@@ -129,28 +133,43 @@ export class StoredTable implements Iterable<[LuaValue, LuaValue]> {
   }
 }
 
+/** A key, and where what it is in was. */
+interface Place {
+  key: unknown;
+  outer: Place | null;
+}
+
+function placeText(place: Place | null): string {
+  const keys: unknown[] = [];
+  for (let at = place; at; at = at.outer) keys.push(at.key);
+  return pathText('value', keys.reverse());
+}
+
 /** The same with objects in place of maps, and without functions: JSON would call those with a certain name. */
 function forJSON(root: object): unknown {
   const seen = new Map<object, object>();
-  const pending: object[] = [];
-  const converted = (value: unknown): unknown => {
+  const pending: { value: object; place: Place | null }[] = [];
+  const converted = (value: unknown, place: Place | null): unknown => {
     if (typeof value === 'function') return undefined;
     if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
     let out = seen.get(value);
     if (!out) {
       out = Array.isArray(value) ? [] : {};
       seen.set(value, out);
-      pending.push(value);
+      pending.push({ value, place });
     }
     return out;
   };
-  const first = converted(root);
-  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+  const first = converted(root, null);
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const { value, place } = next;
     const out = seen.get(value)!;
     const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : Object.entries(value);
     for (const [key, item] of entries) {
-      const field = { value: converted(item), enumerable: true, writable: true, configurable: true };
-      Object.defineProperty(out, String(key), field);
+      const text = String(key);
+      if (Object.hasOwn(out, text)) throw conversion(`two keys would be '${text}' in JSON (${placeText(place)})`);
+      const field = { value: converted(item, { key, outer: place }), enumerable: true, writable: true, configurable: true };
+      Object.defineProperty(out, text, field);
     }
   }
   return first;

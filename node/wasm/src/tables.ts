@@ -1,7 +1,7 @@
 // A sandbox's tables: in memory, with a journal of the present run, and the part that a store keeps.
 
-import { Tag, references } from './codec.js';
-import { messageOf, storeError } from './errors.js';
+import { Tag, hasFunction, references } from './codec.js';
+import { type LuaCellError, messageOf, storeError } from './errors.js';
 import { atOnce } from './promises.js';
 
 /** `_home` */
@@ -87,12 +87,25 @@ function keyBytes(key: string): number {
   return n;
 }
 
+/** What the tables of an image hold. */
+export function usageOf(image: TableImage): { bytes: number; entries: number } {
+  let [bytes, entries] = [0, 0];
+  for (const table of image.values()) {
+    entries += table.size;
+    for (const [key, value] of table) bytes += keyBytes(key) + value.length;
+  }
+  return { bytes, entries };
+}
+
 const encodeNext = (next: number): Uint8Array => {
   const bytes = new Uint8Array(9);
   bytes[0] = Tag.Integer;
   new DataView(bytes.buffer).setUint32(1, next, true);
   return bytes;
 };
+
+/** Who has written to a store last. Whoever had opened it before does not know what is there now, and would give numbers that are taken. */
+const writers = new WeakMap<TableStore, Tables>();
 
 export const isValid = (id: number): boolean => id !== 0 && id !== OWN;
 
@@ -105,20 +118,41 @@ export class Tables {
   entries = 0;
   /** No table with this id or a higher one was ever seen. */
   nextId = FIRST_FREE;
+  /** The same before the present run. */
+  #floor = FIRST_FREE;
   #saved = 0;
   #live = 0;
   #created = 0;
   /** Tables that the store has. */
   readonly #kept = new Set<number>([HOME]);
+  /** Functions that came from the store, where those are not wanted. */
+  readonly #refused = new WeakSet<Uint8Array>();
+  /** Who had written to the store last when it was read, or this one since. */
+  #writer: Tables | undefined;
 
-  constructor(readonly store: TableStore | null) {
+  constructor(
+    readonly store: TableStore | null,
+    takesFunctions = true,
+  ) {
     if (!store) return;
+    this.#writer = writers.get(store);
     try {
-      for (const [id, key, value] of atOnce(store.entries(), "the store's entries")) this.#load(id, String(key), new Uint8Array(value));
+      for (const [id, key, given] of atOnce(store.entries(), "the store's entries")) {
+        const value = new Uint8Array(given);
+        if (!takesFunctions && hasFunction(value)) this.#refused.add(value);
+        this.#load(id, String(key), value);
+      }
     } catch (error) {
       throw storeError(`the store can't be read: ${messageOf(error)}`, error);
     }
     this.#live = this.#tables.size;
+    this.#floor = this.nextId;
+  }
+
+  /** Why a value must not be read, if it must not. */
+  refusal(id: number, key: string, value: Uint8Array): LuaCellError | null {
+    if (!this.#refused.has(value)) return null;
+    return storeError(`there is a function in table ${id} under '${key}', and this sandbox takes none from its store (storedFunctions)`);
   }
 
   #load(id: number, key: string, value: Uint8Array): void {
@@ -247,6 +281,30 @@ export class Tables {
       }
     }
     this.#journal = [];
+    this.nextId = this.#floor;
+  }
+
+  /** How many numbers the present run has taken when the guest would give this one next. */
+  taken(next: number): number {
+    return next - this.#floor;
+  }
+
+  /** The highest number that the writes of the present run speak of. */
+  highestWritten(): number {
+    let highest = 0;
+    const note = (id: number): void => void (highest = Math.max(highest, id));
+    for (const { id, table, key } of this.#journal) {
+      const value = table.entries.get(key);
+      if (!value) continue;
+      note(id);
+      references(value, note);
+    }
+    return highest;
+  }
+
+  /** Numbers that the present run has taken are free again, but for this one and those before it; the next one to give. */
+  giveBack(used: number): number {
+    return (this.nextId = Math.max(this.#floor, used + 1));
   }
 
   /** Keeps what was written. When the store throws, it has to be rolled back. */
@@ -256,6 +314,7 @@ export class Tables {
     if (journal.length === 0) return;
     if (this.store) this.#hand(this.store, journal);
     this.#journal = [];
+    this.#floor = this.nextId;
     for (const { table, key } of journal) if (table.entries.get(key) === undefined) table.entries.delete(key);
   }
 
@@ -295,11 +354,15 @@ export class Tables {
   }
 
   #commitTo(store: TableStore, writes: readonly Write[]): void {
+    if (writers.get(store) !== this.#writer)
+      throw storeError('another sandbox has written to the store since this one opened it, and a store is for a single sandbox at a time');
     try {
       atOnce<unknown>(store.commit(writes), "the store's commit");
     } catch (error) {
       throw storeError(`the store failed: ${messageOf(error)}`, error);
     }
+    this.#writer = this;
+    writers.set(store, this);
   }
 
   /** Whether so many tables were made that it is worth looking for orphans. */
@@ -334,7 +397,14 @@ export class Tables {
   /** All tables; the values are shared, for nobody changes them. */
   image(): TableImage {
     const image: TableImage = new Map();
-    for (const [id, table] of this.#tables) image.set(id, new Map(table));
+    for (const [id, table] of this.#tables) {
+      const copy = new Map(table);
+      for (const [key, value] of copy) {
+        const refusal = this.refusal(id, key, value);
+        if (refusal) throw refusal;
+      }
+      image.set(id, copy);
+    }
     return image;
   }
 

@@ -56,6 +56,8 @@ export class Views implements Owner {
   }
 
   #decodeStored(bytes: Uint8Array, links: SandboxLinks, id: number, key: string): LuaValue {
+    const refusal = this.#tables.refusal(id, key, bytes);
+    if (refusal) throw refusal;
     const malformed = (cause?: unknown): LuaCellError => storeError(`table ${id} holds a malformed value under '${key}'`, cause);
     let values: LuaValue[];
     try {

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +34,10 @@ class Driver:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.thread = threading.get_ident()
         self.context = contextvars.copy_context()
         self.wanted = asyncio.Event()
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.cancels: set[Callable[[], None]] = set()
         self.ended = False
 
     def wake(self) -> None:
@@ -99,10 +98,12 @@ class Driver:
 
             task = self.loop.create_task(run())
             self.tasks.add(task)
+            self.cancels.add(cancel)
             task.add_done_callback(done)
 
         def done(task: asyncio.Task[Any]) -> None:
             self.tasks.discard(task)
+            self.cancels.discard(cancel)
             if task.cancelled():
                 call.raised(asyncio.CancelledError())
             elif (exception := task.exception()) is not None:
@@ -112,22 +113,25 @@ class Driver:
 
         def cancel() -> None:
             nonlocal cancelled
-            cancelled = True
-            if task is not None:
+            if not cancelled and task is not None:
                 task.cancel()
+            cancelled = True
 
         self.loop.call_soon_threadsafe(begin, context=self.context)
 
         def cancel_soon() -> None:
-            if threading.get_ident() == self.thread:
-                cancel()  # not later than somebody who cancels a second time
-                return
             try:
                 self.loop.call_soon_threadsafe(cancel)
             except RuntimeError:
                 pass  # the loop is closed
 
         return cancel_soon
+
+    def cancel(self) -> None:
+        """The run is cancelled, and so are the host functions that it waits for, at once: asyncio makes one of two cancels of which the task has not seen the first."""
+        self.ended = True
+        for cancel in list(self.cancels):
+            cancel()
 
     def cancel_again(self) -> None:
         """Somebody is impatient, and may be with a host function that has only begun to clean up."""
@@ -175,6 +179,7 @@ async def drive(
         raise
     except BaseException:
         run.interrupt()
+        driver.cancel()
         while polling is not None and not polling.done():
             try:
                 await asyncio.wait([polling])

@@ -433,6 +433,10 @@ impl TableStore for FileStore {
         self.shared.reserve_ids(count).map(Some)
     }
 
+    fn known_next_id(&self) -> Option<u32> {
+        Some(self.shared.next_id())
+    }
+
     fn is_shared(&self) -> bool {
         self.reads_only || self.shared.has_other_handles()
     }

@@ -13,6 +13,14 @@ use redb::{BackendError, StorageBackend};
 pub(super) const FORKED: &str =
     "it was opened before a fork, by another process; each process has to open it by itself, one at a time";
 
+/// So much of the file is redb's header, which every commit that comes to the disk changes.
+const HEAD: usize = 320;
+
+type Head = [u8; HEAD];
+
+/// What is said of a file that is not where it was, or not what it was.
+pub(super) const REPLACED: &str = "it was deleted, moved or replaced while it was open; open it anew";
+
 type Result<T> = std::result::Result<T, BackendError>;
 /// What redb's version 4 wants of a backend's input and output.
 type IoResult<T> = std::io::Result<T>;
@@ -29,6 +37,10 @@ struct Inner {
     pending: Mutex<Pending>,
     /// How long the file has to be, once it was accepted. Locked while its length changes.
     len: Mutex<u64>,
+    /// What the file begins with, as it was read or written last.
+    head: Mutex<Head>,
+    /// Somebody else has written to the file: nothing of ours belongs there any more.
+    foreign: AtomicBool,
     /// The process that opened it.
     process: u32,
 }
@@ -50,8 +62,11 @@ enum Step {
 impl Backend {
     /// `shared`: nothing will be written.
     pub(super) fn new(file: File, shared: bool) -> std::result::Result<Self, redb::DatabaseError> {
+        let file = FileBackend::new(file)?;
         Ok(Backend(Arc::new(Inner {
-            file: FileBackend::new(file)?,
+            head: Mutex::new(read_head(&file).map_err(redb::StorageError::Io)?),
+            foreign: AtomicBool::new(false),
+            file,
             shared,
             accepted: AtomicBool::new(false),
             pending: Mutex::default(),
@@ -61,7 +76,7 @@ impl Backend {
     }
 
     /// The file; an error in a process that came from a fork. The two would not know of each other's pages.
-    fn file(&self) -> IoResult<&FileBackend> {
+    fn own(&self) -> IoResult<&FileBackend> {
         if self.0.process == std::process::id() { Ok(&self.0.file) } else { Err(std::io::Error::other(FORKED)) }
     }
 
@@ -76,6 +91,41 @@ impl Backend {
         self.0.len.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The file, unless somebody else has written to it.
+    fn file(&self) -> IoResult<&FileBackend> {
+        if self.0.foreign.load(Ordering::Acquire) { Err(std::io::Error::other(REPLACED)) } else { self.own() }
+    }
+
+    fn head(&self) -> MutexGuard<'_, Head> {
+        self.0.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails when somebody else has written to the file: it does not begin with what we know. From then on nothing is read or written.
+    pub(super) fn check_head(&self) -> IoResult<()> {
+        let head = self.head();
+        if *head != read_head(self.file()?)? {
+            self.0.foreign.store(true, Ordering::Release);
+            return Err(std::io::Error::other(REPLACED));
+        }
+        Ok(())
+    }
+
+    /// Writes to the file, and remembers what it begins with then.
+    fn write_through(&self, offset: u64, data: &[u8]) -> IoResult<()> {
+        let file = self.file()?;
+        if offset >= HEAD as u64 {
+            return file.write(offset, data);
+        }
+        let mut head = self.head();
+        let written = file.write(offset, data);
+        match read_head(file) {
+            // Also where only a part of it was written.
+            Ok(now) => *head = now,
+            Err(error) => return written.and(Err(error)),
+        }
+        written
+    }
+
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,7 +135,7 @@ impl Backend {
         let mut pending = self.pending();
         for step in std::mem::take(&mut *pending).steps {
             match step {
-                Step::Write(offset, bytes) => self.0.file.write(offset, &bytes)?,
+                Step::Write(offset, bytes) => self.write_through(offset, &bytes)?,
                 Step::SetLen(len) => self.0.file.set_len(len)?,
                 Step::Sync => self.0.file.sync_data()?,
             }
@@ -104,6 +154,15 @@ impl Backend {
         // It may have been accepted while we waited.
         (!self.0.accepted.load(Ordering::Acquire)).then_some(pending)
     }
+}
+
+fn read_head(file: &FileBackend) -> IoResult<Head> {
+    let mut head = [0; HEAD];
+    let len = file.len()?.min(HEAD as u64) as usize;
+    if let Some(part) = head.get_mut(..len) {
+        file.read(0, part)?;
+    }
+    Ok(head)
 }
 
 impl fmt::Debug for Backend {
@@ -194,7 +253,7 @@ impl StorageBackend for Backend {
 
     fn write(&self, offset: u64, data: &[u8]) -> IoResult<()> {
         let Some(mut pending) = self.undecided() else {
-            self.file()?.write(offset, data)?;
+            self.write_through(offset, data)?;
             let mut least = self.least_len();
             *least = offset.saturating_add(data.len() as u64).max(*least);
             return Ok(());
@@ -209,7 +268,7 @@ impl StorageBackend for Backend {
     }
 
     fn close(&self) -> IoResult<()> {
-        self.file()?.close()
+        self.own()?.close()
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool> {

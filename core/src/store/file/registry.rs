@@ -1,34 +1,19 @@
 //! The files that this process has open, so that it opens each of them once.
 
-use std::sync::{Mutex, OnceLock, Weak};
+use std::sync::{Mutex, Weak};
 
 use super::shared::Shared;
+use crate::process::PerProcess;
 
 type Files = Mutex<Vec<Weak<Shared>>>;
 
-/// The files of a process. One that came from a fork has a list of its own: what its parent had open is not open in it, and some thread of the parent may have held
-/// the list's lock.
-struct Registry {
-    process: u32,
-    files: Files,
-    /// That of a process that came from this one.
-    next: OnceLock<Box<Registry>>,
+const fn none() -> Files {
+    Mutex::new(Vec::new())
 }
 
-impl Registry {
-    const fn new(process: u32) -> Self {
-        Registry { process, files: Mutex::new(Vec::new()), next: OnceLock::new() }
-    }
-}
+static FILES: PerProcess<Files> = PerProcess::new(none());
 
-/// Of no process.
-static FIRST: Registry = Registry::new(0);
-
+/// What its parent had open is not open in a process that came from a fork.
 pub(super) fn of_this_process() -> &'static Files {
-    let process = std::process::id();
-    let mut registry = &FIRST;
-    while registry.process != process {
-        registry = registry.next.get_or_init(|| Box::new(Registry::new(process)));
-    }
-    &registry.files
+    FILES.get(none)
 }

@@ -14,7 +14,7 @@ use redb::{
 
 use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
 use super::identity::{Identity, identity_of, is_gone};
-use super::probation::{Backend, FORKED};
+use super::probation::{Backend, FORKED, REPLACED};
 use super::registry;
 use super::{Access, Durability};
 use crate::store::{CancelToken, StoreError, StoreResult, Usage, Write};
@@ -206,18 +206,19 @@ fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<
     result
 }
 
-/// Fails when somebody else has cut the file off.
-fn check_len(opened: &Opened, metadata: &std::fs::Metadata) -> StoreResult<()> {
-    if opened.backend.is_cut_off(metadata.len())? { Err("it was cut off while it was open".into()) } else { Ok(()) }
+/// Fails when somebody else has cut the file off, or copied something over it.
+fn check_content(opened: &Opened, metadata: &std::fs::Metadata) -> StoreResult<()> {
+    if opened.backend.is_cut_off(metadata.len())? {
+        return Err("it was cut off while it was open".into());
+    }
+    Ok(opened.backend.check_head()?)
 }
 
-/// redb writes where it ends; what a damaged file makes it do wrong there is no reason to panic where a store is dropped.
+/// redb writes where it ends, but not to a file that is not ours any more; what a damaged file makes it do wrong there is no reason to panic where a store is dropped.
 fn close(opened: Option<Opened>) {
+    let _ = opened.as_ref().map(|opened| opened.backend.check_head());
     let _ = catch_unwind(AssertUnwindSafe(|| drop(opened)));
 }
-
-/// What is said of a file that is not where it was.
-const REPLACED: &str = "it was deleted, moved or replaced while it was open; open it anew";
 
 /// Somebody may have written to the file while it was looked at, before its lock is tried.
 fn check_again(file: &mut File, path: &Path, why: &str) -> StoreResult<()> {
@@ -362,7 +363,7 @@ impl Shared {
     /// Whether the path still leads to the file, and whether the file is whole.
     fn check_file(&self, opened: &Opened) -> StoreResult<()> {
         match std::fs::metadata(&self.path) {
-            Ok(metadata) if identity_of(&metadata, &self.path) == self.identity => check_len(opened, &metadata),
+            Ok(metadata) if identity_of(&metadata, &self.path) == self.identity => check_content(opened, &metadata),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Err(REPLACED.into()),
         }
@@ -371,7 +372,7 @@ impl Shared {
     /// The same, as far as the open file itself tells.
     fn check_open_file(opened: &Opened) -> StoreResult<()> {
         let metadata = opened.file.metadata()?;
-        if is_gone(&metadata) { Err(REPLACED.into()) } else { check_len(opened, &metadata) }
+        if is_gone(&metadata) { Err(REPLACED.into()) } else { check_content(opened, &metadata) }
     }
 
     fn says(&self, what: impl std::fmt::Display) -> StoreError {
@@ -423,6 +424,9 @@ impl Shared {
         if self.broken.load(Ordering::SeqCst) {
             let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
             if self.broken.load(Ordering::SeqCst) {
+                if let Some(opened) = &*database {
+                    opened.backend.check_head().map_err(|error| self.says(error))?;
+                }
                 close(database.take());
                 let opened = open_database(&self.path, self.access, self.cache_size, Some(&self.identity))?;
                 let mut ids = lock(&self.ids);
@@ -543,6 +547,11 @@ impl Shared {
         Ok(first)
     }
 
+    /// The next number for a table.
+    pub(super) fn next_id(&self) -> u32 {
+        if self.is_of_other_process() { 0 } else { lock(&self.ids).next }
+    }
+
     /// The only user has given its tables other numbers.
     pub(super) fn count_on_from(&self, next: u32) {
         if !self.has_other_handles() {
@@ -556,6 +565,7 @@ impl Shared {
             if self.access != Access::Full {
                 return Ok(());
             }
+            opened.backend.check_head()?;
             // An empty commit takes those before it along.
             opened.database.begin_write()?.commit()?;
             lock(&self.unsynced).commits = false;

@@ -11,6 +11,7 @@ use super::scripts::{self, Script};
 use super::session::{Seen, bytes};
 use super::wire::{self, Connection, Patience};
 use super::{RedisOptions, address};
+use crate::process::PerProcess;
 use crate::store::{CancelToken, StoreError, StoreResult, Uncertain};
 
 /// More idle connections than this are closed.
@@ -29,8 +30,14 @@ const QUICK_REDIRECTS: usize = 3;
 /// How long the last one who leaves waits for an answer.
 const FAREWELL: Duration = Duration::from_millis(250);
 
+type Pools = Mutex<Option<HashMap<String, Weak<Pool>>>>;
+
+const fn none() -> Pools {
+    Mutex::new(None)
+}
+
 /// All pools, so that the same server is asked through the same connections.
-static OPEN: Mutex<Option<HashMap<String, Weak<Pool>>>> = Mutex::new(None);
+static OPEN: PerProcess<Pools> = PerProcess::new(none());
 
 /// A node of a cluster; `None` for the one of the URL.
 type Node = Option<(String, u16)>;
@@ -88,9 +95,8 @@ impl Pool {
         if namespace.is_empty() || namespace.contains(['{', '}']) {
             return Err("the namespace must not be empty and must not contain braces".into());
         }
-        let process = std::process::id();
-        let key = format!("{process}\n{url}\n{options:?}");
-        let known = lock(&OPEN).as_ref().and_then(|open| open.get(&key)?.upgrade());
+        let key = format!("{url}\n{options:?}");
+        let known = lock(OPEN.get(none)).as_ref().and_then(|open| open.get(&key)?.upgrade());
         if let Some(pool) = known {
             pool.check_permissions()?;
             return Ok(pool);
@@ -116,14 +122,14 @@ impl Pool {
             prefix: format!("{{{namespace}}}:"),
             node: Mutex::new(None),
             idle: Mutex::new(Vec::new()),
-            process,
+            process: std::process::id(),
             read_only: options.read_only || read_only,
             users: Mutex::default(),
             ended: Mutex::default(),
             info,
         });
         pool.check_permissions()?;
-        let mut open = lock(&OPEN);
+        let mut open = lock(OPEN.get(none));
         let open = open.get_or_insert_with(HashMap::new);
         open.retain(|_, pool| pool.strong_count() > 0);
         open.insert(key, Arc::downgrade(&pool));
@@ -167,6 +173,11 @@ impl Pool {
 
     fn namespace(&self) -> &str {
         self.prefix.trim_matches(['{', '}', ':'])
+    }
+
+    /// Whether this process came from that which opened it. Some thread of that may have held a lock here.
+    pub(super) fn is_of_other_process(&self) -> bool {
+        self.process != std::process::id()
     }
 
     pub(super) fn read_only(&self) -> bool {
@@ -254,7 +265,7 @@ impl Pool {
         cancel: &CancelToken,
         mut f: impl FnMut(&mut Connection) -> RedisResult<T>,
     ) -> StoreResult<T> {
-        if std::process::id() != self.process {
+        if self.is_of_other_process() {
             return Err(format!("{}: the process was forked; its child has to open the store anew", self.name).into());
         }
         let patience = Patience::new(self.timeout, cancel.clone());
@@ -424,10 +435,13 @@ impl Pool {
 impl Drop for Pool {
     /// Says who has ended, if that takes no time to speak of. What stays is forgotten in a day.
     fn drop(&mut self) {
+        if self.is_of_other_process() {
+            return;
+        }
         let ended = self.take_ended();
         let node = lock(&self.node).clone();
         let Some(mut idle) = self.idle(&node) else { return };
-        if ended.is_empty() || std::process::id() != self.process {
+        if ended.is_empty() {
             return;
         }
         idle.connection.prepare(&Patience::new(FAREWELL.min(self.timeout), CancelToken::default()), false);

@@ -439,6 +439,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         if let Some(state) = self.state.take()
             && !state.user.is_empty()
+            && !self.pool.is_of_other_process()
         {
             self.pool.remove_user(state.user);
         }

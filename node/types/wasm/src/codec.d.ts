@@ -44,6 +44,8 @@ export declare function fillContainer(out: object, array: readonly unknown[], ke
 export declare function decode(bytes: Uint8Array, links: Links): LuaValue[];
 /** The ids of all tables that an encoded value refers to. Bytes that make no sense refer to nothing. */
 export declare function references(bytes: Uint8Array, visit: (id: number) => void): void;
+/** Whether a function of Lua, which is bytecode, is in an encoded value. */
+export declare function hasFunction(bytes: Uint8Array): boolean;
 /** A container on its way out: its entries, as they were when it was begun. */
 export interface Parts {
     array: readonly unknown[];

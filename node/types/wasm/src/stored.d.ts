@@ -44,7 +44,10 @@ export declare class StoredTable implements Iterable<[LuaValue, LuaValue]> {
     forEach(f: (value: any, key: LuaValue, table: StoredTable) => void, self?: unknown): void;
     /** A deep copy as array, object or map; sharing and cycles are kept. */
     copy(): any;
-    /** For `JSON.stringify`: a deep copy as arrays and objects; keys become text, and functions are left out, as JSON does. */
+    /**
+     * For `JSON.stringify`: a deep copy as arrays and objects; keys become text, and functions are left out, as JSON does. Two keys with the same text, `1` and
+     * `"1"`, are a `Conversion`.
+     */
     toJSON(): any;
     get [Symbol.toStringTag](): string;
 }

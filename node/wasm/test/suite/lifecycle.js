@@ -50,6 +50,30 @@ export const lifecycle = {
     same(numbers(lua), expected);
   },
 
+  "a snapshot keeps to the limits of who restores it": ({ Sandbox }) => {
+    const large = new Sandbox({ memoryLimit: "64MiB" });
+    large.compute("big = ('x'):rep(12000000)");
+    const ofMemory = large.snapshot();
+    const stored = new Sandbox();
+    stored.compute("for i = 1, 2000 do _home[i] = ('x'):rep(1000) end");
+    const ofTables = stored.snapshot();
+    const lua = new Sandbox({ memoryLimit: "2MiB", storeLimit: "1MB" });
+    lua.compute("_home.mine = 1 mine = 2");
+    fails("Memory", () => lua.restore(ofMemory));
+    fails("StoreLimit", () => lua.restore(ofTables));
+    fails("StoreLimit", () => new Sandbox({ storeLimit: { entries: 10 } }).restore(ofTables));
+    same(lua.compute("return _home.mine, mine, big"), [1, 2, null]);
+    lua.restore(ofTables, { tables: false });
+    equal(lua.compute("return _home.mine"), 1);
+    // What was large once and is not any more is refused only where it still takes the room.
+    large.compute("big = nil collectgarbage()");
+    fails("Memory", () => lua.restore(large.snapshot()));
+    new Sandbox({ memoryLimit: "16MiB" }).restore(large.snapshot());
+    // A fork is what the sandbox is, whatever a run was allowed.
+    lua.computeWith("x = ('x'):rep(12000000)", { memoryLimit: "64MiB" });
+    equal(lua.fork().computeWith("return #x", { memoryLimit: "64MiB" }).value, 12000000);
+  },
+
   "restoring without tables": ({ Sandbox }) => {
     const template = new Sandbox();
     template.compute("_home.name = 'template' local seen = 0 function look() seen = seen + 1 return _home.name, seen end _home.look = look");

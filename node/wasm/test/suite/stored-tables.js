@@ -110,6 +110,58 @@ export const storedTables = {
     equal(lua.compute("local n = 0 for k in pairs(_home.t) do for j in pairs(_home.t) do n = n + 1 if n % 1000 == 0 then break end end if n > 3000 then break end end return n"), 4000);
   },
 
+  "two keys with the same text are no JSON": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.compute("_home.a = {b = {[1] = 'number', ['1'] = 'text'}}");
+    const error = fails("Conversion", () => JSON.stringify(lua.home));
+    ok(error.message.includes("value.a.b"), error.message);
+    lua.compute("_home.a.b['1'] = nil");
+    equal(JSON.stringify(lua.home), '{"a":{"b":["number"]}}');
+  },
+
+  "numbers of tables are given back, and none means two tables": ({ Sandbox }) => {
+    const next = (lua) => {
+      lua.compute("_home.probe = {1}");
+      return lua.home.get("probe").id;
+    };
+    const lua = new Sandbox();
+    for (const source of [
+      "for i = 1, 60000 do local t = ext.table() end error('x')",
+      "for i = 1, 3000 do _home.x = {i} end error('x')",
+      "held = {} for i = 1, 3000 do held[i] = ext.table() held[i].x = i end error('x')",
+      "for i = 1, 300000 do local t = ext.table() end",
+    ]) {
+      for (let i = 0; i < 4; i++) {
+        try {
+          lua.compute(source);
+        } catch (error) {
+          equal(error.kind, "Runtime");
+        }
+      }
+      const number = next(lua);
+      ok(number < 2000, `${number} after ${source}`);
+    }
+    // What Lua holds, or somebody has a view of, keeps its number.
+    for (const change of [
+      (lua) => fails("Runtime", () => lua.compute("for i = 1, 100 do _home[i] = {i} end error('x')")),
+      (lua) => fails("Conversion", () => lua.home.set("x", { a: [1, new Date(0)] })),
+      (lua) => lua.compute("for i = 1, 300000 do local t = ext.table() end"),
+      (lua) => (lua.gc(), fails("Runtime", () => lua.compute("error('x')"))),
+      (lua) => (lua.restore(lua.snapshot()), fails("Runtime", () => lua.compute("error('x')"))),
+    ]) {
+      const lua = new Sandbox();
+      let view;
+      lua.register("see", (table) => void (view = table));
+      lua.compute("empty = ext.table()");
+      change(lua);
+      fails("Runtime", () => lua.compute("_home.seen = {1} see(_home.seen) error('x')"));
+      lua.compute("for i = 1, 300 do _home[i] = {i, 'later'} end local t = ext.table() t.x = 1");
+      equal(lua.compute("empty.y = 2 return empty.x, empty[1], #empty, (next(empty))").join(), ",,0,y");
+      equal(view.size, 0, "an old view shows a new table");
+      equal(lua.compute("for i = 1, 300 do assert(_home[i][1] == i and #_home[i] == 2) end return 1"), 1);
+    }
+  },
+
   "orphans are removed": ({ Sandbox }) => {
     const lua = new Sandbox();
     for (let i = 0; i < 50; i++) lua.compute("for i = 1, 100 do _home.t = {{}, {}} end");
@@ -139,6 +191,57 @@ export const storedTables = {
       ok(commits > 1, "it was looked for orphans");
       equal(run(`_home.n = ${i} return _home.n`), i);
     }
+  },
+
+  "a store to take no functions from": ({ Sandbox }) => {
+    const kept = new Map();
+    const store = {
+      entries: () => [...kept].map(([place, value]) => [...JSON.parse(place), value]),
+      commit: (writes) => writes.forEach(([table, key, value]) => (value ? kept.set(JSON.stringify([table, key]), value) : kept.delete(JSON.stringify([table, key])))),
+    };
+    new Sandbox({ store }).compute(
+      "local up = 1 _home.a, _home.f, _home.g, _home.t, _home.u = 1, function() return 1 end, function() up = up + 1 return up end, {2, function() end}, string.upper",
+    );
+    const lua = new Sandbox({ store, storedFunctions: false });
+    for (const source of ["return _home.f()", "return _home.g()", "return _home.t[2]", "for k, v in pairs(_home) do end", "local f = next(_home.t, 1)"]) {
+      const error = fails("Store", () => lua.compute(source));
+      ok(error.message.includes("storedFunctions"), error.message);
+      equal(error.cause.kind, "Store");
+    }
+    const [caught, text] = lua.compute("return pcall(function() return _home.f end)");
+    ok(!caught && text.includes("'f': the store failed") && !text.includes("storedFunctions"), text);
+    for (const read of [() => lua.home.get("g"), () => [...lua.home], () => lua.home.copy(), () => lua.home.get("t").get(2), () => lua.snapshot(), () => lua.fork()]) {
+      ok(fails("Store", read).message.includes("storedFunctions"));
+    }
+    same(lua.compute("_home.own = function() return 5 end return _home.a + _home.t[1] + _home.own(), _home.u('x')"), [8, "X"]);
+    equal(lua.compute("return _home.own()"), 5, "one that it has stored itself");
+    fails("Runtime", () => lua.compute("_home.f = nil error('x')"));
+    fails("Store", () => lua.compute("return _home.f"));
+    equal(lua.home.size, 6);
+    lua.compute("_home.f, _home.g, _home.t[2] = nil");
+    lua.gc();
+    same(lua.fork().compute("return _home.a, _home.own()"), [1, 5]);
+    equal(new Sandbox({ store }).compute("return _home.own()"), 5);
+    fails("InvalidArgument", () => new Sandbox({ store, storedFunctions: "no" }));
+  },
+
+  "a store has one writer": ({ Sandbox }) => {
+    const kept = new Map();
+    const store = {
+      entries: () => [...kept].map(([place, value]) => [...JSON.parse(place), value]),
+      commit: (writes) => writes.forEach(([table, key, value]) => (value ? kept.set(JSON.stringify([table, key]), value) : kept.delete(JSON.stringify([table, key])))),
+    };
+    const [a, b] = [new Sandbox({ store }), new Sandbox({ store })];
+    a.compute("_home.a = {owner = 'a'}");
+    for (let i = 0; i < 2; i++) {
+      ok(fails("Store", () => b.compute("_home.b = {owner = 'b'}")).message.includes("another sandbox"));
+      fails("Store", () => b.home.set("b", 1));
+      a.compute("_home.more = {_home.a}");
+    }
+    const c = new Sandbox({ store });
+    c.compute("_home.c = {owner = 'c'}");
+    fails("Store", () => a.compute("_home.a.owner = 'x'"));
+    equal(JSON.stringify(new Sandbox({ store }).home), '{"a":{"owner":"a"},"more":[{"owner":"a"}],"c":{"owner":"c"}}');
   },
 
   "a store of one's own": ({ LuaCellError, Sandbox }) => {

@@ -179,6 +179,9 @@ class SandboxBuilder {
     /** Where `_home` is kept: a store of your own. */
     fun store(store: TableStore) = apply { config = config.copy(ownStore = store) }
 
+    /** Whether functions that the store holds are loaded: see [SandboxConfig.storedFunctions]. */
+    fun storedFunctions(loaded: Boolean) = apply { config = config.copy(storedFunctions = loaded) }
+
     /** Gets what scripts print at once. */
     fun onPrint(printer: Printer) = apply { config = config.copy(printer = printer) }
 

@@ -4,12 +4,14 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** The same library from Java. */
 class JavaTest {
@@ -26,6 +28,18 @@ class JavaTest {
             assertEquals(new LuaValue.Integer(1), lua.home().get(LuaValues.of("calls")));
             Sandboxes.put(lua.home(), "list", List.of(1, 2));
             assertEquals(2L, LuaValues.getLong(Sandboxes.getValue(lua.compute("return #_home.list", null))));
+        }
+    }
+
+    @Test
+    void aStoreToTakeNoFunctionsFrom(@TempDir Path folder) throws Exception {
+        String file = folder.resolve("state.luacell").toString();
+        try (Sandbox lua = new SandboxBuilder().store(file).build()) {
+            lua.compute("_home.f, _home.n = function() return 7 end, 1", null);
+        }
+        try (Sandbox lua = new SandboxBuilder().store(file).storedFunctions(false).build()) {
+            assertEquals(1L, LuaValues.getLong(Sandboxes.getValue(lua.compute("return _home.n", null))));
+            assertThrows(LuaException.Store.class, () -> lua.compute("return _home.f()", null));
         }
     }
 

@@ -353,6 +353,17 @@ class SandboxTest {
     }
 
     @Test
+    fun `a store to take no functions from`(@TempDir folder: Path) {
+        val path = folder.resolve("state.luacell").toString()
+        lua(SandboxConfig(store = path)) { it.compute("_home.f, _home.n = function() return 7 end, 1") }
+        lua(SandboxConfig(store = path, storedFunctions = false)) {
+            assertEquals(1L, it.compute("return _home.n").value.long)
+            assertThrows<LuaException.Store> { it.compute("return _home.f()") }
+            assertThrows<LuaException.Store> { it.home()["f"] }
+        }
+    }
+
+    @Test
     fun `printed text goes where it is wanted`() {
         val printed = StringBuilder()
         val printer = object : Printer {
