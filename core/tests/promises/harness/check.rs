@@ -1,12 +1,12 @@
 //! What has to hold, whatever a script does.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use luacell::{ErrorKind, Interrupter, Result, Sandbox};
 
 use super::case::{Case, INSTRUCTIONS, INTERRUPT_AFTER, Limit, Prepared, RETRIES, State, TIMEOUT, wide};
-use super::measure::{Clock, Memory, Spent};
+use super::measure::{Begun, Clock, Memory, Spent};
 use super::store::Fault;
 use crate::scripts::Then;
 
@@ -77,31 +77,31 @@ struct Alarm {
 }
 
 impl Alarm {
-    /// Waits, interrupts until the run is over, and says when it was first done.
-    fn watch(&self, interrupter: &Interrupter) -> Option<Instant> {
+    /// Waits, interrupts until the run is over, and says what the run had spent when it was first done.
+    fn watch(&self, interrupter: &Interrupter, begun: &Begun) -> Option<Spent> {
         let mut first = None;
         let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
         while !*over {
             over = self.ended.wait_timeout(over, INTERRUPT_AFTER).unwrap_or_else(PoisonError::into_inner).0;
             if !*over {
                 interrupter.interrupt();
-                first.get_or_insert_with(Instant::now);
+                first.get_or_insert_with(|| begun.spent());
             }
         }
         first
     }
 }
 
-fn during_interrupts<T>(interrupter: &Interrupter, run: impl FnOnce() -> T) -> (T, Option<Duration>) {
+/// The result, and what was spent until the first interrupt.
+fn during_interrupts<T>(interrupter: &Interrupter, run: impl FnOnce() -> T) -> (T, Option<Spent>) {
     let alarm = Alarm { over: Mutex::new(false), ended: Condvar::new() };
+    let begun = Begun::now();
     std::thread::scope(|scope| {
-        let watching = scope.spawn(|| alarm.watch(interrupter));
+        let watching = scope.spawn(|| alarm.watch(interrupter, &begun));
         let result = run();
-        let end = Instant::now();
         *alarm.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         alarm.ended.notify_all();
-        let first = watching.join().ok().flatten();
-        (result, first.map(|first| end.saturating_duration_since(first)))
+        (result, watching.join().ok().flatten())
     })
 }
 
@@ -128,18 +128,18 @@ impl Act<'_> {
     fn perform(&self, found: &mut Findings, surely: bool, run: impl FnOnce() -> Result<()>) -> bool {
         let before = self.home(found);
         let clock = Clock::now();
-        let (result, after) = if self.case.limit == Limit::Interrupt {
-            during_interrupts(&self.lua.interrupter(), run)
+        let (result, spent) = if self.case.limit == Limit::Interrupt {
+            let (result, before) = during_interrupts(&self.lua.interrupter(), run);
+            (result, clock.spent().since(before))
         } else {
-            (run(), None)
+            (run(), clock.spent())
         };
-        let spent = clock.spent();
         let kind = match &result {
             Ok(()) => None,
             Err(error) => Some(error.kind()),
         };
         self.kind(found, kind, surely, result.as_ref().err().map(ToString::to_string));
-        self.time(found, spent, after);
+        self.time(found, spent);
         if let Err(error) = &result {
             let used = error.metrics().instructions;
             if self.case.limit.counts() && used > INSTRUCTIONS {
@@ -158,6 +158,7 @@ impl Act<'_> {
             Limit::Interrupt => ErrorKind::Interrupted,
             _ => ErrorKind::InstructionLimit,
         };
+        let text = text.unwrap_or_default();
         let Some(kind) = kind else {
             if surely {
                 found.add(format!("{}: it came to an end, and has none", self.name));
@@ -168,22 +169,23 @@ impl Act<'_> {
             ErrorKind::OutputLimit | ErrorKind::StoreLimit | ErrorKind::HostCallLimit => true,
             // What an attempt needs at first may be more than there is.
             ErrorKind::Memory => !surely || self.case.limit == Limit::Memory,
+            // The script raises it again with a place in front.
+            ErrorKind::Runtime if self.case.limit == Limit::Memory && text.ends_with("not enough memory") => true,
             ErrorKind::Runtime | ErrorKind::Conversion | ErrorKind::HostFunction | ErrorKind::Syntax => !surely,
             ErrorKind::Conflict => self.case.state == State::Conflicts,
             ErrorKind::Trap => self.case.state == State::Trap,
             other => other == limit,
         };
         if !allowed {
-            let text = text.unwrap_or_default();
             found.add(format!("{}: {kind:?}: {}", self.name, text.chars().take(200).collect::<String>()));
         }
     }
 
-    fn time(&self, found: &mut Findings, spent: Spent, after: Option<Duration>) {
+    fn time(&self, found: &mut Findings, spent: Spent) {
         let limit = self.case.limit;
         let over = match limit {
             Limit::Timeout => spent.least().saturating_sub(TIMEOUT),
-            Limit::Interrupt => spent.cpu.min(after.unwrap_or_default()),
+            Limit::Interrupt => spent.least(),
             _ => spent.cpu,
         };
         // A run that is tried again has one timeout, but each try its own instructions.
@@ -323,7 +325,7 @@ fn perform(case: &Case, pace: &Pace, mut prepared: Prepared, found: &mut Finding
             Then::Close => {
                 let clock = Clock::now();
                 lua.close();
-                then.time(found, clock.spent(), None);
+                then.time(found, clock.spent());
                 return prepared.copies;
             }
         }
