@@ -848,7 +848,7 @@ open class Engine: EngineProtocol, @unchecked Sendable {
     /**
      * A new engine.
      *
-     * Errors: `Memory` when the system refuses what it needs.
+     * Errors: `Memory` when the system refuses what it needs, `InvalidArgument` for settings out of their range.
      */
 public convenience init(config: EngineConfig? = nil)throws  {
     let handle =
@@ -2366,9 +2366,13 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     /**
      * Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
      *
-     * Errors: `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time.
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
+     * all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+     *
+     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
+     * upvalues; when it does not, and others use its store at this time.
      */
-    func restore(snapshot: Snapshot) throws
+    func restore(snapshot: Snapshot, tables: Bool?) throws
 
     /**
      * Sets `_io.input`, the script's input; nil removes it.
@@ -2734,13 +2738,18 @@ open func reset()throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) 
     /**
      * Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
      *
-     * Errors: `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time.
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
+     * all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+     *
+     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
+     * upvalues; when it does not, and others use its store at this time.
      */
-open func restore(snapshot: Snapshot)throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
+open func restore(snapshot: Snapshot, tables: Bool? = nil)throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
         uniffiCallStatus in
     uniffi_luacell_uniffi_fn_method_sandbox_restore(
             self.uniffiCloneHandle(),
-        FfiConverterTypeSnapshot_lower(snapshot),uniffiCallStatus
+        FfiConverterTypeSnapshot_lower(snapshot),
+        FfiConverterOptionBool.lower(tables),uniffiCallStatus
     )
 }
 }
@@ -3701,11 +3710,11 @@ public struct EngineConfig: Equatable, Hashable {
      */
     public let poolSize: Int32?
     /**
-     * The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB.
+     * The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB, from 2 MiB to 4 GiB.
      */
     public let maxMemory: Int64?
     /**
-     * The most native stack that a sandbox uses, in bytes. Default 512 KiB. Threads that run sandboxes must have this much left.
+     * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run sandboxes must have this much left, and 64 KiB.
      */
     public let maxStack: Int64?
 
@@ -3716,10 +3725,10 @@ public struct EngineConfig: Equatable, Hashable {
          * How many sandboxes at a time come from a pool of prepared memory. Default 1000; 0 for no pool.
          */poolSize: Int32? = nil,
         /**
-         * The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB.
+         * The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB, from 2 MiB to 4 GiB.
          */maxMemory: Int64? = nil,
         /**
-         * The most native stack that a sandbox uses, in bytes. Default 512 KiB. Threads that run sandboxes must have this much left.
+         * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run sandboxes must have this much left, and 64 KiB.
          */maxStack: Int64? = nil) {
         self.poolSize = poolSize
         self.maxMemory = maxMemory
@@ -4507,7 +4516,7 @@ public struct SandboxConfig {
      */
     public let limits: Limits?
     /**
-     * Where `_home` is kept: the path of a file, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+     * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
      */
     public let store: String?
     /**
@@ -4522,6 +4531,11 @@ public struct SandboxConfig {
      * Whether `_home` is also the global `Memory`.
      */
     public let memoryAlias: Bool
+    /**
+     * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
+     * trust. Reading one then fails with `Store`.
+     */
+    public let storedFunctions: Bool
     /**
      * Gets what scripts print at once; the output of runs stays empty then.
      */
@@ -4550,7 +4564,7 @@ public struct SandboxConfig {
          * What scripts may use.
          */limits: Limits? = nil,
         /**
-         * Where `_home` is kept: the path of a file, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+         * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
          */store: String? = nil,
         /**
          * A store of your own, in place of `store`.
@@ -4561,6 +4575,10 @@ public struct SandboxConfig {
         /**
          * Whether `_home` is also the global `Memory`.
          */memoryAlias: Bool = true,
+        /**
+         * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
+         * trust. Reading one then fails with `Store`.
+         */storedFunctions: Bool = true,
         /**
          * Gets what scripts print at once; the output of runs stays empty then.
          */printer: Printer? = nil,
@@ -4581,6 +4599,7 @@ public struct SandboxConfig {
         self.ownStore = ownStore
         self.conflictRetries = conflictRetries
         self.memoryAlias = memoryAlias
+        self.storedFunctions = storedFunctions
         self.printer = printer
         self.modules = modules
         self.moduleFolder = moduleFolder
@@ -4606,6 +4625,7 @@ public struct FfiConverterTypeSandboxConfig: FfiConverterRustBuffer {
                 ownStore: FfiConverterOptionTypeTableStore.read(from: &buf),
                 conflictRetries: FfiConverterOptionInt32.read(from: &buf),
                 memoryAlias: FfiConverterBool.read(from: &buf),
+                storedFunctions: FfiConverterBool.read(from: &buf),
                 printer: FfiConverterOptionTypePrinter.read(from: &buf),
                 modules: FfiConverterOptionDictionaryStringTypeLuaValue.read(from: &buf),
                 moduleFolder: FfiConverterOptionString.read(from: &buf),
@@ -4620,6 +4640,7 @@ public struct FfiConverterTypeSandboxConfig: FfiConverterRustBuffer {
         FfiConverterOptionTypeTableStore.write(value.ownStore, into: &buf)
         FfiConverterOptionInt32.write(value.conflictRetries, into: &buf)
         FfiConverterBool.write(value.memoryAlias, into: &buf)
+        FfiConverterBool.write(value.storedFunctions, into: &buf)
         FfiConverterOptionTypePrinter.write(value.printer, into: &buf)
         FfiConverterOptionDictionaryStringTypeLuaValue.write(value.modules, into: &buf)
         FfiConverterOptionString.write(value.moduleFolder, into: &buf)
@@ -5682,6 +5703,30 @@ fileprivate struct FfiConverterOptionInt64: FfiConverterRustBuffer {
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterOptionBool: FfiConverterRustBuffer {
+    typealias SwiftType = Bool?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterBool.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterBool.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterOptionString: FfiConverterRustBuffer {
     typealias SwiftType = String?
 
@@ -6369,7 +6414,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_reset() != 50213) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_restore() != 63437) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_restore() != 44576) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_set_input() != 32977) {
@@ -6462,7 +6507,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_luatable_sequence() != 41312) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_constructor_engine_new() != 42817) {
+    if (uniffi_luacell_uniffi_checksum_constructor_engine_new() != 10269) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_constructor_canceller_new() != 53026) {

@@ -623,7 +623,7 @@ void uniffi_luacell_uniffi_fn_method_sandbox_reset(uint64_t ptr, RustCallStatus 
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_RESTORE
 #define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_RESTORE
-void uniffi_luacell_uniffi_fn_method_sandbox_restore(uint64_t ptr, uint64_t snapshot, RustCallStatus *_Nonnull out_status
+void uniffi_luacell_uniffi_fn_method_sandbox_restore(uint64_t ptr, uint64_t snapshot, RustBuffer tables, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_SET_INPUT

@@ -348,7 +348,11 @@ internal inline fun<T, reified E: Throwable> uniffiTraitInterfaceCallWithError(
         callStatus.code = UNIFFI_CALL_UNEXPECTED_ERROR
         val error = hostException(e)
         if (error is E) {
-            callStatus.error_buf = lowerError(error)
+            callStatus.error_buf = try {
+                lowerError(error)
+            } catch (half: HalfPair) {
+                lowerError(hostException(half) as E)
+            }
             callStatus.code = UNIFFI_CALL_ERROR
         }
     }
@@ -1078,7 +1082,7 @@ internal object UniffiLib {
     ): Unit
     external fun uniffi_luacell_uniffi_fn_method_sandbox_reset(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
-    external fun uniffi_luacell_uniffi_fn_method_sandbox_restore(`ptr`: Long,`snapshot`: Long,uniffi_out_err: UniffiRustCallStatus,
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_restore(`ptr`: Long,`snapshot`: Long,`tables`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
     external fun uniffi_luacell_uniffi_fn_method_sandbox_set_input(`ptr`: Long,`value`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
@@ -1379,7 +1383,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_reset() and 0xFFFF) != 50213) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_restore() and 0xFFFF) != 63437) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_restore() and 0xFFFF) != 44576) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_set_input() and 0xFFFF) != 32977) {
@@ -1472,7 +1476,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_luatable_sequence() and 0xFFFF) != 41312) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_constructor_engine_new() and 0xFFFF) != 42817) {
+    if ((lib.uniffi_luacell_uniffi_checksum_constructor_engine_new() and 0xFFFF) != 10269) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_constructor_canceller_new() and 0xFFFF) != 53026) {
@@ -1512,6 +1516,10 @@ internal val uniffiContinuationHandleMap = UniffiHandleMap<CancellableContinuati
 
 // FFI type for Rust future continuations
 internal object uniffiRustFutureContinuationCallbackImpl: UniffiRustFutureContinuationCallback {
+    init {
+        stayAttached(this)
+    }
+
     override fun callback(data: Long, pollResult: Byte) {
         uniffiContinuationHandleMap.remove(data).resume(pollResult)
     }
@@ -1856,11 +1864,7 @@ public object FfiConverterString: FfiConverter<String, RustBuffer.ByValue> {
     }
 
     fun toUtf8(value: String): ByteBuffer {
-        // Make sure we don't have invalid UTF-16, check for lone surrogates.
-        return Charsets.UTF_8.newEncoder().run {
-            onMalformedInput(CodingErrorAction.REPORT)
-            encode(CharBuffer.wrap(value))
-        }
+        return utf8(value)
     }
 
     override fun lower(value: String): RustBuffer.ByValue {
@@ -2369,7 +2373,7 @@ open class Engine: Disposable, AutoCloseable, EngineInterface
     /**
      * A new engine.
      *
-     * Errors: `Memory` when the system refuses what it needs.
+     * Errors: `Memory` when the system refuses what it needs, `InvalidArgument` for settings out of their range.
      */
     constructor(`config`: EngineConfig? = null) :
         this(UniffiWithHandle,
@@ -2773,6 +2777,11 @@ internal object uniffiCallbackInterfaceHostFailure {
     // Registers the foreign callback with the Rust side.
     // This method is generated for each callback interface.
     internal fun register(lib: UniffiLib) {
+        stayAttached(
+            uniffiFree,
+            uniffiClone,
+            `describe`,
+        )
         lib.uniffi_luacell_uniffi_fn_init_callback_vtable_hostfailure(vtable)
     }
 }
@@ -3042,7 +3051,7 @@ open class HostFunctionImpl: Disposable, AutoCloseable, HostFunction
     UniffiLib.uniffi_luacell_uniffi_fn_method_hostfunction_invoke(
         it,
 
-        FfiConverterSequenceTypeLuaValue.lower(`args`),_status)
+        argument("args") { FfiConverterSequenceTypeLuaValue.lower(`args`) },_status)
 }
     }
     )
@@ -3096,6 +3105,11 @@ internal object uniffiCallbackInterfaceHostFunction {
     // Registers the foreign callback with the Rust side.
     // This method is generated for each callback interface.
     internal fun register(lib: UniffiLib) {
+        stayAttached(
+            uniffiFree,
+            uniffiClone,
+            `invoke`,
+        )
         lib.uniffi_luacell_uniffi_fn_init_callback_vtable_hostfunction(vtable)
     }
 }
@@ -3382,7 +3396,7 @@ open class LuaFunction: Disposable, AutoCloseable, LuaFunctionInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_luafunction_call(
         it,
 
-        FfiConverterSequenceTypeLuaValue.lower(`args`),_status)
+        argument("args") { FfiConverterSequenceTypeLuaValue.lower(`args`) },_status)
 }
     }
     )
@@ -3718,7 +3732,7 @@ open class LuaTable: Disposable, AutoCloseable, LuaTableInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_luatable_get(
         it,
 
-        FfiConverterTypeLuaValue.lower(`key`),_status)
+        argument("key") { FfiConverterTypeLuaValue.lower(`key`) },_status)
 }
     }
     )
@@ -3846,7 +3860,7 @@ open class LuaTable: Disposable, AutoCloseable, LuaTableInterface
     uniffiRustCallWithError(LuaException) { _status ->
     UniffiLib.uniffi_luacell_uniffi_fn_constructor_luatable_from_nodes(
 
-        FfiConverterSequenceTypeTableNode.lower(`nodes`),_status)
+        argument("nodes") { FfiConverterSequenceTypeTableNode.lower(`nodes`) },_status)
 }
     )
     }
@@ -4099,7 +4113,7 @@ open class ModuleSourceImpl: Disposable, AutoCloseable, ModuleSource
     UniffiLib.uniffi_luacell_uniffi_fn_method_modulesource_source(
         it,
 
-        FfiConverterString.lower(`name`),_status)
+        argument("name") { FfiConverterString.lower(`name`) },_status)
 }
     }
     )
@@ -4153,6 +4167,11 @@ internal object uniffiCallbackInterfaceModuleSource {
     // Registers the foreign callback with the Rust side.
     // This method is generated for each callback interface.
     internal fun register(lib: UniffiLib) {
+        stayAttached(
+            uniffiFree,
+            uniffiClone,
+            `source`,
+        )
         lib.uniffi_luacell_uniffi_fn_init_callback_vtable_modulesource(vtable)
     }
 }
@@ -4704,6 +4723,11 @@ internal object uniffiCallbackInterfacePrinter {
     // Registers the foreign callback with the Rust side.
     // This method is generated for each callback interface.
     internal fun register(lib: UniffiLib) {
+        stayAttached(
+            uniffiFree,
+            uniffiClone,
+            `print`,
+        )
         lib.uniffi_luacell_uniffi_fn_init_callback_vtable_printer(vtable)
     }
 }
@@ -4948,9 +4972,13 @@ public interface SandboxInterface {
     /**
      * Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
      *
-     * Errors: `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time.
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
+     * all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+     *
+     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
+     * upvalues; when it does not, and others use its store at this time.
      */
-    fun `restore`(`snapshot`: Snapshot)
+    fun `restore`(`snapshot`: Snapshot, `tables`: kotlin.Boolean? = null)
 
     /**
      * Sets `_io.input`, the script's input; nil removes it.
@@ -5036,7 +5064,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     uniffiRustCallWithError(LuaException) { _status ->
     UniffiLib.uniffi_luacell_uniffi_fn_constructor_sandbox_new(
 
-        FfiConverterOptionalTypeSandboxConfig.lower(`config`),
+        argument("config") { FfiConverterOptionalTypeSandboxConfig.lower(`config`) },
         FfiConverterOptionalTypeEngine.lower(`engine`),_status)
 }
     )
@@ -5126,8 +5154,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_call(
         it,
 
-        FfiConverterString.lower(`path`),
-        FfiConverterOptionalTypeRunOptions.lower(`options`),_status)
+        argument("path") { FfiConverterString.lower(`path`) },
+        argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },_status)
 }
     }
     )
@@ -5146,8 +5174,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
             UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_call_async(
                 uniffiHandle,
 
-        FfiConverterString.lower(`path`),
-        FfiConverterOptionalTypeRunOptions.lower(`options`),
+        argument("path") { FfiConverterString.lower(`path`) },
+        argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },
         FfiConverterOptionalTypeCanceller.lower(`canceller`),
             )
         },
@@ -5186,8 +5214,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_compute(
         it,
 
-        FfiConverterString.lower(`source`),
-        FfiConverterOptionalTypeRunOptions.lower(`options`),_status)
+        argument("source") { FfiConverterString.lower(`source`) },
+        argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },_status)
 }
     }
     )
@@ -5206,8 +5234,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
             UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_compute_async(
                 uniffiHandle,
 
-        FfiConverterString.lower(`source`),
-        FfiConverterOptionalTypeRunOptions.lower(`options`),
+        argument("source") { FfiConverterString.lower(`source`) },
+        argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },
         FfiConverterOptionalTypeCanceller.lower(`canceller`),
             )
         },
@@ -5232,7 +5260,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
         it,
 
         FfiConverterByteArray.lower(`source`),
-        FfiConverterOptionalTypeRunOptions.lower(`options`),_status)
+        argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },_status)
 }
     }
     )
@@ -5379,7 +5407,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_register(
         it,
 
-        FfiConverterString.lower(`name`),
+        argument("name") { FfiConverterString.lower(`name`) },
         FfiConverterTypeHostFunction.lower(`function`),
         FfiConverterBoolean.lower(`repeatable`),_status)
 }
@@ -5401,16 +5429,21 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     /**
      * Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
      *
-     * Errors: `InvalidArgument` for a snapshot of another guest, and for a sandbox whose store others use at this time.
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
+     * all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+     *
+     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
+     * upvalues; when it does not, and others use its store at this time.
      */
-    @Throws(LuaException::class)override fun `restore`(`snapshot`: Snapshot)
+    @Throws(LuaException::class)override fun `restore`(`snapshot`: Snapshot, `tables`: kotlin.Boolean?)
         =
     callWithHandle {
     uniffiRustCallWithError(LuaException) { _status ->
     UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_restore(
         it,
 
-        FfiConverterTypeSnapshot.lower(`snapshot`),_status)
+        FfiConverterTypeSnapshot.lower(`snapshot`),
+        FfiConverterOptionalBoolean.lower(`tables`),_status)
 }
     }
 
@@ -5424,7 +5457,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_set_input(
         it,
 
-        FfiConverterTypeLuaValue.lower(`value`),_status)
+        argument("value") { FfiConverterTypeLuaValue.lower(`value`) },_status)
 }
     }
 
@@ -5438,7 +5471,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_set_meta(
         it,
 
-        FfiConverterTypeLuaValue.lower(`value`),_status)
+        argument("value") { FfiConverterTypeLuaValue.lower(`value`) },_status)
 }
     }
 
@@ -5452,7 +5485,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_set_output(
         it,
 
-        FfiConverterTypeLuaValue.lower(`value`),_status)
+        argument("value") { FfiConverterTypeLuaValue.lower(`value`) },_status)
 }
     }
 
@@ -5512,7 +5545,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_unregister(
         it,
 
-        FfiConverterString.lower(`name`),_status)
+        argument("name") { FfiConverterString.lower(`name`) },_status)
 }
     }
     )
@@ -5531,7 +5564,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     UniffiLib.uniffi_luacell_uniffi_fn_constructor_sandbox_from_snapshot(
 
         FfiConverterTypeSnapshot.lower(`snapshot`),
-        FfiConverterOptionalTypeSandboxConfig.lower(`config`),
+        argument("config") { FfiConverterOptionalTypeSandboxConfig.lower(`config`) },
         FfiConverterOptionalTypeEngine.lower(`engine`),_status)
 }
     )
@@ -6151,7 +6184,7 @@ open class StoredTable: Disposable, AutoCloseable, StoredTableInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_storedtable_get(
         it,
 
-        FfiConverterTypeLuaValue.lower(`key`),_status)
+        argument("key") { FfiConverterTypeLuaValue.lower(`key`) },_status)
 }
     }
     )
@@ -6196,7 +6229,7 @@ open class StoredTable: Disposable, AutoCloseable, StoredTableInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_storedtable_remove(
         it,
 
-        FfiConverterTypeLuaValue.lower(`key`),_status)
+        argument("key") { FfiConverterTypeLuaValue.lower(`key`) },_status)
 }
     }
     )
@@ -6214,8 +6247,8 @@ open class StoredTable: Disposable, AutoCloseable, StoredTableInterface
     UniffiLib.uniffi_luacell_uniffi_fn_method_storedtable_set(
         it,
 
-        FfiConverterTypeLuaValue.lower(`key`),
-        FfiConverterTypeLuaValue.lower(`value`),_status)
+        argument("key") { FfiConverterTypeLuaValue.lower(`key`) },
+        argument("value") { FfiConverterTypeLuaValue.lower(`value`) },_status)
 }
     }
 
@@ -6551,7 +6584,7 @@ open class TableStoreImpl: Disposable, AutoCloseable, TableStore
         it,
 
         FfiConverterLong.lower(`table`),
-        FfiConverterString.lower(`key`),_status)
+        argument("key") { FfiConverterString.lower(`key`) },_status)
 }
     }
     )
@@ -6568,7 +6601,7 @@ open class TableStoreImpl: Disposable, AutoCloseable, TableStore
         it,
 
         FfiConverterLong.lower(`table`),
-        FfiConverterString.lower(`key`),
+        argument("key") { FfiConverterString.lower(`key`) },
         FfiConverterByteArray.lower(`value`),_status)
 }
     }
@@ -6584,7 +6617,7 @@ open class TableStoreImpl: Disposable, AutoCloseable, TableStore
         it,
 
         FfiConverterLong.lower(`table`),
-        FfiConverterString.lower(`key`),_status)
+        argument("key") { FfiConverterString.lower(`key`) },_status)
 }
     }
 
@@ -6744,6 +6777,15 @@ internal object uniffiCallbackInterfaceTableStore {
     // Registers the foreign callback with the Rust side.
     // This method is generated for each callback interface.
     internal fun register(lib: UniffiLib) {
+        stayAttached(
+            uniffiFree,
+            uniffiClone,
+            `get`,
+            `set`,
+            `delete`,
+            `size`,
+            `keys`,
+        )
         lib.uniffi_luacell_uniffi_fn_init_callback_vtable_tablestore(vtable)
     }
 }
@@ -6796,12 +6838,12 @@ data class EngineConfig (
     val `poolSize`: kotlin.Int? = null
     ,
     /**
-     * The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB.
+     * The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB, from 2 MiB to 4 GiB.
      */
     val `maxMemory`: kotlin.Long? = null
     ,
     /**
-     * The most native stack that a sandbox uses, in bytes. Default 512 KiB. Threads that run sandboxes must have this much left.
+     * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run sandboxes must have this much left, and 64 KiB.
      */
     val `maxStack`: kotlin.Long? = null
 
@@ -7389,8 +7431,8 @@ public object FfiConverterTypeRunOptions: FfiConverterRustBuffer<RunOptions> {
     )
 
     override fun write(value: RunOptions, buf: ByteBuffer) {
-            FfiConverterSequenceTypeLuaValue.write(value.`args`, buf)
-            FfiConverterOptionalString.write(value.`name`, buf)
+            field("args") { FfiConverterSequenceTypeLuaValue.write(value.`args`, buf) }
+            field("name") { FfiConverterOptionalString.write(value.`name`, buf) }
             FfiConverterOptionalTypeLimits.write(value.`limits`, buf)
     }
 }
@@ -7405,7 +7447,7 @@ data class SandboxConfig (
     val `limits`: Limits? = null
     ,
     /**
-     * Where `_home` is kept: the path of a file, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+     * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
      */
     val `store`: kotlin.String? = null
     ,
@@ -7423,6 +7465,12 @@ data class SandboxConfig (
      * Whether `_home` is also the global `Memory`.
      */
     val `memoryAlias`: kotlin.Boolean = true
+    ,
+    /**
+     * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
+     * trust. Reading one then fails with `Store`.
+     */
+    val `storedFunctions`: kotlin.Boolean = true
     ,
     /**
      * Gets what scripts print at once; the output of runs stays empty then.
@@ -7460,6 +7508,7 @@ data class SandboxConfig (
         this.`ownStore`,
         this.`conflictRetries`,
         this.`memoryAlias`,
+        this.`storedFunctions`,
         this.`printer`,
         this.`modules`,
         this.`moduleFolder`,
@@ -7482,6 +7531,7 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
             FfiConverterOptionalTypeTableStore.read(buf),
             FfiConverterOptionalInt.read(buf),
             FfiConverterBoolean.read(buf),
+            FfiConverterBoolean.read(buf),
             FfiConverterOptionalTypePrinter.read(buf),
             FfiConverterOptionalMapStringTypeLuaValue.read(buf),
             FfiConverterOptionalString.read(buf),
@@ -7496,6 +7546,7 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
             FfiConverterOptionalTypeTableStore.allocationSize(value.`ownStore`) +
             FfiConverterOptionalInt.allocationSize(value.`conflictRetries`) +
             FfiConverterBoolean.allocationSize(value.`memoryAlias`) +
+            FfiConverterBoolean.allocationSize(value.`storedFunctions`) +
             FfiConverterOptionalTypePrinter.allocationSize(value.`printer`) +
             FfiConverterOptionalMapStringTypeLuaValue.allocationSize(value.`modules`) +
             FfiConverterOptionalString.allocationSize(value.`moduleFolder`) +
@@ -7505,13 +7556,14 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
 
     override fun write(value: SandboxConfig, buf: ByteBuffer) {
             FfiConverterOptionalTypeLimits.write(value.`limits`, buf)
-            FfiConverterOptionalString.write(value.`store`, buf)
+            field("store") { FfiConverterOptionalString.write(value.`store`, buf) }
             FfiConverterOptionalTypeTableStore.write(value.`ownStore`, buf)
             FfiConverterOptionalInt.write(value.`conflictRetries`, buf)
             FfiConverterBoolean.write(value.`memoryAlias`, buf)
+            FfiConverterBoolean.write(value.`storedFunctions`, buf)
             FfiConverterOptionalTypePrinter.write(value.`printer`, buf)
-            FfiConverterOptionalMapStringTypeLuaValue.write(value.`modules`, buf)
-            FfiConverterOptionalString.write(value.`moduleFolder`, buf)
+            field("modules") { FfiConverterOptionalMapStringTypeLuaValue.write(value.`modules`, buf) }
+            field("moduleFolder") { FfiConverterOptionalString.write(value.`moduleFolder`, buf) }
             FfiConverterOptionalTypeModuleSource.write(value.`moduleSource`, buf)
             FfiConverterOptionalLong.write(value.`seed`, buf)
     }
@@ -9032,6 +9084,35 @@ public object FfiConverterOptionalLong: FfiConverterRustBuffer<kotlin.Long?> {
         } else {
             buf.put(1)
             FfiConverterLong.write(value, buf)
+        }
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterOptionalBoolean: FfiConverterRustBuffer<kotlin.Boolean?> {
+    override fun read(buf: ByteBuffer): kotlin.Boolean? {
+        if (buf.get().toInt() == 0) {
+            return null
+        }
+        return FfiConverterBoolean.read(buf)
+    }
+
+    override fun allocationSize(value: kotlin.Boolean?): ULong {
+        if (value == null) {
+            return 1UL
+        } else {
+            return 1UL + FfiConverterBoolean.allocationSize(value)
+        }
+    }
+
+    override fun write(value: kotlin.Boolean?, buf: ByteBuffer) {
+        if (value == null) {
+            buf.put(0)
+        } else {
+            buf.put(1)
+            FfiConverterBoolean.write(value, buf)
         }
     }
 }
