@@ -16,8 +16,8 @@ typedef struct Open {
 } Open;
 
 /* Kept between calls so that an error on the way leaks nothing. */
-static Bytes opened; /* of Open */
-static Bytes seen; /* of Table*: every inline table of this message */
+static Bytes opened = {.kind = PASSING}; /* of Open */
+static Bytes seen = {.kind = PASSING}; /* of Table*: every inline table of this message */
 
 static Bytes *out;
 static size_t written; /* may pass the capacity, see 'put' */
@@ -96,6 +96,7 @@ static void put_table (lua_State *L, Table *t) {
     return;
   }
   t->extmark = count;
+  gc_pin_weak(L, t);
   if (!bytes_add(&seen, &t, sizeof t)) luacell_memory_error(L);
   memset(&o, 0, sizeof o);
   o.t = t;
@@ -176,7 +177,7 @@ static void put_function (lua_State *L, const TValue *f) {
   else if (guest.revision >= 2)
     put_tagged_u32(L, TAG_HANDLE, handle_send(L, f));
   else if (ttisLclosure(f)) {
-    static Bytes code;
+    static Bytes code = {.kind = PASSING};
     code.len = 0;
     closure_dump(L, f, &code);
     put_string(L, TAG_FUNCTION, code.p, code.len);
@@ -291,7 +292,7 @@ static void put_rest (lua_State *L) {
 /* Appends the values at stack indices first, first+1, ... to 'to'. */
 void encode_values (lua_State *L, const char *what, int first, int count,
                     Bytes *to) {
-  int i;
+  int i, held = 0;
   release_unsent(L);
   what_is_written = what;
   opened.len = seen.len = 0;
@@ -300,6 +301,7 @@ void encode_values (lua_State *L, const char *what, int first, int count,
   for (i = 0; i < count; i++) {
     TValue v = *s2v(L->ci->func.p + first + i);
     if (put_plain(L, &v)) continue;
+    if (!held++) gc_hold(L);
     number_of_it = i + 1;
     put_value(L, &v);
     while (opened.len > 0) put_rest(L);
@@ -308,6 +310,7 @@ void encode_values (lua_State *L, const char *what, int first, int count,
     luacell_error(L, KIND_CONVERSION,
                   "result of %d bytes is too large for this host "
                   "(%d at most)", (int)written, (int)to->cap);
+  if (held) gc_release(L);
   to->len = written;
   bytes_shrink(&opened);
   bytes_shrink(&seen);

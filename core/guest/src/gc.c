@@ -4,6 +4,10 @@
 ** A collector that is asked for a step while it is stopped forgets what it is
 ** owed. It has to be told afterwards, or it would never run where all garbage
 ** is made in between.
+**
+** A lack of memory makes it collect all the same. What is written as a whole is
+** held by C code alone where it is in weak tables, and is pinned then: better no
+** memory than none of what was to be written.
 */
 #include "luacell.h"
 
@@ -26,13 +30,19 @@ void gc_hold (lua_State *L) {
 void gc_release (lua_State *L) {
   global_State *g = G(L);
   if (--luacell_held.holds > 0) return;
+  luacell_pinned = 0;
   g->gcstp = before;
   luaE_setdebt(g, debt + (l_mem)(gettotalbytes(g) - total));
 }
 
+/* To be called with the collector held, of each table that is gone through. */
+void gc_pin_weak (lua_State *L, const Table *t) {
+  if (gfasttm(G(L), t->metatable, TM_MODE) != NULL) luacell_pinned = 1;
+}
+
 /* No finalizer runs in such a collection. */
 void luacell_make_room (lua_State *L) {
-  if (!G(L)->gcstopem) luaC_fullgc(L, 1);
+  if (!G(L)->gcstopem && !luacell_pinned) luaC_fullgc(L, 1);
 }
 
 void gc_drop_holds (lua_State *L) {
@@ -47,4 +57,5 @@ void luacell_hold_again (lua_State *L, struct luacell_Held held) {
   if (held.holds == 0) gc_drop_holds(L);
   else luacell_held.holds = held.holds;
   luacell_in_script = held.in_script;
+  luacell_pinned = held.pinned;
 }

@@ -43,17 +43,19 @@ l_noret luacell_no_metatable (lua_State *L);
 void luacell_metatable_set (lua_State *L, Table *t);
 
 /*
-** Does code of a script run now, so that finalizers may too? And how often the
-** collector is held. An error that is caught brings both back to what they
-** were there.
+** Does code of a script run now, so that finalizers may too? How often is the
+** collector held, and not even a lack of memory may free anything? An error
+** that is caught brings all of that back to what it was there.
 */
 struct luacell_Held {
   int in_script;
   int holds;
+  int pinned;
 };
 extern struct luacell_Held luacell_held;
 void luacell_hold_again (lua_State *L, struct luacell_Held held);
 #define luacell_in_script	(luacell_held.in_script)
+#define luacell_pinned	(luacell_held.pinned)
 
 /* How many levels there are for 'lua_getstack'. */
 int luacell_levels (lua_State *L);

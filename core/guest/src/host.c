@@ -33,17 +33,16 @@ static void count_call (lua_State *L, size_t bytes) {
 /* Key lists of a revision 1 host are tried up to this size. */
 #define MAX_BLIND_KEYS ((size_t)1 << 28)
 
-static Bytes incoming = {INCOMING_START, 0, BASE_SIZE, INCOMING_START,
-                         BASE_SIZE};
+static Bytes incoming = {.p = INCOMING_START, .cap = BASE_SIZE,
+                         .fixed = INCOMING_START, .fixed_cap = BASE_SIZE,
+                         .kind = PASSING};
 
 /* Counts what may have changed a table. */
 static unsigned changes;
 
 unsigned host_changes (void) { return changes; }
 
-/* Gives back what an unusually large value took. */
 void host_begin_run (void) {
-  bytes_shrink(&incoming);
   changes++;
 }
 
@@ -59,9 +58,10 @@ static l_noret store_failed (lua_State *L, const char *what, const char *key,
   budget_ask(L); /* it may be a limit */
   const byte *reason = host_request(L, request, sizeof request, &n);
   size_t shown = klen < 60 ? klen : 60;
-  lua_pushlstring(L, key, shown);
+  /* no step of the collector: a finalizer could ask the host something */
+  push_string(L, key, shown);
   if (reason != NULL && n > 0) {
-    lua_pushlstring(L, (const char *)reason, n);
+    push_string(L, (const char *)reason, n);
     luacell_error(L, KIND_STORE, "the host could not %s '%s': %s", what,
                   lua_tostring(L, -2), lua_tostring(L, -1));
   }

@@ -124,7 +124,8 @@ enum {
 
 /*
 ** Growable bytes, counted against the memory limit. 'fixed' marks a start
-** buffer in static memory, which is never freed.
+** buffer in static memory, which is never freed. What is in a passing one is
+** needed for a moment: an error may leave it large, the next run takes that back.
 */
 typedef struct Bytes {
   byte *p;
@@ -132,6 +133,8 @@ typedef struct Bytes {
   size_t cap;
   byte *fixed;
   size_t fixed_cap;
+  enum { LASTING, PASSING, PASSING_LISTED } kind;
+  struct Bytes *next; /* in the list of passing ones that have grown */
 } Bytes;
 
 /* An upvalue that is kept in a store as a cell table. */
@@ -202,6 +205,7 @@ void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
 /* bytes.c */
 int bytes_grow (Bytes *b, size_t extra);
 void bytes_release (Bytes *b);
+void bytes_begin_run (void);
 
 static inline int bytes_reserve (Bytes *b, size_t extra) {
   return l_likely(extra <= b->cap - b->len) || bytes_grow(b, extra);
@@ -261,6 +265,7 @@ const char *type_name (lua_State *L, const TValue *v);
 void gc_hold (lua_State *L);
 void gc_release (lua_State *L);
 void gc_drop_holds (lua_State *L);
+void gc_pin_weak (lua_State *L, const Table *t);
 
 /* path.c: where a value is, for messages */
 void path_start (lua_State *L, const char *root);
@@ -317,7 +322,6 @@ void put_u32 (byte *p, uint32_t v);
 void handle_release (lua_State *L, unsigned handle);
 
 /* decode.c: values from the host or a store, pushed on the stack */
-void decode_begin_run (void);
 int decode_values (lua_State *L, const byte *p, size_t len);
 uint32_t get_u32 (const byte *p);
 

@@ -15,8 +15,8 @@ typedef struct Item {
   TValue key; /* and under which key or upvalue number */
 } Item;
 
-static Bytes items; /* of Item, in the order in which they were found */
-static Bytes outgoing; /* the value being written */
+static Bytes items = {.kind = PASSING}; /* of Item, in the order in which they were found */
+static Bytes outgoing = {.kind = PASSING}; /* the value being written */
 static unsigned first_id; /* id of items[0] */
 static unsigned target_id;
 
@@ -40,6 +40,7 @@ static int is_listed (GCObject *o) {
 static void list (lua_State *L, GCObject *o, int parent, const TValue *key) {
   Item item;
   if (is_listed(o)) return;
+  if (o->tt == LUA_VTABLE) gc_pin_weak(L, gco2t(o));
   memset(&item, 0, sizeof item);
   item.o = o;
   item.parent = parent;
