@@ -111,6 +111,36 @@ fn no_number_means_two_tables() {
     }
 }
 
+/// What goes through a table holds it, or its number would become another one's.
+#[test]
+fn a_walk_that_was_begun_leads_to_no_other_table() {
+    let folder = tempfile::tempdir().unwrap();
+    for sandbox in sandboxes(folder.path()) {
+        sandbox
+            .compute(
+                "walks = {}
+                 local t = ext.table() t.old = 1 walks[1] = pairs(t)
+                 local u = ext.table() walks[2] = pairs(u)
+                 for i = 1, 300000 do local t = ext.table() end collectgarbage()",
+            )
+            .unwrap();
+        sandbox
+            .compute(
+                "local t = ext.table() t.old = 1 walks[3] = pairs(t) _home.t = t walks[4] = pairs(_home.t) error('x')",
+            )
+            .unwrap_err();
+        sandbox.compute("for i = 1, 20 do _home['n' .. i] = {new = i} end").unwrap();
+        let source = "
+            for _, walk in ipairs(walks) do
+              local ok, key = pcall(walk, nil, nil)
+              assert(key ~= 'new' and (not ok or key == nil or key == 'old'), key)
+              pcall(walk)
+            end
+            return true";
+        assert!(get::<bool>(&sandbox, source));
+    }
+}
+
 /// A table that nothing was ever written to is known to Lua alone. It keeps its number, whatever fails afterwards.
 #[test]
 fn what_lua_alone_knows_keeps_its_number() {

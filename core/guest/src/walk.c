@@ -49,7 +49,7 @@ static int entry_at (const char *p, size_t len, size_t pos, Entry *e) {
 
 /* All keys in the form of a portion, for a host that gives no portions. */
 static void push_whole (lua_State *L, unsigned id) {
-  static Bytes out;
+  static Bytes out = {.kind = PASSING};
   size_t len, pos = 0;
   const char *keys = host_keys(L, id, &len);
   byte head[8];
@@ -75,7 +75,7 @@ static void push_whole (lua_State *L, unsigned id) {
 */
 static int push_portion (lua_State *L, unsigned id, const char *after,
                          size_t alen, unsigned count) {
-  static Bytes request;
+  static Bytes request = {.kind = PASSING};
   byte head[10];
   const byte *answer;
   size_t n;
@@ -148,7 +148,10 @@ static int push_entry (lua_State *L, unsigned id, const Entry *e,
   return 1;
 }
 
-/* A walk that 'pairs' began: upvalues of its function. */
+/*
+** A walk that 'pairs' began: upvalues of its function. It holds the table itself:
+** the number alone may be another table's by the time it goes on.
+*/
 enum { WALK_PORTION = 1, WALK_PLACE, WALK_TABLE, WALK_STAMP, WALK_COUNT };
 
 #define upvalue(n) (&clCvalue(s2v(L->ci->func.p))->upvalue[(n) - 1])
@@ -162,10 +165,12 @@ static void walk_on (lua_State *L, unsigned count) {
 }
 
 static int pairs_next (lua_State *L) {
-  unsigned id = (unsigned)ivalue(upvalue(WALK_TABLE));
+  unsigned id = hvalue(upvalue(WALK_TABLE))->extid;
   const char *p;
   size_t len, pos;
   Entry e;
+  if (id == 0) /* the run that stored it was taken back */
+    luaG_runerror(L, "the table was changed while 'pairs' went through it");
   need_stack(L, 20);
   if (lua_isnil(L, 2)) {
     push_portion(L, id, NULL, 0, FIRST_COUNT);
@@ -196,12 +201,12 @@ static int pairs_next (lua_State *L) {
 }
 
 int luacell_pairs (lua_State *L) {
-  unsigned id = lua_type(L, 1) == LUA_TTABLE
-                    ? hvalue(s2v(L->ci->func.p + 1))->extid : 0;
-  if (id == 0) return 0;
+  if (lua_type(L, 1) != LUA_TTABLE ||
+      hvalue(s2v(L->ci->func.p + 1))->extid == 0)
+    return 0;
   lua_pushliteral(L, ""); /* may move the stack */
   lua_pushinteger(L, 1);
-  lua_pushinteger(L, id);
+  lua_pushvalue(L, 1);
   lua_pushinteger(L, 0);
   lua_pushinteger(L, FIRST_COUNT);
   lua_pushcclosure(L, pairs_next, 5);
