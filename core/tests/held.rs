@@ -291,6 +291,64 @@ fn garbage_is_no_lack_of_memory() {
     assert_eq!(lua.compute(source).unwrap().values, ["the same".into()]);
 }
 
+/// A script that stops the collector does not fail those that come after it: the guest's own buffers are given what garbage takes.
+#[test]
+fn garbage_of_earlier_runs_is_no_lack_of_memory() {
+    let lua = small();
+    lua.register("nothing", |_: Value| Ok(())).unwrap();
+    lua.compute("collectgarbage('stop')").unwrap();
+    for i in 1..300 {
+        let n = i * 7919 % 400_000;
+        for source in [
+            format!("local t = {{}} for i = 1, {} do t[i] = {{}} end", n / 100),
+            format!("return ('x'):rep({n})"),
+            format!("_home.x = ('x'):rep({n})"),
+            format!("_home[('\\xff'):rep({})] = nil", n / 8),
+            format!("print(('x'):rep({n}))"),
+            format!("nothing(('x'):rep({n}))"),
+            "return _home.x".to_owned(),
+        ] {
+            lua.compute(&source).expect(&source);
+        }
+    }
+}
+
+/// What a run needed for a moment, and left in the middle of, is not missing in the next one.
+#[test]
+fn a_run_has_the_memory_that_the_one_before_had() {
+    let most = "
+        local most = 0
+        for i = 1, 64 do
+          local ok, s = pcall(string.rep, 'x', i * 65536)
+          if ok then most = i end
+          s = nil
+          collectgarbage()
+        end
+        return most";
+    let take = "local function take(n) return (string.rep('\\xff', n)) end ";
+    for source in [
+        "local s = take(300000) return _home[s] == nil",
+        "local s = take(300000) pcall(function() _home[s] = 1 end)",
+        "local s = take(300000) pcall(next, _home, s)",
+        "local s = take(600000) pcall(function() _home.x = {s, coroutine.create(print)} end)",
+        "_home.x = take(600000) error('x')",
+        "local s = take(600000) pcall(nothing, s, coroutine.create(print))",
+        "return take(600000), coroutine.create(print)",
+        "local t = {} for i = 1, 20000 do t[i] = {} end t[20001] = coroutine.create(print) return t",
+        "local t = {} for i = 1, 20000 do t[i] = {} end t[20001] = coroutine.create(print) _home.t = t",
+        "local name = ('a'):rep(200000)
+         local f = load('local ' .. name .. ' = coroutine.create(print) return function() return ' .. name .. ' end')()
+         pcall(function() _home.f = f end)",
+    ] {
+        let lua = small();
+        lua.register("nothing", |_: Vec<Value>| Ok(())).unwrap();
+        let before = lua.compute(most).unwrap().get::<i64>().unwrap();
+        let _ = lua.compute(format!("{take}{source}"));
+        let after = lua.compute(most).unwrap().get::<i64>().unwrap();
+        assert!(after + 2 >= before, "{before} and then {after} after {source}");
+    }
+}
+
 /// What waits for finalizers outlives the collections that a lack of memory causes.
 #[test]
 fn finalizers_can_not_fill_memory_for_good() {

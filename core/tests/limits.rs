@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 #[macro_use]
@@ -155,6 +155,53 @@ fn output() {
     let options = ComputeOptions::new().output_limit(u64::MAX);
     assert_eq!(lua.compute_with("print(('x'):rep(1000))", options).unwrap().output.len(), 1001);
     assert_eq!(lua.compute("print(('x'):rep(1000))").unwrap_err().kind(), ErrorKind::OutputLimit);
+}
+
+/// The text of a key that is no text is four times as long.
+#[test]
+fn long_binary_keys_end_in_time() {
+    let lua = Sandbox::new().unwrap();
+    lua.compute("s = ('\\xff'):rep(30000000)").unwrap();
+    for source in [
+        "return _home[s]",
+        "_home[s] = nil",
+        "return next(_home, s)",
+        "return {[s] = 1}, (function() _home.t = {[s] = 1} end)()",
+    ] {
+        let options = ComputeOptions::new().instruction_limit(2_000_000);
+        let error = lua.compute_with(source, options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InstructionLimit, "{source}");
+        assert_eq!(error.metrics().instructions, 2_000_000);
+        assert!(error.metrics().peak_memory < 50 << 20, "{source}: it went on after the limit, {:?}", error.metrics());
+    }
+}
+
+/// Lines for which there is no memory neither count nor come out in part.
+#[test]
+fn output_without_memory() {
+    let fill = "
+        local print, pcall, rep, line = print, pcall, string.rep, ('x'):rep(60)
+        local kept, n, failed = {}, 0, 0
+        local function take(size) n = n + 1 kept[n] = rep('y', size) .. n end
+        for _, size in ipairs{100000, 10000, 1000, 500, 300, 200, 100, 41} do while pcall(take, size) do end end
+        for i = 1, 100000 do if not pcall(print, line, line) then failed = failed + 1 end end
+        kept = nil collectgarbage()
+        assert(failed > 0)";
+    let printed = Arc::new(Mutex::new(String::new()));
+    let sink = Arc::clone(&printed);
+    let config = || SandboxConfig::new().memory_limit(2 << 20).output_limit(1000);
+    let streaming = config().on_print(move |text| sink.lock().unwrap().push_str(&String::from_utf8_lossy(text)));
+    for (lua, streams) in
+        [(Sandbox::with_config(config()).unwrap(), false), (Sandbox::with_config(streaming).unwrap(), true)]
+    {
+        let error = lua.compute(format!("{fill} while true do print('end') end")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutputLimit);
+        let text =
+            if streams { printed.lock().unwrap().clone() } else { error.output().to_string_lossy().into_owned() };
+        assert!(text.len() <= 1000 && text.len() > 950, "{}", text.len());
+        assert!(text.lines().all(|line| line == "end" || line.len() == 121 || "end".starts_with(line)), "{text:?}");
+        assert!(!error.output().to_string_lossy().contains('\0'));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 
 Guest guest = {.revision = 1, .next_id = FIRST_FREE_ID, .alias = 1};
 
-static Bytes io = {IO_START, 0, BASE_SIZE, IO_START, BASE_SIZE};
+static Bytes io = {.p = IO_START, .cap = BASE_SIZE, .fixed = IO_START, .fixed_cap = BASE_SIZE};
 
 enum { RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE, RUN_REGISTER, RUN_UNREGISTER,
        RUN_COLLECTION };
@@ -722,7 +722,7 @@ static int run (const Request *request) {
     luacell_begin_peak();
     output_begin_run();
     host_begin_run();
-    decode_begin_run();
+    bytes_begin_run();
     external_begin_run();
   }
   else if (guest.depth >= MAX_DEPTH) {

@@ -4,8 +4,16 @@
 */
 #include "luacell.h"
 
+static Bytes *grown; /* the passing ones */
+
+static void collect (lua_State *L, void *ud) {
+  (void)ud;
+  luacell_make_room(L);
+}
+
 int bytes_grow (Bytes *b, size_t extra) {
   size_t need, cap;
+  int collected = 0;
   byte *p = NULL;
   if (extra > (size_t)INT_MAX - b->len) return 0;
   need = b->len + extra;
@@ -17,7 +25,8 @@ int bytes_grow (Bytes *b, size_t extra) {
   cap = b->cap + b->cap / 2;
   if (cap < need) cap = need;
   if (cap < 256) cap = 256;
-  /* room for more to come, or near the limit just what is needed */
+  /* room for more to come, near the limit just what is needed, and in the end
+     what only garbage takes */
   for (; p == NULL; cap = need) {
     if (b->p == b->fixed) {
       p = luacell_realloc(NULL, 0, cap);
@@ -26,10 +35,23 @@ int bytes_grow (Bytes *b, size_t extra) {
     else
       p = luacell_realloc(b->p, b->cap, cap);
     if (p != NULL) b->cap = cap;
-    else if (cap == need) return 0;
+    else if (cap == need) {
+      if (collected++ || guest.L == NULL) return 0;
+      luaD_rawrunprotected(guest.L, collect, NULL);
+    }
   }
   b->p = p;
+  if (b->kind == PASSING) {
+    b->kind = PASSING_LISTED;
+    b->next = grown;
+    grown = b;
+  }
   return 1;
+}
+
+void bytes_begin_run (void) {
+  Bytes *b;
+  for (b = grown; b != NULL; b = b->next) bytes_shrink(b);
 }
 
 void bytes_release (Bytes *b) {

@@ -9,7 +9,7 @@
 #include "luacell.h"
 
 static Bytes cells; /* of Cell; place 0 is never used */
-static Bytes pending; /* of unsigned: ids of cells whose value must be read */
+static Bytes pending = {.kind = PASSING}; /* of unsigned: ids of cells whose value must be read */
 static unsigned live_cells;
 static unsigned purge_at = 256;
 
@@ -244,7 +244,7 @@ void cells_restore (lua_State *L) {
 /* {== Loading, with a list instead of recursion */
 
 /* Ids of functions and cells that are registered and not whole yet. */
-static Bytes unfinished;
+static Bytes unfinished = {.kind = PASSING};
 
 static void begin_object (lua_State *L, unsigned id) {
   if (!bytes_add(&unfinished, &id, sizeof id)) luacell_memory_error(L);

@@ -13,7 +13,7 @@ typedef struct Filling {
   TValue key;
 } Filling;
 
-static Bytes filling; /* of Filling; a stack, so calls may nest */
+static Bytes filling = {.kind = PASSING}; /* of Filling; a stack, so calls may nest */
 
 uint32_t get_u32 (const byte *p) {
   uint32_t v;
@@ -285,9 +285,6 @@ static int close_filled (lua_State *L, Input *in, size_t base) {
   }
   return 0;
 }
-
-/* An error in an earlier run may have left tables half filled. */
-void decode_begin_run (void) { bytes_shrink(&filling); }
 
 /* Pushes all values of a message; returns how many. */
 int decode_values (lua_State *L, const byte *p, size_t len) {

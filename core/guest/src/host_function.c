@@ -10,8 +10,9 @@ enum { ANSWER_RESULTS, ANSWER_ERROR, ANSWER_LIMIT, ANSWER_PENDING };
 int luacell_in_host_call; /* may the host run Lua now? */
 
 static _Alignas(16) byte request_start[512];
-static Bytes request = {request_start, 0, sizeof request_start, request_start,
-                        sizeof request_start};
+static Bytes request = {.p = request_start, .cap = sizeof request_start,
+                        .fixed = request_start,
+                        .fixed_cap = sizeof request_start, .kind = PASSING};
 
 /* The function's registered name, for messages. */
 static const char *name_of (lua_State *L) {
@@ -63,6 +64,7 @@ static int call (lua_State *L, lua_Integer id) {
   byte answer[256];
   int n;
   int before = luacell_in_host_call;
+  bytes_shrink(&request); /* an error may have left it large */
   request.len = 5;
   request.p[0] = CHANNEL_CALL;
   put_u32(request.p + 1, (uint32_t)id);

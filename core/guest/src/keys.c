@@ -10,7 +10,7 @@
 
 #define ESCAPE '\\'
 
-static Bytes text; /* the key last written */
+static Bytes text = {.kind = PASSING}; /* the key last written */
 
 /* Length of the UTF-8 sequence at 's', 0 when it is not valid. */
 static size_t utf8_length (const byte *s, const byte *end) {
@@ -78,17 +78,22 @@ static void append (lua_State *L, const char *s, size_t n) {
   if (!bytes_add(&text, s, n)) luacell_memory_error(L);
 }
 
+/* Keys can be long: now and then the run may end in the middle of one. */
+#define LOOK 1024u
+
 static const char *string_text (lua_State *L, const char *s, size_t len,
                                 size_t *out) {
   const byte *p = (const byte *)s, *end = p + len;
+  unsigned turns = 0;
   if (is_plain(s, len)) {
     *out = len;
     return s;
   }
-  text.len = 0;
+  bytes_shrink(&text);
   append(L, "\\s", 2);
   while (p < end) {
     size_t n;
+    if (++turns % LOOK == 0) luacell_look(L);
     if (*p == ESCAPE) {
       append(L, "\\\\", 2);
       p++;
@@ -176,9 +181,11 @@ static int hex_digit (char c) {
 /* Undoes string_text into 'text'; 0 when it is not such a form. */
 static int unescape (lua_State *L, const char *s, size_t len) {
   size_t i = 0;
-  text.len = 0;
+  unsigned turns = 0;
+  bytes_shrink(&text);
   while (i < len) {
     char c = s[i++];
+    if (++turns % LOOK == 0) luacell_look(L);
     if (c == ESCAPE) {
       if (i == len) return 0;
       switch (s[i++]) {

@@ -45,13 +45,19 @@ static void send_output (lua_State *L, size_t start) {
 int luacell_print (lua_State *L) {
   int n = lua_gettop(L);
   int i;
-  size_t start;
+  size_t start, room = 2; /* for the operation, and the end of the line */
   for (i = 1; i <= n; i++) { /* all texts first: making them may print too */
+    size_t len;
     luacell_look(L);
-    luaL_tolstring(L, i, NULL);
+    luaL_tolstring(L, i, &len);
     lua_replace(L, i);
+    room = len < INT_MAX - room ? room + len + 1 : INT_MAX;
   }
+  /* a lack of memory must leave no part of a line, which would count */
+  if (!bytes_reserve(&luacell_output, room)) luacell_memory_error(L);
   start = luacell_output.len;
+  if (streaming && limit != 0 && room - (n > 0 ? 2 : 1) > limit - sent - start)
+    luacell_refuse(L, KIND_OUTPUT_LIMIT); /* before there is part of one */
   if (streaming) { /* room for the operation, which does not count */
     sent--;
     write_output(L, "", 1);

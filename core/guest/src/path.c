@@ -3,7 +3,7 @@
 */
 #include "luacell.h"
 
-static Bytes path;
+static Bytes path = {.kind = PASSING};
 
 static void add (lua_State *L, const char *s, size_t n) {
   if (!bytes_add(&path, s, n)) luacell_memory_error(L);
@@ -34,8 +34,12 @@ void path_key (lua_State *L, const TValue *key) {
   }
   add(L, "[", 1);
   if (ttisnumber(key)) {
+    need_stack(L, 1);
     luaO_tostring(L, &text);
+    setobj2s(L, L->top.p, &text); /* 'add' may collect */
+    L->top.p++;
     add(L, svalue(&text), vslen(&text));
+    L->top.p--;
   }
   else if (ttisboolean(key))
     add(L, ttistrue(key) ? "true" : "false", ttistrue(key) ? 4 : 5);

@@ -144,10 +144,11 @@ impl Inner {
             }
         };
         self.forget_limits();
-        if let Running::Guest(guest) = &self.running
-            && guest.buffer_size() > KEPT_BUFFER
-        {
-            self.shrink_buffer();
+        if let Running::Guest(guest) = &mut self.running {
+            let kept = guest.host().limits.memory / 32;
+            if u64::from(guest.buffer_size()) > kept.clamp(LEAST_BUFFER.into(), KEPT_BUFFER.into()) {
+                self.shrink_buffer();
+            }
         }
         result
     }

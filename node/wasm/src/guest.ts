@@ -49,8 +49,9 @@ export type Entry = [name: Export, a?: number, b?: number, c?: number];
 type Exports = Record<Export, (a?: number, b?: number, c?: number) => number>;
 
 const PAGE = 1 << 16;
-/** An I/O buffer that grew beyond this is given back after the run. */
+/** An I/O buffer that grew beyond this is given back after the run, or beyond a small part of what Lua may have. The least is not given back. */
 const KEPT_BUFFER = 1 << 20;
+const LEAST_BUFFER = 1 << 16;
 
 const encoder = new TextEncoder();
 
@@ -189,7 +190,8 @@ export class Guest {
   }
 
   shrinkBuffer(): void {
-    if (this.#bufferSize <= KEPT_BUFFER) return;
+    const kept = Math.min(KEPT_BUFFER, this.#applied.memory / 32);
+    if (this.#bufferSize <= Math.max(LEAST_BUFFER, kept)) return;
     this.call('reserve_buffer', 0);
     this.refreshBuffer();
   }

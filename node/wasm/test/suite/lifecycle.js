@@ -127,6 +127,34 @@ export const lifecycle = {
     equal(lua.compute("return 1 + 1"), 2);
   },
 
+  "a run has the memory that the one before had": ({ Sandbox }) => {
+    const most = `
+      local most = 0
+      for i = 1, 64 do
+        local ok, s = pcall(string.rep, 'x', i * 65536)
+        if ok then most = i end
+        s = nil
+        collectgarbage()
+      end
+      return most`;
+    for (const source of ["return ('x'):rep(600000)", "local s = ('\\xff'):rep(300000) return _home[s]"]) {
+      const lua = new Sandbox({ memoryLimit: 2 << 20 });
+      const before = lua.compute(most);
+      lua.compute(source);
+      ok(lua.compute(most) + 2 >= before, source);
+    }
+  },
+
+  "a walk that was begun holds its table": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.compute("walk = pairs(ext.table()) local t = ext.table() t.old = 1 other = pairs(t)");
+    const snapshot = lua.snapshot();
+    fails("InvalidArgument", () => lua.restore(snapshot, { tables: false }));
+    fails("Runtime", () => lua.compute("local t = ext.table() t.old = 1 _home.t = t failed = pairs(t) error()"));
+    lua.compute("for i = 1, 10 do _home[i] = {new = i} end");
+    same(lua.compute("return walk(nil, nil), other(nil, nil), (pcall(failed, nil, nil))"), [null, "old", false]);
+  },
+
   "what a script puts in the way of a name": ({ Sandbox }) => {
     for (const value of ["nil", "false", "5", "_home", "setmetatable({}, {__index = error, __newindex = error})"]) {
       const lua = new Sandbox();
