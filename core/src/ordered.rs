@@ -119,6 +119,10 @@ impl<K, V> OrderedMap<K, V> {
             return Some(std::mem::replace(&mut entry.value, value));
         }
         let i = self.entries.len();
+        if i == 0 {
+            // A script can make any number of tables of one entry: they have no room for more.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push(Slot::Live(Entry { hash, key, value }));
         self.live += 1;
         if !self.index.is_empty() {

@@ -132,9 +132,11 @@ impl Snapshot {
         }
         let (numbers, pages) = content.pages(size).ok_or_else(broken)?;
         let memory = Image::from_differences(&base, size, numbers, pages).ok_or_else(broken)?;
-        let functions = content.functions().ok_or_else(broken)?;
+        let mut room = most;
+        let functions = content.functions(&mut room).ok_or_else(broken)?;
+        let functions = functions.ok_or_else(|| too_large("host functions", most))?;
         let virtual_time = content.virtual_time().ok_or_else(broken)?;
-        let tables = content.tables(most).ok_or_else(broken)?.ok_or_else(|| too_large("tables", most))?;
+        let tables = content.tables(&mut room).ok_or_else(broken)?.ok_or_else(|| too_large("tables", most))?;
         if content.left > 0 {
             return Err(invalid("something follows its content"));
         }
@@ -220,8 +222,9 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// What an entry takes in memory beside long keys and values.
-const ENTRY: u64 = 64;
+/// What an entry takes in memory beside long keys and values, and what a table does beside its entries. A function is no more than an entry.
+const ENTRY: u64 = 96;
+const TABLE: u64 = 128;
 
 /// Content that may be anything, unpacked as far as it is read.
 struct Content<'a> {
@@ -231,6 +234,11 @@ struct Content<'a> {
     at: usize,
     /// How much there is to read in all.
     left: u64,
+}
+
+/// Whether there is room for so many bytes more.
+fn take(room: &mut u64, bytes: u64) -> bool {
+    room.checked_sub(bytes).map(|rest| *room = rest).is_some()
 }
 
 /// The next piece, unpacked length first, and what follows it.
@@ -319,15 +327,20 @@ impl<'a> Content<'a> {
         Some((numbers, bytes))
     }
 
-    fn functions(&mut self) -> Option<FunctionNames> {
+    /// The functions; `None` inside when they would take more memory than there is room.
+    fn functions(&mut self, room: &mut u64) -> Option<Option<FunctionNames>> {
         let number = |n: u32| i32::try_from(n).ok();
         let next = number(self.u32()?)?;
         let mut list = Vec::new();
         for _ in 0..self.u32()? {
             let number = number(self.u32()?).filter(|number| *number < next)?;
-            list.push((number, self.text()?.into()));
+            let name = self.text()?;
+            if !take(room, ENTRY + name.len() as u64) {
+                return Some(None);
+            }
+            list.push((number, name.into()));
         }
-        Some(FunctionNames { list, next })
+        Some(Some(FunctionNames { list, next }))
     }
 
     fn virtual_time(&mut self) -> Option<Option<VirtualTime>> {
@@ -336,18 +349,20 @@ impl<'a> Content<'a> {
         Some(there.then_some(time))
     }
 
-    /// The tables; `None` inside when they would take more memory than `most`.
-    fn tables(&mut self, mut most: u64) -> Option<Option<TableImage>> {
+    /// The tables; `None` inside when they would take more memory than there is room.
+    fn tables(&mut self, room: &mut u64) -> Option<Option<TableImage>> {
         let next_id = self.u32()?;
         let count = self.u32()?;
         let mut store = MemoryStore::new();
         for _ in 0..count {
             let id = self.u32().filter(|id| is_valid(*id))?;
+            if !take(room, TABLE) {
+                return Some(None);
+            }
             for _ in 0..self.u64()? {
                 let (key, value) = (self.text()?, self.bytes()?);
-                match most.checked_sub(ENTRY + key.len() as u64 + value.len() as u64) {
-                    Some(rest) => most = rest,
-                    None => return Some(None),
+                if !take(room, ENTRY + key.len() as u64 + value.len() as u64) {
+                    return Some(None);
                 }
                 store.put_entry(id, &key, &value);
             }

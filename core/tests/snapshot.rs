@@ -309,6 +309,45 @@ fn settings_are_those_of_the_sandbox() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
 }
 
+/// Whatever the bytes hold, and however well it packs.
+#[test]
+fn bytes_unpack_to_no_more_than_there_is_room() {
+    let most = 32 << 20;
+    let engine = Engine::new(EngineConfig::new().pool_size(0).max_memory(most)).unwrap();
+    let sandbox = engine.sandbox(SandboxConfig::new()).unwrap();
+    let bytes = sandbox.snapshot().unwrap().to_bytes().unwrap();
+    let content = unpack(&bytes[52..]);
+    let number = |at: usize| u32::from_le_bytes(content[at..at + 4].try_into().unwrap()) as usize;
+    // Behind the pages: the next number of a function, and how many there are.
+    let functions = 12 + number(8) * 4100;
+    assert_eq!((number(functions), number(functions + 4)), (0, 0));
+    let count = 1_000_000u32;
+    let mut many_functions = content[..functions].to_vec();
+    many_functions.extend(1u32.to_le_bytes());
+    many_functions.extend(count.to_le_bytes());
+    many_functions.extend(std::iter::repeat_n(0, 12 * count as usize));
+    many_functions.extend(&content[functions + 8..]);
+    let tables = functions + 8 + 17;
+    let mut many_tables = content[..tables].to_vec();
+    many_tables.extend((count + 10).to_le_bytes());
+    many_tables.extend(count.to_le_bytes());
+    for id in 3..count + 3 {
+        many_tables.extend(id.to_le_bytes());
+        many_tables.extend([1u64, 1].into_iter().flat_map(u64::to_le_bytes));
+        many_tables.push(b'k');
+        many_tables.extend(1u64.to_le_bytes());
+        many_tables.push(0);
+    }
+    for content in [many_functions, many_tables] {
+        let mut bytes = bytes[..52].to_vec();
+        pack(&content, &mut bytes);
+        with_checksum(&mut bytes);
+        let error = Snapshot::from_bytes(&engine, &bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains("max_memory"), "{error}");
+    }
+}
+
 #[test]
 fn the_virtual_clock_goes_on() {
     let source = "return os.time(), os.clock(), math.random(1000000), math.random(1000000)";
@@ -407,6 +446,7 @@ fn tables_of_another_store_are_refused() {
         "_io.output = {1} held = _io.output",
         "held = setmetatable(_home.t, {__index = function() return 1 end})",
         "local t = _home.t _home.f = function() t[1] = 2 end held = _home.f",
+        "walk = pairs(_home.t)",
     ];
     for source in holders {
         let template = Sandbox::new().unwrap();
@@ -415,7 +455,7 @@ fn tables_of_another_store_are_refused() {
         let template = template.snapshot().unwrap();
         let sandbox = Sandbox::with_config(SandboxConfig::new().store(MemoryStore::new())).unwrap();
         sandbox.compute("n = 5 _home.t = {'mine'} _home.u = {'mine'}").unwrap();
-        let error = sandbox.restore(&template).unwrap_err();
+        let error = sandbox.restore(&template).expect_err(source);
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{source}");
         assert!(error.message().contains("kept tables"), "{error}");
         assert!(get::<bool>(&sandbox, "return n == 5 and _home.t[1] == 'mine' and _home.u[1] == 'mine'"), "{source}");
@@ -704,7 +744,6 @@ fn hostile_bytes_stay_inside() {
     assert_eq!(get::<i64>(&sandbox, "return 1 + 1"), 2);
 }
 
-#[cfg(feature = "hardened")]
 fn unpack(mut packed: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
     while !packed.is_empty() {
@@ -716,7 +755,6 @@ fn unpack(mut packed: &[u8]) -> Vec<u8> {
     content
 }
 
-#[cfg(feature = "hardened")]
 fn pack(content: &[u8], out: &mut Vec<u8>) {
     for piece in content.chunks(4 << 20) {
         let packed = lz4_flex::block::compress(piece);
