@@ -148,13 +148,19 @@ impl Tables {
         let known = store.known_next_id();
         let next = self.overlay.foreign_end().max(known.unwrap_or_default());
         // Where reserving costs nothing hardly any is left over.
-        let enough = known.is_none() && end.saturating_sub(self.next_id) > self.usual;
+        let enough =
+            known.is_none() && end.saturating_sub(self.next_id) > (self.usual.saturating_mul(2)).max(FIRST_LEASE);
         if enough || next <= end.max(self.next_id) || self.is_dirty() {
             return None;
         }
         (self.next_id, self.floor) = (next, next);
         self.overlay.begin(next);
         Some(next)
+    }
+
+    /// See [`Overlay::set_own_end`](crate::overlay::Overlay::set_own_end).
+    pub(crate) fn set_own_end(&mut self, end: u32) {
+        self.overlay.set_own_end(end);
     }
 
     /// Whether the present run has taken a number for a table that it has also met as somebody else's, when the guest would give this one next: it had one for the
