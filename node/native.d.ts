@@ -65,8 +65,8 @@ export declare class NativeSandbox {
   tableCount(): unknown
   /** A copy of everything. */
   snapshot(): NativeSnapshot | Failure
-  /** Makes everything as it was. */
-  restore(snapshot: NativeSnapshot, tables?: boolean | undefined | null): unknown
+  /** Makes everything as it was. `fork`: this is a new sandbox that becomes what another one is, whatever its size. */
+  restore(snapshot: NativeSnapshot, tables?: boolean | undefined | null, fork?: boolean | undefined | null): unknown
   /** Collects garbage. */
   gc(): unknown
   /** Starts Lua anew. */

@@ -105,6 +105,8 @@ pub(crate) struct Overlay {
     foreign: HashSet<u32, RandomState>,
     /// Behind the highest of them; 0 when there is none.
     foreign_end: u32,
+    /// Numbers below this one are this run's, whoever else has them: while Lua takes back what it did.
+    own_end: u32,
     /// How many new tables got entries.
     created: usize,
     /// The bytes that all this takes in memory.
@@ -122,6 +124,7 @@ impl Overlay {
             state,
             fresh_from: u32::MAX,
             foreign_end: 0,
+            own_end: 0,
             created: 0,
             held: 0,
         }
@@ -171,7 +174,12 @@ impl Overlay {
     /// Whether this is a table that the present run made.
     #[inline]
     fn is_fresh(&self, table: u32) -> bool {
-        table >= self.fresh_from && !self.is_foreign(table)
+        table >= self.fresh_from && (table < self.own_end || !self.is_foreign(table))
+    }
+
+    /// Until 0 is set, new tables with numbers below this one have what the run wrote to them and nothing of others that have the same numbers.
+    pub(crate) fn set_own_end(&mut self, end: u32) {
+        self.own_end = end;
     }
 
     /// Whether there is nothing to write.

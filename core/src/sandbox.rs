@@ -396,7 +396,7 @@ impl Sandbox {
     /// # Errors
     /// As `restore`.
     pub fn restore_with(&self, snapshot: &Snapshot, options: &RestoreOptions) -> Result<()> {
-        self.shared.access_whole(|inner| inner.restore(snapshot, options, true))
+        self.shared.access_whole(|inner| inner.restore(snapshot, options, !options.whatever_size))
     }
 
     /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on. Its tables are a copy in

@@ -32,6 +32,7 @@ pub struct Snapshot(Arc<Parts>);
 #[non_exhaustive]
 pub struct RestoreOptions {
     pub(crate) tables: Option<bool>,
+    pub(crate) whatever_size: bool,
 }
 
 impl RestoreOptions {
@@ -46,6 +47,14 @@ impl RestoreOptions {
     #[must_use]
     pub fn tables(mut self, tables: bool) -> Self {
         self.tables = Some(tables);
+        self
+    }
+
+    /// For bindings that make a fork by restoring: it is what the sandbox is, whatever a run was allowed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn whatever_size(mut self) -> Self {
+        self.whatever_size = true;
         self
     }
 }

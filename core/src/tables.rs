@@ -62,6 +62,8 @@ pub(crate) struct Tables {
     /// Where the reserved numbers end, for a store that gives them out.
     lease_end: Option<u32>,
     lease_step: u32,
+    /// How many the last run took that took any.
+    usual: u32,
     /// Who had written to the store last when it was opened, or this one since, and what this one goes by: for a store that gives no numbers.
     writer: Option<Vec<u8>>,
     own_mark: [u8; 8],
@@ -150,6 +152,7 @@ impl Tables {
             saved_next_id,
             lease_end,
             lease_step: 0,
+            usual: 0,
             writer: None,
             own_mark: [0; 8],
             process: 0,
@@ -525,6 +528,9 @@ impl Tables {
             self.writer = Some(self.own_mark.to_vec());
         }
         self.saved_next_id = saved;
+        if self.next_id > self.floor {
+            self.usual = self.next_id - self.floor;
+        }
         self.floor = self.next_id;
         self.begun = false;
         self.created += created;

@@ -525,8 +525,9 @@ export class Core implements Links {
     return snapshot;
   }
 
-  restore(snapshot: NativeSnapshot, tables?: boolean): void {
-    this.result(this.free().restore(snapshot, tables));
+  /** `fork`: this is a new sandbox that becomes what another one is. */
+  restore(snapshot: NativeSnapshot, tables?: boolean, fork?: boolean): void {
+    this.result(this.free().restore(snapshot, tables, fork));
     this.#views.end();
     this.#views = new Views(this);
   }

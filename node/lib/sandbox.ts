@@ -179,7 +179,7 @@ export class Sandbox {
     const snapshot = this.#core.snapshot();
     const fork = new Sandbox({ ...this.#core.options, store: undefined });
     this.#core.copyFunctions(fork.#core);
-    fork.#core.restore(snapshot);
+    fork.#core.restore(snapshot, undefined, true);
     return fork;
   }
 

@@ -384,13 +384,16 @@ impl NativeSandbox {
         }
     }
 
-    /// Makes everything as it was.
+    /// Makes everything as it was. `fork`: this is a new sandbox that becomes what another one is, whatever its size.
     #[napi(ts_return_type = "unknown")]
-    pub fn restore(&self, snapshot: &NativeSnapshot, tables: Option<bool>) -> Out {
-        let options = match tables {
-            Some(tables) => RestoreOptions::new().tables(tables),
-            None => RestoreOptions::new(),
-        };
+    pub fn restore(&self, snapshot: &NativeSnapshot, tables: Option<bool>, fork: Option<bool>) -> Out {
+        let mut options = RestoreOptions::new();
+        if let Some(tables) = tables {
+            options = options.tables(tables);
+        }
+        if fork == Some(true) {
+            options = options.whatever_size();
+        }
         let result = self.inner.sandbox.restore_with(&snapshot.0, &options);
         if result.is_ok() {
             self.inner.handles.forget_tables();

@@ -422,6 +422,12 @@ impl Sandbox {
         self.access(py, |sandbox| sandbox.restore_with(snapshot, &options))
     }
 
+    /// Makes a new sandbox what another one is.
+    fn _become(&self, py: Python<'_>, snapshot: &Bound<'_, Snapshot>) -> PyResult<()> {
+        let snapshot = &snapshot.get().0;
+        self.access(py, |sandbox| sandbox.restore_with(snapshot, &RestoreOptions::new().whatever_size()))
+    }
+
     /// The names of the host functions.
     #[getter]
     fn functions(&self, py: Python<'_>) -> PyResult<Vec<String>> {

@@ -98,7 +98,7 @@ def test_lone_surrogates_are_conversion_errors_with_their_place() -> None:
     with pytest.raises(luacell.LuaHostFunctionError, match="surrogates"):
         lua.compute("bad()")
     found = Sandbox(modules=lambda name: BAD)
-    with pytest.raises(luacell.LuaRuntimeError):
+    with pytest.raises(luacell.LuaHostFunctionError, match="surrogates"):
         found.compute("require 'm'")
 
 

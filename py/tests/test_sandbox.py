@@ -212,6 +212,15 @@ def test_snapshot_restore_fork(lua: luacell.Sandbox) -> None:
     assert fork.call("count") == 3 and lua.call("count") == 3 and fork.compute("return price()") == 3.5
 
 
+def test_a_fork_is_as_large_as_its_sandbox() -> None:
+    """Whatever a run was allowed."""
+    lua = luacell.Sandbox(memory_limit="2MiB")
+    lua.compute("x = ('x'):rep(12000000)", memory_limit="64MiB")
+    assert lua.fork().compute("return #x", memory_limit="64MiB") == 12_000_000
+    with pytest.raises(luacell.LuaMemoryError):
+        luacell.Sandbox(memory_limit="2MiB").restore(lua.snapshot())
+
+
 def test_a_fork_has_the_same_settings() -> None:
     pieces: list[str] = []
 

@@ -295,7 +295,12 @@ impl Inner {
         if !guest.has_undo() {
             return Ok(());
         }
-        let undone = guest.undo_run();
+        let next = if guest.has_table_ids() { guest.allocate_table_ids(0) } else { Ok(0) };
+        let undone = next.and_then(|next| {
+            guest.host().tables.set_own_end(next.cast_unsigned());
+            guest.undo_run()
+        });
+        guest.host().tables.set_own_end(0);
         if undone.is_err() {
             self.restart();
         }

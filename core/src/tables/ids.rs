@@ -142,16 +142,25 @@ impl Tables {
         }
     }
 
-    /// Before a run in a store that others use: where its new tables have to begin, when it has no number left of its own and others have those that come next.
+    /// Before a run in a store that others use: where its new tables have to begin, when others have the numbers that follow its own and those may not be enough.
     pub(crate) fn pass_by(&mut self) -> Option<u32> {
         let (end, Backing::Tiered(store)) = (self.lease_end?, &self.backing) else { return None };
-        let next = self.overlay.foreign_end().max(store.known_next_id().unwrap_or_default());
-        if self.next_id < end || self.next_id >= next || self.is_dirty() {
+        let known = store.known_next_id();
+        let next = self.overlay.foreign_end().max(known.unwrap_or_default());
+        // Where reserving costs nothing hardly any is left over.
+        let enough =
+            known.is_none() && end.saturating_sub(self.next_id) > (self.usual.saturating_mul(2)).max(FIRST_LEASE);
+        if enough || next <= end.max(self.next_id) || self.is_dirty() {
             return None;
         }
         (self.next_id, self.floor) = (next, next);
         self.overlay.begin(next);
         Some(next)
+    }
+
+    /// See [`Overlay::set_own_end`](crate::overlay::Overlay::set_own_end).
+    pub(crate) fn set_own_end(&mut self, end: u32) {
+        self.overlay.set_own_end(end);
     }
 
     /// Whether the present run has taken a number for a table that it has also met as somebody else's, when the guest would give this one next: it had one for the

@@ -59,7 +59,8 @@ export declare class Core implements Links {
     tableCount(): number | undefined;
     gc(): void;
     snapshot(): NativeSnapshot;
-    restore(snapshot: NativeSnapshot, tables?: boolean): void;
+    /** `fork`: this is a new sandbox that becomes what another one is. */
+    restore(snapshot: NativeSnapshot, tables?: boolean, fork?: boolean): void;
     /** Registers all functions there as well. */
     copyFunctions(to: Core): void;
     reset(): void;

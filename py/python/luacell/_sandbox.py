@@ -102,7 +102,7 @@ class Sandbox(_SandboxBase):
             object.__setattr__(fork, name, value)
         for name, function, repeatable, is_async in self._registered():
             fork._register(name, function, repeatable=repeatable, is_async=is_async)
-        fork.restore(self.snapshot())
+        fork._become(self.snapshot())
         return fork
 
     async def compute_async(

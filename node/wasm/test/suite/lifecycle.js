@@ -57,14 +57,15 @@ export const lifecycle = {
     const stored = new Sandbox();
     stored.compute("for i = 1, 2000 do _home[i] = ('x'):rep(1000) end");
     const ofTables = stored.snapshot();
-    const lua = new Sandbox({ memoryLimit: "2MiB", storeLimit: "1MB" });
-    lua.compute("_home.mine = 1 mine = 2");
+    const lua = new Sandbox({ memoryLimit: "2MiB" });
+    const little = new Sandbox({ storeLimit: "1MB" });
+    for (const one of [lua, little]) one.compute("_home.mine = 1 mine = 2");
     fails("Memory", () => lua.restore(ofMemory));
-    fails("StoreLimit", () => lua.restore(ofTables));
+    fails("StoreLimit", () => little.restore(ofTables));
     fails("StoreLimit", () => new Sandbox({ storeLimit: { entries: 10 } }).restore(ofTables));
-    same(lua.compute("return _home.mine, mine, big"), [1, 2, null]);
-    lua.restore(ofTables, { tables: false });
-    equal(lua.compute("return _home.mine"), 1);
+    for (const one of [lua, little]) same(one.compute("return _home.mine, mine, big"), [1, 2, null]);
+    little.restore(ofTables, { tables: false });
+    equal(little.compute("return _home.mine"), 1);
     // What was large once and is not any more is refused only where it still takes the room.
     large.compute("big = nil collectgarbage()");
     fails("Memory", () => lua.restore(large.snapshot()));
