@@ -284,6 +284,12 @@ impl Context<'_> {
         (u64::from_le_bytes(*ticks), u64::from(peak))
     }
 
+    /// The next number that the guest would give a table, where it tells.
+    #[inline]
+    pub(crate) fn next_table_id(&mut self) -> Option<Result<u32>> {
+        self.has_table_ids().then(|| self.0.next_table_id().map(i32::cast_unsigned))
+    }
+
     /// What the last run printed, where the guest keeps it.
     pub(crate) fn captured_output(&self) -> &[u8] {
         let at = self.data().metrics;

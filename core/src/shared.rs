@@ -673,9 +673,8 @@ impl Inner {
             && let Running::Guest(guest) = &mut self.running
         {
             let mut context = guest.context();
-            if context.has_table_ids() {
-                let next = context.allocate_table_ids(0)?.cast_unsigned();
-                context.host().tables.note_counter(next);
+            if let Some(next) = context.next_table_id() {
+                context.host().tables.note_counter(next?);
             }
         }
         self.tables()?.commit().map_err(store_error)?;

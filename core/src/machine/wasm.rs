@@ -143,9 +143,10 @@ fn linker(engine: &Engine, waits: bool) -> wasmtime::Result<Linker<Data>> {
     Ok(linker)
 }
 
-/// The exports that run scripts, once looked up.
+/// The exports that run scripts, and what is asked after each run, once looked up.
 #[derive(Default)]
 struct Runners {
+    next_table_id: Option<TypedFunc<(i32,), i32>>,
     two: [Option<TypedFunc<(i32, i32), i32>>; 5],
     compute_named: Option<TypedFunc<(i32, i32, i32), i32>>,
 }
@@ -523,6 +524,17 @@ impl Machine for At<'_> {
     fn call<P: Params, R: Answer>(&mut self, export: Export, params: P) -> Result<R> {
         let function = self.resolve(export)?;
         self.invoke(&function, params)
+    }
+
+    #[inline]
+    fn next_table_id(&mut self) -> Result<i32> {
+        let function = match self.data_mut().own.runners.next_table_id.take() {
+            Some(function) => function,
+            None => self.resolve(Export::allocate_table_ids)?,
+        };
+        let next = self.invoke(&function, (0,));
+        self.data_mut().own.runners.next_table_id = Some(function);
+        next
     }
 
     #[inline]

@@ -331,11 +331,10 @@ impl Inner {
         }
         let Running::Guest(guest) = &mut self.running else { return };
         let mut context = guest.context();
-        if context.has_table_ids() {
-            match context.allocate_table_ids(0) {
-                Ok(next) => context.host().tables.note_lua(next.cast_unsigned()),
-                Err(_) => self.restart(),
-            }
+        match context.next_table_id() {
+            Some(Ok(next)) => context.host().tables.note_lua(next),
+            Some(Err(_)) => self.restart(),
+            None => {}
         }
     }
 
