@@ -249,6 +249,7 @@ fn stored_tables_with_metatables_go_when_nobody_can_reach_them() {
         "for i = 1, 500 do _home.t = {x = i} setmetatable(_home.t, class) end",
         "for i = 1, 500 do local t = ext.table() t.x = i _home.t = setmetatable(t, class) end",
         "for i = 1, 500 do _home.t = setmetatable({x = i}, {__index = class.__index}) end",
+        "for i = 1, 500 do _home.t = setmetatable({x = i}, {__index = class.__index, __gc = error}) end",
     ] {
         let bytes = grown(source);
         assert!(bytes < 64 << 10, "{source}: {bytes} bytes");

@@ -142,18 +142,25 @@ l_noret luacell_no_metatable (lua_State *L) {
 
 /*
 ** Metatables are not stored. If others could come to a table by its id, its
-** metatable stays, and whoever comes gets it again. A table with a finalizer
-** stays itself: it is not at its end.
+** metatable stays, and whoever comes gets it again.
 */
 void external_keep_metatable (lua_State *L, Table *t, unsigned id) {
   TValue v;
-  Table *kept = tofinalize(obj2gco(t)) ? t : t->metatable;
   if (t->metatable == NULL) {
     setnilvalue(&v);
   }
   else
-    sethvalue(L, &v, kept);
+    sethvalue(L, &v, t->metatable);
   table_put(L, guest.anchors, id, &v);
+}
+
+/*
+** The Lua table of a stored one may go while the stored one is there, and when
+** that goes nobody is told: it has no finalizer.
+*/
+int luacell_has_finalizer (const GCObject *o) {
+  if (o->tt != LUA_VTABLE) return 1;
+  return gco2t(o)->extid == 0 || gco2t(o)->extmark == PRIVATE;
 }
 
 void luacell_metatable_set (lua_State *L, Table *t) {

@@ -42,6 +42,9 @@ l_noret luacell_no_metatable (lua_State *L);
 /* An external table got a metatable. */
 void luacell_metatable_set (lua_State *L, Table *t);
 
+/* Is '__gc' called for this object? */
+int luacell_has_finalizer (const GCObject *o);
+
 /*
 ** Does code of a script run now, so that finalizers may too? How often is the
 ** collector held, and not even a lack of memory may free anything? An error
