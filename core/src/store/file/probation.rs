@@ -118,10 +118,11 @@ impl Backend {
         }
         let mut head = self.head();
         let written = file.write(offset, data);
-        match read_head(file) {
-            // Also where only a part of it was written.
-            Ok(now) => *head = now,
-            Err(error) => return written.and(Err(error)),
+        if written.is_ok() {
+            overlay(&mut *head, 0, data, offset);
+        } else if let Ok(now) = read_head(file) {
+            // A part of it may be there.
+            *head = now;
         }
         written
     }
@@ -158,7 +159,11 @@ impl Backend {
 
 fn read_head(file: &FileBackend) -> IoResult<Head> {
     let mut head = [0; HEAD];
+    if file.read(0, &mut head).is_ok() {
+        return Ok(head);
+    }
     let len = file.len()?.min(HEAD as u64) as usize;
+    head = [0; HEAD];
     if let Some(part) = head.get_mut(..len) {
         file.read(0, part)?;
     }

@@ -13,7 +13,7 @@ use redb::{
 };
 
 use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
-use super::identity::{Identity, identity_of, is_gone};
+use super::identity::{Identity, Look, identity_of};
 use super::probation::{Backend, FORKED, REPLACED};
 use super::registry;
 use super::{Access, Durability};
@@ -207,8 +207,8 @@ fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<
 }
 
 /// Fails when somebody else has cut the file off, or copied something over it.
-fn check_content(opened: &Opened, metadata: &std::fs::Metadata) -> StoreResult<()> {
-    if opened.backend.is_cut_off(metadata.len())? {
+fn check_content(opened: &Opened, look: &Look) -> StoreResult<()> {
+    if opened.backend.is_cut_off(look.len)? {
         return Err("it was cut off while it was open".into());
     }
     Ok(opened.backend.check_head()?)
@@ -362,17 +362,17 @@ impl Shared {
 
     /// Whether the path still leads to the file, and whether the file is whole.
     fn check_file(&self, opened: &Opened) -> StoreResult<()> {
-        match std::fs::metadata(&self.path) {
-            Ok(metadata) if identity_of(&metadata, &self.path) == self.identity => check_content(opened, &metadata),
+        match Look::at(&self.path) {
+            Ok(look) if look.identity == self.identity => check_content(opened, &look),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Err(REPLACED.into()),
         }
     }
 
     /// The same, as far as the open file itself tells.
-    fn check_open_file(opened: &Opened) -> StoreResult<()> {
-        let metadata = opened.file.metadata()?;
-        if is_gone(&metadata) { Err(REPLACED.into()) } else { check_content(opened, &metadata) }
+    fn check_open_file(&self, opened: &Opened) -> StoreResult<()> {
+        let look = Look::at_open(&opened.file, &self.path)?;
+        if look.is_gone { Err(REPLACED.into()) } else { check_content(opened, &look) }
     }
 
     fn says(&self, what: impl std::fmt::Display) -> StoreError {
@@ -451,7 +451,7 @@ impl Shared {
     /// The file as it is now, with the number of commits that it has at least, and of the opening.
     pub(super) fn read(&self) -> StoreResult<(Entries, u64, u64)> {
         self.with_database(|opened| {
-            Self::check_open_file(opened)?;
+            self.check_open_file(opened)?;
             // In this order, so that a commit in between is checked for, not missed.
             let commit = self.finished.load(Ordering::SeqCst);
             let generation = self.generation.load(Ordering::SeqCst);
