@@ -152,9 +152,7 @@ impl Host {
         self.set_deadline(self.deadline);
         self.failure = None;
         self.doomed = None;
-        self.refused = None;
-        self.taking_back = false;
-        self.undo_until = None;
+        self.forget_refusal();
         self.host_calls = 0;
         self.called_unrepeatable = false;
         self.bytes_stored = 0;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::{cargo, finish, root};
+use crate::steps::{CORE_FEATURES, cargo, finish, root};
 
 /// Options of `cargo xtask soak`.
 #[derive(clap::Args)]
@@ -28,8 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
     let root = root();
     if args.faults {
         let mut tests = cargo();
-        // As `cargo xtask test server` builds them.
-        tests.args(["test", "--package", "luacell", "--features", "async,hardened,jit,json,redis,testkit"]);
+        tests.args(["test", "--package", "luacell", "--features", CORE_FEATURES]);
         tests.args(["--test", "redis", "--", "server::faults", "--nocapture", "--test-threads=8"]);
         let seconds = (args.minutes * 60.0).to_string();
         return finish(tests.env("LUACELL_FAULTS_SECONDS", seconds).current_dir(root));

@@ -12,6 +12,9 @@ pub fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
+/// The features of the crate luacell in tests: always the same, so that little is built twice.
+pub const CORE_FEATURES: &str = "async,hardened,jit,json,redis,testkit";
+
 /// The running cargo.
 pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -95,8 +95,8 @@ impl Host {
     /// The guest is told of the limit that was reached.
     #[cold]
     pub(crate) fn tell_refusal(&mut self, kind: ErrorKind) -> u32 {
-        if !std::mem::replace(&mut self.taking_back, true) {
-            self.tables.set_deadline(Instant::now().checked_add(GRACE), None, u64::MAX);
+        if !self.taking_back {
+            self.begin_taking_back();
         }
         u32::from(kind.number())
     }
@@ -122,6 +122,10 @@ impl Host {
     #[cold]
     pub(crate) fn begin_undo(&mut self) {
         self.refused = None;
+        self.begin_taking_back();
+    }
+
+    fn begin_taking_back(&mut self) {
         self.taking_back = true;
         self.tables.set_deadline(Instant::now().checked_add(GRACE), None, u64::MAX);
     }

@@ -161,10 +161,7 @@ impl Inner {
             return error;
         }
         let Ok(mut guest) = self.guest() else { return error };
-        if !guest.has_table_ids() {
-            return error;
-        }
-        let Ok(next) = guest.allocate_table_ids(0).map(i32::cast_unsigned) else { return error };
+        let Some(Ok(next)) = guest.next_table_id() else { return error };
         let tables = &mut guest.host().tables;
         if !tables.collides(next) {
             return error;
@@ -295,9 +292,8 @@ impl Inner {
         if !guest.has_undo() {
             return Ok(());
         }
-        let next = if guest.has_table_ids() { guest.allocate_table_ids(0) } else { Ok(0) };
-        let undone = next.and_then(|next| {
-            guest.host().tables.set_own_end(next.cast_unsigned());
+        let undone = guest.next_table_id().unwrap_or(Ok(0)).and_then(|next| {
+            guest.host().tables.set_own_end(next);
             guest.undo_run()
         });
         guest.host().tables.set_own_end(0);
@@ -362,10 +358,10 @@ impl Inner {
         /// Fewer are not worth a collection.
         const MANY: u32 = 1 << 16;
         let mut guest = self.guest()?;
-        if !guest.has_table_counter() || !guest.has_table_ids() {
+        if !guest.has_table_counter() {
             return Ok(());
         }
-        let next = guest.allocate_table_ids(0)?.cast_unsigned();
+        let Some(next) = guest.next_table_id().transpose()? else { return Ok(()) };
         if guest.host().tables.taken(next) < MANY {
             return Ok(());
         }

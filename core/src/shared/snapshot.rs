@@ -21,7 +21,7 @@ impl Inner {
         let wants_held = self.tables()?.wants_held();
         let result = self.guest().and_then(|mut guest| {
             let held = if wants_held { held_tables(&mut guest)?.unwrap_or_default() } else { Vec::new() };
-            let next = if guest.has_table_ids() { guest.allocate_table_ids(0)?.cast_unsigned() } else { 0 };
+            let next = guest.next_table_id().transpose()?.unwrap_or(0);
             if guest.has_settle_random() {
                 guest.settle_random()?;
             }

@@ -38,7 +38,7 @@ const fn cargo_test(args: &'static [&'static str]) -> Step {
     Step { program: "cargo", args, files: None, folder: "", caches: &[], format: Format::Cargo }
 }
 
-/// Of the crate luacell, always with the same features, so that little is built twice.
+/// Of the crate luacell.
 macro_rules! core_test {
     ($($more:literal),*) => {
         cargo_test(&[
@@ -47,7 +47,7 @@ macro_rules! core_test {
             "--package",
             "luacell",
             "--features",
-            "async,hardened,jit,json,redis,testkit",
+            crate::steps::CORE_FEATURES,
             $($more),*
         ])
     };
