@@ -20,6 +20,7 @@ use crate::StoreLimit;
 use crate::codec::{self, tag};
 use crate::control::Control;
 use crate::overlay::Overlay;
+use crate::process;
 use crate::store::{self, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Tiered};
 use crate::usage::Meter;
 
@@ -541,7 +542,7 @@ impl Tables {
     /// Fails when somebody else has written to a store that has one user at a time: the two would take each other's tables for their own. Whether a commit has to
     /// say who it is from.
     fn check_writer(&mut self) -> StoreResult<bool> {
-        let process = std::process::id();
+        let process = process::id();
         if self.process != process {
             getrandom::fill(&mut self.own_mark).map_err(|error| error.to_string())?;
             self.process = process;

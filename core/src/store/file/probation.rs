@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
+use crate::process;
+
 /// What a process hears that did not open the file itself.
 pub(super) const FORKED: &str =
     "it was opened before a fork, by another process; each process has to open it by itself, one at a time";
@@ -71,13 +73,13 @@ impl Backend {
             accepted: AtomicBool::new(false),
             pending: Mutex::default(),
             len: Mutex::new(0),
-            process: std::process::id(),
+            process: process::id(),
         })))
     }
 
     /// The file; an error in a process that came from a fork. The two would not know of each other's pages.
     fn own(&self) -> IoResult<&FileBackend> {
-        if self.0.process == std::process::id() { Ok(&self.0.file) } else { Err(std::io::Error::other(FORKED)) }
+        if self.0.process == process::id() { Ok(&self.0.file) } else { Err(std::io::Error::other(FORKED)) }
     }
 
     /// Whether the file, of which this length was seen, is shorter than it has to be: somebody else has cut it off.

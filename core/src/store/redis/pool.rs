@@ -11,7 +11,7 @@ use super::scripts::{self, Script};
 use super::session::{Seen, bytes};
 use super::wire::{self, Connection, Patience};
 use super::{RedisOptions, address};
-use crate::process::PerProcess;
+use crate::process::{self, PerProcess};
 use crate::store::{CancelToken, StoreError, StoreResult, Uncertain};
 
 /// More idle connections than this are closed.
@@ -122,7 +122,7 @@ impl Pool {
             prefix: format!("{{{namespace}}}:"),
             node: Mutex::new(None),
             idle: Mutex::new(Vec::new()),
-            process: std::process::id(),
+            process: process::id(),
             read_only: options.read_only || read_only,
             users: Mutex::default(),
             ended: Mutex::default(),
@@ -177,7 +177,7 @@ impl Pool {
 
     /// Whether this process came from that which opened it. Some thread of that may have held a lock here.
     pub(super) fn is_of_other_process(&self) -> bool {
-        self.process != std::process::id()
+        self.process != process::id()
     }
 
     pub(super) fn read_only(&self) -> bool {
