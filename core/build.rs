@@ -4,8 +4,8 @@
 #[path = "src/machine/exports.rs"]
 mod exports;
 #[cfg(not(feature = "static"))]
-#[path = "src/start.rs"]
-mod start;
+#[path = "src/machine/preset.rs"]
+mod preset;
 #[cfg(feature = "static")]
 #[path = "build/translated.rs"]
 mod translated;
@@ -16,7 +16,7 @@ mod wasm;
 #[path = "build/wasm2c.rs"]
 mod wasm2c;
 #[cfg(all(feature = "wasmtime", not(feature = "static")))]
-#[path = "src/wasm_config.rs"]
+#[path = "src/machine/wasm_config.rs"]
 mod wasm_config;
 
 use std::env;
@@ -33,7 +33,9 @@ const GUEST: &str = "guest/lua.wasm";
 const OTHER_GUEST: &str = "LUACELL_BENCH_GUEST";
 
 fn main() -> Result<()> {
-    for file in ["build.rs", "build", "src/start.rs", "src/wasm_config.rs", "src/machine/exports.rs", GUEST] {
+    for file in
+        ["build.rs", "build", "src/machine/preset.rs", "src/machine/wasm_config.rs", "src/machine/exports.rs", GUEST]
+    {
         println!("cargo:rerun-if-changed={file}");
     }
     println!("cargo:rerun-if-env-changed={OTHER_GUEST}");

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, Store, Val};
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
-use crate::{Result, start, wasm_config};
+use crate::{Result, preset, wasm_config};
 
 pub(crate) fn build(wasm: &[u8], out: &Path) -> Result<()> {
     // A program that is built for size unpacks the guest when it makes its first engine.
@@ -48,7 +48,7 @@ fn snapshot(wasm: &[u8]) -> Result<Vec<u8>> {
     if init.call(&mut store, ())? != 0 {
         return Err("the guest's init failed".into());
     }
-    for (name, argument) in start::SETTINGS {
+    for (name, argument) in preset::SETTINGS {
         if let Ok(set) = instance.get_typed_func::<i32, ()>(&mut store, name) {
             set.call(&mut store, argument)?;
         }

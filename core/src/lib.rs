@@ -40,78 +40,35 @@
 #[cfg(not(any(feature = "wasmtime", feature = "static")))]
 compile_error!("luacell needs one of the features `wasmtime` (a default) and `static` to run its guest with");
 
-mod active;
-mod args;
-mod bytes;
-mod coarse;
-mod codec;
-mod config;
-mod control;
-mod engine;
-mod error;
-mod functions;
-mod host;
-mod image;
-mod instance;
-#[cfg(feature = "json")]
-mod json;
-mod keys;
-mod limits;
+mod api;
+mod guest;
 mod machine;
-mod metrics;
-mod modules;
-mod ordered;
-mod outcome;
-mod overlay;
-mod path;
-mod portable;
-mod process;
 mod run;
-mod sandbox;
-mod shared;
 mod snapshot;
-mod start;
 mod store;
-mod stored;
 mod tables;
-#[cfg(feature = "testkit")]
-pub mod testkit;
-mod thread_stack;
-pub mod threads;
-mod units;
-mod usage;
+mod util;
 mod value;
-mod virtual_time;
-#[cfg(feature = "async")]
-mod waiting;
-#[cfg(not(feature = "static"))]
-mod wasm_config;
-mod weight;
-pub mod wire;
 
-pub use args::Args;
-pub use config::{ComputeOptions, SandboxConfig};
-pub use control::{Canceller, Interrupter};
-pub use engine::{Engine, EngineConfig};
-pub use error::{Error, ErrorKind, Result};
-pub use functions::FromArgs;
-pub use limits::StoreLimit;
-pub use metrics::{MemoryStats, Metrics};
-pub use modules::{Folder, Module, ModuleResolver, Resolved};
-pub use outcome::Outcome;
-pub use portable::ImportOptions;
-pub use sandbox::Sandbox;
-pub use snapshot::{RestoreOptions, Snapshot};
+#[cfg(feature = "testkit")]
+pub use api::testkit;
+pub use api::{ComputeOptions, Engine, Sandbox, SandboxConfig, parse_size, parse_time};
+pub use guest::host_functions::FromArgs;
+pub use guest::modules::{Folder, Module, ModuleResolver, Resolved};
+pub use machine::EngineConfig;
+pub use run::{Canceller, Interrupter, memory_in_use, threads};
+pub use snapshot::{ImportOptions, RestoreOptions, Snapshot};
 pub use store::{
     Batch, CancelToken, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult,
     TableStore, Usage, Write,
 };
 #[cfg(feature = "redis")]
 pub use store::{RedisOptions, RedisStore};
-pub use stored::{Home, StoredTable};
-pub use units::{parse_size, parse_time};
-pub use value::{FromValue, Function, IntoArgs, LuaString, Table, TableBuilder, TableRef, Value};
-pub use weight::memory_in_use;
+pub use tables::StoreLimit;
+pub use value::{
+    Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Outcome, Result,
+    StoredTable, Table, TableBuilder, TableRef, Value, wire,
+};
 
 /// The programs in the README and the documents are tests.
 #[cfg(doctest)]

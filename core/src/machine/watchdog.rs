@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::host::Host;
-use crate::{Error, ErrorKind, Result};
+use super::Imports;
+use crate::value::{Error, ErrorKind, Result};
 
 /// How often the clock ticks.
 const TICK: Duration = Duration::from_millis(10);
@@ -44,14 +44,12 @@ impl Watchdog {
     }
 
     /// Why the call has to be stopped now. Asked with each tick of the clock while the guest runs.
-    pub(crate) fn verdict(&mut self, host: &mut Host) -> Option<ErrorKind> {
+    pub(crate) fn verdict(&mut self, imports: &mut impl Imports) -> Option<ErrorKind> {
         let now = Instant::now();
         if now.saturating_duration_since(self.entered) >= self.longest_call {
             return Some(ErrorKind::Timeout);
         }
-        // Between runs there are no limits.
-        host.links.as_ref()?;
-        let kind = host.passed_limit()?;
+        let kind = imports.passed_limit()?;
         let since = *self.overdue.get_or_insert(now);
         (now.saturating_duration_since(since) >= GRACE).then_some(kind)
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::StoreResult;
-use crate::control::Control;
+use crate::util::StopSignal;
 
 /// Tells a store when what it is asked for is of no use any more: the run that asks has passed its deadline, or was interrupted. See
 /// [`TableStore::set_cancel`](crate::TableStore::set_cancel).
 #[derive(Clone)]
 pub struct CancelToken {
     deadline: Option<Instant>,
-    control: Option<Arc<Control>>,
+    signal: Option<Arc<StopSignal>>,
     room: usize,
 }
 
@@ -23,8 +23,8 @@ impl Default for CancelToken {
 }
 
 impl CancelToken {
-    pub(crate) fn new(deadline: Option<Instant>, control: Option<Arc<Control>>) -> Self {
-        CancelToken { deadline, control, room: usize::MAX }
+    pub(crate) fn new(deadline: Option<Instant>, signal: Option<Arc<StopSignal>>) -> Self {
+        CancelToken { deadline, signal, room: usize::MAX }
     }
 
     /// For a run whose store may hold so many bytes in memory.
@@ -48,13 +48,13 @@ impl CancelToken {
     /// Whether it is cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.control.as_ref().is_some_and(|control| control.is_interrupted())
+        self.signal.as_ref().is_some_and(|signal| signal.is_interrupted())
             || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
 /// Something long, gone through until the token is cancelled.
-pub(super) struct Watched<'a, I> {
+pub(crate) struct Watched<'a, I> {
     items: I,
     token: &'a CancelToken,
     steps: u32,
@@ -62,14 +62,14 @@ pub(super) struct Watched<'a, I> {
 }
 
 impl CancelToken {
-    pub(super) fn watch<I: Iterator>(&self, items: I) -> Watched<'_, I> {
+    pub(crate) fn watch<I: Iterator>(&self, items: I) -> Watched<'_, I> {
         Watched { items, token: self, steps: 0, cancelled: false }
     }
 }
 
 impl<I> Watched<'_, I> {
     /// Fails when it was left in the middle.
-    pub(super) fn finish(self) -> StoreResult<()> {
+    pub(crate) fn finish(self) -> StoreResult<()> {
         if self.cancelled { Err("the run had to end before all was stored".into()) } else { Ok(()) }
     }
 }

@@ -6,10 +6,10 @@ use std::hash::{BuildHasher, Hasher};
 use ahash::RandomState;
 use hashbrown::HashMap;
 
-use super::{Batch, Source, StoreResult, TableStore, Usage};
-use crate::bytes::SmallBytes;
-use crate::ordered::OrderedMap;
-use crate::tables::OWN;
+use super::{Batch, StoreResult, TableStore, Usage};
+use crate::store::reserved::OWN;
+use crate::util::SmallBytes;
+use crate::util::ordered_map::OrderedMap;
 
 /// Tables in memory: the default. They live as long as the sandbox.
 ///
@@ -219,14 +219,10 @@ impl TableStore for MemoryStore {
     }
 
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
-        let overlay = match &mut batch.0 {
-            Source::Overlay(overlay) => overlay,
-            Source::List(_) => return batch.apply_to(self),
-        };
-        for table in overlay.removed_tables() {
+        for table in batch.0.removed_tables() {
             self.drop_table(table);
         }
-        overlay.drain(|table, key, value| match value {
+        batch.0.drain(&mut |table, key, value| match value {
             Some(value) => self.put(table, key, value),
             None => self.take(table, key.as_slice()),
         });

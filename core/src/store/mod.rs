@@ -1,26 +1,27 @@
 //! Where stored tables live.
 
+mod batch;
 mod cancel;
 mod file;
 mod into;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
-mod tiered;
+pub(crate) mod reserved;
 mod undo;
 
 use std::fmt;
 
-use crate::bytes::SmallBytes;
-use crate::overlay::Overlay;
+use crate::value::{Error, ErrorKind};
 
+pub use batch::{Batch, Write};
+pub(crate) use batch::{WriteList, WriteSource};
 pub use cancel::CancelToken;
 pub use file::{Durability, FileOptions, FileStore};
 pub use into::IntoStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisOptions, RedisStore};
-pub(crate) use tiered::Tiered;
 pub(crate) use undo::recover;
 
 /// Why a store failed.
@@ -60,6 +61,14 @@ impl StoreError {
 impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for StoreError {
     fn from(error: E) -> Self {
         StoreError { cause: error.into(), conflict: false }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let kind = if error.is_conflict() { ErrorKind::Conflict } else { ErrorKind::Store };
+        let text = error.to_string();
+        Error::new(kind, text).with_boxed_source(error.into_inner()).shown_as("the store failed")
     }
 }
 
@@ -337,102 +346,4 @@ pub struct Usage {
     pub bytes: u64,
     /// The number of entries of all tables together.
     pub entries: u64,
-}
-
-/// One write of a [`Batch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Write<'a> {
-    /// As [`TableStore::set`].
-    Set {
-        /// The table.
-        table: u32,
-        /// The key.
-        key: &'a str,
-        /// The value.
-        value: &'a [u8],
-    },
-    /// As [`TableStore::delete`].
-    Delete {
-        /// The table.
-        table: u32,
-        /// The key.
-        key: &'a str,
-    },
-    /// As [`TableStore::remove_table`].
-    RemoveTable {
-        /// The table.
-        table: u32,
-    },
-}
-
-/// The writes of one run. No key is written twice in it, and nothing is written to a table that it removes.
-pub struct Batch<'a>(pub(crate) Source<'a>);
-
-/// Where the writes of a batch are.
-pub(crate) enum Source<'a> {
-    Overlay(&'a mut Overlay),
-    List(&'a WriteList),
-}
-
-/// Writes in a list.
-#[derive(Default)]
-pub(crate) struct WriteList {
-    pub(crate) removed: Vec<u32>,
-    /// `None` deletes.
-    pub(crate) entries: Vec<(u32, SmallBytes, Option<SmallBytes>)>,
-}
-
-impl WriteList {
-    fn writes(&self) -> impl Iterator<Item = Write<'_>> {
-        let removals = self.removed.iter().map(|table| Write::RemoveTable { table: *table });
-        removals.chain(self.entries.iter().filter_map(|(table, key, value)| {
-            let (table, key) = (*table, std::str::from_utf8(key.as_slice()).ok()?);
-            Some(match value {
-                Some(value) => Write::Set { table, key, value: value.as_slice() },
-                None => Write::Delete { table, key },
-            })
-        }))
-    }
-}
-
-impl Batch<'_> {
-    /// The number of writes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.writes().count()
-    }
-
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.writes().next().is_none()
-    }
-
-    /// The writes, in the order in which they have to be applied.
-    pub fn writes(&self) -> impl Iterator<Item = Write<'_>> {
-        let (overlay, list) = match &self.0 {
-            Source::Overlay(overlay) => (Some(overlay.writes()), None),
-            Source::List(list) => (None, Some(list.writes())),
-        };
-        overlay.into_iter().flatten().chain(list.into_iter().flatten())
-    }
-
-    /// Applies the writes one by one with the store's other functions. What was applied before an error stays.
-    ///
-    /// # Errors
-    /// The first one that the store gives.
-    pub fn apply_to<S: TableStore + ?Sized>(&self, store: &mut S) -> StoreResult<()> {
-        self.writes().try_for_each(|write| match write {
-            Write::Set { table, key, value } => store.set(table, key, value),
-            Write::Delete { table, key } => store.delete(table, key),
-            Write::RemoveTable { table } => store.remove_table(table),
-        })
-    }
-}
-
-impl fmt::Debug for Batch<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.writes()).finish()
-    }
 }

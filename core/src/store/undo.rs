@@ -4,7 +4,7 @@
 //! done when that key is deleted; found later, it is taken back first.
 
 use super::{Batch, StoreResult, TableStore, Write};
-use crate::tables::{OWN, UNDO_KEY};
+use crate::store::reserved::{OWN, UNDO_KEY};
 
 /// One key as it was: `None` when it was not there.
 type Before = (u32, String, Option<Vec<u8>>);
@@ -101,8 +101,8 @@ fn decode(mut rest: &[u8]) -> Option<Vec<Before>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bytes::SmallBytes;
-    use crate::store::{MemoryStore, Source, WriteList};
+    use crate::store::{MemoryStore, WriteList};
+    use crate::util::SmallBytes;
 
     /// Fails at one of its writes, as a process that is killed there does, and works again when it is mended.
     struct Mortal {
@@ -168,14 +168,14 @@ mod tests {
         let before = content(&mut start());
         let mut done = start();
         done.writes_left = usize::MAX;
-        done.commit(&mut Batch(Source::List(&list))).unwrap();
+        done.commit(&mut Batch(&mut list.clone())).unwrap();
         let after = content(&mut done);
         assert_ne!(before, after);
         for writes in 0..30 {
             for recovery in 0..8 {
                 let mut store = start();
                 store.writes_left = writes;
-                let result = store.commit(&mut Batch(Source::List(&list)));
+                let result = store.commit(&mut Batch(&mut list.clone()));
                 // It may die again while it recovers.
                 store.writes_left = recovery;
                 let _ = recover(&mut store);

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{Backing, FIRST_FREE, HOME, IO, NEXT_KEY, OWN, Tables, encode_next, id_set, is_valid};
-use crate::bytes::SmallBytes;
-use crate::codec;
-use crate::store::{Batch, Source, StoreResult, TableStore, WriteList};
+use super::{Backing, Tables, id_set};
+use crate::store::reserved::{FIRST_FREE, HOME, IO, NEXT_KEY, OWN, encode_next, is_valid};
+use crate::store::{Batch, StoreResult, TableStore, WriteList};
+use crate::util::SmallBytes;
+use crate::value::codec;
 
 /// Numbers from here on are few enough left to do something about it.
 const LATE: u32 = 1 << 31;
@@ -66,7 +67,7 @@ impl Tables {
             let (key, value) = (SmallBytes::new(NEXT_KEY.as_bytes()), SmallBytes::new(&encode_next(next)));
             list.entries.push((OWN, key, Some(value)));
         }
-        self.backing.store().commit(&mut Batch(Source::List(&list)))?;
+        self.backing.store().commit(&mut Batch(&mut list))?;
         self.begun = false;
         self.lease_end = self.backing.store().reserve_ids(0)?;
         self.start_at(self.lease_end.unwrap_or(next), next);

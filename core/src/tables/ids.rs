@@ -4,27 +4,9 @@ use ahash::RandomState;
 use hashbrown::HashSet;
 
 use super::{Backing, Tables};
-use crate::codec::{self, tag};
+use crate::store::reserved::{OWN, is_valid};
 use crate::store::{StoreError, StoreResult, TableStore, Write};
-
-/// `_home`, unless another table is attached.
-pub(crate) const HOME: u32 = 1;
-/// `_io`
-pub(crate) const IO: u32 = 2;
-/// The first id for other tables.
-pub(crate) const FIRST_FREE: u32 = 3;
-/// The library's own table.
-pub(crate) const OWN: u32 = u32::MAX;
-/// The next free table number.
-pub(crate) const NEXT_KEY: &str = "next";
-
-/// The next free id is written down in steps of this, so that not every new table costs a write.
-const ID_STEP: u32 = 64;
-
-/// The next free id as it is written down.
-pub(crate) fn noted_next(next: u32) -> u32 {
-    next.saturating_add(ID_STEP - 1) / ID_STEP * ID_STEP
-}
+use crate::value::codec;
 
 /// Numbers are reserved in steps of this at first, of `MAX_LEASE` for a sandbox that makes many tables.
 const FIRST_LEASE: u32 = 16;
@@ -37,28 +19,6 @@ pub(crate) type IdSet = HashSet<u32, RandomState>;
 
 pub(crate) fn id_set() -> IdSet {
     HashSet::with_hasher(RandomState::new())
-}
-
-/// Whether a guest may use this id.
-#[inline]
-pub(crate) fn is_valid(id: u32) -> bool {
-    id != 0 && id != OWN
-}
-
-/// The next free id as it is stored: an integer, as scripts store it.
-pub(crate) fn encode_next(next: u32) -> [u8; 9] {
-    let mut number = [tag::INTEGER; 9];
-    if let Some(part) = number.last_chunk_mut() {
-        *part = i64::from(next).to_le_bytes();
-    }
-    number
-}
-
-pub(crate) fn decode_next(value: &[u8]) -> Option<u32> {
-    let [tag::INTEGER, number @ ..] = value else {
-        return None;
-    };
-    u32::try_from(i64::from_le_bytes(number.try_into().ok()?)).ok()
 }
 
 impl Tables {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Backing, FIRST_FREE, HOME, IO, IdSet, OWN, Tables, id_set, is_valid};
-use crate::codec;
+use super::{Backing, IdSet, Tables, id_set};
+use crate::store::reserved::{FIRST_FREE, HOME, IO, OWN, is_valid};
 use crate::store::{MemoryStore, StoreResult, TableStore};
+use crate::value::codec;
 
 /// A copy of all tables of a sandbox.
 #[derive(Clone)]

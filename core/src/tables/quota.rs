@@ -1,16 +1,16 @@
 //! Writes against a limit of what the tables may hold.
 
 use super::Tables;
-use crate::StoreLimit;
 use crate::store::{StoreResult, Usage};
-use crate::usage::Meter;
+use crate::tables::StoreLimit;
+use crate::tables::meter::Meter;
 
 impl Tables {
     /// As [`set`](Self::set) when there is room for it; false when there is not.
     #[inline]
     pub(crate) fn set_within(&mut self, table: u32, key: &str, value: &[u8], limit: &StoreLimit) -> StoreResult<bool> {
         let size = (key.len() + value.len()) as u64;
-        if !self.meter()?.add_surely(size, limit) && !self.fits(table, key, size, limit)? {
+        if !self.meter()?.add_without_looking(size, limit) && !self.fits(table, key, size, limit)? {
             return Ok(false);
         }
         self.set(table, key, value);
@@ -22,7 +22,7 @@ impl Tables {
         let size = (key.len() + value.len()) as u64;
         // In a run of which something counts already.
         if let Some(meter) = &mut self.meter
-            && !meter.add_surely(size, &StoreLimit::UNLIMITED)
+            && !meter.add_without_looking(size, &StoreLimit::UNLIMITED)
         {
             let old = self.entry_size(table, key)?;
             self.meter()?.change(old, Some(size), &StoreLimit::UNLIMITED);

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Backing, Clock, HOME, IO, IdSet, OWN, Tables, id_set, is_valid};
-use crate::codec;
+use super::{Backing, Clock, IdSet, Tables, id_set};
+use crate::store::reserved::{HOME, IO, OWN, is_valid};
 use crate::store::{StoreResult, TableStore};
+use crate::value::codec;
 
 /// The last removal of orphans: the next free table number then, and how much there was to look at.
 pub(super) const SWEPT_KEY: &str = "swept";

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
 
 use super::{Function, LuaString, Table, Value};
-use crate::{Error, Result, StoredTable};
+use crate::value::{Error, Result, StoredTable};
 
 macro_rules! value_from {
     ($($type:ty => $make:expr;)+) => {$(

@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
-use super::{IntoArgs, LuaString};
-use crate::sandbox::Shared;
-use crate::{Error, Outcome, Result, StoredTable};
+use super::owner::{self, Owner};
+use super::{LuaString, StoredTable};
 
 /// A Lua function.
 ///
@@ -32,12 +30,12 @@ pub(crate) enum FunctionKind {
 pub(crate) struct Builtin {
     pub(crate) name: LuaString,
     /// Where it was seen.
-    pub(crate) sandbox: Weak<Shared>,
+    pub(crate) owner: Weak<dyn Owner>,
 }
 
 /// What keeps a function in the guest alive.
 pub(crate) struct Handle {
-    pub(crate) sandbox: Weak<Shared>,
+    pub(crate) owner: Weak<dyn Owner>,
     /// Which of the sandbox's instances it belongs to.
     pub(crate) instance: u64,
     pub(crate) id: u32,
@@ -45,75 +43,16 @@ pub(crate) struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(shared) = self.sandbox.upgrade() {
-            shared.released.push(self.instance, self.id);
+        if let Some(owner) = self.owner.upgrade() {
+            owner.held().released.push(self.instance, self.id);
         }
-    }
-}
-
-/// Handles whose last clone was dropped. The guest hears of them at the next entry: a drop never runs the guest.
-#[derive(Default)]
-pub(crate) struct ReleaseQueue {
-    /// In a sandbox with a seed nothing is released: Lua's memory would depend on when the host, or its garbage collector, lets go.
-    keeps: bool,
-    len: AtomicUsize,
-    queue: Mutex<Vec<(u64, u32)>>,
-}
-
-impl ReleaseQueue {
-    pub(crate) fn new(keeps: bool) -> Self {
-        ReleaseQueue { keeps, ..Self::default() }
-    }
-
-    fn push(&self, instance: u64, id: u32) {
-        if self.keeps {
-            return;
-        }
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.push((instance, id));
-        self.len.store(queue.len(), Ordering::Release);
-    }
-
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
-    }
-
-    /// Everything that was queued so far.
-    #[inline]
-    pub(crate) fn take(&self) -> Vec<(u64, u32)> {
-        if self.len() == 0 {
-            return Vec::new();
-        }
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        self.len.store(0, Ordering::Release);
-        std::mem::take(&mut *queue)
     }
 }
 
 impl Function {
     /// A built-in of that name, of no sandbox.
     pub(crate) fn detached(name: LuaString) -> Function {
-        Function(Arc::new(FunctionKind::Builtin(Builtin { name, sandbox: Weak::new() })))
-    }
-
-    /// Calls the function.
-    ///
-    /// # Errors
-    /// Whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs,
-    /// `InvalidArgument` for a function that is not in a running sandbox.
-    pub fn call(&self, args: impl IntoArgs) -> Result<Outcome> {
-        match &*self.0 {
-            FunctionKind::Live(handle) => {
-                let shared = handle.sandbox.upgrade().ok_or_else(Error::closed)?;
-                shared.call_handle(handle, &args.into_args())
-            }
-            FunctionKind::Builtin(builtin) => {
-                let shared = builtin.sandbox.upgrade().ok_or_else(Error::closed)?;
-                shared.call_builtin(self, args.into_args())
-            }
-            _ => Err(Error::invalid("only a function that a running sandbox returned can be called from the host")),
-        }
+        Function(Arc::new(FunctionKind::Builtin(Builtin { name, owner: owner::nobody() })))
     }
 
     /// The name of a built-in function, such as `string.format`, when this is one by name.
@@ -137,7 +76,7 @@ impl PartialEq for Function {
             (FunctionKind::Stored(a), FunctionKind::Stored(b)) => a == b,
             // Lua gives a function the same handle each time.
             (FunctionKind::Live(a), FunctionKind::Live(b)) => {
-                a.id == b.id && a.instance == b.instance && a.sandbox.ptr_eq(&b.sandbox)
+                a.id == b.id && a.instance == b.instance && Weak::ptr_eq(&a.owner, &b.owner)
             }
             _ => false,
         }

@@ -1,20 +1,40 @@
 //! Lua values on the host's side.
 
+pub(crate) mod args;
+pub(crate) mod codec;
 mod compare;
 mod convert;
 mod debug;
+pub(crate) mod error;
 mod function;
+#[cfg(feature = "json")]
+mod json;
+pub(crate) mod keys;
+mod metrics;
+mod outcome;
+pub(crate) mod owner;
+pub(crate) mod path;
+mod pins;
+mod release_queue;
+mod stored_table;
 mod string;
 mod table;
+pub mod wire;
 
+pub(crate) use args::ArgList;
+pub use args::Args;
 pub use convert::{FromValue, IntoArgs};
+pub use error::{Error, ErrorKind, Result};
 pub use function::Function;
-pub(crate) use function::{Builtin, FunctionKind, Handle, ReleaseQueue};
+pub(crate) use function::{Builtin, FunctionKind, Handle};
+pub use metrics::{MemoryStats, Metrics};
+pub use outcome::Outcome;
+pub(crate) use owner::{HeldByHost, Owner};
+pub(crate) use stored_table::{HOME, IO};
+pub use stored_table::{Home, StoredTable};
 pub use string::LuaString;
 pub(crate) use table::{Graph, Node, Slot};
 pub use table::{Table, TableBuilder, TableRef};
-
-use crate::StoredTable;
 
 /// A Lua value.
 ///

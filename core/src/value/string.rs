@@ -3,7 +3,7 @@
 use std::borrow::{Borrow, Cow};
 use std::fmt;
 
-use crate::bytes::SmallBytes;
+use crate::util::SmallBytes;
 
 /// A Lua string: any bytes, often UTF-8. Immutable; cloning is cheap.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use ahash::RandomState;
 
 use super::{Function, LuaString, Value, exact_integer};
-use crate::ordered::OrderedMap;
-use crate::{Error, Result, StoredTable};
+use crate::util::ordered_map::OrderedMap;
+use crate::value::{Error, Result, StoredTable};
 
 /// A table by value.
 ///

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 
-use crate::{Error, Result};
+use crate::value::{Error, Result};
 
 /// What `runtime.c` calls `ABANDON`.
 pub(super) const ABANDON: i64 = i64::MIN;

@@ -13,9 +13,9 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use super::ffi::{Api, RawMachine};
 use super::raw::Raw;
 use super::{At, Cell};
-use crate::instance::Context;
-use crate::machine::{Entry, Machine};
-use crate::{Error, ErrorKind, Result, waiting};
+use crate::machine::{Entry, Imports, Machine};
+use crate::util::block_on;
+use crate::value::{Error, ErrorKind, Result};
 
 /// Who polls the run, with its lifetime taken off. It is valid from one `resume` to the next `suspend`.
 type Task = NonNull<TaskContext<'static>>;
@@ -51,7 +51,7 @@ unsafe impl Send for Run {}
 
 impl Run {
     /// The caller sees to it that nobody touches the cell before the run is done or dropped.
-    pub(super) fn new(cell: &mut Cell, entry: Entry) -> Result<Self> {
+    pub(super) fn new<I: Imports>(cell: &mut Cell<I>, entry: Entry) -> Result<Self> {
         let size = cell.blueprint.config.max_stack + ROOM;
         let stack = DefaultStack::new(size)
             .map_err(|e| Error::new(ErrorKind::Memory, "there is no memory for a stack").with_source(e))?;
@@ -90,7 +90,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         if self.coroutine.started() && !self.coroutine.done() {
-            // Nothing in this crate drops a run in the middle, see `waiting::Flight`. Unwinding is not possible through the guest's frames.
+            // Nothing in this crate drops a run in the middle, see `run::Flight`. Unwinding is not possible through the guest's frames.
             // SAFETY: the frames are forgotten, and with them what they own; nothing points into the stack: the guest goes with it.
             unsafe { self.coroutine.force_reset() };
         }
@@ -98,20 +98,20 @@ impl Drop for Run {
 }
 
 /// A cell that belongs to the code on the stack.
-struct Exclusive(NonNull<Cell>);
+struct Exclusive<I: Imports>(NonNull<Cell<I>>);
 
 // SAFETY: a cell is `Send`.
-unsafe impl Send for Exclusive {}
+unsafe impl<I: Imports> Send for Exclusive<I> {}
 
 /// The guest waits for the host function that it called; how long the answer is.
-pub(super) fn wait(context: &mut Context<'_>) -> i32 {
-    let Some(current) = context.0.0.fiber else {
+pub(super) fn wait<I: Imports>(guest: &mut At<'_, I>) -> i32 {
+    let Some(current) = guest.0.fiber else {
         // Nobody can do anything else meanwhile.
-        return waiting::block_on(waiting::wait(context));
+        return block_on(I::wait(guest));
     };
     // SAFETY: this code runs on the stack at whose beginning the place lies.
     let place = unsafe { current.0.as_ref() };
-    let mut future = pin!(waiting::wait(context));
+    let mut future = pin!(I::wait(guest));
     loop {
         // SAFETY: the poll that resumed this stack last is still under way, and with it the borrow of its context.
         let task = unsafe { place.task.get().as_mut() };

@@ -6,99 +6,106 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::ffi::{ABANDON, Hooks};
 #[cfg(feature = "async")]
 use super::fiber;
-use super::{At, Cell};
-use crate::functions;
-use crate::host::Host;
-use crate::instance::Context;
+use super::{At, Cell, Imports, Machine};
 #[cfg(feature = "hardened")]
 use crate::machine::watchdog::Stopped;
 
-/// For a running guest: each takes a pointer to its [`Cell`].
-pub(super) static HOOKS: Hooks = Hooks { set, get, delete, size, keys, max_memory, tick };
+impl<I: Imports> Cell<I> {
+    /// For a running guest: each takes a pointer to the cell.
+    pub(super) const HOOKS: &Hooks = &Hooks {
+        set: set::<I>,
+        get: get::<I>,
+        delete: delete::<I>,
+        size: size::<I>,
+        keys: keys::<I>,
+        max_memory: max_memory::<I>,
+        tick: tick::<I>,
+    };
+}
 
 /// What a hook gives back to C. No panic passes.
 ///
 /// # Safety
 /// `host` is what `At::enter` passed for the call that is under way.
 #[inline]
-unsafe fn hook(host: *mut c_void, f: impl FnOnce(&mut Context<'_>) -> i32) -> i64 {
+unsafe fn hook<I: Imports>(host: *mut c_void, f: impl FnOnce(&mut At<'_, I>) -> i32) -> i64 {
     // SAFETY: the caller's promise: it is a cell, whose borrow waits in `At::enter` while this one lasts.
-    let cell = unsafe { &mut *host.cast::<Cell>() };
-    match catch_unwind(AssertUnwindSafe(|| f(&mut Context(At(cell))))) {
+    let cell = unsafe { &mut *host.cast::<Cell<I>>() };
+    match catch_unwind(AssertUnwindSafe(|| f(&mut At(cell)))) {
         Ok(answer) => i64::from(answer),
         Err(panic) => {
             // SAFETY: as above; the borrow of the call that panicked is over.
-            unsafe { (*host.cast::<Cell>()).panic = Some(panic) };
+            unsafe { (*host.cast::<Cell<I>>()).panic = Some(panic) };
             ABANDON
         }
     }
 }
 
-/// Memory and host of the guest that calls.
+/// Hands memory and imports of the guest that calls to `f`.
+///
+/// # Safety
+/// As for `hook`.
 #[inline]
-fn with_host(context: &mut Context<'_>, f: impl FnOnce(&mut [u8], &mut Host) -> i32) -> i32 {
-    context.memory_and_host().map_or(-1, |(memory, host)| f(memory, host))
+unsafe fn with_imports<I: Imports>(host: *mut c_void, f: impl FnOnce(&mut [u8], &mut I) -> i32) -> i64 {
+    let answer =
+        |guest: &mut At<'_, I>| guest.memory_and_data().map_or(-1, |(memory, data)| f(memory, &mut data.imports));
+    // SAFETY: the caller's promise.
+    unsafe { hook(host, answer) }
 }
 
-unsafe extern "C" fn set(host: *mut c_void, t: u32, k: u32, kl: u32, v: u32, vl: u32) -> i64 {
+unsafe extern "C" fn set<I: Imports>(host: *mut c_void, t: u32, k: u32, kl: u32, v: u32, vl: u32) -> i64 {
     let [t, k, kl, v, vl] = [t, k, kl, v, vl].map(u32::cast_signed);
     // SAFETY: C passes the host of the present call.
-    unsafe { hook(host, |context| with_host(context, |memory, host| host.set(memory, t, k, kl, v, vl))) }
+    unsafe { with_imports(host, |memory, imports: &mut I| imports.set(memory, t, k, kl, v, vl)) }
 }
 
-unsafe extern "C" fn get(host: *mut c_void, t: u32, k: u32, kl: u32, v: u32, max: u32) -> i64 {
+unsafe extern "C" fn get<I: Imports>(host: *mut c_void, t: u32, k: u32, kl: u32, v: u32, max: u32) -> i64 {
     let [t, k, kl, v, max] = [t, k, kl, v, max].map(u32::cast_signed);
-    let answer = |context: &mut Context<'_>| {
-        if t != 0 {
-            return with_host(context, |memory, host| host.get(memory, t, k, kl, v, max));
-        }
-        // A request over the channel: it may run a host function, which may come back into the guest.
-        if context.memory().is_ok_and(|memory| Host::is_call(memory, k, kl)) {
-            return functions::answer_call(context, k, kl, v, max);
-        }
-        with_host(context, |memory, host| host.request(memory, k, kl, v, max))
-    };
-    // SAFETY: C passes the host of the present call.
-    unsafe { hook(host, answer) }
+    if t == 0 {
+        // SAFETY: C passes the host of the present call.
+        return unsafe { hook(host, |guest: &mut At<'_, I>| I::request(guest, k, kl, v, max)) };
+    }
+    // SAFETY: as above.
+    unsafe { with_imports(host, |memory, imports: &mut I| imports.get(memory, t, k, kl, v, max)) }
 }
 
-unsafe extern "C" fn delete(host: *mut c_void, t: u32, k: u32, kl: u32) -> i64 {
+unsafe extern "C" fn delete<I: Imports>(host: *mut c_void, t: u32, k: u32, kl: u32) -> i64 {
     let [t, k, kl] = [t, k, kl].map(u32::cast_signed);
     // SAFETY: C passes the host of the present call.
-    unsafe { hook(host, |context| with_host(context, |memory, host| host.delete(memory, t, k, kl))) }
+    unsafe { with_imports(host, |memory, imports: &mut I| imports.delete(memory, t, k, kl)) }
 }
 
-unsafe extern "C" fn size(host: *mut c_void, t: u32) -> i64 {
+unsafe extern "C" fn size<I: Imports>(host: *mut c_void, t: u32) -> i64 {
     let t = t.cast_signed();
-    let answer = |context: &mut Context<'_>| {
+    let answer = |guest: &mut At<'_, I>| {
         #[cfg(feature = "async")]
-        if t == 0 && context.host().waits {
-            return fiber::wait(context);
+        if t == 0 && guest.data().waits {
+            return fiber::wait(guest);
         }
-        context.host().size(t)
+        guest.data_mut().imports.size(t)
     };
     // SAFETY: C passes the host of the present call.
     unsafe { hook(host, answer) }
 }
 
-unsafe extern "C" fn keys(host: *mut c_void, t: u32, b: u32, max: u32) -> i64 {
+unsafe extern "C" fn keys<I: Imports>(host: *mut c_void, t: u32, b: u32, max: u32) -> i64 {
     let [t, b, max] = [t, b, max].map(u32::cast_signed);
     // SAFETY: C passes the host of the present call.
-    unsafe { hook(host, |context| with_host(context, |memory, host| host.keys(memory, t, b, max))) }
+    unsafe { with_imports(host, |memory, imports: &mut I| imports.keys(memory, t, b, max)) }
 }
 
-unsafe extern "C" fn max_memory(host: *mut c_void) -> u64 {
+unsafe extern "C" fn max_memory<I: Imports>(host: *mut c_void) -> u64 {
     // SAFETY: C passes the host of the present call, a cell that nobody uses in the meantime.
-    unsafe { (*host.cast::<Cell>()).data.max_memory as u64 }
+    unsafe { (*host.cast::<Cell<I>>()).data.max_memory as u64 }
 }
 
 /// The clock has ticked.
-unsafe extern "C" fn tick(host: *mut c_void) -> i64 {
+unsafe extern "C" fn tick<I: Imports>(host: *mut c_void) -> i64 {
     #[cfg(feature = "hardened")]
     {
         // SAFETY: C passes the host of the present call, a cell that nobody uses in the meantime.
-        let cell = unsafe { &mut *host.cast::<Cell>() };
-        let verdict = cell.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut cell.data.host));
+        let cell = unsafe { &mut *host.cast::<Cell<I>>() };
+        let verdict = cell.watchdog.as_mut().and_then(|watchdog| watchdog.verdict(&mut cell.data.imports));
         if let Some(kind) = verdict {
             cell.stopped = Some(Stopped(kind));
             return ABANDON;

@@ -1,27 +1,24 @@
 //! Where instances come from: a guest that was started once, and copies of it.
 
+use std::marker::PhantomData;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use super::ffi::{api, code};
-use super::hooks::{HOOKS, STARTING};
+use super::hooks::STARTING;
 use super::raw::{Image, Raw};
 use super::{Cell, Owned, trap};
-use crate::engine::EngineConfig;
-use crate::host::Host;
-use crate::machine::told::Told;
+use crate::machine::preset::SETTINGS;
+use crate::machine::{Data, EngineConfig, Export, GUEST_ID, GuestId, Imports, NotStarted};
 #[cfg(feature = "hardened")]
-use crate::machine::watchdog::{self, Watchdog};
-use crate::machine::{Data, Export, Facts, GUEST_ID, GuestId, NotStarted};
-use crate::start::SETTINGS;
-use crate::{Error, ErrorKind, Result};
+use crate::machine::{watchdog, watchdog::Watchdog};
+use crate::value::{Error, ErrorKind, Result};
 
 /// What is the same in all guests of an engine.
 pub(super) struct Blueprint {
     /// Changes with each tick, where the guest is hardened.
     clock: Arc<AtomicU32>,
     image: Arc<Image>,
-    pub(super) facts: Facts,
     pub(super) config: EngineConfig,
 }
 
@@ -59,28 +56,24 @@ impl Blueprint {
         }
         let image = Image::of(&machine, config).ok_or_else(none)?;
         start_clock(config, &clock)?;
-        Ok(Blueprint {
-            clock,
-            image: Arc::new(image),
-            facts: Facts { ready: true, known: OnceLock::new() },
-            config: config.clone(),
-        })
+        Ok(Blueprint { clock, image: Arc::new(image), config: config.clone() })
     }
 
-    fn machine(&self) -> Option<Raw> {
-        Raw::as_in(&self.image, &HOOKS, &self.clock, &self.config)
+    fn machine<I: Imports>(&self) -> Option<Raw> {
+        Raw::as_in(&self.image, Cell::<I>::HOOKS, &self.clock, &self.config)
     }
 }
 
 /// Where instances come from.
-pub(crate) struct Machines {
+pub(crate) struct Machines<I> {
     config: EngineConfig,
     blueprint: OnceLock<Result<Arc<Blueprint>>>,
+    imports: PhantomData<fn(I)>,
 }
 
-impl Machines {
+impl<I: Imports> Machines<I> {
     pub(crate) fn new(config: EngineConfig) -> Self {
-        Machines { config, blueprint: OnceLock::new() }
+        Machines { config, blueprint: OnceLock::new(), imports: PhantomData }
     }
 
     pub(crate) fn from_wasm(_: &[u8], _: EngineConfig) -> Result<Self> {
@@ -117,24 +110,27 @@ impl Machines {
     }
 
     /// A new instance.
-    pub(crate) fn instantiate(&self, mut host: Host, max_memory: usize, waits: bool) -> Result<Owned, Box<NotStarted>> {
-        host.waits = waits;
-        let fail = |error, host| Err(Box::new(NotStarted { error, host }));
+    pub(crate) fn instantiate(
+        &self,
+        imports: I,
+        max_memory: usize,
+        waits: bool,
+    ) -> Result<Owned<I>, Box<NotStarted<I>>> {
+        let fail = |error, imports| Err(Box::new(NotStarted { error, imports }));
         let blueprint = match self.blueprint() {
             Ok(blueprint) => Arc::clone(blueprint),
-            Err(error) => return fail(error, host),
+            Err(error) => return fail(error, imports),
         };
-        let Some(raw) = blueprint.machine() else {
+        let Some(raw) = blueprint.machine::<I>() else {
             return fail(
                 Error::new(ErrorKind::Memory, "no sandbox could be made: the system gives no more memory"),
-                host,
+                imports,
             );
         };
         #[cfg(feature = "hardened")]
         let watchdog =
             self.config.hardened.then(|| Watchdog::new(self.config.call_deadline.unwrap_or(std::time::Duration::MAX)));
-        let data =
-            Data { host, told: Told::fresh(true), buffer: Default::default(), revision: 1, max_memory, metrics: 0 };
+        let data = Data { imports, max_memory, waits };
         Ok(Owned {
             cell: Cell {
                 data,

@@ -1,11 +1,11 @@
 //! Machines and images of `runtime.c` as owned values.
 
+use super::ffi::{Api, Hooks, RawImage, RawMachine};
+use crate::machine::EngineConfig;
+use crate::util::lock;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use super::ffi::{Api, Hooks, RawImage, RawMachine};
-use crate::engine::EngineConfig;
 
 /// A guest's memory, globals and table.
 pub(super) struct Raw {
@@ -130,7 +130,7 @@ impl Image {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 
     /// Whether the guest was kept, which nobody uses any more.

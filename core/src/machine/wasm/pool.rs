@@ -6,40 +6,35 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
-use super::{Blueprint, NotStarted, Owned};
-use crate::engine::EngineConfig;
-use crate::host::Host;
-use crate::machine::{GUEST_ID, GuestId, watchdog};
+use super::on_pages::OnPages;
+use super::{Blueprint, Imports, NotStarted, Owned};
 #[cfg(feature = "pulley")]
-use crate::wasm_config::interpreter;
-use crate::wasm_config::shared_config;
-use crate::{Error, Result};
+use crate::machine::wasm_config::interpreter;
+use crate::machine::wasm_config::shared_config;
+use crate::machine::{EngineConfig, GUEST_ID, GuestId, watchdog};
+use crate::value::{Error, Result};
 
 /// Our guest, compiled for this platform by the build script.
 static GUEST: &OnPages<[u8]> = &OnPages(*include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm")));
 
-/// What begins where a page does, in systems with pages of 4 KiB.
-#[repr(C, align(4096))]
-pub(super) struct OnPages<B: ?Sized>(pub(super) B);
-
 /// Where instances come from.
-pub(crate) struct Machines {
+pub(crate) struct Machines<I: Imports> {
     config: EngineConfig,
     /// Somebody else's guest, if that is what this runs.
-    foreign: Option<Foreign>,
+    foreign: Option<Foreign<I>>,
     /// `None` when there is no pool.
-    pooled: OnceLock<Option<Arc<Blueprint>>>,
+    pooled: OnceLock<Option<Arc<Blueprint<I>>>>,
     #[cfg(feature = "async")]
-    waiting_pool: OnceLock<Option<Arc<Blueprint>>>,
-    on_demand: OnceLock<Result<Arc<Blueprint>>>,
+    waiting_pool: OnceLock<Option<Arc<Blueprint<I>>>>,
+    on_demand: OnceLock<Result<Arc<Blueprint<I>>>>,
 }
 
-struct Foreign {
-    blueprint: Arc<Blueprint>,
+struct Foreign<I: Imports> {
+    blueprint: Arc<Blueprint<I>>,
     id: GuestId,
 }
 
-impl Machines {
+impl<I: Imports> Machines<I> {
     /// Of our own guest, which is loaded when it is needed.
     pub(crate) fn new(config: EngineConfig) -> Self {
         Machines::with(config, None)
@@ -51,7 +46,7 @@ impl Machines {
         Ok(Machines::with(config, Some(foreign)))
     }
 
-    fn with(config: EngineConfig, foreign: Option<Foreign>) -> Self {
+    fn with(config: EngineConfig, foreign: Option<Foreign<I>>) -> Self {
         Machines {
             config,
             foreign,
@@ -86,18 +81,18 @@ impl Machines {
         self.foreign.is_none() && self.pooled().is_some()
     }
 
-    fn pooled(&self) -> Option<&Arc<Blueprint>> {
+    fn pooled(&self) -> Option<&Arc<Blueprint<I>>> {
         self.pooled.get_or_init(|| self.load_pool(false)).as_ref()
     }
 
     /// As `pooled`, for instances that can wait.
     #[cfg(feature = "async")]
-    fn waiting_pool(&self) -> Option<&Arc<Blueprint>> {
+    fn waiting_pool(&self) -> Option<&Arc<Blueprint<I>>> {
         self.waiting_pool.get_or_init(|| self.load_pool(true)).as_ref()
     }
 
     #[cfg_attr(not(feature = "async"), allow(unused_variables, reason = "nothing waits"))]
-    fn load_pool(&self, waits: bool) -> Option<Arc<Blueprint>> {
+    fn load_pool(&self, waits: bool) -> Option<Arc<Blueprint<I>>> {
         if self.config.pool_size == 0 {
             return None;
         }
@@ -123,29 +118,34 @@ impl Machines {
         load_own(&config, &self.config).ok().map(Arc::new)
     }
 
-    fn on_demand(&self) -> Result<&Arc<Blueprint>> {
+    fn on_demand(&self) -> Result<&Arc<Blueprint<I>>> {
         let load = || load_own(&engine_config(&self.config)?, &self.config).map(Arc::new);
         self.on_demand.get_or_init(load).as_ref().map_err(Error::clone)
     }
 
     /// A new instance.
-    pub(crate) fn instantiate(&self, mut host: Host, max_memory: usize, waits: bool) -> Result<Owned, Box<NotStarted>> {
+    pub(crate) fn instantiate(
+        &self,
+        mut imports: I,
+        max_memory: usize,
+        waits: bool,
+    ) -> Result<Owned<I>, Box<NotStarted<I>>> {
         if let Some(foreign) = &self.foreign {
-            return Owned::new(&foreign.blueprint, host, max_memory, waits);
+            return Owned::new(&foreign.blueprint, imports, max_memory, waits);
         }
         #[cfg(feature = "async")]
         let pooled = if waits { self.waiting_pool() } else { self.pooled() };
         #[cfg(not(feature = "async"))]
         let pooled = self.pooled();
         if let Some(pooled) = pooled {
-            match Owned::new(pooled, host, max_memory, waits) {
-                Err(not_started) if not_started.exhausted => host = not_started.host,
+            match Owned::new(pooled, imports, max_memory, waits) {
+                Err(not_started) if not_started.exhausted => imports = not_started.imports,
                 other => return other,
             }
         }
         match self.on_demand() {
-            Ok(blueprint) => Owned::new(blueprint, host, max_memory, waits),
-            Err(error) => Err(Box::new(NotStarted { error, host, exhausted: false })),
+            Ok(blueprint) => Owned::new(blueprint, imports, max_memory, waits),
+            Err(error) => Err(Box::new(NotStarted { error, imports, exhausted: false })),
         }
     }
 }
@@ -195,13 +195,13 @@ fn start_clock(engine: &Engine) -> Result<()> {
     })
 }
 
-fn load_own(config: &Config, settings: &EngineConfig) -> Result<Blueprint> {
+fn load_own<I: Imports>(config: &Config, settings: &EngineConfig) -> Result<Blueprint<I>> {
     #[cfg(all(any(target_os = "linux", target_os = "android"), not(packed_guest), not(feature = "pulley")))]
     if !settings.hardened {
         // SAFETY: as below.
         #[allow(unsafe_code, reason = "as below")]
         if let Some(module) = unsafe { super::in_place::load(config, GUEST) } {
-            return Blueprint::new(&module, true, None);
+            return Blueprint::new(&module, None);
         }
     }
     let code = unpacked(if settings.hardened { hardened_guest()? } else { &GUEST.0 })?;
@@ -212,19 +212,19 @@ fn load_own(config: &Config, settings: &EngineConfig) -> Result<Blueprint> {
     #[allow(unsafe_code, reason = "the only way to load code that was compiled ahead of time")]
     let module = unsafe { Module::deserialize(&engine, &code) }.map_err(fail)?;
     if !settings.hardened {
-        return Blueprint::new(&module, true, None);
+        return Blueprint::new(&module, None);
     }
     start_clock(&engine)?;
-    Blueprint::new(&module, true, Some(settings.call_deadline.unwrap_or(Duration::MAX)))
+    Blueprint::new(&module, Some(settings.call_deadline.unwrap_or(Duration::MAX)))
 }
 
 #[cfg(not(feature = "jit"))]
-fn compile(_: &[u8], _: &EngineConfig) -> Result<Foreign> {
+fn compile<I: Imports>(_: &[u8], _: &EngineConfig) -> Result<Foreign<I>> {
     Err(Error::invalid("this build of luacell can't compile wasm; turn on the feature `jit`"))
 }
 
 #[cfg(feature = "jit")]
-fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Foreign> {
+fn compile<I: Imports>(wasm: &[u8], settings: &EngineConfig) -> Result<Foreign<I>> {
     use sha2::Digest;
 
     let mut config = engine_config(settings)?;
@@ -234,7 +234,7 @@ fn compile(wasm: &[u8], settings: &EngineConfig) -> Result<Foreign> {
     let module = Module::from_binary(&engine, wasm)
         .map_err(|e| Error::invalid(format!("this is no lua.wasm that luacell can run: {e:#}")))?;
     let longest_call = settings.call_deadline.unwrap_or(Duration::MAX);
-    let blueprint = Arc::new(Blueprint::new(&module, false, Some(longest_call))?);
+    let blueprint = Arc::new(Blueprint::new(&module, Some(longest_call))?);
     start_clock(&engine)?;
     Ok(Foreign { blueprint, id: sha2::Sha256::digest(wasm).into() })
 }

@@ -14,8 +14,8 @@ use std::fmt;
 use ahash::HashMap;
 use redb::{AccessGuard, Range, ReadOnlyTable, ReadableTable, Table, TableDefinition};
 
+use crate::store::reserved::OWN;
 use crate::store::{CancelToken, StoreError, StoreResult, Usage, Write};
-use crate::tables::OWN;
 
 pub(super) const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("luacell");
 pub(super) const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");

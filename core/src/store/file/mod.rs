@@ -17,9 +17,8 @@ use redb::ReadableTable;
 use self::format::{Entries, Key, Walk};
 use self::shared::Shared;
 use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Usage, Write};
-use crate::Result;
-use crate::stored::store_error;
-use crate::tables::{NEXT_KEY, OWN, decode_next};
+use crate::store::reserved::{NEXT_KEY, OWN, decode_next};
+use crate::value::Result;
 
 /// When a commit counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +79,7 @@ impl FileOptions {
     /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later version that
     /// this one does not understand; the file is left as it is then. When the system refuses to open it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
-        let shared = shared::open(path.as_ref(), self.access, self.cache_size).map_err(store_error)?;
+        let shared = shared::open(path.as_ref(), self.access, self.cache_size)?;
         let reads_only = self.access != Access::Full;
         Ok(FileStore { shared, durability: self.durability, reads_only, view: None, cancel: CancelToken::default() })
     }
@@ -152,7 +151,7 @@ impl FileStore {
     /// # Errors
     /// `Store` when the system fails to.
     pub fn sync(&self) -> Result<()> {
-        self.shared.sync().map_err(store_error)
+        Ok(self.shared.sync()?)
     }
 
     /// Ends what the present run sees.

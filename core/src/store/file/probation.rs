@@ -1,15 +1,14 @@
 //! A file that is only written to when it has turned out to be ours, may be written to, and by the process that opened it.
 
+use crate::util::{lock, process};
 use std::fmt;
 use std::fs::File;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
-
-use crate::process;
 
 /// What a process hears that did not open the file itself.
 pub(super) const FORKED: &str =
@@ -90,7 +89,7 @@ impl Backend {
     }
 
     fn least_len(&self) -> MutexGuard<'_, u64> {
-        self.0.len.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.len)
     }
 
     /// The file, unless somebody else has written to it.
@@ -99,7 +98,7 @@ impl Backend {
     }
 
     fn head(&self) -> MutexGuard<'_, Head> {
-        self.0.head.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.head)
     }
 
     /// Fails when somebody else has written to the file: it does not begin with what we know. From then on nothing is read or written.
@@ -130,7 +129,7 @@ impl Backend {
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.pending)
     }
 
     /// Does what was put off; from now on everything goes to the file.

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, Weak};
 
 use super::shared::Shared;
-use crate::process::PerProcess;
+use crate::util::process::PerProcess;
 
 type Files = Mutex<Vec<Weak<Shared>>>;
 

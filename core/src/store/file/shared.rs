@@ -1,25 +1,23 @@
 //! One open file, shared by all handles in this process.
 
+use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
+use super::identity::{Identity, Look, identity_of};
+use super::probation::{Backend, FORKED, REPLACED};
+use super::{Access, Durability, registry};
+use crate::store::reserved::{self, NEXT_KEY, OWN};
+use crate::store::{CancelToken, StoreError, StoreResult, Usage, Write};
+use crate::util::{lock, process};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use redb::{
     Builder, CommitError, Database, DatabaseError, ReadableDatabase, StorageError, TableError, TransactionError,
 };
-
-use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
-use super::identity::{Identity, Look, identity_of};
-use super::probation::{Backend, FORKED, REPLACED};
-use super::registry;
-use super::{Access, Durability};
-use crate::process;
-use crate::store::{CancelToken, StoreError, StoreResult, Usage, Write};
-use crate::tables::{self, NEXT_KEY, OWN};
 
 /// Relaxed commits are on the disk after this time.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -61,10 +59,6 @@ struct Unsynced {
     commits: bool,
     /// Whether a thread will see to them.
     thread: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The file, ready for use.
@@ -319,9 +313,9 @@ fn inspect(database: &Database) -> Result<u32, String> {
     let entries = transaction.open_table(ENTRIES).map_err(|e| damaged(&e))?;
     let key = Key::entry(OWN, NEXT_KEY);
     let Some(next) = format::find(&entries, key.as_slice()).map_err(|e| format!("is {e}"))? else {
-        return Ok(tables::FIRST_FREE);
+        return Ok(reserved::FIRST_FREE);
     };
-    tables::decode_next(next.value()).ok_or_else(|| "is damaged: its next table number is malformed".to_owned())
+    reserved::decode_next(next.value()).ok_or_else(|| "is damaged: its next table number is malformed".to_owned())
 }
 
 impl Shared {
@@ -502,8 +496,8 @@ impl Shared {
             }
             let ids = lock(&self.ids);
             if ids.next > ids.saved {
-                let next = tables::noted_next(ids.next);
-                let value = tables::encode_next(next);
+                let next = reserved::noted_next(ids.next);
+                let value = reserved::encode_next(next);
                 let write = Write::Set { table: OWN, key: NEXT_KEY, value: &value };
                 format::apply(&mut table, std::iter::once(write), &CancelToken::default())?;
                 saved = Some(next);

@@ -7,7 +7,7 @@ use ::redis::Value;
 use ahash::HashMap;
 
 use super::session::{bytes, number};
-use crate::codec::{self, tag};
+use crate::value::codec::{self, tag};
 
 /// A table with at most so many entries, and bytes, comes over as a whole when one of its entries is read.
 const SMALL: (usize, usize) = (128, 64 << 10);

@@ -17,9 +17,9 @@ use super::cache::pairs;
 use super::scripts::{self, Script};
 use super::session::{Answer, LEASE, bytes, number};
 use super::{EMPTY, LISTED, RedisStore};
-use crate::codec;
 use crate::store::StoreResult;
-use crate::tables::{HOME, is_valid};
+use crate::store::reserved::{HOME, is_valid};
+use crate::value::codec;
 
 /// So many tables are looked at in one request, and so many entries of each at a time.
 const TABLES: usize = 64;

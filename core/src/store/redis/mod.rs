@@ -21,8 +21,7 @@ use self::part::Part;
 use self::pool::Pool;
 use self::session::{Answer, Session};
 use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Write};
-use crate::Result;
-use crate::stored::store_error;
+use crate::value::Result;
 
 /// At most so many of the things that the last run read are fetched at the first look of the next one.
 const MAX_EXPECTED: usize = 1000;
@@ -94,9 +93,9 @@ impl RedisOptions {
     /// # Errors
     /// `Store` when the URL makes no sense, the server can't be reached, its user lacks a permission, or the namespace holds something else.
     pub fn open(&self, url: &str) -> Result<RedisStore> {
-        let pool = Pool::open(url, self).map_err(store_error)?;
+        let pool = Pool::open(url, self)?;
         let mut store = RedisStore::new(pool);
-        store.session.attach(&CancelToken::default()).map_err(store_error)?;
+        store.session.attach(&CancelToken::default())?;
         Ok(store)
     }
 }

@@ -2,8 +2,8 @@
 
 use ahash::HashMap;
 
-use crate::codec;
 use crate::store::Write;
+use crate::value::codec;
 
 /// A part has at most so many writes, and about so many bytes.
 const WRITES: usize = 2048;

@@ -1,18 +1,18 @@
 //! Connections to one server, or to whichever node of a cluster has the namespace.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
-
-use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
-use rustls::ClientConfig;
-
 use super::scripts::{self, Script};
 use super::session::{Seen, bytes};
 use super::wire::{self, Connection, Patience};
 use super::{RedisOptions, address};
-use crate::process::{self, PerProcess};
 use crate::store::{CancelToken, StoreError, StoreResult, Uncertain};
+use crate::util::lock;
+use crate::util::process::{self, PerProcess};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use rustls::ClientConfig;
 
 /// More idle connections than this are closed.
 const MAX_IDLE: usize = 32;
@@ -66,10 +66,6 @@ struct Idle {
     connection: Connection,
     since: Instant,
     node: Node,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What has to be done about an error.

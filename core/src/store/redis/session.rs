@@ -10,8 +10,8 @@ use redis::Value;
 use super::part::Part;
 use super::pool::Pool;
 use super::scripts::{self, Script};
+use crate::store::reserved::FIRST_FREE;
 use crate::store::{CancelToken, StoreError, StoreResult};
-use crate::tables::FIRST_FREE;
 
 /// What stays of a large commit when its client is gone before the last step, for so many seconds.
 const STAGED: u32 = 600;

@@ -1,0 +1,200 @@
+//! Settings of sandboxes and of runs.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use super::Engine;
+use super::limit_setters::limit_setters;
+use crate::guest::limits::Limits;
+use crate::guest::modules::ModuleResolver;
+use crate::guest::virtual_clock::VirtualClock;
+use crate::guest::{Check, Host, PrintSink};
+use crate::run::limits::LimitOverrides;
+use crate::run::{Canceller, SandboxSettings, SandboxState};
+use crate::store::{IntoStore, StoreResult, TableStore};
+use crate::tables::Tables;
+use crate::value::{ArgList, Args, IntoArgs, Result};
+
+/// How often a run is repeated after a conflict.
+const CONFLICT_RETRIES: u32 = 10;
+
+/// Settings of one sandbox. More will come.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct SandboxConfig {
+    pub(crate) limits: LimitOverrides,
+    pub(crate) no_memory_alias: bool,
+    pub(crate) store: Option<StoreResult<Box<dyn TableStore>>>,
+    pub(crate) no_stored_functions: bool,
+    pub(crate) conflict_retries: Option<u32>,
+    pub(crate) print: Option<PrintSink>,
+    pub(crate) check: Option<Check>,
+    pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
+    pub(crate) seed: Option<u64>,
+}
+
+limit_setters!(SandboxConfig);
+
+impl SandboxConfig {
+    /// The defaults: tables in memory, and the limits that the methods name.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where `_home` is kept: a store, the path of a [`FileStore`](crate::FileStore), or a server's URL (feature `redis`). When it can't be
+    /// opened, making the sandbox fails with the kind `Store`. Default: memory; `_home` ends with the sandbox.
+    #[must_use]
+    pub fn store(mut self, store: impl IntoStore) -> Self {
+        self.store = Some(store.into_store());
+        self
+    }
+
+    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: whoever can write to the store can take over the guest with one that
+    /// was made on purpose, and then no limit holds but those of [`EngineConfig`](crate::EngineConfig). Default: they are, so give a sandbox only a store that nobody
+    /// can write to whom you don't trust, or set this to false; reading a function then fails with `Store`.
+    #[must_use]
+    pub fn stored_functions(mut self, loaded: bool) -> Self {
+        self.no_stored_functions = !loaded;
+        self
+    }
+
+    /// How often a run is repeated when somebody else, who uses the same store, changed what it had read. Then it fails with the kind
+    /// `Conflict`. Globals that the run has set stay set, as after an error. A run that called a host function is not repeated, unless all
+    /// functions that it called were registered as [repeatable](crate::Sandbox::register_repeatable). Default 10.
+    #[must_use]
+    pub fn conflict_retries(mut self, times: u32) -> Self {
+        self.conflict_retries = Some(times);
+        self
+    }
+
+    /// Whether `_home` is also the global `Memory`. Default: it is.
+    #[must_use]
+    pub fn memory_alias(mut self, on: bool) -> Self {
+        self.no_memory_alias = !on;
+        self
+    }
+
+    /// Gets what scripts print at once, one call for each `print`, its newline included; [`Outcome::output`](crate::Outcome) then stays empty. It
+    /// runs on the thread that runs the script, and can't use the sandbox.
+    #[must_use]
+    pub fn on_print(mut self, sink: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        self.print = Some(Arc::new(Mutex::new(sink)));
+        self
+    }
+
+    /// Called on the thread that runs the script, each 100,000 instructions or so, which is several times in a millisecond: for what a host has to
+    /// look after meanwhile, such as signals. When it gives false, the run ends as by [`interrupt`](crate::Sandbox::interrupt). It can't
+    /// use the sandbox.
+    #[must_use]
+    pub fn on_check(mut self, check: impl FnMut() -> bool + Send + 'static) -> Self {
+        self.check = Some(Arc::new(Mutex::new(check)));
+        self
+    }
+
+    /// Where `require` finds modules: a map from names to sources, [`Folder`](crate::Folder), or a function. Default: only what the guest
+    /// brings along (`bigint`).
+    #[must_use]
+    pub fn modules(mut self, resolver: impl ModuleResolver + 'static) -> Self {
+        self.modules = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Makes runs repeatable: random numbers come from this seed, the clock is virtual (it starts at 2000-01-01 00:00:00 UTC and
+    /// advances a nanosecond with each instruction), and NaN has one form. The same calls on a new sandbox then give the same results, output and
+    /// instruction counts, byte for byte, on every platform; wall time is reported as 0. Use an instruction limit with it, for a
+    /// timeout depends on the machine. Default: off, with randomness from the system.
+    #[must_use]
+    pub fn deterministic(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl SandboxConfig {
+    /// A sandbox that has no instance yet.
+    pub(crate) fn into_state(self, engine: &Engine) -> Result<SandboxState> {
+        let tables = match self.store {
+            Some(store) => {
+                let mut tables = store.and_then(Tables::open)?;
+                tables.refuse_functions(self.no_stored_functions);
+                tables
+            }
+            None => Tables::in_memory(),
+        };
+        let host = Host {
+            print: self.print,
+            check: self.check,
+            modules: self.modules,
+            virtual_clock: self.seed.map(VirtualClock::new),
+            ..Host::new(tables)
+        };
+        let settings = SandboxSettings {
+            limits: self.limits.over(Limits::default()),
+            no_memory_alias: self.no_memory_alias,
+            deterministic: self.seed.is_some(),
+            conflict_retries: self.conflict_retries.unwrap_or(CONFLICT_RETRIES),
+        };
+        Ok(SandboxState::new(Arc::clone(&engine.0), settings, host))
+    }
+}
+
+impl fmt::Debug for SandboxConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxConfig")
+            .field("limits", &self.limits)
+            .field("memory_alias", &!self.no_memory_alias)
+            .field("store", &self.store.as_ref().map(|store| store.as_ref().map(|_| "...")))
+            .field("conflict_retries", &self.conflict_retries)
+            .field("deterministic", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of one run. Limits that are set here hold instead of the sandbox's. More will come.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ComputeOptions {
+    pub(crate) name: String,
+    pub(crate) args: ArgList,
+    pub(crate) limits: LimitOverrides,
+    pub(crate) canceller: Option<Canceller>,
+}
+
+limit_setters!(ComputeOptions);
+
+impl ComputeOptions {
+    /// The defaults: no arguments, a chunk that is named after its source, the sandbox's limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The chunk's name for messages, as in Lua: `=name` is shown as it is, `@name` as a file's.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The chunk's arguments, its `...`; with [`call_with`](crate::Sandbox::call_with) the function's.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoArgs) -> Self {
+        self.args = ArgList::Values(args.into_args());
+        self
+    }
+
+    /// What can cancel the run, before it begins and while it is under way. Not for runs within a host function: they end with the run that called it.
+    #[must_use]
+    pub fn canceller(mut self, canceller: &Canceller) -> Self {
+        self.canceller = Some(canceller.clone());
+        self
+    }
+
+    /// As [`args`](Self::args), for arguments that are encoded already.
+    #[must_use]
+    pub fn encoded_args(mut self, args: impl Into<Args>) -> Self {
+        self.args = ArgList::Encoded(args.into());
+        self
+    }
+}

@@ -1,0 +1,73 @@
+//! Runs and host functions as futures.
+
+use std::sync::Arc;
+
+use super::{ComputeOptions, Sandbox};
+use crate::guest::host_functions::{FromArgs, HostFunction, Pending};
+use crate::run::entries::{enter_call, enter_compute_with};
+use crate::run::future::run;
+use crate::value::{IntoArgs, Outcome, Result, Value};
+
+impl Sandbox {
+    /// As [`compute_with`](Self::compute_with), as a future that any executor can drive: while a host function is waited for, the thread does
+    /// other things. The timeout counts while waiting.
+    ///
+    /// The first such run of a sandbox moves it to an instance that can wait, with all its state; functions that the host has stay
+    /// valid. The run begins when the future is first polled. Until it ends the sandbox is in use, and others get `Busy`. Dropping the
+    /// future ends the run as [`interrupt`](Self::interrupt) does; the sandbox can be used afterwards.
+    ///
+    /// # Errors
+    /// As `compute_with`.
+    pub fn compute_async(
+        &self,
+        source: impl Into<Vec<u8>>,
+        options: ComputeOptions,
+    ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
+        let source = source.into();
+        let canceller = options.canceller.clone();
+        run(Arc::clone(&self.cell), options.limits, canceller, move |guest, links, args| {
+            enter_compute_with(guest, links, args, &source, &options.name, &options.args)
+        })
+    }
+
+    /// As [`call_with`](Self::call_with), as a future; see [`compute_async`](Self::compute_async).
+    ///
+    /// # Errors
+    /// As `call_with`.
+    pub fn call_async(
+        &self,
+        path: impl Into<String>,
+        options: ComputeOptions,
+    ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
+        let path = path.into();
+        let canceller = options.canceller.clone();
+        run(Arc::clone(&self.cell), options.limits, canceller, move |guest, links, args| {
+            enter_call(guest, links, args, &path, &options.args)
+        })
+    }
+
+    /// As [`register`](Self::register), for a function whose results come later. In a script it is called like any other function. In
+    /// `compute_async` and `call_async` the script's thread is free while the future is pending; in the other runs, and when the script is itself
+    /// called by a host function, the thread sleeps. The future is dropped when the run ends before it.
+    ///
+    /// While it is polled the future may use the sandbox as other host functions may; what it spawns elsewhere gets `Busy`.
+    ///
+    /// # Errors
+    /// As `register`.
+    pub fn register_async<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 'static>(
+        &self,
+        name: &str,
+        function: impl Fn(A) -> F + Send + Sync + 'static,
+    ) -> Result<()> {
+        let start = move |args: &mut Vec<Value>| -> Pending {
+            match A::from_args(args.drain(..)) {
+                Ok(args) => {
+                    let results = function(args);
+                    Box::pin(async move { results.await.map(IntoArgs::into_args) })
+                }
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        };
+        self.add_function(name, HostFunction::Future(Arc::new(start)), false)
+    }
+}

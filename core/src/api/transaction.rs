@@ -1,0 +1,52 @@
+//! Several runs and writes as one transaction.
+
+use super::Sandbox;
+use crate::run::{SandboxCell, SandboxState};
+use crate::value::Result;
+
+impl Sandbox {
+    /// Runs `body` as one transaction: what its runs and its writes to tables store is committed together when it succeeds, and when it fails, by an error or a
+    /// panic, nothing is, and Lua's own view of `_home` agrees with that. Globals stay as they are.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), luacell::Error> {
+    /// let sandbox = luacell::Sandbox::new()?;
+    /// sandbox.home().set("stock", 5)?;
+    /// let sold = sandbox.transaction(|tx| {
+    ///     tx.compute("_home.stock = _home.stock - 1")?;
+    ///     tx.home().set("buyer", "Ada")?;
+    ///     Err::<(), _>(luacell::Error::host("the payment failed"))
+    /// });
+    /// assert!(sold.is_err());
+    /// assert_eq!(sandbox.home().get("stock")?.as_integer(), Some(5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// `body` gets this sandbox and may use it and its tables as usual, on this thread; others get `Busy` until it ends. A run or a write that fails in it ends the
+    /// transaction: nothing of it is kept, later ones give the same error, and so does the transaction. In a store that several sandboxes use it is not repeated
+    /// after a conflict: it fails with `Conflict`, and the caller may begin again.
+    ///
+    /// # Errors
+    /// What `body` gives; what a run or a write in it failed with; `Store` and `Conflict` of the commit; `InvalidArgument` within another transaction of this
+    /// sandbox; `Busy`, `Closed`. Within a transaction `gc`, `reset`, `snapshot`, `restore`, `fork` and asynchronous runs give `InvalidArgument`.
+    pub fn transaction<T>(&self, body: impl FnOnce(&Sandbox) -> Result<T>) -> Result<T> {
+        self.cell().access_whole(SandboxState::begin_transaction)?;
+        let open = Open(self.cell());
+        let result = body(self);
+        std::mem::forget(open);
+        let keep = result.is_ok();
+        let ended = self.cell().access_whole(|state| state.end_transaction(keep));
+        let value = result?;
+        ended.map(|()| value)
+    }
+}
+
+/// Takes the transaction back when its body panics.
+struct Open<'a>(&'a SandboxCell);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.access_whole(|state| state.end_transaction(false));
+    }
+}

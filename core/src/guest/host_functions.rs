@@ -1,0 +1,446 @@
+//! Host functions: what Lua calls by name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::vec::Drain;
+
+use super::links::SandboxLinks;
+use super::{GuestMut, Host, reentry};
+#[cfg(feature = "async")]
+use crate::util::block_on;
+use crate::util::compute_place;
+use crate::value::{Error, ErrorKind, FromValue, IntoArgs, LuaString, Result, Value, codec};
+
+/// A future that gives a host function's results.
+#[cfg(feature = "async")]
+pub(crate) type Pending = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>;
+
+/// What takes its arguments out of a list.
+type ArgsFn<R> = Arc<dyn Fn(&mut Vec<Value>) -> R + Send + Sync>;
+
+/// A host function.
+#[derive(Clone)]
+pub(crate) enum HostFunction {
+    /// Leaves its results in the list.
+    Plain(ArgsFn<Result<()>>),
+    #[cfg(feature = "async")]
+    Future(ArgsFn<Pending>),
+}
+
+impl HostFunction {
+    pub(crate) fn plain<A: FromArgs, R: IntoArgs>(
+        function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
+    ) -> HostFunction {
+        HostFunction::Plain(Arc::new(move |values| {
+            let args = A::from_args(values.drain(..))?;
+            function(args)?.push_args(values);
+            Ok(())
+        }))
+    }
+}
+
+/// Host functions by number. A number is given out once, because Lua may know a function by it long after the host took it away.
+#[derive(Clone, Default)]
+pub(crate) struct HostFunctions {
+    list: BTreeMap<i32, Registered>,
+    numbers: HashMap<Arc<str>, i32>,
+    next: i32,
+}
+
+#[derive(Clone)]
+struct Registered {
+    name: Arc<str>,
+    function: HostFunction,
+    /// Whether a run that called it may be repeated.
+    repeatable: bool,
+}
+
+/// The numbers that a guest knows functions by.
+#[derive(Clone, Default)]
+pub(crate) struct FunctionNames {
+    pub(crate) list: Vec<(i32, Arc<str>)>,
+    /// Above all that were ever given out.
+    pub(crate) next: i32,
+}
+
+impl HostFunctions {
+    /// Adds or replaces the function of that name; its number, and what was there before.
+    pub(crate) fn add(&mut self, name: &str, function: HostFunction) -> Result<(i32, Option<HostFunction>)> {
+        if let Some(number) = self.numbers.get(name) {
+            let place = self.list.get_mut(number).map(|registered| &mut registered.function);
+            return Ok((*number, place.map(|place| std::mem::replace(place, function))));
+        }
+        let number = self.next;
+        self.insert(number, Registered { name: name.into(), function, repeatable: false })?;
+        Ok((number, None))
+    }
+
+    fn insert(&mut self, number: i32, registered: Registered) -> Result<()> {
+        let next = number.checked_add(1).ok_or_else(|| Error::invalid("too many host functions were registered"))?;
+        self.next = self.next.max(next);
+        self.numbers.insert(Arc::clone(&registered.name), number);
+        self.list.insert(number, registered);
+        Ok(())
+    }
+
+    pub(crate) fn set_repeatable(&mut self, number: i32, repeatable: bool) {
+        if let Some(registered) = self.list.get_mut(&number) {
+            registered.repeatable = repeatable;
+        }
+    }
+
+    fn is_repeatable(&self, number: i32) -> bool {
+        self.list.get(&number).is_some_and(|registered| registered.repeatable)
+    }
+
+    /// Takes away what `add` added.
+    pub(crate) fn put_back(&mut self, number: i32, before: Option<HostFunction>) {
+        match (before, self.list.get_mut(&number)) {
+            (Some(before), Some(registered)) => registered.function = before,
+            _ => drop(self.take(number)),
+        }
+    }
+
+    fn take(&mut self, number: i32) -> Option<Registered> {
+        let registered = self.list.remove(&number)?;
+        self.numbers.remove(&registered.name);
+        Some(registered)
+    }
+
+    /// Takes the function of that name away; its number.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<i32> {
+        let number = *self.numbers.get(name)?;
+        self.take(number).map(|_| number)
+    }
+
+    /// Names and numbers of all functions.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, Arc<str>)> + '_ {
+        self.list.iter().map(|(number, registered)| (*number, Arc::clone(&registered.name)))
+    }
+
+    pub(crate) fn names(&self) -> FunctionNames {
+        FunctionNames { list: self.iter().collect(), next: self.next }
+    }
+
+    /// These functions under the numbers that a guest knows them by; those that it does not know get new ones.
+    pub(crate) fn renumbered(&self, names: &FunctionNames) -> Result<HostFunctions> {
+        let mut all = HostFunctions { next: names.next, ..HostFunctions::default() };
+        for (number, name) in &names.list {
+            if let Some(registered) = self.numbers.get(name).and_then(|own| self.list.get(own)) {
+                all.insert(*number, registered.clone())?;
+            }
+        }
+        for registered in self.list.values() {
+            if !all.numbers.contains_key(&registered.name) {
+                all.insert(all.next, registered.clone())?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// `None` when it was taken away.
+    fn find(&self, number: i32) -> Option<HostFunction> {
+        self.list.get(&number).map(|registered| registered.function.clone())
+    }
+}
+
+/// A name that can be registered: Lua names with dots between them.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let is_name = |part: &str| {
+        part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && part.chars().next().is_some_and(|c| !c.is_ascii_digit())
+    };
+    if name.split('.').all(is_name) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("'{name}' is no name for a host function: use Lua names with dots between them")))
+}
+
+/// What a call gave.
+enum Answer {
+    /// In the list of the call.
+    Results,
+    Error(Error),
+    Limit(ErrorKind),
+    #[cfg(feature = "async")]
+    Later,
+}
+
+#[cfg(feature = "async")]
+impl Answer {
+    /// What a function gave that was waited for, or the limit that ended it.
+    fn of(result: Result<Result<Vec<Value>>, ErrorKind>, values: &mut Vec<Value>) -> Self {
+        match result {
+            Ok(Ok(results)) => {
+                *values = results;
+                Answer::Results
+            }
+            Ok(Err(error)) => Answer::Error(error),
+            Err(kind) => Answer::Limit(kind),
+        }
+    }
+}
+
+mod status {
+    pub(super) const RESULTS: u8 = 0;
+    pub(super) const ERROR: u8 = 1;
+    pub(super) const LIMIT: u8 = 2;
+    #[cfg(feature = "async")]
+    pub(super) const PENDING: u8 = 3;
+}
+
+/// A list of values with more room than this is not kept.
+const KEPT_VALUES: usize = 256;
+
+/// The guest calls a host function: runs it and writes the answer, as the channel wants it.
+pub(crate) fn answer_call(guest: &mut GuestMut<'_>, request: i32, len: i32, answer: i32, max_len: i32) -> i32 {
+    // Kept for its room; a call inside this one makes its own.
+    let mut values = std::mem::take(&mut guest.host().values);
+    let behind = std::mem::take(&mut guest.host().run.attempt.behind);
+    let given = match read_call(guest, request, len, &mut values) {
+        Some(Ok(number)) => call(guest, number, &mut values),
+        // Lua's own mistake, not that of a host function.
+        Some(Err(error)) => Some(Answer::Error(error.nested())),
+        None => None,
+    };
+    let Some(given) = given else {
+        guest.host().run.attempt.behind = behind;
+        return -1;
+    };
+    release_handles(guest);
+    let Ok((memory, host)) = guest.memory_and_host() else {
+        return -1;
+    };
+    let mut bytes = std::mem::take(&mut host.scratch);
+    encode(host, given, &values, &mut bytes);
+    let length = host.deliver(memory, &mut bytes, answer, max_len);
+    host.scratch = bytes;
+    host.run.attempt.behind = behind;
+    if values.capacity() <= KEPT_VALUES {
+        values.clear();
+        host.values = values;
+    }
+    length
+}
+
+/// Tells the guest of functions that nobody needs any more, when they are many: a script may pass ever new ones.
+#[inline]
+fn release_handles(guest: &mut GuestMut<'_>) {
+    const MANY: usize = 64;
+    let host = guest.host();
+    // With a virtual clock nothing may depend on when the host lets go of something.
+    if host.virtual_clock.is_none()
+        && let Some(links) = &host.run.links
+        && links.owner().held().released.len() >= MANY
+    {
+        let ids: Vec<u32> = links.take_released().collect();
+        for id in ids {
+            if let Err(error) = guest.release_handle(id.cast_signed()) {
+                guest.host().run.attempt.unreported.get_or_insert(error);
+                return;
+            }
+        }
+    }
+}
+
+/// The function's number; its arguments are added to `values`.
+fn read_call(guest: &mut GuestMut<'_>, request: i32, len: i32, values: &mut Vec<Value>) -> Option<Result<i32>> {
+    let (memory, host) = guest.memory_and_host().ok()?;
+    let payload = super::memory::part(memory, request, len)?.get(1..)?;
+    let (number, args) = payload.split_first_chunk()?;
+    let links = host.run.links.as_ref()?;
+    Some(codec::decode_into(args, links, values).map(|()| i32::from_le_bytes(*number)))
+}
+
+/// `None` when there is no such function any more; the guest knows its name.
+fn call(guest: &mut GuestMut<'_>, number: i32, values: &mut Vec<Value>) -> Option<Answer> {
+    let host = guest.host();
+    if let Some(kind) = host.run.attempt.limit {
+        return Some(Answer::Limit(kind));
+    }
+    if host.run.attempt.host_calls >= host.run.limits.host_calls {
+        return Some(Answer::Limit(host.end_by(ErrorKind::HostCallLimit)));
+    }
+    host.run.attempt.host_calls += 1;
+    let function = host.functions.find(number)?;
+    host.run.attempt.called_unrepeatable |= !host.functions.is_repeatable(number);
+    Some(call_function(guest, function, values))
+}
+
+fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, values: &mut Vec<Value>) -> Answer {
+    let host = guest.host();
+    let result = match function {
+        HostFunction::Plain(function) => {
+            let Some(sandbox) = host.run.links.as_ref().map(|links| Arc::as_ptr(links.owner()).cast::<()>()) else {
+                return Answer::Error(Error::internal("a host function is called outside of a run"));
+            };
+            host.run.attempt.nesting += 1;
+            let call = || catch_unwind(AssertUnwindSafe(|| function(values)));
+            let result = reentry::while_in_host_function(guest, sandbox, || compute_place::in_host(call));
+            guest.host().run.attempt.nesting -= 1;
+            result.unwrap_or_else(|panic| Err(panicked(&*panic)))
+        }
+        #[cfg(feature = "async")]
+        HostFunction::Future(function) => {
+            let pending = match catch_unwind(AssertUnwindSafe(|| function(values))) {
+                Ok(pending) => pending,
+                Err(panic) => return Answer::Error(panicked(&*panic)),
+            };
+            if guest.waits() && guest.host().run.attempt.nesting == 0 {
+                guest.host().run.attempt.pending = Some(pending);
+                return Answer::Later;
+            }
+            let Some(links) = guest.host().run.links.clone() else {
+                return Answer::Error(Error::internal("a host function is called outside of a run"));
+            };
+            // Nobody further out can wait: this thread does.
+            return Answer::of(block_on(super::waiting::finish(guest, &links, pending)), values);
+        }
+    };
+    if let Some(kind) = guest.host().passed_meanwhile() {
+        return Answer::Limit(kind);
+    }
+    match result {
+        Ok(()) => Answer::Results,
+        Err(error) => Answer::Error(error),
+    }
+}
+
+/// What a panic in a host function becomes. The panic's own text has gone to where panics go.
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::opaque(format!("the host function panicked: {}", text.unwrap_or("no message")))
+}
+
+/// The answer of a function that was waited for, ready to be fetched; its length as the channel names it.
+#[cfg(feature = "async")]
+pub(crate) fn keep_answer(guest: &mut GuestMut<'_>, result: Result<Result<Vec<Value>>, ErrorKind>) -> i32 {
+    let host = guest.host();
+    let mut values = Vec::new();
+    let answer = Answer::of(result, &mut values);
+    let mut bytes = Vec::new();
+    encode(host, answer, &values, &mut bytes);
+    host.run.attempt.behind = Default::default();
+    host.keep(bytes)
+}
+
+fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) {
+    out.clear();
+    let links = host.run.links.as_ref();
+    let error = match answer {
+        Answer::Results => {
+            out.push(status::RESULTS);
+            match encode_values(values, out, links) {
+                Ok(()) => return,
+                Err(error) => Error::new(error.kind(), error.message().replacen("argument", "result", 1)),
+            }
+        }
+        Answer::Limit(kind) => {
+            out.push(status::LIMIT);
+            out.extend_from_slice(&host.report_limit(kind).to_le_bytes());
+            return;
+        }
+        #[cfg(feature = "async")]
+        Answer::Later => return out.push(status::PENDING),
+        Answer::Error(error) => error,
+    };
+    out.clear();
+    out.push(status::ERROR);
+    // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing catches them.
+    let passes = error.is_nested() && error.kind() != ErrorKind::HostFunction;
+    let value = error.lua_value();
+    let add_place = !passes && !error.is_nested();
+    let kind = if passes { u8::try_from(error.kind().number()).unwrap_or_default() << 1 } else { 0 };
+    out.push(u8::from(add_place) | kind);
+    let number_at = out.len();
+    out.extend_from_slice(&0u32.to_le_bytes());
+    let start = out.len();
+    if encode_values(&[value], out, host.run.links.as_ref()).is_err() {
+        out.truncate(start);
+        let text = Value::from("the host function failed with a value that can't be passed");
+        let _ = encode_values(&[text], out, host.run.links.as_ref());
+    }
+    let bytes = out.len() - start;
+    if !passes && let Some(place) = out.get_mut(number_at..start) {
+        place.copy_from_slice(&host.keep_error(error, bytes).to_le_bytes());
+    }
+}
+
+#[inline]
+fn encode_values(values: &[Value], out: &mut Vec<u8>, links: Option<&SandboxLinks>) -> Result<()> {
+    let links = links.ok_or_else(|| Error::internal("a host function answers outside of a run"))?;
+    codec::encode_args(values, out, links)
+}
+
+/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for whatever comes.
+///
+/// Arguments that are missing are nil, those beyond are dropped, as in Lua.
+pub trait FromArgs: Sized {
+    /// The arguments as these types.
+    ///
+    /// # Errors
+    /// `Conversion` when one does not fit, naming its position.
+    fn from_args(args: Drain<'_, Value>) -> Result<Self>;
+}
+
+#[inline]
+fn argument<T: FromValue>(position: usize, value: Option<Value>) -> Result<T> {
+    T::from_value(value.unwrap_or_default())
+        .map_err(|e| Error::new(e.kind(), format!("bad argument #{position} ({})", e.message())))
+}
+
+impl FromArgs for Vec<Value> {
+    #[inline]
+    fn from_args(args: Drain<'_, Value>) -> Result<Self> {
+        Ok(args.collect())
+    }
+}
+
+impl FromArgs for () {
+    #[inline]
+    fn from_args(_: Drain<'_, Value>) -> Result<Self> {
+        Ok(())
+    }
+}
+
+macro_rules! one_arg {
+    ($($type:ty)+) => {$(
+        impl FromArgs for $type {
+            #[inline]
+            fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
+                argument(1, args.next())
+            }
+        }
+    )+};
+}
+
+one_arg!(bool i8 i16 i32 i64 u8 u16 u32 u64 isize usize f64 String LuaString Value);
+one_arg!(crate::value::Table crate::value::StoredTable crate::value::Function);
+
+impl<T: FromValue> FromArgs for Option<T> {
+    #[inline]
+    fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
+        argument(1, args.next())
+    }
+}
+
+macro_rules! tuple_from_args {
+    ($($name:ident $position:literal)+) => {
+        impl<$($name: FromValue),+> FromArgs for ($($name,)+) {
+            #[inline]
+            fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
+                Ok(($(argument::<$name>($position, args.next())?,)+))
+            }
+        }
+    };
+}
+
+tuple_from_args!(A 1);
+tuple_from_args!(A 1 B 2);
+tuple_from_args!(A 1 B 2 C 3);
+tuple_from_args!(A 1 B 2 C 3 D 4);
+tuple_from_args!(A 1 B 2 C 3 D 4 E 5);
+tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6);
+tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6 G 7);
+tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6 G 7 H 8);

@@ -1,0 +1,76 @@
+//! How values in messages are tied to their sandbox.
+
+use std::sync::{Arc, Weak};
+
+use crate::value::codec::Links;
+use crate::value::{Builtin, Error, ErrorKind, Function, FunctionKind, Handle, LuaString, Owner, Result, StoredTable};
+
+/// How values in messages are tied to a sandbox.
+#[derive(Clone)]
+pub(crate) struct SandboxLinks {
+    owner: Arc<dyn Owner>,
+    /// The instance whose functions these are.
+    instance: u64,
+    /// See [`Links::room`].
+    room: usize,
+}
+
+impl SandboxLinks {
+    pub(crate) fn new(owner: Arc<dyn Owner>, instance: u64, room: usize) -> Self {
+        SandboxLinks { owner, instance, room }
+    }
+
+    #[inline]
+    pub(crate) fn owner(&self) -> &Arc<dyn Owner> {
+        &self.owner
+    }
+
+    /// Functions of this instance that nobody needs any more.
+    pub(crate) fn take_released(&self) -> impl Iterator<Item = u32> + use<> {
+        let number = self.instance;
+        let all = self.owner.held().released.take().into_iter();
+        all.filter(move |(instance, _)| *instance == number).map(|(_, id)| id)
+    }
+
+    fn weak(&self) -> Weak<dyn Owner> {
+        Arc::downgrade(&self.owner)
+    }
+}
+
+impl Links for SandboxLinks {
+    fn stored(&self, id: u32, cell: bool) -> StoredTable {
+        StoredTable::new(&self.owner, id, cell)
+    }
+
+    fn handle(&self, id: u32) -> Function {
+        let handle = Handle { owner: self.weak(), instance: self.instance, id };
+        Function(Arc::new(FunctionKind::Live(handle)))
+    }
+
+    fn builtin(&self, name: LuaString) -> Function {
+        Function(Arc::new(FunctionKind::Builtin(Builtin { name, owner: self.weak() })))
+    }
+
+    fn room(&self) -> usize {
+        self.room
+    }
+
+    fn id_of(&self, table: &StoredTable) -> Result<u32> {
+        if table.belongs_to(&*self.owner) {
+            table.check(&*self.owner)?;
+            Ok(table.id())
+        } else {
+            Err(Error::invalid("a stored table of another sandbox can't be passed; copy it with to_table"))
+        }
+    }
+
+    fn handle_of(&self, function: &Handle) -> Result<u32> {
+        if !std::ptr::addr_eq(function.owner.as_ptr(), Arc::as_ptr(&self.owner)) {
+            return Err(Error::invalid("a function of another sandbox can't be passed"));
+        }
+        if function.instance != self.instance {
+            return Err(Error::new(ErrorKind::Closed, "the function is gone: its sandbox was started anew"));
+        }
+        Ok(function.id)
+    }
+}

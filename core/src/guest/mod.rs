@@ -1,0 +1,28 @@
+//! What the core says to the guest and hears from it.
+
+mod buffer;
+mod channel;
+pub(crate) mod factory;
+mod host;
+pub(crate) mod host_functions;
+pub(crate) mod image;
+mod imports;
+mod instance;
+mod kept_errors;
+mod limit_checks;
+pub(crate) mod limits;
+pub(crate) mod links;
+mod memory;
+pub(crate) mod modules;
+pub(crate) mod reentry;
+pub(crate) mod registration;
+mod run;
+pub(crate) mod settings;
+pub(crate) mod table_numbers;
+pub(crate) mod virtual_clock;
+#[cfg(feature = "async")]
+mod waiting;
+
+pub(crate) use self::host::{Check, Host, PrintSink};
+pub(crate) use self::instance::{Guest, GuestMut, GuestState};
+pub(crate) use self::run::InnerBudget;

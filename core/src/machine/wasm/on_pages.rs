@@ -1,0 +1,5 @@
+//! Bytes that lie on pages of their own.
+
+/// What begins where a page does, in systems with pages of 4 KiB.
+#[repr(C, align(4096))]
+pub(super) struct OnPages<B: ?Sized>(pub(super) B);

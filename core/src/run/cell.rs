@@ -1,0 +1,247 @@
+//! What all handles of one sandbox share, and who may use it when.
+//!
+//! Locks, in the order in which they are taken: `state` is held for as long as somebody uses the sandbox, also while a script calls a host function, and is
+//! only ever tried, never waited for; `freeing`, the sleepers of [`StopSignal`], and what the values hold together in [`HeldByHost`] are held for a
+//! moment, with nothing locked behind them.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use super::access::Access;
+use super::state::{Instance, SandboxState};
+use super::weight::Weight;
+use crate::guest::reentry;
+use crate::util::{StopSignal, lock};
+use crate::value::{Error, HeldByHost, Owner, Result, StoredTable, Table};
+
+/// How long a call waits at most for the end of a run that was told to end, where the sandbox has no timeout.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What values of a sandbox point back to.
+pub(crate) struct SandboxCell {
+    state: Mutex<SandboxState>,
+    closed: AtomicBool,
+    /// Who frees what a closed sandbox held, until that is done.
+    freeing: Mutex<Option<ThreadId>>,
+    /// How long a call waits for the end of a run that was told to end.
+    patience: Duration,
+    pub(crate) signal: Arc<StopSignal>,
+    pub(crate) held: Arc<HeldByHost>,
+    weight: Weight,
+}
+
+/// Does what somebody asked for by `close` while the sandbox was in use, and wakes who waits for it. Made before the lock is taken, so that it
+/// is dropped after it.
+pub(crate) struct AfterAccess<'a>(pub(crate) &'a SandboxCell);
+
+impl Drop for AfterAccess<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.closed.load(Ordering::SeqCst) {
+            self.0.free();
+        }
+        self.0.signal.left();
+    }
+}
+
+/// Who has a sandbox.
+enum Hold<'a> {
+    /// Now the caller.
+    Free(MutexGuard<'a, SandboxState>),
+    /// A thread that is at work in it.
+    Working,
+    /// Somebody who may be doing something else: a run that is driven as a future, or a transaction.
+    Kept,
+}
+
+impl Owner for SandboxCell {
+    fn held(&self) -> &HeldByHost {
+        &self.held
+    }
+
+    fn copy_table(self: Arc<Self>, table: &StoredTable) -> Result<Table> {
+        super::copy_table::copy_table(&self, table)
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl SandboxCell {
+    pub(crate) fn new(mut state: SandboxState) -> Result<Arc<Self>> {
+        let weight = Weight::default();
+        weight.set_grown(state.grown());
+        let (held, signal) = (Arc::clone(&state.held), Arc::clone(&state.host()?.signal));
+        let patience = state.settings.limits.timeout.unwrap_or(PATIENCE);
+        Ok(Arc::new(SandboxCell {
+            state: Mutex::new(state),
+            closed: AtomicBool::new(false),
+            freeing: Mutex::default(),
+            patience,
+            signal,
+            held,
+            weight,
+        }))
+    }
+
+    /// The sandbox that a value belongs to.
+    pub(crate) fn of(owner: Arc<dyn Owner>) -> Result<Arc<Self>> {
+        owner.into_any().downcast().map_err(|_| Error::internal("a value belongs to no sandbox"))
+    }
+
+    /// Where it is, which tells it from others.
+    pub(crate) fn address(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+
+    /// Hands the sandbox to `f` if nobody else has it, or if it runs a host function on this very thread.
+    #[inline]
+    pub(crate) fn access<T>(self: &Arc<Self>, f: impl FnOnce(&mut Access<'_>) -> Result<T>) -> Result<T> {
+        let Some(mut state) = self.lock()? else {
+            return reentry::find(self.address(), |guest| f(&mut Access::Reentrant(guest)))
+                .unwrap_or_else(|| Err(Error::busy()));
+        };
+        let _after = AfterAccess(self);
+        let result = f(&mut Access::Exclusive(&mut state));
+        state.end_access();
+        self.weigh(&mut state);
+        // What closes the sandbox now needs the lock.
+        drop(state);
+        result
+    }
+
+    /// As `access`, for what can't be done in the middle of a run.
+    pub(crate) fn access_whole<T>(&self, f: impl FnOnce(&mut SandboxState) -> Result<T>) -> Result<T> {
+        let Some(mut state) = self.lock()? else {
+            return Err(Error::busy());
+        };
+        let _after = AfterAccess(self);
+        let result = f(&mut state);
+        state.end_access();
+        self.weigh(&mut state);
+        drop(state);
+        result
+    }
+
+    /// `None` when somebody else has it.
+    #[inline]
+    fn lock(&self) -> Result<Option<MutexGuard<'_, SandboxState>>> {
+        match self.try_lock()? {
+            Hold::Free(guard) => Ok(Some(guard)),
+            Hold::Working if self.signal.is_ending() => self.lock_later(),
+            _ => Ok(None),
+        }
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Result<Hold<'_>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed());
+        }
+        match self.state.try_lock() {
+            #[cfg(feature = "async")]
+            Ok(guard) if matches!(guard.instance, Instance::Lent) => Ok(Hold::Kept),
+            Ok(guard) if guard.transaction.as_ref().is_some_and(|t| t.thread != std::thread::current().id()) => {
+                Ok(Hold::Kept)
+            }
+            Ok(guard) => Ok(Hold::Free(guard)),
+            Err(TryLockError::WouldBlock) => Ok(Hold::Working),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // A store of the user's panicked in the middle of something: nothing of the instance can be relied on.
+                self.state.clear_poison();
+                let mut state = poisoned.into_inner();
+                state.restart();
+                state.finish_run();
+                Ok(Hold::Free(state))
+            }
+        }
+    }
+
+    /// A run that was told to end does not make the sandbox busy: who comes next waits for its end. Not forever, for a host function of it
+    /// may wait for who comes.
+    #[cold]
+    fn lock_later(&self) -> Result<Option<MutexGuard<'_, SandboxState>>> {
+        if reentry::is_within(self.address()) {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        self.signal.wait_for(|| match self.try_lock() {
+            Ok(Hold::Free(guard)) => Some(Ok(Some(guard))),
+            Ok(Hold::Working) if self.signal.is_ending() && begun.elapsed() < self.patience => None,
+            Ok(_) => Some(Ok(None)),
+            Err(closed) => Some(Err(closed)),
+        })
+    }
+
+    /// As `lock`, for somebody who brings back what was away.
+    #[cfg(feature = "async")]
+    pub(crate) fn lock_away(&self) -> MutexGuard<'_, SandboxState> {
+        lock(&self.state)
+    }
+
+    /// Counts what the sandbox takes now.
+    #[inline]
+    pub(crate) fn weigh(&self, state: &mut SandboxState) {
+        self.weight.set_grown(state.grown());
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight.get()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends the sandbox; who uses it on another thread comes to an end first. Who uses it on this thread, or drives a run of it as a future, ends it
+    /// afterwards.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        while !self.free() && !reentry::is_within(self.address()) {
+            self.signal.wait_for(|| self.is_left().then_some(()));
+        }
+    }
+
+    /// Whether no thread is at work in a closed sandbox, or for its end.
+    fn is_left(&self) -> bool {
+        let free = !matches!(self.state.try_lock(), Err(TryLockError::WouldBlock));
+        free && self.freeing().is_none_or(|thread| thread == std::thread::current().id())
+    }
+
+    fn freeing(&self) -> MutexGuard<'_, Option<ThreadId>> {
+        lock(&self.freeing)
+    }
+
+    /// Frees what a closed sandbox holds, unless somebody still uses it, who then does it. Whether no thread is at work for it any more.
+    fn free(&self) -> bool {
+        let running = match self.state.try_lock() {
+            #[cfg(feature = "async")]
+            Ok(state) if matches!(state.instance, Instance::Lent) => return true,
+            Ok(mut state) => self.take(&mut state),
+            Err(TryLockError::Poisoned(poisoned)) => self.take(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let Some(running) = running else {
+            return self.freeing().is_none_or(|thread| thread == std::thread::current().id());
+        };
+        // Without the lock, for that may lead back here.
+        drop(running);
+        *self.freeing() = None;
+        self.signal.left();
+        true
+    }
+
+    /// Takes what is to be freed from a closed sandbox, if nobody has.
+    fn take(&self, state: &mut SandboxState) -> Option<Instance> {
+        if matches!(state.instance, Instance::Closed) {
+            return None;
+        }
+        *self.freeing() = Some(std::thread::current().id());
+        self.weight.end();
+        Some(std::mem::replace(&mut state.instance, Instance::Closed))
+    }
+}

@@ -1,0 +1,84 @@
+//! What runs begin with: source or a function's name, and arguments, put into the guest's buffer.
+
+use std::sync::Arc;
+
+use super::cell::SandboxCell;
+use crate::guest::GuestMut;
+use crate::guest::links::SandboxLinks;
+use crate::machine::Entry;
+use crate::value::codec::{self, Links};
+use crate::value::{ArgList, Error, Function, Handle, Outcome, Result, Value};
+
+/// Plain source, passed as it is.
+#[inline]
+pub(crate) fn enter_compute(guest: &mut GuestMut<'_>, source: &[u8]) -> Result<Entry> {
+    check_source(guest, source)?;
+    guest.reserve(source.len())?;
+    guest.write(&[source])?;
+    Ok(guest.compute_entry(source.len()))
+}
+
+pub(crate) fn enter_compute_with(
+    guest: &mut GuestMut<'_>,
+    links: &SandboxLinks,
+    room: &mut Vec<u8>,
+    source: &[u8],
+    name: &str,
+    args: &ArgList,
+) -> Result<Entry> {
+    check_source(guest, source)?;
+    let args = args.encoded(room, links)?;
+    guest.enter_source(name.as_bytes(), source, args)
+}
+
+pub(crate) fn enter_call(
+    guest: &mut GuestMut<'_>,
+    links: &SandboxLinks,
+    args: &mut Vec<u8>,
+    path: &str,
+    values: &ArgList,
+) -> Result<Entry> {
+    let args = values.encoded(args, links)?;
+    guest.reserve(path.len() + args.len())?;
+    guest.write(&[path.as_bytes(), args])?;
+    Ok(Entry::Call { path_len: path.len() as i32, args_len: args.len() as i32 })
+}
+
+#[inline]
+fn check_source(guest: &mut GuestMut<'_>, source: &[u8]) -> Result<()> {
+    let limit = guest.host().run.limits.source;
+    if source.len() as u64 > limit {
+        return Err(Error::invalid(format!(
+            "the source has {} bytes, more than the {limit} of source_limit",
+            source.len()
+        )));
+    }
+    Ok(())
+}
+
+impl SandboxCell {
+    /// Calls a function of this sandbox.
+    pub(crate) fn call_handle(self: &Arc<Self>, handle: &Handle, args: &[Value]) -> Result<Outcome> {
+        self.access(|access| {
+            let id = access.links(self)?.handle_of(handle)?;
+            access.run(self, None, |guest, links, encoded| {
+                codec::encode_args(args, encoded, links)?;
+                guest.reserve(encoded.len())?;
+                guest.write(&[encoded])?;
+                Ok(Entry::CallHandle { handle: id.cast_signed(), args_len: encoded.len() as i32 })
+            })
+        })
+    }
+
+    /// Calls a built-in, whatever the script has made of the global of its name.
+    pub(crate) fn call_builtin(self: &Arc<Self>, function: &Function, args: Vec<Value>) -> Result<Outcome> {
+        const SOURCE: &[u8] = b"return (function(f, ...) return f(...) end)(...)";
+        let all: Vec<Value> = std::iter::once(Value::from(function)).chain(args).collect();
+        self.access(|access| {
+            access.run(self, None, |guest, links, encoded| {
+                codec::encode_args(&all, encoded, links)?;
+                guest.enter_source(b"=(host)", SOURCE, encoded)
+            })
+        })
+    }
+}

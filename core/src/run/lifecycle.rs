@@ -1,0 +1,358 @@
+//! A run from its start to its end: begun, executed, stored or taken back, and repeated after a conflict.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cell::SandboxCell;
+use super::limits::LimitOverrides;
+use super::state::{Instance, SandboxState};
+use crate::guest::GuestMut;
+use crate::guest::links::SandboxLinks;
+use crate::machine::Entry;
+use crate::store::Uncertain;
+use crate::value::{Error, ErrorKind, Outcome, Result};
+
+/// An I/O buffer that grew beyond this is given back after the run, or beyond a small part of what Lua may have. The least is not given back.
+const KEPT_BUFFER: u32 = 1 << 20;
+const LEAST_BUFFER: u32 = 1 << 16;
+
+/// How a run failed.
+struct Failure {
+    error: Error,
+    /// Whether what it wrote is stored all the same.
+    kept: bool,
+}
+
+/// Whatever fails on the way is taken back.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure { error, kept: false }
+    }
+}
+
+impl SandboxState {
+    /// Runs the guest: `enter` passes in what is to be run. When somebody else changed what the run had read, it is repeated.
+    #[inline]
+    pub(crate) fn run(
+        &mut self,
+        cell: &Arc<SandboxCell>,
+        set: Option<&LimitOverrides>,
+        enter: impl Fn(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Outcome> {
+        self.factory.check_stack()?;
+        let result = self.run_until_stored(cell, set, enter);
+        self.finish_run();
+        result
+    }
+
+    #[inline]
+    fn run_until_stored(
+        &mut self,
+        cell: &Arc<SandboxCell>,
+        set: Option<&LimitOverrides>,
+        enter: impl Fn(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Outcome> {
+        let mut tries = 0;
+        loop {
+            let entry = self.begin_attempt(cell, set, tries, &enter)?;
+            let executed = self.guest().and_then(|mut guest| guest.execute(entry));
+            let conflict = match self.end_attempt(executed) {
+                Err(error) if self.repeats(&error, &mut tries) => error,
+                result => return result,
+            };
+            self.pause(tries, conflict)?;
+        }
+    }
+
+    /// Collects Lua's garbage, as a run: it may run finalizers.
+    pub(crate) fn collect(&mut self, cell: &Arc<SandboxCell>) -> Result<()> {
+        self.factory.check_stack()?;
+        let tells = !self.factory.is_foreign();
+        self.begin_attempt(cell, None, 0, |guest, _, _| Ok(guest.compute_entry(0)))?;
+        let collected = self.guest().and_then(|mut guest| {
+            guest.run_gc()?;
+            let failed = tells && guest.get_error_details()? != 0;
+            Ok(-i32::from(failed))
+        });
+        let ended = self.end_attempt(collected);
+        self.finish_run();
+        ended.map(|_| ())
+    }
+
+    /// The run is over: nothing of it is left.
+    #[inline]
+    pub(super) fn finish_run(&mut self) {
+        if let Ok(host) = self.host() {
+            host.end_run();
+        }
+    }
+
+    /// Whether a run that failed is to be repeated.
+    #[cold]
+    pub(crate) fn repeats(&mut self, error: &Error, tries: &mut u32) -> bool {
+        if error.kind() != ErrorKind::Conflict || *tries >= self.settings.conflict_retries {
+            return false;
+        }
+        *tries += 1;
+        self.host().is_ok_and(|host| !host.run.attempt.called_unrepeatable)
+    }
+
+    /// Waits before a run is repeated, unless it has to end meanwhile; then with this error.
+    #[cold]
+    fn pause(&mut self, tries: u32, conflict: Error) -> Result<()> {
+        let host = self.host()?;
+        let until = pause_before_retry(tries);
+        let until = host.run.deadline.map_or(until, |deadline| until.min(deadline));
+        Arc::clone(&host.signal).pause(until);
+        match host.passed_limit() {
+            Some(kind) => Err(stopped_between_tries(kind, conflict)),
+            None => Ok(()),
+        }
+    }
+
+    /// The first part of a run: everything up to the guest's own work. What fails is taken back. `tries` came before it: their time is the run's too.
+    #[inline]
+    pub(crate) fn begin_attempt(
+        &mut self,
+        cell: &Arc<SandboxCell>,
+        set: Option<&LimitOverrides>,
+        tries: u32,
+        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Entry> {
+        self.enter_run(cell, set, tries, enter).map_err(|error| {
+            let error = self.take_back(error, false);
+            self.finish_run();
+            error
+        })
+    }
+
+    #[inline]
+    fn enter_run(
+        &mut self,
+        cell: &Arc<SandboxCell>,
+        set: Option<&LimitOverrides>,
+        tries: u32,
+        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Entry> {
+        let started = Instant::now();
+        self.check_transaction()?;
+        self.release_handles(cell)?;
+        let limits = set.map_or(self.settings.limits, |set| set.over(self.settings.limits));
+        // What comes in and goes out belongs to the instance, which may be made here.
+        let number = self.guest()?.settings().number;
+        let links = self.links_with(cell, &limits, number);
+        let mut args = std::mem::take(&mut self.args);
+        args.clear();
+        let in_transaction = self.transaction.is_some();
+        let mut guest = self.guest()?;
+        if !in_transaction && let Some(next) = guest.host().tables.pass_by() {
+            guest.sync_external_table_counter(next.cast_signed())?;
+        }
+        guest.settings().ran = true;
+        if tries == 0 {
+            guest.host().begin_run(started, &limits);
+        } else {
+            guest.host().begin_attempt();
+        }
+        let result = guest.set_limits(&limits).and_then(|()| enter(&mut guest, &links, &mut args));
+        guest.host().run.links = Some(links);
+        if args.capacity() <= KEPT_BUFFER as usize {
+            self.args = args;
+        }
+        result
+    }
+
+    /// The last part of a run: from what the guest answered. What fails is taken back, what was unusually large is given back.
+    #[inline]
+    pub(crate) fn end_attempt(&mut self, executed: Result<i32>) -> Result<Outcome> {
+        // Of a failed run the guest takes back its part by itself.
+        let keeps = matches!(&self.instance, Instance::Live(guest) if guest.settings().limits.keep_failed);
+        let undo = matches!(executed, Ok(n) if n >= 0 || keeps);
+        let result = match self.settle(executed) {
+            Err(Failure { error, kept: false }) => {
+                let error = self.look_for_collision(error);
+                Err(self.take_back(error, undo))
+            }
+            result => {
+                self.note_numbers();
+                result.map_err(|failure| failure.error)
+            }
+        };
+        self.forget_limit();
+        if let Instance::Live(guest) = &mut self.instance {
+            let kept = guest.host().run.limits.memory / 32;
+            if u64::from(guest.buffer_size()) > kept.clamp(LEAST_BUFFER.into(), KEPT_BUFFER.into()) {
+                self.shrink_buffer();
+            }
+        }
+        result
+    }
+
+    /// A run that had a table of somebody else's for a new one of its own may have failed for that: then it has to be repeated.
+    #[cold]
+    fn look_for_collision(&mut self, error: Error) -> Error {
+        let says_something = error.is_fatal() || self.host().is_ok_and(|host| host.run.attempt.limit.is_some());
+        if says_something || self.transaction.is_some() {
+            return error;
+        }
+        let Ok(mut guest) = self.guest() else { return error };
+        let Some(Ok(next)) = guest.next_table_id() else { return error };
+        let tables = &mut guest.host().tables;
+        if !tables.collides(next) {
+            return error;
+        }
+        tables.note_counter(next);
+        match tables.extend_lease() {
+            Err(conflict) if conflict.is_conflict() => Error::from(conflict).with_source(error),
+            _ => error,
+        }
+    }
+
+    /// What is done from here on is no run's concern.
+    #[inline]
+    fn forget_limit(&mut self) {
+        if let Ok(host) = self.host() {
+            host.forget_limit();
+            host.tables.set_deadline(None, None, u64::MAX);
+        }
+    }
+
+    /// The last part of a run that nobody waits for any more: nothing of it is kept.
+    #[cfg(feature = "async")]
+    pub(crate) fn drop_run(&mut self, executed: Result<i32>) {
+        if let Ok(host) = self.host() {
+            host.end_by(ErrorKind::Interrupted);
+            host.run.limits.commit_on_error = false;
+        }
+        let _ = self.end_attempt(executed);
+        self.finish_run();
+    }
+
+    /// Reads what the guest answered, and stores what the run wrote.
+    #[inline]
+    fn settle(&mut self, executed: Result<i32>) -> Result<Outcome, Failure> {
+        let mut guest = self.guest()?;
+        let metrics = guest.finish_metrics();
+        let links = guest.host().run.links.take();
+        let links = links.ok_or_else(|| Error::internal("a run ends that never began"))?;
+        let read = match executed {
+            Ok(n) if n >= 0 => guest.read_success(n, &links),
+            Ok(n) => Err(guest.read_failure(n, &links)),
+            Err(error) => Err(error),
+        };
+        let host = guest.host();
+        host.end_script();
+        let keeps = host.run.limits.commit_on_error;
+        // What the guest was not told of, or did not mind.
+        let unheard = host
+            .run
+            .attempt
+            .unreported
+            .take()
+            .or_else(|| host.run.attempt.limit.filter(|_| read.is_ok()).map(Error::limit));
+        if let Some(error) = unheard {
+            let output = match read {
+                Ok((output, _)) => output,
+                Err(error) => error.output().clone(),
+            };
+            return Err(error.with_output(output).with_metrics(metrics).into());
+        }
+        let (output, values) = match read {
+            Ok(read) => read,
+            Err(error) if keeps && !error.is_fatal() => {
+                let error = error.with_metrics(metrics);
+                if self.transaction.is_none() {
+                    self.tables()?.be_patient();
+                    self.commit()
+                        .map_err(|failure| failure.with_output(error.output().clone()).with_metrics(metrics))?;
+                }
+                return Err(Failure { error, kept: true });
+            }
+            Err(error) => return Err(error.with_metrics(metrics).into()),
+        };
+        /// Who takes many numbers for tables runs at least so long.
+        const LONG: u64 = 1 << 20;
+        if metrics.instructions > LONG && self.transaction.is_none() {
+            self.trim_numbers()?;
+        }
+        if self.transaction.is_none()
+            && self.tables()?.is_open()
+            && let Err(error) = self.commit_in_time()
+        {
+            return Err(error.with_output(output).with_metrics(metrics).into());
+        }
+        Ok(Outcome { values, output, metrics })
+    }
+
+    /// Stores what a run wrote, unless it should have ended by now: a store that somebody waits for may have taken all of its time.
+    #[inline]
+    fn commit_in_time(&mut self) -> Result<()> {
+        /// Less than this matters to nobody.
+        const SHORT: Duration = Duration::from_millis(10);
+        let host = self.host()?;
+        let time = host.tables.commit_time();
+        if time < SHORT && !host.tables.waits() {
+            return self.commit();
+        }
+        if let Some(kind) = host.passes_limit_within(time) {
+            return Err(Error::limit(kind));
+        }
+        let error = match self.commit() {
+            Err(error) if error.kind() == ErrorKind::Store => error,
+            result => return result,
+        };
+        // It may have been left for that. A limit says that nothing was stored.
+        let uncertain = std::error::Error::source(&error).is_some_and(|cause| cause.is::<Uncertain>());
+        Err(match self.host()?.passed_limit() {
+            Some(kind) if !uncertain => Error::limit(kind).with_source(error),
+            _ => error,
+        })
+    }
+
+    #[cold]
+    fn shrink_buffer(&mut self) {
+        if let Ok(mut guest) = self.guest()
+            && guest.revision() >= 2
+            && (guest.reserve_buffer(0).is_err() || guest.refresh_buffer().is_err())
+        {
+            self.restart();
+        }
+    }
+
+    /// Tells the guest which functions nobody needs any more.
+    #[inline]
+    pub(crate) fn release_handles(&mut self, cell: &SandboxCell) -> Result<()> {
+        let released = cell.held.released.take();
+        if released.is_empty() {
+            return Ok(());
+        }
+        if let Instance::Live(guest) = &mut self.instance {
+            let mut context = guest.get_mut();
+            let number = context.settings().number;
+            for (_, id) in released.into_iter().filter(|(instance, _)| *instance == number) {
+                if let Err(error) = context.release_handle(id.cast_signed()) {
+                    self.restart();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A run had to end before it could be repeated.
+#[cold]
+pub(crate) fn stopped_between_tries(kind: ErrorKind, conflict: Error) -> Error {
+    let (output, metrics) = (conflict.output().clone(), *conflict.metrics());
+    Error::limit(kind).with_output(output).with_metrics(metrics).with_source(conflict)
+}
+
+/// Until when those who are in conflict wait: they come back at different times.
+#[cold]
+pub(crate) fn pause_before_retry(tries: u32) -> Instant {
+    let mut random = [0; 4];
+    // Without randomness all wait as long as they may.
+    let random = getrandom::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
+    let most = 200u64 << tries.min(9);
+    Instant::now() + std::time::Duration::from_micros(most * u64::from(random) / u64::from(u32::MAX))
+}

@@ -1,0 +1,268 @@
+//! A sandbox: what stays from run to run.
+
+use std::sync::Arc;
+
+use super::cell::SandboxCell;
+use super::transaction::Transaction;
+use crate::guest::factory::GuestFactory;
+use crate::guest::limits::Limits;
+use crate::guest::links::SandboxLinks;
+use crate::guest::registration::register_all;
+use crate::guest::{Guest, GuestMut, Host};
+use crate::store::reserved::{HOME, IO};
+use crate::tables::Tables;
+use crate::value::{Error, ErrorKind, HeldByHost, Owner, Result};
+
+/// So much may the tables of a message take as values, however low the memory limit is.
+const LEAST_ROOM: u64 = 1 << 20;
+
+/// The part of a sandbox that one caller at a time works with.
+pub(crate) struct SandboxState {
+    pub(crate) factory: Arc<GuestFactory>,
+    pub(crate) instance: Instance,
+    pub(crate) settings: SandboxSettings,
+    /// Encoded arguments, kept for its room.
+    pub(super) args: Vec<u8>,
+    pub(crate) held: Arc<HeldByHost>,
+    /// What the host does as one transaction.
+    pub(super) transaction: Option<Transaction>,
+}
+
+/// How a sandbox is set up.
+#[derive(Clone, Copy)]
+pub(crate) struct SandboxSettings {
+    pub(crate) limits: Limits,
+    pub(crate) no_memory_alias: bool,
+    pub(crate) deterministic: bool,
+    /// How often a run is repeated after a conflict.
+    pub(crate) conflict_retries: u32,
+}
+
+/// The guest of a sandbox.
+pub(crate) enum Instance {
+    Live(Box<Guest>),
+    /// A future has the guest.
+    #[cfg(feature = "async")]
+    Lent,
+    /// No instance could be made; the next call tries again.
+    Stopped(Box<Host>),
+    Closed,
+}
+
+impl Instance {
+    /// The host, wherever it is; `None` when somebody else has it.
+    pub(crate) fn host(&mut self) -> Option<&mut Host> {
+        match self {
+            Instance::Live(guest) => Some(guest.host()),
+            Instance::Stopped(host) => Some(host),
+            _ => None,
+        }
+    }
+}
+
+impl SandboxState {
+    /// A sandbox that has no instance yet.
+    pub(crate) fn new(factory: Arc<GuestFactory>, settings: SandboxSettings, host: Host) -> Self {
+        SandboxState {
+            factory,
+            instance: Instance::Stopped(Box::new(host)),
+            settings,
+            args: Vec::new(),
+            held: Arc::new(HeldByHost::new(settings.deterministic)),
+            transaction: None,
+        }
+    }
+
+    pub(crate) fn links(&self, cell: &Arc<SandboxCell>) -> SandboxLinks {
+        // Without an instance there are no functions of one.
+        let number = match &self.instance {
+            Instance::Live(guest) => guest.settings().number,
+            _ => 0,
+        };
+        self.links_with(cell, &self.settings.limits, number)
+    }
+
+    /// For a run with these limits in the instance of this number.
+    pub(crate) fn links_with(&self, cell: &Arc<SandboxCell>, limits: &Limits, number: u64) -> SandboxLinks {
+        let most = limits.memory.min(self.factory.max_memory()).max(LEAST_ROOM);
+        SandboxLinks::new(Arc::clone(cell) as Arc<dyn Owner>, number, usize::try_from(most).unwrap_or(usize::MAX))
+    }
+
+    pub(crate) fn host(&mut self) -> Result<&mut Host> {
+        match &mut self.instance {
+            #[cfg(feature = "async")]
+            Instance::Lent => Err(Error::busy()),
+            running => running.host().ok_or_else(Error::closed),
+        }
+    }
+
+    pub(crate) fn tables(&mut self) -> Result<&mut Tables> {
+        Ok(&mut self.host()?.tables)
+    }
+
+    /// What was only read needs no end of its own, and what somebody began to write and did not finish is dropped.
+    #[inline]
+    pub(super) fn end_access(&mut self) {
+        let open = self.transaction.is_some();
+        if let Ok(tables) = self.tables() {
+            tables.set_deadline(None, None, u64::MAX);
+            if !open {
+                if tables.is_dirty() {
+                    tables.rollback();
+                }
+                tables.end();
+            }
+        }
+    }
+
+    /// How much more memory the sandbox takes than a new one.
+    #[inline]
+    pub(super) fn grown(&mut self) -> u64 {
+        let guest = match &mut self.instance {
+            Instance::Live(guest) => self.factory.grown(guest),
+            _ => 0,
+        };
+        let tables = self.instance.host().map_or(0, |host| host.tables.weight());
+        guest.saturating_add(tables)
+    }
+
+    /// The guest; made anew when there is none.
+    #[inline]
+    pub(crate) fn guest(&mut self) -> Result<GuestMut<'_>> {
+        if !matches!(self.instance, Instance::Live(_)) {
+            self.start(false)?;
+        }
+        match &mut self.instance {
+            Instance::Live(guest) => Ok(guest.get_mut()),
+            _ => Err(Error::closed()),
+        }
+    }
+
+    /// Makes an instance for the tables that there are.
+    #[cold]
+    pub(crate) fn start(&mut self, waits: bool) -> Result<()> {
+        let pinned = self.held.tables.highest();
+        let host = match std::mem::replace(&mut self.instance, Instance::Closed) {
+            Instance::Stopped(mut host) => {
+                if pinned == 0 {
+                    // What can't be done now is tried again with the next instance.
+                    let _ = host.tables.compact();
+                }
+                *host
+            }
+            other => {
+                self.instance = other;
+                return Ok(());
+            }
+        };
+        // Without the guest's own bound the whole memory has to be bounded.
+        match self.factory.instantiate(host, waits) {
+            Ok(mut guest) => match self.prepare(&mut guest) {
+                Ok(()) => {
+                    self.instance = Instance::Live(Box::new(guest));
+                    Ok(())
+                }
+                Err(error) => {
+                    self.instance = Instance::Stopped(Box::new(guest.into_host()));
+                    Err(error)
+                }
+            },
+            Err(not_started) => {
+                self.instance = Instance::Stopped(Box::new(not_started.host));
+                Err(not_started.error)
+            }
+        }
+    }
+
+    /// Tells a new instance how this sandbox is set up.
+    fn prepare(&mut self, guest: &mut Guest) -> Result<()> {
+        let foreign = guest.is_foreign();
+        let mut context = guest.get_mut();
+        context.set_limits(&self.settings.limits)?;
+        if self.settings.no_memory_alias {
+            context.set_memory_alias_enabled(0)?;
+        }
+        if context.host().print.is_some() && context.has_print_streaming() {
+            context.set_print_streaming(1)?;
+        }
+        if self.settings.deterministic && context.has_deterministic() {
+            context.set_deterministic(1)?;
+        }
+        if foreign {
+            context.attach_memory_table(HOME.cast_signed())?;
+        }
+        let next = context.host().tables.next_id();
+        if next > IO + 1 {
+            context.sync_external_table_counter(next.cast_signed())?;
+        }
+        let functions: Vec<_> = context.host().functions.iter().collect();
+        register_all(&mut context, functions)
+    }
+
+    /// Gives up the instance, with everything that was not stored.
+    #[cold]
+    pub(crate) fn restart(&mut self) {
+        self.instance = match std::mem::replace(&mut self.instance, Instance::Closed) {
+            Instance::Live(guest) => Instance::Stopped(Box::new(guest.into_host())),
+            other => other,
+        };
+        let pinned = self.held.tables.highest();
+        if let Instance::Stopped(host) = &mut self.instance {
+            host.tables.rollback();
+            host.tables.note_lua(0);
+            host.tables.give_back(pinned);
+            host.end_script();
+        }
+        if let Some(transaction) = &mut self.transaction {
+            // What earlier runs of it had written is gone.
+            transaction
+                .failed
+                .get_or_insert_with(|| Error::new(ErrorKind::Trap, "Lua was started anew within the transaction"));
+        }
+    }
+
+    /// Takes the guest away, for somebody who brings it back.
+    #[cfg(feature = "async")]
+    pub(crate) fn take_guest(&mut self) -> Result<Box<Guest>> {
+        match std::mem::replace(&mut self.instance, Instance::Lent) {
+            Instance::Live(guest) => Ok(guest),
+            other => {
+                self.instance = other;
+                Err(Error::internal("there is no guest"))
+            }
+        }
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn bring_guest(&mut self, guest: Box<Guest>) {
+        self.instance = Instance::Live(guest);
+    }
+
+    /// The guest will not come back, nor what it had of the tables.
+    #[cfg(feature = "async")]
+    pub(crate) fn lose_guest(&mut self) {
+        self.instance = Instance::Closed;
+    }
+
+    /// Sees to it that the instance can wait for futures.
+    #[cfg(feature = "async")]
+    pub(crate) fn make_waiting(&mut self) -> Result<()> {
+        self.outside_transaction("an asynchronous run")?;
+        let Instance::Live(guest) = &mut self.instance else {
+            return self.start(true);
+        };
+        if guest.make_waiting() || guest.is_foreign() {
+            return Ok(());
+        }
+        if !guest.settings().ran {
+            // What never ran is as good new.
+            self.restart();
+            return self.start(true);
+        }
+        let mut waiting = self.factory.blank(true)?;
+        waiting.get_mut().go_on_from(&mut guest.get_mut())?;
+        let host = std::mem::replace(&mut **guest, waiting).into_host();
+        guest.take_over(host);
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Several runs and writes as one transaction.
+
+use std::thread::ThreadId;
+
+use super::state::{Instance, SandboxState};
+use crate::value::{Error, Result};
+
+/// A transaction that the host has begun.
+pub(super) struct Transaction {
+    /// Whose it is.
+    pub(super) thread: ThreadId,
+    /// What failed in it: nothing of it is kept.
+    pub(super) failed: Option<Error>,
+}
+
+impl SandboxState {
+    pub(crate) fn begin_transaction(&mut self) -> Result<()> {
+        self.outside_transaction("another transaction")?;
+        let told = self.guest().and_then(|mut guest| guest.set_in_transaction(true));
+        self.check(told)?;
+        self.transaction = Some(Transaction { thread: std::thread::current().id(), failed: None });
+        Ok(())
+    }
+
+    pub(crate) fn end_transaction(&mut self, keep: bool) -> Result<()> {
+        let Some(transaction) = self.transaction.take() else {
+            return Err(Error::internal("a transaction ends that never began"));
+        };
+        let result = match transaction.failed {
+            Some(error) => Err(error),
+            None if keep => self.commit().map_err(|error| self.take_back(error, true)),
+            None => {
+                let undone = self.undo();
+                if let Ok(tables) = self.tables() {
+                    tables.rollback();
+                    let used = tables.highest_in_lua();
+                    self.give_numbers_back(used);
+                }
+                undone
+            }
+        };
+        let told = match &mut self.instance {
+            Instance::Live(guest) => guest.get_mut().set_in_transaction(false),
+            // A new instance knows of none.
+            _ => Ok(()),
+        };
+        if result.is_ok() && told.is_ok() {
+            self.note_numbers();
+        }
+        let checked = self.check(told);
+        self.finish_run();
+        result.and(checked)
+    }
+
+    /// For what can't be a part of one.
+    pub(crate) fn outside_transaction(&self, what: &str) -> Result<()> {
+        match self.transaction {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid(format!("{what} is not possible within a transaction"))),
+        }
+    }
+
+    /// Gives the error of a transaction that has failed.
+    #[inline]
+    pub(super) fn check_transaction(&self) -> Result<()> {
+        match &self.transaction {
+            Some(Transaction { failed: Some(error), .. }) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Something failed: the transaction is over.
+    #[cold]
+    pub(super) fn fail_transaction(&mut self, error: &Error) {
+        if let Some(transaction) = &mut self.transaction
+            && transaction.failed.is_none()
+        {
+            transaction.failed = Some(error.clone());
+            if !error.is_fatal() {
+                // When Lua can't, it starts anew, which nobody needs to hear of besides.
+                let _ = self.undo();
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Encoded bytes from front to back, and the values in them that refer to nothing.
+
+use super::tag;
+use crate::value::{Error, ErrorKind, LuaString, Result, Slot, Value};
+
+pub(super) fn malformed(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("the guest sent a malformed value: {what}")).fatal()
+}
+
+pub(super) fn unknown_tag(tag: u8) -> Error {
+    malformed(&format!("unknown tag 0x{tag:02x}"))
+}
+
+/// A value that refers to nothing, as it lies in the message: strings become values of their own only where they are put.
+pub(super) enum Plain<'a> {
+    Nil,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    String(&'a [u8]),
+}
+
+impl From<Plain<'_>> for Value {
+    #[inline]
+    fn from(plain: Plain<'_>) -> Self {
+        match plain {
+            Plain::Nil => Value::Nil,
+            Plain::Boolean(b) => Value::Boolean(b),
+            Plain::Integer(n) => Value::Integer(n),
+            Plain::Float(x) => Value::Float(x),
+            Plain::String(s) => Value::String(LuaString::new(s)),
+        }
+    }
+}
+
+impl From<Plain<'_>> for Slot {
+    #[inline]
+    fn from(plain: Plain<'_>) -> Self {
+        match plain {
+            Plain::Nil => Slot::Nil,
+            Plain::Boolean(b) => Slot::Boolean(b),
+            Plain::Integer(n) => Slot::Integer(n),
+            Plain::Float(x) => Slot::Float(x),
+            Plain::String(s) => Slot::String(LuaString::new(s)),
+        }
+    }
+}
+
+/// Reads bytes from front to back.
+pub(super) struct Reader<'a> {
+    pub(super) rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+        let (part, rest) = self.rest.split_at_checked(n).ok_or_else(|| malformed("it ends too early"))?;
+        self.rest = rest;
+        Ok(part)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (part, rest) = self.rest.split_first_chunk().ok_or_else(|| malformed("it ends too early"))?;
+        self.rest = rest;
+        Ok(*part)
+    }
+
+    #[inline]
+    pub(super) fn u8(&mut self) -> Result<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    #[inline]
+    pub(super) fn u32(&mut self) -> Result<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    #[inline]
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+        let n = self.u32()?;
+        self.take(n as usize)
+    }
+
+    /// The value behind this tag, when it is one that refers to nothing.
+    #[inline]
+    pub(super) fn plain(&mut self, tag: u8) -> Result<Option<Plain<'a>>> {
+        Ok(Some(match tag {
+            tag::NIL => Plain::Nil,
+            tag::BOOLEAN => Plain::Boolean(self.u8()? != 0),
+            tag::INTEGER => Plain::Integer(i64::from_le_bytes(self.array()?)),
+            tag::FLOAT => Plain::Float(f64::from_le_bytes(self.array()?)),
+            // The host sees a big integer's digits.
+            tag::STRING | tag::BIGINT => Plain::String(self.bytes()?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Passes over one value, of a table only its head: what follows is values again, so that nobody has to recurse. Gives the id when it is a
+    /// reference to a stored table.
+    #[inline]
+    pub(super) fn skip(&mut self) -> Result<Option<u32>> {
+        match self.u8()? {
+            tag::NIL => {}
+            tag::BOOLEAN => drop(self.take(1)?),
+            tag::INTEGER | tag::FLOAT | tag::TABLE => drop(self.take(8)?),
+            tag::STRING | tag::FUNCTION | tag::BUILTIN | tag::BIGINT => drop(self.bytes()?),
+            tag::SEEN | tag::HANDLE => drop(self.take(4)?),
+            tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE => return self.u32().map(Some),
+            other => return Err(unknown_tag(other)),
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,172 @@
+//! Between values and JSON.
+
+use serde_json::{Map, Number, Value as Json};
+
+use crate::value::{Error, Result, Table, TableBuilder, TableRef, Value};
+
+/// A small table that is shared many times would become arbitrarily large as JSON. Written out, a value may have this many times as many parts as
+/// it really has.
+const MAX_REPEATS: usize = 10;
+/// Or as many as this, if that is more.
+const FREE_VALUES: usize = 100_000;
+
+/// Deeper JSON is refused, because `serde_json::Value` itself is dropped recursively.
+const MAX_DEPTH: usize = 500;
+
+/// Objects become tables with string keys, arrays become sequences (null leaves a gap), numbers integers when they are written as such and fit, else floats.
+impl From<Json> for Value {
+    fn from(json: Json) -> Self {
+        let mut builder = TableBuilder::new();
+        let mut pending: Vec<(TableRef, Json)> = Vec::new();
+        let root = match json {
+            Json::Array(_) | Json::Object(_) => builder.table(),
+            other => return plain(&other),
+        };
+        pending.push((root, json));
+        while let Some((table, json)) = pending.pop() {
+            let entries: Vec<(Value, Json)> = match json {
+                Json::Array(items) => (1i64..).map(Value::Integer).zip(items).collect(),
+                Json::Object(entries) => entries.into_iter().map(|(k, v)| (Value::from(k), v)).collect(),
+                _ => Vec::new(),
+            };
+            for (key, item) in entries {
+                // Keys are never nil or NaN here.
+                let _ = match item {
+                    Json::Array(_) | Json::Object(_) => {
+                        let inner = builder.table();
+                        pending.push((inner, item));
+                        builder.set_table(table, key, inner)
+                    }
+                    other => builder.set(table, key, plain(&other)),
+                };
+            }
+        }
+        Value::Table(builder.finish(root))
+    }
+}
+
+fn plain(json: &Json) -> Value {
+    match json {
+        Json::Bool(b) => Value::Boolean(*b),
+        Json::Number(n) => match n.as_i64() {
+            Some(n) => Value::Integer(n),
+            None => n.as_f64().map_or(Value::Nil, Value::Float),
+        },
+        Json::String(s) => Value::from(s.as_str()),
+        Json::Null | Json::Array(_) | Json::Object(_) => Value::Nil,
+    }
+}
+
+/// A table whose content is being written.
+struct Open {
+    key: Option<String>,
+    place: Value,
+    table: Table,
+    entries: std::vec::IntoIter<(Value, Value)>,
+    json: Json,
+}
+
+/// A sequence becomes an array, another table an object with its string keys, or the decimal form of integer keys; an empty table
+/// becomes an empty object. A stored table is read through.
+///
+/// `Conversion`, naming the place, for what JSON does not have: floats that are not finite, strings that are not UTF-8,
+/// other keys, two keys with the same text (`1` and `"1"`), functions, cycles, more than 500 levels, and tables that are shared so often that they would
+/// become more than ten times as large.
+impl TryFrom<&Value> for Json {
+    type Error = Error;
+
+    fn try_from(value: &Value) -> Result<Json> {
+        let mut open: Vec<Open> = Vec::new();
+        let mut count = 0usize;
+        let mut seen = std::collections::HashSet::new();
+        let mut real = 0usize;
+        let mut current = (None, Value::Nil, value.clone());
+        loop {
+            let (key, place, value) = current;
+            count += 1;
+            let fail = |what: &str, open: &[Open], place: &Value| {
+                let keys: Vec<Value> = open.iter().skip(1).map(|o| o.place.clone()).collect();
+                let keys = if open.is_empty() { keys } else { keys.into_iter().chain([place.clone()]).collect() };
+                Error::conversion(format!(
+                    "{what} can't be written as JSON ({})",
+                    crate::value::path::path("value", keys.into_iter())
+                ))
+            };
+            if count > FREE_VALUES.max(real.saturating_mul(MAX_REPEATS)) {
+                return Err(fail("a value with so much repetition", &open, &place));
+            }
+            let table = match &value {
+                Value::Table(table) => Some(table.clone()),
+                Value::StoredTable(table) => Some(table.to_table()?),
+                _ => None,
+            };
+            let mut done = if let Some(table) = table {
+                if open.len() >= MAX_DEPTH {
+                    return Err(fail("a table nested this deeply", &open, &place));
+                }
+                if open.iter().any(|o| o.table.identity() == table.identity()) {
+                    return Err(fail("a cycle", &open, &place));
+                }
+                if seen.insert(table.identity()) {
+                    real += table.count();
+                }
+                let json = if table.is_sequence() { Json::Array(Vec::new()) } else { Json::Object(Map::new()) };
+                let entries = table.pairs().collect::<Vec<_>>().into_iter();
+                open.push(Open { key, place, table, entries, json });
+                None
+            } else {
+                Some((key, to_plain(&value).map_err(|what| fail(what, &open, &place))?))
+            };
+            // Put finished values where they belong until there is another one to start.
+            current = loop {
+                let Some(top) = open.last_mut() else {
+                    return Ok(done.map_or(Json::Null, |(_, json)| json));
+                };
+                if let Some((key, json)) = done.take() {
+                    match (&mut top.json, key) {
+                        (Json::Array(items), _) => items.push(json),
+                        (Json::Object(entries), Some(key)) => drop(entries.insert(key, json)),
+                        _ => {}
+                    }
+                }
+                match top.entries.next() {
+                    Some((key, value)) => {
+                        let text = match (&top.json, &key) {
+                            (Json::Array(_), _) => None,
+                            (_, Value::Integer(n)) => Some(n.to_string()),
+                            (_, Value::String(s)) if s.as_str().is_some() => s.as_str().map(str::to_owned),
+                            _ => return Err(fail("a key of this kind", &open, &key)),
+                        };
+                        if let (Json::Object(entries), Some(text)) = (&top.json, &text)
+                            && entries.contains_key(text)
+                        {
+                            let what = format!("both keys {text} and \"{text}\", the number and the string,");
+                            return Err(fail(&what, &open, &key));
+                        }
+                        break (text, key, value);
+                    }
+                    None => done = open.pop().map(|o| (o.key, o.json)),
+                }
+            };
+        }
+    }
+}
+
+impl TryFrom<Value> for Json {
+    type Error = Error;
+
+    fn try_from(value: Value) -> Result<Json> {
+        Json::try_from(&value)
+    }
+}
+
+fn to_plain(value: &Value) -> Result<Json, &'static str> {
+    match value {
+        Value::Nil | Value::Table(_) | Value::StoredTable(_) => Ok(Json::Null),
+        Value::Boolean(b) => Ok(Json::Bool(*b)),
+        Value::Integer(n) => Ok(Json::Number((*n).into())),
+        Value::Float(x) => Number::from_f64(*x).map(Json::Number).ok_or("a float that is not finite"),
+        Value::String(s) => s.as_str().map(Json::from).ok_or("a string that is not UTF-8"),
+        Value::Function(_) => Err("a function"),
+    }
+}

@@ -1,0 +1,52 @@
+//! The sandbox that values belong to.
+
+use std::any::Any;
+use std::sync::{Arc, Weak};
+
+use super::pins::Pins;
+use super::release_queue::ReleaseQueue;
+use super::{Error, Result, StoredTable, Table};
+
+/// A sandbox, as far as values have to know it.
+pub(crate) trait Owner: Any + Send + Sync {
+    fn held(&self) -> &HeldByHost;
+
+    /// A deep copy of one of its tables.
+    fn copy_table(self: Arc<Self>, table: &StoredTable) -> Result<Table>;
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// What the host holds of a sandbox, or has let go.
+pub(crate) struct HeldByHost {
+    pub(crate) released: ReleaseQueue,
+    pub(crate) tables: Pins,
+}
+
+impl HeldByHost {
+    /// `deterministic`: what scripts see must not depend on when the host lets go of something.
+    pub(crate) fn new(deterministic: bool) -> Self {
+        HeldByHost { released: ReleaseQueue::new(deterministic), tables: Pins::new(deterministic) }
+    }
+}
+
+/// The owner of what belongs to no sandbox.
+pub(crate) fn nobody() -> Weak<dyn Owner> {
+    Weak::<Nobody>::new()
+}
+
+enum Nobody {}
+
+impl Owner for Nobody {
+    fn held(&self) -> &HeldByHost {
+        match *self {}
+    }
+
+    fn copy_table(self: Arc<Self>, _: &StoredTable) -> Result<Table> {
+        Err(Error::closed())
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}

@@ -1,0 +1,109 @@
+//! Values as bytes, for bindings that make their language's values from bytes faster than by a call for each.
+//!
+//! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that a function (0x0A) and a stored table (0x07) are numbers which the
+//! binding gives and takes back: see [`Peer`].
+//!
+//! ```
+//! use luacell::{Value, wire};
+//!
+//! let values = [Value::from(1), Value::from(vec!["a", "b"])];
+//! let mut bytes = Vec::new();
+//! wire::encode(&values, &mut bytes, &wire::NoHandles)?;
+//! assert_eq!(wire::decode(&bytes, &wire::NoHandles)?, values);
+//! # Ok::<(), luacell::Error>(())
+//! ```
+
+use std::cell::Cell;
+
+use crate::value::codec::{self, Links};
+use crate::value::{Error, ErrorKind, Function, Handle, LuaString, Result, StoredTable, Value};
+
+/// Who keeps functions and stored tables for the other side of the border, by number.
+pub trait Peer {
+    /// Keeps a function; its number.
+    fn keep_function(&self, function: &Function) -> u32;
+    /// The function of that number, if it is still kept.
+    fn function(&self, number: u32) -> Option<Function>;
+    /// Keeps a view of a stored table; its number.
+    fn keep_table(&self, table: &StoredTable) -> u32;
+    /// The view of that number, if it is still kept.
+    fn table(&self, number: u32) -> Option<StoredTable>;
+}
+
+/// A [`Peer`] for values without functions and stored tables; those it meets can't be read back.
+#[derive(Clone, Copy, Debug)]
+pub struct NoHandles;
+
+impl Peer for NoHandles {
+    fn keep_function(&self, _: &Function) -> u32 {
+        u32::MAX
+    }
+    fn function(&self, _: u32) -> Option<Function> {
+        None
+    }
+    fn keep_table(&self, _: &StoredTable) -> u32 {
+        u32::MAX
+    }
+    fn table(&self, _: u32) -> Option<StoredTable> {
+        None
+    }
+}
+
+struct ByPeer<'a> {
+    peer: &'a dyn Peer,
+    /// Whether a number was not known.
+    unknown: Cell<bool>,
+}
+
+impl Links for ByPeer<'_> {
+    fn stored(&self, id: u32, _: bool) -> StoredTable {
+        self.peer.table(id).unwrap_or_else(|| {
+            self.unknown.set(true);
+            StoredTable::detached()
+        })
+    }
+
+    fn handle(&self, id: u32) -> Function {
+        self.peer.function(id).unwrap_or_else(|| {
+            self.unknown.set(true);
+            self.builtin(LuaString::default())
+        })
+    }
+
+    fn builtin(&self, name: LuaString) -> Function {
+        Function::detached(name)
+    }
+
+    fn id_of(&self, table: &StoredTable) -> Result<u32> {
+        Ok(self.peer.keep_table(table))
+    }
+
+    fn handle_of(&self, _: &Handle) -> Result<u32> {
+        Err(Error::internal("a function was not given to the peer"))
+    }
+
+    fn number_of(&self, function: &Function) -> Option<u32> {
+        Some(self.peer.keep_function(function))
+    }
+}
+
+/// Appends values as bytes.
+///
+/// # Errors
+/// `Conversion` for what is too large: 4 GiB in one string.
+pub fn encode(values: &[Value], out: &mut Vec<u8>, peer: &dyn Peer) -> Result<()> {
+    codec::encode_args(values, out, &ByPeer { peer, unknown: Cell::new(false) })
+}
+
+/// The values that these bytes are.
+///
+/// # Errors
+/// `InvalidArgument` for bytes that are no values; `Closed` for a function or table that the peer does not keep any more.
+pub fn decode(bytes: &[u8], peer: &dyn Peer) -> Result<Vec<Value>> {
+    let links = ByPeer { peer, unknown: Cell::new(false) };
+    let values = codec::decode(bytes, &links).map_err(|_| Error::invalid("these bytes are no encoded values"))?;
+    if links.unknown.get() {
+        return Err(Error::new(ErrorKind::Closed, "a function or table that was passed has been given up already"));
+    }
+    Ok(values)
+}
