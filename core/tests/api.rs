@@ -739,7 +739,7 @@ fn encoded_arguments_go_in_as_they_are() {
 #[derive(Default)]
 struct Kept(std::cell::RefCell<(Option<luacell::Function>, Option<luacell::StoredTable>)>);
 
-impl luacell::wire::Peer for Kept {
+impl luacell::wire::Handles for Kept {
     fn keep_function(&self, function: &luacell::Function) -> u32 {
         self.0.borrow_mut().0 = Some(function.clone());
         5

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use luacell::wire::Peer;
+use luacell::wire;
 use luacell::{Error, Function, StoredTable};
 
 use crate::slots::Slots;
@@ -131,7 +131,7 @@ impl Handles {
     }
 }
 
-impl Peer for Handles {
+impl wire::Handles for Handles {
     fn keep_function(&self, function: &Function) -> u32 {
         let mut functions = lock(&self.functions);
         let Functions { slots, numbers } = &mut *functions;

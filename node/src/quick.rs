@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use luacell::wire::{self, Peer};
+use luacell::wire::{self, Handles as _};
 use luacell::{Error, ErrorKind, Value};
 use napi_derive::napi;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use luacell::wire::{self, Peer};
+use luacell::wire::{self, Handles as _};
 use luacell::{
     Canceller, ComputeOptions, Engine, Error, Outcome, RestoreOptions, Sandbox, StoredTable, Value, threads,
 };

@@ -25,8 +25,8 @@ impl Sandbox {
     ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
         let source = source.into();
         let canceller = options.canceller.clone();
-        run(Arc::clone(&self.cell), options.limits, canceller, move |guest, links, args| {
-            enter_compute_with(guest, links, args, &source, &options.name, &options.args)
+        run(Arc::clone(&self.cell), options.limits, canceller, move |guest, resolver, args| {
+            enter_compute_with(guest, resolver, args, &source, &options.name, &options.args)
         })
     }
 
@@ -41,8 +41,8 @@ impl Sandbox {
     ) -> impl Future<Output = Result<Outcome>> + Send + 'static {
         let path = path.into();
         let canceller = options.canceller.clone();
-        run(Arc::clone(&self.cell), options.limits, canceller, move |guest, links, args| {
-            enter_call(guest, links, args, &path, &options.args)
+        run(Arc::clone(&self.cell), options.limits, canceller, move |guest, resolver, args| {
+            enter_call(guest, resolver, args, &path, &options.args)
         })
     }
 

@@ -74,9 +74,9 @@ impl Sandbox {
     pub fn compute_with(&self, source: impl AsRef<[u8]>, options: ComputeOptions) -> Result<Outcome> {
         let source = source.as_ref();
         self.cancellable(&options, |access, run| {
-            access.run(&self.cell, Some(&options.limits), |guest, links, args| {
+            access.run(&self.cell, Some(&options.limits), |guest, resolver, args| {
                 cancel::begin(run)?;
-                enter_compute_with(guest, links, args, source, &options.name, &options.args)
+                enter_compute_with(guest, resolver, args, source, &options.name, &options.args)
             })
         })
     }
@@ -88,7 +88,7 @@ impl Sandbox {
     pub fn call(&self, path: &str, args: impl IntoArgs) -> Result<Outcome> {
         let values = ArgList::Values(args.into_args());
         self.cell.access(|access| {
-            access.run(&self.cell, None, |guest, links, args| enter_call(guest, links, args, path, &values))
+            access.run(&self.cell, None, |guest, resolver, args| enter_call(guest, resolver, args, path, &values))
         })
     }
 
@@ -98,9 +98,9 @@ impl Sandbox {
     /// As `call`.
     pub fn call_with(&self, path: &str, options: ComputeOptions) -> Result<Outcome> {
         self.cancellable(&options, |access, run| {
-            access.run(&self.cell, Some(&options.limits), |guest, links, args| {
+            access.run(&self.cell, Some(&options.limits), |guest, resolver, args| {
                 cancel::begin(run)?;
-                enter_call(guest, links, args, path, &options.args)
+                enter_call(guest, resolver, args, path, &options.args)
             })
         })
     }

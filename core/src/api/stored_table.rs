@@ -33,8 +33,10 @@ impl StoredTable {
     pub(crate) fn get_text(&self, key: &str) -> Result<Value> {
         self.access(|cell, access| {
             let mut result = Ok(Value::Nil);
-            let links = access.links(cell)?;
-            access.tables()?.get(self.id(), key, &mut |bytes| result = stored_value(bytes, &links, self.id(), key))?;
+            let resolver = access.resolver(cell)?;
+            access
+                .tables()?
+                .get(self.id(), key, &mut |bytes| result = stored_value(bytes, &resolver, self.id(), key))?;
             result
         })
     }
@@ -134,8 +136,8 @@ impl StoredTable {
     /// See the type's description.
     pub fn entries(&self) -> Result<Vec<(Value, Value)>> {
         self.access(|cell, access| {
-            let links = access.links(cell)?;
-            scan(access, &links, self.id())
+            let resolver = access.resolver(cell)?;
+            scan(access, &resolver, self.id())
         })
     }
 
@@ -182,14 +184,14 @@ fn write(
     shown: Value,
     value: Value,
 ) -> Result<()> {
-    let links = access.links(cell)?;
+    let resolver = access.resolver(cell)?;
     if value.is_nil() {
         access.tables()?.delete(table, key);
         return Ok(());
     }
     let mut bytes = Vec::new();
     let Value::Table(root) = value else {
-        codec::encode_stored(&Slot::from_value(value), &mut bytes, &links)
+        codec::encode_stored(&Slot::from_value(value), &mut bytes, &resolver)
             .map_err(|e| with_path(&e, &[], None, &shown))?;
         return access.tables()?.set_by_host(table, key, &bytes).map_err(Error::from);
     };
@@ -209,7 +211,7 @@ fn write(
                 Value::Table(t) => {
                     codec::encode_reference(numbers.get(&t.identity()).copied().unwrap_or_default(), &mut bytes)
                 }
-                _ => codec::encode_stored(&Slot::from_value(value), &mut bytes, &links)
+                _ => codec::encode_stored(&Slot::from_value(value), &mut bytes, &resolver)
                     .map_err(|e| with_path(&e, &all, Some(at), &key))?,
             }
             writes.push((id, text.clone(), bytes.clone()));

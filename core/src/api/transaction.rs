@@ -1,7 +1,7 @@
 //! Several runs and writes as one transaction.
 
 use super::Sandbox;
-use crate::run::{SandboxCell, SandboxState};
+use crate::run::OpenTransaction;
 use crate::value::Result;
 
 impl Sandbox {
@@ -31,22 +31,10 @@ impl Sandbox {
     /// What `body` gives; what a run or a write in it failed with; `Store` and `Conflict` of the commit; `InvalidArgument` within another transaction of this
     /// sandbox; `Busy`, `Closed`. Within a transaction `gc`, `reset`, `snapshot`, `restore`, `fork` and asynchronous runs give `InvalidArgument`.
     pub fn transaction<T>(&self, body: impl FnOnce(&Sandbox) -> Result<T>) -> Result<T> {
-        self.cell().access_whole(SandboxState::begin_transaction)?;
-        let open = Open(self.cell());
+        let open = OpenTransaction::begin(self.cell())?;
         let result = body(self);
-        std::mem::forget(open);
-        let keep = result.is_ok();
-        let ended = self.cell().access_whole(|state| state.end_transaction(keep));
+        let ended = open.end(result.is_ok());
         let value = result?;
         ended.map(|()| value)
-    }
-}
-
-/// Takes the transaction back when its body panics.
-struct Open<'a>(&'a SandboxCell);
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.access_whole(|state| state.end_transaction(false));
     }
 }

@@ -1,8 +1,8 @@
 //! What passes through the guest's I/O buffer, and other bytes of its memory.
 
 use super::GuestMut;
-use super::image::Image;
 use super::instance::Buffer;
+use super::memory_delta::MemoryDelta;
 use crate::machine::Entry;
 use crate::value::{Error, ErrorKind, MemoryStats, Result};
 
@@ -14,7 +14,7 @@ impl GuestMut<'_> {
         if u64::from(ptr) + u64::from(size) > self.memory_size() || ptr == 0 {
             return Err(Error::internal("the guest's buffer does not lie in its memory").fatal());
         }
-        self.state_mut().known.buffer = Buffer { ptr, size };
+        self.state_mut().layout.buffer = Buffer { ptr, size };
         Ok(())
     }
 
@@ -30,7 +30,7 @@ impl GuestMut<'_> {
     /// The start of the I/O buffer. A guest may claim any length: what does not lie in the buffer is refused.
     #[inline]
     pub(crate) fn result(&self, len: u32) -> Result<&[u8]> {
-        let buffer = self.state().known.buffer;
+        let buffer = self.state().layout.buffer;
         if len > buffer.size {
             return Err(Error::internal("the guest gave a result that is larger than its buffer").fatal());
         }
@@ -40,12 +40,12 @@ impl GuestMut<'_> {
     /// A run of the plain source of this length that lies in the buffer.
     #[inline]
     pub(crate) fn compute_entry(&self, len: usize) -> Entry {
-        Entry::Compute { ptr: self.state().known.buffer.ptr.cast_signed(), len: len as i32 }
+        Entry::Compute { ptr: self.state().layout.buffer.ptr.cast_signed(), len: len as i32 }
     }
 
     /// Makes room in the I/O buffer.
     pub(crate) fn reserve(&mut self, len: usize) -> Result<()> {
-        let size = self.state().known.buffer.size as usize;
+        let size = self.state().layout.buffer.size as usize;
         if len <= size {
             return Ok(());
         }
@@ -56,13 +56,13 @@ impl GuestMut<'_> {
         let wanted = i32::try_from(len).map_err(|_| too_large())?;
         let ptr = self.reserve_buffer(wanted)?;
         self.refresh_buffer()?;
-        if ptr == 0 || (self.state().known.buffer.size as usize) < len { Err(too_large()) } else { Ok(()) }
+        if ptr == 0 || (self.state().layout.buffer.size as usize) < len { Err(too_large()) } else { Ok(()) }
     }
 
     /// Writes the parts one behind another to the I/O buffer, which has to be large enough.
     #[inline]
     pub(crate) fn write(&mut self, parts: &[&[u8]]) -> Result<()> {
-        let mut at = self.state().known.buffer.ptr as usize;
+        let mut at = self.state().layout.buffer.ptr as usize;
         let (memory, _) = self.memory_and_host()?;
         for part in parts {
             memory
@@ -84,17 +84,17 @@ impl GuestMut<'_> {
         self.refresh_buffer()
     }
 
-    /// Makes this new instance one that goes on where the image was taken.
-    pub(crate) fn put_image(&mut self, image: &Image, whole: bool) -> Result<()> {
-        let memory = self.grown(image.size())?;
-        image.put(memory, whole).ok_or_else(|| Error::internal("the image does not fit the memory").fatal())?;
+    /// Makes this new instance one that goes on where the delta was taken.
+    pub(crate) fn put_delta(&mut self, delta: &MemoryDelta, whole: bool) -> Result<()> {
+        let memory = self.grown(delta.size())?;
+        delta.put(memory, whole).ok_or_else(|| Error::internal("the delta does not fit the memory").fatal())?;
         self.refresh_buffer()
     }
 
     /// What the guest counted in its last run: ticks, and the most bytes in use at once.
     #[inline]
     pub(crate) fn run_metrics(&self) -> (u64, u64) {
-        let at = self.state().known.metrics;
+        let at = self.state().layout.metrics;
         let bytes = if at == 0 { None } else { self.bytes(at, 12).ok() };
         let Some((ticks, rest)) = bytes.and_then(<[u8]>::split_first_chunk) else {
             return (0, 0);
@@ -105,7 +105,7 @@ impl GuestMut<'_> {
 
     /// What the last run printed, where the guest keeps it.
     pub(crate) fn captured_output(&self) -> &[u8] {
-        let at = self.state().known.metrics;
+        let at = self.state().layout.metrics;
         let bytes = if at == 0 { None } else { self.bytes(at.saturating_add(16), 8).ok() };
         let Some((ptr, len)) = bytes.and_then(<[u8]>::split_first_chunk) else {
             return &[];
@@ -115,7 +115,7 @@ impl GuestMut<'_> {
     }
 
     pub(crate) fn memory_stats(&mut self) -> Result<MemoryStats> {
-        let buffer = self.state().known.buffer.ptr;
+        let buffer = self.state().layout.buffer.ptr;
         self.get_memory_stats(buffer.cast_signed())?;
         let bytes = self.bytes(buffer, 12)?;
         let mut numbers = bytes.chunks_exact(4).map(|c| c.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b)));

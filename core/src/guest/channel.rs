@@ -1,5 +1,8 @@
 //! Requests to the host, as calls of `js_ext_table_get` with table id 0.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::Host;
 use super::imports::{ABSENT, too_small};
 use super::memory::{part, part_mut};
@@ -8,8 +11,6 @@ use crate::store::StoreResult;
 use crate::store::reserved::is_valid;
 use crate::util::lock;
 use crate::value::{Error, Value};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How a portion of a table's entries begins.
 const MORE_PORTIONS: u8 = 0;

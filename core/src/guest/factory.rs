@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::image::Base;
-use super::instance::{GuestState, Known};
+use super::instance::{GuestLayout, GuestState};
+use super::memory_delta::BaseMemory;
 use super::{Guest, Host};
 use crate::machine::{EngineConfig, GuestId, Machines, thread_stack};
 use crate::tables::Tables;
@@ -13,9 +13,9 @@ use crate::value::{Error, Result};
 pub(crate) struct GuestFactory {
     machines: Machines<GuestState>,
     /// What every instance of our own guest says of itself, once one was asked.
-    known: OnceLock<Known>,
+    layout: OnceLock<GuestLayout>,
     /// The memory of a new instance, once a snapshot needs it.
-    base: OnceLock<Arc<Base>>,
+    base: OnceLock<Arc<BaseMemory>>,
     /// How large that is.
     fresh: OnceLock<u64>,
 }
@@ -38,7 +38,7 @@ impl GuestFactory {
     }
 
     fn with(machines: Machines<GuestState>) -> Self {
-        GuestFactory { machines, known: OnceLock::new(), base: OnceLock::new(), fresh: OnceLock::new() }
+        GuestFactory { machines, layout: OnceLock::new(), base: OnceLock::new(), fresh: OnceLock::new() }
     }
 
     /// Loads the guest now.
@@ -75,12 +75,12 @@ impl GuestFactory {
     }
 
     /// The memory of a new instance.
-    pub(crate) fn base(&self) -> Result<Arc<Base>> {
+    pub(crate) fn base(&self) -> Result<Arc<BaseMemory>> {
         if let Some(base) = self.base.get() {
             return Ok(Arc::clone(base));
         }
         let mut guest = self.blank(false)?;
-        let base = Arc::new(Base::new(guest.get_mut().memory()?));
+        let base = Arc::new(BaseMemory::new(guest.get_mut().memory()?));
         Ok(Arc::clone(self.base.get_or_init(|| base)))
     }
 
@@ -95,7 +95,7 @@ impl GuestFactory {
         let state = GuestState::new(host, self.is_foreign());
         let machine = self.machines.instantiate(state, max_memory, waits);
         let mut guest = machine
-            .and_then(|machine| Guest::start(machine, &self.known))
+            .and_then(|machine| Guest::start(machine, &self.layout))
             .map_err(|not_started| Box::new(NotStarted { error: not_started.error, host: not_started.imports.host }))?;
         self.fresh.get_or_init(|| guest.get_mut().memory_size());
         Ok(guest)

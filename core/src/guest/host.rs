@@ -88,7 +88,7 @@ impl Host {
     /// From here on no script runs; what the host failed with may hold on to the sandbox.
     #[inline]
     pub(crate) fn end_script(&mut self) {
-        self.run.links = None;
+        self.run.resolver = None;
         self.run.errors.clear();
         self.run.module_failures.clear();
         self.run.attempt.store_failure = None;
@@ -119,7 +119,7 @@ impl Host {
 
     /// Keeps an error that a host function gave, which Lua sees as a value of this many bytes; its number.
     pub(crate) fn keep_error(&mut self, error: Error, bytes: usize) -> u32 {
-        self.run.errors.keep(error, bytes, self.run.attempt.behind)
+        self.run.errors.keep(error, bytes, self.run.attempt.causes)
     }
 
     /// The error with the host's error of this number as its cause; as it was when too much came after that one.
@@ -128,7 +128,7 @@ impl Host {
             None => Err(error),
             Some((cause, None)) => Ok(error.ending_causes(&cause)),
             Some((cause, Some(behind))) => {
-                self.run.attempt.behind = self.run.attempt.behind.max(behind);
+                self.run.attempt.causes = self.run.attempt.causes.max(behind);
                 Ok(error.caused_by_host(cause))
             }
         }

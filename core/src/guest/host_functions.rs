@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::vec::Drain;
 
-use super::links::SandboxLinks;
+use super::resolver::SandboxResolver;
 use super::{GuestMut, Host, reentry};
 #[cfg(feature = "async")]
 use crate::util::block_on;
@@ -197,7 +197,7 @@ const KEPT_VALUES: usize = 256;
 pub(crate) fn answer_call(guest: &mut GuestMut<'_>, request: i32, len: i32, answer: i32, max_len: i32) -> i32 {
     // Kept for its room; a call inside this one makes its own.
     let mut values = std::mem::take(&mut guest.host().values);
-    let behind = std::mem::take(&mut guest.host().run.attempt.behind);
+    let behind = std::mem::take(&mut guest.host().run.attempt.causes);
     let given = match read_call(guest, request, len, &mut values) {
         Some(Ok(number)) => call(guest, number, &mut values),
         // Lua's own mistake, not that of a host function.
@@ -205,7 +205,7 @@ pub(crate) fn answer_call(guest: &mut GuestMut<'_>, request: i32, len: i32, answ
         None => None,
     };
     let Some(given) = given else {
-        guest.host().run.attempt.behind = behind;
+        guest.host().run.attempt.causes = behind;
         return -1;
     };
     release_handles(guest);
@@ -216,7 +216,7 @@ pub(crate) fn answer_call(guest: &mut GuestMut<'_>, request: i32, len: i32, answ
     encode(host, given, &values, &mut bytes);
     let length = host.deliver(memory, &mut bytes, answer, max_len);
     host.scratch = bytes;
-    host.run.attempt.behind = behind;
+    host.run.attempt.causes = behind;
     if values.capacity() <= KEPT_VALUES {
         values.clear();
         host.values = values;
@@ -231,10 +231,10 @@ fn release_handles(guest: &mut GuestMut<'_>) {
     let host = guest.host();
     // With a virtual clock nothing may depend on when the host lets go of something.
     if host.virtual_clock.is_none()
-        && let Some(links) = &host.run.links
-        && links.owner().held().released.len() >= MANY
+        && let Some(resolver) = &host.run.resolver
+        && resolver.owner().held().released.len() >= MANY
     {
-        let ids: Vec<u32> = links.take_released().collect();
+        let ids: Vec<u32> = resolver.take_released().collect();
         for id in ids {
             if let Err(error) = guest.release_handle(id.cast_signed()) {
                 guest.host().run.attempt.unreported.get_or_insert(error);
@@ -249,8 +249,8 @@ fn read_call(guest: &mut GuestMut<'_>, request: i32, len: i32, values: &mut Vec<
     let (memory, host) = guest.memory_and_host().ok()?;
     let payload = super::memory::part(memory, request, len)?.get(1..)?;
     let (number, args) = payload.split_first_chunk()?;
-    let links = host.run.links.as_ref()?;
-    Some(codec::decode_into(args, links, values).map(|()| i32::from_le_bytes(*number)))
+    let resolver = host.run.resolver.as_ref()?;
+    Some(codec::decode_into(args, resolver, values).map(|()| i32::from_le_bytes(*number)))
 }
 
 /// `None` when there is no such function any more; the guest knows its name.
@@ -272,7 +272,8 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, values: &mut 
     let host = guest.host();
     let result = match function {
         HostFunction::Plain(function) => {
-            let Some(sandbox) = host.run.links.as_ref().map(|links| Arc::as_ptr(links.owner()).cast::<()>()) else {
+            let Some(sandbox) = host.run.resolver.as_ref().map(|resolver| Arc::as_ptr(resolver.owner()).cast::<()>())
+            else {
                 return Answer::Error(Error::internal("a host function is called outside of a run"));
             };
             host.run.attempt.nesting += 1;
@@ -291,11 +292,11 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, values: &mut 
                 guest.host().run.attempt.pending = Some(pending);
                 return Answer::Later;
             }
-            let Some(links) = guest.host().run.links.clone() else {
+            let Some(resolver) = guest.host().run.resolver.clone() else {
                 return Answer::Error(Error::internal("a host function is called outside of a run"));
             };
             // Nobody further out can wait: this thread does.
-            return Answer::of(block_on(super::waiting::finish(guest, &links, pending)), values);
+            return Answer::of(block_on(super::waiting::finish(guest, &resolver, pending)), values);
         }
     };
     if let Some(kind) = guest.host().passed_meanwhile() {
@@ -321,17 +322,17 @@ pub(crate) fn keep_answer(guest: &mut GuestMut<'_>, result: Result<Result<Vec<Va
     let answer = Answer::of(result, &mut values);
     let mut bytes = Vec::new();
     encode(host, answer, &values, &mut bytes);
-    host.run.attempt.behind = Default::default();
+    host.run.attempt.causes = Default::default();
     host.keep(bytes)
 }
 
 fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) {
     out.clear();
-    let links = host.run.links.as_ref();
+    let resolver = host.run.resolver.as_ref();
     let error = match answer {
         Answer::Results => {
             out.push(status::RESULTS);
-            match encode_values(values, out, links) {
+            match encode_values(values, out, resolver) {
                 Ok(()) => return,
                 Err(error) => Error::new(error.kind(), error.message().replacen("argument", "result", 1)),
             }
@@ -356,10 +357,10 @@ fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) 
     let number_at = out.len();
     out.extend_from_slice(&0u32.to_le_bytes());
     let start = out.len();
-    if encode_values(&[value], out, host.run.links.as_ref()).is_err() {
+    if encode_values(&[value], out, host.run.resolver.as_ref()).is_err() {
         out.truncate(start);
         let text = Value::from("the host function failed with a value that can't be passed");
-        let _ = encode_values(&[text], out, host.run.links.as_ref());
+        let _ = encode_values(&[text], out, host.run.resolver.as_ref());
     }
     let bytes = out.len() - start;
     if !passes && let Some(place) = out.get_mut(number_at..start) {
@@ -368,9 +369,9 @@ fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) 
 }
 
 #[inline]
-fn encode_values(values: &[Value], out: &mut Vec<u8>, links: Option<&SandboxLinks>) -> Result<()> {
-    let links = links.ok_or_else(|| Error::internal("a host function answers outside of a run"))?;
-    codec::encode_args(values, out, links)
+fn encode_values(values: &[Value], out: &mut Vec<u8>, resolver: Option<&SandboxResolver>) -> Result<()> {
+    let resolver = resolver.ok_or_else(|| Error::internal("a host function answers outside of a run"))?;
+    codec::encode_args(values, out, resolver)
 }
 
 /// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for whatever comes.

@@ -64,7 +64,7 @@ impl Imports for GuestState {
     #[cfg(any(not(feature = "static"), feature = "hardened"))]
     fn passed_limit(&mut self) -> Option<ErrorKind> {
         // Between runs there are none.
-        self.host.run.links.as_ref()?;
+        self.host.run.resolver.as_ref()?;
         self.host.passed_limit()
     }
 }

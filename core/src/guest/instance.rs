@@ -17,14 +17,14 @@ pub(crate) struct GuestMut<'a>(At<'a, GuestState>);
 pub(crate) struct GuestState {
     pub(crate) host: Host,
     pub(crate) settings: Settings,
-    pub(crate) known: Known,
+    pub(crate) layout: GuestLayout,
     /// Whether this is somebody else's guest.
     foreign: bool,
 }
 
 /// Where the guest has what, as it says itself.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Known {
+pub(crate) struct GuestLayout {
     /// The I/O buffer.
     pub(crate) buffer: Buffer,
     /// The revision of the contract that it speaks.
@@ -42,8 +42,8 @@ pub(crate) struct Buffer {
 
 impl GuestState {
     pub(super) fn new(host: Host, foreign: bool) -> Self {
-        let known = Known { revision: 1, ..Known::default() };
-        GuestState { host, settings: Settings::of_new_instance(foreign), known, foreign }
+        let layout = GuestLayout { revision: 1, ..GuestLayout::default() };
+        GuestState { host, settings: Settings::of_new_instance(foreign), layout, foreign }
     }
 }
 
@@ -65,13 +65,13 @@ macro_rules! exports {
 crate::machine::exports::for_each_export!(exports);
 
 impl Guest {
-    /// Makes the instance that of a sandbox which begins. `known`: what every instance of our own guest says.
+    /// Makes the instance that of a sandbox which begins. `layout`: what every instance of our own guest says.
     pub(super) fn start(
         instance: Owned<GuestState>,
-        known: &OnceLock<Known>,
+        layout: &OnceLock<GuestLayout>,
     ) -> Result<Self, Box<NotStarted<GuestState>>> {
         let mut guest = Guest(instance);
-        match guest.get_mut().start(known) {
+        match guest.get_mut().start(layout) {
             Ok(()) => Ok(guest),
             Err(error) => Err(Box::new(NotStarted {
                 error,
@@ -107,7 +107,7 @@ impl Guest {
     pub(crate) fn take_over(&mut self, host: Host) {
         let state = &mut self.0.data_mut().imports;
         state.host = host;
-        state.host.revision = state.known.revision;
+        state.host.revision = state.layout.revision;
     }
 
     /// Ends the instance and gives back what outlives it.
@@ -125,7 +125,7 @@ impl Guest {
     }
 
     pub(crate) fn buffer_size(&self) -> u32 {
-        self.state().known.buffer.size
+        self.state().layout.buffer.size
     }
 }
 
@@ -153,7 +153,7 @@ impl GuestMut<'_> {
 
     #[inline]
     pub(crate) fn revision(&self) -> u32 {
-        self.state().known.revision
+        self.state().layout.revision
     }
 
     /// Whether host functions may be futures.
@@ -214,11 +214,11 @@ impl GuestMut<'_> {
         data.max_memory = data.max_memory.min(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 
-    fn start(&mut self, known: &OnceLock<Known>) -> Result<()> {
+    fn start(&mut self, layout: &OnceLock<GuestLayout>) -> Result<()> {
         self.memory()?;
         let foreign = self.state().foreign;
-        if !foreign && let Some(known) = known.get() {
-            self.set_known(*known);
+        if !foreign && let Some(layout) = layout.get() {
+            self.set_layout(*layout);
             return Ok(());
         }
         if foreign && self.init()? != 0 {
@@ -242,18 +242,18 @@ impl GuestMut<'_> {
             metrics = self.get_run_metrics()?.cast_unsigned();
         }
         self.refresh_buffer()?;
-        let says = Known { buffer: self.state().known.buffer, revision, metrics };
-        self.set_known(says);
+        let says = GuestLayout { buffer: self.state().layout.buffer, revision, metrics };
+        self.set_layout(says);
         if !foreign {
-            let _ = known.set(says);
+            let _ = layout.set(says);
         }
         Ok(())
     }
 
-    fn set_known(&mut self, known: Known) {
+    fn set_layout(&mut self, layout: GuestLayout) {
         let state = self.state_mut();
-        state.known = known;
-        state.host.revision = known.revision;
+        state.layout = layout;
+        state.host.revision = layout.revision;
     }
 
     fn offers(&self, export: Export) -> bool {

@@ -5,8 +5,9 @@
     reason = "in what the macro of scoped-tls-hkt expands to, which shortens lifetimes for the time of a call"
 )]
 
-use super::GuestMut;
 use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
+
+use super::GuestMut;
 
 /// A sandbox in the middle of a host function.
 trait Calling {

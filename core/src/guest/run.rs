@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::kept_errors::{Behind, KeptErrors};
+use super::host_errors::{Causes, HostErrors};
 use super::limits::Limits;
-use super::links::SandboxLinks;
+use super::resolver::SandboxResolver;
 use crate::value::{Error, ErrorKind};
 
 /// What the host knows of the run that is under way. It is dropped with the run, however that ends, so that nothing of it reaches the next one; between two
@@ -16,9 +16,9 @@ pub(crate) struct Run {
     pub(crate) started: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
     /// How values are tied to the sandbox. `None` while no script can run.
-    pub(crate) links: Option<SandboxLinks>,
+    pub(crate) resolver: Option<SandboxResolver>,
     /// Errors that host functions gave.
-    pub(super) errors: KeptErrors,
+    pub(super) errors: HostErrors,
     /// For which modules the search failed last, by how their names begin, and the numbers of the errors.
     pub(super) module_failures: VecDeque<(String, u32)>,
     /// What this try to run has done: a run is tried again after a conflict.
@@ -45,7 +45,7 @@ pub(crate) struct Attempt {
     /// How many host functions run inside each other.
     pub(crate) nesting: u32,
     /// What may lie behind an error of the host function that runs: what lay behind those that runs inside it gave it.
-    pub(crate) behind: Behind,
+    pub(crate) causes: Causes,
     /// Why the store failed last.
     pub(super) store_failure: Option<Error>,
     /// A failure that could not be reported to the guest: the run must not succeed.

@@ -10,7 +10,7 @@ use atomic_waker::AtomicWaker;
 use futures_timer::Delay;
 
 use super::host_functions::{self, Pending};
-use super::links::SandboxLinks;
+use super::resolver::SandboxResolver;
 use super::{GuestMut, reentry};
 use crate::util::lock;
 use crate::value::{ErrorKind, Result, Value};
@@ -49,7 +49,7 @@ impl Wake for Ready {
 /// Waits for a host function, but no longer than the run may take: else the limit, which ends the run then.
 pub(crate) async fn finish(
     guest: &mut GuestMut<'_>,
-    links: &SandboxLinks,
+    resolver: &SandboxResolver,
     mut pending: Pending,
 ) -> Result<Result<Vec<Value>>, ErrorKind> {
     let mut timer = None;
@@ -68,10 +68,14 @@ pub(crate) async fn finish(
         let deadline = host.run.deadline;
         host.run.attempt.nesting += 1;
         let waker = Ready::waker(&ready, task.waker());
-        let polled = reentry::while_in_host_function(guest, Arc::as_ptr(links.owner()).cast(), || {
+        let polled = reentry::while_in_host_function(guest, Arc::as_ptr(resolver.owner()).cast(), || {
             catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(&mut TaskContext::from_waker(&waker))))
         });
         guest.host().run.attempt.nesting -= 1;
+        if let Some(kind) = guest.host().run.attempt.limit {
+            // A run inside it has ended this one.
+            return Poll::Ready(Err(kind));
+        }
         match polled {
             Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
             Ok(Poll::Pending) => {}
@@ -92,9 +96,9 @@ pub(crate) async fn finish(
 /// The guest waits for the host function that it called; how long the answer is, which it fetches.
 pub(crate) async fn wait(guest: &mut GuestMut<'_>) -> i32 {
     let host = guest.host();
-    let (Some(pending), Some(links)) = (host.run.attempt.pending.take(), host.run.links.clone()) else {
+    let (Some(pending), Some(resolver)) = (host.run.attempt.pending.take(), host.run.resolver.clone()) else {
         return -1;
     };
-    let result = finish(guest, &links, pending).await;
+    let result = finish(guest, &resolver, pending).await;
     host_functions::keep_answer(guest, result)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cell::SandboxCell;
 use super::limits::LimitOverrides;
 use super::state::SandboxState;
-use crate::guest::links::SandboxLinks;
+use crate::guest::resolver::SandboxResolver;
 use crate::guest::table_numbers::allocate_ids;
 use crate::guest::{GuestMut, Host};
 use crate::machine::Entry;
@@ -21,10 +21,10 @@ pub(crate) enum Access<'a> {
 }
 
 impl Access<'_> {
-    pub(crate) fn links(&mut self, shared: &Arc<SandboxCell>) -> Result<SandboxLinks> {
+    pub(crate) fn resolver(&mut self, shared: &Arc<SandboxCell>) -> Result<SandboxResolver> {
         match self {
-            Access::Exclusive(state) => Ok(state.links(shared)),
-            Access::Reentrant(guest) => guest.host().run.links.clone().ok_or_else(Error::busy),
+            Access::Exclusive(state) => Ok(state.resolver(shared)),
+            Access::Reentrant(guest) => guest.host().run.resolver.clone().ok_or_else(Error::busy),
         }
     }
 
@@ -90,7 +90,7 @@ impl Access<'_> {
         &mut self,
         shared: &Arc<SandboxCell>,
         set: Option<&LimitOverrides>,
-        enter: impl Fn(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         match self {
             Access::Exclusive(state) => state.run(shared, set, enter),

@@ -1,16 +1,17 @@
 //! What all handles of one sandbox share, and who may use it when.
 //!
-//! Locks, in the order in which they are taken: `state` is held for as long as somebody uses the sandbox, also while a script calls a host function, and is
-//! only ever tried, never waited for; `freeing`, the sleepers of [`StopSignal`], and what the values hold together in [`HeldByHost`] are held for a
+//! Locks, in the order in which they are taken: `state` is held for as long as somebody uses the sandbox, also while a script calls a host function. It
+//! is tried, and waited for only by the thread whose transaction is open; `freeing`, the sleepers of [`StopSignal`], and what the values hold together in [`HeldByHost`] are held for a
 //! moment, with nothing locked behind them.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, TryLockResult};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::access::Access;
+use super::locked::{Locked, this_thread};
 use super::state::{Instance, SandboxState};
 use super::weight::Weight;
 use crate::guest::reentry;
@@ -23,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What values of a sandbox point back to.
 pub(crate) struct SandboxCell {
     state: Mutex<SandboxState>,
+    /// The thread that works under the lock, as [`this_thread`] has it; 0 for none.
+    pub(super) holder: AtomicUsize,
+    /// In the same way, the one whose transaction is open.
+    pub(super) transaction_thread: AtomicUsize,
     closed: AtomicBool,
     /// Who frees what a closed sandbox held, until that is done.
     freeing: Mutex<Option<ThreadId>>,
@@ -50,7 +55,7 @@ impl Drop for AfterAccess<'_> {
 /// Who has a sandbox.
 enum Hold<'a> {
     /// Now the caller.
-    Free(MutexGuard<'a, SandboxState>),
+    Free(Locked<'a>),
     /// A thread that is at work in it.
     Working,
     /// Somebody who may be doing something else: a run that is driven as a future, or a transaction.
@@ -79,6 +84,8 @@ impl SandboxCell {
         let patience = state.settings.limits.timeout.unwrap_or(PATIENCE);
         Ok(Arc::new(SandboxCell {
             state: Mutex::new(state),
+            holder: AtomicUsize::new(0),
+            transaction_thread: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             freeing: Mutex::default(),
             patience,
@@ -129,43 +136,62 @@ impl SandboxCell {
 
     /// `None` when somebody else has it.
     #[inline]
-    fn lock(&self) -> Result<Option<MutexGuard<'_, SandboxState>>> {
+    fn lock(&self) -> Result<Option<Locked<'_>>> {
         match self.try_lock()? {
             Hold::Free(guard) => Ok(Some(guard)),
-            Hold::Working if self.signal.is_ending() => self.lock_later(),
+            Hold::Working if !self.is_held_here() => self.lock_later(),
             _ => Ok(None),
         }
     }
 
     #[inline]
     fn try_lock(&self) -> Result<Hold<'_>> {
+        self.hold(self.state.try_lock())
+    }
+
+    #[inline]
+    fn hold<'a>(&'a self, locked: TryLockResult<MutexGuard<'a, SandboxState>>) -> Result<Hold<'a>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed());
         }
-        match self.state.try_lock() {
-            #[cfg(feature = "async")]
-            Ok(guard) if matches!(guard.instance, Instance::Lent) => Ok(Hold::Kept),
-            Ok(guard) if guard.transaction.as_ref().is_some_and(|t| t.thread != std::thread::current().id()) => {
-                Ok(Hold::Kept)
-            }
-            Ok(guard) => Ok(Hold::Free(guard)),
-            Err(TryLockError::WouldBlock) => Ok(Hold::Working),
+        let guard = match locked {
+            Ok(guard) => Locked::new(self, guard),
+            Err(TryLockError::WouldBlock) => return Ok(Hold::Working),
             Err(TryLockError::Poisoned(poisoned)) => {
                 // A store of the user's panicked in the middle of something: nothing of the instance can be relied on.
                 self.state.clear_poison();
-                let mut state = poisoned.into_inner();
-                state.restart();
-                state.finish_run();
-                Ok(Hold::Free(state))
+                let mut guard = Locked::new(self, poisoned.into_inner());
+                guard.restart();
+                guard.finish_run();
+                guard
             }
+        };
+        #[cfg(feature = "async")]
+        if matches!(guard.instance, Instance::Lent) {
+            return Ok(Hold::Kept);
         }
+        if guard.transaction.as_ref().is_some_and(|t| t.thread != std::thread::current().id()) {
+            return Ok(Hold::Kept);
+        }
+        Ok(Hold::Free(guard))
     }
 
-    /// A run that was told to end does not make the sandbox busy: who comes next waits for its end. Not forever, for a host function of it
-    /// may wait for who comes.
+    /// Whether this thread is at work in it, be it in something of the host's that is called there: a store, what takes printed text.
+    fn is_held_here(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// Somebody else has the lock. Who has opened a transaction waits for it: the others see that it is open, and go. And a run that was told to end does not
+    /// make the sandbox busy: who comes next waits for its end. Not forever, for a host function of it may wait for who comes.
     #[cold]
-    fn lock_later(&self) -> Result<Option<MutexGuard<'_, SandboxState>>> {
-        if reentry::is_within(self.address()) {
+    fn lock_later(&self) -> Result<Option<Locked<'_>>> {
+        if self.transaction_thread.load(Ordering::Relaxed) == this_thread() {
+            return match self.hold(self.state.lock().map_err(TryLockError::Poisoned))? {
+                Hold::Free(guard) => Ok(Some(guard)),
+                _ => Ok(None),
+            };
+        }
+        if !self.signal.is_ending() || reentry::is_within(self.address()) {
             return Ok(None);
         }
         let begun = Instant::now();
@@ -179,8 +205,8 @@ impl SandboxCell {
 
     /// As `lock`, for somebody who brings back what was away.
     #[cfg(feature = "async")]
-    pub(crate) fn lock_away(&self) -> MutexGuard<'_, SandboxState> {
-        lock(&self.state)
+    pub(crate) fn lock_away(&self) -> Locked<'_> {
+        Locked::new(self, lock(&self.state))
     }
 
     /// Counts what the sandbox takes now.
@@ -201,7 +227,7 @@ impl SandboxCell {
     /// afterwards.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        while !self.free() && !reentry::is_within(self.address()) {
+        while !self.free() && !self.is_held_here() && !reentry::is_within(self.address()) {
             self.signal.wait_for(|| self.is_left().then_some(()));
         }
     }

@@ -40,7 +40,7 @@ impl SandboxState {
     /// The result of something that is no run: what fails is taken back.
     pub(crate) fn check<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
-            self.abandon(error);
+            self.roll_back(error);
         }
         result
     }

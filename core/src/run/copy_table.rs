@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::cell::SandboxCell;
-use crate::value::codec::{self, Links};
+use crate::value::codec::{self, Resolver};
 use crate::value::{Error, ErrorKind, Graph, Node, Result, Slot, StoredTable, Table, Value, keys};
 
 /// A deep copy, taken at one moment; sharing and cycles are kept. Stored functions stay what they are.
 pub(super) fn copy_table(cell: &Arc<SandboxCell>, table: &StoredTable) -> Result<Table> {
     cell.access(|access| {
         table.check(&**cell)?;
-        let links = access.links(cell)?;
+        let resolver = access.resolver(cell)?;
         let mut graph = Graph::new();
         let mut numbers = HashMap::from([(table.id(), graph.add(Node::default())?)]);
         let mut pending = vec![table.id()];
         while let Some(id) = pending.pop() {
             let number = numbers.get(&id).copied().unwrap_or_default();
-            for (key, value) in scan(access, &links, id)? {
+            for (key, value) in scan(access, &resolver, id)? {
                 let slot = match value {
                     Value::StoredTable(inner) => {
                         let next = match numbers.get(&inner.id()) {
@@ -42,10 +42,10 @@ pub(super) fn copy_table(cell: &Arc<SandboxCell>, table: &StoredTable) -> Result
 }
 
 /// All entries of a table.
-pub(crate) fn scan(access: &mut Access<'_>, links: &dyn Links, id: u32) -> Result<Vec<(Value, Value)>> {
+pub(crate) fn scan(access: &mut Access<'_>, resolver: &dyn Resolver, id: u32) -> Result<Vec<(Value, Value)>> {
     let mut all = Ok(Vec::new());
     let visit = &mut |key: &str, bytes: &[u8]| {
-        let value = stored_value(bytes, links, id, key);
+        let value = stored_value(bytes, resolver, id, key);
         match (&mut all, value) {
             (Ok(list), Ok(value)) => list.push((keys::decode(key.as_bytes()), value)),
             (Ok(_), Err(error)) => all = Err(error),
@@ -57,9 +57,9 @@ pub(crate) fn scan(access: &mut Access<'_>, links: &dyn Links, id: u32) -> Resul
 }
 
 /// The one value that is stored under a key.
-pub(crate) fn stored_value(bytes: &[u8], links: &dyn Links, table: u32, key: &str) -> Result<Value> {
+pub(crate) fn stored_value(bytes: &[u8], resolver: &dyn Resolver, table: u32, key: &str) -> Result<Value> {
     let broken = || Error::new(ErrorKind::Store, format!("table {table} holds a malformed value under '{key}'"));
-    let mut values = codec::decode(bytes, links).map_err(|_| broken())?.into_iter();
+    let mut values = codec::decode(bytes, resolver).map_err(|_| broken())?.into_iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value),
         _ => Err(broken()),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::cell::SandboxCell;
 use crate::guest::GuestMut;
-use crate::guest::links::SandboxLinks;
+use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;
-use crate::value::codec::{self, Links};
+use crate::value::codec::{self, Resolver};
 use crate::value::{ArgList, Error, Function, Handle, Outcome, Result, Value};
 
 /// Plain source, passed as it is.
@@ -20,25 +20,25 @@ pub(crate) fn enter_compute(guest: &mut GuestMut<'_>, source: &[u8]) -> Result<E
 
 pub(crate) fn enter_compute_with(
     guest: &mut GuestMut<'_>,
-    links: &SandboxLinks,
+    resolver: &SandboxResolver,
     room: &mut Vec<u8>,
     source: &[u8],
     name: &str,
     args: &ArgList,
 ) -> Result<Entry> {
     check_source(guest, source)?;
-    let args = args.encoded(room, links)?;
+    let args = args.encoded(room, resolver)?;
     guest.enter_source(name.as_bytes(), source, args)
 }
 
 pub(crate) fn enter_call(
     guest: &mut GuestMut<'_>,
-    links: &SandboxLinks,
+    resolver: &SandboxResolver,
     args: &mut Vec<u8>,
     path: &str,
     values: &ArgList,
 ) -> Result<Entry> {
-    let args = values.encoded(args, links)?;
+    let args = values.encoded(args, resolver)?;
     guest.reserve(path.len() + args.len())?;
     guest.write(&[path.as_bytes(), args])?;
     Ok(Entry::Call { path_len: path.len() as i32, args_len: args.len() as i32 })
@@ -60,9 +60,9 @@ impl SandboxCell {
     /// Calls a function of this sandbox.
     pub(crate) fn call_handle(self: &Arc<Self>, handle: &Handle, args: &[Value]) -> Result<Outcome> {
         self.access(|access| {
-            let id = access.links(self)?.handle_of(handle)?;
-            access.run(self, None, |guest, links, encoded| {
-                codec::encode_args(args, encoded, links)?;
+            let id = access.resolver(self)?.handle_of(handle)?;
+            access.run(self, None, |guest, resolver, encoded| {
+                codec::encode_args(args, encoded, resolver)?;
                 guest.reserve(encoded.len())?;
                 guest.write(&[encoded])?;
                 Ok(Entry::CallHandle { handle: id.cast_signed(), args_len: encoded.len() as i32 })
@@ -75,8 +75,8 @@ impl SandboxCell {
         const SOURCE: &[u8] = b"return (function(f, ...) return f(...) end)(...)";
         let all: Vec<Value> = std::iter::once(Value::from(function)).chain(args).collect();
         self.access(|access| {
-            access.run(self, None, |guest, links, encoded| {
-                codec::encode_args(&all, encoded, links)?;
+            access.run(self, None, |guest, resolver, encoded| {
+                codec::encode_args(&all, encoded, resolver)?;
                 guest.enter_source(b"=(host)", SOURCE, encoded)
             })
         })

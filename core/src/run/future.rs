@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
@@ -15,8 +15,9 @@ use super::cancel::Canceller;
 use super::cell::{AfterAccess, SandboxCell};
 use super::lifecycle::{pause_before_retry, stopped_between_tries};
 use super::limits::LimitOverrides;
+use super::locked::Locked;
 use super::state::{Instance, SandboxState};
-use crate::guest::links::SandboxLinks;
+use crate::guest::resolver::SandboxResolver;
 use crate::guest::{Guest, GuestMut};
 use crate::machine::Entry;
 use crate::value::{Error, ErrorKind, Outcome, Result};
@@ -125,7 +126,7 @@ impl<'a> Held<'a> {
         .await
     }
 
-    fn give_back(&mut self) -> MutexGuard<'a, SandboxState> {
+    fn give_back(&mut self) -> Locked<'a> {
         let mut state = self.cell.lock_away();
         if let Some(running) = self.instance.take() {
             state.instance = running;
@@ -148,12 +149,12 @@ pub(crate) async fn run(
     cell: Arc<SandboxCell>,
     set: LimitOverrides,
     canceller: Option<Canceller>,
-    enter: impl Fn(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry> + Send + Sync,
+    enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry> + Send + Sync,
 ) -> Result<Outcome> {
     let run = canceller.map(|canceller| canceller.expect(&cell.signal)).transpose()?;
-    let enter = |guest: &mut GuestMut<'_>, links: &SandboxLinks, args: &mut Vec<u8>| {
+    let enter = |guest: &mut GuestMut<'_>, resolver: &SandboxResolver, args: &mut Vec<u8>| {
         super::cancel::begin(run.as_ref())?;
-        enter(guest, links, args)
+        enter(guest, resolver, args)
     };
     let begin = |state: &mut SandboxState, tries| {
         state.make_waiting()?;

@@ -7,7 +7,7 @@ use super::cell::SandboxCell;
 use super::limits::LimitOverrides;
 use super::state::{Instance, SandboxState};
 use crate::guest::GuestMut;
-use crate::guest::links::SandboxLinks;
+use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;
 use crate::store::Uncertain;
 use crate::value::{Error, ErrorKind, Outcome, Result};
@@ -37,7 +37,7 @@ impl SandboxState {
         &mut self,
         cell: &Arc<SandboxCell>,
         set: Option<&LimitOverrides>,
-        enter: impl Fn(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         self.factory.check_stack()?;
         let result = self.run_until_stored(cell, set, enter);
@@ -50,7 +50,7 @@ impl SandboxState {
         &mut self,
         cell: &Arc<SandboxCell>,
         set: Option<&LimitOverrides>,
-        enter: impl Fn(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         let mut tries = 0;
         loop {
@@ -117,7 +117,7 @@ impl SandboxState {
         cell: &Arc<SandboxCell>,
         set: Option<&LimitOverrides>,
         tries: u32,
-        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Entry> {
         self.enter_run(cell, set, tries, enter).map_err(|error| {
             let error = self.take_back(error, false);
@@ -132,7 +132,7 @@ impl SandboxState {
         cell: &Arc<SandboxCell>,
         set: Option<&LimitOverrides>,
         tries: u32,
-        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Entry> {
         let started = Instant::now();
         self.check_transaction()?;
@@ -140,7 +140,7 @@ impl SandboxState {
         let limits = set.map_or(self.settings.limits, |set| set.over(self.settings.limits));
         // What comes in and goes out belongs to the instance, which may be made here.
         let number = self.guest()?.settings().number;
-        let links = self.links_with(cell, &limits, number);
+        let resolver = self.links_with(cell, &limits, number);
         let mut args = std::mem::take(&mut self.args);
         args.clear();
         let in_transaction = self.transaction.is_some();
@@ -154,8 +154,8 @@ impl SandboxState {
         } else {
             guest.host().begin_attempt();
         }
-        let result = guest.set_limits(&limits).and_then(|()| enter(&mut guest, &links, &mut args));
-        guest.host().run.links = Some(links);
+        let result = guest.set_limits(&limits).and_then(|()| enter(&mut guest, &resolver, &mut args));
+        guest.host().run.resolver = Some(resolver);
         if args.capacity() <= KEPT_BUFFER as usize {
             self.args = args;
         }
@@ -233,11 +233,11 @@ impl SandboxState {
     fn settle(&mut self, executed: Result<i32>) -> Result<Outcome, Failure> {
         let mut guest = self.guest()?;
         let metrics = guest.finish_metrics();
-        let links = guest.host().run.links.take();
-        let links = links.ok_or_else(|| Error::internal("a run ends that never began"))?;
+        let resolver = guest.host().run.resolver.take();
+        let resolver = resolver.ok_or_else(|| Error::internal("a run ends that never began"))?;
         let read = match executed {
-            Ok(n) if n >= 0 => guest.read_success(n, &links),
-            Ok(n) => Err(guest.read_failure(n, &links)),
+            Ok(n) if n >= 0 => guest.read_success(n, &resolver),
+            Ok(n) => Err(guest.read_failure(n, &resolver)),
             Err(error) => Err(error),
         };
         let host = guest.host();

@@ -1,10 +1,11 @@
 //! A run inside a run.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 use super::limits::LimitOverrides;
 use crate::guest::limits::Limits;
-use crate::guest::links::SandboxLinks;
+use crate::guest::resolver::SandboxResolver;
 use crate::guest::{GuestMut, InnerBudget};
 use crate::machine::Entry;
 use crate::value::{Error, ErrorKind, Metrics, Outcome, Result};
@@ -15,15 +16,15 @@ impl GuestMut<'_> {
     pub(crate) fn run_nested(
         &mut self,
         set: Option<&LimitOverrides>,
-        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         let Some(set) = set.filter(|set| **set != LimitOverrides::default()) else {
-            let result = self.run_inside(enter);
+            let result = self.run_or_end_outer(enter);
             return self.or_ends_run(result);
         };
         let outer = self.narrow(set)?;
         let limits = self.host().run.limits;
-        let result = self.change_limits(&limits).and_then(|()| self.run_inside(enter));
+        let result = self.change_limits(&limits).and_then(|()| self.run_or_end_outer(enter));
         let widened = self.widen(outer, set, &result);
         self.or_ends_run(result.and_then(|outcome| widened.map(|()| outcome)))
     }
@@ -90,18 +91,30 @@ impl GuestMut<'_> {
         Ok(())
     }
 
+    /// As `run_inside`. What the host calls there may panic, a store for one. That leaves the guest in the middle of the run, as a crash does.
+    fn run_or_end_outer(
+        &mut self,
+        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Outcome> {
+        catch_unwind(AssertUnwindSafe(|| self.run_inside(enter))).unwrap_or_else(|panic| {
+            let trap = Error::new(ErrorKind::Trap, "a run inside this one ended in a panic").fatal();
+            let _ = self.or_ends_run::<()>(Err(trap));
+            resume_unwind(panic)
+        })
+    }
+
     fn run_inside(
         &mut self,
-        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+        enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
-        let links = self.host().run.links.clone().ok_or_else(Error::busy)?;
+        let resolver = self.host().run.resolver.clone().ok_or_else(Error::busy)?;
         let started = Instant::now();
-        let entry = enter(self, &links, &mut Vec::new())?;
+        let entry = enter(self, &resolver, &mut Vec::new())?;
         let n = self.execute(entry)?;
         if n < 0 {
-            return Err(self.read_failure(n, &links).nested());
+            return Err(self.read_failure(n, &resolver).nested());
         }
-        let (output, values) = self.read_success(n, &links)?;
+        let (output, values) = self.read_success(n, &resolver)?;
         if let Some(kind) = self.host().run.attempt.limit {
             return Err(Error::limit(kind).with_output(output).nested());
         }

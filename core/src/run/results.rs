@@ -1,7 +1,7 @@
 //! What the guest answers, as what the caller gets.
 
 use crate::guest::GuestMut;
-use crate::guest::links::SandboxLinks;
+use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;
 use crate::value::{Error, ErrorKind, LuaString, Metrics, Result, Value, codec};
 
@@ -20,21 +20,21 @@ impl GuestMut<'_> {
 
     /// Reads a successful run's output and results.
     #[inline]
-    pub(crate) fn read_success(&mut self, n: i32, links: &SandboxLinks) -> Result<(LuaString, Vec<Value>)> {
+    pub(crate) fn read_success(&mut self, n: i32, resolver: &SandboxResolver) -> Result<(LuaString, Vec<Value>)> {
         let n = n.cast_unsigned();
-        if n > self.state().known.buffer.size {
+        if n > self.state().layout.buffer.size {
             self.refresh_buffer()?;
         }
-        read_result(self.result(n)?, links)
+        read_result(self.result(n)?, resolver)
     }
 
     /// Reads what a failed run says of itself.
     #[cold]
-    pub(crate) fn read_failure(&mut self, n: i32, links: &SandboxLinks) -> Error {
-        self.read_error(n, links).unwrap_or_else(|error| error)
+    pub(crate) fn read_failure(&mut self, n: i32, resolver: &SandboxResolver) -> Error {
+        self.read_error(n, resolver).unwrap_or_else(|error| error)
     }
 
-    fn read_error(&mut self, n: i32, links: &SandboxLinks) -> Result<Error> {
+    fn read_error(&mut self, n: i32, resolver: &SandboxResolver) -> Result<Error> {
         // The message may have moved the buffer.
         self.refresh_buffer()?;
         let len =
@@ -44,7 +44,7 @@ impl GuestMut<'_> {
             let len = self.get_error_details()?;
             if len != 0 {
                 self.refresh_buffer()?;
-                let values = codec::decode(self.result(len.cast_unsigned())?, links)?;
+                let values = codec::decode(self.result(len.cast_unsigned())?, resolver)?;
                 let no_output = values.get(5).is_none_or(Value::is_nil);
                 let (mut error, number) = details(&message, values);
                 if no_output {
@@ -86,7 +86,7 @@ impl GuestMut<'_> {
 
 /// Output and values of a successful run.
 #[inline]
-fn read_result(bytes: &[u8], links: &SandboxLinks) -> Result<(LuaString, Vec<Value>)> {
+fn read_result(bytes: &[u8], resolver: &SandboxResolver) -> Result<(LuaString, Vec<Value>)> {
     if bytes.is_empty() {
         return Ok((LuaString::default(), Vec::new()));
     }
@@ -96,7 +96,7 @@ fn read_result(bytes: &[u8], links: &SandboxLinks) -> Result<(LuaString, Vec<Val
     let (output, values) = rest
         .split_at_checked(u32::from_le_bytes(*len) as usize)
         .ok_or_else(|| Error::internal("the guest claims more output than it gave").fatal())?;
-    Ok((LuaString::new(output), codec::decode(values, links)?))
+    Ok((LuaString::new(output), codec::decode(values, resolver)?))
 }
 
 /// The error that `get_error_details` describes, and the number of the host's error that it was.

@@ -6,8 +6,8 @@ use super::cell::SandboxCell;
 use super::transaction::Transaction;
 use crate::guest::factory::GuestFactory;
 use crate::guest::limits::Limits;
-use crate::guest::links::SandboxLinks;
 use crate::guest::registration::register_all;
+use crate::guest::resolver::SandboxResolver;
 use crate::guest::{Guest, GuestMut, Host};
 use crate::store::reserved::{HOME, IO};
 use crate::tables::Tables;
@@ -73,7 +73,7 @@ impl SandboxState {
         }
     }
 
-    pub(crate) fn links(&self, cell: &Arc<SandboxCell>) -> SandboxLinks {
+    pub(crate) fn resolver(&self, cell: &Arc<SandboxCell>) -> SandboxResolver {
         // Without an instance there are no functions of one.
         let number = match &self.instance {
             Instance::Live(guest) => guest.settings().number,
@@ -83,9 +83,9 @@ impl SandboxState {
     }
 
     /// For a run with these limits in the instance of this number.
-    pub(crate) fn links_with(&self, cell: &Arc<SandboxCell>, limits: &Limits, number: u64) -> SandboxLinks {
+    pub(crate) fn links_with(&self, cell: &Arc<SandboxCell>, limits: &Limits, number: u64) -> SandboxResolver {
         let most = limits.memory.min(self.factory.max_memory()).max(LEAST_ROOM);
-        SandboxLinks::new(Arc::clone(cell) as Arc<dyn Owner>, number, usize::try_from(most).unwrap_or(usize::MAX))
+        SandboxResolver::new(Arc::clone(cell) as Arc<dyn Owner>, number, usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     pub(crate) fn host(&mut self) -> Result<&mut Host> {

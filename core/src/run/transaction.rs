@@ -1,7 +1,10 @@
 //! Several runs and writes as one transaction.
 
+use std::sync::atomic::Ordering;
 use std::thread::ThreadId;
 
+use super::cell::SandboxCell;
+use super::locked::this_thread;
 use super::state::{Instance, SandboxState};
 use crate::value::{Error, Result};
 
@@ -13,8 +16,37 @@ pub(super) struct Transaction {
     pub(super) failed: Option<Error>,
 }
 
+/// A transaction that was begun on this thread. It is taken back when its body panics.
+pub(crate) struct OpenTransaction<'a>(&'a SandboxCell);
+
+impl<'a> OpenTransaction<'a> {
+    pub(crate) fn begin(cell: &'a SandboxCell) -> Result<Self> {
+        cell.access_whole(SandboxState::begin_transaction)?;
+        cell.transaction_thread.store(this_thread(), Ordering::Relaxed);
+        Ok(OpenTransaction(cell))
+    }
+
+    pub(crate) fn end(self, keep: bool) -> Result<()> {
+        let cell = self.0;
+        std::mem::forget(self);
+        OpenTransaction::finish(cell, keep)
+    }
+
+    fn finish(cell: &SandboxCell, keep: bool) -> Result<()> {
+        let ended = cell.access_whole(|state| state.end_transaction(keep));
+        cell.transaction_thread.store(0, Ordering::Relaxed);
+        ended
+    }
+}
+
+impl Drop for OpenTransaction<'_> {
+    fn drop(&mut self) {
+        let _ = OpenTransaction::finish(self.0, false);
+    }
+}
+
 impl SandboxState {
-    pub(crate) fn begin_transaction(&mut self) -> Result<()> {
+    fn begin_transaction(&mut self) -> Result<()> {
         self.outside_transaction("another transaction")?;
         let told = self.guest().and_then(|mut guest| guest.set_in_transaction(true));
         self.check(told)?;
@@ -22,7 +54,7 @@ impl SandboxState {
         Ok(())
     }
 
-    pub(crate) fn end_transaction(&mut self, keep: bool) -> Result<()> {
+    fn end_transaction(&mut self, keep: bool) -> Result<()> {
         let Some(transaction) = self.transaction.take() else {
             return Err(Error::internal("a transaction ends that never began"));
         };

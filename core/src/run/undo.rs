@@ -14,7 +14,7 @@ impl SandboxState {
         {
             error = failure;
         }
-        self.abandon(&error);
+        self.roll_back(&error);
         error
     }
 
@@ -41,7 +41,7 @@ impl SandboxState {
 
     /// Takes back what was written to tables. After a crash, or when the guest breaks its contract, the instance goes too.
     #[cold]
-    pub(super) fn abandon(&mut self, error: &Error) {
+    pub(super) fn roll_back(&mut self, error: &Error) {
         self.fail_transaction(error);
         if error.is_fatal() {
             return self.restart();

@@ -1,24 +1,23 @@
 //! A whole sandbox at one moment, and as bytes. The format is in `docs/state.md`.
 
-mod portable;
+mod home_blob;
 mod sandbox;
 mod sandbox_api;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::home_blob::ImportOptions;
 use crate::api::Engine;
 use crate::guest::factory::GuestFactory;
 use crate::guest::host_functions::FunctionNames;
-use crate::guest::image::{Image, PAGE};
+use crate::guest::memory_delta::{MemoryDelta, PAGE};
 use crate::guest::virtual_clock::VirtualClock;
 use crate::machine::GuestId;
 use crate::store::MemoryStore;
 use crate::store::reserved::is_valid;
-use crate::tables::TableImage;
+use crate::tables::TableSnapshot;
 use crate::value::{Error, Result};
-
-pub use self::portable::ImportOptions;
 
 const MAGIC: &[u8; 8] = b"LUASNAP\n";
 const FORMAT: u32 = 2;
@@ -71,10 +70,10 @@ impl RestoreOptions {
 /// What a snapshot is made of.
 pub(crate) struct Parts {
     pub(crate) guest: GuestId,
-    pub(crate) memory: Image,
+    pub(crate) memory: MemoryDelta,
     pub(crate) functions: FunctionNames,
     pub(crate) virtual_clock: Option<VirtualClock>,
-    pub(crate) tables: TableImage,
+    pub(crate) tables: TableSnapshot,
 }
 
 impl Snapshot {
@@ -150,7 +149,7 @@ impl Snapshot {
             return Err(too_large(&format!("{size} bytes of memory"), most));
         }
         let (numbers, pages) = content.pages(size).ok_or_else(broken)?;
-        let memory = Image::from_differences(&base, size, numbers, pages).ok_or_else(broken)?;
+        let memory = MemoryDelta::from_differences(&base, size, numbers, pages).ok_or_else(broken)?;
         let mut room = most;
         let functions = content.functions(&mut room).ok_or_else(broken)?;
         let functions = functions.ok_or_else(|| too_large("host functions", most))?;
@@ -369,7 +368,7 @@ impl<'a> Content<'a> {
     }
 
     /// The tables; `None` inside when they would take more memory than there is room.
-    fn tables(&mut self, room: &mut u64) -> Option<Option<TableImage>> {
+    fn tables(&mut self, room: &mut u64) -> Option<Option<TableSnapshot>> {
         let next_id = self.u32()?;
         let count = self.u32()?;
         let mut store = MemoryStore::new();
@@ -386,6 +385,6 @@ impl<'a> Content<'a> {
                 store.put_entry(id, &key, &value);
             }
         }
-        TableImage::new(store, next_id).map(Some)
+        TableSnapshot::new(store, next_id).map(Some)
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Parts, RestoreOptions, Snapshot, check_guest};
 use crate::guest::Guest;
-use crate::guest::image::Image;
 use crate::guest::limits::most_memory;
+use crate::guest::memory_delta::MemoryDelta;
 use crate::guest::registration::register_all;
 use crate::guest::settings::GuestLimits;
 use crate::guest::table_numbers::held_tables;
@@ -29,10 +29,10 @@ impl SandboxState {
             Ok((held, next))
         });
         let (held, next) = self.check(result)?;
-        let tables = self.tables()?.image(held, next)?;
+        let tables = self.tables()?.snapshot(held, next)?;
         let guest = *self.factory.guest_id();
         let mut context = self.guest()?;
-        let memory = Image::of(&base, context.memory()?);
+        let memory = MemoryDelta::of(&base, context.memory()?);
         let host = context.host();
         let (functions, virtual_clock) = (host.functions.names(), host.virtual_clock);
         Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables }))
@@ -144,7 +144,7 @@ impl SandboxState {
         let streams = host.print.is_some();
         let whole = self.factory.is_foreign();
         let mut context = guest.get_mut();
-        context.put_image(&snapshot.parts().memory, whole)?;
+        context.put_delta(&snapshot.parts().memory, whole)?;
         if context.has_forget_handles() {
             context.forget_handles()?;
         }

@@ -13,7 +13,6 @@ mod undo;
 use std::fmt;
 
 use crate::value::{Error, ErrorKind};
-
 pub use batch::{Batch, Write};
 pub(crate) use batch::{WriteList, WriteSource};
 pub use cancel::CancelToken;

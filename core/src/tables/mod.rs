@@ -3,17 +3,21 @@
 mod clock;
 mod compact;
 mod ids;
-mod image;
+
 pub(crate) mod meter;
 pub(crate) mod overlay;
 mod quota;
+mod snapshot;
 mod sweep;
 pub(crate) mod tiered;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 pub(crate) use self::clock::Clock;
 pub(crate) use self::ids::{IdSet, id_set};
-pub(crate) use self::image::TableImage;
 pub use self::meter::StoreLimit;
+pub(crate) use self::snapshot::TableSnapshot;
 use self::sweep::{SWEPT_KEY, decode_swept};
 use crate::store::reserved::{
     FIRST_FREE, HOME, IO, NEXT_KEY, OWN, UNDO_KEY, WRITER_KEY, decode_next, encode_next, is_valid, noted_next,
@@ -24,8 +28,6 @@ use crate::tables::overlay::Overlay;
 use crate::tables::tiered::Tiered;
 use crate::util::{StopSignal, process};
 use crate::value::codec::{self, tag};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Where the tables are.
 enum Backing {
@@ -525,14 +527,15 @@ impl Tables {
             }
         }
         let created = self.overlay.created();
-        if let Err(error) = self.backing.commit(&mut self.overlay) {
-            self.interrupted = !error.is_conflict();
-            if self.interrupted {
-                // What was on its way may have arrived, with its numbers.
-                self.floor = self.next_id;
-            }
-            return Err(error);
+        // What is on its way may arrive, with its numbers, if the store fails: by a panic, too.
+        let floor = std::mem::replace(&mut self.floor, self.next_id);
+        self.interrupted = true;
+        let committed = self.backing.commit(&mut self.overlay);
+        self.interrupted = committed.as_ref().is_err_and(|error| !error.is_conflict());
+        if !self.interrupted {
+            self.floor = floor;
         }
+        committed?;
         if self.lease_end.is_none() {
             self.writer = Some(self.own_mark.to_vec());
         }

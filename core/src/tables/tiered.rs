@@ -5,7 +5,7 @@
 //! another one that shares the store, and the store never refers to memory.
 
 use crate::store::reserved::{FIRST_FREE, IO, NEXT_KEY, OWN, encode_next};
-use crate::store::{Batch, CancelToken, MemoryStore, StoreResult, TableStore, Usage, Write, WriteList};
+use crate::store::{Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Usage, Write, WriteList};
 use crate::tables::overlay::Overlay;
 use crate::tables::{IdSet, id_set};
 use crate::util::SmallBytes;
@@ -189,13 +189,13 @@ impl Tiered {
             let list = if self.is_local(table) && !moving.contains(&table) { &mut local } else { &mut kept };
             list.entries.push((table, SmallBytes::new(key.as_bytes()), value));
         }
-        // The one that can fail goes first.
-        if let Err(error) = self.kept.commit(&mut Batch(&mut kept)) {
-            if !error.is_conflict() {
-                self.doubtful.extend(moving);
-            }
-            return Err(error);
+        // The one that can fail goes first, by a panic even.
+        self.doubtful.extend(&moving);
+        let committed = self.kept.commit(&mut Batch(&mut kept));
+        if committed.as_ref().map_or_else(StoreError::is_conflict, |()| true) {
+            self.doubtful.retain(|id| !moving.contains(id));
         }
+        committed?;
         self.local.commit(&mut Batch(&mut local))?;
         for id in &local.removed {
             self.local_ids.remove(id);

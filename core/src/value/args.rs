@@ -1,7 +1,7 @@
 //! Arguments that are written in the form in which they cross, for callers who have objects of another language to convert and want no
 //! `Value` in between.
 
-use crate::value::codec::{self, Links, tag};
+use crate::value::codec::{self, Resolver, tag};
 use crate::value::{Error, ErrorKind, Function, LuaString, Result, Slot, StoredTable, Value};
 
 /// Values on their way into Lua, written one after the other.
@@ -121,22 +121,22 @@ impl Args {
     /// # Errors
     /// `InvalidArgument` when a table was announced that did not come, or not completely.
     pub fn into_values(self) -> Result<Vec<Value>> {
-        let links = References(&self.references);
-        codec::decode(&self.bytes, &links).map_err(|e| match e.kind() {
+        let resolver = References(&self.references);
+        codec::decode(&self.bytes, &resolver).map_err(|e| match e.kind() {
             ErrorKind::Conversion => e,
             _ => Error::invalid(e.message().replacen("the guest sent", "this is", 1)),
         })
     }
 
     /// The bytes for the guest; `room` is used where they have to be put together.
-    pub(crate) fn encoded<'a>(&'a self, room: &'a mut Vec<u8>, links: &dyn Links) -> Result<&'a [u8]> {
+    pub(crate) fn encoded<'a>(&'a self, room: &'a mut Vec<u8>, resolver: &dyn Resolver) -> Result<&'a [u8]> {
         if self.references.is_empty() {
             return Ok(&self.bytes);
         }
         let mut done = 0;
         for (at, value) in &self.references {
             room.extend_from_slice(self.bytes.get(done..*at).unwrap_or_default());
-            codec::put_reference(room, &Slot::from_value(value.clone()), links)?;
+            codec::put_reference(room, &Slot::from_value(value.clone()), resolver)?;
             done = at + PLACE;
         }
         room.extend_from_slice(self.bytes.get(done..).unwrap_or_default());
@@ -167,7 +167,7 @@ impl References<'_> {
     }
 }
 
-impl Links for References<'_> {
+impl Resolver for References<'_> {
     fn stored(&self, id: u32, _: bool) -> StoredTable {
         match self.get(id) {
             Some(Value::StoredTable(table)) => table.clone(),
@@ -211,13 +211,13 @@ impl Default for ArgList {
 impl ArgList {
     /// The bytes for the guest, in `room` if need be.
     #[inline]
-    pub(crate) fn encoded<'a>(&'a self, room: &'a mut Vec<u8>, links: &dyn Links) -> Result<&'a [u8]> {
+    pub(crate) fn encoded<'a>(&'a self, room: &'a mut Vec<u8>, resolver: &dyn Resolver) -> Result<&'a [u8]> {
         match self {
             ArgList::Values(values) => {
-                codec::encode_args(values, room, links)?;
+                codec::encode_args(values, room, resolver)?;
                 Ok(room)
             }
-            ArgList::Encoded(args) => args.encoded(room, links),
+            ArgList::Encoded(args) => args.encoded(room, resolver),
         }
     }
 }

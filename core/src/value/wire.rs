@@ -1,7 +1,7 @@
 //! Values as bytes, for bindings that make their language's values from bytes faster than by a call for each.
 //!
 //! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that a function (0x0A) and a stored table (0x07) are numbers which the
-//! binding gives and takes back: see [`Peer`].
+//! binding gives and takes back: see [`Handles`].
 //!
 //! ```
 //! use luacell::{Value, wire};
@@ -15,11 +15,11 @@
 
 use std::cell::Cell;
 
-use crate::value::codec::{self, Links};
+use crate::value::codec::{self, Resolver};
 use crate::value::{Error, ErrorKind, Function, Handle, LuaString, Result, StoredTable, Value};
 
 /// Who keeps functions and stored tables for the other side of the border, by number.
-pub trait Peer {
+pub trait Handles {
     /// Keeps a function; its number.
     fn keep_function(&self, function: &Function) -> u32;
     /// The function of that number, if it is still kept.
@@ -30,11 +30,11 @@ pub trait Peer {
     fn table(&self, number: u32) -> Option<StoredTable>;
 }
 
-/// A [`Peer`] for values without functions and stored tables; those it meets can't be read back.
+/// A [`Handles`] for values without functions and stored tables; those it meets can't be read back.
 #[derive(Clone, Copy, Debug)]
 pub struct NoHandles;
 
-impl Peer for NoHandles {
+impl Handles for NoHandles {
     fn keep_function(&self, _: &Function) -> u32 {
         u32::MAX
     }
@@ -50,21 +50,21 @@ impl Peer for NoHandles {
 }
 
 struct ByPeer<'a> {
-    peer: &'a dyn Peer,
+    handles: &'a dyn Handles,
     /// Whether a number was not known.
     unknown: Cell<bool>,
 }
 
-impl Links for ByPeer<'_> {
+impl Resolver for ByPeer<'_> {
     fn stored(&self, id: u32, _: bool) -> StoredTable {
-        self.peer.table(id).unwrap_or_else(|| {
+        self.handles.table(id).unwrap_or_else(|| {
             self.unknown.set(true);
             StoredTable::detached()
         })
     }
 
     fn handle(&self, id: u32) -> Function {
-        self.peer.function(id).unwrap_or_else(|| {
+        self.handles.function(id).unwrap_or_else(|| {
             self.unknown.set(true);
             self.builtin(LuaString::default())
         })
@@ -75,15 +75,15 @@ impl Links for ByPeer<'_> {
     }
 
     fn id_of(&self, table: &StoredTable) -> Result<u32> {
-        Ok(self.peer.keep_table(table))
+        Ok(self.handles.keep_table(table))
     }
 
     fn handle_of(&self, _: &Handle) -> Result<u32> {
-        Err(Error::internal("a function was not given to the peer"))
+        Err(Error::internal("a function was not given to the handles"))
     }
 
     fn number_of(&self, function: &Function) -> Option<u32> {
-        Some(self.peer.keep_function(function))
+        Some(self.handles.keep_function(function))
     }
 }
 
@@ -91,18 +91,18 @@ impl Links for ByPeer<'_> {
 ///
 /// # Errors
 /// `Conversion` for what is too large: 4 GiB in one string.
-pub fn encode(values: &[Value], out: &mut Vec<u8>, peer: &dyn Peer) -> Result<()> {
-    codec::encode_args(values, out, &ByPeer { peer, unknown: Cell::new(false) })
+pub fn encode(values: &[Value], out: &mut Vec<u8>, handles: &dyn Handles) -> Result<()> {
+    codec::encode_args(values, out, &ByPeer { handles, unknown: Cell::new(false) })
 }
 
 /// The values that these bytes are.
 ///
 /// # Errors
-/// `InvalidArgument` for bytes that are no values; `Closed` for a function or table that the peer does not keep any more.
-pub fn decode(bytes: &[u8], peer: &dyn Peer) -> Result<Vec<Value>> {
-    let links = ByPeer { peer, unknown: Cell::new(false) };
-    let values = codec::decode(bytes, &links).map_err(|_| Error::invalid("these bytes are no encoded values"))?;
-    if links.unknown.get() {
+/// `InvalidArgument` for bytes that are no values; `Closed` for a function or table that the handles does not keep any more.
+pub fn decode(bytes: &[u8], handles: &dyn Handles) -> Result<Vec<Value>> {
+    let resolver = ByPeer { handles, unknown: Cell::new(false) };
+    let values = codec::decode(bytes, &resolver).map_err(|_| Error::invalid("these bytes are no encoded values"))?;
+    if resolver.unknown.get() {
         return Err(Error::new(ErrorKind::Closed, "a function or table that was passed has been given up already"));
     }
     Ok(values)

@@ -1,11 +1,12 @@
 //! Machines and images of `runtime.c` as owned values.
 
-use super::ffi::{Api, Hooks, RawImage, RawMachine};
-use crate::machine::EngineConfig;
-use crate::util::lock;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::ffi::{Api, Hooks, RawImage, RawMachine};
+use crate::machine::EngineConfig;
+use crate::util::lock;
 
 /// A guest's memory, globals and table.
 pub(super) struct Raw {

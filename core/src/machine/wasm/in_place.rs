@@ -4,9 +4,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::on_pages::OnPages;
 use rustix::mm::{MprotectFlags, mprotect};
 use wasmtime::{Config, CustomCodeMemory, Engine, Module};
+
+use super::on_pages::OnPages;
 
 const PAGE: usize = align_of::<OnPages<u8>>();
 

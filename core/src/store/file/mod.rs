@@ -1,8 +1,8 @@
 //! Tables in one file, on redb.
 
+mod backend;
 mod format;
 mod identity;
-mod probation;
 mod registry;
 mod shared;
 
@@ -218,7 +218,7 @@ impl FileStore {
         self.end_view();
         self.check_writes()?;
         let cancel = CancelToken::default();
-        self.shared.write(self.durability, |table, _| format::apply(table, std::iter::once(write), &cancel))
+        self.shared.write(self.durability, false, |table, _| format::apply(table, std::iter::once(write), &cancel))
     }
 
     fn commit_now(&mut self, batch: &Batch<'_>) -> StoreResult<()> {
@@ -230,7 +230,7 @@ impl FileStore {
             Write::Set { table: OWN, key: NEXT_KEY, value } => decode_next(value),
             _ => None,
         });
-        shared.write(self.durability, |table, commit| {
+        shared.write(self.durability, view.is_some(), |table, commit| {
             match view {
                 Some(view) if view.generation != shared.generation() => {
                     return Err(StoreError::conflict("the file was opened anew"));

@@ -1,12 +1,5 @@
 //! One open file, shared by all handles in this process.
 
-use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
-use super::identity::{Identity, Look, identity_of};
-use super::probation::{Backend, FORKED, REPLACED};
-use super::{Access, Durability, registry};
-use crate::store::reserved::{self, NEXT_KEY, OWN};
-use crate::store::{CancelToken, StoreError, StoreResult, Usage, Write};
-use crate::util::{lock, process};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +11,14 @@ use std::time::Duration;
 use redb::{
     Builder, CommitError, Database, DatabaseError, ReadableDatabase, StorageError, TableError, TransactionError,
 };
+
+use super::backend::{Backend, FORKED, REPLACED};
+use super::format::{self, ABOUT, ENTRIES, Entries, EntriesMut, FORMAT, FORMAT_KEY, Key, MAGIC};
+use super::identity::{Identity, Look, identity_of};
+use super::{Access, Durability, registry};
+use crate::store::reserved::{self, NEXT_KEY, OWN};
+use crate::store::{CancelToken, StoreError, StoreResult, Usage, Write};
+use crate::util::{lock, process};
 
 /// Relaxed commits are on the disk after this time.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     database: RwLock<Option<Opened>>,
     /// Set when the file has to be opened anew before it is used again.
     broken: AtomicBool,
+    /// Set when the file was not what it should be: until it is again, who reads looks closely too.
+    suspect: AtomicBool,
     generation: AtomicU64,
     /// Commits of this process that were begun, counted while redb lets one write at a time.
     started: AtomicU64,
@@ -100,6 +103,7 @@ pub(super) fn open(path: &Path, access: Access, cache_size: usize) -> StoreResul
         ids: Mutex::new(Ids { next: opened.next, saved: opened.next }),
         database: RwLock::new(Some(opened)),
         broken: AtomicBool::new(false),
+        suspect: AtomicBool::new(false),
         generation: AtomicU64::new(0),
         started: AtomicU64::new(0),
         finished: AtomicU64::new(0),
@@ -201,12 +205,12 @@ fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<
     result
 }
 
-/// Fails when somebody else has cut the file off, or copied something over it.
-fn check_content(opened: &Opened, look: &Look) -> StoreResult<()> {
+/// Fails when somebody else has cut the file off, or, with `head`, copied something over it.
+fn check_content(opened: &Opened, look: &Look, head: bool) -> StoreResult<()> {
     if opened.backend.is_cut_off(look.len)? {
         return Err("it was cut off while it was open".into());
     }
-    Ok(opened.backend.check_head()?)
+    if head { Ok(opened.backend.check_head()?) } else { Ok(()) }
 }
 
 /// redb writes where it ends, but not to a file that is not ours any more; what a damaged file makes it do wrong there is no reason to panic where a store is dropped.
@@ -355,19 +359,31 @@ impl Shared {
         if self.is_of_other_process() { Err(self.says(FORKED)) } else { Ok(()) }
     }
 
-    /// Whether the path still leads to the file, and whether the file is whole.
-    fn check_file(&self, opened: &Opened) -> StoreResult<()> {
-        match Look::at(&self.path) {
-            Ok(look) if look.identity == self.identity => check_content(opened, &look),
+    /// Fails when the path does not lead to the file any more, or the file is not whole. `head`: also when somebody has written over it.
+    fn check_file(&self, opened: &Opened, head: bool) -> StoreResult<()> {
+        let checked = match Look::at(&self.path) {
+            Ok(look) if look.identity == self.identity => check_content(opened, &look, head),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Err(REPLACED.into()),
+        };
+        if checked.is_err() {
+            self.suspect.store(true, Ordering::Relaxed);
         }
+        checked
     }
 
-    /// The same, as far as the open file itself tells.
+    /// The same, as far as the open file itself tells. What is read from a file that has gone is what was stored; that it has gone is for who writes to find out.
     fn check_open_file(&self, opened: &Opened) -> StoreResult<()> {
+        if !self.suspect.load(Ordering::Relaxed) {
+            return Ok(opened.backend.check_head()?);
+        }
         let look = Look::at_open(&opened.file, &self.path)?;
-        if look.is_gone { Err(REPLACED.into()) } else { check_content(opened, &look) }
+        if look.is_gone {
+            return Err(REPLACED.into());
+        }
+        check_content(opened, &look, true)?;
+        self.suspect.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn says(&self, what: impl std::fmt::Display) -> StoreError {
@@ -454,10 +470,11 @@ impl Shared {
         })
     }
 
-    /// Writes: `f` gets the table and the number of commits that came before. Nothing is written when it fails.
+    /// Writes: `f` gets the table and the number of commits that came before. Nothing is written when it fails. `has_read`: the same run did, a moment ago.
     pub(super) fn write(
         self: &Arc<Self>,
         durability: Durability,
+        has_read: bool,
         f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<Option<Usage>>,
     ) -> StoreResult<()> {
         self.check_process()?;
@@ -468,7 +485,7 @@ impl Shared {
                 return Err(self.damaged("what is whole in it can be read and exported, but nothing can be written"));
             }
         }
-        self.with_database(|opened| self.write_to(opened, durability, f))?;
+        self.with_database(|opened| self.write_to(opened, durability, has_read, f))?;
         if durability == Durability::Relaxed {
             self.sync_later();
         }
@@ -479,10 +496,12 @@ impl Shared {
         &self,
         opened: &Opened,
         durability: Durability,
+        has_read: bool,
         f: impl FnOnce(&mut EntriesMut<'_>, u64) -> StoreResult<Option<Usage>>,
     ) -> StoreResult<()> {
         let mut transaction = opened.database.begin_write()?;
-        self.check_file(opened)?;
+        // A relaxed commit writes nothing to the file yet.
+        self.check_file(opened, durability == Durability::Full || !has_read)?;
         if durability == Durability::Relaxed {
             transaction.set_durability(redb::Durability::None)?;
         }
@@ -512,7 +531,7 @@ impl Shared {
             ids.saved = ids.saved.max(saved);
         }
         // What went into a file that nobody finds any more is not stored. A relaxed commit is not yet in it.
-        if durability == Durability::Full { self.check_file(opened) } else { Ok(()) }
+        if durability == Durability::Full { self.check_file(opened, true) } else { Ok(()) }
     }
 
     /// What all tables hold.

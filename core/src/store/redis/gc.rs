@@ -10,7 +10,6 @@
 use std::collections::BTreeMap;
 
 use ahash::{HashMap, HashSet, HashSetExt};
-
 use redis::Value;
 
 use super::cache::pairs;

@@ -1,5 +1,12 @@
 //! Connections to one server, or to whichever node of a cluster has the namespace.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use rustls::ClientConfig;
+
 use super::scripts::{self, Script};
 use super::session::{Seen, bytes};
 use super::wire::{self, Connection, Patience};
@@ -7,12 +14,6 @@ use super::{RedisOptions, address};
 use crate::store::{CancelToken, StoreError, StoreResult, Uncertain};
 use crate::util::lock;
 use crate::util::process::{self, PerProcess};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
-
-use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
-use rustls::ClientConfig;
 
 /// More idle connections than this are closed.
 const MAX_IDLE: usize = 32;

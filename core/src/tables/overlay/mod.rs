@@ -103,7 +103,7 @@ pub(crate) struct Overlay {
     fresh_from: u32,
     /// But for these, which somebody else made.
     foreign: HashSet<u32, RandomState>,
-    /// Behind the highest of them; 0 when there is none.
+    /// Causes the highest of them; 0 when there is none.
     foreign_end: u32,
     /// Numbers below this one are this run's, whoever else has them: while Lua takes back what it did.
     own_end: u32,
@@ -147,7 +147,7 @@ impl Overlay {
         }
     }
 
-    /// Behind the highest number of a table that somebody else made, of those that are not below the new ones.
+    /// Causes the highest number of a table that somebody else made, of those that are not below the new ones.
     pub(crate) fn foreign_end(&self) -> u32 {
         self.foreign_end
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::reader::{Reader, malformed, unknown_tag};
-use super::{Links, tag};
+use super::{Resolver, tag};
 use crate::value::{Error, ErrorKind, Function, FunctionKind, Graph, LuaString, Node, Result, Slot, Value};
 
 /// A table that is being read.
@@ -16,7 +16,7 @@ struct Open {
 
 struct Decoder<'a> {
     reader: Reader<'a>,
-    links: &'a dyn Links,
+    resolver: &'a dyn Resolver,
     graph: Graph,
     open: Vec<Open>,
     /// Values that open tables still announce; each takes at least a byte.
@@ -46,9 +46,9 @@ impl Decoder<'_> {
             }
             tag::BUILTIN => {
                 let name = LuaString::new(self.reader.bytes()?);
-                Slot::Function(self.links.builtin(name))
+                Slot::Function(self.resolver.builtin(name))
             }
-            tag::EXTERNAL => Slot::Stored(self.links.stored(self.id()?, false)),
+            tag::EXTERNAL => Slot::Stored(self.resolver.stored(self.id()?, false)),
             tag::TABLE => self.table()?,
             tag::SEEN => {
                 let number = self.reader.u32()?;
@@ -57,12 +57,12 @@ impl Decoder<'_> {
                 }
                 Slot::Node(number)
             }
-            tag::HANDLE => Slot::Function(self.links.handle(self.reader.u32()?)),
+            tag::HANDLE => Slot::Function(self.resolver.handle(self.reader.u32()?)),
             tag::STORED_FUNCTION => {
-                let table = self.links.stored(self.id()?, false);
+                let table = self.resolver.stored(self.id()?, false);
                 Slot::Function(Function(Arc::new(FunctionKind::Stored(table))))
             }
-            tag::STORED_UPVALUE => Slot::Stored(self.links.stored(self.id()?, true)),
+            tag::STORED_UPVALUE => Slot::Stored(self.resolver.stored(self.id()?, true)),
             other => return Err(unknown_tag(other)),
         };
         // Once it is there: when it is too much it is let go like any other.
@@ -200,30 +200,30 @@ fn decode_simple(bytes: &[u8], values: &mut Vec<Value>) -> Option<()> {
 
 /// All values of a message.
 #[inline]
-pub(crate) fn decode(bytes: &[u8], links: &dyn Links) -> Result<Vec<Value>> {
+pub(crate) fn decode(bytes: &[u8], resolver: &dyn Resolver) -> Result<Vec<Value>> {
     let mut values = Vec::new();
-    decode_into(bytes, links, &mut values).map(|()| values)
+    decode_into(bytes, resolver, &mut values).map(|()| values)
 }
 
 /// Replaces what is in the list by all values of a message.
 #[inline]
-pub(crate) fn decode_into(bytes: &[u8], links: &dyn Links, values: &mut Vec<Value>) -> Result<()> {
+pub(crate) fn decode_into(bytes: &[u8], resolver: &dyn Resolver, values: &mut Vec<Value>) -> Result<()> {
     values.clear();
     if decode_simple(bytes, values).is_none() {
-        *values = decode_any(bytes, links)?;
+        *values = decode_any(bytes, resolver)?;
     }
     Ok(())
 }
 
 /// The guest holds functions in a message for whoever reads it.
 #[cold]
-fn release_rest(mut rest: Reader<'_>, links: &dyn Links) {
+fn release_rest(mut rest: Reader<'_>, resolver: &dyn Resolver) {
     while let Some(tag) = rest.rest.first().copied() {
         let mut handle = Reader { rest: rest.rest.get(1..).unwrap_or_default() };
         if tag == tag::HANDLE
             && let Ok(id) = handle.u32()
         {
-            drop(links.handle(id));
+            drop(resolver.handle(id));
         }
         if rest.skip().is_err() {
             return;
@@ -231,21 +231,21 @@ fn release_rest(mut rest: Reader<'_>, links: &dyn Links) {
     }
 }
 
-fn decode_any(bytes: &[u8], links: &dyn Links) -> Result<Vec<Value>> {
+fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<Vec<Value>> {
     let mut decoder = Decoder {
         reader: Reader { rest: bytes },
-        links,
+        resolver,
         graph: Graph::new(),
         open: Vec::new(),
         announced: 0,
-        room: links.room(),
+        room: resolver.room(),
     };
     let mut slots = Vec::new();
     while !decoder.reader.rest.is_empty() {
         match decoder.value() {
             Ok(slot) => slots.push(slot),
             Err(error) => {
-                release_rest(decoder.reader, links);
+                release_rest(decoder.reader, resolver);
                 return Err(error);
             }
         }

@@ -3,7 +3,7 @@
 use ahash::RandomState;
 use hashbrown::HashMap;
 
-use super::{Links, tag};
+use super::{Resolver, tag};
 use crate::value::{Error, Function, FunctionKind, Result, Slot, Table, Value};
 
 /// Appends the length and the bytes, after a tag.
@@ -32,7 +32,7 @@ pub(crate) fn put_number(out: &mut Vec<u8>, tag: u8, bytes: [u8; 8]) {
 }
 
 /// Writes everything but tables and functions.
-fn put_plain(out: &mut Vec<u8>, slot: &Slot, links: &dyn Links) -> Result<()> {
+fn put_plain(out: &mut Vec<u8>, slot: &Slot, resolver: &dyn Resolver) -> Result<()> {
     match slot {
         Slot::Nil | Slot::Node(_) | Slot::Table(_) | Slot::Function(_) => out.push(tag::NIL),
         Slot::Boolean(b) => put_boolean(out, *b),
@@ -41,7 +41,7 @@ fn put_plain(out: &mut Vec<u8>, slot: &Slot, links: &dyn Links) -> Result<()> {
         Slot::String(s) => put_bytes(out, tag::STRING, s.as_bytes())?,
         Slot::Stored(table) => {
             let kind = if table.is_cell() { tag::STORED_UPVALUE } else { tag::EXTERNAL };
-            put_u32(out, kind, links.id_of(table)?);
+            put_u32(out, kind, resolver.id_of(table)?);
         }
     }
     Ok(())
@@ -65,13 +65,13 @@ type Numbers = HashMap<(usize, u32), u32, RandomState>;
 
 /// Writes arguments for the guest; tables inline.
 #[inline]
-pub(crate) fn encode_args(values: &[Value], out: &mut Vec<u8>, links: &dyn Links) -> Result<()> {
+pub(crate) fn encode_args(values: &[Value], out: &mut Vec<u8>, resolver: &dyn Resolver) -> Result<()> {
     let start = out.len();
     if encode_simple(values, out) {
         return Ok(());
     }
     out.truncate(start);
-    encode_any(values, out, links)
+    encode_any(values, out, resolver)
 }
 
 /// Writes values that need no looking after; false when there is another one among them.
@@ -90,11 +90,11 @@ fn encode_simple(values: &[Value], out: &mut Vec<u8>) -> bool {
     true
 }
 
-fn encode_any(values: &[Value], out: &mut Vec<u8>, links: &dyn Links) -> Result<()> {
+fn encode_any(values: &[Value], out: &mut Vec<u8>, resolver: &dyn Resolver) -> Result<()> {
     let mut numbers = Numbers::with_hasher(RandomState::new());
     let mut open: Vec<Writing> = Vec::new();
     for (i, value) in values.iter().enumerate() {
-        let result = encode_one(Slot::from_value(value.clone()), out, links, &mut numbers, &mut open);
+        let result = encode_one(Slot::from_value(value.clone()), out, resolver, &mut numbers, &mut open);
         result.map_err(|e| at_place(e, &format!("argument {}", i + 1), &open))?;
     }
     Ok(())
@@ -109,19 +109,19 @@ fn at_place(error: Error, root: &str, open: &[Writing]) -> Error {
 fn encode_one(
     first: Slot,
     out: &mut Vec<u8>,
-    links: &dyn Links,
+    resolver: &dyn Resolver,
     numbers: &mut Numbers,
     open: &mut Vec<Writing>,
 ) -> Result<()> {
-    put_slot(&first, None, out, links, numbers, open)?;
+    put_slot(&first, None, out, resolver, numbers, open)?;
     while let Some(top) = open.last_mut() {
         // Most slots are neither tables nor functions: they are written from where they are.
-        let Some(slot) = top.write_plain(out, links)? else {
+        let Some(slot) = top.write_plain(out, resolver)? else {
             open.pop();
             continue;
         };
         let owner = top.table.clone();
-        put_slot(&slot, Some(&owner), out, links, numbers, open)?;
+        put_slot(&slot, Some(&owner), out, resolver, numbers, open)?;
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ impl Writing {
     }
 
     /// Writes slots up to a table or function, which it gives; `None` at the end.
-    fn write_plain(&mut self, out: &mut Vec<u8>, links: &dyn Links) -> Result<Option<Slot>> {
+    fn write_plain(&mut self, out: &mut Vec<u8>, resolver: &dyn Resolver) -> Result<Option<Slot>> {
         let node = self.table.own_node();
         loop {
             let slot = if let Some(slot) = node.array().get(self.array) {
@@ -149,7 +149,7 @@ impl Writing {
             };
             match slot {
                 Slot::Node(_) | Slot::Table(_) | Slot::Function(_) => return Ok(Some(slot.clone())),
-                _ => put_plain(out, slot, links)?,
+                _ => put_plain(out, slot, resolver)?,
             }
         }
     }
@@ -169,15 +169,15 @@ fn put_slot(
     slot: &Slot,
     owner: Option<&Table>,
     out: &mut Vec<u8>,
-    links: &dyn Links,
+    resolver: &dyn Resolver,
     numbers: &mut Numbers,
     open: &mut Vec<Writing>,
 ) -> Result<()> {
     let table = match (slot, owner) {
         (Slot::Node(n), Some(owner)) => Table::of_graph(&owner.graph, *n),
         (Slot::Table(table), _) => table.clone(),
-        (Slot::Function(function), _) => return put_function(out, function, links),
-        _ => return put_plain(out, slot, links),
+        (Slot::Function(function), _) => return put_function(out, function, resolver),
+        _ => return put_plain(out, slot, resolver),
     };
     if let Some(number) = numbers.get(&table.identity()) {
         put_u32(out, tag::SEEN, *number);
@@ -193,38 +193,38 @@ fn put_slot(
     Ok(())
 }
 
-fn put_function(out: &mut Vec<u8>, function: &Function, links: &dyn Links) -> Result<()> {
-    if let Some(number) = links.number_of(function) {
+fn put_function(out: &mut Vec<u8>, function: &Function, resolver: &dyn Resolver) -> Result<()> {
+    if let Some(number) = resolver.number_of(function) {
         put_u32(out, tag::HANDLE, number);
         return Ok(());
     }
     match &*function.0 {
-        FunctionKind::Live(handle) => put_u32(out, tag::HANDLE, links.handle_of(handle)?),
+        FunctionKind::Live(handle) => put_u32(out, tag::HANDLE, resolver.handle_of(handle)?),
         FunctionKind::Bytecode(code) => put_bytes(out, tag::FUNCTION, code.as_bytes())?,
         FunctionKind::Builtin(builtin) => put_bytes(out, tag::BUILTIN, builtin.name.as_bytes())?,
-        FunctionKind::Stored(table) => put_u32(out, tag::STORED_FUNCTION, links.id_of(table)?),
+        FunctionKind::Stored(table) => put_u32(out, tag::STORED_FUNCTION, resolver.id_of(table)?),
     }
     Ok(())
 }
 
 /// Writes a function or a view of a stored table.
-pub(crate) fn put_reference(out: &mut Vec<u8>, slot: &Slot, links: &dyn Links) -> Result<()> {
+pub(crate) fn put_reference(out: &mut Vec<u8>, slot: &Slot, resolver: &dyn Resolver) -> Result<()> {
     match slot {
-        Slot::Function(function) => put_function(out, function, links),
-        _ => put_plain(out, slot, links),
+        Slot::Function(function) => put_function(out, function, resolver),
+        _ => put_plain(out, slot, resolver),
     }
 }
 
 /// Writes a value for a store. A table by value does not come here: it was given an id before.
-pub(crate) fn encode_stored(slot: &Slot, out: &mut Vec<u8>, links: &dyn Links) -> Result<()> {
+pub(crate) fn encode_stored(slot: &Slot, out: &mut Vec<u8>, resolver: &dyn Resolver) -> Result<()> {
     match slot {
         Slot::Function(function) => match &*function.0 {
             FunctionKind::Live(_) => {
                 Err(Error::conversion("a function of the running sandbox can only be stored by a script"))
             }
-            _ => put_function(out, function, links),
+            _ => put_function(out, function, resolver),
         },
-        _ => put_plain(out, slot, links),
+        _ => put_plain(out, slot, resolver),
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) mod tag {
 }
 
 /// What values of one sandbox refer to.
-pub(crate) trait Links {
+pub(crate) trait Resolver {
     /// A view of a stored table; `cell` for one that holds an upvalue.
     fn stored(&self, id: u32, cell: bool) -> StoredTable;
     /// The function behind a handle.
@@ -66,7 +66,7 @@ mod tests {
     /// A sandbox that knows no tables and no functions.
     struct Nothing;
 
-    impl Links for Nothing {
+    impl Resolver for Nothing {
         fn stored(&self, _: u32, _: bool) -> StoredTable {
             StoredTable::detached()
         }

@@ -14,7 +14,7 @@ const MOST_CAUSES: usize = 64;
 
 /// What lies behind an error: how many causes, and what they take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Behind {
+pub(crate) struct Causes {
     causes: usize,
     bytes: usize,
 }
@@ -23,20 +23,20 @@ struct Kept {
     error: Error,
     /// What it counts.
     bytes: usize,
-    behind: Behind,
+    behind: Causes,
 }
 
 /// Errors by number, from 1 on; a number is given once in a run.
 #[derive(Default)]
-pub(super) struct KeptErrors {
+pub(super) struct HostErrors {
     list: VecDeque<Kept>,
     bytes: usize,
     /// How many came before those in the list.
     gone: u32,
 }
 
-impl KeptErrors {
-    pub(super) fn keep(&mut self, error: Error, bytes: usize, behind: Behind) -> u32 {
+impl HostErrors {
+    pub(super) fn keep(&mut self, error: Error, bytes: usize, behind: Causes) -> u32 {
         // The value may be the error's own too, and a binding has an object of its language beside it.
         let bytes = bytes.saturating_add(error.own_bytes()).saturating_add(behind.bytes);
         self.list.push_back(Kept { error, bytes, behind });
@@ -52,17 +52,17 @@ impl KeptErrors {
     }
 
     /// The error with this number, and what lies behind one that it causes; `None` when that is too much.
-    pub(super) fn get(&self, number: i64) -> Option<(Error, Option<Behind>)> {
+    pub(super) fn get(&self, number: i64) -> Option<(Error, Option<Causes>)> {
         let at = usize::try_from(number.checked_sub(i64::from(self.gone))?.checked_sub(1)?).ok()?;
         let kept = self.list.get(at)?;
-        let behind = Behind { causes: kept.behind.causes + 1, bytes: kept.bytes };
+        let behind = Causes { causes: kept.behind.causes + 1, bytes: kept.bytes };
         let fits = kept.behind.causes < MOST_CAUSES && (kept.behind.causes == 0 || behind.bytes <= MOST_BYTES);
         Some((kept.error.clone(), fits.then_some(behind)))
     }
 
     pub(super) fn clear(&mut self) {
         if !self.list.is_empty() || self.gone > 0 {
-            *self = KeptErrors::default();
+            *self = HostErrors::default();
         }
     }
 }
@@ -73,9 +73,9 @@ mod tests {
 
     #[test]
     fn an_error_has_its_number_as_long_as_it_is_kept() {
-        let mut kept = KeptErrors::default();
+        let mut kept = HostErrors::default();
         let numbers: Vec<u32> =
-            (0..5000).map(|i| kept.keep(Error::host(format!("{i}")), 10, Behind::default())).collect();
+            (0..5000).map(|i| kept.keep(Error::host(format!("{i}")), 10, Causes::default())).collect();
         let mut found = 0;
         for (i, number) in numbers.iter().enumerate() {
             if let Some((error, _)) = kept.get((*number).into()) {
@@ -89,20 +89,20 @@ mod tests {
         );
         kept.clear();
         assert!(kept.get(5000).is_none());
-        assert_eq!(kept.keep(Error::host("first"), 0, Behind::default()), 1);
+        assert_eq!(kept.keep(Error::host("first"), 0, Causes::default()), 1);
     }
 
     #[test]
     fn large_ones_are_kept_for_less_long() {
-        let mut kept = KeptErrors::default();
+        let mut kept = HostErrors::default();
         for i in 1..=100 {
-            let number = kept.keep(Error::host("x".repeat(2_000_000)), 2_000_000, Behind::default());
+            let number = kept.keep(Error::host("x".repeat(2_000_000)), 2_000_000, Causes::default());
             assert_eq!(number, i);
             assert!(kept.get(number.into()).is_some());
             assert_eq!(kept.list.len(), 1);
         }
         for _ in 0..100 {
-            kept.keep(Error::host("small"), 5, Behind::default());
+            kept.keep(Error::host("small"), 5, Causes::default());
         }
         assert_eq!(kept.list.len(), 100);
     }

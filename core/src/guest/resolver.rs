@@ -2,22 +2,22 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::value::codec::Links;
+use crate::value::codec::Resolver;
 use crate::value::{Builtin, Error, ErrorKind, Function, FunctionKind, Handle, LuaString, Owner, Result, StoredTable};
 
 /// How values in messages are tied to a sandbox.
 #[derive(Clone)]
-pub(crate) struct SandboxLinks {
+pub(crate) struct SandboxResolver {
     owner: Arc<dyn Owner>,
     /// The instance whose functions these are.
     instance: u64,
-    /// See [`Links::room`].
+    /// See [`Resolver::room`].
     room: usize,
 }
 
-impl SandboxLinks {
+impl SandboxResolver {
     pub(crate) fn new(owner: Arc<dyn Owner>, instance: u64, room: usize) -> Self {
-        SandboxLinks { owner, instance, room }
+        SandboxResolver { owner, instance, room }
     }
 
     #[inline]
@@ -37,7 +37,7 @@ impl SandboxLinks {
     }
 }
 
-impl Links for SandboxLinks {
+impl Resolver for SandboxResolver {
     fn stored(&self, id: u32, cell: bool) -> StoredTable {
         StoredTable::new(&self.owner, id, cell)
     }

@@ -8,18 +8,18 @@ pub(crate) const PAGE: usize = 4096;
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// The memory of a new instance.
-pub(crate) struct Base {
+pub(crate) struct BaseMemory {
     /// Whole pages, without empty ones at the end.
     bytes: Vec<u8>,
     /// CRC-32 of the bytes.
     sum: u32,
 }
 
-impl Base {
+impl BaseMemory {
     pub(crate) fn new(memory: &[u8]) -> Self {
         let used = memory.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         let bytes = memory.get(..used.next_multiple_of(PAGE)).unwrap_or(memory).to_vec();
-        Base { sum: crc32fast::hash(&bytes), bytes }
+        BaseMemory { sum: crc32fast::hash(&bytes), bytes }
     }
 
     pub(crate) fn sum(&self) -> u32 {
@@ -34,8 +34,8 @@ impl Base {
 }
 
 /// All of a guest's memory at one moment.
-pub(crate) struct Image {
-    base: Arc<Base>,
+pub(crate) struct MemoryDelta {
+    base: Arc<BaseMemory>,
     size: usize,
     /// The pages that differ from those of the base, in order.
     numbers: Vec<u32>,
@@ -43,20 +43,26 @@ pub(crate) struct Image {
     bytes: Vec<u8>,
 }
 
-impl Image {
-    pub(crate) fn of(base: &Arc<Base>, memory: &[u8]) -> Self {
-        let mut image = Image { base: Arc::clone(base), size: memory.len(), numbers: Vec::new(), bytes: Vec::new() };
+impl MemoryDelta {
+    pub(crate) fn of(base: &Arc<BaseMemory>, memory: &[u8]) -> Self {
+        let mut delta =
+            MemoryDelta { base: Arc::clone(base), size: memory.len(), numbers: Vec::new(), bytes: Vec::new() };
         for (number, page) in memory.chunks_exact(PAGE).enumerate() {
             if page != base.page(number) {
-                image.numbers.push(number as u32);
-                image.bytes.extend_from_slice(page);
+                delta.numbers.push(number as u32);
+                delta.bytes.extend_from_slice(page);
             }
         }
-        image
+        delta
     }
 
     /// From pages that somebody else names; `None` when they make no sense. Each page is what it differs by.
-    pub(crate) fn from_differences(base: &Arc<Base>, size: u64, numbers: Vec<u32>, mut bytes: Vec<u8>) -> Option<Self> {
+    pub(crate) fn from_differences(
+        base: &Arc<BaseMemory>,
+        size: u64,
+        numbers: Vec<u32>,
+        mut bytes: Vec<u8>,
+    ) -> Option<Self> {
         const WASM_PAGE: usize = 1 << 16;
         let size = usize::try_from(size).ok().filter(|size| size % WASM_PAGE == 0)?;
         let ordered = numbers.iter().zip(numbers.iter().skip(1)).all(|(a, b)| a < b);
@@ -67,7 +73,7 @@ impl Image {
         for (number, page) in numbers.iter().zip(bytes.chunks_exact_mut(PAGE)) {
             page.iter_mut().zip(base.page(*number as usize)).for_each(|(byte, before)| *byte ^= before);
         }
-        Some(Image { base: Arc::clone(base), size, numbers, bytes })
+        Some(MemoryDelta { base: Arc::clone(base), size, numbers, bytes })
     }
 
     /// The pages, each as what it differs by, which packs better.
@@ -82,7 +88,7 @@ impl Image {
         self.numbers.iter().copied().zip(self.bytes.chunks_exact(PAGE))
     }
 
-    pub(crate) fn base(&self) -> &Base {
+    pub(crate) fn base(&self) -> &BaseMemory {
         &self.base
     }
 

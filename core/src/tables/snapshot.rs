@@ -9,17 +9,17 @@ use crate::value::codec;
 
 /// A copy of all tables of a sandbox.
 #[derive(Clone)]
-pub(crate) struct TableImage {
+pub(crate) struct TableSnapshot {
     store: Arc<MemoryStore>,
     /// The lowest number that no table has.
     next_id: u32,
 }
 
-impl TableImage {
+impl TableSnapshot {
     /// `None` when a table has a number that is not below the next one.
     pub(crate) fn new(store: MemoryStore, next_id: u32) -> Option<Self> {
         let all_below = store.ids().all(|id| is_valid(id) && id < next_id);
-        ((FIRST_FREE..OWN).contains(&next_id) && all_below).then(|| TableImage { store: Arc::new(store), next_id })
+        ((FIRST_FREE..OWN).contains(&next_id) && all_below).then(|| TableSnapshot { store: Arc::new(store), next_id })
     }
 
     pub(crate) fn store(&self) -> &MemoryStore {
@@ -46,7 +46,7 @@ impl TableImage {
 }
 
 impl Tables {
-    /// Whether an image has to know which tables Lua holds.
+    /// Whether an snapshot has to know which tables Lua holds.
     pub(crate) fn wants_held(&self) -> bool {
         self.has_store()
     }
@@ -63,7 +63,7 @@ impl Tables {
 
     /// Copies all tables, between runs: in memory everything that there is, of a store what `_home`, `_io` and these reach. `next_id` is the next
     /// number that the guest would give.
-    pub(crate) fn image(&mut self, held: Vec<u32>, next_id: u32) -> StoreResult<TableImage> {
+    pub(crate) fn snapshot(&mut self, held: Vec<u32>, next_id: u32) -> StoreResult<TableSnapshot> {
         let next_id = self.next_id.max(next_id);
         let store = match &self.backing {
             Backing::Memory(store) => store.clone(),
@@ -79,26 +79,26 @@ impl Tables {
         };
         // A table that is referred to but empty has a number too.
         let next_id = store.ids().filter(|id| is_valid(*id)).fold(next_id, |next, id| next.max(id.saturating_add(1)));
-        Ok(TableImage { store: Arc::new(store), next_id })
+        Ok(TableSnapshot { store: Arc::new(store), next_id })
     }
 
-    /// Makes all tables what they are in an image, in one transaction. The store must not be in use by others.
-    pub(crate) fn restore(&mut self, image: &TableImage) -> StoreResult<()> {
+    /// Makes all tables what they are in an snapshot, in one transaction. The store must not be in use by others.
+    pub(crate) fn restore(&mut self, snapshot: &TableSnapshot) -> StoreResult<()> {
         self.rollback();
         match &mut self.backing {
-            Backing::Memory(store) => *store = image.store().clone(),
-            Backing::Tiered(_) => self.restore_store(image)?,
+            Backing::Memory(store) => *store = snapshot.store().clone(),
+            Backing::Tiered(_) => self.restore_store(snapshot)?,
         }
-        self.next_id = self.next_id.max(image.next_id);
+        self.next_id = self.next_id.max(snapshot.next_id);
         self.floor = self.next_id;
-        self.live = image.store().ids().count();
+        self.live = snapshot.store().ids().count();
         self.created = 0;
         self.overlay.begin(self.next_id);
         Ok(())
     }
 
-    fn restore_store(&mut self, image: &TableImage) -> StoreResult<()> {
-        let next = self.next_id.max(image.next_id);
+    fn restore_store(&mut self, snapshot: &TableSnapshot) -> StoreResult<()> {
+        let next = self.next_id.max(snapshot.next_id);
         self.store()?;
         let mut present = id_set();
         let listed = self.backing.store().tables(&mut |id| {
@@ -120,8 +120,10 @@ impl Tables {
         let next = reserved.unwrap_or(next).max(next);
         present.retain(|id| is_valid(*id) && *id != IO);
         let noted = if reserved.is_none() { Some(super::noted_next(next)) } else { None };
-        if let Err(error) = tiered.replace(image.store(), image.kept(), &present, next, noted) {
-            self.interrupted = !error.is_conflict();
+        self.interrupted = true;
+        let replaced = tiered.replace(snapshot.store(), snapshot.kept(), &present, next, noted);
+        self.interrupted = replaced.as_ref().is_err_and(|error| !error.is_conflict());
+        if let Err(error) = replaced {
             self.end();
             return Err(error);
         }

@@ -1,6 +1,5 @@
 //! A file that is only written to when it has turned out to be ours, may be written to, and by the process that opened it.
 
-use crate::util::{lock, process};
 use std::fmt;
 use std::fs::File;
 use std::ops::Bound;
@@ -9,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+
+use crate::util::{lock, process};
 
 /// What a process hears that did not open the file itself.
 pub(super) const FORKED: &str =
@@ -28,9 +29,9 @@ type IoResult<T> = std::io::Result<T>;
 
 /// A file for redb. Until it is accepted, writes go to memory.
 #[derive(Clone)]
-pub(super) struct Backend(Arc<Inner>);
+pub(super) struct Backend(Arc<BackendState>);
 
-struct Inner {
+struct BackendState {
     file: FileBackend,
     /// Whether others may read the file at the same time.
     shared: bool,
@@ -64,7 +65,7 @@ impl Backend {
     /// `shared`: nothing will be written.
     pub(super) fn new(file: File, shared: bool) -> std::result::Result<Self, redb::DatabaseError> {
         let file = FileBackend::new(file)?;
-        Ok(Backend(Arc::new(Inner {
+        Ok(Backend(Arc::new(BackendState {
             head: Mutex::new(read_head(&file).map_err(redb::StorageError::Io)?),
             foreign: AtomicBool::new(false),
             file,
