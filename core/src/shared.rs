@@ -1,17 +1,23 @@
 //! What all handles of one sandbox share, and who may use it when.
 
+mod locked;
 mod run;
 mod snapshot;
 mod transaction;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, TryLockResult};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::run::pause_before_retry;
 #[cfg(feature = "async")]
 pub(crate) use self::run::stopped_between_tries;
+#[cfg(feature = "async")]
+pub(crate) use self::locked::Locked;
+#[cfg(not(feature = "async"))]
+use self::locked::Locked;
+use self::locked::this_thread;
 use self::transaction::Transaction;
 use crate::codec::{self, Links};
 use crate::config::SandboxConfig;
@@ -46,6 +52,10 @@ const UNSEEN_IDS: u32 = 1 << 16;
 /// What values of a sandbox point back to.
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
+    /// The thread that works under the lock, as [`this_thread`] has it; 0 for none.
+    holder: AtomicUsize,
+    /// In the same way, the one whose transaction is open.
+    owner: AtomicUsize,
     closed: AtomicBool,
     /// Who frees what a closed sandbox held, until that is done.
     freeing: Mutex<Option<ThreadId>>,
@@ -111,7 +121,7 @@ impl Drop for Finish<'_> {
 /// Who has a sandbox.
 enum Hold<'a> {
     /// Now the caller.
-    Free(MutexGuard<'a, Inner>),
+    Free(Locked<'a>),
     /// A thread that is at work in it.
     Working,
     /// Somebody who may be doing something else: a run that is driven as a future, or a transaction.
@@ -307,6 +317,8 @@ impl Shared {
         let patience = inner.limits.timeout.unwrap_or(PATIENCE);
         Ok(Arc::new(Shared {
             inner: Mutex::new(inner),
+            holder: AtomicUsize::new(0),
+            owner: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             freeing: Mutex::default(),
             patience,
@@ -347,42 +359,61 @@ impl Shared {
 
     /// `None` when somebody else has it.
     #[inline]
-    fn lock(&self) -> Result<Option<MutexGuard<'_, Inner>>> {
+    fn lock(&self) -> Result<Option<Locked<'_>>> {
         match self.try_lock()? {
             Hold::Free(guard) => Ok(Some(guard)),
-            Hold::Working if self.control.is_ending() => self.lock_later(),
+            Hold::Working if !self.is_held_here() => self.lock_later(),
             _ => Ok(None),
         }
     }
 
     #[inline]
     fn try_lock(&self) -> Result<Hold<'_>> {
+        self.hold(self.inner.try_lock())
+    }
+
+    #[inline]
+    fn hold<'a>(&'a self, locked: TryLockResult<MutexGuard<'a, Inner>>) -> Result<Hold<'a>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed());
         }
-        match self.inner.try_lock() {
-            #[cfg(feature = "async")]
-            Ok(guard) if matches!(guard.running, Running::Away) => Ok(Hold::Kept),
-            Ok(guard) if guard.transaction.as_ref().is_some_and(|t| t.thread != std::thread::current().id()) => {
-                Ok(Hold::Kept)
-            }
-            Ok(guard) => Ok(Hold::Free(guard)),
-            Err(TryLockError::WouldBlock) => Ok(Hold::Working),
+        let guard = match locked {
+            Ok(guard) => Locked::new(self, guard),
+            Err(TryLockError::WouldBlock) => return Ok(Hold::Working),
             Err(TryLockError::Poisoned(poisoned)) => {
                 // A store of the user's panicked in the middle of something: nothing of the instance can be relied on.
                 self.inner.clear_poison();
-                let mut inner = poisoned.into_inner();
-                inner.restart();
-                Ok(Hold::Free(inner))
+                let mut guard = Locked::new(self, poisoned.into_inner());
+                guard.restart();
+                guard
             }
+        };
+        #[cfg(feature = "async")]
+        if matches!(guard.running, Running::Away) {
+            return Ok(Hold::Kept);
         }
+        if guard.transaction.as_ref().is_some_and(|t| t.thread != std::thread::current().id()) {
+            return Ok(Hold::Kept);
+        }
+        Ok(Hold::Free(guard))
     }
 
-    /// A run that was told to end does not make the sandbox busy: who comes next waits for its end. Not forever, for a host function of it
-    /// may wait for who comes.
+    /// Whether this thread is at work in it, be it in something of the host's that is called there: a store, what takes printed text.
+    fn is_held_here(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// Somebody else has the lock. Who has opened a transaction waits for it: the others see that it is open, and go. And a run that was told to end does not
+    /// make the sandbox busy: who comes next waits for its end. Not forever, for a host function of it may wait for who comes.
     #[cold]
-    fn lock_later(&self) -> Result<Option<MutexGuard<'_, Inner>>> {
-        if active::is_within(self) {
+    fn lock_later(&self) -> Result<Option<Locked<'_>>> {
+        if self.owner.load(Ordering::Relaxed) == this_thread() {
+            return match self.hold(self.inner.lock().map_err(TryLockError::Poisoned))? {
+                Hold::Free(guard) => Ok(Some(guard)),
+                _ => Ok(None),
+            };
+        }
+        if !self.control.is_ending() || active::is_within(self) {
             return Ok(None);
         }
         let begun = Instant::now();
@@ -396,8 +427,8 @@ impl Shared {
 
     /// As `lock`, for somebody who brings back what was away.
     #[cfg(feature = "async")]
-    pub(crate) fn lock_away(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn lock_away(&self) -> Locked<'_> {
+        Locked::new(self, self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts what the sandbox takes now.
@@ -418,7 +449,7 @@ impl Shared {
     /// afterwards.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        while !self.free() && !active::is_within(self) {
+        while !self.free() && !self.is_held_here() && !active::is_within(self) {
             self.control.wait_for(|| self.is_left().then_some(()));
         }
     }

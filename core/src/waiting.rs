@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::functions::{self, FromArgs, HostFunction, Pending};
 use crate::instance::{Context, Entry, Guest};
 use crate::limits::SetLimits;
 use crate::sandbox::{SandboxLinks, Shared};
-use crate::shared::{Finish, Inner, Running, pause_before_retry, stopped_between_tries};
+use crate::shared::{Finish, Inner, Locked, Running, pause_before_retry, stopped_between_tries};
 use crate::value::{IntoArgs, Value};
 use crate::{Error, ErrorKind, Outcome, Result, Sandbox, active, threads};
 
@@ -236,7 +236,7 @@ impl<'a> Held<'a> {
         .await
     }
 
-    fn give_back(&mut self) -> MutexGuard<'a, Inner> {
+    fn give_back(&mut self) -> Locked<'a> {
         let mut inner = self.shared.lock_away();
         if let Some(running) = self.running.take() {
             inner.running = running;

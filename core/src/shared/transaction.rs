@@ -1,8 +1,9 @@
 //! Several runs and writes as one transaction.
 
+use std::sync::atomic::Ordering;
 use std::thread::ThreadId;
 
-use super::{Inner, Running, Shared};
+use super::{Inner, Running, Shared, this_thread};
 use crate::{Error, Result, Sandbox};
 
 /// A transaction that the host has begun.
@@ -41,22 +42,39 @@ impl Sandbox {
     /// sandbox; `Busy`, `Closed`. Within a transaction `gc`, `reset`, `snapshot`, `restore`, `fork` and asynchronous runs give `InvalidArgument`.
     pub fn transaction<T>(&self, body: impl FnOnce(&Sandbox) -> Result<T>) -> Result<T> {
         self.shared().access_whole(Inner::begin_transaction)?;
-        let open = Open(self.shared());
+        let open = Open::new(self.shared());
         let result = body(self);
-        std::mem::forget(open);
-        let keep = result.is_ok();
-        let ended = self.shared().access_whole(|inner| inner.end_transaction(keep));
+        let ended = open.end(result.is_ok());
         let value = result?;
         ended.map(|()| value)
     }
 }
 
-/// Takes the transaction back when its body panics.
+/// A transaction that was begun on this thread. It is taken back when its body panics.
 struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.owner.store(this_thread(), Ordering::Relaxed);
+        Open(shared)
+    }
+
+    fn end(self, keep: bool) -> Result<()> {
+        let shared = self.0;
+        std::mem::forget(self);
+        Open::finish(shared, keep)
+    }
+
+    fn finish(shared: &Shared, keep: bool) -> Result<()> {
+        let ended = shared.access_whole(|inner| inner.end_transaction(keep));
+        shared.owner.store(0, Ordering::Relaxed);
+        ended
+    }
+}
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        let _ = self.0.access_whole(|inner| inner.end_transaction(false));
+        let _ = Open::finish(self.0, false);
     }
 }
 
