@@ -516,14 +516,15 @@ impl Tables {
             }
         }
         let created = self.overlay.created();
-        if let Err(error) = self.overlay.commit(self.backing.store()) {
-            self.interrupted = !error.is_conflict();
-            if self.interrupted {
-                // What was on its way may have arrived, with its numbers.
-                self.floor = self.next_id;
-            }
-            return Err(error);
+        // What is on its way may arrive, with its numbers, if the store fails: by a panic, too.
+        let floor = std::mem::replace(&mut self.floor, self.next_id);
+        self.interrupted = true;
+        let committed = self.overlay.commit(self.backing.store());
+        self.interrupted = committed.as_ref().is_err_and(|error| !error.is_conflict());
+        if !self.interrupted {
+            self.floor = floor;
         }
+        committed?;
         if self.lease_end.is_none() {
             self.writer = Some(self.own_mark.to_vec());
         }

@@ -4,7 +4,7 @@
 //! all that it refers to. So a store holds what can be reached from `_home`, nothing of one sandbox's `_io` shows in
 //! another one that shares the store, and the store never refers to memory.
 
-use super::{Batch, CancelToken, MemoryStore, Source, StoreResult, TableStore, Usage, Write, WriteList};
+use super::{Batch, CancelToken, MemoryStore, Source, StoreError, StoreResult, TableStore, Usage, Write, WriteList};
 use crate::bytes::SmallBytes;
 use crate::codec;
 use crate::overlay::Overlay;
@@ -187,13 +187,13 @@ impl Tiered {
             let list = if self.is_local(table) && !moving.contains(&table) { &mut local } else { &mut kept };
             list.entries.push((table, SmallBytes::new(key.as_bytes()), value));
         }
-        // The one that can fail goes first.
-        if let Err(error) = self.kept.commit(&mut Batch(Source::List(&kept))) {
-            if !error.is_conflict() {
-                self.doubtful.extend(moving);
-            }
-            return Err(error);
+        // The one that can fail goes first, by a panic even.
+        self.doubtful.extend(&moving);
+        let committed = self.kept.commit(&mut Batch(Source::List(&kept)));
+        if committed.as_ref().map_or_else(StoreError::is_conflict, |()| true) {
+            self.doubtful.retain(|id| !moving.contains(id));
         }
+        committed?;
         self.local.commit(&mut Batch(Source::List(&local)))?;
         for id in &local.removed {
             self.local_ids.remove(id);

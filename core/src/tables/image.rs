@@ -119,8 +119,10 @@ impl Tables {
         let next = reserved.unwrap_or(next).max(next);
         present.retain(|id| is_valid(*id) && *id != IO);
         let noted = if reserved.is_none() { Some(super::noted_next(next)) } else { None };
-        if let Err(error) = tiered.replace(image.store(), image.kept(), &present, next, noted) {
-            self.interrupted = !error.is_conflict();
+        self.interrupted = true;
+        let replaced = tiered.replace(image.store(), image.kept(), &present, next, noted);
+        self.interrupted = replaced.as_ref().is_err_and(|error| !error.is_conflict());
+        if let Err(error) = replaced {
             self.end();
             return Err(error);
         }
