@@ -1,5 +1,6 @@
 //! A run, from what the guest answers to what the caller gets.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 use crate::codec;
@@ -90,12 +91,12 @@ impl Context<'_> {
         enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         let Some(set) = set.filter(|set| **set != SetLimits::default()) else {
-            let result = self.run_inside(enter);
+            let result = self.run_or_doom(enter);
             return self.doomed_by(result);
         };
         let outer = self.narrow(set)?;
         let limits = self.host().limits;
-        let result = self.change_limits(&limits).and_then(|()| self.run_inside(enter));
+        let result = self.change_limits(&limits).and_then(|()| self.run_or_doom(enter));
         let widened = self.widen(outer, set, &result);
         self.doomed_by(result.and_then(|outcome| widened.map(|()| outcome)))
     }
@@ -157,6 +158,17 @@ impl Context<'_> {
             self.review_limits()?;
         }
         Ok(())
+    }
+
+    /// As `run_inside`. What the host calls there may panic, a store for one. That leaves the guest in the middle of the run, as a crash does.
+    fn run_or_doom(
+        &mut self,
+        enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
+    ) -> Result<Outcome> {
+        catch_unwind(AssertUnwindSafe(|| self.run_inside(enter))).unwrap_or_else(|panic| {
+            let _ = self.doomed_by::<()>(Err(Error::new(ErrorKind::Trap, "a run inside this one ended in a panic").fatal()));
+            resume_unwind(panic)
+        })
     }
 
     fn run_inside(

@@ -105,6 +105,10 @@ pub(crate) async fn finish(
             catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(&mut TaskContext::from_waker(&waker))))
         });
         context.host().nesting -= 1;
+        if let Some(kind) = context.host().refused {
+            // A run inside it has ended this one.
+            return Poll::Ready(Err(kind));
+        }
         match polled {
             Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
             Ok(Poll::Pending) => {}

@@ -462,3 +462,29 @@ fn a_commit_in_which_the_store_panics_is_all_or_nothing() {
         assert_eq!(state, if done { "2new1" } else { "1" }, "{write}");
     }
 }
+
+/// The same when a store panics there: that leaves the guest in the middle of the run, and from then on no limit would hold.
+#[test]
+fn a_panic_in_a_run_inside_a_host_function_ends_the_outer_run() {
+    let config = SandboxConfig::new().store(Fragile(MemoryStore::new())).instruction_limit(1_000_000);
+    let sandbox = Arc::new(Sandbox::with_config(config).unwrap());
+    for options in [ComputeOptions::new, || ComputeOptions::new().output_limit(5)] {
+        let weak = Arc::downgrade(&sandbox);
+        sandbox
+            .register("inside", move |caught: bool| {
+                let inner = weak.upgrade().unwrap();
+                let run = || inner.compute_with("return _home.panic", options()).map(drop);
+                if caught { std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Ok(())) } else { run() }
+            })
+            .unwrap();
+        for caught in [false, true] {
+            let source = format!("_home.n = 1 pcall(inside, {caught}) _home.n = 2 return 1");
+            assert_eq!(sandbox.compute(source).unwrap_err().kind(), ErrorKind::Trap, "{caught}");
+            assert!(sandbox.home().is_empty().unwrap());
+            let outcome = sandbox.compute("print('out') for i = 1, 1000 do end return 1").unwrap();
+            assert_eq!(outcome.output.as_bytes(), b"out\n");
+            assert!((1000..10_000).contains(&outcome.metrics.instructions));
+            assert_eq!(sandbox.compute("while true do end").unwrap_err().kind(), ErrorKind::InstructionLimit);
+        }
+    }
+}
