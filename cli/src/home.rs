@@ -79,7 +79,21 @@ fn dump(sandbox: &Sandbox, file: Option<&Path>, as_json: bool) -> Result<(), Fai
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    if is_store(file) {
+        return Err(Failure::Usage(anyhow!("{} is a store, which a dump would replace: name another file", file.display())));
+    }
     Ok(std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))?)
+}
+
+/// Whether a file is in the format of redb, be it by another name the very store that is open.
+fn is_store(file: &Path) -> bool {
+    const START: &[u8; 4] = b"redb";
+    // A device or a pipe is not looked into.
+    if !file.is_file() {
+        return false;
+    }
+    let mut start = [0; START.len()];
+    std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *START
 }
 
 fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {

@@ -426,6 +426,22 @@ fn home_is_kept_in_a_file() {
     luacell(&["eval", "return 1", "--home", blob]).assert().code(1).stderr(contains("no store of luacell"));
 }
 
+#[test]
+fn a_dump_replaces_no_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, other) = (folder.path().join("state.luacell"), folder.path().join("other"));
+    let (file, other) = (file.to_str().unwrap(), other.to_str().unwrap());
+    luacell(&["eval", "_home.n = 7", "--home", file]).assert().success();
+    std::fs::hard_link(file, other).unwrap();
+    for target in [file, other] {
+        for more in [&[][..], &["--json"]] {
+            let args = [&["home", "dump", file, target][..], more].concat();
+            luacell(&args).assert().code(2).stderr(contains("is a store"));
+        }
+    }
+    luacell(&["eval", "return _home.n", "--home", file]).assert().success().stdout("7\n");
+}
+
 /// Whoever only looks does not write to the file, so others may look at the same time, and makes none.
 #[test]
 fn who_only_looks_at_home_opens_it_for_reading() {

@@ -336,3 +336,76 @@ fn the_weight_follows_what_a_sandbox_takes() {
     drop(fork);
     assert_eq!(luacell::memory_in_use(), 0);
 }
+
+/// Calls back when a key is asked for.
+struct Calling(MemoryStore, Callback);
+
+type Callback = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
+
+impl TableStore for Calling {
+    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        if key == "call"
+            && let Some(call) = &*self.1.lock().unwrap()
+        {
+            call();
+        }
+        self.0.get(table, key, read)
+    }
+    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
+        self.0.set(table, key, value)
+    }
+    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
+        self.0.delete(table, key)
+    }
+    fn size(&mut self, table: u32) -> StoreResult<u64> {
+        self.0.size(table)
+    }
+    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
+        self.0.keys(table, visit)
+    }
+}
+
+/// Runs a script in which something of the host's comes back to the sandbox: a store, what takes printed text, what is asked now and then. Gives an error when it does
+/// not come to an end.
+fn comes_back(back: impl Fn(&Sandbox) + Clone + Send + 'static) {
+    let sources = ["return _home.call", "print('x')", "for i = 1, 1000000 do end"];
+    let (ended, end) = channel();
+    thread::spawn(move || {
+        for (which, source) in sources.iter().enumerate() {
+            let callback = Callback::default();
+            let called = Arc::clone(&callback);
+            let call = move || called.lock().unwrap().as_ref().is_none_or(|call| (call(), true).1);
+            let config = SandboxConfig::new().timeout(None);
+            let lua = Arc::new(
+                Sandbox::with_config(match which {
+                    0 => config.store(Calling(MemoryStore::new(), Arc::clone(&callback))),
+                    1 => config.on_print(move |_| drop(call())),
+                    _ => config.on_check(call),
+                })
+                .unwrap(),
+            );
+            let (here, back) = (Arc::downgrade(&lua), back.clone());
+            *callback.lock().unwrap() = Some(Box::new(move || back(&here.upgrade().unwrap())));
+            let _ = lua.compute(source);
+            *callback.lock().unwrap() = None;
+        }
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(Duration::from_secs(30)).unwrap();
+}
+
+#[test]
+fn whatever_is_called_in_a_run_may_close_the_sandbox() {
+    comes_back(|lua| {
+        lua.close();
+        assert!(lua.is_closed());
+    });
+}
+
+#[test]
+fn whatever_is_called_in_a_run_does_not_wait_for_its_end() {
+    comes_back(|lua| {
+        lua.interrupt();
+        assert_eq!(kind(lua.compute("return 1")), ErrorKind::Busy);
+    });
+}

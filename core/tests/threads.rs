@@ -154,3 +154,35 @@ fn a_file_is_shared() {
     });
     assert_eq!(new().compute("return _home.n").unwrap().value(), &Value::from(10 * THREADS as i64));
 }
+
+/// Others who only look whether it is free must not make a transaction's own thread find it in use: least of all at its end, which would leave it open.
+#[test]
+fn a_transaction_beside_those_who_look() {
+    const ROUNDS: i64 = 300;
+    let lua = Sandbox::new().unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = lua.gc();
+                }
+            });
+        }
+        let mut done = 0;
+        while done < ROUNDS {
+            let mut begun = false;
+            let result = lua.transaction(|tx| {
+                begun = true;
+                (0..20).try_for_each(|key| tx.home().set(key, done))
+            });
+            match result {
+                Ok(()) => done += 1,
+                Err(error) => assert!(!begun && error.kind() == ErrorKind::Busy, "{error}"),
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(lua.home().get(19).unwrap().as_integer(), Some(ROUNDS - 1));
+    lua.transaction(|_| Ok(())).unwrap();
+}

@@ -415,3 +415,76 @@ fn a_store_that_panics_within_a_transaction_ends_it() {
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Trap);
     assert!(get::<bool>(&sandbox, "return _home.n == 1 and _home.m == nil"));
 }
+
+/// Panics at one of its writes.
+struct Shaky(MemoryStore, Arc<std::sync::atomic::AtomicI64>);
+
+impl Shaky {
+    fn write(&self) {
+        assert_ne!(self.1.fetch_sub(1, std::sync::atomic::Ordering::Relaxed), 0, "on purpose");
+    }
+}
+
+impl TableStore for Shaky {
+    fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
+        self.0.get(table, key, read)
+    }
+    fn set(&mut self, table: u32, key: &str, value: &[u8]) -> StoreResult<()> {
+        self.write();
+        self.0.set(table, key, value)
+    }
+    fn delete(&mut self, table: u32, key: &str) -> StoreResult<()> {
+        self.write();
+        self.0.delete(table, key)
+    }
+    fn size(&mut self, table: u32) -> StoreResult<u64> {
+        self.0.size(table)
+    }
+    fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
+        self.0.keys(table, visit)
+    }
+}
+
+#[test]
+fn a_commit_in_which_the_store_panics_is_all_or_nothing() {
+    for write in 0..8 {
+        let writes = Arc::new(std::sync::atomic::AtomicI64::new(-1));
+        let store = Shaky(MemoryStore::new(), Arc::clone(&writes));
+        let sandbox = Sandbox::with_config(SandboxConfig::new().store(store)).unwrap();
+        sandbox.compute("_home.a = {1} _home.b = 1").unwrap();
+        writes.store(write, std::sync::atomic::Ordering::Relaxed);
+        let run = || sandbox.compute("_home.new = {x = 'new', y = {z = 1}} _home.b = 2").is_ok();
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_ok();
+        writes.store(-1, std::sync::atomic::Ordering::Relaxed);
+        // A table that comes next is another one.
+        sandbox.compute("_home.other = {x = 'other', y = 1}").unwrap();
+        let state = get::<String>(&sandbox, "local n = _home.new return _home.b .. (n and n.x .. n.y.z or '')");
+        assert_eq!(state, if done { "2new1" } else { "1" }, "{write}");
+    }
+}
+
+/// The same when a store panics there: that leaves the guest in the middle of the run, and from then on no limit would hold.
+#[test]
+fn a_panic_in_a_run_inside_a_host_function_ends_the_outer_run() {
+    let config = SandboxConfig::new().store(Fragile(MemoryStore::new())).instruction_limit(1_000_000);
+    let sandbox = Arc::new(Sandbox::with_config(config).unwrap());
+    for options in [ComputeOptions::new, || ComputeOptions::new().output_limit(5)] {
+        let weak = Arc::downgrade(&sandbox);
+        sandbox
+            .register("inside", move |caught: bool| {
+                let inner = weak.upgrade().unwrap();
+                let run = || inner.compute_with("return _home.panic", options()).map(drop);
+                if caught { std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Ok(())) } else { run() }
+            })
+            .unwrap();
+        for caught in [false, true] {
+            let source = format!("_home.n = 1 pcall(inside, {caught}) _home.n = 2 return 1");
+            assert_eq!(sandbox.compute(source).unwrap_err().kind(), ErrorKind::Trap, "{caught}");
+            assert!(sandbox.home().is_empty().unwrap());
+            let outcome = sandbox.compute("print('out') for i = 1, 1000 do end return 1").unwrap();
+            assert_eq!(outcome.output.as_bytes(), b"out\n");
+            assert!((1000..10_000).contains(&outcome.metrics.instructions));
+            assert_eq!(sandbox.compute("while true do end").unwrap_err().kind(), ErrorKind::InstructionLimit);
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use luacell::{Error, ErrorKind, Interrupter, Value};
@@ -14,7 +15,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::errors::{Raised, ends_run, from_exception, has_kind};
-use crate::waiting::RunState;
+use crate::waiting::{self, RunState};
 use crate::{to_lua, to_python};
 
 /// What belongs to one sandbox.
@@ -24,13 +25,27 @@ pub struct Callbacks {
     pub print: Slot,
     pub modules: Slot,
     pub store: Slot,
-    /// An exception that ends the run and comes out of it as itself, such as `KeyboardInterrupt`.
-    ending: Mutex<Option<PyErr>>,
+    /// Exceptions that end a run and come out of it as themselves, such as `KeyboardInterrupt`. While one is on its way out, another caller may begin.
+    endings: Mutex<Vec<(Caller, PyErr)>>,
     has_ending: AtomicBool,
     interrupter: OnceLock<Interrupter>,
     closed: AtomicBool,
     /// Runs on asyncio.
     runs: Mutex<Vec<Weak<RunState>>>,
+}
+
+/// Whose run it is: a thread's, or one on asyncio, which has another thread each time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    Thread(ThreadId),
+    /// The address of its state.
+    Run(usize),
+}
+
+impl Caller {
+    fn here() -> Self {
+        waiting::running().unwrap_or_else(|| Caller::Thread(std::thread::current().id()))
+    }
 }
 
 /// A Python object that the garbage collector finds here.
@@ -214,29 +229,46 @@ impl Callbacks {
         Error::opaque(Raised::new(py, exception))
     }
 
-    /// Ends the run with this exception.
+    /// Ends the run on this thread with this exception.
     pub fn end_with(&self, exception: PyErr) {
-        *lock(&self.ending) = Some(exception);
-        self.has_ending.store(true, Ordering::Release);
+        let caller = Caller::here();
+        let before = {
+            let mut endings = lock(&self.endings);
+            let before = endings.iter().position(|(who, _)| *who == caller).map(|at| endings.swap_remove(at));
+            endings.push((caller, exception));
+            self.has_ending.store(true, Ordering::Release);
+            before
+        };
+        drop(before);
         if let Some(interrupter) = self.interrupter.get() {
             interrupter.interrupt();
         }
     }
 
-    /// The exception that ended the run.
+    /// The exception that ended the run of this thread.
     #[inline]
     pub fn take_ending(&self) -> Option<PyErr> {
-        if !self.has_ending.load(Ordering::Acquire) {
-            return None;
-        }
-        self.has_ending.store(false, Ordering::Release);
-        lock(&self.ending).take()
+        self.has_ending.load(Ordering::Acquire).then(|| self.take_ending_of(Caller::here())).flatten()
+    }
+
+    #[cold]
+    pub fn take_ending_of(&self, caller: Caller) -> Option<PyErr> {
+        let mut endings = lock(&self.endings);
+        let at = endings.iter().position(|(who, _)| *who == caller)?;
+        let (_, exception) = endings.swap_remove(at);
+        self.has_ending.store(!endings.is_empty(), Ordering::Release);
+        Some(exception)
+    }
+
+    #[cold]
+    fn ends(&self, caller: Caller) -> bool {
+        lock(&self.endings).iter().any(|(who, _)| *who == caller)
     }
 
     /// A script printed.
     pub fn print(&self, text: &[u8]) {
         // What is printed between a failure and the end of the run is for nobody.
-        if self.has_ending.load(Ordering::Acquire) {
+        if self.has_ending.load(Ordering::Acquire) && self.ends(Caller::here()) {
             return;
         }
         Python::try_attach(|py| {

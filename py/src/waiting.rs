@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use luacell::{Canceller, Error, ErrorKind, Outcome, Value, threads};
 use pyo3::prelude::*;
 
-use crate::callbacks::{Callbacks, finalizing, lock};
+use crate::callbacks::{Callbacks, Caller, finalizing, lock};
 use crate::sandbox::Sandbox;
 use crate::to_python;
 
@@ -19,6 +19,11 @@ thread_local! {
     static DRIVER: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
     /// The run on this thread.
     static RUNNING: RefCell<Option<Arc<RunState>>> = const { RefCell::new(None) };
+}
+
+/// The run on this thread, if it is one on asyncio.
+pub fn running() -> Option<Caller> {
+    RUNNING.with_borrow(|running| running.as_ref().map(|run| run.caller()))
 }
 
 /// Tells the event loop to go on with a run.
@@ -40,6 +45,10 @@ pub struct RunState {
 }
 
 impl RunState {
+    fn caller(&self) -> Caller {
+        Caller::Run(std::ptr::from_ref(self).addr())
+    }
+
     /// Ends it soon, also when it has not begun.
     pub fn cancel(&self) {
         self.canceller.cancel();
@@ -141,13 +150,17 @@ impl Run {
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let result = lock(&self.state.result).take();
         let result = result.unwrap_or_else(|| Err(Error::new(ErrorKind::Interrupted, "the run was dropped")));
-        self.sandbox.get().conclude(py, result)
+        let sandbox = self.sandbox.get();
+        match sandbox.callbacks.take_ending_of(self.state.caller()) {
+            Some(exception) => Err(exception),
+            None => sandbox.conclude(py, result),
+        }
     }
 
     /// Ends the run wherever it is. Nothing may poll it at the moment.
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.state.stop());
-        let _ = self.sandbox.get().callbacks.take_ending();
+        let _ = self.sandbox.get().callbacks.take_ending_of(self.state.caller());
     }
 }
 

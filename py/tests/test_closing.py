@@ -266,3 +266,55 @@ assert most < 768 << 20, most
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+class _Dict:
+    """A store that calls back when it is asked for something, or gets it."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[int, str], bytes] = {}
+        self.on_get: Callable[[], None] = lambda: None
+        self.on_set: Callable[[], None] = lambda: None
+
+    def get(self, table: int, key: str) -> bytes | None:
+        if key == "call":
+            self.on_get()
+        return self.values.get((table, key))
+
+    def set(self, table: int, key: str, value: bytes) -> None:
+        self.on_set()
+        self.values[table, key] = value
+
+    def delete(self, table: int, key: str) -> None:
+        self.values.pop((table, key), None)
+
+    def size(self, table: int) -> int:
+        return len(self.keys(table))
+
+    def keys(self, table: int) -> list[str]:
+        return [key for number, key in self.values if number == table]
+
+
+@pytest.mark.parametrize("source", ["print('x')", "return _home.call", "_home.x = 1 _home.y = 2", "require 'x'"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_whatever_a_run_calls_may_close_the_sandbox(source: str, asynchronous: bool) -> None:
+    store = _Dict()
+
+    def close(*_: object) -> str:
+        lua.close()
+        return ""
+
+    lua = luacell.Sandbox(store=store, on_print=close, modules=close)
+    store.on_get = store.on_set = lambda: lua.close()
+
+    def run() -> None:
+        try:
+            asyncio.run(lua.compute_async(source)) if asynchronous else lua.compute(source)
+        except luacell.LuaCellError:
+            pass
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert lua.closed

@@ -317,3 +317,39 @@ def test_sandboxes_leak_nothing() -> None:
     before = resident()
     use(10_000)
     assert resident() - before < 16 << 20
+
+
+def test_an_exception_comes_out_of_the_run_that_it_ended() -> None:
+    """Another caller, who is told that the sandbox is in use or begins just then, does not get it instead."""
+    lua = luacell.Sandbox()
+    over = threading.Event()
+    others: set[str] = set()
+
+    def leave() -> None:
+        raise SystemExit(7)
+
+    def work() -> None:
+        while not over.is_set():
+            try:
+                lua.compute("return 1")
+            except luacell.LuaBusyError:
+                pass
+            except BaseException as error:
+                others.add(type(error).__name__)
+
+    lua.register("leave", leave)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        left = 0
+        while left < 2000:
+            try:
+                lua.compute("leave()")
+            except SystemExit:
+                left += 1
+            except luacell.LuaBusyError:
+                pass
+    finally:
+        over.set()
+        thread.join()
+    assert not others

@@ -111,7 +111,7 @@ class Sandbox(_SandboxBase):
         """As compute, for asyncio. Lua runs on a thread of luacell's own; while the script waits for an `async def` host function it takes
         none. Plain host functions are called on that thread. Where many scripts compute, some wait for their turn, and their time does not count.
 
-        When the task is cancelled, the script is interrupted; what it wrote to stored tables is dropped. When the task has ended the sandbox can be used
+        When the task is cancelled, the script is interrupted, and what it wrote to stored tables is dropped, unless it had come to its end just before. When the task has ended the sandbox can be used
         again. A host function that the script waits for is cancelled too, and has come to its end when this does.
         """
         from ._async import drive
