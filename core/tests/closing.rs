@@ -379,7 +379,7 @@ fn comes_back(back: impl Fn(&Sandbox) + Clone + Send + 'static) {
             let lua = Arc::new(
                 Sandbox::with_config(match which {
                     0 => config.store(Calling(MemoryStore::new(), Arc::clone(&callback))),
-                    1 => config.on_print(move |_| drop(call())),
+                    1 => config.on_print(move |_| _ = call()),
                     _ => config.on_check(call),
                 })
                 .unwrap(),

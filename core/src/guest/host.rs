@@ -71,15 +71,14 @@ impl Host {
     /// Starts a run.
     #[inline]
     pub(crate) fn begin_run(&mut self, now: Instant, limits: &Limits) {
+        debug_assert!(self.run.started.is_none(), "the run before was not ended");
         self.run.started = Some(now);
-        self.run.deadline = limits.timeout.and_then(|timeout| now.checked_add(timeout));
         self.run.limits = *limits;
         self.signal.begin();
-        self.begin_attempt();
+        self.set_deadline(limits.timeout.and_then(|timeout| now.checked_add(timeout)));
     }
 
     /// Starts another try of the run: its time goes on, and whoever interrupted it meant this one too.
-    #[inline]
     pub(crate) fn begin_attempt(&mut self) {
         self.set_deadline(self.run.deadline);
         self.run.attempt = Attempt::default();
