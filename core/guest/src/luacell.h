@@ -250,7 +250,7 @@ void luacell_host_error (lua_State *L, uint32_t number);
 #define need_stack(L,n) luaD_checkstack(L, n)
 #endif
 
-/* tables.c */
+/* lua_tables.c */
 int table_step (const Table *t, unsigned *pos, TValue *key, TValue *val);
 void table_put (lua_State *L, Table *t, lua_Integer key, const TValue *val);
 void table_clear (lua_State *L, Table *t);
@@ -378,7 +378,7 @@ int chunk_load (lua_State *L, const char *source, size_t len,
 /* modules.c */
 void modules_open (lua_State *L);
 
-/* bigint.c: see bigint.h for its parts */
+/* bigint/: see bigint.h for its parts */
 typedef struct Big Big;
 void bigint_open (lua_State *L);
 const Big *big_of (const TValue *v);

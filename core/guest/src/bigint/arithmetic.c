@@ -3,7 +3,7 @@
 ** so that a script can be stopped in the middle of a multiplication. Room for
 ** what is in between sits on the Lua stack: an error leaves nothing behind.
 */
-#include "bigint.h"
+#include "bigint/bigint.h"
 
 /* From this size on Karatsuba's way to multiply is the faster one. */
 #define KARATSUBA 40u

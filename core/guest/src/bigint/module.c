@@ -3,7 +3,7 @@
 ** userdata that never changes. What a function takes as a number is described
 ** in docs/API_REFERENCE.md.
 */
-#include "bigint.h"
+#include "bigint/bigint.h"
 
 #include <math.h>
 

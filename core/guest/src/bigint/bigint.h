@@ -26,7 +26,7 @@ typedef struct Magnitude {
   size_t n;
 } Magnitude;
 
-/* {== bigint_arith.c: magnitudes. Sizes are in limbs. */
+/* {== arithmetic.c: magnitudes. Sizes are in limbs. */
 
 /* Pushes room for limbs, which lives as long as it is on the stack. */
 Limb *limbs_new (lua_State *L, size_t n);
@@ -65,7 +65,7 @@ void limbs_div (lua_State *L, Limb *q, Limb *r, const Limb *a, size_t an,
 
 /* }== */
 
-/* {== bigint_text.c */
+/* {== text.c */
 
 /* Pushes the digits, lowercase, with '-' in front of a negative number. */
 void big_push_text (lua_State *L, Magnitude m, int negative, unsigned base);
@@ -79,7 +79,7 @@ int big_push_digits (lua_State *L, const char *s, size_t len, int negative,
 
 /* }== */
 
-/* {== bigint.c */
+/* {== module.c */
 
 /* Pushes a number with room for n limbs, to be filled and then finished. */
 Big *big_new (lua_State *L, size_t n);

@@ -1,6 +1,6 @@
 /*
 ** Functions of the host as Lua functions. While one runs, the host may come
-** back and run Lua: see 'enter' in api.c.
+** back and run Lua: see 'enter' in exports.c.
 */
 #include "luacell.h"
 

@@ -3,7 +3,7 @@
 ** powers of the base that double in length, so that most of the work is done
 ** by few large divisions and multiplications.
 */
-#include "bigint.h"
+#include "bigint/bigint.h"
 
 /* Up to chunk^(2^LEAF) a number is converted directly. */
 #define LEAF 5

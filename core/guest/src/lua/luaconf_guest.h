@@ -80,7 +80,7 @@ void luacell_not_refused (struct lua_State *L);
 #define luacell_chain(links)	\
 	((++(links) & 15) == 0 ? (void)luacell_count(16) : (void)0)
 
-/* They count: see memory.c. */
+/* They count: see scan.c. */
 #define memcmp	luacell_memcmp
 #define memchr	luacell_memchr
 #define strcmp	luacell_strcmp
