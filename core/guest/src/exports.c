@@ -4,9 +4,7 @@
 ** functions there, never functions of Lua: what has no frame of its own, no
 ** script can find and call.
 */
-#include "luacell.h"
-
-Guest guest = {.revision = 1, .next_id = FIRST_FREE_ID, .alias = 1};
+#include "script/script.h"
 
 static Bytes io = {.p = IO_START, .cap = BASE_SIZE, .fixed = IO_START, .fixed_cap = BASE_SIZE};
 
@@ -162,6 +160,10 @@ EXPORT(init)
 int init (void) {
   lua_State *L = NULL;
   if (guest.L != NULL) return 0;
+  guest.above.ask_limits = host_limits;
+  guest.above.call_host = host_function_call;
+  guest.above.load_closure = closure_load;
+  guest.above.make_external = store_convert;
   luacell_try(new_state, NULL, &L);
   if (L == NULL) return -1;
   guest.L = luacell_running = L;
@@ -266,7 +268,7 @@ static int left;
 
 static void leave_step (lua_State *L, void *ud) {
   (void)ud;
-  left = external_leave(L);
+  left = tables_leave(L);
 }
 
 /* From here on there are other tables: 'next_id' is the next of theirs. */
@@ -556,7 +558,7 @@ static int run_script (lua_State *L, const Request *r) {
   if (guest.depth == 1) make_room(L);
   push_target(L, r);
   n = decode_values(L, r->args, r->args_len);
-  if (guest.depth == 1) closures_begin_run(L);
+  if (guest.depth == 1) cells_begin_run(L);
   luacell_in_script = 1;
   luaC_checkGC(L); /* small runs might never come to a step of their own */
   if (r->what == RUN_GLOBAL) find_global(L, at);
@@ -579,7 +581,7 @@ static void run_request (lua_State *L, void *ud) {
       unregister_name(L, (const char *)r->code, r->code_len, r->handle);
       break;
     case RUN_COLLECTION:
-      if (guest.depth == 1) closures_begin_run(L);
+      if (guest.depth == 1) cells_begin_run(L);
       luacell_in_script = 1; /* finalizers are */
       lua_gc(L, LUA_GCCOLLECT);
       luacell_in_script = 0;
@@ -589,7 +591,7 @@ static void run_request (lua_State *L, void *ud) {
       n = run_script(L, r);
   }
   need_stack(L, LUA_MINSTACK);
-  if (guest.depth == 1) cells_end_run(L);
+  if (guest.depth == 1) closures_end_run(L);
   write_output(L);
   encode_values(L, "result", lua_gettop(L) - n + 1, n, &io);
 }
@@ -604,12 +606,12 @@ static void undo_step (lua_State *L, void *ud) {
   (void)ud;
   cells_unsave(L);
   cells_restore(L);
-  made_undo(L);
+  tables_undo(L);
 }
 
 static void keep_step (lua_State *L, void *ud) {
   (void)ud;
-  cells_end_run(L);
+  closures_end_run(L);
 }
 
 /* Takes the error value from the top; here '__tostring' may run: metered. */
@@ -631,7 +633,7 @@ static void undo (lua_State *L) {
   budget_begin_undo(metrics.instructions);
   step(L, undo_step, NULL);
   budget_end_undo();
-  made_forget(L); /* no number is left that somebody else may get */
+  tables_forget_made(L); /* no number is left that somebody else may get */
 }
 
 typedef struct Run {
@@ -699,8 +701,8 @@ void undo_run (void) {
 
 static void begin_transaction (lua_State *L, void *ud) {
   (void)ud;
-  external_begin_transaction();
-  closures_begin_transaction(L);
+  made_clear();
+  cells_begin_transaction(L);
 }
 
 EXPORT(set_transaction)
@@ -723,7 +725,8 @@ static int run (const Request *request) {
     output_begin_run();
     host_begin_run();
     bytes_begin_run();
-    external_begin_run();
+    if (!guest.in_transaction) made_clear();
+    walk_begin_run();
   }
   else if (guest.depth >= MAX_DEPTH) {
     io.len = 0;
@@ -837,11 +840,14 @@ int unregister_function (size_t name_len, unsigned id) {
 }
 
 /* How much of the error is told: large parts may not fit into memory. */
+enum { DETAILS_SHORT, DETAILS_WITH_OUTPUT, DETAILS_ALL };
 static int extent;
 
 static void write_details (lua_State *L, void *ud) {
   int at = lua_gettop(L) + 1;
-  int n = luacell_write_error_details(L, extent);
+  int n = luacell_write_error_details(
+      L, extent >= DETAILS_WITH_OUTPUT ? &luacell_output : NULL,
+      extent == DETAILS_ALL);
   (void)ud;
   io.len = 0;
   encode_values(L, "result", at, n, &io);
@@ -850,7 +856,7 @@ static void write_details (lua_State *L, void *ud) {
 EXPORT(get_error_details)
 int get_error_details (void) {
   if (guest.L == NULL || !luacell_has_error()) return 0;
-  for (extent = DETAILS_ALL; extent >= 0; extent--)
+  for (extent = DETAILS_ALL; extent >= DETAILS_SHORT; extent--)
     if (guarded(write_details)) return (int)io.len;
   return 0;
 }

@@ -5,7 +5,23 @@
 #ifndef bigint_h
 #define bigint_h
 
-#include "luacell.h"
+#include "limits/limits.h"
+
+/* {== For others */
+
+typedef struct Big Big;
+
+/* The number in a value, NULL when it is none. */
+const Big *big_of (const TValue *v);
+
+/* The module, pushed. */
+void bigint_open (lua_State *L);
+
+/* A number as stores have it, and back. */
+void big_push_decimal (lua_State *L, const TValue *v);
+int big_push_stored (lua_State *L, const char *s, size_t len);
+
+/* }== */
 
 typedef uint32_t Limb;
 #define LIMB_BITS 32u
@@ -65,6 +81,16 @@ void limbs_div (lua_State *L, Limb *q, Limb *r, const Limb *a, size_t an,
 
 /* }== */
 
+/* {== number.c */
+
+/* Pushes a number with room for n limbs, to be filled and then finished. */
+Big *big_new (lua_State *L, size_t n);
+
+/* Brings the number at the top of the stack into its final form. */
+void big_finish (lua_State *L, int negative);
+
+/* }== */
+
 /* {== text.c */
 
 /* Pushes the digits, lowercase, with '-' in front of a negative number. */
@@ -76,16 +102,6 @@ void big_push_text (lua_State *L, Magnitude m, int negative, unsigned base);
 */
 int big_push_digits (lua_State *L, const char *s, size_t len, int negative,
                      unsigned base);
-
-/* }== */
-
-/* {== module.c */
-
-/* Pushes a number with room for n limbs, to be filled and then finished. */
-Big *big_new (lua_State *L, size_t n);
-
-/* Brings the number at the top of the stack into its final form. */
-void big_finish (lua_State *L, int negative);
 
 /* }== */
 

@@ -7,60 +7,6 @@
 
 #include <math.h>
 
-/* {== Numbers as userdata */
-
-static size_t big_size (size_t n) { return sizeof(Big) + n * sizeof(Limb); }
-
-static Big *top_big (lua_State *L) {
-  return (Big *)getudatamem(uvalue(s2v(L->top.p - 1)));
-}
-
-Big *big_new (lua_State *L, size_t n) {
-  Big *b;
-  if (n > MAX_LIMBS) luacell_memory_error(L);
-  need_stack(L, 4);
-  b = lua_newuserdatauv(L, big_size(n), 0);
-  b->negative = 0;
-  b->n = (unsigned)n;
-  uvalue(s2v(L->top.p - 1))->metatable = guest.bigint_meta;
-  return b;
-}
-
-void big_finish (lua_State *L, int negative) {
-  Big *b = top_big(L);
-  size_t room = (lua_rawlen(L, -1) - sizeof(Big)) / sizeof(Limb);
-  b->n = (unsigned)limbs_trim(b->d, b->n);
-  b->negative = negative && b->n > 0;
-  if (room - b->n > 16 + b->n / 8) { /* the rest would be kept with it */
-    Big *exact = big_new(L, b->n);
-    memcpy(exact, b, big_size(b->n));
-    lua_remove(L, -2);
-  }
-}
-
-/* The number in a value, NULL when it is none. */
-const Big *big_of (const TValue *v) {
-  if (ttypetag(v) != LUA_VUSERDATA ||
-      uvalue(v)->metatable != guest.bigint_meta)
-    return NULL;
-  return (const Big *)getudatamem(uvalue(v));
-}
-
-void big_push_decimal (lua_State *L, const TValue *v) {
-  const Big *b = big_of(v);
-  Magnitude m = {b->d, b->n};
-  big_push_text(L, m, b->negative, 10);
-}
-
-/* Pushes the number that stored text means; 0 when it means none. */
-int big_push_stored (lua_State *L, const char *s, size_t len) {
-  int negative = len > 0 && s[0] == '-';
-  return big_push_digits(L, s + negative, len - (size_t)negative, negative,
-                         10);
-}
-
-/* }== */
-
 /* {== Arguments */
 
 #define EXPECTED "bigint or integer"
@@ -139,13 +85,13 @@ static void to_number (lua_State *L, int arg, int strings, Number *x) {
       if (f != floor(f) || isinf(f))
         luaL_argerror(L, arg, "number has no integer representation");
       push_float(L, f);
-      from_big(x, top_big(L));
+      from_big(x, big_of(s2v(L->top.p - 1)));
       return;
     }
     case LUA_TSTRING:
       if (!strings) break;
       if (!push_string_number(L, arg, 10)) no_digits(L, arg, 10);
-      from_big(x, top_big(L));
+      from_big(x, big_of(s2v(L->top.p - 1)));
       return;
     case LUA_TUSERDATA: {
       const Big *b = big_of(s2v(L->ci->func.p + arg));

@@ -218,3 +218,16 @@ int big_push_digits (lua_State *L, const char *s, size_t len, int negative,
 }
 
 /* }== */
+
+void big_push_decimal (lua_State *L, const TValue *v) {
+  const Big *b = big_of(v);
+  Magnitude m = {b->d, b->n};
+  big_push_text(L, m, b->negative, 10);
+}
+
+/* Pushes the number that stored text means; 0 when it means none. */
+int big_push_stored (lua_State *L, const char *s, size_t len) {
+  int negative = len > 0 && s[0] == '-';
+  return big_push_digits(L, s + negative, len - (size_t)negative, negative,
+                         10);
+}

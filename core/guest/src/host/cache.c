@@ -6,7 +6,7 @@
 ** Strings and tables are not held: what was read is forgotten before the
 ** collector frees anything.
 */
-#include "luacell.h"
+#include "host/host.h"
 
 #define SLOTS 256u
 

@@ -2,8 +2,7 @@
 ** The five host functions, with retries when the host names the room that it
 ** needs, and the channel behind table id 0.
 */
-#include "luacell.h"
-#include "hooks.h"
+#include "host/host.h"
 
 IMPORT(js_ext_table_set)
 extern int js_ext_table_set (unsigned id, const char *key, size_t klen,
@@ -215,46 +214,18 @@ const byte *host_fetch_pushed (lua_State *L, size_t len) {
   return (const byte *)getstr(ts);
 }
 
-static int64_t read_clock (lua_State *L, int which) {
-  byte request[10] = {CHANNEL_CLOCK, (byte)which};
-  size_t n;
-  int64_t nanoseconds, used = budget_used();
-  const byte *answer;
-  memcpy(request + 2, &used, 8);
-  answer = host_request(L, request, sizeof request, &n);
-  if (answer == NULL || n != 8) luaL_error(L, "this host has no clock");
-  memcpy(&nanoseconds, answer, 8);
-  return nanoseconds;
+/*
+** For the budget: the kind of the limit that was reached, or 0 and how many
+** ticks may follow. The answer comes to a place of its own: the run may be
+** looked at while a message of the host is being read.
+*/
+int host_limits (int64_t used, int64_t *ticks) {
+  byte request[9], answer[8];
+  request[0] = CHANNEL_LIMITS;
+  memcpy(request + 1, &used, 8);
+  if (guest.revision < 2 ||
+      host_call(request, sizeof request, answer, sizeof answer) != 8)
+    return 0;
+  *ticks = get_u32(answer + 4);
+  return (int)get_u32(answer);
 }
-
-long long luacell_wall_seconds (lua_State *L) {
-  int64_t ns = read_clock(L, 0);
-  return ns >= 0 ? ns / 1000000000 : -((999999999 - ns) / 1000000000);
-}
-
-double luacell_cpu_seconds (lua_State *L) {
-  return (double)read_clock(L, 1) / 1e9;
-}
-
-void luacell_random_seed (unsigned long long seed[2]) {
-  static const byte request[] = {CHANNEL_SEED};
-  size_t n;
-  const byte *answer = guest.L == NULL ? NULL
-                       : host_request(luacell_running, request, 1, &n);
-  if (answer != NULL && n == 16)
-    memcpy(seed, answer, 16);
-  else {
-    seed[0] = 0x9E3779B97F4A7C15u; /* no host entropy: a fixed start */
-    seed[1] = 0;
-  }
-}
-
-int luacell_deterministic;
-
-double luacell_checked_nan (lua_State *L, int arg) {
-  double n = luaL_checknumber(L, arg);
-  return luacell_same_nan(n);
-}
-
-/* The same in every instance: a snapshot fixes it anyway. */
-unsigned int luacell_hash_seed (void) { return 0x5BD1E995u; }

@@ -1,13 +1,13 @@
 /*
 ** Metering. Lua code and library loops take ticks from a budget; when it is
 ** used up the host is asked, and it grants more or says which limit was
-** reached. That error can't be caught: what would catch it raises it again.
+** reached: see refuse.c for what follows.
 **
 ** A tick is about one instruction of the Lua machine: a loop takes the length
 ** of its body each time round, a call the length of the function, a loop in
 ** the C libraries one per turn, copying one per 64 bytes.
 */
-#include "luacell.h"
+#include "limits/limits.h"
 
 #undef luacell_budget
 
@@ -29,22 +29,6 @@ static int metered; /* is a run under way? */
 static int64_t granted; /* in this run */
 static int64_t used_when_refused;
 static int64_t undo_left; /* what taking a run back may use once more */
-
-static const char *const limit_messages[] = {
-  [KIND_INSTRUCTION_LIMIT] = "instruction limit reached",
-  [KIND_TIMEOUT] = "time limit reached",
-  [KIND_INTERRUPTED] = "interrupted",
-  [KIND_OUTPUT_LIMIT] = "output limit reached",
-  [KIND_STORE_LIMIT] = "store limit reached",
-  [KIND_HOST_CALL_LIMIT] = "host call limit reached"
-};
-
-const char *limit_message (int kind) {
-  size_t n = sizeof limit_messages / sizeof limit_messages[0];
-  if (kind > 0 && (size_t)kind < n && limit_messages[kind] != NULL)
-    return limit_messages[kind];
-  return "stopped by the host";
-}
 
 void budget_set_grant (int ticks) { grant = ticks > 0 ? ticks : 0; }
 
@@ -99,16 +83,6 @@ void budget_end_undo (void) {
   luacell_refused = 0;
 }
 
-/* Once a limit was reached every further tick comes here. */
-static l_noret raise_again (lua_State *L) {
-  luacell_budget = -1;
-  need_stack(L, 4);
-  setobj2s(L, L->top.p, luaH_getint(guest.errors, ERROR_LIMIT));
-  api_incr_top(L);
-  gc_drop_holds(L);
-  luaD_throw(L, LUA_ERRRUN);
-}
-
 /* So many ticks from here, whatever was overdrawn. */
 static void add_grant (int64_t ticks) {
   int64_t used = budget_used();
@@ -117,25 +91,14 @@ static void add_grant (int64_t ticks) {
   granted = used + ticks;
 }
 
-/*
-** Asks the host: the kind of the limit that was reached, or 0 and how many
-** ticks may follow. The answer comes to a place of its own: the run may be
-** looked at while a message of the host is being read.
-*/
+/* The kind of the limit that was reached, or 0 and how many ticks may follow. */
 static int ask_host (int64_t used, int64_t *ticks) {
-  byte request[9], answer[8];
-  request[0] = CHANNEL_LIMITS;
-  memcpy(request + 1, &used, 8);
-  *ticks = PLENTY;
-  if (guest.revision < 2 ||
-      host_call(request, sizeof request, answer, sizeof answer) != 8)
-    return 0;
-  *ticks = get_u32(answer + 4);
-  return (int)get_u32(answer);
+  *ticks = PLENTY; /* unless the host says how many */
+  return guest.above.ask_limits(used, ticks);
 }
 
-/* 0 when the run may go on. */
-static int ask (void) {
+/* Asks for more: 0 when the run may go on, else the limit that was reached. */
+int budget_more (void) {
   int64_t ticks = PLENTY;
   int kind = metered ? ask_host(budget_used(), &ticks) : 0;
   if (kind == 0) add_grant(ticks);
@@ -143,84 +106,20 @@ static int ask (void) {
 }
 
 /* Whether there is time to go on with taking a run back. */
-static int undo_goes_on (void) {
-  int64_t ticks;
+int budget_undo_goes_on (void) {
+  int64_t ticks = PLENTY;
   undo_left += luacell_budget; /* overdrawn */
-  if (undo_left <= 0) return 0;
-  if (grant > 0 && ask_host(LIMITS_UNDO, &ticks) != 0) return undo_left = 0;
-  if (grant <= 0 || ticks > undo_left) ticks = undo_left;
+  if (undo_left <= 0 || (grant > 0 && ask_host(LIMITS_UNDO, &ticks) != 0))
+    return undo_left = 0;
+  if (ticks > undo_left) ticks = undo_left;
   undo_left -= ticks;
   luacell_budget = ticks;
   return 1;
 }
 
-/* The message, and where the run was. */
-static void tell (lua_State *L, void *ud) {
-  need_stack(L, 10);
-  luaL_where(L, 0);
-  if (lua_tostring(L, -1)[0] == '\0') {
-    lua_pop(L, 1);
-    luaL_where(L, 1);
-  }
-  lua_pushstring(L, limit_message(*(int *)ud));
-  lua_concat(L, 2);
-  table_put(L, guest.errors, ERROR_LIMIT, s2v(L->top.p - 1));
-  luacell_note_error(L);
-}
-
-/*
-** Ends the run with a limit, whatever the script does about it. What is told
-** of it may lack memory, stack or time and is cut short then: no error but
-** that of the limit leaves here, or handlers of the script would have what
-** was granted for telling.
-*/
-l_noret luacell_refuse (lua_State *L, int kind) {
-  TValue nil;
-  CallInfo *ci = L->ci;
-  ptrdiff_t top = savestack(L, L->top.p);
-  lu_byte stopem = G(L)->gcstopem;
+/* The run ends with this limit; what is left is for telling so. */
+void budget_refuse (int kind) {
   used_when_refused = budget_used();
   luacell_refused = kind; /* from here on no finalizer runs */
   luacell_budget = TELLING;
-  setnilvalue(&nil);
-  table_put(L, guest.errors, ERROR_LIMIT, &nil);
-  /* In full memory each piece of text would take a full collection. */
-  gc_hold(L);
-  G(L)->gcstopem = 1;
-  luacell_reserve(1);
-  luaD_rawrunprotected(L, tell, &kind);
-  luacell_reserve(0);
-  G(L)->gcstopem = stopem;
-  L->ci = ci;
-  L->top.p = restorestack(L, top);
-  raise_again(L);
-}
-
-/* Gives the host an occasion to end the run. */
-void budget_ask (lua_State *L) {
-  int kind;
-  luacell_not_refused(L);
-  kind = ask();
-  if (kind != 0) luacell_refuse(L, kind);
-}
-
-void luacell_budget_spent (lua_State *L) {
-  if (luacell_refused) {
-    if (undo_goes_on()) return;
-    raise_again(L);
-  }
-  while (luacell_budget < 0) {
-    int kind = ask();
-    if (kind != 0) luacell_refuse(L, kind);
-  }
-}
-
-/* For loops in the C libraries, where the build puts it. */
-void luacell_budget_spent_here (void) {
-  luacell_budget_spent(luacell_running);
-}
-
-/* Where an error was caught: go on only if it was not a limit. */
-void luacell_not_refused (lua_State *L) {
-  if (l_unlikely(luacell_refused)) raise_again(L);
 }

@@ -5,7 +5,7 @@
 ** raises another one makes a new value, and that one is an ordinary Runtime
 ** error again.
 */
-#include "luacell.h"
+#include "limits/limits.h"
 
 #include <stdarg.h>
 
@@ -32,6 +32,22 @@ static int slot_of (int depth, int what) {
 }
 
 #define slot(what) slot_of(guest.depth, what)
+
+static const char *const limit_messages[] = {
+  [KIND_INSTRUCTION_LIMIT] = "instruction limit reached",
+  [KIND_TIMEOUT] = "time limit reached",
+  [KIND_INTERRUPTED] = "interrupted",
+  [KIND_OUTPUT_LIMIT] = "output limit reached",
+  [KIND_STORE_LIMIT] = "store limit reached",
+  [KIND_HOST_CALL_LIMIT] = "host call limit reached"
+};
+
+const char *limit_message (int kind) {
+  size_t n = sizeof limit_messages / sizeof limit_messages[0];
+  if (kind > 0 && (size_t)kind < n && limit_messages[kind] != NULL)
+    return limit_messages[kind];
+  return "stopped by the host";
+}
 
 /* Makes room for what is told of this run, so that telling it can't fail. */
 void error_make_room (lua_State *L) {
@@ -386,7 +402,8 @@ static void push_slot (lua_State *L, int what) {
 }
 
 /* Pushes the parts in the order that MEMORY_PROTOCOL.md gives. */
-int luacell_write_error_details (lua_State *L, int extent) {
+int luacell_write_error_details (lua_State *L, const Bytes *output,
+                                 int with_value) {
   const struct Told *t = &told_of[guest.depth + 1];
   need_stack(L, LUA_MINSTACK);
   lua_pushinteger(L, t->kind);
@@ -395,12 +412,12 @@ int luacell_write_error_details (lua_State *L, int extent) {
   if (t->line > 0) lua_pushinteger(L, t->line);
   else lua_pushnil(L);
   push_slot(L, TRACEBACK);
-  if (extent >= DETAILS_WITH_OUTPUT)
-    lua_pushlstring(L, (const char *)luacell_output.p, luacell_output.len);
+  if (output != NULL)
+    lua_pushlstring(L, (const char *)output->p, output->len);
   else
     lua_pushnil(L);
   push_slot(L, VALUE);
-  if (extent < DETAILS_ALL || lua_type(L, -1) == LUA_TSTRING) {
+  if (!with_value || lua_type(L, -1) == LUA_TSTRING) {
     lua_pop(L, 1);
     lua_pushnil(L);
   }

@@ -62,7 +62,7 @@ double luacell_strtod (const char *restrict s, char **restrict end);
 /* 'error' and 'coroutine.wrap': see error.c and patch 16. */
 void luacell_concat_error (struct lua_State *L);
 
-/* 'string.format' of %a: see hex_float.c and patch 15. */
+/* 'string.format' of %a: see floats.c and patch 15. */
 int luacell_hex_float (char *to, size_t room, const char *format, double n);
 
 /* Metering: see budget.c. 64 bits, so that no amount of work wraps it. */

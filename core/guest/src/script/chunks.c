@@ -7,7 +7,7 @@
 ** memory. Each run gets a function of its own, only the code is shared; but
 ** where no script could tell, all runs get the same function.
 */
-#include "luacell.h"
+#include "script/script.h"
 #include "lopcodes.h"
 
 #define PLACES 64u

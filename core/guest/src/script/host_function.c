@@ -2,7 +2,7 @@
 ** Functions of the host as Lua functions. While one runs, the host may come
 ** back and run Lua: see 'enter' in exports.c.
 */
-#include "luacell.h"
+#include "script/script.h"
 
 /* Status of an answer: see docs/HOST_FUNCTION_IMPORTS.md. */
 enum { ANSWER_RESULTS, ANSWER_ERROR, ANSWER_LIMIT, ANSWER_PENDING };
@@ -92,53 +92,11 @@ static int call (lua_State *L, lua_Integer id) {
 }
 
 /* Nothing of a script runs while its messages are made and read. */
-static int call_host (lua_State *L) {
+int host_function_call (lua_State *L) {
   int n;
   luacell_in_script = 0;
   n = call(L, lua_tointeger(L, lua_upvalueindex(1)));
   luacell_in_script = 1;
   luaC_checkGC(L);
   return n;
-}
-
-static int is_host_function (const TValue *v) {
-  return ttisCclosure(v) && clCvalue(v)->f == call_host;
-}
-
-/*
-** There is one Lua function for each name: a script may hold on to it while
-** the host registers something else under the name, and calls that then.
-*/
-void host_function_push (lua_State *L, const char *name, size_t len,
-                         unsigned id) {
-  const TValue *known;
-  lua_pushlstring(L, name, len);
-  known = luaH_get(guest.host_functions, s2v(L->top.p - 1));
-  if (is_host_function(known)) {
-    setobj2s(L, L->top.p, known);
-    api_incr_top(L);
-    chgivalue(&clCvalue(known)->upvalue[0], id);
-  }
-  else {
-    TValue f;
-    lua_pushinteger(L, id);
-    lua_pushvalue(L, -2);
-    lua_pushcclosure(L, call_host, 2);
-    f = *s2v(L->top.p - 1);
-    luaH_set(L, guest.host_functions, s2v(L->top.p - 2), &f);
-    luaC_barrierback(L, obj2gco(guest.host_functions), s2v(L->top.p - 2));
-    luaC_barrierback(L, obj2gco(guest.host_functions), &f);
-  }
-  builtin_hold(L, s2v(L->top.p - 2), s2v(L->top.p - 1));
-  lua_remove(L, -2);
-}
-
-int host_function_is (const TValue *v, unsigned id) {
-  return is_host_function(v) &&
-         ivalue(&clCvalue(v)->upvalue[0]) == (lua_Integer)id;
-}
-
-/* The name of a host function; NULL for anything else. */
-const TValue *host_function_name (const TValue *v) {
-  return is_host_function(v) ? &clCvalue(v)->upvalue[1] : NULL;
 }

@@ -1,9 +1,8 @@
 /*
 ** What a script finds: the standard libraries without what a sandbox can't
-** have, and 'ext'. Also the names of the built-ins, by which stores keep
-** them.
+** have, and 'ext'.
 */
-#include "luacell.h"
+#include "script/script.h"
 
 static const luaL_Reg libraries[] = {
   {LUA_GNAME, luaopen_base},
@@ -88,34 +87,7 @@ static void tame_debug (lua_State *L) {
 
 /* }== */
 
-/* {== Built-ins by name */
-
-/* From now on the name is that of this value. */
-void builtin_hold (lua_State *L, const TValue *name, const TValue *v) {
-  TValue copy = *v;
-  luaH_set(L, guest.builtins, name, &copy);
-  luaC_barrierback(L, obj2gco(guest.builtins), name);
-  luaC_barrierback(L, obj2gco(guest.builtins), v);
-}
-
-static void name_value (lua_State *L, const char *name) {
-  TValue v = *s2v(L->top.p - 1);
-  lua_pushstring(L, name);
-  luaH_set(L, guest.builtin_names, &v, s2v(L->top.p - 1));
-  luaC_barrierback(L, obj2gco(guest.builtin_names), s2v(L->top.p - 1));
-  luaC_barrierback(L, obj2gco(guest.builtin_names), &v);
-  builtin_hold(L, s2v(L->top.p - 1), &v);
-  lua_pop(L, 1);
-}
-
-/* Values that are still there keep their name for messages. */
-void builtin_remove (lua_State *L, const char *name) {
-  TValue nil;
-  setnilvalue(&nil);
-  lua_pushstring(L, name);
-  luaH_set(L, guest.builtins, s2v(L->top.p - 1), &nil);
-  lua_pop(L, 1);
-}
+/* {== The names of all that */
 
 /* Names the functions in the table at the top, "prefix.name". */
 static void name_functions (lua_State *L, const char *prefix) {
@@ -126,11 +98,11 @@ static void name_functions (lua_State *L, const char *prefix) {
       if (prefix != NULL) {
         name = lua_pushfstring(L, "%s.%s", prefix, name);
         lua_insert(L, -2);
-        name_value(L, name);
+        builtin_add(L, name);
         lua_remove(L, -2);
       }
       else
-        name_value(L, name);
+        builtin_add(L, name);
     }
     lua_pop(L, 1);
   }
@@ -144,7 +116,7 @@ static void name_tables (lua_State *L, const char *prefix) {
       const char *name =
           lua_pushfstring(L, "%s.%s", prefix, lua_tostring(L, -2));
       lua_insert(L, -2);
-      name_value(L, name);
+      builtin_add(L, name);
       lua_remove(L, -2);
     }
     lua_pop(L, 1);
@@ -154,48 +126,25 @@ static void name_tables (lua_State *L, const char *prefix) {
 static void name_builtins (lua_State *L) {
   const luaL_Reg *lib;
   lua_pushglobaltable(L);
-  name_value(L, LUA_GNAME);
+  builtin_add(L, LUA_GNAME);
   name_functions(L, NULL);
   for (lib = libraries + 1; lib->func != NULL; lib++) {
     lua_getfield(L, -1, lib->name);
-    name_value(L, lib->name);
+    builtin_add(L, lib->name);
     name_functions(L, lib->name);
     lua_pop(L, 1);
   }
   lua_getfield(L, -1, "ext");
-  name_value(L, "ext");
+  builtin_add(L, "ext");
   name_functions(L, "ext");
   lua_getfield(L, -2, LUA_LOADLIBNAME);
-  name_value(L, LUA_LOADLIBNAME);
+  builtin_add(L, LUA_LOADLIBNAME);
   name_tables(L, LUA_LOADLIBNAME);
   lua_pop(L, 3);
   bigint_open(L);
-  name_value(L, "bigint");
+  builtin_add(L, "bigint");
   name_functions(L, "bigint");
   lua_pop(L, 1);
-}
-
-/* The name of a built-in function or library; NULL for anything else. */
-const char *builtin_name (const TValue *v, size_t *len) {
-  const TValue *name = host_function_name(v);
-  if (name == NULL) name = luaH_get(guest.builtin_names, v);
-  if (!ttisstring(name)) return NULL;
-  *len = vslen(name);
-  return svalue(name);
-}
-
-int builtin_push (lua_State *L, const char *name, size_t len) {
-  const TValue *v;
-  gc_hold(L);
-  push_string(L, name, len);
-  gc_release(L);
-  v = luaH_get(guest.builtins, s2v(L->top.p - 1));
-  if (isempty(v)) {
-    lua_pop(L, 1);
-    return 0;
-  }
-  setobj2s(L, L->top.p - 1, v);
-  return 1;
 }
 
 /* }== */

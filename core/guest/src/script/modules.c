@@ -2,7 +2,7 @@
 ** 'require' and 'package'. Modules come from package.preload, from the guest
 ** itself, or as source text from the host.
 */
-#include "luacell.h"
+#include "script/script.h"
 
 /* {== Searchers: a name in; a loader and its second argument out, or text that
    says where the module is not */

@@ -1,7 +1,7 @@
 /*
 ** print: captured until the run ends, or handed to the host line by line.
 */
-#include "luacell.h"
+#include "script/script.h"
 
 Bytes luacell_output;
 

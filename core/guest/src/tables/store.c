@@ -7,7 +7,7 @@
 ** find everything (nothing changes), write it to the host, change the Lua
 ** side.
 */
-#include "luacell.h"
+#include "tables/tables.h"
 
 typedef struct Item {
   GCObject *o; /* a plain table, a closure or an upvalue */
@@ -383,35 +383,3 @@ void store_convert (lua_State *L, const TValue *v) {
   gc_release(L);
 }
 
-/* Size of a value that is read without calling the host; 0 for others. */
-static size_t flat_size (const byte *p, size_t len) {
-  switch (p[0]) {
-    case TAG_NIL: return 1;
-    case TAG_BOOLEAN: return 2;
-    case TAG_INTEGER:
-    case TAG_FLOAT: return 9;
-    case TAG_EXTERNAL: return 5;
-    case TAG_STRING:
-    case TAG_FUNCTION:
-    case TAG_BUILTIN:
-      return len >= 5 && get_u32(p + 1) == len - 5 ? len : len + 1;
-    default: return 0;
-  }
-}
-
-static l_noret malformed (lua_State *L) {
-  luacell_error(L, KIND_CONVERSION, "malformed value in the store");
-}
-
-/* Pushes a stored value. Reading it may call the host, which reuses 'p'. */
-void load_value (lua_State *L, const byte *p, size_t len) {
-  size_t flat = len == 0 ? 1 : flat_size(p, len);
-  if (flat > 0) {
-    if (flat != len || decode_values(L, p, len) != 1) malformed(L);
-    return;
-  }
-  push_string(L, (const char *)p, len);
-  if (decode_values(L, (const byte *)svalue(s2v(L->top.p - 1)), len) != 1)
-    malformed(L);
-  lua_remove(L, -2);
-}

@@ -8,7 +8,7 @@
 ** value. The values are those of the moment when it was made: once something
 ** may have been written, they are asked for again.
 */
-#include "luacell.h"
+#include "tables/tables.h"
 
 enum { PORTION_MORE, PORTION_LAST, PORTION_WHOLE };
 

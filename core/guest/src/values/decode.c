@@ -2,7 +2,7 @@
 ** Values that come from the host or a store. They may be malformed: every
 ** length is checked against what is there.
 */
-#include "luacell.h"
+#include "values/values.h"
 
 /* A table that is being filled; it sits in 'seen' and so stays alive. */
 typedef struct Filling {
@@ -14,12 +14,6 @@ typedef struct Filling {
 } Filling;
 
 static Bytes filling = {.kind = PASSING}; /* of Filling; a stack, so calls may nest */
-
-uint32_t get_u32 (const byte *p) {
-  uint32_t v;
-  memcpy(&v, p, 4);
-  return v;
-}
 
 typedef struct Input {
   const byte *start, *p, *end;
@@ -150,7 +144,7 @@ static void push_next (lua_State *L, Input *in) {
     case TAG_CLOSURE: {
       uint32_t id = take_u32(L, in);
       if (id == 0) malformed(L, in);
-      closure_load(L, id);
+      guest.above.load_closure(L, id);
       break;
     }
     case TAG_BIGINT:
@@ -309,4 +303,37 @@ int decode_values (lua_State *L, const byte *p, size_t len) {
   }
   lua_remove(L, in.seen);
   return n;
+}
+
+/* Size of a value that is read without calling the host; 0 for others. */
+static size_t flat_size (const byte *p, size_t len) {
+  switch (p[0]) {
+    case TAG_NIL: return 1;
+    case TAG_BOOLEAN: return 2;
+    case TAG_INTEGER:
+    case TAG_FLOAT: return 9;
+    case TAG_EXTERNAL: return 5;
+    case TAG_STRING:
+    case TAG_FUNCTION:
+    case TAG_BUILTIN:
+      return len >= 5 && get_u32(p + 1) == len - 5 ? len : len + 1;
+    default: return 0;
+  }
+}
+
+static l_noret malformed_in_store (lua_State *L) {
+  luacell_error(L, KIND_CONVERSION, "malformed value in the store");
+}
+
+/* Pushes a stored value. Reading it may call the host, which reuses 'p'. */
+void load_value (lua_State *L, const byte *p, size_t len) {
+  size_t flat = len == 0 ? 1 : flat_size(p, len);
+  if (flat > 0) {
+    if (flat != len || decode_values(L, p, len) != 1) malformed_in_store(L);
+    return;
+  }
+  push_string(L, (const char *)p, len);
+  if (decode_values(L, (const byte *)svalue(s2v(L->top.p - 1)), len) != 1)
+    malformed_in_store(L);
+  lua_remove(L, -2);
 }

@@ -2,7 +2,7 @@
 ** Lua values as bytes for the host. Tables are walked with a list of open
 ** tables instead of recursion, so that no depth can exhaust the C stack.
 */
-#include "luacell.h"
+#include "values/values.h"
 
 /* A table whose content is being written. */
 typedef struct Open {
@@ -23,8 +23,6 @@ static Bytes *out;
 static size_t written; /* may pass the capacity, see 'put' */
 static const char *what_is_written; /* "result" or "argument" */
 static int number_of_it;
-
-void put_u32 (byte *p, uint32_t v) { memcpy(p, &v, 4); }
 
 /*
 ** A revision 1 host has one buffer of fixed size. What does not fit there is
@@ -237,7 +235,7 @@ static void put_value (lua_State *L, const TValue *v) {
       else if ((name = builtin_name(v, &n)) != NULL)
         put_string(L, TAG_BUILTIN, name, n);
       else { /* a revision 1 host knows external tables only */
-        store_convert(L, v);
+        guest.above.make_external(L, v);
         put_tagged_u32(L, TAG_EXTERNAL, t->extid);
       }
       break;

@@ -2,7 +2,7 @@
 ** Keys of external tables: Lua values as UTF-8 text and back. The forms are
 ** described in docs/MEMORY_PROTOCOL.md.
 */
-#include "luacell.h"
+#include "values/values.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /*
 ** The place of a value inside data, for messages: "_home.config.list[3]".
 */
-#include "luacell.h"
+#include "values/values.h"
 
 static Bytes path = {.kind = PASSING};
 
