@@ -4,6 +4,9 @@
 #[path = "src/machine/exports.rs"]
 mod exports;
 #[cfg(not(feature = "static"))]
+#[path = "src/protocol.rs"]
+mod protocol;
+#[cfg(not(feature = "static"))]
 #[path = "src/start.rs"]
 mod start;
 #[cfg(feature = "static")]
@@ -33,7 +36,8 @@ const GUEST: &str = "guest/lua.wasm";
 const OTHER_GUEST: &str = "LUACELL_BENCH_GUEST";
 
 fn main() -> Result<()> {
-    for file in ["build.rs", "build", "src/start.rs", "src/wasm_config.rs", "src/machine/exports.rs", GUEST] {
+    let shared = ["src/protocol.rs", "src/start.rs", "src/wasm_config.rs", "src/machine/exports.rs"];
+    for file in ["build.rs", "build", GUEST].iter().chain(&shared) {
         println!("cargo:rerun-if-changed={file}");
     }
     println!("cargo:rerun-if-env-changed={OTHER_GUEST}");

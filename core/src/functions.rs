@@ -8,6 +8,7 @@ use std::vec::Drain;
 use crate::codec;
 use crate::host::Host;
 use crate::instance::Context;
+use crate::protocol::status;
 use crate::sandbox::SandboxLinks;
 use crate::value::{FromValue, IntoArgs, LuaString, Value};
 use crate::{Error, ErrorKind, Result, active, threads};
@@ -180,14 +181,6 @@ impl Answer {
             Err(kind) => Answer::Limit(kind),
         }
     }
-}
-
-mod status {
-    pub(super) const RESULTS: u8 = 0;
-    pub(super) const ERROR: u8 = 1;
-    pub(super) const LIMIT: u8 = 2;
-    #[cfg(feature = "async")]
-    pub(super) const PENDING: u8 = 3;
 }
 
 /// A list of values with more room than this is not kept.

@@ -22,16 +22,12 @@ use crate::control::Control;
 use crate::functions::Functions;
 use crate::limits::Limits;
 use crate::modules::ModuleResolver;
+use crate::protocol::code::{ABSENT, STORE_FAILED};
 use crate::sandbox::SandboxLinks;
 use crate::tables::Tables;
 use crate::value::Value;
 use crate::virtual_time::VirtualTime;
 use crate::{Error, ErrorKind};
-
-/// No such table or key, no such operation, a pointer that points nowhere.
-const ABSENT: i32 = -1;
-/// The store failed, for a guest of revision 2.
-const STORE_FAILED: i32 = i32::MIN;
 
 /// "Too small, this many bytes are needed."
 #[inline]

@@ -7,6 +7,7 @@ use crate::image::Image;
 pub(crate) use crate::machine::Entry;
 use crate::machine::told::Told;
 use crate::machine::{At, Buffer, Data, Export, Known, Machine, NotStarted, Owned};
+use crate::protocol::{INSTRUCTION_GRANT, PROTOCOL_REVISION};
 use crate::{Error, ErrorKind, MemoryStats, Result};
 
 /// A guest that somebody has at hand: from outside, or inside a host function that it called.
@@ -145,15 +146,15 @@ impl Context<'_> {
         }
         let mut revision = 1;
         if self.0.offers(Export::get_protocol_revision) {
-            revision = self.get_protocol_revision()?.clamp(1, 2).cast_unsigned();
+            revision = self.get_protocol_revision()?.clamp(1, PROTOCOL_REVISION.cast_signed()).cast_unsigned();
         }
         if !ready && revision >= 2 {
-            self.set_host_revision(2)?;
+            self.set_host_revision(PROTOCOL_REVISION.cast_signed())?;
             if self.0.offers(Export::set_transactional) {
                 self.set_transactional(1)?;
             }
             if self.0.offers(Export::set_instruction_grant) {
-                self.set_instruction_grant(crate::limits::GRANT)?;
+                self.set_instruction_grant(INSTRUCTION_GRANT)?;
             }
         }
         let mut metrics = 0;

@@ -66,6 +66,7 @@ mod overlay;
 mod path;
 mod portable;
 mod process;
+mod protocol;
 mod run;
 mod sandbox;
 mod shared;

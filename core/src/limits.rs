@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::start::{DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT};
+use crate::protocol::{
+    DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT, DEFAULT_SOURCE_LIMIT, DEFAULT_STORE_BYTES, DEFAULT_STORE_ENTRIES,
+    DEFAULT_TIMEOUT_MILLISECONDS, NEW_GUEST_MEMORY, TAKEN_BEYOND_TWICE_THE_LIMIT,
+};
 
 /// How much a script may keep in stored tables: entries, and the bytes of their keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +35,9 @@ impl From<u64> for StoreLimit {
     }
 }
 
-/// How many instructions a guest may run before it asks again: often enough for a deadline to hold within a fraction of a millisecond, seldom
-/// enough to cost nothing.
-pub(crate) const GRANT: i32 = crate::start::INSTRUCTION_GRANT;
-
 /// The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has.
 pub(crate) const fn most_memory(limit: u64) -> u64 {
-    limit.saturating_mul(2).saturating_add(7 << 20)
+    limit.saturating_mul(2).saturating_add((TAKEN_BEYOND_TWICE_THE_LIMIT + NEW_GUEST_MEMORY) as u64)
 }
 
 /// The limits of a sandbox, complete. Everything here is listed in `docs/security.md`.
@@ -59,11 +58,11 @@ impl Default for Limits {
         Limits {
             memory: DEFAULT_MEMORY_LIMIT.into(),
             instructions: u64::MAX,
-            timeout: Some(Duration::from_secs(60)),
+            timeout: Some(Duration::from_millis(DEFAULT_TIMEOUT_MILLISECONDS.into())),
             output: DEFAULT_OUTPUT_LIMIT.into(),
-            store: StoreLimit::new(1 << 30, 10_000_000),
+            store: StoreLimit::new(DEFAULT_STORE_BYTES.into(), DEFAULT_STORE_ENTRIES.into()),
             host_calls: u64::MAX,
-            source: 16 << 20,
+            source: DEFAULT_SOURCE_LIMIT.into(),
             commit_on_error: false,
         }
     }

@@ -27,10 +27,6 @@ use crate::virtual_time::VirtualTime;
 use crate::weight::Weight;
 use crate::{Error, ErrorKind, Outcome, RestoreOptions, Result, Snapshot, StoreLimit, active};
 
-/// An I/O buffer that grew beyond this is given back after the run, or beyond a small part of what Lua may have. The least is not given back.
-const KEPT_BUFFER: u32 = 1 << 20;
-const LEAST_BUFFER: u32 = 1 << 16;
-
 /// So much may the tables of a message take as values, however low the memory limit is.
 const LEAST_ROOM: u64 = 1 << 20;
 

@@ -6,7 +6,7 @@
 */
 #include "script/script.h"
 
-static Bytes io = {.p = IO_START, .cap = BASE_SIZE, .fixed = IO_START, .fixed_cap = BASE_SIZE};
+static Bytes io = {.p = IO_START, .cap = BUFFER_SIZE, .fixed = IO_START, .fixed_cap = BUFFER_SIZE};
 
 enum { RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE, RUN_REGISTER, RUN_UNREGISTER,
        RUN_COLLECTION };
@@ -142,8 +142,8 @@ static void start (lua_State *L, void *ud) {
   guest.recent_errors = table_new_anchored(L, NULL);
   error_make_room(L);
   luacell_open_libraries(L);
-  guest.home_id = HOME_TABLE_ID;
-  guest.io_id = IO_TABLE_ID;
+  guest.home_id = TABLE_ID_HOME;
+  guest.io_id = TABLE_ID_IO;
   name_home(L);
   external_push(L, guest.io_id);
   table_put(L, guest.anchors, guest.io_id, s2v(L->top.p - 1));

@@ -49,6 +49,8 @@
 #include "ltm.h"
 #include "lvm.h"
 
+#include "protocol.h"
+
 #define EXPORT(name) __attribute__((export_name(#name)))
 #define IMPORT(name) \
   __attribute__((import_module("env"), import_name(#name)))
@@ -59,21 +61,15 @@
 
 typedef uint8_t byte;
 
-/* Revision of the contract that this guest speaks. */
-#define PROTOCOL_REVISION 2
-
 #ifdef luacell_native  /* `cargo xtask sanitize guest` */
 #include "native.h"
 #else
 
-/* Room that a revision 1 host is sure to have: buffer, values, keys. */
-#define BASE_SIZE 65536u
-
 /* The two buffers lie at the end of the initial memory, behind what a host
    would keep as the image of a fresh instance. */
 #define INITIAL_MEMORY (INITIAL_PAGES * 65536u)
-#define IO_START ((byte *)(uintptr_t)(INITIAL_MEMORY - BASE_SIZE))
-#define INCOMING_START ((byte *)(uintptr_t)(INITIAL_MEMORY - 2 * BASE_SIZE))
+#define IO_START ((byte *)(uintptr_t)(INITIAL_MEMORY - BUFFER_SIZE))
+#define INCOMING_START ((byte *)(uintptr_t)(INITIAL_MEMORY - 2 * BUFFER_SIZE))
 
 /* What was read of external tables, before the buffers: among the static
    variables it would be pages of zeros in the image of a fresh instance. */
@@ -81,63 +77,6 @@ typedef uint8_t byte;
 #define READS_START (INCOMING_START - READS_SIZE)
 
 #endif
-
-#define HOME_TABLE_ID 1u
-#define IO_TABLE_ID 2u
-#define FIRST_FREE_ID 3u
-#define CHANNEL_ID 0u
-
-/* Error kinds: numbered once for all languages, see docs/API_REFERENCE.md. */
-enum {
-  KIND_SYNTAX = 1,
-  KIND_RUNTIME = 2,
-  KIND_MEMORY = 3,
-  KIND_INSTRUCTION_LIMIT = 4,
-  KIND_TIMEOUT = 5,
-  KIND_INTERRUPTED = 6,
-  KIND_OUTPUT_LIMIT = 7,
-  KIND_STORE_LIMIT = 8,
-  KIND_HOST_CALL_LIMIT = 9,
-  KIND_HOST_FUNCTION = 10,
-  KIND_CONVERSION = 11,
-  KIND_STORE = 12,
-  KIND_INVALID_ARGUMENT = 17,
-  KIND_INTERNAL = 18
-};
-
-/* Value tags: see docs/MEMORY_PROTOCOL.md. */
-enum {
-  TAG_NIL = 0x00,
-  TAG_BOOLEAN = 0x01,
-  TAG_INTEGER = 0x02,
-  TAG_FLOAT = 0x03,
-  TAG_STRING = 0x04,
-  TAG_FUNCTION = 0x05,
-  TAG_BUILTIN = 0x06,
-  TAG_EXTERNAL = 0x07,
-  TAG_TABLE = 0x08,
-  TAG_BACKREF = 0x09,
-  TAG_HANDLE = 0x0A,
-  TAG_CLOSURE = 0x0B,
-  TAG_CELL = 0x0C,
-  TAG_BIGINT = 0x0D
-};
-
-/* Operations of the host channel: see docs/HOST_FUNCTION_IMPORTS.md. */
-enum {
-  CHANNEL_FETCH = 0x00,
-  CHANNEL_CALL = 0x01,
-  CHANNEL_CLOCK = 0x02,
-  CHANNEL_SEED = 0x03,
-  CHANNEL_PRINT = 0x04,
-  CHANNEL_MODULE = 0x05,
-  CHANNEL_LIMITS = 0x06,
-  CHANNEL_ENTRIES = 0x07,
-  CHANNEL_STORE_FAILURE = 0x08
-};
-
-/* Instead of ticks used in a run, where one is taken back. */
-#define LIMITS_UNDO ((int64_t)-1)
 
 /*
 ** Growable bytes, counted against the memory limit. 'fixed' marks a start
@@ -225,7 +164,7 @@ static inline int bytes_reserve (Bytes *b, size_t extra) {
 /* Empties the buffer and gives memory back that an unusual run took. */
 static inline void bytes_shrink (Bytes *b) {
   b->len = 0;
-  if (b->p != b->fixed && (b->fixed != NULL || b->cap > BASE_SIZE))
+  if (b->p != b->fixed && (b->fixed != NULL || b->cap > BUFFER_SIZE))
     bytes_release(b);
 }
 

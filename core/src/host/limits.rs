@@ -5,27 +5,17 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::Host;
-use crate::limits::GRANT;
+use crate::protocol::{INSTRUCTION_GRANT, LIMIT_MESSAGES, LIMITS_UNDO, UNDO_MILLISECONDS};
 use crate::{Error, ErrorKind};
 
 /// How long the store may take where the guest takes a run back that had to end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long the guest may take for that beyond the run's own time.
-const UNDO: Duration = Duration::from_millis(25);
-
 /// The error of a limit that the guest did not raise itself, in its words.
 #[cold]
 pub(crate) fn limit_error(kind: ErrorKind) -> Error {
-    let message = match kind {
-        ErrorKind::InstructionLimit => "instruction limit reached",
-        ErrorKind::Timeout => "time limit reached",
-        ErrorKind::Interrupted => "interrupted",
-        ErrorKind::OutputLimit => "output limit reached",
-        ErrorKind::StoreLimit => "store limit reached",
-        ErrorKind::HostCallLimit => "host call limit reached",
-        _ => "stopped by the host",
-    };
+    let words = LIMIT_MESSAGES.iter().find(|(number, _)| *number == kind.number());
+    let message = words.map_or("stopped by the host", |(_, message)| *message);
     Error::new(kind, message)
 }
 
@@ -113,7 +103,7 @@ impl Host {
     fn undo_is_over(&mut self) -> bool {
         let now = Instant::now();
         let end = if self.control.is_interrupted() { Some(now) } else { self.deadline.map(|end| end.max(now)) };
-        let latest = end.and_then(|end| end.checked_add(UNDO));
+        let latest = end.and_then(|end| end.checked_add(Duration::from_millis(UNDO_MILLISECONDS.into())));
         self.undo_until = self.undo_until.into_iter().chain(latest).min();
         self.undo_until.is_some_and(|until| now >= until)
     }
@@ -143,13 +133,11 @@ impl Host {
 
     /// The guest has used up what it was granted: the limit that was passed or 0, and what is granted now.
     pub(super) fn grant(&mut self, payload: &[u8]) -> Option<[u8; 8]> {
-        /// The guest takes a run back.
-        const UNDO: u64 = u64::MAX;
         let answer = |kind: u32, ticks: u32| Some((u64::from(kind) | u64::from(ticks) << 32).to_le_bytes());
         let used = u64::from_le_bytes(payload.try_into().ok()?);
-        if used == UNDO {
+        if used == LIMITS_UNDO.cast_unsigned() {
             let kind = if self.undo_is_over() { u32::from(ErrorKind::Timeout.number()) } else { 0 };
-            return answer(kind, GRANT.cast_unsigned());
+            return answer(kind, INSTRUCTION_GRANT.cast_unsigned());
         }
         self.instructions = used;
         let left = self.instructions_left();
@@ -164,7 +152,7 @@ impl Host {
             kind = Some(self.refuse(ErrorKind::InstructionLimit));
         }
         let kind = kind.map_or(0, |kind| self.tell_refusal(kind));
-        let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(GRANT.cast_unsigned());
+        let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(INSTRUCTION_GRANT.cast_unsigned());
         answer(kind, ticks)
     }
 }

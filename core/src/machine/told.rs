@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::limits::{GRANT, Limits};
+use crate::limits::Limits;
+use crate::protocol::INSTRUCTION_GRANT;
 
 /// What an instance was told, and what it is called. It lives and dies with the instance: a new one knows nothing of what an earlier one was told.
 #[derive(Clone, Copy)]
@@ -38,11 +39,11 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// A guest that was told nothing but how often to ask.
-    const UNTOLD: Self = Bounds { memory: 0, output: 0, grant: GRANT, keep_failed: false };
+    const UNTOLD: Self = Bounds { memory: 0, output: 0, grant: INSTRUCTION_GRANT, keep_failed: false };
 
     #[inline]
     pub(crate) fn of(limits: &Limits) -> Self {
-        let grant = i32::try_from(limits.instructions).unwrap_or(i32::MAX).clamp(1, GRANT);
+        let grant = i32::try_from(limits.instructions).unwrap_or(i32::MAX).clamp(1, INSTRUCTION_GRANT);
         Bounds { memory: limits.memory, output: limits.output, grant, keep_failed: limits.commit_on_error }
     }
 

@@ -1,6 +1,7 @@
 //! A run, from the limits that hold in it to what is taken back when it fails.
 
 use super::*;
+use crate::protocol::{BUFFER_SIZE, KEPT_BUFFER};
 use crate::store::Uncertain;
 
 /// How a run failed.
@@ -146,7 +147,7 @@ impl Inner {
         self.forget_limits();
         if let Running::Guest(guest) = &mut self.running {
             let kept = guest.host().limits.memory / 32;
-            if u64::from(guest.buffer_size()) > kept.clamp(LEAST_BUFFER.into(), KEPT_BUFFER.into()) {
+            if u64::from(guest.buffer_size()) > kept.clamp(BUFFER_SIZE.into(), KEPT_BUFFER.into()) {
                 self.shrink_buffer();
             }
         }

@@ -5,16 +5,9 @@ use hashbrown::HashSet;
 
 use super::{Backing, Tables};
 use crate::codec::{self, tag};
+pub(crate) use crate::protocol::table_id::{FIRST_FREE, HOME, IO, OWN};
 use crate::store::{StoreError, StoreResult, TableStore, Write};
 
-/// `_home`, unless another table is attached.
-pub(crate) const HOME: u32 = 1;
-/// `_io`
-pub(crate) const IO: u32 = 2;
-/// The first id for other tables.
-pub(crate) const FIRST_FREE: u32 = 3;
-/// The library's own table.
-pub(crate) const OWN: u32 = u32::MAX;
 /// The next free table number.
 pub(crate) const NEXT_KEY: &str = "next";
 

@@ -41,7 +41,8 @@ _Static_assert(sizeof(Slab) % GRAIN == 0, "places must be aligned");
 ** Pieces that are free but of no use, and what 'realloc' has twice while it
 ** copies, are memory of the host too. So the instance takes at most this.
 */
-#define MOST_TAKEN(limit) ((uint64_t)(limit) * 2 + ((uint64_t)4 << 20))
+#define MOST_TAKEN(limit) \
+  ((uint64_t)(limit) * 2 + TAKEN_BEYOND_TWICE_THE_LIMIT)
 
 #define TELLING_MEMORY ((size_t)16 << 10)
 

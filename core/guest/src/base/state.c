@@ -3,6 +3,6 @@
 */
 #include "luacell.h"
 
-Guest guest = {.revision = 1, .next_id = FIRST_FREE_ID, .alias = 1};
+Guest guest = {.revision = 1, .next_id = TABLE_ID_FIRST_FREE, .alias = 1};
 
 lua_State *luacell_running;

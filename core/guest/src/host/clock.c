@@ -4,7 +4,7 @@
 #include "host/host.h"
 
 static int64_t read_clock (lua_State *L, int which) {
-  byte request[10] = {CHANNEL_CLOCK, (byte)which};
+  byte request[10] = {OPERATION_CLOCK, (byte)which};
   size_t n;
   int64_t nanoseconds, used = budget_used();
   const byte *answer;
@@ -16,16 +16,16 @@ static int64_t read_clock (lua_State *L, int which) {
 }
 
 long long luacell_wall_seconds (lua_State *L) {
-  int64_t ns = read_clock(L, 0);
+  int64_t ns = read_clock(L, CLOCK_WALL);
   return ns >= 0 ? ns / 1000000000 : -((999999999 - ns) / 1000000000);
 }
 
 double luacell_cpu_seconds (lua_State *L) {
-  return (double)read_clock(L, 1) / 1e9;
+  return (double)read_clock(L, CLOCK_PROCESSOR) / 1e9;
 }
 
 void luacell_random_seed (unsigned long long seed[2]) {
-  static const byte request[] = {CHANNEL_SEED};
+  static const byte request[] = {OPERATION_SEED};
   size_t n;
   const byte *answer = guest.L == NULL ? NULL
                        : host_request(luacell_running, request, 1, &n);

@@ -17,9 +17,6 @@ extern int js_ext_table_size (unsigned id);
 IMPORT(js_ext_table_keys)
 extern int js_ext_table_keys (unsigned id, byte *buf, size_t max);
 
-/* What a revision 2 host answers when its store failed. */
-#define STORE_FAILED INT_MIN
-
 /* A call of the host, and the bytes that cross. */
 int host_cost (size_t bytes) { return 16 + (int)(bytes >> 5); }
 
@@ -32,8 +29,8 @@ static void count_call (lua_State *L, size_t bytes) {
 /* Key lists of a revision 1 host are tried up to this size. */
 #define MAX_BLIND_KEYS ((size_t)1 << 28)
 
-static Bytes incoming = {.p = INCOMING_START, .cap = BASE_SIZE,
-                         .fixed = INCOMING_START, .fixed_cap = BASE_SIZE,
+static Bytes incoming = {.p = INCOMING_START, .cap = BUFFER_SIZE,
+                         .fixed = INCOMING_START, .fixed_cap = BUFFER_SIZE,
                          .kind = PASSING};
 
 /* Counts what may have changed a table. */
@@ -52,7 +49,7 @@ static void make_room (lua_State *L, size_t n) {
 
 static l_noret store_failed (lua_State *L, const char *what, const char *key,
                              size_t klen) {
-  static const byte request[] = {CHANNEL_STORE_FAILURE};
+  static const byte request[] = {OPERATION_STORE_FAILURE};
   size_t n = 0;
   budget_ask(L); /* it may be a limit */
   const byte *reason = host_request(L, request, sizeof request, &n);
@@ -69,10 +66,10 @@ static l_noret store_failed (lua_State *L, const char *what, const char *key,
 }
 
 static void check_key (lua_State *L, size_t klen) {
-  if (klen > BASE_SIZE && guest.revision < 2)
+  if (klen > BUFFER_SIZE && guest.revision < 2)
     luacell_error(L, KIND_CONVERSION,
                   "key of %d bytes is too long for this host (%d at most)",
-                  (int)klen, (int)BASE_SIZE);
+                  (int)klen, (int)BUFFER_SIZE);
 }
 
 /* The value, valid until the next call into the host; NULL when absent. */
@@ -88,8 +85,8 @@ byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
       return incoming.p;
     }
     count_call(L, klen);
-    if (n == -1) return NULL;
-    if (n == STORE_FAILED) store_failed(L, "read", key, klen);
+    if (n == CODE_ABSENT) return NULL;
+    if (n == CODE_STORE_FAILED) store_failed(L, "read", key, klen);
     if ((size_t)(-(n + 1)) <= incoming.cap) return NULL;
     make_room(L, (size_t)(-(n + 1)));
   }
@@ -98,10 +95,10 @@ byte *host_get (lua_State *L, unsigned id, const char *key, size_t klen,
 void host_set (lua_State *L, unsigned id, const char *key, size_t klen,
                const byte *val, size_t vlen) {
   check_key(L, klen);
-  if (vlen > BASE_SIZE && guest.revision < 2)
+  if (vlen > BUFFER_SIZE && guest.revision < 2)
     luacell_error(L, KIND_CONVERSION,
                   "value of %d bytes is too large for this host (%d at most)",
-                  (int)vlen, (int)BASE_SIZE);
+                  (int)vlen, (int)BUFFER_SIZE);
   count_call(L, klen + vlen);
   changes++;
   if (l_unlikely(js_ext_table_set(id, key, klen, val, vlen) < 0))
@@ -118,7 +115,7 @@ void host_delete (lua_State *L, unsigned id, const char *key, size_t klen) {
   check_key(L, klen);
   count_call(L, klen);
   changes++;
-  if (l_unlikely(js_ext_table_delete(id, key, klen) == STORE_FAILED))
+  if (l_unlikely(js_ext_table_delete(id, key, klen) == CODE_STORE_FAILED))
     store_failed(L, "delete", key, klen);
 }
 
@@ -141,8 +138,8 @@ const char *host_keys (lua_State *L, unsigned id, size_t *len) {
       count_call(L, (unsigned)n);
       return (const char *)incoming.p;
     }
-    if (n == STORE_FAILED) store_failed(L, "list the keys of", "table", 5);
-    need = (n == -1) ? incoming.cap * 2 : (size_t)(-(n + 1));
+    if (n == CODE_STORE_FAILED) store_failed(L, "list the keys of", "table", 5);
+    need = (n == CODE_ABSENT) ? incoming.cap * 2 : (size_t)(-(n + 1));
     if (need <= incoming.cap || need > MAX_BLIND_KEYS)
       luacell_error(L, KIND_STORE,
                     "the host gave no key list of at most %d bytes",
@@ -166,7 +163,7 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
     *len = (size_t)r;
     return incoming.p;
   }
-  if (r >= -1 || r == STORE_FAILED) return NULL;
+  if (r >= CODE_ABSENT || r == CODE_STORE_FAILED) return NULL;
   *len = (size_t)(-(r + 1));
   if (*len <= incoming.cap) return NULL;
   make_room(L, *len);
@@ -180,8 +177,8 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
 ** Below -1: the answer has -(n + 1) bytes and is kept.
 */
 int host_call (const byte *request, size_t n, byte *answer, size_t max) {
-  int r = js_ext_table_get(CHANNEL_ID, (const char *)request, n, answer, max);
-  if (request[0] == CHANNEL_CALL) {
+  int r = js_ext_table_get(TABLE_ID_CHANNEL, (const char *)request, n, answer, max);
+  if (request[0] == OPERATION_CALL) {
     changes++;
     luacell_forget_reads();
   }
@@ -190,15 +187,15 @@ int host_call (const byte *request, size_t n, byte *answer, size_t max) {
 
 /* Waits until the host function that was called has its answer ready. */
 int host_wait (void) {
-  int n = js_ext_table_size(CHANNEL_ID);
+  int n = js_ext_table_size(TABLE_ID_CHANNEL);
   changes++;
   luacell_forget_reads();
   return n;
 }
 
 static int fetch (byte *to, size_t room) {
-  static const byte request[] = {CHANNEL_FETCH};
-  return js_ext_table_get(CHANNEL_ID, (const char *)request, sizeof request,
+  static const byte request[] = {OPERATION_FETCH};
+  return js_ext_table_get(TABLE_ID_CHANNEL, (const char *)request, sizeof request,
                           to, room);
 }
 
@@ -221,7 +218,7 @@ const byte *host_fetch_pushed (lua_State *L, size_t len) {
 */
 int host_limits (int64_t used, int64_t *ticks) {
   byte request[9], answer[8];
-  request[0] = CHANNEL_LIMITS;
+  request[0] = OPERATION_LIMITS;
   memcpy(request + 1, &used, 8);
   if (guest.revision < 2 ||
       host_call(request, sizeof request, answer, sizeof answer) != 8)

@@ -33,14 +33,7 @@ static int slot_of (int depth, int what) {
 
 #define slot(what) slot_of(guest.depth, what)
 
-static const char *const limit_messages[] = {
-  [KIND_INSTRUCTION_LIMIT] = "instruction limit reached",
-  [KIND_TIMEOUT] = "time limit reached",
-  [KIND_INTERRUPTED] = "interrupted",
-  [KIND_OUTPUT_LIMIT] = "output limit reached",
-  [KIND_STORE_LIMIT] = "store limit reached",
-  [KIND_HOST_CALL_LIMIT] = "host call limit reached"
-};
+static const char *const limit_messages[] = {LIMIT_MESSAGES};
 
 const char *limit_message (int kind) {
   size_t n = sizeof limit_messages / sizeof limit_messages[0];
@@ -383,8 +376,8 @@ void luacell_finish_error (lua_State *L, int status, Bytes *io) {
   if (guest.revision >= 2) {
     if (!bytes_reserve(io, len)) len = io->cap;
   }
-  else if (len > BASE_SIZE)
-    len = BASE_SIZE;
+  else if (len > BUFFER_SIZE)
+    len = BUFFER_SIZE;
   memcpy(io->p, msg, len);
   io->len = len;
   lua_pop(L, 1);

@@ -1,7 +1,8 @@
 /*
 ** Floats as the platform would show them: %a, and the sign of a NaN.
 */
-#include "luacell.h"
+#include "lua.h"
+#include "lauxlib.h"
 
 #include <float.h>
 #include <math.h>

@@ -4,9 +4,6 @@
 */
 #include "script/script.h"
 
-/* Status of an answer: see docs/HOST_FUNCTION_IMPORTS.md. */
-enum { ANSWER_RESULTS, ANSWER_ERROR, ANSWER_LIMIT, ANSWER_PENDING };
-
 int luacell_in_host_call; /* may the host run Lua now? */
 
 static _Alignas(16) byte request_start[512];
@@ -50,10 +47,10 @@ static l_noret raise (lua_State *L, const byte *answer, size_t n) {
 static int finish (lua_State *L, const byte *answer, size_t n) {
   if (n == 0) broken(L);
   switch (answer[0]) {
-    case ANSWER_RESULTS: return decode_values(L, answer + 1, n - 1);
-    case ANSWER_ERROR:
+    case STATUS_RESULTS: return decode_values(L, answer + 1, n - 1);
+    case STATUS_ERROR:
       raise(L, answer, n);
-    case ANSWER_LIMIT:
+    case STATUS_LIMIT:
       if (n == 5) luacell_refuse(L, (int)get_u32(answer + 1));
   }
   broken(L);
@@ -66,21 +63,21 @@ static int call (lua_State *L, lua_Integer id) {
   int before = luacell_in_host_call;
   bytes_shrink(&request); /* an error may have left it large */
   request.len = 5;
-  request.p[0] = CHANNEL_CALL;
+  request.p[0] = OPERATION_CALL;
   put_u32(request.p + 1, (uint32_t)id);
   encode_values(L, "argument", 1, lua_gettop(L), &request);
   luacell_count(16 + (request.len >> 5));
   L->top.p = L->ci->func.p + 1;
   luacell_in_host_call = 1;
   n = host_call(request.p, request.len, answer, sizeof answer);
-  if (n == 1 && answer[0] == ANSWER_PENDING) n = host_wait();
+  if (n == 1 && answer[0] == STATUS_PENDING) n = host_wait();
   luacell_in_host_call = before;
   luacell_running = L;
   bytes_shrink(&request);
   luacell_not_refused(L); /* a run inside this one may have been stopped */
   if (l_likely(n >= 0 && (size_t)n <= sizeof answer))
     return finish(L, answer, (size_t)n);
-  if (n == -1)
+  if (n == CODE_ABSENT)
     luacell_error(L, KIND_HOST_FUNCTION,
                   "the host function '%s' is not registered", name_of(L));
   n = -(n + 1);

@@ -31,9 +31,6 @@ static int search_guest (lua_State *L) {
   return 2;
 }
 
-/* What the host answers when it is asked for a module. */
-enum { MODULE_FOUND = 0, MODULE_MISSING = 1, MODULE_FAILED = 2 };
-
 static l_noret malformed (lua_State *L, const char *name) {
   luacell_error(L, KIND_INTERNAL,
                 "the host gave a malformed answer for module '%s'", name);
@@ -75,7 +72,7 @@ static int load_source (lua_State *L, const char *name) {
 }
 
 static int search_host (lua_State *L) {
-  static const char operation[] = {CHANNEL_MODULE};
+  static const char operation[] = {OPERATION_MODULE};
   size_t n, chunk_len;
   const char *name = luaL_checkstring(L, 1);
   const char *request;
@@ -94,7 +91,7 @@ static int search_host (lua_State *L) {
   if (n < 4) malformed(L, name);
   n -= 4;
   switch (get_u32(answer)) {
-    case MODULE_FOUND:
+    case SEARCH_FOUND:
       answer += 4;
       if (n < 4) malformed(L, name);
       n -= 4;
@@ -107,7 +104,7 @@ static int search_host (lua_State *L) {
       else lua_pushfstring(L, "=%s", name);
       lua_insert(L, -2);
       return load_source(L, name);
-    case MODULE_MISSING: {
+    case SEARCH_MISSING: {
       const char *text = (const char *)answer + 4;
       if (n >= 2 && memcmp(text, "\n\t", 2) == 0) { /* 'require' adds it */
         text += 2;
@@ -117,7 +114,7 @@ static int search_host (lua_State *L) {
       lua_pushlstring(L, text, n);
       return 1;
     }
-    case MODULE_FAILED:
+    case SEARCH_FAILED:
       lua_pushlstring(L, (const char *)answer + 4, n);
       luacell_error(L, KIND_HOST_FUNCTION,
                     "error loading module '%s':\n\t%s", name,

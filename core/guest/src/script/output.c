@@ -31,7 +31,7 @@ static void send_output (lua_State *L, size_t start) {
   size_t len;
   luacell_count(16 + (n >> 5));
   sent++;
-  luacell_output.p[start] = CHANNEL_PRINT;
+  luacell_output.p[start] = OPERATION_PRINT;
   if (host_request(L, luacell_output.p + start, n + 1, &len) == NULL)
     memmove(luacell_output.p + start, luacell_output.p + start + 1, n);
   else {

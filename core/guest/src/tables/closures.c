@@ -50,7 +50,7 @@ static void read_upvalue (lua_State *L, LClosure *cl, int i, unsigned id) {
   k = key_to_text(L, &number, &klen);
   p = host_get(L, id, k, klen, &n);
   if (p == NULL) broken(L, id);
-  if (n != 5 || p[0] != TAG_CELL) {
+  if (n != 5 || p[0] != TAG_STORED_UPVALUE) {
     load_value(L, p, n);
     setobj(L, cl->upvals[i]->v.p, s2v(L->top.p - 1));
     luaC_barrier(L, cl->upvals[i], s2v(L->top.p - 1));
@@ -102,7 +102,7 @@ static void push_cell_value (lua_State *L, unsigned id) {
   const byte *p = host_get(L, id, "value", 5, &n);
   if (p == NULL)
     lua_pushnil(L);
-  else if (n == 5 && p[0] == TAG_CLOSURE)
+  else if (n == 5 && p[0] == TAG_STORED_FUNCTION)
     start_closure(L, get_u32(p + 1));
   else
     load_value(L, p, n);

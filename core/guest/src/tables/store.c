@@ -208,7 +208,7 @@ static void write_out (lua_State *L, const TValue *value) {
       break;
     case LUA_VLCL:
       if (!closure_is_plain(clLvalue(v))) {
-        out_tagged(L, TAG_CLOSURE, id_of(gcvalue(v), clLvalue(v)->extid));
+        out_tagged(L, TAG_STORED_FUNCTION, id_of(gcvalue(v), clLvalue(v)->extid));
         break;
       }
       out_tagged(L, TAG_FUNCTION, 0);
@@ -268,7 +268,7 @@ static void write_closure (lua_State *L, LClosure *cl, unsigned id) {
       write_out(L, uv->v.p);
     else {
       outgoing.len = 0;
-      out_tagged(L, TAG_CELL,
+      out_tagged(L, TAG_STORED_UPVALUE,
                  cell_is_bound(uv) ? cell_id(uv)
                                    : first_id + *mark_of(obj2gco(uv)));
     }
@@ -368,8 +368,8 @@ void store_value (lua_State *L, unsigned id, const char *key, size_t klen,
   else
     write_out(L, val);
   host_set(L, id, key, klen, outgoing.p, outgoing.len);
-  if (outgoing.cap > BASE_SIZE) bytes_shrink(&outgoing);
-  if (items.cap > BASE_SIZE) bytes_shrink(&items);
+  if (outgoing.cap > BUFFER_SIZE) bytes_shrink(&outgoing);
+  if (items.cap > BUFFER_SIZE) bytes_shrink(&items);
 }
 
 /* A plain table becomes an external one without being stored anywhere. */

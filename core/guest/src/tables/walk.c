@@ -10,10 +10,6 @@
 */
 #include "tables/tables.h"
 
-enum { PORTION_MORE, PORTION_LAST, PORTION_WHOLE };
-
-#define NO_VALUE UINT32_MAX
-
 /* How many entries are asked for: few at first, for who stops early. */
 #define FIRST_COUNT 16u
 #define MAX_COUNT 4096u
@@ -83,7 +79,7 @@ static int push_portion (lua_State *L, unsigned id, const char *after,
     push_whole(L, id);
     return 1;
   }
-  head[0] = CHANNEL_ENTRIES;
+  head[0] = OPERATION_ENTRIES;
   put_u32(head + 1, id);
   put_u32(head + 5, count);
   head[9] = after != NULL;

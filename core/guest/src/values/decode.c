@@ -141,7 +141,7 @@ static void push_next (lua_State *L, Input *in) {
       api_incr_top(L);
       break;
     }
-    case TAG_CLOSURE: {
+    case TAG_STORED_FUNCTION: {
       uint32_t id = take_u32(L, in);
       if (id == 0) malformed(L, in);
       guest.above.load_closure(L, id);
