@@ -177,7 +177,8 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
 ** Below -1: the answer has -(n + 1) bytes and is kept.
 */
 int host_call (const byte *request, size_t n, byte *answer, size_t max) {
-  int r = js_ext_table_get(TABLE_ID_CHANNEL, (const char *)request, n, answer, max);
+  int r = js_ext_table_get(TABLE_ID_CHANNEL, (const char *)request, n, answer,
+                           max);
   if (request[0] == OPERATION_CALL) {
     changes++;
     luacell_forget_reads();
@@ -195,8 +196,8 @@ int host_wait (void) {
 
 static int fetch (byte *to, size_t room) {
   static const byte request[] = {OPERATION_FETCH};
-  return js_ext_table_get(TABLE_ID_CHANNEL, (const char *)request, sizeof request,
-                          to, room);
+  return js_ext_table_get(TABLE_ID_CHANNEL, (const char *)request,
+                          sizeof request, to, room);
 }
 
 /*

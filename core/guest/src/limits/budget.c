@@ -17,7 +17,8 @@
 /* For the message and the traceback of a limit: some milliseconds. */
 #define TELLING (1 << 23)
 
-/* For taking a run back, beside twice what it used; so many before the host is asked. */
+/* For taking a run back, beside twice what it used; so many before the host
+   is asked. */
 #define UNDOING (1 << 25)
 #define UNASKED (1 << 17)
 
@@ -91,7 +92,7 @@ static void add_grant (int64_t ticks) {
   granted = used + ticks;
 }
 
-/* The kind of the limit that was reached, or 0 and how many ticks may follow. */
+/* The limit that was reached, or 0 and how many ticks may follow. */
 static int ask_host (int64_t used, int64_t *ticks) {
   *ticks = PLENTY; /* unless the host says how many */
   return guest.above.ask_limits(used, ticks);

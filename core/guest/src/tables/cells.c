@@ -4,11 +4,11 @@
 */
 #include "tables/tables.h"
 
-struct Cell {
+typedef struct Cell {
   UpVal *uv; /* NULL: free slot */
   unsigned id;
   unsigned next_free;
-};
+} Cell;
 
 static Bytes cells; /* of Cell; place 0 is never used */
 static unsigned live_cells;
@@ -135,7 +135,7 @@ int cells_next_changed (unsigned *i, unsigned *id, const UpVal **uv) {
 }
 
 /* The store has the present value of this cell now. */
-void cells_saved (lua_State *L, unsigned i) {
+void cells_note_saved (lua_State *L, unsigned i) {
   unsigned id = cell_at(i)->id;
   const TValue *saved = luaH_getint(guest.cells_saved, id);
   TValue before;
@@ -150,7 +150,7 @@ void cells_saved (lua_State *L, unsigned i) {
   table_put(L, guest.cells_saved, id, cell_at(i)->uv->v.p);
 }
 
-/* What 'cells_saved' noted does not count. */
+/* What 'cells_note_saved' noted does not count. */
 void cells_unsave (lua_State *L) {
   unsigned i;
   if (!any_before) return;

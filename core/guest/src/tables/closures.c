@@ -154,7 +154,7 @@ void closures_end_run (lua_State *L) {
     key = *s2v(L->top.p - 1);
     store_value(L, id, "value", 5, uv->v.p, &key);
     lua_pop(L, 1);
-    cells_saved(L, i);
+    cells_note_saved(L, i);
   }
   cells_release(L);
 }

@@ -1,5 +1,5 @@
 /*
-** Reading and writing the entries of external tables, as Lua's own code does it.
+** Reading and writing entries of external tables, as Lua's own code asks for it.
 */
 #include "tables/tables.h"
 

@@ -1,5 +1,5 @@
 /*
-** Values on their way into and out of a store.
+** Values on their way into a store.
 **
 ** A plain table that is stored becomes an external table itself, and so do
 ** the tables that it leads to, through functions and their upvalues too. That
@@ -208,7 +208,8 @@ static void write_out (lua_State *L, const TValue *value) {
       break;
     case LUA_VLCL:
       if (!closure_is_plain(clLvalue(v))) {
-        out_tagged(L, TAG_STORED_FUNCTION, id_of(gcvalue(v), clLvalue(v)->extid));
+        out_tagged(L, TAG_STORED_FUNCTION,
+                   id_of(gcvalue(v), clLvalue(v)->extid));
         break;
       }
       out_tagged(L, TAG_FUNCTION, 0);

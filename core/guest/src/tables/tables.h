@@ -7,7 +7,6 @@
 #include "values/values.h"
 
 /* cells.c: upvalues that are kept in a store */
-typedef struct Cell Cell;
 int cell_is_bound (const UpVal *uv);
 unsigned cell_id (const UpVal *uv);
 void cell_unbind (UpVal *uv);
@@ -15,7 +14,7 @@ void cell_bind (lua_State *L, UpVal *uv, unsigned id);
 void cells_begin_run (lua_State *L);
 void cells_begin_transaction (lua_State *L);
 int cells_next_changed (unsigned *i, unsigned *id, const UpVal **uv);
-void cells_saved (lua_State *L, unsigned i);
+void cells_note_saved (lua_State *L, unsigned i);
 void cells_release (lua_State *L);
 void cells_unsave (lua_State *L);
 void cells_restore (lua_State *L);

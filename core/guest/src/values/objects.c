@@ -28,7 +28,7 @@ static int was_made (unsigned id) {
   return 0;
 }
 
-/* No ids are counted from here on: those before are kept. */
+/* Those given so far stay: only later ones may be taken back. */
 void made_clear (void) { bytes_shrink(&made); }
 
 /* The run, or what the host does in it, takes these ids; 0: no memory. */
