@@ -1,4 +1,6 @@
 /*
+** Numbers that guest and hosts agree on.
+**
 ** Made from core/guest/protocol.toml by `cargo xtask verify-generated --write`.
 */
 #ifndef protocol_h

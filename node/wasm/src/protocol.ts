@@ -1,3 +1,4 @@
+// Numbers that guest and hosts agree on.
 // Made from core/guest/protocol.toml by `cargo xtask verify-generated --write`.
 
 /** Kinds of failure with their numbers. */

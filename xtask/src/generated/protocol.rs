@@ -90,7 +90,9 @@ pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
 
 impl Protocol {
     fn c(&self) -> Result<String> {
-        let mut out = format!("/*\n** {HEAD}\n*/\n#ifndef protocol_h\n#define protocol_h\n\n#include <stdint.h>\n");
+        let mut out = format!(
+            "/*\n** Numbers that guest and hosts agree on.\n**\n** {HEAD}\n*/\n#ifndef protocol_h\n#define protocol_h\n\n#include <stdint.h>\n"
+        );
         writeln!(out, "\n/* What kind of failure an error is. */\nenum {{")?;
         for kind in &self.kind {
             writeln!(out, "  KIND_{} = {}, /* {} */", screaming(&kind.name), kind.number, kind.doc)?;
@@ -169,8 +171,9 @@ impl Protocol {
     }
 
     fn typescript(&self) -> Result<String> {
-        let mut out =
-            format!("// {HEAD}\n\n/** Kinds of failure with their numbers. */\nexport const ErrorKinds = {{\n");
+        let mut out = format!(
+            "// Numbers that guest and hosts agree on.\n// {HEAD}\n\n/** Kinds of failure with their numbers. */\nexport const ErrorKinds = {{\n"
+        );
         for kind in &self.kind {
             writeln!(out, "  /** {} */\n  {}: {},", kind.doc, kind.name, kind.number)?;
         }
