@@ -6,6 +6,14 @@ mod exports;
 #[cfg(not(feature = "static"))]
 #[path = "src/machine/preset.rs"]
 mod preset;
+#[cfg(not(feature = "static"))]
+#[path = "src/value/protocol.rs"]
+mod protocol;
+/// As in the library, for what both share.
+#[cfg(not(feature = "static"))]
+mod value {
+    pub(crate) use super::protocol;
+}
 #[cfg(feature = "static")]
 #[path = "build/translated.rs"]
 mod translated;
@@ -33,9 +41,15 @@ const GUEST: &str = "guest/lua.wasm";
 const OTHER_GUEST: &str = "LUACELL_BENCH_GUEST";
 
 fn main() -> Result<()> {
-    for file in
-        ["build.rs", "build", "src/machine/preset.rs", "src/machine/wasm_config.rs", "src/machine/exports.rs", GUEST]
-    {
+    for file in [
+        "build.rs",
+        "build",
+        "src/value/protocol.rs",
+        "src/machine/preset.rs",
+        "src/machine/wasm_config.rs",
+        "src/machine/exports.rs",
+        GUEST,
+    ] {
         println!("cargo:rerun-if-changed={file}");
     }
     println!("cargo:rerun-if-env-changed={OTHER_GUEST}");

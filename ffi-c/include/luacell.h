@@ -575,7 +575,7 @@ typedef luacell_status (*luacell_host_function)(void *userdata,
 #define LUACELL_HOST_FUNCTION 10
 
 /**
- * A value can't travel between Lua and the host, or is of another type than asked for.
+ * A value cannot travel between Lua and the host, or is of another type than asked for.
  */
 #define LUACELL_CONVERSION 11
 
@@ -595,7 +595,7 @@ typedef luacell_status (*luacell_host_function)(void *userdata,
 #define LUACELL_TRAP 14
 
 /**
- * The sandbox is in use by another thread at this moment.
+ * The sandbox is in use by another caller at this moment.
  */
 #define LUACELL_BUSY 15
 
@@ -605,12 +605,12 @@ typedef luacell_status (*luacell_host_function)(void *userdata,
 #define LUACELL_CLOSED 16
 
 /**
- * The caller passed something that makes no sense, such as NULL.
+ * The caller passed something that makes no sense.
  */
 #define LUACELL_INVALID_ARGUMENT 17
 
 /**
- * A fault in luacell itself.
+ * A fault in luacell itself, or a guest that breaks its contract.
  */
 #define LUACELL_INTERNAL 18
 

@@ -37,7 +37,7 @@ pub struct ErrorDetails {
 }
 
 macro_rules! kinds {
-    ($($(#[doc = $doc:tt])+ $name:ident,)+) => {
+    ($($(#[doc = $doc:tt])+ $name:ident = $number:literal,)+) => {
         /// What kind of failure it is; the same names in every language.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
         pub enum ErrorKind {
@@ -81,44 +81,7 @@ macro_rules! kinds {
     };
 }
 
-kinds! {
-    /// The source is not valid Lua.
-    Syntax,
-    /// A Lua error that the script did not catch.
-    Runtime,
-    /// The script needed more memory than it may have.
-    Memory,
-    /// The script used up its instructions.
-    InstructionLimit,
-    /// The script ran longer than it may.
-    Timeout,
-    /// Somebody called `interrupt`, or cancelled the run.
-    Interrupted,
-    /// The script printed more than it may.
-    OutputLimit,
-    /// The script's tables hold more than they may.
-    StoreLimit,
-    /// The script called host functions more often than it may.
-    HostCallLimit,
-    /// A host function failed.
-    HostFunction,
-    /// A value cannot travel between Lua and the host.
-    Conversion,
-    /// The table store failed.
-    Store,
-    /// Somebody else changed the same tables at the same time.
-    Conflict,
-    /// The guest crashed; the sandbox continues with a fresh one and its kept tables.
-    Trap,
-    /// The sandbox is in use by another caller at this moment.
-    Busy,
-    /// The sandbox was closed, or what the value belonged to is gone.
-    Closed,
-    /// The caller passed something that makes no sense.
-    InvalidArgument,
-    /// A fault in luacell itself.
-    Internal,
-}
+luacell::for_each_error_kind!(kinds);
 
 impl std::fmt::Display for LuaError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

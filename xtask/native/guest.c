@@ -18,8 +18,8 @@
 
 #include "exports.h"
 
-_Alignas(16) byte native_io[BASE_SIZE];
-_Alignas(16) byte native_incoming[BASE_SIZE];
+_Alignas(16) byte native_io[BUFFER_SIZE];
+_Alignas(16) byte native_incoming[BUFFER_SIZE];
 _Alignas(16) byte native_reads[READS_SIZE];
 
 /* {== Memory */

@@ -9,14 +9,13 @@
 #define __builtin_wasm_memory_size(i)	((size_t)65536)
 
 /* Fixed places become variables, which AddressSanitizer knows the ends of. */
-#define BASE_SIZE	65536u
 #define READS_SIZE	12288u
 #define IO_START	native_io
 #define INCOMING_START	native_incoming
 #define READS_START	native_reads
 
-extern byte native_io[BASE_SIZE];
-extern byte native_incoming[BASE_SIZE];
+extern byte native_io[BUFFER_SIZE];
+extern byte native_incoming[BUFFER_SIZE];
 extern byte native_reads[READS_SIZE];
 
 /* For the checks of Lua's API. */

@@ -3,6 +3,7 @@
 
 mod bindings;
 mod notices;
+mod protocol;
 mod versions;
 
 use std::path::Path;
@@ -25,22 +26,12 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let root = root();
-    let mut files = vec![("ffi-c/include/luacell.h", header(root)?)];
-    if args.bindings {
-        files.extend(bindings::files(root)?);
-    }
     let mut stale = Vec::new();
-    for (name, text) in files {
-        let path = root.join(name);
-        if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
-            continue;
-        }
-        if args.write {
-            std::fs::write(&path, text).with_context(|| format!("cannot write {name}"))?;
-            eprintln!("written: {name}");
-        } else {
-            stale.push(name);
-        }
+    // Others are made from these.
+    bring(root, protocol::files(root)?, args.write, &mut stale)?;
+    bring(root, vec![("ffi-c/include/luacell.h", header(root)?)], args.write, &mut stale)?;
+    if args.bindings {
+        bring(root, bindings::files(root)?, args.write, &mut stale)?;
     }
     versions::check(root)?;
     notices::check(root)?;
@@ -50,11 +41,29 @@ pub fn run(args: &Args) -> Result<()> {
     bail!("{} is not what its sources give; run cargo xtask verify-generated --write", stale.join(", "))
 }
 
+/// Writes the files that are not what they should be, or notes their names.
+fn bring(root: &Path, files: Vec<(&'static str, String)>, write: bool, stale: &mut Vec<&'static str>) -> Result<()> {
+    for (name, text) in files {
+        let path = root.join(name);
+        if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            continue;
+        }
+        if write {
+            std::fs::write(&path, text).with_context(|| format!("cannot write {name}"))?;
+            eprintln!("written: {name}");
+        } else {
+            stale.push(name);
+        }
+    }
+    Ok(())
+}
+
 /// The C header, from the comments and signatures in the crate luacell-ffi.
 fn header(root: &Path) -> Result<String> {
     /// In the order in which they are to be read.
     const SOURCES: &[&str] = &[
         "status",
+        "status/kinds",
         "pointers",
         "error",
         "value",

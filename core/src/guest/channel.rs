@@ -4,30 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Host;
-use super::imports::{ABSENT, too_small};
+use super::imports::too_small;
 use super::memory::{part, part_mut};
 use crate::guest::modules;
 use crate::store::StoreResult;
 use crate::store::reserved::is_valid;
 use crate::util::lock;
+use crate::value::protocol::code::ABSENT;
+use crate::value::protocol::{LARGEST_ENTRY, NO_VALUE, PORTION_SIZE, clock, operation, portion};
 use crate::value::{Error, Value};
-
-/// How a portion of a table's entries begins.
-const MORE_PORTIONS: u8 = 0;
-const LAST_PORTION: u8 = 1;
-
-/// What a request asks for: its first byte.
-mod operation {
-    pub(super) const FETCH: u8 = 0x00;
-    pub(super) const CALL: u8 = 0x01;
-    pub(super) const CLOCK: u8 = 0x02;
-    pub(super) const SEED: u8 = 0x03;
-    pub(super) const PRINT: u8 = 0x04;
-    pub(super) const MODULE: u8 = 0x05;
-    pub(super) const LIMITS: u8 = 0x06;
-    pub(super) const ENTRIES: u8 = 0x07;
-    pub(super) const STORE_FAILURE: u8 = 0x08;
-}
 
 impl Host {
     /// Whether a request is a call of a host function.
@@ -108,10 +93,6 @@ impl Host {
 
     /// A portion of a table's entries, empty when the key after which they are to come is not there. `None` for a malformed request.
     fn entries(&mut self, payload: &[u8]) -> Option<StoreResult<Vec<u8>>> {
-        /// An entry that is larger comes without its value, which is read by itself.
-        const LARGEST: usize = 4096;
-        const MOST: usize = 1 << 16;
-        const KEY_ONLY: u32 = u32::MAX;
         let (table, rest) = payload.split_first_chunk()?;
         let (count, rest) = rest.split_first_chunk()?;
         let (table, count) = (u32::from_le_bytes(*table), u32::from_le_bytes(*count));
@@ -123,21 +104,21 @@ impl Host {
         if !is_valid(table) {
             return None;
         }
-        let mut answer = vec![LAST_PORTION];
+        let mut answer = vec![portion::LAST];
         let mut left = count.max(1);
         let result = self.tables.scan_after(table, after, &mut |key, value| {
             let size = 8 + key.len() + value.map_or(0, <[u8]>::len);
-            let room = MOST.saturating_sub(answer.len());
+            let room = (PORTION_SIZE as usize).saturating_sub(answer.len());
             if left == 0 || (8 + key.len() > room && answer.len() > 1) {
                 if let Some(first) = answer.first_mut() {
-                    *first = MORE_PORTIONS;
+                    *first = portion::MORE;
                 }
                 return false;
             }
             left -= 1;
             answer.extend_from_slice(&(key.len() as u32).to_le_bytes());
-            let value = value.filter(|_| size <= room && size <= LARGEST);
-            answer.extend_from_slice(&value.map_or(KEY_ONLY, |value| value.len() as u32).to_le_bytes());
+            let value = value.filter(|_| size <= room && size <= LARGEST_ENTRY as usize);
+            answer.extend_from_slice(&value.map_or(NO_VALUE, |value| value.len() as u32).to_le_bytes());
             answer.extend_from_slice(key.as_bytes());
             answer.extend_from_slice(value.unwrap_or_default());
             true
@@ -181,12 +162,12 @@ impl Host {
             let ticks = ticks.first_chunk().copied().map_or(0, u64::from_le_bytes);
             return time.read(*which, ticks);
         }
-        match which {
-            0 => match SystemTime::now().duration_since(UNIX_EPOCH) {
+        match *which {
+            clock::WALL => match SystemTime::now().duration_since(UNIX_EPOCH) {
                 Ok(since) => i64::try_from(since.as_nanos()).ok(),
                 Err(before) => i64::try_from(before.duration().as_nanos()).ok().map(|n| -n),
             },
-            1 => i64::try_from(self.run.started?.elapsed().as_nanos()).ok(),
+            clock::PROCESSOR => i64::try_from(self.run.started?.elapsed().as_nanos()).ok(),
             _ => None,
         }
     }

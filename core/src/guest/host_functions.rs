@@ -10,6 +10,7 @@ use super::{GuestMut, Host, reentry};
 #[cfg(feature = "async")]
 use crate::util::block_on;
 use crate::util::compute_place;
+use crate::value::protocol::status;
 use crate::value::{Error, ErrorKind, FromValue, IntoArgs, LuaString, Result, Value, codec};
 
 /// A future that gives a host function's results.
@@ -180,14 +181,6 @@ impl Answer {
             Err(kind) => Answer::Limit(kind),
         }
     }
-}
-
-mod status {
-    pub(super) const RESULTS: u8 = 0;
-    pub(super) const ERROR: u8 = 1;
-    pub(super) const LIMIT: u8 = 2;
-    #[cfg(feature = "async")]
-    pub(super) const PENDING: u8 = 3;
 }
 
 /// A list of values with more room than this is not kept.

@@ -9,12 +9,8 @@ use crate::machine::{At, Imports, Machine};
 use crate::store::StoreError;
 use crate::store::reserved::is_valid;
 use crate::tables::Clock;
+use crate::value::protocol::code::{ABSENT, STORE_FAILED};
 use crate::value::{Error, ErrorKind};
-
-/// No such table or key, no such operation, a pointer that points nowhere.
-pub(super) const ABSENT: i32 = -1;
-/// The store failed, for a guest of revision 2.
-const STORE_FAILED: i32 = i32::MIN;
 
 /// "Too small, this many bytes are needed."
 #[inline]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::Host;
 use super::settings::Settings;
 use crate::machine::{At, Entry, Export, Machine, NotStarted, Owned};
+use crate::value::protocol::{INSTRUCTION_GRANT, PROTOCOL_REVISION};
 use crate::value::{Error, ErrorKind, Result};
 
 /// One running guest.
@@ -226,15 +227,15 @@ impl GuestMut<'_> {
         }
         let mut revision = 1;
         if self.offers(Export::get_protocol_revision) {
-            revision = self.get_protocol_revision()?.clamp(1, 2).cast_unsigned();
+            revision = self.get_protocol_revision()?.clamp(1, PROTOCOL_REVISION.cast_signed()).cast_unsigned();
         }
         if foreign && revision >= 2 {
-            self.set_host_revision(2)?;
+            self.set_host_revision(PROTOCOL_REVISION.cast_signed())?;
             if self.offers(Export::set_transactional) {
                 self.set_transactional(1)?;
             }
             if self.offers(Export::set_instruction_grant) {
-                self.set_instruction_grant(super::limits::GRANT)?;
+                self.set_instruction_grant(INSTRUCTION_GRANT)?;
             }
         }
         let mut metrics = 0;

@@ -4,15 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::Host;
-use super::limits::GRANT;
 use crate::util::lock;
 use crate::value::ErrorKind;
+use crate::value::protocol::{INSTRUCTION_GRANT, LIMITS_UNDO, UNDO_MILLISECONDS};
 
 /// How long the store may take where the guest takes a run back that had to end.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// How long the guest may take for that beyond the run's own time.
-const UNDO: Duration = Duration::from_millis(25);
 
 impl Host {
     /// Notes that a limit ends the run.
@@ -92,7 +89,7 @@ impl Host {
     fn undo_is_over(&mut self) -> bool {
         let now = Instant::now();
         let end = if self.signal.is_interrupted() { Some(now) } else { self.run.deadline.map(|end| end.max(now)) };
-        let latest = end.and_then(|end| end.checked_add(UNDO));
+        let latest = end.and_then(|end| end.checked_add(Duration::from_millis(UNDO_MILLISECONDS.into())));
         self.run.attempt.undo_until = self.run.attempt.undo_until.into_iter().chain(latest).min();
         self.run.attempt.undo_until.is_some_and(|until| now >= until)
     }
@@ -122,13 +119,11 @@ impl Host {
 
     /// The guest has used up what it was granted: the limit that was passed or 0, and what is granted now.
     pub(super) fn grant(&mut self, payload: &[u8]) -> Option<[u8; 8]> {
-        /// The guest takes a run back.
-        const UNDO: u64 = u64::MAX;
         let answer = |kind: u32, ticks: u32| Some((u64::from(kind) | u64::from(ticks) << 32).to_le_bytes());
         let used = u64::from_le_bytes(payload.try_into().ok()?);
-        if used == UNDO {
+        if used == LIMITS_UNDO.cast_unsigned() {
             let kind = if self.undo_is_over() { u32::from(ErrorKind::Timeout.number()) } else { 0 };
-            return answer(kind, GRANT.cast_unsigned());
+            return answer(kind, INSTRUCTION_GRANT.cast_unsigned());
         }
         self.run.attempt.instructions = used;
         let left = self.instructions_left();
@@ -142,7 +137,7 @@ impl Host {
             kind = Some(self.end_by(ErrorKind::InstructionLimit));
         }
         let kind = kind.map_or(0, |kind| self.report_limit(kind));
-        let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(GRANT.cast_unsigned());
+        let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(INSTRUCTION_GRANT.cast_unsigned());
         answer(kind, ticks)
     }
 }

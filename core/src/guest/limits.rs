@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use crate::machine::preset::{DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT};
 use crate::tables::StoreLimit;
-
-/// How many instructions a guest may run before it asks again: often enough for a deadline to hold within a fraction of a millisecond, seldom
-/// enough to cost nothing.
-pub(crate) const GRANT: i32 = crate::machine::preset::INSTRUCTION_GRANT;
+use crate::value::protocol::{
+    DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT, DEFAULT_SOURCE_LIMIT, DEFAULT_STORE_BYTES, DEFAULT_STORE_ENTRIES,
+    DEFAULT_TIMEOUT_MILLISECONDS, NEW_GUEST_MEMORY, TAKEN_BEYOND_TWICE_THE_LIMIT,
+};
 
 /// The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has.
 pub(crate) const fn most_memory(limit: u64) -> u64 {
-    limit.saturating_mul(2).saturating_add(7 << 20)
+    limit.saturating_mul(2).saturating_add((TAKEN_BEYOND_TWICE_THE_LIMIT + NEW_GUEST_MEMORY) as u64)
 }
 
 /// The limits of a sandbox, complete. Everything here is listed in `docs/security.md`.
@@ -32,11 +31,11 @@ impl Default for Limits {
         Limits {
             memory: DEFAULT_MEMORY_LIMIT.into(),
             instructions: u64::MAX,
-            timeout: Some(Duration::from_secs(60)),
+            timeout: Some(Duration::from_millis(DEFAULT_TIMEOUT_MILLISECONDS.into())),
             output: DEFAULT_OUTPUT_LIMIT.into(),
-            store: StoreLimit::new(1 << 30, 10_000_000),
+            store: StoreLimit::new(DEFAULT_STORE_BYTES.into(), DEFAULT_STORE_ENTRIES.into()),
             host_calls: u64::MAX,
-            source: 16 << 20,
+            source: DEFAULT_SOURCE_LIMIT.into(),
             commit_on_error: false,
         }
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::value::protocol::search;
 use crate::value::{Error, Result};
 
 /// A module's source.
@@ -141,10 +142,6 @@ impl ModuleResolver for Folder {
     }
 }
 
-const FOUND: u32 = 0;
-const MISSING: u32 = 1;
-const FAILED: u32 = 2;
-
 /// The answer to the guest's request for a module.
 pub(crate) fn answer(resolver: &dyn ModuleResolver, name: &[u8]) -> Result<Vec<u8>> {
     let resolved = match std::str::from_utf8(name) {
@@ -155,13 +152,13 @@ pub(crate) fn answer(resolver: &dyn ModuleResolver, name: &[u8]) -> Result<Vec<u
     let mut out = Vec::new();
     match resolved {
         Resolved::Found(module) => {
-            out.extend_from_slice(&FOUND.to_le_bytes());
+            out.extend_from_slice(&search::FOUND.to_le_bytes());
             out.extend_from_slice(&u32::try_from(module.chunk_name.len()).unwrap_or_default().to_le_bytes());
             out.extend_from_slice(module.chunk_name.as_bytes());
             out.extend_from_slice(&module.source);
         }
         Resolved::Missing(places) => {
-            out.extend_from_slice(&MISSING.to_le_bytes());
+            out.extend_from_slice(&search::MISSING.to_le_bytes());
             for place in places.lines() {
                 out.extend_from_slice(b"\n\t");
                 out.extend_from_slice(place.as_bytes());
@@ -174,5 +171,5 @@ pub(crate) fn answer(resolver: &dyn ModuleResolver, name: &[u8]) -> Result<Vec<u
 /// The same when there is none because of an error: what of it the script may see.
 pub(crate) fn failed(error: &Error) -> Vec<u8> {
     let text = error.chosen().unwrap_or_else(|| "the host could not provide it".into());
-    [&FAILED.to_le_bytes(), text.as_bytes()].concat()
+    [&search::FAILED.to_le_bytes(), text.as_bytes()].concat()
 }

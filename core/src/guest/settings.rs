@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::GuestMut;
-use super::limits::{GRANT, Limits};
+use super::limits::Limits;
 use crate::value::Result;
+use crate::value::protocol::INSTRUCTION_GRANT;
 
 /// What an instance was told, and its number. It lives and dies with the instance: a new one knows nothing of what an earlier one was told.
 #[derive(Clone, Copy)]
@@ -40,11 +41,11 @@ pub(crate) struct GuestLimits {
 
 impl GuestLimits {
     /// A guest that was told nothing but how often to ask.
-    const UNSET: Self = GuestLimits { memory: 0, output: 0, grant: GRANT, keep_failed: false };
+    const UNSET: Self = GuestLimits { memory: 0, output: 0, grant: INSTRUCTION_GRANT, keep_failed: false };
 
     #[inline]
     pub(crate) fn of(limits: &Limits) -> Self {
-        let grant = i32::try_from(limits.instructions).unwrap_or(i32::MAX).clamp(1, GRANT);
+        let grant = i32::try_from(limits.instructions).unwrap_or(i32::MAX).clamp(1, INSTRUCTION_GRANT);
         GuestLimits { memory: limits.memory, output: limits.output, grant, keep_failed: limits.commit_on_error }
     }
 

@@ -1,5 +1,7 @@
 //! Clock and randomness that are the same in every run.
 
+use crate::value::protocol::clock;
+
 /// 2000-01-01 00:00:00 UTC in nanoseconds since 1970.
 const START: i64 = 946_684_800_000_000_000;
 
@@ -30,12 +32,12 @@ impl VirtualClock {
         self.passed = self.passed.saturating_add(ticks);
     }
 
-    /// Nanoseconds: 0 wall clock, 1 processor time of this run.
+    /// Nanoseconds on this clock.
     pub(crate) fn read(&self, which: u8, ticks: u64) -> Option<i64> {
         let total = i64::try_from(self.passed.saturating_add(ticks)).unwrap_or(i64::MAX);
         match which {
-            0 => Some(START.saturating_add(total)),
-            1 => Some(i64::try_from(ticks).unwrap_or(i64::MAX)),
+            clock::WALL => Some(START.saturating_add(total)),
+            clock::PROCESSOR => Some(i64::try_from(ticks).unwrap_or(i64::MAX)),
             _ => None,
         }
     }

@@ -10,11 +10,8 @@ use crate::guest::GuestMut;
 use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;
 use crate::store::Uncertain;
+use crate::value::protocol::{BUFFER_SIZE, KEPT_BUFFER};
 use crate::value::{Error, ErrorKind, Outcome, Result};
-
-/// An I/O buffer that grew beyond this is given back after the run, or beyond a small part of what Lua may have. The least is not given back.
-const KEPT_BUFFER: u32 = 1 << 20;
-const LEAST_BUFFER: u32 = 1 << 16;
 
 /// How a run failed.
 struct Failure {
@@ -181,7 +178,7 @@ impl SandboxState {
         self.forget_limit();
         if let Instance::Live(guest) = &mut self.instance {
             let kept = guest.host().run.limits.memory / 32;
-            if u64::from(guest.buffer_size()) > kept.clamp(LEAST_BUFFER.into(), KEPT_BUFFER.into()) {
+            if u64::from(guest.buffer_size()) > kept.clamp(BUFFER_SIZE.into(), KEPT_BUFFER.into()) {
                 self.shrink_buffer();
             }
         }

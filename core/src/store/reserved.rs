@@ -1,12 +1,8 @@
 //! Numbers and keys of tables that mean something to the library.
 
 use crate::value::codec::tag;
-pub(crate) use crate::value::{HOME, IO};
+pub(crate) use crate::value::protocol::table_id::{FIRST_FREE, HOME, IO, OWN};
 
-/// The first id for other tables.
-pub(crate) const FIRST_FREE: u32 = 3;
-/// The library's own table.
-pub(crate) const OWN: u32 = u32::MAX;
 /// The next free table number.
 pub(crate) const NEXT_KEY: &str = "next";
 /// What an interrupted commit has to take back.

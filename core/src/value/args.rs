@@ -95,7 +95,7 @@ impl Args {
         if number >= self.tables {
             return Err(Error::invalid(format!("there is no table {number} yet")));
         }
-        codec::put_u32(&mut self.bytes, tag::SEEN, number);
+        codec::put_u32(&mut self.bytes, tag::BACKREF, number);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::value::protocol::LIMIT_MESSAGES;
 use crate::value::{LuaString, Metrics, Value};
 
 /// What a script sees of a failure about which the host chose to say nothing.
@@ -45,44 +46,7 @@ macro_rules! error_kinds {
     };
 }
 
-error_kinds! {
-    /// The source is not valid Lua.
-    Syntax = 1,
-    /// A Lua error that the script did not catch.
-    Runtime = 2,
-    /// The script needed more memory than it may have.
-    Memory = 3,
-    /// The script used up its instructions.
-    InstructionLimit = 4,
-    /// The script ran longer than it may.
-    Timeout = 5,
-    /// Somebody called `interrupt`.
-    Interrupted = 6,
-    /// The script printed more than it may.
-    OutputLimit = 7,
-    /// The script's tables hold more than they may.
-    StoreLimit = 8,
-    /// The script called host functions more often than it may.
-    HostCallLimit = 9,
-    /// A host function failed.
-    HostFunction = 10,
-    /// A value cannot travel between Lua and the host.
-    Conversion = 11,
-    /// The table store failed.
-    Store = 12,
-    /// Somebody else changed the same tables at the same time.
-    Conflict = 13,
-    /// The guest crashed; the sandbox continues with a fresh one and its kept tables.
-    Trap = 14,
-    /// The sandbox is in use by another caller at this moment.
-    Busy = 15,
-    /// The sandbox was closed, or what the value belonged to is gone.
-    Closed = 16,
-    /// The caller passed something that makes no sense.
-    InvalidArgument = 17,
-    /// A fault in luacell itself, or a guest that breaks its contract.
-    Internal = 18,
-}
+crate::for_each_error_kind!(error_kinds);
 
 impl ErrorKind {
     /// The number of this kind.
@@ -382,18 +346,8 @@ impl Error {
     /// The error of a limit that the guest did not raise itself, in its words.
     #[cold]
     pub(crate) fn limit(kind: ErrorKind) -> Self {
-        Error::new(
-            kind,
-            match kind {
-                ErrorKind::InstructionLimit => "instruction limit reached",
-                ErrorKind::Timeout => "time limit reached",
-                ErrorKind::Interrupted => "interrupted",
-                ErrorKind::OutputLimit => "output limit reached",
-                ErrorKind::StoreLimit => "store limit reached",
-                ErrorKind::HostCallLimit => "host call limit reached",
-                _ => "stopped by the host",
-            },
-        )
+        let words = LIMIT_MESSAGES.iter().find(|(number, _)| *number == kind.number());
+        Error::new(kind, words.map_or("stopped by the host", |(_, message)| *message))
     }
 
     pub(crate) fn busy() -> Self {

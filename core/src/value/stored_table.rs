@@ -4,12 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::owner::{self, Owner};
+use super::protocol::table_id::{HOME, IO};
 use super::{Error, ErrorKind, Result, Table};
-
-/// `_home`, unless another table is attached.
-pub(crate) const HOME: u32 = 1;
-/// `_io`
-pub(crate) const IO: u32 = 2;
 
 /// The kept table `_home`.
 pub type Home = StoredTable;

@@ -4,26 +4,9 @@ import { Reader, type Writer, malformed } from './bytes.js';
 import { LuaCellError, conversion, ourError } from './errors.js';
 import { checkSameKeys, fits64 } from './keys.js';
 import { pathText } from './path.js';
+import { Tag } from './protocol.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, LuaFloat, type LuaFunction, type LuaValue, floatMarks, functionKinds } from './values.js';
-
-/** The tags of encoded values. */
-export const Tag = {
-  Nil: 0x00,
-  Boolean: 0x01,
-  Integer: 0x02,
-  Float: 0x03,
-  String: 0x04,
-  Function: 0x05,
-  Builtin: 0x06,
-  External: 0x07,
-  Table: 0x08,
-  Seen: 0x09,
-  Handle: 0x0a,
-  StoredFunction: 0x0b,
-  StoredUpvalue: 0x0c,
-  BigInteger: 0x0d,
-} as const;
 
 /** What values of one sandbox refer to. */
 export interface Links {
@@ -87,7 +70,7 @@ class Decoder {
       case Tag.Float:
         return reader.f64();
       case Tag.String:
-      case Tag.BigInteger:
+      case Tag.Bigint:
         return reader.string();
       case Tag.Function:
         return links.function({ type: 'bytecode', code: reader.counted().slice() });
@@ -97,7 +80,7 @@ class Decoder {
         return links.stored(this.#id(), false);
       case Tag.Table:
         return this.#table();
-      case Tag.Seen: {
+      case Tag.Backref: {
         const node = this.nodes[reader.u32()];
         if (!node) throw malformed('it refers to a table that is not there');
         return node;
@@ -125,7 +108,7 @@ class Decoder {
 
   #deliver(open: Open, tag: number, value: unknown): void {
     const { node } = open;
-    if (tag === Tag.Table || tag === Tag.Seen) node.nested = true;
+    if (tag === Tag.Table || tag === Tag.Backref) node.nested = true;
     const isFloat = tag === Tag.Float && Number.isInteger(value) && !this.links.exact;
     if (open.array > 0) {
       if (isFloat) (node.floats ??= []).push(node.array.length);
@@ -281,10 +264,10 @@ function eachTag(bytes: Uint8Array, visit: (tag: number, id: number | null) => v
         case Tag.String:
         case Tag.Function:
         case Tag.Builtin:
-        case Tag.BigInteger:
+        case Tag.Bigint:
           reader.counted();
           break;
-        case Tag.Seen:
+        case Tag.Backref:
         case Tag.Handle:
           reader.take(4);
           break;
@@ -479,7 +462,7 @@ class Encoder {
     }
     const known = this.#numbers.get(value);
     if (known !== undefined) {
-      out.u8(Tag.Seen);
+      out.u8(Tag.Backref);
       out.u32(known);
       return false;
     }

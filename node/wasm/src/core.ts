@@ -11,9 +11,10 @@ import { Host } from './host.js';
 import { type LimitOptions, type Limits, mostMemory, onlySet, withLimits, within } from './limits.js';
 import { SandboxLinks } from './links.js';
 import { Outcome } from './outcome.js';
+import { TableId } from './protocol.js';
 import { readResult } from './results.js';
 import type { StoredTable } from './stored.js';
-import { HOME, IO, type TableImage, Tables, usageOf } from './tables.js';
+import { type TableImage, Tables, usageOf } from './tables.js';
 import type { FunctionKind, LuaFunction } from './values.js';
 import { Views } from './views.js';
 import type { VirtualTime } from './virtual-time.js';
@@ -531,16 +532,16 @@ export class Core {
 
   clearIo(): void {
     this.write(() => {
-      for (const key of ['input', 'output', 'meta']) this.host.tables.delete(IO, key);
+      for (const key of ['input', 'output', 'meta']) this.host.tables.delete(TableId.Io, key);
     });
   }
 
   get home(): StoredTable {
-    return this.views.view(HOME, false);
+    return this.views.view(TableId.Home, false);
   }
 
   get io(): StoredTable {
-    return this.views.view(IO, false);
+    return this.views.view(TableId.Io, false);
   }
 
   // ---- The whole

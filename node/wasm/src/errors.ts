@@ -1,26 +1,7 @@
+import { ErrorKinds, limitMessages } from './protocol.js';
 import type { LuaInput, LuaValue } from './values.js';
 
-/** Kinds of failure with their numbers, as docs/API_REFERENCE.md lists them. */
-export const ErrorKinds = {
-  Syntax: 1,
-  Runtime: 2,
-  Memory: 3,
-  InstructionLimit: 4,
-  Timeout: 5,
-  Interrupted: 6,
-  OutputLimit: 7,
-  StoreLimit: 8,
-  HostCallLimit: 9,
-  HostFunction: 10,
-  Conversion: 11,
-  Store: 12,
-  Conflict: 13,
-  Trap: 14,
-  Busy: 15,
-  Closed: 16,
-  InvalidArgument: 17,
-  Internal: 18,
-} as const;
+export { ErrorKinds };
 
 /** The name of a kind of failure. */
 export type ErrorKind = keyof typeof ErrorKinds;
@@ -116,14 +97,7 @@ export function storeError(message: string, cause?: unknown): LuaCellError {
 
 /** The error of a limit that the guest did not raise itself, in its words. */
 export function limitError(kind: ErrorKind): LuaCellError {
-  const words: Partial<Record<ErrorKind, string>> = {
-    InstructionLimit: 'instruction limit reached',
-    Timeout: 'time limit reached',
-    Interrupted: 'interrupted',
-    OutputLimit: 'output limit reached',
-    StoreLimit: 'store limit reached',
-    HostCallLimit: 'host call limit reached',
-  };
+  const words: Partial<Record<ErrorKind, string>> = limitMessages;
   return new LuaCellError(kind, words[kind] ?? 'stopped by the host');
 }
 

@@ -3,7 +3,8 @@
 import { LuaCellError, broken, messageOf } from './errors.js';
 import type { Host } from './host.js';
 import { canSuspend, promising, waitingGet } from './jspi.js';
-import { GRANT, type Limits } from './limits.js';
+import type { Limits } from './limits.js';
+import { BUFFER_SIZE, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from './protocol.js';
 
 /** Exports that have to be there: docs/WASM_EXPORTS_REFERENCE.md. */
 const REQUIRED = [
@@ -49,9 +50,6 @@ export type Entry = [name: Export, a?: number, b?: number, c?: number];
 type Exports = Record<Export, (a?: number, b?: number, c?: number) => number>;
 
 const PAGE = 1 << 16;
-/** An I/O buffer that grew beyond this is given back after the run, or beyond a small part of what Lua may have. The least is not given back. */
-const KEPT_BUFFER = 1 << 20;
-const LEAST_BUFFER = 1 << 16;
 
 const encoder = new TextEncoder();
 
@@ -100,8 +98,8 @@ export class Guest {
     this.#exports = instance.exports as unknown as Exports;
     host.guest = this;
     if (this.call('init') !== 0) throw new LuaCellError('Memory', 'the guest could not start Lua');
-    if (this.call('get_protocol_revision') < 2) throw new LuaCellError('InvalidArgument', 'this lua.wasm is too old: it speaks revision 1');
-    this.call('set_host_revision', 2);
+    if (this.call('get_protocol_revision') < PROTOCOL_REVISION) throw new LuaCellError('InvalidArgument', 'this lua.wasm is too old: it speaks revision 1');
+    this.call('set_host_revision', PROTOCOL_REVISION);
     this.call('set_transactional', 1);
     this.#metricsAt = this.call('get_run_metrics') >>> 0;
     this.refreshBuffer();
@@ -191,7 +189,7 @@ export class Guest {
 
   shrinkBuffer(): void {
     const kept = Math.min(KEPT_BUFFER, this.#applied.memory / 32);
-    if (this.#bufferSize <= Math.max(LEAST_BUFFER, kept)) return;
+    if (this.#bufferSize <= Math.max(BUFFER_SIZE, kept)) return;
     this.call('reserve_buffer', 0);
     this.refreshBuffer();
   }
@@ -223,7 +221,7 @@ export class Guest {
   /** Tells the guest those limits that it keeps itself. */
   apply(limits: Limits): void {
     const applied = this.#applied;
-    const grant = Math.min(GRANT, Math.max(1, limits.instructions));
+    const grant = Math.min(INSTRUCTION_GRANT, Math.max(1, limits.instructions));
     if (applied.memory !== limits.memory) this.call('set_memory_limit', bound(limits.memory));
     if (applied.output !== limits.output) this.call('set_output_limit', bound(limits.output));
     if (applied.grant !== grant) this.call('set_instruction_grant', grant);
@@ -238,7 +236,7 @@ export class Guest {
   /** Takes this many table ids; the first of them. */
   allocateIds(count: number): number {
     const first = this.call('allocate_table_ids', count) >>> 0;
-    if (first < 3 || first + count >= 0xffffffff) throw new LuaCellError('Store', 'no table numbers are left');
+    if (first < TableId.FirstFree || first + count >= TableId.Own) throw new LuaCellError('Store', 'no table numbers are left');
     return first;
   }
 

@@ -8,33 +8,28 @@ import { type Functions, MultipleResults } from './functions.js';
 import type { Guest } from './guest.js';
 import { behindCause, Kept, nothingBehind } from './kept.js';
 import { WAIT } from './jspi.js';
-import { GRANT, type Limits, defaultLimits } from './limits.js';
+import { type Limits, defaultLimits } from './limits.js';
 import { type Modules, answerModule } from './modules.js';
 import type { SandboxLinks } from './links.js';
 import { abandon, isThenable } from './promises.js';
+import {
+  Clock,
+  Code,
+  INSTRUCTION_GRANT,
+  LARGEST_ENTRY,
+  LIMITS_UNDO,
+  NO_VALUE,
+  Operation,
+  PORTION_SIZE,
+  Portion,
+  Status,
+  UNDO_MILLISECONDS,
+} from './protocol.js';
 import { type Tables, isValid } from './tables.js';
 import type { VirtualTime } from './virtual-time.js';
 
-/** No such table or key, no such operation, a pointer that points nowhere. */
-const ABSENT = -1;
-/** What was asked for is there, and must not be read. */
-const STORE_FAILED = -(2 ** 31);
-
-/** Requests to the host, as calls of `js_ext_table_get` with table id 0. */
-const Operation = { Fetch: 0, Call: 1, Clock: 2, Seed: 3, Print: 4, Module: 5, Limits: 6, Entries: 7, StoreFailure: 8 } as const;
-
-const Status = { Results: 0, Error: 1, Limit: 2 } as const;
-
-/** How a portion of entries begins, how large it is, and from where on an entry comes without its value. */
-const MORE_PORTIONS = 0;
-const LAST_PORTION = 1;
-const PORTION = 1 << 16;
-const LARGEST_ENTRY = 4096;
-const KEY_ONLY = 0xffffffff;
 /** Milliseconds after which a run that may wait lets the event loop go on. */
 const SLICE = 8;
-/** Milliseconds that taking a run back may take beyond the run's own time. */
-const UNDO = 25;
 /** How many failed searches for modules are known, and how much of the names. */
 const MOST_MODULE_FAILURES = 16;
 const NAME_LENGTH = 100;
@@ -127,7 +122,7 @@ export class Host {
   }
 
   /** The late answer, for the stack that was put aside. */
-  readonly wait = (): Promise<number> => this.#late ?? Promise.resolve(ABSENT);
+  readonly wait = (): Promise<number> => this.#late ?? Promise.resolve(Code.Absent);
 
   begin(limits: Limits, canWait: boolean): void {
     this.limits = limits;
@@ -196,24 +191,24 @@ export class Host {
   }
 
   #set(id: number, kp: number, kl: number, vp: number, vl: number): number {
-    if (!isValid(id)) return ABSENT;
+    if (!isValid(id)) return Code.Absent;
     const key = this.#key(kp, kl);
     const value = this.#part(vp, vl);
-    if (key === null || value === null) return ABSENT;
+    if (key === null || value === null) return Code.Absent;
     if (!this.tables.setWithin(id, key, value.slice(), this.limits.storeBytes, this.limits.storeEntries)) {
       this.#refuse('StoreLimit');
-      return ABSENT;
+      return Code.Absent;
     }
     this.bytesStored += (kl >>> 0) + value.length;
     return 0;
   }
 
   #get(id: number, kp: number, kl: number, vp: number, max: number): number {
-    if (!isValid(id)) return ABSENT;
+    if (!isValid(id)) return Code.Absent;
     const key = this.#key(kp, kl);
     const room = this.#part(vp, max);
     const value = key === null || room === null ? undefined : this.tables.get(id, key);
-    if (value === undefined) return ABSENT;
+    if (value === undefined) return Code.Absent;
     const refusal = this.tables.refusal(id, key!, value);
     return refusal ? this.#fail(refusal) : give(value, room!);
   }
@@ -221,20 +216,20 @@ export class Host {
   /** What the guest is told, which asks for the reason then. */
   #fail(failure: LuaCellError): number {
     this.#failure = failure;
-    return STORE_FAILED;
+    return Code.StoreFailed;
   }
 
   #delete(id: number, kp: number, kl: number): number {
-    if (!isValid(id)) return ABSENT;
+    if (!isValid(id)) return Code.Absent;
     const key = this.#key(kp, kl);
-    if (key === null || !this.tables.exists(id)) return ABSENT;
+    if (key === null || !this.tables.exists(id)) return Code.Absent;
     this.tables.delete(id, key);
     return 0;
   }
 
   #keys(id: number, bp: number, max: number): number {
     const room = this.#part(bp, max);
-    if (!isValid(id) || room === null || !this.tables.exists(id)) return ABSENT;
+    if (!isValid(id) || room === null || !this.tables.exists(id)) return Code.Absent;
     const keys: string[] = [];
     for (const [key] of this.tables.scan(id)) keys.push(key);
     return give(utf8(keys.join('\n')), room);
@@ -243,12 +238,12 @@ export class Host {
   /** A request over the channel. */
   #request(ptr: number, len: number, vp: number, max: number): number {
     const request = this.#part(ptr, len);
-    if (request === null || request.length === 0) return ABSENT;
+    if (request === null || request.length === 0) return Code.Absent;
     const operation = request[0];
     if (operation === Operation.Call) return this.#call(request, vp, max);
     if (operation === Operation.Limits) return this.#limits(request, vp, max);
     const answer = this.#answerTo(operation!, request.subarray(1));
-    return answer === null ? ABSENT : answer instanceof LuaCellError ? this.#fail(answer) : this.#deliver(answer, vp, max);
+    return answer === null ? Code.Absent : answer instanceof LuaCellError ? this.#fail(answer) : this.#deliver(answer, vp, max);
   }
 
   #answerTo(operation: number, payload: Uint8Array): Uint8Array | LuaCellError | null {
@@ -293,21 +288,21 @@ export class Host {
     const out = new Writer();
     let left = Math.max(1, view.getUint32(4, true));
     let refusal = null as LuaCellError | null;
-    out.u8(LAST_PORTION);
+    out.u8(Portion.Last);
     const known = this.tables.scanAfter(id, after, (key, value) => {
       refusal = this.tables.refusal(id, key, value);
       if (refusal) return false;
       const text = utf8(key);
-      const room = PORTION - out.length;
+      const room = PORTION_SIZE - out.length;
       if (left === 0 || (8 + text.length > room && out.length > 1)) {
-        out.bytes[0] = MORE_PORTIONS;
+        out.bytes[0] = Portion.More;
         return false;
       }
       left--;
       const size = 8 + text.length + value.length;
       const isHere = size <= room && size <= LARGEST_ENTRY;
       out.u32(text.length);
-      out.u32(isHere ? value.length : KEY_ONLY);
+      out.u32(isHere ? value.length : NO_VALUE);
       out.raw(text);
       if (isHere) out.raw(value);
       return true;
@@ -320,8 +315,8 @@ export class Host {
     const ticks = new DataView(payload.buffer, payload.byteOffset).getBigUint64(1, true);
     const which = payload[0]!;
     const time = this.virtualTime;
-    const ms = which === 0 ? performance.timeOrigin + performance.now() : performance.now() - this.started;
-    const now = time ? time.read(which, ticks) : which > 1 ? null : BigInt(Math.round(ms * 1e3)) * 1000n;
+    const ms = which === Clock.Wall ? performance.timeOrigin + performance.now() : performance.now() - this.started;
+    const now = time ? time.read(which, ticks) : which > Clock.Processor ? null : BigInt(Math.round(ms * 1e3)) * 1000n;
     if (now === null) return null;
     const out = new Uint8Array(8);
     new DataView(out.buffer).setBigInt64(0, now, true);
@@ -330,9 +325,9 @@ export class Host {
 
   /** The guest has used up what it was granted: the limit that was passed or 0, and what is granted now. */
   #limits(request: Uint8Array, vp: number, max: number): number {
-    if (request.length !== 9) return ABSENT;
+    if (request.length !== 9) return Code.Absent;
     const used = Number(new DataView(request.buffer, request.byteOffset).getBigInt64(1, true));
-    if (used < 0) return this.#granted(this.#undoIsOver() ? 'Timeout' : null, GRANT, vp, max);
+    if (used <= LIMITS_UNDO) return this.#granted(this.#undoIsOver() ? 'Timeout' : null, INSTRUCTION_GRANT, vp, max);
     if (this.canWait && this.depth === 0) {
       const now = performance.now();
       if (now - this.#sliced > SLICE && !this.#passedLimit()) {
@@ -359,10 +354,10 @@ export class Host {
 
   #granted(kind: ErrorKind | null, ticks: number, vp: number, max: number): number {
     const room = this.#part(vp, max);
-    if (room === null || room.length < 8) return ABSENT;
+    if (room === null || room.length < 8) return Code.Absent;
     const view = new DataView(room.buffer, room.byteOffset);
     view.setUint32(0, kind === null ? 0 : ErrorKinds[kind], true);
-    view.setUint32(4, Math.min(ticks, GRANT), true);
+    view.setUint32(4, Math.min(ticks, INSTRUCTION_GRANT), true);
     return 8;
   }
 
@@ -370,14 +365,14 @@ export class Host {
   #undoIsOver(): boolean {
     const now = performance.now();
     const end = this.#interrupted ? now : Math.max(this.deadline, now);
-    this.#undoUntil = Math.min(this.#undoUntil, end + UNDO);
+    this.#undoUntil = Math.min(this.#undoUntil, end + UNDO_MILLISECONDS);
     return now >= this.#undoUntil;
   }
 
   /** Writes an answer to memory, or keeps it when it does not fit. */
   #deliver(answer: Uint8Array, vp: number, max: number): number {
     const room = this.#part(vp, max);
-    if (room === null) return ABSENT;
+    if (room === null) return Code.Absent;
     const n = give(answer, room);
     if (n < 0) this.#answer = answer.slice();
     return n;
@@ -395,14 +390,14 @@ export class Host {
 
   #callFunction(request: Uint8Array, vp: number, max: number): number {
     const { links } = this;
-    if (!links || request.length < 5) return ABSENT;
+    if (!links || request.length < 5) return Code.Absent;
     const id = new DataView(request.buffer, request.byteOffset).getUint32(1, true);
     if (this.refused) return this.#finish(links, this.refused, null, vp, max);
     if (this.hostCalls >= this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
     this.hostCalls++;
     // The guest knows the name of the one that is gone.
     const f = this.functions.find(id);
-    if (f === undefined) return ABSENT;
+    if (f === undefined) return Code.Absent;
     let result: unknown;
     const before = this.isOpen;
     try {

@@ -1,5 +1,15 @@
 import { invalid } from './errors.js';
 import { checkOptions, limitNames } from './options.js';
+import {
+  DEFAULT_MEMORY_LIMIT,
+  DEFAULT_OUTPUT_LIMIT,
+  DEFAULT_SOURCE_LIMIT,
+  DEFAULT_STORE_BYTES,
+  DEFAULT_STORE_ENTRIES,
+  DEFAULT_TIMEOUT_MILLISECONDS,
+  NEW_GUEST_MEMORY,
+  TAKEN_BEYOND_TWICE_THE_LIMIT,
+} from './protocol.js';
 
 /** A number of bytes, or text such as `'64MiB'`, `'1.5 GB'`, `'4096'`. */
 export type Size = number | string;
@@ -41,14 +51,14 @@ export interface Limits {
 }
 
 export const defaultLimits: Limits = {
-  memory: 256 * 2 ** 20,
+  memory: DEFAULT_MEMORY_LIMIT,
   instructions: Infinity,
-  timeout: 60_000,
-  output: 16 * 2 ** 20,
-  storeBytes: 2 ** 30,
-  storeEntries: 10_000_000,
+  timeout: DEFAULT_TIMEOUT_MILLISECONDS,
+  output: DEFAULT_OUTPUT_LIMIT,
+  storeBytes: DEFAULT_STORE_BYTES,
+  storeEntries: DEFAULT_STORE_ENTRIES,
   hostCalls: Infinity,
-  source: 16 * 2 ** 20,
+  source: DEFAULT_SOURCE_LIMIT,
 };
 
 const unlimited: Limits = {
@@ -79,10 +89,7 @@ export const within = (outer: Limits, set: Limits, calls: number, printed: numbe
 });
 
 /** The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has. */
-export const mostMemory = (limit: number): number => 2 * limit + 7 * 2 ** 20;
-
-/** How many instructions a guest may run before it asks again. */
-export const GRANT = 100_000;
+export const mostMemory = (limit: number): number => 2 * limit + TAKEN_BEYOND_TWICE_THE_LIMIT + NEW_GUEST_MEMORY;
 
 const units: Record<string, number> = { '': 1, b: 1 };
 for (const [i, letter] of ['k', 'm', 'g', 't'].entries()) {

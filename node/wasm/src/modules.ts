@@ -3,6 +3,7 @@
 import { Writer, checkText, utf8 } from './bytes.js';
 import { shownOfModules } from './errors.js';
 import { atOnce } from './promises.js';
+import { Search } from './protocol.js';
 
 /** A module's source, with the name for messages in Lua's form (`@lib/util.lua`, `=util`); default `=` and the module's name. */
 export interface Module {
@@ -29,12 +30,12 @@ export function answerModule(modules: Modules, name: string | null, failed: (nam
     const [given, where] = name === null ? [null, 'the name is no valid UTF-8'] : resolve(modules, name);
     const found = atOnce(given, 'the function for modules');
     if (found === null || found === undefined) {
-      out.u32(1);
+      out.u32(Search.Missing);
       out.raw(utf8(`\n\t${where}`));
       return out.written;
     }
     const module = typeof found === 'string' || found instanceof Uint8Array ? { source: found } : found;
-    out.u32(0);
+    out.u32(Search.Found);
     const chunk = utf8(checkText(module.chunkName ?? `=${name}`));
     out.u32(chunk.length);
     out.raw(chunk);
@@ -42,7 +43,7 @@ export function answerModule(modules: Modules, name: string | null, failed: (nam
   } catch (error) {
     failed(name ?? '', error);
     out.length = 0;
-    out.u32(2);
+    out.u32(Search.Failed);
     out.raw(utf8(shownOfModules(error)));
   }
   return out.written;

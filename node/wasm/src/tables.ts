@@ -1,16 +1,10 @@
 // A sandbox's tables: in memory, with a journal of the present run, and the part that a store keeps.
 
-import { Tag, hasFunction, references } from './codec.js';
+import { hasFunction, references } from './codec.js';
 import { type LuaCellError, messageOf, storeError } from './errors.js';
 import { atOnce } from './promises.js';
+import { TableId, Tag } from './protocol.js';
 
-/** `_home` */
-export const HOME = 1;
-/** `_io` */
-export const IO = 2;
-const FIRST_FREE = 3;
-/** The library's own table. */
-export const OWN = 0xffffffff;
 const NEXT_KEY = 'next';
 /** The next free id is written down in steps of this, so that not every new table costs a write. */
 const ID_STEP = 64;
@@ -107,7 +101,7 @@ const encodeNext = (next: number): Uint8Array => {
 /** Who has written to a store last. Whoever had opened it before does not know what is there now, and would give numbers that are taken. */
 const writers = new WeakMap<TableStore, Tables>();
 
-export const isValid = (id: number): boolean => id !== 0 && id !== OWN;
+export const isValid = (id: number): boolean => id !== 0 && id !== TableId.Own;
 
 export class Tables {
   #tables = new Map<number, Table>();
@@ -117,14 +111,14 @@ export class Tables {
   bytes = 0;
   entries = 0;
   /** No table with this id or a higher one was ever seen. */
-  nextId = FIRST_FREE;
+  nextId: number = TableId.FirstFree;
   /** The same before the present run. */
-  #floor = FIRST_FREE;
+  #floor: number = TableId.FirstFree;
   #saved = 0;
   #live = 0;
   #created = 0;
   /** Tables that the store has. */
-  readonly #kept = new Set<number>([HOME]);
+  readonly #kept = new Set<number>([TableId.Home]);
   /** Functions that came from the store, where those are not wanted. */
   readonly #refused = new WeakSet<Uint8Array>();
   /** Who had written to the store last when it was read, or this one since. */
@@ -156,13 +150,13 @@ export class Tables {
   }
 
   #load(id: number, key: string, value: Uint8Array): void {
-    if (id === OWN) {
+    if (id === TableId.Own) {
       if (key !== NEXT_KEY || value[0] !== Tag.Integer || value.length !== 9) return;
       this.#saved = new DataView(value.buffer).getUint32(1, true);
       this.#noteId(this.#saved - 1);
       return;
     }
-    if (!Number.isInteger(id) || !isValid(id) || id > OWN) throw new RangeError(`${id} is no table number`);
+    if (!Number.isInteger(id) || !isValid(id) || id > TableId.Own) throw new RangeError(`${id} is no table number`);
     this.#kept.add(id);
     this.#put(id, key, value);
     this.#journal = [];
@@ -177,7 +171,7 @@ export class Tables {
   }
 
   exists(id: number): boolean {
-    return id === HOME || id === IO || this.#tables.has(id);
+    return id === TableId.Home || id === TableId.Io || this.#tables.has(id);
   }
 
   size(id: number): number {
@@ -325,7 +319,7 @@ export class Tables {
     const adopted = new Set<number>();
     const follow = (value: Uint8Array): void =>
       references(value, (id) => {
-        if (id === IO || !isValid(id) || this.#kept.has(id) || adopted.has(id)) return;
+        if (id === TableId.Io || !isValid(id) || this.#kept.has(id) || adopted.has(id)) return;
         adopted.add(id);
         fresh.push(id);
       });
@@ -345,8 +339,8 @@ export class Tables {
     if (writes.length === 0) return;
     let saved = this.#saved;
     if (this.nextId > saved) {
-      saved = Math.min(OWN, Math.ceil(this.nextId / ID_STEP) * ID_STEP);
-      writes.push([OWN, NEXT_KEY, encodeNext(saved)]);
+      saved = Math.min(TableId.Own, Math.ceil(this.nextId / ID_STEP) * ID_STEP);
+      writes.push([TableId.Own, NEXT_KEY, encodeNext(saved)]);
     }
     this.#commitTo(store, writes);
     this.#saved = saved;
@@ -372,7 +366,7 @@ export class Tables {
 
   /** Removes every table that can't be reached from these, or from `_home` and `_io`, and gives the numbers of those. Nothing may be open. */
   sweep(held: Iterable<number>): number[] {
-    const seen = new Set<number>([HOME, IO, ...held]);
+    const seen = new Set<number>([TableId.Home, TableId.Io, ...held]);
     const pending = [...seen];
     for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
       for (const [, value] of this.scan(id))

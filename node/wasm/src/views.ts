@@ -5,9 +5,10 @@ import type { Core } from './core.js';
 import { type LuaCellError, storeError } from './errors.js';
 import { decodeKey, encodeKey, isKey } from './keys.js';
 import type { SandboxLinks } from './links.js';
+import { TableId } from './protocol.js';
 import { type Owner, StoredTable } from './stored.js';
 import { collect, entriesOf, located, sequenceOf, wayTo } from './storing.js';
-import { IO, type Tables } from './tables.js';
+import type { Tables } from './tables.js';
 import type { LuaValue } from './values.js';
 
 /** The key as the store has it; null when there can't be such a key. */
@@ -49,7 +50,7 @@ export class Views implements Owner {
   end(): void {
     this.#pinned.clear();
     for (const [key, view] of this.#known)
-      if (Math.abs(key) > IO) {
+      if (Math.abs(key) > TableId.Io) {
         view.deref()?.end();
         this.#known.delete(key);
       }

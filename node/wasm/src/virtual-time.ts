@@ -1,4 +1,5 @@
 import { seedOf } from './options.js';
+import { Clock } from './protocol.js';
 
 /** 2000-01-01 00:00:00 UTC in nanoseconds since 1970. */
 const START = 946_684_800_000_000_000n;
@@ -32,10 +33,10 @@ export class VirtualTime {
     this.passed += ticks;
   }
 
-  /** Nanoseconds: 0 wall clock, 1 processor time of this run. */
+  /** Nanoseconds on this clock. */
   read(which: number, ticks: bigint): bigint | null {
-    if (which === 0) return START + this.passed + ticks;
-    return which === 1 ? ticks : null;
+    if (which === Clock.Wall) return START + this.passed + ticks;
+    return which === Clock.Processor ? ticks : null;
   }
 
   seed(): Uint8Array {

@@ -73,7 +73,7 @@ pub fn linked_module(folders: &Folders, metered: bool) -> Result<Vec<u8>> {
     copy_sources(&folders.guest.join("src"), &build.join("src"))?;
     apply_all(&folders.guest.join("patches"), &build.join("lua"))?;
     if !metered {
-        let settings = build.join("src").join(recipe::FORCED_INCLUDE);
+        let settings = build.join(recipe::FORCED_INCLUDE);
         let text = fs::read_to_string(&settings).context("reading the guest's settings")?;
         fs::write(&settings, format!("#define luacell_unmetered\n{text}")).context("changing the guest's settings")?;
     }
@@ -81,9 +81,9 @@ pub fn linked_module(folders: &Folders, metered: bool) -> Result<Vec<u8>> {
     let in_one_piece = recipe::LUA_FILES.iter().filter(|file| !recipe::METERED_FILES.contains(file));
     let mut files: Vec<PathBuf> = in_one_piece.map(|file| Path::new("lua").join(file)).collect();
     for file in files_with_extension(&build.join("src"), "c")? {
-        let name = file.file_name().context("a source file without a name")?;
-        if name != recipe::LIBC_SUBSTITUTE {
-            files.push(Path::new("src").join(name));
+        let file = file.strip_prefix(&build).context("a source file outside of its folder")?;
+        if file != Path::new(recipe::LIBC_SUBSTITUTE) {
+            files.push(file.to_owned());
         }
     }
     // Before anything that needs them, or else the linker takes the library's own.
@@ -99,8 +99,8 @@ const LINKED: &str = "linked.wasm";
 /// How every file of Lua and of the guest is compiled.
 fn lua_flags() -> Vec<OsString> {
     let mut args: Vec<OsString> = recipe::COMPILE_FLAGS.iter().map(Into::into).collect();
-    args.extend(["-Ilua", "-Isrc", "-include"].map(Into::into));
-    args.push(Path::new("src").join(recipe::FORCED_INCLUDE).into());
+    args.extend(recipe::INCLUDES.iter().map(Into::into));
+    args.extend(["-include", recipe::FORCED_INCLUDE].map(Into::into));
     args.push(format!("-DINITIAL_PAGES={}", recipe::INITIAL_PAGES).into());
     args
 }
@@ -143,11 +143,10 @@ fn libc_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
         for folder in recipe::LIBC_INCLUDES {
             args.extend(["-I".into(), libc.join(folder).into()]);
         }
-        args.push("-include".into());
-        args.push(Path::new("src").join(recipe::LIBC_FORCED_INCLUDE).into());
+        args.extend(["-include", recipe::LIBC_FORCED_INCLUDE].map(Into::into));
         objects.push(object(toolchain, build, &source, args)?);
     }
-    objects.push(object(toolchain, build, &Path::new("src").join(recipe::LIBC_SUBSTITUTE), lua_flags())?);
+    objects.push(object(toolchain, build, Path::new(recipe::LIBC_SUBSTITUTE), lua_flags())?);
     Ok(objects)
 }
 
@@ -159,13 +158,13 @@ fn object(toolchain: &Toolchain, build: &Path, source: &Path, mut args: Vec<OsSt
     Ok(object)
 }
 
-/// Copies C files and headers.
+/// Copies C files and headers, and the folders that they are in.
 pub fn copy_sources(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("making folder {}", to.display()))?;
     for extension in ["c", "h"] {
         for file in files_with_extension(from, extension)? {
-            let name = file.file_name().context("a source file without a name")?;
-            fs::copy(&file, to.join(name)).with_context(|| format!("copying {}", file.display()))?;
+            let copy = to.join(file.strip_prefix(from).context("a source file outside of its folder")?);
+            fs::create_dir_all(copy.parent().unwrap_or(to)).context("making a folder for sources")?;
+            fs::copy(&file, copy).with_context(|| format!("copying {}", file.display()))?;
         }
     }
     Ok(())

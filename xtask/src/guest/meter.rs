@@ -1,6 +1,6 @@
 //! Metering of loops: every turn of every loop of the module takes one from the budget, and copying and filling memory counts by the amount.
 //!
-//! In functions that an error may leave at any turn, a budget that is used up ends in a call into `budget.c`, which may
+//! In functions that an error may leave at any turn, a budget that is used up ends in a call into `refuse.c`, which may
 //! end the run. In all others a turn is only counted, and whoever called them looks at the budget. The loops of a few
 //! functions are left alone: the recipe lists them, how many they have, and why.
 

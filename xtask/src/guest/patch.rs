@@ -61,7 +61,7 @@ impl Edit {
     }
 }
 
-/// Applies every patch file in `patches`, in the order of their names, to `folder`. Returns their number.
+/// Applies every patch file in `patches` to `folder`, in the order of their numbers, whatever group they are in. Returns their number.
 pub fn apply_all(patches: &Path, folder: &Path) -> Result<usize> {
     let files = files_with_extension(patches, "toml")?;
     for file in &files {
@@ -72,16 +72,18 @@ pub fn apply_all(patches: &Path, folder: &Path) -> Result<usize> {
     Ok(files.len())
 }
 
-/// The files in a folder with this extension, sorted by name.
+/// The files with this extension in a folder and those in it, sorted by name: it doesn't matter in which folder one lies.
 pub fn files_with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("reading folder {}", folder.display()))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|found| found == extension) {
+        if path.is_dir() {
+            files.extend(files_with_extension(&path, extension)?);
+        } else if path.extension().is_some_and(|found| found == extension) {
             files.push(path);
         }
     }
-    files.sort();
+    files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
     Ok(files)
 }
 

@@ -45,8 +45,11 @@ pub const LUA_FILES: &[&str] = &[
     "lzio.c",
 ];
 
+/// Where Lua's files and the guest's find headers.
+pub const INCLUDES: &[&str] = &["-Ilua", "-Isrc", "-Isrc/lua"];
+
 /// The header that every file is compiled with: the settings that Lua takes as macros.
-pub const FORCED_INCLUDE: &str = "luaconf_guest.h";
+pub const FORCED_INCLUDE: &str = "src/lua/luaconf_guest.h";
 
 /// Compiler flags. The processor has what wasmtime, WAMR's fast interpreter, wazero and Node 20 all load.
 pub const COMPILE_FLAGS: &[&str] = &[
@@ -70,10 +73,10 @@ pub const LIBC_FILES: &[&str] = &[
     "wasi/libc-top-half/musl/src/internal/floatscan.c",
     "wasi/libc-top-half/musl/src/stdlib/strtod.c",
 ];
-pub const LIBC_FORCED_INCLUDE: &str = "libc_numbers.h";
+pub const LIBC_FORCED_INCLUDE: &str = "src/lua/libc_numbers.h";
 
 /// The guest's own file in place of one of the C library.
-pub const LIBC_SUBSTITUTE: &str = "sbrk.c";
+pub const LIBC_SUBSTITUTE: &str = "src/base/sbrk.c";
 
 /// Where those files find the headers that are private to wasi-libc, in this order.
 pub const LIBC_INCLUDES: &[&str] = &[

@@ -25,7 +25,7 @@ mod exports;
 const NATIVE: &str = "xtask/native";
 
 /// What takes the place of these files of the guest: memory and errors.
-const REPLACED: &[&str] = &["alloc.c", "sbrk.c", "stack_guard.c", "try.c"];
+const REPLACED: &[&str] = &["src/base/alloc.c", "src/base/sbrk.c", "src/lua/stack_guard.c", "src/lua/try.c"];
 
 const FLAGS: &[&str] = &[
     // Sizes, layouts and arithmetic as in wasm.
@@ -152,9 +152,9 @@ fn build(variant: &Variant, sources: &Path, work: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&objects).context("making a folder for objects")?;
     let mut files: Vec<PathBuf> = recipe::LUA_FILES.iter().map(|file| Path::new("lua").join(file)).collect();
     for file in files_with_extension(&sources.join("src"), "c")? {
-        let name = file.file_name().context("a source file without a name")?;
-        if !REPLACED.iter().any(|replaced| name == *replaced) {
-            files.push(Path::new("src").join(name));
+        let file = file.strip_prefix(sources).context("a source file outside of its folder")?;
+        if !REPLACED.iter().any(|replaced| file == Path::new(replaced)) {
+            files.push(file.to_owned());
         }
     }
     files.push("native/guest.c".into());
@@ -163,10 +163,10 @@ fn build(variant: &Variant, sources: &Path, work: &Path) -> Result<PathBuf> {
     let compile = || -> Result<Vec<PathBuf>> {
         let mut made = Vec::new();
         while let Some(file) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-            let object = objects.join(file.with_extension("o").file_name().context("a source file without a name")?);
+            let object = objects.join(format!("{}.o", file.display()).replace('/', "-"));
             let mut gcc = Command::new("gcc");
-            gcc.current_dir(sources).args(FLAGS).args(variant.flags).args(["-Ilua", "-Isrc", "-Inative", "-include"]);
-            gcc.arg(Path::new("src").join(recipe::FORCED_INCLUDE)).arg("-c").arg(file).arg("-o").arg(&object);
+            gcc.current_dir(sources).args(FLAGS).args(variant.flags).args(recipe::INCLUDES).arg("-Inative");
+            gcc.args(["-include", recipe::FORCED_INCLUDE]).arg("-c").arg(file).arg("-o").arg(&object);
             finish(&mut gcc)?;
             made.push(object);
         }

@@ -50,7 +50,7 @@ impl Decoder<'_> {
             }
             tag::EXTERNAL => Slot::Stored(self.resolver.stored(self.id()?, false)),
             tag::TABLE => self.table()?,
-            tag::SEEN => {
+            tag::BACKREF => {
                 let number = self.reader.u32()?;
                 if number as usize >= self.graph.len() {
                     return Err(malformed("it refers to a table that is not there"));

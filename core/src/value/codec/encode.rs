@@ -180,7 +180,7 @@ fn put_slot(
         _ => return put_plain(out, slot, resolver),
     };
     if let Some(number) = numbers.get(&table.identity()) {
-        put_u32(out, tag::SEEN, *number);
+        put_u32(out, tag::BACKREF, *number);
         return Ok(());
     }
     let number = u32::try_from(numbers.len()).map_err(|_| Error::conversion("too many tables in one value"))?;

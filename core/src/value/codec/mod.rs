@@ -13,25 +13,8 @@ pub(crate) use self::encode::{
     encode_args, encode_reference, encode_stored, put_boolean, put_bytes, put_number, put_reference, put_u32,
 };
 pub(crate) use self::references::{has_function, may_refer, references, renumber};
+pub(crate) use crate::value::protocol::tag;
 use crate::value::{Function, Handle, LuaString, Result, StoredTable};
-
-/// The tags of encoded values.
-pub(crate) mod tag {
-    pub(crate) const NIL: u8 = 0x00;
-    pub(crate) const BOOLEAN: u8 = 0x01;
-    pub(crate) const INTEGER: u8 = 0x02;
-    pub(crate) const FLOAT: u8 = 0x03;
-    pub(crate) const STRING: u8 = 0x04;
-    pub(crate) const FUNCTION: u8 = 0x05;
-    pub(crate) const BUILTIN: u8 = 0x06;
-    pub(crate) const EXTERNAL: u8 = 0x07;
-    pub(crate) const TABLE: u8 = 0x08;
-    pub(crate) const SEEN: u8 = 0x09;
-    pub(crate) const HANDLE: u8 = 0x0A;
-    pub(crate) const STORED_FUNCTION: u8 = 0x0B;
-    pub(crate) const STORED_UPVALUE: u8 = 0x0C;
-    pub(crate) const BIGINT: u8 = 0x0D;
-}
 
 /// What values of one sandbox refer to.
 pub(crate) trait Resolver {

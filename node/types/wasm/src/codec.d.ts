@@ -2,23 +2,6 @@ import { type Writer } from './bytes.js';
 import { LuaCellError } from './errors.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, type LuaFunction, type LuaValue } from './values.js';
-/** The tags of encoded values. */
-export declare const Tag: {
-    readonly Nil: 0;
-    readonly Boolean: 1;
-    readonly Integer: 2;
-    readonly Float: 3;
-    readonly String: 4;
-    readonly Function: 5;
-    readonly Builtin: 6;
-    readonly External: 7;
-    readonly Table: 8;
-    readonly Seen: 9;
-    readonly Handle: 10;
-    readonly StoredFunction: 11;
-    readonly StoredUpvalue: 12;
-    readonly BigInteger: 13;
-};
 /** What values of one sandbox refer to. */
 export interface Links {
     /** Whether integers are BigInt and floats number, both ways. */

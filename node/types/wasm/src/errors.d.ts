@@ -1,25 +1,6 @@
+import { ErrorKinds } from './protocol.js';
 import type { LuaInput, LuaValue } from './values.js';
-/** Kinds of failure with their numbers, as docs/API_REFERENCE.md lists them. */
-export declare const ErrorKinds: {
-    readonly Syntax: 1;
-    readonly Runtime: 2;
-    readonly Memory: 3;
-    readonly InstructionLimit: 4;
-    readonly Timeout: 5;
-    readonly Interrupted: 6;
-    readonly OutputLimit: 7;
-    readonly StoreLimit: 8;
-    readonly HostCallLimit: 9;
-    readonly HostFunction: 10;
-    readonly Conversion: 11;
-    readonly Store: 12;
-    readonly Conflict: 13;
-    readonly Trap: 14;
-    readonly Busy: 15;
-    readonly Closed: 16;
-    readonly InvalidArgument: 17;
-    readonly Internal: 18;
-};
+export { ErrorKinds };
 /** The name of a kind of failure. */
 export type ErrorKind = keyof typeof ErrorKinds;
 /** The kind with this number. */

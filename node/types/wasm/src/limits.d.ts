@@ -40,8 +40,6 @@ export declare function onlySet(set: LimitOptions | null): Limits | null;
 export declare const within: (outer: Limits, set: Limits, calls: number, printed: number) => Limits;
 /** The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has. */
 export declare const mostMemory: (limit: number) => number;
-/** How many instructions a guest may run before it asks again. */
-export declare const GRANT = 100000;
 /** A size as a number. */
 export declare function bytesOf(name: string, value: Size | null): number;
 /** These limits with what is set in their place. */

@@ -1,0 +1,74 @@
+/*
+** print: captured until the run ends, or handed to the host line by line.
+*/
+#include "script/script.h"
+
+Bytes luacell_output;
+
+static size_t limit; /* 0: none */
+static size_t sent; /* in this run, to a host that takes it at once */
+static int streaming;
+
+void output_set_limit (size_t bytes) { limit = bytes; }
+void output_set_streaming (int flag) { streaming = flag != 0; }
+
+size_t output_so_far (void) { return sent + luacell_output.len; }
+
+void output_begin_run (void) {
+  bytes_shrink(&luacell_output);
+  sent = 0;
+}
+
+static void write_output (lua_State *L, const char *s, size_t n) {
+  if (limit != 0 && n > limit - sent - luacell_output.len)
+    luacell_refuse(L, KIND_OUTPUT_LIMIT);
+  if (!bytes_add(&luacell_output, s, n)) luacell_memory_error(L);
+}
+
+/* The request stands in the buffer itself; a host that can't leaves it be. */
+static void send_output (lua_State *L, size_t start) {
+  size_t n = luacell_output.len - start - 1;
+  size_t len;
+  luacell_count(16 + (n >> 5));
+  sent++;
+  luacell_output.p[start] = OPERATION_PRINT;
+  if (host_request(L, luacell_output.p + start, n + 1, &len) == NULL)
+    memmove(luacell_output.p + start, luacell_output.p + start + 1, n);
+  else {
+    sent += n;
+    n = 0;
+  }
+  luacell_output.len = start + n;
+  if (n == 0) budget_ask(L); /* the host may have had enough */
+}
+
+int luacell_print (lua_State *L) {
+  int n = lua_gettop(L);
+  int i;
+  size_t start, room = 2; /* for the operation, and the end of the line */
+  for (i = 1; i <= n; i++) { /* all texts first: making them may print too */
+    size_t len;
+    luacell_look(L);
+    luaL_tolstring(L, i, &len);
+    lua_replace(L, i);
+    room = len < INT_MAX - room ? room + len + 1 : INT_MAX;
+  }
+  /* a lack of memory must leave no part of a line, which would count */
+  if (!bytes_reserve(&luacell_output, room)) luacell_memory_error(L);
+  start = luacell_output.len;
+  if (streaming && limit != 0 && room - (n > 0 ? 2 : 1) > limit - sent - start)
+    luacell_refuse(L, KIND_OUTPUT_LIMIT); /* before there is part of one */
+  if (streaming) { /* room for the operation, which does not count */
+    sent--;
+    write_output(L, "", 1);
+  }
+  for (i = 1; i <= n; i++) {
+    size_t len;
+    const char *s = lua_tolstring(L, i, &len);
+    if (i > 1) write_output(L, "\t", 1);
+    write_output(L, s, len);
+  }
+  write_output(L, "\n", 1);
+  if (streaming) send_output(L, start);
+  return 0;
+}
