@@ -4,6 +4,7 @@ use super::GuestMut;
 use super::instance::Buffer;
 use super::memory_delta::MemoryDelta;
 use crate::machine::Entry;
+use crate::util::ByteReader;
 use crate::value::{Error, ErrorKind, MemoryStats, Result};
 
 impl GuestMut<'_> {
@@ -95,31 +96,25 @@ impl GuestMut<'_> {
     #[inline]
     pub(crate) fn run_metrics(&self) -> (u64, u64) {
         let at = self.state().layout.metrics;
-        let bytes = if at == 0 { None } else { self.bytes(at, 12).ok() };
-        let Some((ticks, rest)) = bytes.and_then(<[u8]>::split_first_chunk) else {
-            return (0, 0);
-        };
-        let peak = rest.first_chunk().copied().map_or(0, u32::from_le_bytes);
-        (u64::from_le_bytes(*ticks), u64::from(peak))
+        let mut reader = ByteReader::new(if at == 0 { &[] } else { self.bytes(at, 12).unwrap_or_default() });
+        (reader.u64().unwrap_or_default(), reader.u32().unwrap_or_default().into())
     }
 
     /// What the last run printed, where the guest keeps it.
     pub(crate) fn captured_output(&self) -> &[u8] {
         let at = self.state().layout.metrics;
-        let bytes = if at == 0 { None } else { self.bytes(at.saturating_add(16), 8).ok() };
-        let Some((ptr, len)) = bytes.and_then(<[u8]>::split_first_chunk) else {
-            return &[];
-        };
-        let len = len.first_chunk().copied().map_or(0, u32::from_le_bytes);
-        self.bytes(u32::from_le_bytes(*ptr), len).unwrap_or_default()
+        let place = if at == 0 { &[] } else { self.bytes(at.saturating_add(16), 8).unwrap_or_default() };
+        let mut reader = ByteReader::new(place);
+        let (ptr, len) = (reader.u32().unwrap_or_default(), reader.u32().unwrap_or_default());
+        self.bytes(ptr, len).unwrap_or_default()
     }
 
     pub(crate) fn memory_stats(&mut self) -> Result<MemoryStats> {
         let buffer = self.state().layout.buffer.ptr;
         self.get_memory_stats(buffer.cast_signed())?;
         let bytes = self.bytes(buffer, 12)?;
-        let mut numbers = bytes.chunks_exact(4).map(|c| c.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b)));
-        let mut next = || numbers.next().unwrap_or_default();
+        let mut reader = ByteReader::new(bytes);
+        let mut next = || u64::from(reader.u32().unwrap_or_default());
         let (buffer_bytes, lua_bytes) = (next(), next());
         Ok(MemoryStats { buffer_bytes, lua_bytes, wasm_bytes: self.memory_size() })
     }

@@ -9,7 +9,7 @@ use super::memory::{part, part_mut};
 use crate::guest::modules;
 use crate::store::StoreResult;
 use crate::store::reserved::is_valid;
-use crate::util::lock;
+use crate::util::{ByteReader, lock};
 use crate::value::protocol::code::ABSENT;
 use crate::value::protocol::{LARGEST_ENTRY, NO_VALUE, PORTION_SIZE, clock, operation, portion};
 use crate::value::{Error, Value};
@@ -93,10 +93,9 @@ impl Host {
 
     /// A portion of a table's entries, empty when the key after which they are to come is not there. `None` for a malformed request.
     fn entries(&mut self, payload: &[u8]) -> Option<StoreResult<Vec<u8>>> {
-        let (table, rest) = payload.split_first_chunk()?;
-        let (count, rest) = rest.split_first_chunk()?;
-        let (table, count) = (u32::from_le_bytes(*table), u32::from_le_bytes(*count));
-        let after = match rest.split_first()? {
+        let mut reader = ByteReader::new(payload);
+        let (table, count) = (reader.u32()?, reader.u32()?);
+        let after = match reader.rest.split_first()? {
             (0, []) => None,
             (1, key) => Some(std::str::from_utf8(key).ok()?),
             _ => return None,

@@ -2,6 +2,7 @@
 
 use super::GuestMut;
 use crate::store::reserved::IO;
+use crate::util::ByteReader;
 use crate::value::{Error, ErrorKind, Result};
 
 /// Table ids that a guest of revision 1 may have taken without the host hearing of it.
@@ -33,8 +34,8 @@ pub(crate) fn held_tables(guest: &mut GuestMut<'_>) -> Result<Option<Vec<u32>>> 
         return Ok(None);
     };
     guest.refresh_buffer()?;
-    let ids = guest.result(n)?.chunks_exact(4);
-    Ok(Some(ids.map(|id| id.iter().rev().fold(0, |n, byte| n << 8 | u32::from(*byte))).collect()))
+    let mut reader = ByteReader::new(guest.result(n)?);
+    Ok(Some(std::iter::from_fn(|| reader.u32()).collect()))
 }
 
 /// Tells Lua which tables are gone: it may have kept their metatables.

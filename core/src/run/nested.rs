@@ -1,6 +1,5 @@
 //! A run inside a run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 use super::limits::LimitOverrides;
@@ -96,11 +95,10 @@ impl GuestMut<'_> {
         &mut self,
         enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
-        catch_unwind(AssertUnwindSafe(|| self.run_inside(enter))).unwrap_or_else(|panic| {
-            let trap = Error::new(ErrorKind::Trap, "a run inside this one ended in a panic").fatal();
-            let _ = self.or_ends_run::<()>(Err(trap));
-            resume_unwind(panic)
-        })
+        let mut guard = EndsOuterRun(self.reborrow());
+        let result = guard.0.run_inside(enter);
+        std::mem::forget(guard);
+        result
     }
 
     fn run_inside(
@@ -120,6 +118,16 @@ impl GuestMut<'_> {
         }
         let wall_time = if self.host().virtual_clock.is_some() { Default::default() } else { started.elapsed() };
         Ok(Outcome { values, output, metrics: Metrics { wall_time, ..Metrics::default() } })
+    }
+}
+
+/// Dropped by a panic. No `catch_unwind`, whose frames would count for each run inside another one: there is little native stack.
+struct EndsOuterRun<'a>(GuestMut<'a>);
+
+impl Drop for EndsOuterRun<'_> {
+    fn drop(&mut self) {
+        let trap = Error::new(ErrorKind::Trap, "a run inside this one ended in a panic").fatal();
+        let _ = self.0.or_ends_run::<()>(Err(trap));
     }
 }
 

@@ -6,6 +6,7 @@ use crate::api::Sandbox;
 use crate::api::stored_table::retrying;
 use crate::store::reserved::HOME;
 use crate::tables::Tables;
+use crate::util::ByteReader;
 use crate::value::{Error, ErrorKind, Result, codec};
 
 const MAGIC: &[u8; 8] = b"LUACELL\n";
@@ -188,36 +189,29 @@ fn parse(blob: &[u8]) -> Result<Vec<Entries<'_>>> {
     if !blob.starts_with(MAGIC) {
         return Err(invalid("it begins otherwise"));
     }
-    let (head, mut rest) = blob.split_at_checked(HEAD).ok_or_else(cut_off)?;
-    let number = |at: usize, len: usize| {
-        head.get(at..at + len).unwrap_or_default().iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte))
-    };
-    let format = number(8, 4);
-    if format != u64::from(FORMAT) {
+    let (head, rest) = blob.split_at_checked(HEAD).ok_or_else(cut_off)?;
+    let mut numbers = ByteReader::new(head.get(MAGIC.len()..).unwrap_or_default());
+    let (format, checked, len) = (numbers.u32(), numbers.u32(), numbers.u64());
+    if format != Some(FORMAT) {
+        let format = format.unwrap_or_default();
         return Err(invalid(&format!("it has format {format}, and this version of luacell reads {FORMAT} only")));
     }
-    if number(16, 8) != rest.len() as u64 {
+    if len != Some(rest.len() as u64) {
         return Err(cut_off());
     }
-    if number(12, 4) != u64::from(checksum(blob)) {
+    if checked != Some(checksum(blob)) {
         return Err(invalid("it is damaged: its checksum is wrong"));
     }
-    let mut take = |n: u64| -> Option<&[u8]> {
-        let (part, tail) = rest.split_at_checked(usize::try_from(n).ok()?)?;
-        rest = tail;
-        Some(part)
-    };
+    let mut reader = ByteReader::new(rest);
     let mut read = || -> Option<Vec<Entries<'_>>> {
-        let tables = u32::from_le_bytes(take(4)?.try_into().ok()?);
+        let tables = reader.u32()?;
         let mut all = Vec::new();
         for _ in 0..tables {
-            let count = u64::from_le_bytes(take(8)?.try_into().ok()?);
+            let count = reader.u64()?;
             let mut entries = Vec::new();
             for _ in 0..count {
-                let len = u64::from_le_bytes(take(8)?.try_into().ok()?);
-                let key = std::str::from_utf8(take(len)?).ok()?;
-                let len = u64::from_le_bytes(take(8)?.try_into().ok()?);
-                let value = take(len)?;
+                let key = std::str::from_utf8(reader.bytes_64()?).ok()?;
+                let value = reader.bytes_64()?;
                 let mut known = true;
                 codec::renumber(value, &mut |number| {
                     known &= (1..=tables).contains(&number);
@@ -233,5 +227,5 @@ fn parse(blob: &[u8]) -> Result<Vec<Entries<'_>>> {
         Some(all)
     };
     let all = read().filter(|all| !all.is_empty()).ok_or_else(|| invalid("its content makes no sense"))?;
-    if rest.is_empty() { Ok(all) } else { Err(invalid("something follows its content")) }
+    if reader.rest.is_empty() { Ok(all) } else { Err(invalid("something follows its content")) }
 }

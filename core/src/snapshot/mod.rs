@@ -17,6 +17,7 @@ use crate::machine::GuestId;
 use crate::store::MemoryStore;
 use crate::store::reserved::is_valid;
 use crate::tables::TableSnapshot;
+use crate::util::ByteReader;
 use crate::value::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"LUASNAP\n";
@@ -261,12 +262,11 @@ fn take(room: &mut u64, bytes: u64) -> bool {
 
 /// The next piece, unpacked length first, and what follows it.
 fn split_piece(packed: &[u8]) -> Option<(usize, &[u8], &[u8])> {
-    let (len, rest) = packed.split_first_chunk()?;
-    let (packed_len, rest) = rest.split_first_chunk()?;
-    let (piece, rest) = rest.split_at_checked(u32::from_le_bytes(*packed_len) as usize)?;
-    let len = u32::from_le_bytes(*len) as usize;
+    let mut reader = ByteReader::new(packed);
+    let (len, packed_len) = (reader.u32()? as usize, reader.u32()? as usize);
+    let piece = reader.take(packed_len)?;
     // A packed byte stands for 255 at most.
-    (len > 0 && len <= PIECE && len / 255 <= piece.len()).then_some((len, piece, rest))
+    (len > 0 && len <= PIECE && len / 255 <= piece.len()).then_some((len, piece, reader.rest))
 }
 
 impl<'a> Content<'a> {

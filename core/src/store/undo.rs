@@ -5,6 +5,7 @@
 
 use super::{Batch, StoreResult, TableStore, Write};
 use crate::store::reserved::{OWN, UNDO_KEY};
+use crate::util::ByteReader;
 
 /// One key as it was: `None` when it was not there.
 type Before = (u32, String, Option<Vec<u8>>);
@@ -77,20 +78,14 @@ fn encode(before: &[Before]) -> Vec<u8> {
     out
 }
 
-fn decode(mut rest: &[u8]) -> Option<Vec<Before>> {
+fn decode(bytes: &[u8]) -> Option<Vec<Before>> {
+    let mut reader = ByteReader::new(bytes);
     let mut before = Vec::new();
-    while !rest.is_empty() {
-        let mut take = |n: u64| -> Option<&[u8]> {
-            let (part, tail) = rest.split_at_checked(usize::try_from(n).ok()?)?;
-            rest = tail;
-            Some(part)
-        };
-        let table = u32::from_le_bytes(take(4)?.try_into().ok()?);
-        let key_len = u64::from_le_bytes(take(8)?.try_into().ok()?);
-        let value_len = u64::from_le_bytes(take(8)?.try_into().ok()?);
-        let key = std::str::from_utf8(take(key_len)?).ok()?.to_owned();
+    while !reader.rest.is_empty() {
+        let (table, key_len, value_len) = (reader.u32()?, reader.u64()?, reader.u64()?);
+        let key = std::str::from_utf8(reader.take(usize::try_from(key_len).ok()?)?).ok()?.to_owned();
         let value = match value_len.checked_sub(1) {
-            Some(len) => Some(take(len)?.to_vec()),
+            Some(len) => Some(reader.take(usize::try_from(len).ok()?)?.to_vec()),
             None => None,
         };
         before.push((table, key, value));

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Backing, Clock, IdSet, Tables, id_set};
 use crate::store::reserved::{HOME, IO, OWN, is_valid};
 use crate::store::{StoreResult, TableStore};
+use crate::util::ByteReader;
 use crate::value::codec;
 
 /// The last removal of orphans: the next free table number then, and how much there was to look at.
@@ -206,6 +207,7 @@ fn encode_swept(next: u32, weight: u64) -> Vec<u8> {
 }
 
 pub(super) fn decode_swept(value: &[u8]) -> Option<(u32, u64)> {
-    let (next, weight) = value.split_first_chunk()?;
-    Some((u32::from_le_bytes(*next), u64::from_le_bytes(weight.try_into().ok()?)))
+    let mut reader = ByteReader::new(value);
+    let swept = (reader.u32()?, reader.u64()?);
+    reader.rest.is_empty().then_some(swept)
 }

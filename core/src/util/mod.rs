@@ -2,6 +2,7 @@
 
 #[cfg(feature = "async")]
 mod block_on;
+mod byte_reader;
 mod coarse_clock;
 pub(crate) mod compute_place;
 pub(crate) mod ordered_map;
@@ -13,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[cfg(feature = "async")]
 pub(crate) use self::block_on::block_on;
+pub(crate) use self::byte_reader::ByteReader;
 pub(crate) use self::coarse_clock::CoarseTick;
 pub(crate) use self::small_bytes::SmallBytes;
 pub(crate) use self::stop_signal::StopSignal;

@@ -83,7 +83,7 @@ impl Decoder<'_> {
         let array_left = self.reader.u32()?;
         let pairs_left = self.reader.u32()?;
         self.announced += u64::from(array_left) + 2 * u64::from(pairs_left);
-        if self.announced > self.reader.rest.len() as u64 {
+        if self.announced > self.reader.0.rest.len() as u64 {
             return Err(malformed("a table announces more than there is"));
         }
         // A table takes more here than it does as bytes, an empty one ten times as much.
@@ -189,10 +189,10 @@ impl Open {
 /// All values of a message, when they are such that need no looking after: what calls mostly pass.
 #[inline]
 fn decode_simple(bytes: &[u8], values: &mut Vec<Value>) -> Option<()> {
-    let mut reader = Reader { rest: bytes };
+    let mut reader = Reader::new(bytes);
     values.reserve(bytes.len() / 9 + 1);
-    while let Some((tag, rest)) = reader.rest.split_first() {
-        reader.rest = rest;
+    while let Some((tag, rest)) = reader.0.rest.split_first() {
+        reader.0.rest = rest;
         values.push(reader.plain(*tag).ok()??.into());
     }
     Some(())
@@ -218,8 +218,8 @@ pub(crate) fn decode_into(bytes: &[u8], resolver: &dyn Resolver, values: &mut Ve
 /// The guest holds functions in a message for whoever reads it.
 #[cold]
 fn release_rest(mut rest: Reader<'_>, resolver: &dyn Resolver) {
-    while let Some(tag) = rest.rest.first().copied() {
-        let mut handle = Reader { rest: rest.rest.get(1..).unwrap_or_default() };
+    while let Some(tag) = rest.0.rest.first().copied() {
+        let mut handle = Reader::new(rest.0.rest.get(1..).unwrap_or_default());
         if tag == tag::HANDLE
             && let Ok(id) = handle.u32()
         {
@@ -233,7 +233,7 @@ fn release_rest(mut rest: Reader<'_>, resolver: &dyn Resolver) {
 
 fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<Vec<Value>> {
     let mut decoder = Decoder {
-        reader: Reader { rest: bytes },
+        reader: Reader::new(bytes),
         resolver,
         graph: Graph::new(),
         open: Vec::new(),
@@ -241,7 +241,7 @@ fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<Vec<Value>> {
         room: resolver.room(),
     };
     let mut slots = Vec::new();
-    while !decoder.reader.rest.is_empty() {
+    while !decoder.reader.0.rest.is_empty() {
         match decoder.value() {
             Ok(slot) => slots.push(slot),
             Err(error) => {

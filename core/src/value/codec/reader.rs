@@ -1,6 +1,7 @@
 //! Encoded bytes from front to back, and the values in them that refer to nothing.
 
 use super::tag;
+use crate::util::ByteReader;
 use crate::value::{Error, ErrorKind, LuaString, Result, Slot, Value};
 
 pub(super) fn malformed(what: &str) -> Error {
@@ -46,34 +47,33 @@ impl From<Plain<'_>> for Slot {
     }
 }
 
-/// Reads bytes from front to back.
-pub(super) struct Reader<'a> {
-    pub(super) rest: &'a [u8],
+/// Reads values from front to back.
+pub(super) struct Reader<'a>(pub(super) ByteReader<'a>);
+
+#[inline]
+fn whole<T>(read: Option<T>) -> Result<T> {
+    read.ok_or_else(|| malformed("it ends too early"))
 }
 
 impl<'a> Reader<'a> {
     #[inline]
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let (part, rest) = self.rest.split_at_checked(n).ok_or_else(|| malformed("it ends too early"))?;
-        self.rest = rest;
-        Ok(part)
-    }
-
-    #[inline]
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (part, rest) = self.rest.split_first_chunk().ok_or_else(|| malformed("it ends too early"))?;
-        self.rest = rest;
-        Ok(*part)
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Reader(ByteReader::new(bytes))
     }
 
     #[inline]
     pub(super) fn u8(&mut self) -> Result<u8> {
-        self.array().map(|[byte]| byte)
+        whole(self.0.u8())
     }
 
     #[inline]
     pub(super) fn u32(&mut self) -> Result<u32> {
-        self.array().map(u32::from_le_bytes)
+        whole(self.0.u32())
+    }
+
+    #[inline]
+    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+        whole(self.0.take(n))
     }
 
     #[inline]
@@ -88,8 +88,8 @@ impl<'a> Reader<'a> {
         Ok(Some(match tag {
             tag::NIL => Plain::Nil,
             tag::BOOLEAN => Plain::Boolean(self.u8()? != 0),
-            tag::INTEGER => Plain::Integer(i64::from_le_bytes(self.array()?)),
-            tag::FLOAT => Plain::Float(f64::from_le_bytes(self.array()?)),
+            tag::INTEGER => Plain::Integer(i64::from_le_bytes(whole(self.0.array())?)),
+            tag::FLOAT => Plain::Float(f64::from_le_bytes(whole(self.0.array())?)),
             // The host sees a big integer's digits.
             tag::STRING | tag::BIGINT => Plain::String(self.bytes()?),
             _ => return Ok(None),

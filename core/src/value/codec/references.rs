@@ -11,8 +11,8 @@ pub(crate) fn may_refer(bytes: &[u8]) -> bool {
 
 /// Hands the ids of all tables that an encoded value refers to, to `visit`. Bytes that make no sense end the walk: they refer to nothing.
 pub(crate) fn references(bytes: &[u8], visit: &mut dyn FnMut(u32)) {
-    let mut reader = Reader { rest: bytes };
-    while !reader.rest.is_empty() {
+    let mut reader = Reader::new(bytes);
+    while !reader.0.rest.is_empty() {
         match reader.skip() {
             Ok(id) => id.into_iter().for_each(&mut *visit),
             Err(_) => return,
@@ -23,15 +23,15 @@ pub(crate) fn references(bytes: &[u8], visit: &mut dyn FnMut(u32)) {
 /// The value with other numbers for the tables that it refers to; `None` when the bytes are no value.
 pub(crate) fn renumber(bytes: &[u8], number: &mut dyn FnMut(u32) -> u32) -> Option<Vec<u8>> {
     let mut out = bytes.to_vec();
-    let mut reader = Reader { rest: bytes };
-    while !reader.rest.is_empty() {
+    let mut reader = Reader::new(bytes);
+    while !reader.0.rest.is_empty() {
         // A handle means something to one running instance only.
-        if reader.rest.first() == Some(&tag::HANDLE) {
+        if reader.0.rest.first() == Some(&tag::HANDLE) {
             return None;
         }
         if let Some(id) = reader.skip().ok()? {
             // The id is the last that was read.
-            let end = bytes.len() - reader.rest.len();
+            let end = bytes.len() - reader.0.rest.len();
             out.get_mut(end - 4..end)?.copy_from_slice(&number(id).to_le_bytes());
         }
     }
@@ -40,8 +40,8 @@ pub(crate) fn renumber(bytes: &[u8], number: &mut dyn FnMut(u32) -> u32) -> Opti
 
 /// Whether a value is a Lua function, or holds one: bytecode, which Lua does not verify.
 pub(crate) fn has_function(bytes: &[u8]) -> bool {
-    let mut reader = Reader { rest: bytes };
-    while let Some(tag) = reader.rest.first() {
+    let mut reader = Reader::new(bytes);
+    while let Some(tag) = reader.0.rest.first() {
         if matches!(*tag, tag::FUNCTION | tag::STORED_FUNCTION | tag::STORED_UPVALUE) {
             return true;
         }
