@@ -214,6 +214,8 @@ fn every_block_is_run_or_names_what_there_is() -> Result<()> {
                 }
                 "toml" => note("toml", dependency(&lines.join("\n"))),
                 run if is_run(&page, run) => {}
+                // A picture.
+                "text" => {}
                 other => note(&format!("```{other}"), Err(anyhow::anyhow!("no test runs it"))),
             }
         }

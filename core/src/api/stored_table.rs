@@ -191,7 +191,7 @@ fn write(
     }
     let mut bytes = Vec::new();
     let Value::Table(root) = value else {
-        codec::encode_stored(&Slot::from_value(value), &mut bytes, &resolver)
+        codec::encode_stored(&Slot::Value(value), &mut bytes, &resolver)
             .map_err(|e| with_path(&e, &[], None, &shown))?;
         return access.tables()?.set_by_host(table, key, &bytes).map_err(Error::from);
     };
@@ -211,7 +211,7 @@ fn write(
                 Value::Table(t) => {
                     codec::encode_reference(numbers.get(&t.identity()).copied().unwrap_or_default(), &mut bytes)
                 }
-                _ => codec::encode_stored(&Slot::from_value(value), &mut bytes, &resolver)
+                _ => codec::encode_stored(&Slot::Value(value), &mut bytes, &resolver)
                     .map_err(|e| with_path(&e, &all, Some(at), &key))?,
             }
             writes.push((id, text.clone(), bytes.clone()));

@@ -32,9 +32,9 @@ pub(super) fn copy_table(cell: &Arc<SandboxCell>, table: &StoredTable) -> Result
                         };
                         Slot::Node(next)
                     }
-                    other => Slot::from_value(other),
+                    other => Slot::Value(other),
                 };
-                graph.put(number, Slot::from_value(key), slot);
+                graph.put(number, Slot::Value(key), slot);
             }
         }
         Ok(Table::of_graph(&Arc::new(graph), 0))

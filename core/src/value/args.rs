@@ -136,7 +136,7 @@ impl Args {
         let mut done = 0;
         for (at, value) in &self.references {
             room.extend_from_slice(self.bytes.get(done..*at).unwrap_or_default());
-            codec::put_reference(room, &Slot::from_value(value.clone()), resolver)?;
+            codec::put_reference(room, &Slot::Value(value.clone()), resolver)?;
             done = at + PLACE;
         }
         room.extend_from_slice(self.bytes.get(done..).unwrap_or_default());

@@ -41,7 +41,7 @@ fn same_content(a: &Table, b: &Table, pending: &mut Vec<(Table, Table)>) -> bool
     }
     let tables_as_keys = |t: &Table| -> Vec<(Value, Value)> {
         let hash = t.own_node().hash();
-        if !hash.iter().any(|(k, _)| matches!(k, Slot::Node(_) | Slot::Table(_))) {
+        if !hash.iter().any(|(k, _)| matches!(k, Slot::Node(_) | Slot::Value(Value::Table(_)))) {
             return Vec::new();
         }
         t.pairs().filter(|(k, _)| matches!(k, Value::Table(_))).collect()

@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use ahash::RandomState;
 
-use super::{Function, LuaString, Value, exact_integer};
+use super::{Value, exact_integer};
 use crate::util::ordered_map::OrderedMap;
-use crate::value::{Error, Result, StoredTable};
+use crate::value::{Error, Result};
 
 /// A table by value.
 ///
@@ -39,20 +39,29 @@ pub(crate) struct Node {
 }
 
 /// A value inside a graph.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) enum Slot {
-    #[default]
-    Nil,
-    Boolean(bool),
-    Integer(i64),
-    Float(f64),
-    String(LuaString),
+    /// A table here is one of another graph.
+    Value(Value),
     /// A table of the same graph.
     Node(u32),
-    /// A table of another graph.
-    Table(Table),
-    Stored(StoredTable),
-    Function(Function),
+}
+
+impl Slot {
+    pub(crate) const NIL: Slot = Slot::Value(Value::Nil);
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Slot::NIL
+    }
+}
+
+/// A value as a slot of some other graph.
+impl From<Value> for Slot {
+    fn from(value: Value) -> Self {
+        Slot::Value(value)
+    }
 }
 
 /// Scripts choose the keys, so the hash is keyed.
@@ -66,15 +75,15 @@ impl Slot {
     fn key_hash(&self) -> u64 {
         let mut hasher = hash_state().build_hasher();
         match self {
-            Slot::Nil => 0u8.hash(&mut hasher),
-            Slot::Boolean(b) => (1u8, b).hash(&mut hasher),
-            Slot::Integer(n) => n.hash(&mut hasher),
-            Slot::Float(x) => x.to_bits().hash(&mut hasher),
-            Slot::String(s) => s.as_bytes().hash(&mut hasher),
+            Slot::Value(Value::Nil) => 0u8.hash(&mut hasher),
+            Slot::Value(Value::Boolean(b)) => (1u8, b).hash(&mut hasher),
+            Slot::Value(Value::Integer(n)) => n.hash(&mut hasher),
+            Slot::Value(Value::Float(x)) => x.to_bits().hash(&mut hasher),
+            Slot::Value(Value::String(s)) => s.as_bytes().hash(&mut hasher),
+            Slot::Value(Value::Table(t)) => t.identity().hash(&mut hasher),
+            Slot::Value(Value::StoredTable(t)) => (3u8, t.id()).hash(&mut hasher),
+            Slot::Value(Value::Function(f)) => (4u8, f).hash(&mut hasher),
             Slot::Node(n) => (2u8, n).hash(&mut hasher),
-            Slot::Table(t) => t.identity().hash(&mut hasher),
-            Slot::Stored(t) => (3u8, t.id()).hash(&mut hasher),
-            Slot::Function(f) => (4u8, f).hash(&mut hasher),
         }
         hasher.finish()
     }
@@ -82,59 +91,38 @@ impl Slot {
     /// Equality as table keys: tables by identity.
     fn key_eq(&self, other: &Slot) -> bool {
         match (self, other) {
-            (Slot::Nil, Slot::Nil) => true,
-            (Slot::Boolean(a), Slot::Boolean(b)) => a == b,
-            (Slot::Integer(a), Slot::Integer(b)) => a == b,
-            (Slot::Float(a), Slot::Float(b)) => a.to_bits() == b.to_bits(),
-            (Slot::String(a), Slot::String(b)) => a == b,
             (Slot::Node(a), Slot::Node(b)) => a == b,
-            (Slot::Table(a), Slot::Table(b)) => a.identity() == b.identity(),
-            (Slot::Stored(a), Slot::Stored(b)) => a == b,
-            (Slot::Function(a), Slot::Function(b)) => a == b,
+            (Slot::Value(Value::Float(a)), Slot::Value(Value::Float(b))) => a.to_bits() == b.to_bits(),
+            (Slot::Value(Value::Table(a)), Slot::Value(Value::Table(b))) => a.identity() == b.identity(),
+            (Slot::Value(a), Slot::Value(b)) => a == b,
             _ => false,
-        }
-    }
-
-    /// A value as a slot of some other graph.
-    pub(crate) fn from_value(value: Value) -> Slot {
-        match value {
-            Value::Nil => Slot::Nil,
-            Value::Boolean(b) => Slot::Boolean(b),
-            Value::Integer(n) => Slot::Integer(n),
-            Value::Float(x) => Slot::Float(x),
-            Value::String(s) => Slot::String(s),
-            Value::Table(t) => Slot::Table(t),
-            Value::StoredTable(t) => Slot::Stored(t),
-            Value::Function(f) => Slot::Function(f),
         }
     }
 
     /// The value that this is in its graph.
     pub(crate) fn into_value(self, graph: &Arc<Graph>) -> Value {
         match self {
-            Slot::Nil => Value::Nil,
-            Slot::Boolean(b) => Value::Boolean(b),
-            Slot::Integer(n) => Value::Integer(n),
-            Slot::Float(x) => Value::Float(x),
-            Slot::String(s) => Value::String(s),
+            Slot::Value(value) => value,
             Slot::Node(n) => Value::Table(Table::of_graph(graph, n)),
-            Slot::Table(t) => Value::Table(t),
-            Slot::Stored(t) => Value::StoredTable(t),
-            Slot::Function(f) => Value::Function(f),
         }
     }
 
     pub(crate) fn is_nil(&self) -> bool {
-        matches!(self, Slot::Nil)
+        matches!(self, Slot::Value(Value::Nil))
+    }
+
+    /// Whether it is a table of another graph.
+    fn is_foreign_table(&self) -> bool {
+        matches!(self, Slot::Value(Value::Table(_)))
     }
 
     /// As a table key: floats that are integers become integers. `None` for nil and NaN.
     #[inline]
     pub(crate) fn into_key(self) -> Option<Slot> {
         match self {
-            Slot::Nil => None,
-            Slot::Float(x) if x.is_nan() => None,
-            Slot::Float(x) => Some(exact_integer(x).map_or(Slot::Float(x), Slot::Integer)),
+            Slot::Value(Value::Nil) => None,
+            Slot::Value(Value::Float(x)) if x.is_nan() => None,
+            Slot::Value(Value::Float(x)) => Some(exact_integer(x).map_or(Value::Float(x), Value::Integer).into()),
             key => Some(key),
         }
     }
@@ -179,18 +167,18 @@ impl Node {
     }
 
     fn get(&self, key: &Slot) -> &Slot {
-        if let Slot::Integer(n) = key
+        if let Slot::Value(Value::Integer(n)) = key
             && let Some(i) = array_index(*n)
             && let Some(slot) = self.array.get(i)
         {
             return slot;
         }
-        self.hash.get(key.key_hash(), |other| other.key_eq(key)).unwrap_or(&Slot::Nil)
+        self.hash.get(key.key_hash(), |other| other.key_eq(key)).unwrap_or(&Slot::NIL)
     }
 
     /// Sets a value under a key that `into_key` made; whether there was one already.
     pub(crate) fn set(&mut self, key: Slot, value: Slot) -> bool {
-        if let Slot::Integer(n) = key
+        if let Slot::Value(Value::Integer(n)) = key
             && let Some(i) = array_index(n)
         {
             if let Some(slot) = self.array.get_mut(i) {
@@ -222,7 +210,7 @@ impl Node {
     /// Moves what follows the array from the hash part into it.
     fn migrate(&mut self) {
         while self.hash_len() > 0 {
-            let key = Slot::Integer(self.array.len() as i64 + 1);
+            let key = Slot::Value(Value::Integer(self.array.len() as i64 + 1));
             match self.hash_remove(&key) {
                 Some(value) => self.array.push(value),
                 None => break,
@@ -265,7 +253,7 @@ impl Graph {
 
     /// Sets a value in a node; a nil or NaN key is ignored.
     pub(crate) fn put(&mut self, number: u32, key: Slot, value: Slot) {
-        self.nested |= matches!(key, Slot::Table(_)) || matches!(value, Slot::Table(_));
+        self.nested |= key.is_foreign_table() || value.is_foreign_table();
         if let Some(key) = key.into_key()
             && let Some(node) = self.node_mut(number)
         {
@@ -283,7 +271,7 @@ impl Graph {
             let hash = std::mem::take(&mut node.hash);
             let slots = node.array.drain(..).chain(hash.into_entries().flat_map(|(k, v)| [k, v]));
             for slot in slots {
-                if let Slot::Table(table) = slot {
+                if let Slot::Value(Value::Table(table)) = slot {
                     pending.push(table.graph);
                 }
             }
@@ -365,7 +353,7 @@ impl Table {
     pub fn get(&self, key: impl Into<Value>) -> Value {
         let slot = match key.into() {
             Value::Table(t) if Arc::ptr_eq(&t.graph, &self.graph) => Slot::Node(t.node),
-            key => Slot::from_value(key),
+            key => Slot::Value(key),
         };
         match slot.into_key() {
             Some(key) => self.slot_value(self.own_node().get(&key)),
@@ -386,11 +374,11 @@ impl Table {
                 *self = Table { graph: Arc::new(Graph::clone(&self.graph)), node: self.node };
                 Slot::Node(t.node)
             }
-            key => Slot::from_value(key),
+            key => Slot::Value(key),
         };
         let key = key.into_key().ok_or_else(|| Error::invalid("a table key must not be nil or NaN"))?;
-        let value = Slot::from_value(value.into());
-        let nested = matches!(key, Slot::Table(_)) || matches!(value, Slot::Table(_));
+        let value = Slot::Value(value.into());
+        let nested = key.is_foreign_table() || value.is_foreign_table();
         if Arc::get_mut(&mut self.graph).is_none() {
             *self = self.extract();
         }
@@ -438,7 +426,7 @@ impl Table {
     #[must_use]
     pub fn has_string_keys_only(&self) -> bool {
         let node = self.own_node();
-        node.array.is_empty() && node.hash().iter().all(|(key, _)| matches!(key, Slot::String(_)))
+        node.array.is_empty() && node.hash().iter().all(|(key, _)| matches!(key, Slot::Value(Value::String(_))))
     }
 
     /// The values of the keys 1 to [`len`](Self::len), in order; nil where there is a gap.
@@ -475,8 +463,8 @@ impl<V: Into<Value>> FromIterator<V> for Table {
         let mut nested = false;
         let mut node = Node::default();
         for value in values {
-            let slot = Slot::from_value(value.into());
-            nested |= matches!(slot, Slot::Table(_));
+            let slot = Slot::Value(value.into());
+            nested |= slot.is_foreign_table();
             node.push_raw(slot);
         }
         node.finish_array();
@@ -520,7 +508,7 @@ impl TableBuilder {
     /// # Errors
     /// `InvalidArgument` for a nil or NaN key.
     pub fn set(&mut self, table: TableRef, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
-        self.put(table, Slot::from_value(key.into()), Slot::from_value(value.into()))
+        self.put(table, Slot::Value(key.into()), Slot::Value(value.into()))
     }
 
     /// Sets a table of this builder as value.
@@ -528,7 +516,7 @@ impl TableBuilder {
     /// # Errors
     /// `InvalidArgument` for a nil or NaN key.
     pub fn set_table(&mut self, table: TableRef, key: impl Into<Value>, value: TableRef) -> Result<()> {
-        self.put(table, Slot::from_value(key.into()), Slot::Node(value.0))
+        self.put(table, Slot::Value(key.into()), Slot::Node(value.0))
     }
 
     /// Sets a value under a key that is a table of this builder.
@@ -536,7 +524,7 @@ impl TableBuilder {
     /// # Errors
     /// None at present.
     pub fn set_with_table_key(&mut self, table: TableRef, key: TableRef, value: impl Into<Value>) -> Result<()> {
-        self.put(table, Slot::Node(key.0), Slot::from_value(value.into()))
+        self.put(table, Slot::Node(key.0), Slot::Value(value.into()))
     }
 
     fn put(&mut self, table: TableRef, key: Slot, value: Slot) -> Result<()> {

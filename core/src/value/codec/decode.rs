@@ -42,13 +42,13 @@ impl Decoder<'_> {
         let slot = match tag {
             tag::FUNCTION => {
                 let code = LuaString::new(self.reader.bytes()?);
-                Slot::Function(Function(Arc::new(FunctionKind::Bytecode(code))))
+                Slot::Value(Value::Function(Function(Arc::new(FunctionKind::Bytecode(code)))))
             }
             tag::BUILTIN => {
                 let name = LuaString::new(self.reader.bytes()?);
-                Slot::Function(self.resolver.builtin(name))
+                Slot::Value(Value::Function(self.resolver.builtin(name)))
             }
-            tag::EXTERNAL => Slot::Stored(self.resolver.stored(self.id()?, false)),
+            tag::EXTERNAL => Slot::Value(Value::StoredTable(self.resolver.stored(self.id()?, false))),
             tag::TABLE => self.table()?,
             tag::BACKREF => {
                 let number = self.reader.u32()?;
@@ -57,12 +57,12 @@ impl Decoder<'_> {
                 }
                 Slot::Node(number)
             }
-            tag::HANDLE => Slot::Function(self.resolver.handle(self.reader.u32()?)),
+            tag::HANDLE => Slot::Value(Value::Function(self.resolver.handle(self.reader.u32()?))),
             tag::STORED_FUNCTION => {
                 let table = self.resolver.stored(self.id()?, false);
-                Slot::Function(Function(Arc::new(FunctionKind::Stored(table))))
+                Slot::Value(Value::Function(Function(Arc::new(FunctionKind::Stored(table)))))
             }
-            tag::STORED_UPVALUE => Slot::Stored(self.resolver.stored(self.id()?, true)),
+            tag::STORED_UPVALUE => Slot::Value(Value::StoredTable(self.resolver.stored(self.id()?, true))),
             other => return Err(unknown_tag(other)),
         };
         // Once it is there: when it is too much it is let go like any other.

@@ -33,13 +33,17 @@ pub(crate) fn put_number(out: &mut Vec<u8>, tag: u8, bytes: [u8; 8]) {
 
 /// Writes everything but tables and functions.
 fn put_plain(out: &mut Vec<u8>, slot: &Slot, resolver: &dyn Resolver) -> Result<()> {
-    match slot {
-        Slot::Nil | Slot::Node(_) | Slot::Table(_) | Slot::Function(_) => out.push(tag::NIL),
-        Slot::Boolean(b) => put_boolean(out, *b),
-        Slot::Integer(n) => put_number(out, tag::INTEGER, n.to_le_bytes()),
-        Slot::Float(x) => put_number(out, tag::FLOAT, x.to_le_bytes()),
-        Slot::String(s) => put_bytes(out, tag::STRING, s.as_bytes())?,
-        Slot::Stored(table) => {
+    let Slot::Value(value) = slot else {
+        out.push(tag::NIL);
+        return Ok(());
+    };
+    match value {
+        Value::Nil | Value::Table(_) | Value::Function(_) => out.push(tag::NIL),
+        Value::Boolean(b) => put_boolean(out, *b),
+        Value::Integer(n) => put_number(out, tag::INTEGER, n.to_le_bytes()),
+        Value::Float(x) => put_number(out, tag::FLOAT, x.to_le_bytes()),
+        Value::String(s) => put_bytes(out, tag::STRING, s.as_bytes())?,
+        Value::StoredTable(table) => {
             let kind = if table.is_cell() { tag::STORED_UPVALUE } else { tag::EXTERNAL };
             put_u32(out, kind, resolver.id_of(table)?);
         }
@@ -94,7 +98,7 @@ fn encode_any(values: &[Value], out: &mut Vec<u8>, resolver: &dyn Resolver) -> R
     let mut numbers = Numbers::with_hasher(RandomState::new());
     let mut open: Vec<Writing> = Vec::new();
     for (i, value) in values.iter().enumerate() {
-        let result = encode_one(Slot::from_value(value.clone()), out, resolver, &mut numbers, &mut open);
+        let result = encode_one(Slot::Value(value.clone()), out, resolver, &mut numbers, &mut open);
         result.map_err(|e| at_place(e, &format!("argument {}", i + 1), &open))?;
     }
     Ok(())
@@ -148,7 +152,7 @@ impl Writing {
                 key
             };
             match slot {
-                Slot::Node(_) | Slot::Table(_) | Slot::Function(_) => return Ok(Some(slot.clone())),
+                Slot::Node(_) | Slot::Value(Value::Table(_) | Value::Function(_)) => return Ok(Some(slot.clone())),
                 _ => put_plain(out, slot, resolver)?,
             }
         }
@@ -157,7 +161,7 @@ impl Writing {
     /// The key of what is being written, for messages.
     fn place(&self) -> Value {
         let key = match self.next_pair {
-            0 => Slot::Integer(self.array as i64),
+            0 => Slot::Value(Value::Integer(self.array as i64)),
             _ => self.table.own_node().pair_from(self.pair).map(|(_, key, _)| key.clone()).unwrap_or_default(),
         };
         key.into_value(&self.table.graph)
@@ -175,8 +179,8 @@ fn put_slot(
 ) -> Result<()> {
     let table = match (slot, owner) {
         (Slot::Node(n), Some(owner)) => Table::of_graph(&owner.graph, *n),
-        (Slot::Table(table), _) => table.clone(),
-        (Slot::Function(function), _) => return put_function(out, function, resolver),
+        (Slot::Value(Value::Table(table)), _) => table.clone(),
+        (Slot::Value(Value::Function(function)), _) => return put_function(out, function, resolver),
         _ => return put_plain(out, slot, resolver),
     };
     if let Some(number) = numbers.get(&table.identity()) {
@@ -210,7 +214,7 @@ fn put_function(out: &mut Vec<u8>, function: &Function, resolver: &dyn Resolver)
 /// Writes a function or a view of a stored table.
 pub(crate) fn put_reference(out: &mut Vec<u8>, slot: &Slot, resolver: &dyn Resolver) -> Result<()> {
     match slot {
-        Slot::Function(function) => put_function(out, function, resolver),
+        Slot::Value(Value::Function(function)) => put_function(out, function, resolver),
         _ => put_plain(out, slot, resolver),
     }
 }
@@ -218,7 +222,7 @@ pub(crate) fn put_reference(out: &mut Vec<u8>, slot: &Slot, resolver: &dyn Resol
 /// Writes a value for a store. A table by value does not come here: it was given an id before.
 pub(crate) fn encode_stored(slot: &Slot, out: &mut Vec<u8>, resolver: &dyn Resolver) -> Result<()> {
     match slot {
-        Slot::Function(function) => match &*function.0 {
+        Slot::Value(Value::Function(function)) => match &*function.0 {
             FunctionKind::Live(_) => {
                 Err(Error::conversion("a function of the running sandbox can only be stored by a script"))
             }

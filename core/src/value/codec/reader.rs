@@ -37,13 +37,7 @@ impl From<Plain<'_>> for Value {
 impl From<Plain<'_>> for Slot {
     #[inline]
     fn from(plain: Plain<'_>) -> Self {
-        match plain {
-            Plain::Nil => Slot::Nil,
-            Plain::Boolean(b) => Slot::Boolean(b),
-            Plain::Integer(n) => Slot::Integer(n),
-            Plain::Float(x) => Slot::Float(x),
-            Plain::String(s) => Slot::String(LuaString::new(s)),
-        }
+        Slot::Value(plain.into())
     }
 }
 
