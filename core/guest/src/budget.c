@@ -83,6 +83,23 @@ int64_t budget_end_run (void) {
 }
 
 /*
+** Asks the host: the kind of the limit that was reached, or 0 and how many
+** ticks may follow. The answer comes to a place of its own: the run may be
+** looked at while a message of the host is being read.
+*/
+static int ask_host (int64_t used, int64_t *ticks) {
+  byte request[9], answer[8];
+  request[0] = CHANNEL_LIMITS;
+  memcpy(request + 1, &used, 8);
+  *ticks = PLENTY;
+  if (guest.revision < 2 ||
+      host_call(request, sizeof request, answer, sizeof answer) != 8)
+    return 0;
+  *ticks = get_u32(answer + 4);
+  return (int)get_u32(answer);
+}
+
+/*
 ** Taking a run back may take twice as long as the run itself, and a while, as
 ** long as the host has time for it. What is left then is not taken along, as
 ** without memory.
@@ -91,6 +108,12 @@ void budget_begin_undo (int64_t used) {
   undo_left = UNDOING - UNASKED + 2 * used;
   luacell_budget = UNASKED;
   luacell_refused = KIND_TIMEOUT;
+}
+
+/* Before anything is looked at that the run made. */
+void budget_tell_undo (void) {
+  int64_t ticks;
+  if (grant > 0) ask_host(LIMITS_UNDO, &ticks);
 }
 
 void budget_end_undo (void) {
@@ -115,23 +138,6 @@ static void add_grant (int64_t ticks) {
   if (ticks <= 0 || ticks > PLENTY) ticks = PLENTY;
   luacell_budget = ticks;
   granted = used + ticks;
-}
-
-/*
-** Asks the host: the kind of the limit that was reached, or 0 and how many
-** ticks may follow. The answer comes to a place of its own: the run may be
-** looked at while a message of the host is being read.
-*/
-static int ask_host (int64_t used, int64_t *ticks) {
-  byte request[9], answer[8];
-  request[0] = CHANNEL_LIMITS;
-  memcpy(request + 1, &used, 8);
-  *ticks = PLENTY;
-  if (guest.revision < 2 ||
-      host_call(request, sizeof request, answer, sizeof answer) != 8)
-    return 0;
-  *ticks = get_u32(answer + 4);
-  return (int)get_u32(answer);
 }
 
 /* 0 when the run may go on. */

@@ -46,7 +46,7 @@ void objects_put (lua_State *L, unsigned id, const TValue *v) {
 
 unsigned external_take_ids (lua_State *L, unsigned count) {
   unsigned first = guest.next_id;
-  if (count > UINT_MAX - first - 1)
+  if (count >= UINT_MAX - first)
     luacell_error(L, KIND_INTERNAL, "no external table ids are left");
   if (!made_add(first, count)) luacell_memory_error(L);
   guest.next_id += count;
@@ -396,6 +396,7 @@ static int is_external (const TValue *o, unsigned id) {
 */
 void made_undo (lua_State *L) {
   size_t i;
+  if (made.len > 0) budget_tell_undo();
   need_stack(L, 40);
   gc_hold(L);
   undone.len = 0;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Host;
 use crate::limits::GRANT;
+use crate::tables::OWN;
 use crate::{Error, ErrorKind};
 
 /// How long the store may take where the guest takes a run back that had to end.
@@ -148,6 +149,8 @@ impl Host {
         let answer = |kind: u32, ticks: u32| Some((u64::from(kind) | u64::from(ticks) << 32).to_le_bytes());
         let used = u64::from_le_bytes(payload.try_into().ok()?);
         if used == UNDO {
+            // What it looks at for that are the tables that the run made.
+            self.tables.set_own_end(OWN);
             let kind = if self.undo_is_over() { u32::from(ErrorKind::Timeout.number()) } else { 0 };
             return answer(kind, GRANT.cast_unsigned());
         }

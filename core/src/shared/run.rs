@@ -178,6 +178,7 @@ impl Inner {
     fn forget_limits(&mut self) {
         if let Ok(host) = self.host() {
             host.forget_refusal();
+            host.tables.set_own_end(0);
             host.tables.set_deadline(None, None, u64::MAX);
         }
     }

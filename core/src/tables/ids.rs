@@ -21,9 +21,9 @@ pub(crate) const NEXT_KEY: &str = "next";
 /// The next free id is written down in steps of this, so that not every new table costs a write.
 const ID_STEP: u32 = 64;
 
-/// The next free id as it is written down.
+/// The next free id as it is written down: never one that somebody has.
 pub(crate) fn noted_next(next: u32) -> u32 {
-    next.saturating_add(ID_STEP - 1) / ID_STEP * ID_STEP
+    next.checked_next_multiple_of(ID_STEP).unwrap_or(OWN)
 }
 
 /// Numbers are reserved in steps of this at first, of `MAX_LEASE` for a sandbox that makes many tables.
