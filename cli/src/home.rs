@@ -80,7 +80,10 @@ fn dump(sandbox: &Sandbox, file: Option<&Path>, as_json: bool) -> Result<(), Fai
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if is_store(file) {
-        return Err(Failure::Usage(anyhow!("{} is a store, which a dump would replace: name another file", file.display())));
+        return Err(Failure::Usage(anyhow!(
+            "{} is a store, which a dump would replace: name another file",
+            file.display()
+        )));
     }
     Ok(std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))?)
 }

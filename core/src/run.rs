@@ -166,7 +166,8 @@ impl Context<'_> {
         enter: impl FnOnce(&mut Context<'_>, &SandboxLinks, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         catch_unwind(AssertUnwindSafe(|| self.run_inside(enter))).unwrap_or_else(|panic| {
-            let _ = self.doomed_by::<()>(Err(Error::new(ErrorKind::Trap, "a run inside this one ended in a panic").fatal()));
+            let _ = self
+                .doomed_by::<()>(Err(Error::new(ErrorKind::Trap, "a run inside this one ended in a panic").fatal()));
             resume_unwind(panic)
         })
     }

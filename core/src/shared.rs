@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, TryLockResult
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::run::pause_before_retry;
-#[cfg(feature = "async")]
-pub(crate) use self::run::stopped_between_tries;
 #[cfg(feature = "async")]
 pub(crate) use self::locked::Locked;
 #[cfg(not(feature = "async"))]
 use self::locked::Locked;
 use self::locked::this_thread;
+pub(crate) use self::run::pause_before_retry;
+#[cfg(feature = "async")]
+pub(crate) use self::run::stopped_between_tries;
 use self::transaction::Transaction;
 use crate::codec::{self, Links};
 use crate::config::SandboxConfig;

@@ -474,7 +474,11 @@ fn a_panic_in_a_run_inside_a_host_function_ends_the_outer_run() {
             .register("inside", move |caught: bool| {
                 let inner = weak.upgrade().unwrap();
                 let run = || inner.compute_with("return _home.panic", options()).map(drop);
-                if caught { std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Ok(())) } else { run() }
+                if caught {
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Ok(()))
+                } else {
+                    run()
+                }
             })
             .unwrap();
         for caught in [false, true] {
