@@ -481,3 +481,65 @@ fn new_tables_are_new_beside_those_of_others() {
         105
     );
 }
+
+/// A store that can't list its tables, so that they get no lower numbers, and somebody has put one of the highest into it.
+#[test]
+fn at_the_end_of_the_range_there_is_an_error_and_no_other_table() {
+    for left in [0, 1, 2, 5, 63, 64, 65, 70] {
+        let last = u32::MAX - 1 - left;
+        let store = Passed::default();
+        let reference: Vec<u8> = [7].into_iter().chain(last.to_le_bytes()).collect();
+        store.0.lock().unwrap().set(1, "last", &reference).unwrap();
+        store.0.lock().unwrap().set(last, "x", &[1, 1]).unwrap();
+        let mut made = 0;
+        for _ in 0..left + 3 {
+            // Opened anew, it goes on behind all that there are.
+            let lua = Sandbox::with_config(SandboxConfig::new().store(store.clone())).unwrap();
+            assert!(get::<bool>(&lua, "return _home.last.x and next(_home.last, 'x') == nil"));
+            match lua.compute("local t = ext.table() assert(t ~= _home and t ~= _io and next(t) == nil) t.y = 1 _home[#_home + 1] = t") {
+                Ok(_) => made += 1,
+                Err(error) => {
+                    assert!(error.message().contains("no external table ids are left"), "{error}");
+                    let many = "for i = 1, 5 do local ok, t = pcall(ext.table) assert(not ok or t ~= _home and t ~= _io) end";
+                    lua.compute(many).unwrap();
+                }
+            }
+        }
+        assert!(made <= left, "{made} of {left}");
+    }
+}
+
+/// Another sandbox stores tables under the numbers that a run has taken, or takes next: the run's new tables have nothing of theirs, and taking it back gives
+/// them nothing either.
+#[test]
+fn a_run_that_fails_gets_nothing_of_tables_with_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, body) in [
+        "new = {} others_store() _home.new = new",
+        "new = {} _home.new = new others_store()",
+        "new = {} others_store() _home.new = new local theirs = _home.theirs",
+        "new = {} others_store() _home.new = new for k in pairs(_home) do end",
+        "new = {} others_store() _home.new = new seen = next(_home.new) or #_home.new > 0 or _home.new.secret",
+        "new = {} others_store() _home.new = new for k in pairs(_home.new) do seen = k end",
+        "new = ext.table() others_store() seen = next(new)",
+    ]
+    .iter()
+    .enumerate()
+    {
+        for end in ["error('x')", "while true do end", "_home.x = _home.x + 1"] {
+            let path = folder.path().join(format!("{number} {}.luacell", end.len()));
+            let (one, other) = (file(&path), Arc::new(file(&path)));
+            other.compute("_home.x = 1").unwrap();
+            assert_eq!(get::<i64>(&one, "return _home.x"), 1);
+            let theirs = Arc::clone(&other);
+            one.register("others_store", move |()| {
+                theirs.compute("_home.theirs = {secret = 'theirs'} _home.more = {secret = 'more'}").map(drop)
+            })
+            .unwrap();
+            let options = ComputeOptions::new().instruction_limit(1_000_000);
+            one.compute_with(format!("{body} {end}"), options).unwrap_err();
+            let check = "return not seen and next(new) == nil and _home.theirs.secret == 'theirs' and _home.new == nil";
+            assert!(get::<bool>(&one, check), "{body} {end}");
+        }
+    }
+}

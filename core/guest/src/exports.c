@@ -250,7 +250,7 @@ void sync_external_table_counter (unsigned next_id) {
 EXPORT(allocate_table_ids)
 unsigned allocate_table_ids (unsigned count) {
   unsigned first = guest.next_id;
-  if (count > UINT_MAX - first - 1) return 0;
+  if (count >= UINT_MAX - first) return 0;
   /* what a host function makes is taken back with the run that called it */
   if ((guest.depth > 0 || guest.in_transaction) && !made_add(first, count))
     return 0;

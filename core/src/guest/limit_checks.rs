@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::Host;
+use crate::store::reserved::OWN;
 use crate::util::lock;
 use crate::value::ErrorKind;
 use crate::value::protocol::{INSTRUCTION_GRANT, LIMITS_UNDO, UNDO_MILLISECONDS};
@@ -122,6 +123,8 @@ impl Host {
         let answer = |kind: u32, ticks: u32| Some((u64::from(kind) | u64::from(ticks) << 32).to_le_bytes());
         let used = u64::from_le_bytes(payload.try_into().ok()?);
         if used == LIMITS_UNDO.cast_unsigned() {
+            // What it looks at for that are the tables that the run made.
+            self.tables.set_own_end(OWN);
             let kind = if self.undo_is_over() { u32::from(ErrorKind::Timeout.number()) } else { 0 };
             return answer(kind, INSTRUCTION_GRANT.cast_unsigned());
         }

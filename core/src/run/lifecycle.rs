@@ -210,6 +210,7 @@ impl SandboxState {
     fn forget_limit(&mut self) {
         if let Ok(host) = self.host() {
             host.forget_limit();
+            host.tables.set_own_end(0);
             host.tables.set_deadline(None, None, u64::MAX);
         }
     }

@@ -13,9 +13,9 @@ pub(crate) const WRITER_KEY: &str = "writer";
 /// The next free id is written down in steps of this, so that not every new table costs a write.
 const ID_STEP: u32 = 64;
 
-/// The next free id as it is written down.
+/// The next free id as it is written down: never one that somebody has.
 pub(crate) fn noted_next(next: u32) -> u32 {
-    next.saturating_add(ID_STEP - 1) / ID_STEP * ID_STEP
+    next.checked_next_multiple_of(ID_STEP).unwrap_or(OWN)
 }
 
 /// Whether a guest may use this id.

@@ -62,6 +62,8 @@ impl Backing {
 pub(crate) struct Tables {
     backing: Backing,
     overlay: Overlay,
+    /// What somebody else's store has of tables that the present run made.
+    nothing: MemoryStore,
     /// No table with this id or a higher one was ever seen.
     next_id: u32,
     /// No table had this id or a higher one before the present run.
@@ -157,6 +159,7 @@ impl Tables {
         let mut tables = Tables {
             backing,
             overlay: Overlay::new(),
+            nothing: MemoryStore::new(),
             next_id,
             floor: next_id,
             in_lua: 0,
@@ -187,6 +190,19 @@ impl Tables {
             self.begin()?;
         }
         Ok(self.backing.store())
+    }
+
+    /// What the store has of a table, and what the present run wrote. Of a table that it made a store has nothing: what somebody else has stored there under the
+    /// same number meanwhile is another one.
+    #[inline]
+    fn parts(&mut self, table: u32) -> StoreResult<(&mut dyn TableStore, &mut Overlay)> {
+        if self.lease_end.is_some() && self.overlay.is_fresh(table) {
+            return Ok((&mut self.nothing, &mut self.overlay));
+        }
+        if !self.begun {
+            self.begin()?;
+        }
+        Ok((self.backing.store(), &mut self.overlay))
     }
 
     #[inline]
@@ -262,9 +278,9 @@ impl Tables {
     }
 
     fn get_shared(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
-        self.store()?;
         let mut ids = Vec::new();
-        let found = self.overlay.get(self.backing.store(), table, key, &mut |value| {
+        let (store, overlay) = self.parts(table)?;
+        let found = overlay.get(store, table, key, &mut |value| {
             add_references(value, &mut ids);
             read(value);
         })?;
@@ -338,18 +354,18 @@ impl Tables {
         if table == HOME || table == IO {
             return Ok(true);
         }
-        self.store()?;
-        self.overlay.exists(self.backing.store(), table)
+        let (store, overlay) = self.parts(table)?;
+        overlay.exists(store, table)
     }
 
     pub(crate) fn size(&mut self, table: u32) -> StoreResult<u64> {
-        self.store()?;
-        self.overlay.size(self.backing.store(), table)
+        let (store, overlay) = self.parts(table)?;
+        overlay.size(store, table)
     }
 
     pub(crate) fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
-        self.store()?;
-        self.overlay.keys(self.backing.store(), table, visit)
+        let (store, overlay) = self.parts(table)?;
+        overlay.keys(store, table, visit)
     }
 
     /// Hands all entries to `visit`.
@@ -373,12 +389,13 @@ impl Tables {
 
     /// As `scan`, for who only looks where the values lead.
     fn scan_any(&mut self, table: u32, visit: &mut dyn FnMut(&str, &[u8])) -> StoreResult<()> {
-        self.store()?;
-        if self.lease_end.is_none() {
-            return self.overlay.scan(self.backing.store(), table, visit);
+        let is_shared = self.lease_end.is_some();
+        let (store, overlay) = self.parts(table)?;
+        if !is_shared {
+            return overlay.scan(store, table, visit);
         }
         let mut ids = Vec::new();
-        self.overlay.scan(self.backing.store(), table, &mut |key, value| {
+        overlay.scan(store, table, &mut |key, value| {
             add_references(value, &mut ids);
             visit(key, value);
         })?;
@@ -426,12 +443,13 @@ impl Tables {
         after: Option<&str>,
         visit: &mut dyn FnMut(&str, Option<&[u8]>) -> bool,
     ) -> StoreResult<bool> {
-        self.store()?;
-        if self.lease_end.is_none() {
-            return self.overlay.scan_after(self.backing.store(), table, after, visit);
+        let is_shared = self.lease_end.is_some();
+        let (store, overlay) = self.parts(table)?;
+        if !is_shared {
+            return overlay.scan_after(store, table, after, visit);
         }
         let mut ids = Vec::new();
-        let known = self.overlay.scan_after(self.backing.store(), table, after, &mut |key, value| {
+        let known = overlay.scan_after(store, table, after, &mut |key, value| {
             add_references(value.unwrap_or_default(), &mut ids);
             visit(key, value)
         })?;

@@ -67,6 +67,12 @@ int64_t budget_end_run (void) {
   return used;
 }
 
+/* The limit that was reached, or 0 and how many ticks may follow. */
+static int ask_host (int64_t used, int64_t *ticks) {
+  *ticks = PLENTY; /* unless the host says how many */
+  return guest.above.ask_limits(used, ticks);
+}
+
 /*
 ** Taking a run back may take twice as long as the run itself, and a while, as
 ** long as the host has time for it. What is left then is not taken along, as
@@ -76,6 +82,12 @@ void budget_begin_undo (int64_t used) {
   undo_left = UNDOING - UNASKED + 2 * used;
   luacell_budget = UNASKED;
   luacell_refused = KIND_TIMEOUT;
+}
+
+/* Before anything is looked at that the run made. */
+void budget_tell_undo (void) {
+  int64_t ticks;
+  if (grant > 0) ask_host(LIMITS_UNDO, &ticks);
 }
 
 void budget_end_undo (void) {
@@ -90,12 +102,6 @@ static void add_grant (int64_t ticks) {
   if (ticks <= 0 || ticks > PLENTY) ticks = PLENTY;
   luacell_budget = ticks;
   granted = used + ticks;
-}
-
-/* The limit that was reached, or 0 and how many ticks may follow. */
-static int ask_host (int64_t used, int64_t *ticks) {
-  *ticks = PLENTY; /* unless the host says how many */
-  return guest.above.ask_limits(used, ticks);
 }
 
 /* Asks for more: 0 when the run may go on, else the limit that was reached. */

@@ -13,6 +13,7 @@ int64_t budget_used (void);
 void budget_review (void);
 void budget_reporting (int flag);
 void budget_begin_undo (int64_t used);
+void budget_tell_undo (void);
 void budget_end_undo (void);
 int64_t budget_end_run (void);
 int budget_more (void);

@@ -24,6 +24,7 @@ static int is_external (const TValue *o, unsigned id) {
 void tables_undo (lua_State *L) {
   size_t i;
   unsigned id;
+  if (made_any()) budget_tell_undo();
   need_stack(L, 40);
   gc_hold(L);
   made_begin_undo(L);

@@ -90,6 +90,10 @@ void made_begin_undo (lua_State *L) {
   undoing = 1;
 }
 
+int made_any (void) {
+  return made.len > 0;
+}
+
 /* The ids in that list; 0 behind its end. */
 int made_to_undo (size_t i, unsigned *id) {
   if (i >= undone.len / sizeof *id) return 0;
@@ -119,7 +123,7 @@ void objects_put (lua_State *L, unsigned id, const TValue *v) {
 
 unsigned external_take_ids (lua_State *L, unsigned count) {
   unsigned first = guest.next_id;
-  if (count > UINT_MAX - first - 1)
+  if (count >= UINT_MAX - first)
     luacell_error(L, KIND_INTERNAL, "no external table ids are left");
   if (!made_add(first, count)) luacell_memory_error(L);
   guest.next_id += count;

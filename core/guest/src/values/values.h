@@ -38,6 +38,7 @@ void made_clear (void);
 int made_add (unsigned first, unsigned count);
 void made_each (lua_State *L, Table *in, Visit f);
 void made_begin_undo (lua_State *L);
+int made_any (void);
 int made_to_undo (size_t i, unsigned *id);
 void made_end_undo (void);
 

@@ -173,7 +173,7 @@ impl Overlay {
 
     /// Whether this is a table that the present run made.
     #[inline]
-    fn is_fresh(&self, table: u32) -> bool {
+    pub(crate) fn is_fresh(&self, table: u32) -> bool {
         table >= self.fresh_from && (table < self.own_end || !self.is_foreign(table))
     }
 
