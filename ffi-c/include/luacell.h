@@ -550,7 +550,7 @@ typedef luacell_status (*luacell_host_function)(void *userdata,
 #define LUACELL_TIMEOUT 5
 
 /**
- * Somebody interrupted the run.
+ * Somebody called `interrupt`, or cancelled the run.
  */
 #define LUACELL_INTERRUPTED 6
 

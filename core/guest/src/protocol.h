@@ -15,7 +15,7 @@ enum {
   KIND_MEMORY = 3, /* The script needed more memory than it may have. */
   KIND_INSTRUCTION_LIMIT = 4, /* The script used up its instructions. */
   KIND_TIMEOUT = 5, /* The script ran longer than it may. */
-  KIND_INTERRUPTED = 6, /* Somebody interrupted the run. */
+  KIND_INTERRUPTED = 6, /* Somebody called `interrupt`, or cancelled the run. */
   KIND_OUTPUT_LIMIT = 7, /* The script printed more than it may. */
   KIND_STORE_LIMIT = 8, /* The script's tables hold more than they may. */
   KIND_HOST_CALL_LIMIT = 9, /* The script called host functions more often than it may. */

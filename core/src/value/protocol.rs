@@ -20,7 +20,7 @@ macro_rules! for_each_error_kind {
             InstructionLimit = 4,
             /// The script ran longer than it may.
             Timeout = 5,
-            /// Somebody interrupted the run.
+            /// Somebody called `interrupt`, or cancelled the run.
             Interrupted = 6,
             /// The script printed more than it may.
             OutputLimit = 7,

@@ -19,7 +19,7 @@ pub const LUACELL_INSTRUCTION_LIMIT: luacell_status = 4;
 /// The script ran longer than it may.
 pub const LUACELL_TIMEOUT: luacell_status = 5;
 
-/// Somebody interrupted the run.
+/// Somebody called `interrupt`, or cancelled the run.
 pub const LUACELL_INTERRUPTED: luacell_status = 6;
 
 /// The script printed more than it may.

@@ -13,7 +13,7 @@ export const ErrorKinds = {
   InstructionLimit: 4,
   /** The script ran longer than it may. */
   Timeout: 5,
-  /** Somebody interrupted the run. */
+  /** Somebody called `interrupt`, or cancelled the run. */
   Interrupted: 6,
   /** The script printed more than it may. */
   OutputLimit: 7,

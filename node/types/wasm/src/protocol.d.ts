@@ -10,7 +10,7 @@ export declare const ErrorKinds: {
     readonly InstructionLimit: 4;
     /** The script ran longer than it may. */
     readonly Timeout: 5;
-    /** Somebody interrupted the run. */
+    /** Somebody called `interrupt`, or cancelled the run. */
     readonly Interrupted: 6;
     /** The script printed more than it may. */
     readonly OutputLimit: 7;

@@ -4774,7 +4774,7 @@ public enum ErrorKind: Equatable, Hashable {
      */
     case hostFunction
     /**
-     * A value cannot travel between Lua and the host.
+     * A value cannot travel between Lua and the host, or is of another type than asked for.
      */
     case conversion
     /**
@@ -4802,7 +4802,7 @@ public enum ErrorKind: Equatable, Hashable {
      */
     case invalidArgument
     /**
-     * A fault in luacell itself.
+     * A fault in luacell itself, or a guest that breaks its contract.
      */
     case `internal`
 
@@ -5165,7 +5165,7 @@ enum LuaError: Swift.Error {
          */details: ErrorDetails
     )
     /**
-     * A value cannot travel between Lua and the host.
+     * A value cannot travel between Lua and the host, or is of another type than asked for.
      */
     case Conversion(
         /**
@@ -5221,7 +5221,7 @@ enum LuaError: Swift.Error {
          */details: ErrorDetails
     )
     /**
-     * A fault in luacell itself.
+     * A fault in luacell itself, or a guest that breaks its contract.
      */
     case Internal(
         /**

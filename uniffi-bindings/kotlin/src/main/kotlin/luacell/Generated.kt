@@ -7666,7 +7666,7 @@ enum class ErrorKind {
      */
     HOST_FUNCTION,
     /**
-     * A value cannot travel between Lua and the host.
+     * A value cannot travel between Lua and the host, or is of another type than asked for.
      */
     CONVERSION,
     /**
@@ -7694,7 +7694,7 @@ enum class ErrorKind {
      */
     INVALID_ARGUMENT,
     /**
-     * A fault in luacell itself.
+     * A fault in luacell itself, or a guest that breaks its contract.
      */
     INTERNAL;
 
@@ -8096,7 +8096,7 @@ sealed class LuaException: kotlin.Exception(), Disposable {
     }
 
     /**
-     * A value cannot travel between Lua and the host.
+     * A value cannot travel between Lua and the host, or is of another type than asked for.
      */
     class Conversion(
 
@@ -8180,7 +8180,7 @@ sealed class LuaException: kotlin.Exception(), Disposable {
     }
 
     /**
-     * A fault in luacell itself.
+     * A fault in luacell itself, or a guest that breaks its contract.
      */
     class Internal(
 
