@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result<()> {
     let root = root();
     let mut files = vec![("ffi-c/include/luacell.h", header(root)?)];
     if args.bindings {
-        files.extend(bindings::files(root)?);
+        files.extend(bindings::files()?);
     }
     let mut stale = Vec::new();
     for (name, text) in files {
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     versions::check(root)?;
-    notices::check(root)?;
+    notices::check()?;
     if stale.is_empty() {
         return Ok(());
     }

@@ -39,7 +39,7 @@ struct Package {
 impl Folders {
     /// Asks cargo where everything is.
     pub fn find() -> Result<Self> {
-        let answer = printed(cargo().args(["metadata", "--format-version", "1"]))?;
+        let answer = printed(&mut cargo(&["metadata", "--format-version", "1"]))?;
         let metadata: Metadata = serde_json::from_str(&answer).context("reading cargo metadata")?;
         let package = metadata
             .packages
