@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result<()> {
     let root = root();
     let mut files = vec![("ffi-c/include/luacell.h", header(root)?)];
     if args.bindings {
-        files.extend(bindings::files()?);
+        files.extend(bindings::files(root)?);
     }
     let mut stale = Vec::new();
     for (name, text) in files {
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     versions::check(root)?;
-    notices::check()?;
+    notices::check(root)?;
     if stale.is_empty() {
         return Ok(());
     }

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::guest::toolchain::system_python;
 use crate::steps::{cargo, finish, printed, root, target, write};
 
 #[path = "../../core/build/wasm2c.rs"]
@@ -57,4 +56,15 @@ pub fn wasm2c() -> Result<()> {
     let version = printed(Command::new(bin.join("wasm2c")).arg("--version"))?;
     ensure!(version.trim() == pinned::VERSION, "wasm2c is of version {version}, wanted is {}", pinned::VERSION);
     Ok(())
+}
+
+/// The name of a Python that runs.
+fn system_python() -> Result<&'static str> {
+    for name in ["python3", "python"] {
+        let found = Command::new(name).arg("--version").output();
+        if found.is_ok_and(|output| output.status.success()) {
+            return Ok(name);
+        }
+    }
+    bail!("python3 is missing; on Debian and Ubuntu install it with: apt-get install python3 python3-venv")
 }

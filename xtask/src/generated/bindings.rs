@@ -1,12 +1,14 @@
 //! The Swift and the Kotlin files, which UniFFI generates from the library luacell-uniffi.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 
-use crate::steps::{cargo, finish, library, root, target};
+use crate::steps::{cargo, finish, library, target};
 
 /// Builds the library, runs the generator, and gives names and texts of the files.
-pub fn files() -> Result<Vec<(&'static str, String)>> {
-    let out = root().join("target/uniffi");
+pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
+    let out = root.join("target/uniffi");
     finish(&mut cargo(&["build", "--quiet", "--release", "--package", "luacell-uniffi"]))?;
     let mut generate =
         cargo(&["run", "--quiet", "--package", "luacell-uniffi-bindgen", "--", "generate", "--no-format"]);

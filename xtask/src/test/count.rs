@@ -158,94 +158,84 @@ fn corpus_line(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn count(format: Format, text: &str) -> Tally {
-        let mut tally = Tally::default();
-        for line in text.lines() {
-            format.read(line, &mut tally);
-        }
-        tally
-    }
-
-    #[test]
-    fn cargo_results_add_up_over_binaries() {
-        let tally = count(
+    /// A runner's output, what passed, failed and was skipped, and the note.
+    const OUTPUTS: &[(Format, &str, [u64; 3], &str)] = &[
+        (
+            // They add up over binaries.
             Format::Cargo,
-            "running 4 tests\n\
-             test a ... ok\n\
-             corpus: 321 cases\n\
+            "running 4 tests\ntest a ... ok\ncorpus: 321 cases\n\
              test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.01s\n\
              dots...test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
-        );
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 1, 1));
-        assert_eq!(tally.notes, ["corpus: 321 cases"]);
-    }
-
-    #[test]
-    fn pytest_results_are_in_its_last_line() {
-        let tally = count(
+            [5, 1, 1],
+            "corpus: 321 cases",
+        ),
+        (
             Format::Pytest,
             "corpus: 1036 cases\n....F\n2 tests in 3 files\nwaited 3 passed in a row\n\
              === 2 failed, 310 passed, 1 skipped, 4 warnings, 1 error in 46.13s (0:00:46) ===\n",
-        );
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (310, 3, 1));
-        assert_eq!(tally.notes, ["corpus: 1036 cases"]);
-    }
-
-    #[test]
-    fn tap_reads_the_closing_numbers_only() {
-        let tally = count(
+            [310, 3, 1],
+            "corpus: 1036 cases",
+        ),
+        (
+            // Only the closing numbers count.
             Format::Tap,
             "TAP version 13\n    # pass 7\nok 1 - init\n# a remark\n# corpus: 300 cases, skipped: 21\n1..1\n\
              # tests 6\n# suites 0\n# pass 4\n# fail 1\n# cancelled 1\n# skipped 2\n# todo 0\n# duration_ms 12.5\n",
-        );
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (4, 2, 2));
-        assert_eq!(tally.notes, ["corpus: 300 cases"]);
-    }
-
-    #[test]
-    fn go_results_are_one_for_each_test() {
-        let text = "=== RUN   TestA\n=== RUN   TestA/b\n    a_test.go:3: wrong: 7\n--- FAIL: TestA (0.01s)\n    \
-                    --- PASS: TestA/a (0.00s)\n    --- FAIL: TestA/b (0.00s)\n        more\n--- SKIP: TestC (0.00s)\n\
-                    corpus: 12 cases with revision 1, 3 more\nFAIL\nFAIL\tgo-example\t0.1s\n";
-        let tally = count(Format::Go, text);
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (1, 2, 1));
-        assert_eq!(tally.notes, ["corpus: 12 cases with revision 1"]);
-        let mut in_failure = false;
-        let shown: Vec<&str> = text.lines().filter(|line| Format::Go.shows(line, &mut in_failure)).collect();
-        assert!(shown.contains(&"        more") && !shown.iter().any(|line| line.contains("PASS: TestA/a")));
-    }
-
-    #[test]
-    fn surefire_results_are_those_of_all_classes() {
-        let tally = count(
+            [4, 2, 2],
+            "corpus: 300 cases",
+        ),
+        (Format::Go, GO, [1, 2, 1], "corpus: 12 cases with revision 1"),
+        (
             Format::Surefire,
             "corpus: 1095 cases\n[ERROR] Tests run: 20, Failures: 1, Errors: 1, Skipped: 1, Time elapsed: 0.1 s -- in a.B\n\
              [ERROR] Tests run: 25, Failures: 1, Errors: 1, Skipped: 1\n",
-        );
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (22, 2, 1));
-        assert_eq!(tally.notes, ["corpus: 1095 cases"]);
+            [22, 2, 1],
+            "corpus: 1095 cases",
+        ),
+        (
+            Format::XCTest,
+            "Test Suite 'SandboxTests' passed at 10:00\nTest Case 'SandboxTests.testHome' started at 10:00\n\
+             Test Case 'SandboxTests.testHome' passed (0.012 seconds)\ncorpus: 1095 cases\n\
+             Test Case 'SandboxTests.testNo' failed (0.1 seconds)\nTest Case 'A.b' skipped (0.1 seconds)\n\
+             \t Executed 3 tests, with 1 failure\nExample: passed\n",
+            [2, 1, 1],
+            "corpus: 1095 cases",
+        ),
+    ];
+
+    const GO: &str = "=== RUN   TestA\n=== RUN   TestA/b\n    a_test.go:3: wrong: 7\n--- FAIL: TestA (0.01s)\n    \
+                      --- PASS: TestA/a (0.00s)\n    --- FAIL: TestA/b (0.00s)\n        more\n--- SKIP: TestC (0.00s)\n\
+                      corpus: 12 cases with revision 1, 3 more\nFAIL\nFAIL\tgo-example\t0.1s\n";
+
+    #[test]
+    fn results_are_counted() {
+        for (format, text, [passed, failed, skipped], note) in OUTPUTS {
+            let mut tally = Tally::default();
+            text.lines().for_each(|line| format.read(line, &mut tally));
+            let notes = vec![(*note).to_owned()];
+            let expected = Tally { passed: *passed, failed: *failed, skipped: *skipped, notes };
+            assert_eq!(tally, expected, "{format:?}");
+        }
+    }
+
+    fn shown(format: Format, text: &str) -> Vec<&str> {
+        let mut in_failure = false;
+        text.lines().filter(|line| format.shows(line, &mut in_failure)).collect()
     }
 
     #[test]
-    fn swift_results_are_one_for_each_test() {
-        let text = "Test Suite 'SandboxTests' passed at 10:00\nTest Case 'SandboxTests.testHome' started at 10:00\n\
-                    Test Case 'SandboxTests.testHome' passed (0.012 seconds)\ncorpus: 1095 cases\n\
-                    Test Case 'SandboxTests.testNo' failed (0.1 seconds)\nTest Case 'A.b' skipped (0.1 seconds)\n\
-                    \t Executed 3 tests, with 1 failure\nExample: passed\n";
-        let tally = count(Format::XCTest, text);
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (2, 1, 1));
-        assert_eq!(tally.notes, ["corpus: 1095 cases"]);
+    fn of_go_failures_and_what_is_outermost_are_shown() {
+        let shown = shown(Format::Go, GO);
+        assert!(shown.contains(&"        more") && !shown.iter().any(|line| line.contains("PASS: TestA/a")));
     }
 
     #[test]
     fn of_tap_failures_and_the_outermost_results_are_shown() {
         let text = "TAP version 13\n    # Subtest: a\n    ok 1 - a\n      ---\n      duration_ms: 1\n      ...\n    \
                     not ok 2 - b\n      ---\n      error: 'no'\n      ...\n    ok 3 - c\nnot ok 1 - all\n# fail 2\n";
-        let mut in_failure = false;
-        let shown: Vec<&str> = text.lines().filter(|line| Format::Tap.shows(line, &mut in_failure)).collect();
         let expected =
             ["    not ok 2 - b", "      ---", "      error: 'no'", "      ...", "not ok 1 - all", "# fail 2"];
-        assert_eq!(shown, expected);
+        assert_eq!(shown(Format::Tap, text), expected);
     }
 
     #[test]
