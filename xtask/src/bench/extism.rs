@@ -21,25 +21,10 @@ const VERSION: &str = "1.41.0";
 /// Not in the plug-in: files, processes, modules in files, the two programs.
 const LEFT_OUT: [&str; 7] = ["lua.c", "luac.c", "linit.c", "liolib.c", "loslib.c", "loadlib.c", "ldblib.c"];
 
-/// Lua without error handling: what would be an error is a trap.
-const FLAGS: &[&str] = &[
-    "-target",
-    "wasm32-wasi",
-    "-O3",
-    "-flto",
-    "-std=gnu11",
-    "-s",
-    "-mexec-model=reactor",
-    "-Wl,--no-entry",
-    "-Wl,-z,stack-size=524288",
-    "-D_WASI_EMULATED_SIGNAL",
-    "-lwasi-emulated-signal",
-    "-DLUAI_THROW(L,c)=__builtin_trap()",
-    "-DLUAI_TRY(L,c,a)={ a }",
-    "-Dluai_jmpbuf=int",
-    "-Inone",
-    "-Ilua",
-];
+/// Lua without error handling: what would be an error is a trap. The macros are without spaces, which part the flags.
+const FLAGS: &str = "-target wasm32-wasi -O3 -flto -std=gnu11 -s -mexec-model=reactor -Wl,--no-entry -Wl,-z,stack-size=524288 \
+                     -D_WASI_EMULATED_SIGNAL -lwasi-emulated-signal -DLUAI_THROW(L,c)=__builtin_trap() -DLUAI_TRY(L,c,a)={a} \
+                     -Dluai_jmpbuf=int -Inone -Ilua";
 
 /// The program and the plug-in for it.
 pub struct Built {
@@ -61,14 +46,16 @@ const CASES: &[(&str, &str, &str, u32, u32)] = &[
 pub fn build() -> Result<Built> {
     let folder = build::folder()?.join("extism");
     let bin = environment(&folder.join("venv"), &format!("extism-sys=={VERSION}"))?;
-    let find = "import extism_sys, os; print(os.path.join(os.path.dirname(extism_sys.__file__), 'libextism_sys.so'))";
-    let library = PathBuf::from(printed(Command::new(bin.join("python")).args(["-c", find]))?.trim());
+    // Without importing it, which needs more than the library.
+    let find = "from importlib.util import find_spec; print(find_spec('extism_sys').submodule_search_locations[0])";
+    let package = printed(Command::new(bin.join("python")).args(["-c", find]))?;
+    let library = Path::new(package.trim()).join("libextism_sys.so");
 
     let sources = root().join("xtask/bench-peers");
     copy(&sources.join("plugin.c"), &folder.join("plugin.c"))?;
     // wasi-libc's header refuses to be included.
     write(&folder.join("none/setjmp.h"), "")?;
-    let mut args: Vec<OsString> = FLAGS.iter().map(Into::into).collect();
+    let mut args: Vec<OsString> = FLAGS.split(' ').map(Into::into).collect();
     let guest = Folders::find()?;
     for path in files(&guest.lua, "")? {
         let name = path.file_name().context("a file without a name")?;
@@ -82,7 +69,7 @@ pub fn build() -> Result<Built> {
 
     let program = folder.join("extism");
     let mut rpath = OsString::from("-Wl,-rpath,");
-    rpath.push(library.parent().unwrap_or(&folder));
+    rpath.push(package.trim());
     let mut compile = Command::new(build::compiler());
     compile.args(["-O3", "-Wall", "-o"]).arg(&program).arg(sources.join("extism.c")).arg(&library).arg(rpath);
     finish(&mut compile)?;

@@ -39,7 +39,7 @@ pub struct Args {
     #[command(flatten)]
     only: Only,
     /// Only these programs (file names in xtask/programs without .lua) and no other rows
-    #[arg(value_name = "PROGRAM", conflicts_with_all = ["peers", "python", "node", "mobile", "metering"])]
+    #[arg(value_name = "PROGRAM", conflicts_with_all = ["write", "peers", "python", "node", "mobile", "metering"])]
     programs: Vec<String>,
 }
 
