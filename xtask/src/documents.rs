@@ -1,15 +1,14 @@
 //! The code in all pages: a test runs each block, or, where that would build or install something, it is looked up here whether there is what
 //! its commands name.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{CommandFactory, Parser};
 
-use crate::steps::{printed, root};
-use crate::wasm2c::pinned;
+use crate::steps::{printed, read, root};
+use crate::tools::pinned;
 
 /// Pages, the language of blocks in them or the program of commands, and what runs all of those.
 const RUN: &[(&str, &str, &str)] = &[
@@ -60,10 +59,6 @@ fn pages() -> Result<Vec<(String, String)>> {
     let list = printed(Command::new("git").args(["ls-files", "*.md"]).current_dir(root()))?;
     let page = |name: &str| Ok((name.to_owned(), read(&root().join(name))?));
     list.lines().map(page).collect()
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Whether something else runs this.

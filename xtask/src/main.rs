@@ -1,6 +1,5 @@
 //! `cargo xtask`: everything that builds or checks this repository beyond plain cargo.
 
-mod arm64;
 mod audit;
 mod bench;
 #[cfg(test)]
@@ -17,7 +16,6 @@ mod soak;
 mod steps;
 mod test;
 mod tools;
-mod wasm2c;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -50,7 +48,7 @@ enum Command {
     /// Check licences and sources of all dependencies, and the workflow files
     Audit(audit::Args),
     /// Install what the feature `static` of the crate luacell needs: wasm2c
-    Static(wasm2c::Args),
+    Static,
     /// Run the tests and count them
     Test(test::Args),
     /// Build core and the C library for 64-bit ARM and run their tests under qemu: half an hour, as root on Debian
@@ -70,9 +68,9 @@ fn main() -> Result<()> {
         Command::Soak(args) => soak::run(&args),
         Command::Sanitize(args) => sanitize::run(&args),
         Command::Audit(args) => audit::run(&args),
-        Command::Static(args) => wasm2c::run_command(&args),
+        Command::Static => tools::wasm2c(),
         Command::Test(args) => test::run(&args),
-        Command::TestArm64 => arm64::run(),
+        Command::TestArm64 => steps::finish(&mut steps::script("bash", "xtask/arm64/test.sh")),
         Command::VerifyGenerated(args) => generated::run(&args),
     }
 }

@@ -3,11 +3,10 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::steps::{cargo, finish, root};
-use crate::wasm2c;
+use crate::steps::{cargo, finish};
 
 /// What executes the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 enum Engine {
     Default,
     Hardened,
@@ -34,22 +33,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let target = root().join("target");
-    let mut build = cargo();
-    build.args(["build", "--release", "--package", "promises"]).current_dir(root());
-    match args.engine {
-        Engine::Default | Engine::Hardened => {}
-        Engine::Static => {
-            wasm2c::install(&target)?;
-            build.args(["--no-default-features", "--features", "async,static"]);
-        }
-        Engine::Pulley => drop(build.args(["--features", "pulley"])),
+    let (features, option): (&[&str], _) = match args.engine {
+        Engine::Default => (&[], None),
+        Engine::Hardened => (&[], Some("--hardened")),
+        Engine::Static => (&["--no-default-features", "--features=async,static"], None),
+        Engine::Pulley => (&["--features=pulley"], None),
+    };
+    if matches!(args.engine, Engine::Static) {
+        crate::tools::wasm2c()?;
     }
-    finish(&mut build)?;
-    let mut program = std::process::Command::new(target.join("release/promises"));
-    program.arg(format!("--minutes={}", args.minutes)).arg(format!("--seed={}", args.seed)).args(&args.rest);
-    if args.engine == Engine::Hardened {
-        program.arg("--hardened");
-    }
-    finish(&mut program)
+    let mut program = cargo(&["run", "--release", "--package=promises"]);
+    program.args(features).arg("--").arg(format!("--minutes={}", args.minutes)).arg(format!("--seed={}", args.seed));
+    finish(program.args(option).args(&args.rest))
 }

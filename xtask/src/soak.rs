@@ -2,12 +2,11 @@
 //! in core/tests/redis/server/faults.rs for as long.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::{CORE_FEATURES, cargo, finish, root};
+use crate::steps::{CORE_FEATURES, cargo, finish, target};
 
 /// Options of `cargo xtask soak`.
 #[derive(clap::Args)]
@@ -25,19 +24,15 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = root();
     if args.faults {
-        let mut tests = cargo();
-        tests.args(["test", "--package", "luacell", "--features", CORE_FEATURES]);
-        tests.args(["--test", "redis", "--", "server::faults", "--nocapture", "--test-threads=8"]);
-        let seconds = (args.minutes * 60.0).to_string();
-        return finish(tests.env("LUACELL_FAULTS_SECONDS", seconds).current_dir(root));
+        let mut tests = cargo(&["test", "--package", "luacell", "--features", CORE_FEATURES, "--test", "redis"]);
+        tests.env("LUACELL_FAULTS_SECONDS", (args.minutes * 60.0).to_string());
+        return finish(tests.args(["--", "server::faults", "--nocapture", "--test-threads=8"]));
     }
-    finish(cargo().args(["build", "--release", "--package", "soak"]).current_dir(root))?;
-    let server = Server::start(root)?;
-    let mut soak = Command::new(root.join("target/release/soak"));
-    soak.arg(format!("--minutes={}", args.minutes)).arg(format!("--server={}", server.url())).args(&args.rest);
-    finish(&mut soak)
+    let server = Server::start()?;
+    let mut soak = cargo(&["run", "--release", "--package", "soak", "--"]);
+    soak.arg(format!("--minutes={}", args.minutes)).arg(format!("--server=redis://127.0.0.1:{}", server.port));
+    finish(soak.args(&args.rest))
 }
 
 struct Server {
@@ -46,34 +41,20 @@ struct Server {
 }
 
 impl Server {
-    fn start(root: &Path) -> Result<Server> {
-        loop {
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            let mut command = Command::new("redis-server");
-            command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
-            let process = command.current_dir(root.join("target")).stdout(Stdio::null()).spawn();
-            let process = process.context("cannot start redis-server; apt-get install redis-server")?;
-            let mut server = Server { process, port };
-            if server.listens()? {
-                return Ok(server);
+    fn start() -> Result<Server> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
+        let process = command.current_dir(target()).stdout(Stdio::null()).spawn();
+        let process = process.context("cannot start redis-server; apt-get install redis-server")?;
+        let mut server = Server { process, port };
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = server.process.try_wait()? {
+                bail!("redis-server ended with {status}");
             }
-            // Somebody else took the port.
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
-    }
-
-    fn listens(&mut self) -> Result<bool> {
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            match self.process.try_wait()? {
-                None => std::thread::sleep(std::time::Duration::from_millis(10)),
-                Some(status) if status.code() == Some(1) => return Ok(false),
-                Some(status) => bail!("redis-server ended with {status}"),
-            }
-        }
-        Ok(true)
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        Ok(server)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The luacell side of `cargo xtask bench`; the native side is `xtask/src/bench/native.c`.
+//! The luacell side of `cargo xtask bench`; the native side is `xtask/bench-peers/native.c`.
 //!
 //! ```text
 //! bench-runner program FILE   runs the chunk once; prints nanoseconds, a tab and the result
@@ -12,8 +12,8 @@
 //! bench-runner api-get|api-set COUNT   a field of _home, read or written by the host
 //! bench-runner scripts-on|sandboxes-on|engines-on THREADS   the same scripts, or sandboxes used once, also of an engine each, shared by so many threads;
 //!                       prints nanoseconds in all
-//! bench-runner deadline COUNT each hostile script so many times with a timeout of 50 ms; prints median and worst milliseconds
-//! bench-runner wait COUNT     so many sandboxes on one thread, each waits 100 ms in a host function; prints milliseconds in all
+//! bench-runner deadline COUNT each hostile script so many times with a timeout of 50 ms; prints median and worst nanoseconds
+//! bench-runner wait COUNT     so many sandboxes on one thread, each waits 100 ms in a host function; prints nanoseconds in all
 //! bench-runner idle|fresh COUNT   so many sandboxes at once, with or without one run of "return 1+1"; prints bytes of resident memory for each
 //! bench-runner store-durable|store-relaxed COUNT   commits of one write to a file store; prints nanoseconds for each
 //! bench-runner redb-durable|redb-relaxed COUNT     the same writes with redb alone
@@ -48,11 +48,11 @@ fn main() -> Result<()> {
     ensure!(count > 0, "a count of 0 measures nothing");
     if mode == "deadline" {
         let (median, worst) = deadline(&engine, count)?;
-        println!("{median:.1}\t{worst:.1}");
+        println!("{median:.0}\t{worst:.0}");
         return Ok(());
     }
     if mode == "wait" {
-        println!("{:.1}", wait(count)?);
+        println!("{:.0}", wait(count)?);
         return Ok(());
     }
     if mode == "idle" || mode == "fresh" {
@@ -96,7 +96,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// How long hostile scripts run with a timeout of 50 ms: median and worst, in milliseconds.
+/// How long hostile scripts run with a timeout of 50 ms: median and worst, in nanoseconds.
 fn deadline(engine: &Engine, count: u32) -> Result<(f64, f64)> {
     let sandbox = engine.sandbox(SandboxConfig::new().memory_limit(64 << 20))?;
     let mut times = Vec::new();
@@ -107,10 +107,10 @@ fn deadline(engine: &Engine, count: u32) -> Result<(f64, f64)> {
             let Err(error) = sandbox.compute_with(source, options) else {
                 bail!("'{name}' came to an end");
             };
-            let time = start.elapsed().as_secs_f64() * 1e3;
+            let time = start.elapsed().as_nanos() as f64;
             ensure!(error.kind() == luacell::ErrorKind::Timeout, "'{name}' ended with {error}");
-            if time > 60.0 {
-                eprintln!("{name}: {time:.1} ms");
+            if time > 60e6 {
+                eprintln!("{name}: {:.1} ms", time / 1e6);
             }
             times.push(time);
             one_plus_one(&sandbox)?;
@@ -121,7 +121,7 @@ fn deadline(engine: &Engine, count: u32) -> Result<(f64, f64)> {
     Ok((median, times.last().copied().unwrap_or_default()))
 }
 
-/// How long so many sandboxes take that each wait 100 ms for a host function, on this one thread, in milliseconds.
+/// How long so many sandboxes take that each wait 100 ms for a host function, on this one thread, in nanoseconds.
 fn wait(count: u32) -> Result<f64> {
     let engine = Engine::new(EngineConfig::new().pool_size(count))?;
     let sandboxes = (0..count)
@@ -139,7 +139,7 @@ fn wait(count: u32) -> Result<f64> {
     for outcome in pollster::block_on(futures_util::future::join_all(runs)) {
         ensure!(outcome?.value() == &Value::Integer(2), "a wrong answer");
     }
-    Ok(start.elapsed().as_secs_f64() * 1e3)
+    Ok(start.elapsed().as_nanos() as f64)
 }
 
 fn sandbox(engine: &Engine) -> Result<Sandbox> {

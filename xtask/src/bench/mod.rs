@@ -1,35 +1,24 @@
 //! `cargo xtask bench`: luacell against its peers in one run, one table, reported as ratios.
 
-mod c_library;
-mod cold;
-mod deadline;
-mod machine;
+mod build;
+mod cases;
+mod extism;
+mod grids;
+mod languages;
 mod measure;
-mod metering;
-mod micro;
 mod mobile;
-mod native;
-mod no_jit;
-mod node;
 mod peers;
+mod processes;
 mod programs;
-mod python;
-mod runtimes;
 mod sizes;
-mod sources;
-mod state;
-mod system_lua;
 mod table;
-mod threads;
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::steps::{cargo, finish, printed, root};
-use sources::Sources;
+use crate::steps::printed;
+use build::Contestants;
 use table::Row;
 
 /// Options of `cargo xtask bench`.
@@ -44,169 +33,154 @@ pub struct Args {
     /// Build what else ships too, to tell its size
     #[arg(long)]
     sizes: bool,
+    /// Build everything with the feature `static`: the same rows, of the guest translated to C
+    #[arg(long = "static", conflicts_with_all = ["runtimes", "no_jit", "peers", "mobile", "metering"])]
+    translated: bool,
+    #[command(flatten)]
+    only: Only,
+    /// Only these programs (file names in xtask/programs without .lua) and no other rows
+    #[arg(value_name = "PROGRAM", conflicts_with_all = ["write", "peers", "python", "node", "mobile", "metering"])]
+    programs: Vec<String>,
+}
+
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Only {
     /// Measure the bare hosts in examples/ instead: lua.wasm on each runtime
     #[arg(long)]
     runtimes: bool,
     /// Measure the builds without executable memory instead: features `static`, `static-checks` and `pulley`
-    #[arg(long, conflicts_with = "runtimes")]
+    #[arg(long)]
     no_jit: bool,
-    /// Build everything with the feature `static`: the same rows, of the guest translated to C
-    #[arg(long = "static", conflicts_with_all = ["runtimes", "no_jit", "sizes"])]
-    translated: bool,
     /// Measure other ways to run Lua instead: mlua, extism, a plain host of lua.wasm
-    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "translated", "programs"])]
+    #[arg(long)]
     peers: bool,
+    /// Only the Kotlin artifact and the Swift package beside the Rust interface
+    #[arg(long)]
+    mobile: bool,
     /// Only the Python package beside lupa
-    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "write"])]
+    #[arg(long, conflicts_with = "write")]
     python: bool,
     /// Only the Node.js package beside wasmoon
-    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "peers", "programs", "python", "write"])]
+    #[arg(long, conflicts_with = "write")]
     node: bool,
-    /// Only the Kotlin artifact and the Swift package beside the Rust interface
-    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "translated", "peers", "programs", "python", "node"])]
-    mobile: bool,
     /// Only what counting instructions costs
-    #[arg(long, conflicts_with_all = ["runtimes", "no_jit", "translated", "peers", "programs", "python", "node", "mobile", "quick", "write"])]
+    #[arg(long, conflicts_with = "write")]
     metering: bool,
-    /// Only these programs (file names in xtask/programs without .lua) and no other rows
-    #[arg(value_name = "PROGRAM", conflicts_with = "write")]
-    programs: Vec<String>,
 }
 
-/// The two programs that are compared, and the command line program.
-struct Contestants {
-    native: PathBuf,
-    runner: PathBuf,
-    cli: PathBuf,
+/// A feature that what is measured is built with besides what it ships with.
+type Feature = Option<&'static str>;
+
+/// How often both sides take turns.
+#[derive(Clone, Copy)]
+struct Rounds {
+    usual: usize,
+    /// Of what takes long.
+    few: usize,
+    /// Of what is short.
+    many: usize,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = root();
-    let sources = Sources::find(root)?;
-    if args.runtimes {
-        return runtimes::run(root, &sources, args);
-    }
-    if args.no_jit {
-        return no_jit::run(root, &sources, args);
-    }
-    if args.peers {
-        return peers::run(root, &sources, args);
-    }
+    let rounds =
+        if args.quick { Rounds { usual: 3, few: 3, many: 20 } } else { Rounds { usual: 11, few: 5, many: 100 } };
+    let feature = args.translated.then_some("static");
     if args.translated {
-        crate::wasm2c::install(&sources.target)?;
+        crate::tools::wasm2c()?;
     }
-    let features = features(args);
-    let rows = if args.mobile {
-        mobile::rows(&contestants(root, &sources, features)?, root, rounds(args).0.min(5))?
-    } else if args.python {
-        python::rows(root, args.quick, features)?
-    } else if args.node {
-        node::rows(root, args.quick, features)?
-    } else if args.metering {
-        let unmetered = metering::build(root, &sources.target)?;
-        let contestants = contestants(root, &sources, features)?;
-        metering::rows(&contestants, &unmetered, &programs_folder(root), rounds(args).0)?
-    } else if args.programs.is_empty() {
-        everything(root, &sources, args)?
-    } else {
-        let contestants = contestants(root, &sources, features)?;
-        programs::rows(&contestants, &programs_folder(root), &args.programs, rounds(args).0)?
+    let (name, text) = match args.only {
+        Only { runtimes: true, .. } => ("runtimes", grids::runtimes(args)?),
+        Only { no_jit: true, .. } => ("no-jit", grids::no_jit(args)?),
+        Only { peers: true, .. } => ("peers", table::render(&peers::rows(args.quick, rounds)?)),
+        Only { mobile: true, .. } => ("mobile", table::render(&mobile::rows(rounds.few)?)),
+        Only { python: true, .. } => ("", table::render(&languages::python(args.quick, feature)?)),
+        Only { node: true, .. } => ("", table::render(&languages::node(args.quick, feature)?)),
+        Only { metering: true, .. } => {
+            let unmetered = build::unmetered()?;
+            let contestants = build::contestants(feature)?;
+            ("", table::render(&programs::metering(&contestants, &unmetered, rounds.usual)?))
+        }
+        _ if args.programs.is_empty() => {
+            (if args.translated { "static" } else { "bench" }, table::render(&everything(args, rounds, feature)?))
+        }
+        _ => ("", table::render(&programs::rows(&build::contestants(feature)?, &args.programs, rounds.usual)?)),
     };
-    let machine = machine::describe(&sources.lua_version, &sources.wasmtime_version);
-    let table = table::render(&rows);
-    let name = match args {
-        Args { mobile: true, .. } => "mobile",
-        Args { translated: true, .. } => "static",
-        _ => "bench",
-    };
-    table::publish(root, args.write, name, &format!("{machine}\n{table}"))
-}
-
-/// What everything that is measured is built with besides what it ships with.
-fn features(args: &Args) -> Features {
-    if args.translated { Some("static") } else { None }
-}
-
-/// A feature of all our packages, by its name.
-type Features = Option<&'static str>;
-
-/// Tells it to what builds the Python and the Node.js package.
-const FEATURES: &str = "LUACELL_FEATURES";
-
-/// Rounds of what takes long, and of what is short.
-fn rounds(args: &Args) -> (usize, usize) {
-    if args.quick { (3, 20) } else { (11, 100) }
-}
-
-fn programs_folder(root: &Path) -> PathBuf {
-    root.join("xtask").join("programs")
+    let text = format!("{}\n{text}", machine()?);
+    println!("\n{text}");
+    if args.write {
+        table::write_to_page(name, &text)?;
+    }
+    Ok(())
 }
 
 /// All rows of the one table.
-fn everything(root: &Path, sources: &Sources, args: &Args) -> Result<Vec<Row>> {
+fn everything(args: &Args, rounds: Rounds, feature: Feature) -> Result<Vec<Row>> {
     // What is built comes first, so that nothing is compiled while something is measured.
-    let features = features(args);
-    let unmetered = if args.quick || args.translated { None } else { Some(metering::build(root, &sources.target)?) };
-    let contestants = contestants(root, sources, features)?;
-    let c = c_library::build(&sources.target, features)?;
-    let bindings = bindings(root, args.quick, features)?;
+    let unmetered = if args.quick || args.translated { None } else { Some(build::unmetered()?) };
+    let contestants = build::contestants(feature)?;
+    let c = build::c_library(feature)?;
+    let mut languages = languages::python(args.quick, feature)?;
+    languages.extend(languages::node(args.quick, feature)?);
 
-    let (rounds, short_rounds) = rounds(args);
-    let folder = programs_folder(root);
     let mut rows = vec![Row::heading("luacell / native Lua")];
-    rows.extend(programs::rows(&contestants, &folder, &[], rounds)?);
+    rows.extend(programs::rows(&contestants, &[], rounds.usual)?);
     if let Some(unmetered) = &unmetered {
-        rows.extend(metering::rows(&contestants, unmetered, &folder, rounds)?);
+        rows.extend(programs::metering(&contestants, unmetered, rounds.usual)?);
     }
-    rows.extend(micro::rows(&contestants, rounds)?);
-    rows.push(cold::row(&contestants, short_rounds)?);
-    rows.extend(system_lua::rows(&contestants, root, rounds.min(5), short_rounds)?);
+    rows.extend(cases::beside_native(&contestants, rounds.usual)?);
+    rows.push(processes::beside_nothing(&contestants, rounds.many)?);
+    rows.extend(system_lua(&contestants, rounds)?);
     rows.push(Row::heading("What native Lua has nothing like"));
-    rows.extend(deadline::rows(&contestants, rounds.min(3))?);
-    rows.push(deadline::waiting(&contestants)?);
-    rows.extend(state::rows(&contestants, rounds.min(5))?);
-    rows.extend(state::alone(&contestants, rounds.min(5))?);
-    rows.extend(threads::rows(&contestants, rounds.min(5))?);
-    rows.extend(c_library::rows(&contestants, c.as_ref(), rounds)?);
-    rows.extend(bindings);
-    rows.extend(sizes::rows(root, &sources.target, &contestants, c.as_ref(), args.sizes)?);
+    rows.extend(cases::deadlines(&contestants, rounds.usual.min(3))?);
+    rows.extend(cases::stores(&contestants, rounds.few)?);
+    rows.extend(cases::alone(&contestants, rounds.few)?);
+    rows.extend(cases::threads(&contestants, rounds.few)?);
+    rows.push(Row::heading("C library / the Rust interface"));
+    match &c {
+        Some(built) => rows.extend(cases::beside_rust(&contestants, &built.program, rounds.usual)?),
+        None => rows.push(Row::note("not measured", "`cargo xtask install-c` knows Linux only")),
+    }
+    rows.extend(languages);
+    rows.extend(sizes::rows(&contestants, c.as_ref(), args.sizes)?);
     Ok(rows)
 }
 
-/// Each package beside what people use else in its language.
-fn bindings(root: &Path, quick: bool, features: Features) -> Result<Vec<Row>> {
-    let mut rows = python::rows(root, quick, features)?;
-    if output_of(Path::new("npm"), &[OsStr::new("--version")]).is_ok() {
-        rows.extend(node::rows(root, quick, features)?);
-    } else {
-        rows.extend([Row::heading("Node.js"), Row::note("not measured", "node and npm are not installed")]);
-    }
-    Ok(rows)
+/// A second native peer: the Lua that the system has, such as Debian's package.
+fn system_lua(contestants: &Contestants, rounds: Rounds) -> Result<Vec<Row>> {
+    const LUA: &str = "lua5.4";
+    let Ok(version) = printed(Command::new(LUA).arg("-v")) else {
+        let why = format!("`{LUA}` is not installed (apt-get install {LUA})");
+        return Ok(vec![Row::heading("The system's Lua"), Row::note("not measured", &why)]);
+    };
+    let release = version.split("  ").next().unwrap_or(&version).trim();
+    Ok(vec![
+        Row::heading(&format!("luacell / the system's `{LUA}`, {release}")),
+        programs::mean(&programs::installed_lua(LUA), contestants, rounds.few, None)?,
+        processes::beside_lua(contestants, LUA, rounds.many)?,
+    ])
 }
 
-fn contestants(root: &Path, sources: &Sources, features: Features) -> Result<Contestants> {
-    build(root, None, features)?;
-    let release = sources.target.join("release");
-    Ok(Contestants {
-        native: native::build(&sources.lua, &sources.target)?,
-        runner: release.join(format!("bench-runner{}", std::env::consts::EXE_SUFFIX)),
-        cli: release.join(format!("luacell{}", std::env::consts::EXE_SUFFIX)),
-    })
-}
-
-/// Builds our side as users get it, or with another guest or feature.
-fn build(root: &Path, guest: Option<&Path>, features: Features) -> Result<()> {
-    let mut command = cargo();
-    command.args(["build", "--release", "--package", "bench-runner", "--package", "luacell-cli"]).current_dir(root);
-    command.args(features.map(|feature| format!("--features={feature}")));
-    if let Some(guest) = guest {
-        command.env("LUACELL_BENCH_GUEST", guest);
-    }
-    finish(&mut command)
-}
-
-/// What a program writes to standard output.
-fn output_of(program: &Path, args: &[&OsStr]) -> Result<String> {
-    printed(Command::new(program).args(args))
+/// Where the figures come from: machine and versions, as a list in Markdown.
+fn machine() -> Result<String> {
+    let first_line = |program: &str, argument: &str| {
+        let text = printed(Command::new(program).arg(argument)).unwrap_or_default();
+        text.lines().next().unwrap_or("unknown").to_owned()
+    };
+    let table = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = table.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processor = name.map_or_else(|| first_line("uname", "-p"), |(_, name)| name.to_owned());
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let wasmtime = printed(&mut crate::steps::cargo(&["pkgid", "wasmtime"]))?;
+    let (_, wasmtime) = wasmtime.trim().rsplit_once('@').context("cargo pkgid gives no version")?;
+    Ok(format!(
+        "- machine: {processor}, {cores} cores, {} {}\n- native Lua: Lua {}, {} -O3\n- luacell: {}, {}, wasmtime {wasmtime}\n",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        crate::guest::recipe::LUA_FOLDER.trim_start_matches("lua-"),
+        first_line(&build::compiler(), "--version"),
+        env!("CARGO_PKG_VERSION"),
+        first_line("rustc", "--version"),
+    ))
 }

@@ -1,10 +1,12 @@
 //! The table of results, as text for the terminal and as Markdown for `docs/performance.md`.
 
-use std::path::Path;
+use anyhow::{Context, Result};
 
-use anyhow::{Context, Result, bail};
+use super::measure::Pair;
+use crate::steps::{read, root, write};
 
 /// One line of the table.
+#[derive(Default)]
 pub struct Row {
     /// What was measured.
     pub what: String,
@@ -26,15 +28,19 @@ impl Row {
         Self::note(&format!("**{text}**"), "")
     }
 
-    /// A line without figures that says why there are none, or what the next ones are.
-    pub fn note(what: &str, why: &str) -> Self {
-        Self {
-            what: what.to_owned(),
-            peer: String::new(),
-            ours: String::new(),
-            ratio: String::new(),
-            goal: why.to_owned(),
-        }
+    /// A line without figures: with a goal, or with the reason why there are none.
+    pub fn note(what: &str, goal: &str) -> Self {
+        Self { what: what.to_owned(), goal: goal.to_owned(), ..Self::default() }
+    }
+
+    /// What both sides took, without a goal.
+    pub fn pair(what: &str, pair: &Pair) -> Self {
+        Self { peer: time(pair.native()), ours: time(pair.ours()), ratio: ratio(pair.ratio()), ..Self::note(what, "") }
+    }
+
+    /// The same with the goal to be no slower.
+    pub fn ahead(what: &str, pair: &Pair) -> Self {
+        Self { goal: at_most(pair.ratio(), 1.0, ratio), ..Self::pair(what, pair) }
     }
 
     fn cells(&self) -> [&str; 5] {
@@ -43,13 +49,8 @@ impl Row {
 }
 
 /// The goal "at most `limit`" with the verdict on `value`.
-pub fn at_most(value: f64, limit: f64, shown: &str) -> String {
-    format!("at most {shown}: {}", if value <= limit { "met" } else { "MISSED" })
-}
-
-/// The goal "at least `limit`" with the verdict on `value`.
-pub fn at_least(value: f64, limit: f64, shown: &str) -> String {
-    format!("at least {shown}: {}", if value >= limit { "met" } else { "MISSED" })
+pub fn at_most(value: f64, limit: f64, show: impl Fn(f64) -> String) -> String {
+    format!("at most {}: {}", show(limit), if value <= limit { "met" } else { "MISSED" })
 }
 
 /// The table as aligned Markdown, readable in a terminal too.
@@ -84,28 +85,20 @@ fn push_line(text: &mut String, cells: &[&str; 5], widths: &[usize; 5]) {
     text.push_str("|\n");
 }
 
-/// Prints a table; with `write` it also becomes the one of that name in docs/performance.md.
-pub fn publish(root: &Path, write: bool, name: &str, text: &str) -> Result<()> {
-    println!("\n{text}");
-    if write {
-        write_between_markers(&root.join("docs").join("performance.md"), name, &format!("\n{text}\n"))?;
-        eprintln!("written to docs/performance.md");
-    }
+/// Puts a table between its markers, `<!-- name:begin -->` and `<!-- name:end -->`, in docs/performance.md.
+pub fn write_to_page(name: &str, text: &str) -> Result<()> {
+    let path = root().join("docs/performance.md");
+    let page = replace_between_markers(&read(&path)?, name, &format!("\n{text}\n"))?;
+    write(&path, page)?;
+    eprintln!("written to docs/performance.md");
     Ok(())
-}
-
-/// Puts `text` between the markers `<!-- name:begin -->` and `<!-- name:end -->` of the file at `path`.
-fn write_between_markers(path: &Path, name: &str, text: &str) -> Result<()> {
-    let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let page = replace_between_markers(&page, name, text).with_context(|| format!("cannot edit {}", path.display()))?;
-    std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn replace_between_markers(page: &str, name: &str, text: &str) -> Result<String> {
     let begin = format!("<!-- {name}:begin -->\n");
     let end = format!("<!-- {name}:end -->");
-    let Some((before, rest)) = page.split_once(&begin) else { bail!("the marker {} is missing", begin.trim()) };
-    let Some((_, after)) = rest.split_once(&end) else { bail!("the marker {end} is missing") };
+    let (before, rest) = page.split_once(&begin).with_context(|| format!("the marker {} is missing", begin.trim()))?;
+    let (_, after) = rest.split_once(&end).with_context(|| format!("the marker {end} is missing"))?;
     Ok(format!("{before}{begin}{text}{end}{after}"))
 }
 
@@ -117,6 +110,16 @@ pub fn time(nanoseconds: f64) -> String {
         t if t.abs() < 1e9 => format!("{:.2} ms", t / 1e6),
         t => format!("{:.3} s", t / 1e9),
     }
+}
+
+/// A ratio.
+pub fn ratio(ratio: f64) -> String {
+    format!("{ratio:.2}")
+}
+
+/// Bytes of a file.
+pub fn megabytes(bytes: f64) -> String {
+    format!("{:.2} MB", bytes / 1e6)
 }
 
 /// Bytes of memory.

@@ -4,22 +4,25 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::steps::{cargo, finish};
+use crate::steps::{cargo, finish, library, target};
 
 /// Builds the library, runs the generator, and gives names and texts of the files.
 pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
     let out = root.join("target/uniffi");
-    let library = root.join("target/release").join(format!(
-        "{}luacell_uniffi{}",
-        std::env::consts::DLL_PREFIX,
-        std::env::consts::DLL_SUFFIX
-    ));
-    finish(cargo().args(["build", "--quiet", "--release", "--package", "luacell-uniffi"]).current_dir(root))?;
-    let mut generate = cargo();
-    generate.args(["run", "--quiet", "--package", "luacell-uniffi-bindgen", "--", "generate", "--no-format"]);
-    generate.arg("--library").arg(&library).args(["--config", "uniffi-bindings/uniffi.toml"]);
-    generate.args(["--language", "kotlin", "--language", "swift", "--out-dir"]).arg(&out);
-    finish(generate.current_dir(root))?;
+    finish(&mut cargo(&["build", "--quiet", "--release", "--package", "luacell-uniffi"]))?;
+    let mut generate =
+        cargo(&["run", "--quiet", "--package", "luacell-uniffi-bindgen", "--", "generate", "--no-format"]);
+    generate.arg("--library").arg(target().join("release").join(library("luacell_uniffi")));
+    generate.args([
+        "--config",
+        "uniffi-bindings/uniffi.toml",
+        "--language",
+        "kotlin",
+        "--language",
+        "swift",
+        "--out-dir",
+    ]);
+    finish(generate.arg(&out))?;
     let read = |name: &str| {
         let text = std::fs::read_to_string(out.join(name)).with_context(|| format!("the generator made no {name}"))?;
         Ok::<_, anyhow::Error>(tidy(&text))

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
-use crate::steps::{cargo, printed};
+use crate::steps::{cargo, printed, read};
 
 const NOTICES: &str = "THIRD-PARTY-NOTICES.md";
 
@@ -14,9 +14,9 @@ const SHIPPED: &[&str] = &["luacell-cli", "luacell-ffi", "luacell-node", "luacel
 
 /// Fails when a crate in what ships is under a licence that someone has to look at, and nobody has.
 pub fn check(root: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(root.join(NOTICES)).with_context(|| format!("cannot read {NOTICES}"))?;
+    let text = read(&root.join(NOTICES))?;
     let listed = listed(&text);
-    let missing: Vec<String> = licences(root)?
+    let missing: Vec<String> = licences()?
         .into_iter()
         .filter(|(name, licence)| !covered(licence) && !listed.contains(name.as_str()))
         .map(|(name, licence)| format!("{name} ({licence})"))
@@ -43,10 +43,10 @@ fn covered(licence: &str) -> bool {
 }
 
 /// The crates within what ships, with their licences.
-fn licences(root: &Path) -> Result<BTreeMap<String, String>> {
-    let mut command = cargo();
-    command.args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}|{l}"]);
-    command.args(SHIPPED.iter().flat_map(|package| ["--package", package])).current_dir(root);
+fn licences() -> Result<BTreeMap<String, String>> {
+    let mut command =
+        cargo(&["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}|{l}"]);
+    command.args(SHIPPED.iter().flat_map(|package| ["--package", package]));
     let crates: BTreeMap<String, String> = printed(&mut command)?
         .lines()
         .filter_map(|line| {

@@ -2,68 +2,32 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, ensure};
 
-/// How a file tells versions.
-enum Form {
-    /// JSON, with pointers to them.
-    Json(&'static [&'static str]),
-    /// Maven: of each artifact `luacell`.
-    Pom,
-    /// The workspace's own file: what its members want of the crate luacell.
-    Workspace,
-}
+use crate::steps::read;
 
-const FILES: &[(&str, Form)] = &[
-    ("Cargo.toml", Form::Workspace),
-    ("node/package.json", Form::Json(&["/version"])),
-    ("node/package-lock.json", Form::Json(&["/version", "/packages//version"])),
-    ("uniffi-bindings/kotlin/pom.xml", Form::Pom),
-    ("examples/kotlin/pom.xml", Form::Pom),
+/// Files, and what stands before each version in them when all white space is left out.
+const PLACES: &[(&str, &str)] = &[
+    // What the members of the workspace want of the crate luacell.
+    ("Cargo.toml", "luacell={path=\"core\",version=\""),
+    ("node/package.json", "\"name\":\"luacell\",\"version\":\""),
+    ("node/package-lock.json", "\"name\":\"luacell\",\"version\":\""),
+    ("uniffi-bindings/kotlin/pom.xml", "<artifactId>luacell</artifactId><version>"),
+    ("examples/kotlin/pom.xml", "<artifactId>luacell</artifactId><version>"),
 ];
 
 /// Fails when a file has another version than this workspace.
 pub fn check(root: &Path) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
-    let mut wrong = Vec::new();
-    for (name, form) in FILES {
-        let text = std::fs::read_to_string(root.join(name)).with_context(|| format!("cannot read {name}"))?;
-        let found = versions(&text, form).with_context(|| format!("cannot read the version in {name}"))?;
-        wrong.extend(found.into_iter().filter(|found| found != version).map(|found| format!("{name} has {found}")));
+    for (name, before) in PLACES {
+        let text: String = read(&root.join(name))?.split_whitespace().collect();
+        let found: Vec<&str> = text.split(before).skip(1).filter_map(|after| after.split(['"', '<']).next()).collect();
+        ensure!(!found.is_empty(), "{name} has no version behind {before}");
+        ensure!(
+            found.iter().all(|found| *found == version),
+            "the version is {version}, as in [workspace.package] of Cargo.toml, but {name} has {}; write {version} there",
+            found.join(", ")
+        );
     }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    bail!(
-        "the version is {version}, as in [workspace.package] of Cargo.toml, but {}; write {version} there",
-        wrong.join(", ")
-    )
-}
-
-fn versions(text: &str, form: &Form) -> Result<Vec<String>> {
-    match form {
-        Form::Json(pointers) => {
-            let json: serde_json::Value = serde_json::from_str(text)?;
-            let version = |pointer: &&str| json.pointer(pointer).and_then(serde_json::Value::as_str).map(str::to_owned);
-            pointers.iter().map(|pointer| version(pointer).with_context(|| format!("no string at {pointer}"))).collect()
-        }
-        Form::Pom => {
-            let after_artifact = text.split("<artifactId>luacell</artifactId>").skip(1);
-            let version = |rest: &str| {
-                let (before, rest) = rest.split_once("<version>")?;
-                before.trim().is_empty().then_some(())?;
-                Some(rest.split_once("</version>")?.0.to_owned())
-            };
-            let found: Option<Vec<String>> = after_artifact.map(version).collect();
-            found
-                .filter(|found| !found.is_empty())
-                .context("no <version> right behind <artifactId>luacell</artifactId>")
-        }
-        Form::Workspace => {
-            let manifest: toml::Value = toml::from_str(text)?;
-            let wanted = ["workspace", "dependencies", "luacell", "version"];
-            let version = wanted.iter().try_fold(&manifest, |table, key| table.get(key)).and_then(toml::Value::as_str);
-            Ok(vec![version.context("no workspace.dependencies.luacell.version")?.to_owned()])
-        }
-    }
+    Ok(())
 }

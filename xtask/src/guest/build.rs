@@ -5,12 +5,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::patch::{apply_all, files_with_extension};
 use super::recipe;
 use super::toolchain::Toolchain;
-use crate::steps::{cargo, printed};
+use crate::steps::{cargo, printed, root, target};
 
 /// The folders that the build works with.
 pub struct Folders {
@@ -22,36 +22,21 @@ pub struct Folders {
     pub lua: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-    workspace_root: PathBuf,
-    target_directory: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    version: String,
-    manifest_path: PathBuf,
-}
-
 impl Folders {
-    /// Asks cargo where everything is.
+    /// Asks cargo where Lua is.
     pub fn find() -> Result<Self> {
-        let answer = printed(cargo().args(["metadata", "--format-version", "1"]))?;
-        let metadata: Metadata = serde_json::from_str(&answer).context("reading cargo metadata")?;
-        let package = metadata
-            .packages
-            .iter()
-            .find(|package| package.name == recipe::LUA_CRATE && package.version == recipe::LUA_CRATE_VERSION)
-            .with_context(|| {
-                format!("crate {} {} is not among the dependencies", recipe::LUA_CRATE, recipe::LUA_CRATE_VERSION)
-            })?;
+        let answer = printed(&mut cargo(&["metadata", "--format-version", "1"]))?;
+        let metadata: Value = serde_json::from_str(&answer).context("reading cargo metadata")?;
+        let wanted =
+            |package: &&Value| package["name"] == recipe::LUA_CRATE && package["version"] == recipe::LUA_CRATE_VERSION;
+        let package = metadata.get("packages").and_then(Value::as_array).into_iter().flatten().find(wanted);
+        let manifest = package.and_then(|package| package["manifest_path"].as_str()).with_context(|| {
+            format!("crate {} {} is not among the dependencies", recipe::LUA_CRATE, recipe::LUA_CRATE_VERSION)
+        })?;
         Ok(Self {
-            guest: metadata.workspace_root.join("core/guest"),
-            work: metadata.target_directory.join("guest"),
-            lua: package.manifest_path.with_file_name(recipe::LUA_FOLDER),
+            guest: root().join("core/guest"),
+            work: target().join("guest"),
+            lua: Path::new(manifest).with_file_name(recipe::LUA_FOLDER),
         })
     }
 }

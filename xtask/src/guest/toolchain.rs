@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::recipe::{ZIG_PACKAGE, ZIG_VERSION};
 use crate::steps::{finish, printed};
+use crate::tools::environment;
 
 /// An installed compiler.
 pub struct Toolchain {
@@ -18,29 +19,8 @@ pub struct Toolchain {
 impl Toolchain {
     /// Uses the compiler in `folder`, installing it if it is not there or of another version.
     pub fn install(folder: &Path) -> Result<Self> {
-        let venv = folder.join("zig");
-        let toolchain = Self {
-            python: venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" }),
-            cache: folder.join("zig-cache"),
-        };
-        if toolchain.version().as_deref() == Some(ZIG_VERSION) {
-            return Ok(toolchain);
-        }
-        println!("installing {ZIG_PACKAGE} {ZIG_VERSION} into {}", venv.display());
-        finish(Command::new(system_python()?).args(["-m", "venv"]).arg(&venv)).context(
-            "making a Python virtual environment failed; on Debian and Ubuntu install it with: \
-             apt-get install python3-venv",
-        )?;
-        finish(
-            Command::new(&toolchain.python)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                .args(["--only-binary", ":all:", "--no-deps"])
-                .arg(format!("{ZIG_PACKAGE}=={ZIG_VERSION}")),
-        )?;
-        match toolchain.version() {
-            Some(version) if version == ZIG_VERSION => Ok(toolchain),
-            found => bail!("{ZIG_PACKAGE} reports version {found:?}, wanted {ZIG_VERSION}"),
-        }
+        let bin = environment(&folder.join("zig"), &format!("{ZIG_PACKAGE}=={ZIG_VERSION}"))?;
+        Ok(Self { python: bin.join("python"), cache: folder.join("zig-cache") })
     }
 
     /// Runs the compiler in `folder`.
@@ -64,24 +44,4 @@ impl Toolchain {
             .env("ZIG_LOCAL_CACHE_DIR", &self.cache);
         command
     }
-
-    fn version(&self) -> Option<String> {
-        let output = self.zig().arg("version").output().ok()?;
-        let version = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| version.trim().to_owned())
-    }
-}
-
-/// The name of a Python that runs.
-pub fn system_python() -> Result<&'static str> {
-    for name in ["python3", "python"] {
-        let found = Command::new(name).arg("--version").output();
-        if found.is_ok_and(|output| output.status.success()) {
-            return Ok(name);
-        }
-    }
-    bail!(
-        "python3 is missing (the compiler comes as a Python wheel); install it, on Debian and Ubuntu with: \
-         apt-get install python3 python3-venv"
-    )
 }

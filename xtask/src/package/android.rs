@@ -1,14 +1,13 @@
 //! The AAR: compiled Kotlin, a library for each ABI, and the rules that keep a shrinker from what JNA looks up by name. Its layout is described in
 //! Android's documentation of libraries, "Anatomy of an AAR file".
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::{NOTICES, fresh};
-use crate::steps::{cargo, copy, finish, maven};
+use crate::steps::{cargo, copy, files, finish, maven, root, target, write};
 
 /// Options of `cargo xtask package android`.
 #[derive(clap::Args)]
@@ -30,26 +29,31 @@ const API: u32 = 26;
 const LIBRARY: &str = "libluacell_uniffi.so";
 
 /// Builds what can be built here, and says what could not.
-pub fn run(root: &Path, args: &Args) -> Result<()> {
-    let kotlin = root.join("uniffi-bindings/kotlin");
-    let folder = root.join("target/android");
-    let aar = folder.join("aar");
-    fresh(&aar)?;
+pub fn run(args: &Args) -> Result<()> {
+    let kotlin = root().join("uniffi-bindings/kotlin");
+    let folder = root().join("target/android");
+    let aar = fresh(folder.join("aar"))?;
 
-    let classes = classes(root, &kotlin, &folder)?;
-    copy(&classes, &aar.join("classes.jar"))?;
+    // The compiled Kotlin, without the library for desktops.
+    finish(&mut maven(&kotlin, &["compile"]))?;
+    let mut classes = Command::new("jar");
+    classes.arg("--create").arg("--file").arg(aar.join("classes.jar"));
+    for part in ["luacell", "META-INF"] {
+        classes.arg("-C").arg(kotlin.join("target/classes")).arg(part);
+    }
+    finish(&mut classes)?;
     for file in ["AndroidManifest.xml", "proguard.txt"] {
         copy(&kotlin.join("android").join(file), &aar.join(file))?;
     }
     for file in NOTICES {
-        copy(&root.join(file), &aar.join("assets/luacell").join(file))?;
+        copy(&root().join(file), &aar.join("assets/luacell").join(file))?;
     }
     // Without resources it is empty, and has to be there.
-    fs::write(aar.join("R.txt"), "").context("cannot write R.txt")?;
+    write(&aar.join("R.txt"), "")?;
 
     let mut missing = Vec::new();
     for (abi, target) in ABIS {
-        match library(root, args, abi, target) {
+        match library(args, abi, target) {
             Ok(built) => copy(&built, &aar.join("jni").join(abi).join(LIBRARY))?,
             Err(why) => missing.push(format!("{abi}: {why:#}")),
         }
@@ -63,21 +67,8 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The compiled Kotlin, without the library for desktops.
-fn classes(root: &Path, kotlin: &Path, folder: &Path) -> Result<PathBuf> {
-    finish(maven(root).arg("compile"))?;
-    let jar = folder.join("classes.jar");
-    let mut command = Command::new("jar");
-    command.arg("--create").arg("--file").arg(&jar);
-    for part in ["luacell", "META-INF"] {
-        command.arg("-C").arg(kotlin.join("target/classes")).arg(part);
-    }
-    finish(&mut command)?;
-    Ok(jar)
-}
-
 /// The library for one ABI.
-fn library(root: &Path, args: &Args, abi: &str, target: &str) -> Result<PathBuf> {
+fn library(args: &Args, abi: &str, triple: &str) -> Result<PathBuf> {
     if let Some(folder) = &args.libraries {
         let library = folder.join(abi).join(LIBRARY);
         if !library.is_file() {
@@ -85,31 +76,27 @@ fn library(root: &Path, args: &Args, abi: &str, target: &str) -> Result<PathBuf>
         }
         return Ok(library);
     }
-    let clang = clang(target)?;
-    let upper = target.to_uppercase().replace('-', "_");
-    let mut command = cargo();
-    command.args(["build", "--locked", "--profile", "small", "--config", "profile.small.strip=\"symbols\""]);
-    command.args(["--package", "luacell-uniffi", "--target", target, "--no-default-features"]);
+    let clang = clang(triple)?;
+    let mut command =
+        cargo(&["build", "--locked", "--profile", "small", "--config", "profile.small.strip=\"symbols\""]);
+    command.args(["--package", "luacell-uniffi", "--target", triple, "--no-default-features"]);
     // The guest is compiled for the phone's processor, not for this one.
     command.arg("--features").arg(["luacell/cross", &args.features].join(","));
-    command.env(format!("CARGO_TARGET_{upper}_LINKER"), &clang);
-    command.env(format!("CC_{}", target.replace('-', "_")), &clang);
-    finish(command.current_dir(root))
-        .with_context(|| format!("if Rust's library is missing: rustup target add {target}"))?;
-    Ok(root.join("target").join(target).join("small").join(LIBRARY))
+    let name = triple.replace('-', "_");
+    command.env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), &clang).env(format!("CC_{name}"), &clang);
+    finish(&mut command).with_context(|| format!("if Rust's library is missing: rustup target add {triple}"))?;
+    Ok(target().join(triple).join("small").join(LIBRARY))
 }
 
 /// The NDK's compiler for a target.
-fn clang(target: &str) -> Result<PathBuf> {
+fn clang(triple: &str) -> Result<PathBuf> {
     let ndk = std::env::var_os("ANDROID_NDK_HOME")
         .context("the NDK is missing; install it and set ANDROID_NDK_HOME to its folder, or give --libraries")?;
     let prebuilt = Path::new(&ndk).join("toolchains/llvm/prebuilt");
-    let hosts = fs::read_dir(&prebuilt).with_context(|| format!("{} is no folder of an NDK", prebuilt.display()))?;
-    for host in hosts {
-        let clang = host?.path().join("bin").join(format!("{target}{API}-clang"));
-        if clang.is_file() {
-            return Ok(clang);
-        }
-    }
-    bail!("no {target}{API}-clang in {}", prebuilt.display())
+    let clang = |host: PathBuf| host.join("bin").join(format!("{triple}{API}-clang"));
+    let found = files(&prebuilt, "").context("this is no folder of an NDK")?.into_iter().map(clang);
+    found
+        .into_iter()
+        .find(|clang| clang.is_file())
+        .with_context(|| format!("no {triple}{API}-clang in {}", prebuilt.display()))
 }

@@ -1,24 +1,21 @@
 //! The program luacell.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 
 use super::{Place, VERSION};
-use crate::steps::{cargo, copy, finish, printed};
+use crate::steps::{cargo, copy, finish, printed, program, target, write};
 
 /// Tried by the README's commands.
-pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
-    let program = format!("luacell{}", std::env::consts::EXE_SUFFIX);
-    let mut build = cargo();
-    build.args(["build", "--release", "--locked", "--package", "luacell-cli"]);
-    build.args(["--config", "profile.release.strip=\"symbols\""]);
-    finish(build.current_dir(place.root))?;
+pub fn make(place: &Place) -> Result<Vec<PathBuf>> {
+    let program = program("luacell");
+    let mut build = cargo(&["build", "--release", "--locked", "--package", "luacell-cli"]);
+    finish(build.args(["--config", "profile.release.strip=\"symbols\""]))?;
     let name = place.for_here("luacell");
     let stage = place.stage.join(&name);
-    copy(&place.root.join("target/release").join(&program), &stage.join(&program))?;
+    copy(&target().join("release").join(&program), &stage.join(&program))?;
     place.notices(&stage)?;
     let file = place.tar(&name)?;
 
@@ -28,7 +25,7 @@ pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
         printed(command.args(arguments).current_dir(&place.clean).env_clear())
     };
     ensure!(run(&["--version"])?.trim() == format!("luacell {VERSION}"), "another version");
-    fs::write(place.clean.join("count.lua"), "_home.n = (_home.n or 0) + 1 return _home.n, _io.input.x, ...")?;
+    write(&place.clean.join("count.lua"), "_home.n = (_home.n or 0) + 1 return _home.n, _io.input.x, ...")?;
     for expected in ["1", "2"] {
         let printed = run(&["run", "count.lua", "--home", "state.luacell", "--input", "{\"x\": 7}", "--", "first"])?;
         let printed: Vec<&str> = printed.split_whitespace().collect();

@@ -1,17 +1,17 @@
 //! The Maven artifact, with the library for this platform. What is published holds those of all platforms: `release.yml` puts them together.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 
 use super::{Place, VERSION};
-use crate::steps::{copy, finish, maven, printed};
+use crate::steps::{copy, finish, maven, printed, root};
 
 /// Tried by the example, as a project that finds the artifact in a local repository.
-pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
-    finish(maven(place.root).args(["-DskipTests", "package"]))?;
-    let built = place.root.join("uniffi-bindings/kotlin");
+pub fn make(place: &Place) -> Result<Vec<PathBuf>> {
+    let built = root().join("uniffi-bindings/kotlin");
+    finish(&mut maven(&built, &["-DskipTests", "package"]))?;
     let names = [format!("luacell-{VERSION}.jar"), format!("luacell-{VERSION}-sources.jar")];
     let mut files = Vec::new();
     for name in &names {
@@ -28,21 +28,11 @@ pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
         ensure!(list.lines().any(|line| line == inside), "{inside} is missing in {name}");
     }
     let project = place.example("kotlin")?;
-    let mut install = in_project(place.root, &project);
-    install.arg("org.apache.maven.plugins:maven-install-plugin:3.1.4:install-file");
+    let mut install = maven(&project, &["org.apache.maven.plugins:maven-install-plugin:3.1.4:install-file"]);
     install.arg(format!("-Dfile={}", place.out.join(jar).display())).arg(format!("-DpomFile={}", pom.display()));
     finish(&mut install)?;
-    let mut example = in_project(place.root, &project);
     // Maven ends with a colour, whatever it is told.
-    let report = printed(example.args(["compile", "exec:java"]))?;
+    let report = printed(&mut maven(&project, &["compile", "exec:java"]))?;
     place.check_report(&anstream::adapter::strip_str(&report).to_string())?;
     Ok(files)
-}
-
-/// Maven in the user's project; what others have published is fetched once.
-fn in_project(root: &Path, project: &Path) -> Command {
-    let mut command = Command::new("mvn");
-    command.args(["--batch-mode", "--quiet"]);
-    command.arg(format!("-Dmaven.repo.local={}", root.join("target/maven").display())).current_dir(project);
-    command
 }

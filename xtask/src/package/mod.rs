@@ -2,7 +2,6 @@
 //! tree, and its example run there.
 
 mod android;
-mod apple;
 mod c;
 mod cli;
 mod node;
@@ -14,14 +13,13 @@ mod swift;
 /// The Maven artifact. (The module is not called `java`: Kotlin and Scala use it as well.)
 mod jvm;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::steps::{copy, finish, printed, root};
+use crate::steps::{copy, files, finish, make_folder, printed, read, root, script, size};
 
 /// Options of `cargo xtask package`.
 #[derive(clap::Args)]
@@ -68,7 +66,7 @@ impl Package {
     }
 
     /// Makes its files, tries them, and names them.
-    fn make(self, place: &Place<'_>) -> Result<Vec<PathBuf>> {
+    fn make(self, place: &Place) -> Result<Vec<PathBuf>> {
         match self {
             Package::Rust => rust::make(place),
             Package::C => c::make(place),
@@ -88,8 +86,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const NOTICES: [&str; 3] = ["LICENSE-MIT", "LICENSE-APACHE", "THIRD-PARTY-NOTICES.md"];
 
 /// Where things lie.
-struct Place<'a> {
-    root: &'a Path,
+struct Place {
     /// Where packages are put.
     out: PathBuf,
     /// Where this package is put together.
@@ -100,46 +97,43 @@ struct Place<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = root();
     let packages = match &args.what {
-        Some(What::Android(args)) => return android::run(root, args),
-        Some(What::Apple) => return apple::run(root),
+        Some(What::Android(args)) => return android::run(args),
+        Some(What::Apple) => return finish(&mut script("bash", "uniffi-bindings/swift/tools/apple.sh")),
         Some(What::Here(package)) => std::slice::from_ref(package),
         None => Package::value_variants(),
     };
-    let out = root.join("target/packages");
-    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let out = root().join("target/packages");
+    make_folder(&out)?;
     let mut table = String::new();
     for package in packages {
         let name = package.name();
         eprintln!("\n== {name}");
-        let work = root.join("target/package-work").join(&name);
-        let place = Place { root, out: out.clone(), stage: work.join("stage"), clean: work.join("clean") };
-        fresh(&place.stage)?;
-        fresh(&place.clean)?;
+        let work = root().join("target/package-work").join(&name);
+        let place = Place { out: out.clone(), stage: fresh(work.join("stage"))?, clean: fresh(work.join("clean"))? };
         let files = package.make(&place).with_context(|| format!("the package {name}"))?;
         for file in files {
-            let bytes = fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?.len();
-            let shown = file.strip_prefix(root).unwrap_or(&file);
-            table.push_str(&format!("{name:<8}{:>9.2} MB  {}\n", bytes as f64 / 1e6, shown.display()));
+            let shown = file.strip_prefix(root()).unwrap_or(&file);
+            table.push_str(&format!("{name:<8}{:>9.2} MB  {}\n", size(&file)? as f64 / 1e6, shown.display()));
         }
     }
     print!("\nmade, installed and tried:\n{table}");
     Ok(())
 }
 
-/// An empty folder.
-fn fresh(folder: &Path) -> Result<()> {
+/// The folder, empty.
+fn fresh(folder: PathBuf) -> Result<PathBuf> {
     if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+    make_folder(&folder)?;
+    Ok(folder)
 }
 
-impl Place<'_> {
+impl Place {
     /// Copies licences and notices.
     fn notices(&self, folder: &Path) -> Result<()> {
-        NOTICES.iter().try_for_each(|name| copy(&self.root.join(name), &folder.join(name)))
+        NOTICES.iter().try_for_each(|name| copy(&root().join(name), &folder.join(name)))
     }
 
     /// Packs a folder in the stage into a tarball of that name.
@@ -165,16 +159,16 @@ impl Place<'_> {
     /// Copies all files of a folder that git knows.
     fn copy_sources(&self, folder: &str, to: &Path) -> Result<()> {
         let mut list = Command::new("git");
-        list.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(self.root.join(folder));
+        list.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root().join(folder));
         for file in printed(&mut list)?.lines() {
-            copy(&self.root.join(folder).join(file), &to.join(file))?;
+            copy(&root().join(folder).join(file), &to.join(file))?;
         }
         Ok(())
     }
 
     /// Copies an example into the clean folder, and the rules beside it that all examples run; its folder there.
     fn example(&self, name: &str) -> Result<PathBuf> {
-        let (from, to) = (self.root.join("examples"), self.clean.join("examples"));
+        let (from, to) = (root().join("examples"), self.clean.join("examples"));
         for file in ["rules.lua", "rules-report.txt"] {
             copy(&from.join(file), &to.join(file))?;
         }
@@ -185,14 +179,14 @@ impl Place<'_> {
 
     /// What the example rules have to print in every language.
     fn check_report(&self, printed: &str) -> Result<()> {
-        let expected = fs::read_to_string(self.root.join("examples/rules-report.txt"))?;
+        let expected = read(&root().join("examples/rules-report.txt"))?;
         ensure!(printed == expected, "the example prints\n{printed}instead of\n{expected}");
         Ok(())
     }
 
     /// The first code block in that language of a README.
     fn readme(&self, file: &str, language: &str) -> Result<String> {
-        let text = fs::read_to_string(self.root.join(file)).with_context(|| format!("cannot read {file}"))?;
+        let text = read(&root().join(file))?;
         let block = text.split(&format!("```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());
         block.map(str::to_owned).with_context(|| format!("{file} has no {language}"))
     }
@@ -200,13 +194,7 @@ impl Place<'_> {
 
 /// The one file in a folder whose name ends so.
 fn only(folder: &Path, suffix: &str) -> Result<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        if path.to_string_lossy().ends_with(suffix) {
-            found.push(path);
-        }
-    }
+    let mut found = files(folder, suffix)?;
     match found.pop() {
         Some(file) if found.is_empty() => Ok(file),
         _ => bail!("there should be one *{suffix} in {}", folder.display()),

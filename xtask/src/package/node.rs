@@ -1,29 +1,29 @@
 //! The npm packages.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::Place;
-use crate::steps::{finish, printed};
+use crate::steps::{finish, printed, root, script, write};
 
 /// Tried by the example, in a project that has both and can't reach a registry.
-pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
-    let tool = |name: &str| place.root.join("node/tools").join(name);
-    finish(Command::new("node").arg(tool("install.mjs")))?;
-    finish(Command::new("node").arg(tool("build-native.mjs")))?;
-    let mut types = Command::new("node");
-    types.args(["node_modules/typescript/bin/tsc", "-p", "tsconfig.json"]).current_dir(place.root.join("node"));
-    finish(&mut types)?;
-    finish(Command::new("node").arg("wasm/build.mjs").current_dir(place.root.join("node")))?;
-    let made = printed(Command::new("node").arg(tool("package.mjs")).arg(&place.stage).arg(&place.out))?;
+pub fn make(place: &Place) -> Result<Vec<PathBuf>> {
+    finish(&mut script("node", "node/tools/install.mjs"))?;
+    finish(&mut script("node", "node/tools/build-native.mjs"))?;
+    finish(
+        script("node", "node/node_modules/typescript/bin/tsc")
+            .args(["-p", "tsconfig.json"])
+            .current_dir(root().join("node")),
+    )?;
+    finish(&mut script("node", "node/wasm/build.mjs"))?;
+    let made = printed(script("node", "node/tools/package.mjs").arg(&place.stage).arg(&place.out))?;
     let files: Vec<PathBuf> = made.lines().map(PathBuf::from).collect();
     let [main, platform] = files.as_slice() else { bail!("package.mjs names {files:?}") };
 
     let project = place.example("node")?;
-    fs::write(project.join("package.json"), "{ \"private\": true, \"type\": \"module\" }")?;
+    write(&project.join("package.json"), "{ \"private\": true, \"type\": \"module\" }")?;
     let mut install = Command::new("npm");
     install.args(["install", "--offline", "--no-audit", "--no-fund", "--loglevel=error"]).arg(main).arg(platform);
     finish(install.current_dir(&project).stdout(std::process::Stdio::null()))?;

@@ -6,14 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::{Place, only};
-use crate::steps::{copy, finish, printed};
+use crate::steps::{copy, finish, printed, script, target};
+use crate::tools::{bin, pip};
 
 /// Each is installed into an environment of its own, the wheel without a registry, and runs the example.
-pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
+pub fn make(place: &Place) -> Result<Vec<PathBuf>> {
     for what in [&["build", "--release", "--locked"][..], &["sdist"]] {
-        let mut maturin = Command::new("python3");
-        maturin.arg(place.root.join("py/tools/develop.py")).arg("maturin").args(what);
-        finish(maturin.arg("--out").arg(&place.stage))?;
+        let mut maturin = script("python3", "py/tools/develop.py");
+        finish(maturin.arg("maturin").args(what).arg("--out").arg(&place.stage))?;
     }
     let mut files = Vec::new();
     for suffix in [".whl", ".tar.gz"] {
@@ -30,17 +30,16 @@ pub fn make(place: &Place<'_>) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn try_out(place: &Place<'_>, package: &Path, finished: bool) -> Result<()> {
+fn try_out(place: &Place, package: &Path, finished: bool) -> Result<()> {
     let venv = place.clean.join(if finished { "wheel" } else { "sdist" });
     finish(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let python = venv.join(if cfg!(windows) { "Scripts/python" } else { "bin/python" });
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    let python = bin(&venv).join("python");
+    let mut install = pip(&venv);
     if finished {
         install.args(["--no-index", "--no-deps"]);
     }
     // What a source distribution is compiled with is here already.
-    install.env("CARGO_TARGET_DIR", place.root.join("target"));
+    install.env("CARGO_TARGET_DIR", target());
     finish(install.arg(package).current_dir(&place.clean))?;
     let mut example = Command::new(&python);
     example.arg("-I").arg(place.example("python")?.join("rules.py")).current_dir(&place.clean);

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, bail};
 
 use self::exports::for_each_export;
+use crate::fuzz;
 use crate::guest::build::{Folders, copy_sources};
 use crate::guest::patch::{apply_all, files_with_extension};
 use crate::guest::recipe;
@@ -188,27 +189,16 @@ fn build(variant: &Variant, sources: &Path, work: &Path) -> Result<PathBuf> {
 
 /// Core's tests that do not look at the guest's memory as a whole: a process can't be copied.
 fn tests(quick: bool, program: &Path, findings: &Path) -> Result<()> {
-    let mut tests = cargo();
     // The same features as the part `static`, so that little is built for this.
-    tests.current_dir(root()).args(["test", "--no-fail-fast", "--package", "luacell"]);
-    tests.args(["--no-default-features", "--features", "async,static", "--test", "conformance"]);
-    if quick {
+    let features = ["--no-default-features", "--features", "async,static"];
+    let mut tests = cargo(&["test", "--no-fail-fast", "--package", "luacell", "--test", "conformance"]);
+    tests.args(features).args(if quick {
         // It fills one stack after another, and each move of a full one takes a collection: a quarter of the time of all cases.
-        tests.args(["--", "--skip", "stack overflows in a row"]);
+        ["--", "--skip", "stack overflows in a row"].as_slice()
     } else {
         // What is to crash for lack of stack does not: a process has enough.
-        tests.args([
-            "--test",
-            "host_functions",
-            "--test",
-            "transactions",
-            "--test",
-            "modules",
-            "--",
-            "--skip",
-            "crash",
-        ]);
-    }
+        &["--test", "host_functions", "--test", "transactions", "--test", "modules", "--", "--skip", "crash"]
+    });
     finish(on_native_guest(&mut tests, program, findings))
 }
 
@@ -216,19 +206,14 @@ fn tests(quick: bool, program: &Path, findings: &Path) -> Result<()> {
 const RANDOM: &[(&str, u32)] = &[("differential", 3000), ("limits", 1000)];
 
 fn random_programs(program: &Path, findings: &Path) -> Result<()> {
-    let (folder, target) = (root().join("fuzz"), root().join("target/sanitize/fuzz"));
-    let mut build = cargo();
-    build.args(["build", "--release", "--locked", "--no-default-features", "--features", "static"]);
+    let target = root().join("target/sanitize/fuzz");
+    let mut build = fuzz::build(&target);
+    build.args(["--no-default-features", "--features", "static"]);
     build.args(RANDOM.iter().flat_map(|(name, _)| ["--bin", *name]));
-    build.current_dir(&folder).env("CARGO_TARGET_DIR", &target);
-    build.env("RUSTC_WRAPPER", folder.join("instrument.sh")).env("RUSTFLAGS", "--cfg fuzzing");
     finish(on_native_guest(&mut build, program, findings))?;
     for (name, runs) in RANDOM {
-        let grown = target.join("corpus").join(name);
-        fs::create_dir_all(&grown).context("making a folder for the corpus")?;
-        let mut fuzz = Command::new(target.join("release").join(name));
-        fuzz.arg(&grown).arg(folder.join("corpus").join(name)).arg(format!("-artifact_prefix={}/", target.display()));
-        fuzz.arg(format!("-runs={runs}")).args(["-timeout=600", "-verbosity=0", "-print_final_stats=1"]);
+        let mut fuzz = fuzz::program(name, &target)?;
+        fuzz.arg(format!("-runs={runs}")).arg("-timeout=600");
         finish(on_native_guest(&mut fuzz, program, findings))?;
     }
     Ok(())

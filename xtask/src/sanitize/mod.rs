@@ -46,101 +46,78 @@ const FEATURES: &str = "luacell/async,luacell/hardened,luacell/jit,luacell/json,
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = root();
     let wanted = |what| args.what.is_empty() || args.what.contains(&what);
     if wanted(What::Guest) {
         guest::run(args.quick)?;
     }
     if wanted(What::Address) {
-        address(root)?;
+        address()?;
     }
-    let can_run = |what, is_done: bool, missing: &str| {
-        if is_done {
-            return Ok(());
-        }
-        if args.what.contains(&what) {
+    let can_run = |what, is_there: bool, missing: &str| {
+        if !is_there && args.what.contains(&what) {
             bail!("{missing}");
         }
-        println!("left out: {missing}");
-        Ok(())
+        if !is_there && wanted(what) {
+            println!("left out: {missing}");
+        }
+        Ok(is_there && wanted(what))
     };
-    if wanted(What::Thread) {
-        let missing = "ThreadSanitizer needs the sources of Rust's library: rustup component add rust-src";
-        can_run(What::Thread, thread(root)?, missing)?;
+    let missing = "ThreadSanitizer needs the sources of Rust's library: rustup component add rust-src";
+    if can_run(What::Thread, has_sources_of_library()?, missing)? {
+        thread()?;
     }
-    if wanted(What::Miri) {
-        let missing = "no toolchain with Miri is installed: rustup toolchain install nightly --component miri";
-        can_run(What::Miri, miri(root)?, missing)?;
+    let missing = "no toolchain with Miri is installed: rustup toolchain install nightly --component miri";
+    if can_run(What::Miri, has_miri(), missing)? {
+        miri()?;
     }
     Ok(())
 }
 
 /// cargo with a sanitizer, which a released compiler offers only when it is told that this is known to be unstable.
-fn instrumented(root: &Path, sanitizer: &str, options: &str) -> Command {
-    let mut command = cargo();
-    command.current_dir(root).env("RUSTC_BOOTSTRAP", "1");
-    command.env("RUSTC_WRAPPER", root.join("xtask/sanitize.sh"));
-    command.env("LUACELL_SANITIZER", format!("-Zsanitizer={sanitizer} {options}"));
-    command.env("CARGO_TARGET_DIR", root.join("target/sanitize").join(sanitizer));
+fn instrumented(options: &str, arguments: &[&str]) -> Command {
+    let mut command = cargo(arguments);
+    command.args(["--target", TARGET, "--features", FEATURES]).env("RUSTC_BOOTSTRAP", "1");
+    command.env("RUSTC_WRAPPER", root().join("xtask/sanitize.sh"));
+    command.env("LUACELL_SANITIZER", format!("-Zsanitizer=address {WITHOUT_STACK} {options}"));
+    command.env("CARGO_TARGET_DIR", root().join("target/sanitize/address")).env("ASAN_OPTIONS", SIGNALS);
     command
 }
 
-fn address(root: &Path) -> Result<()> {
-    let mut tests = instrumented(root, "address", WITHOUT_STACK);
-    tests.args(["test", "--target", TARGET, "--package", "luacell", "--features", FEATURES, "--lib", "--tests"]);
+fn address() -> Result<()> {
+    let mut tests = instrumented("", &["test", "--package", "luacell", "--lib", "--tests"]);
     // Hundreds of processes, each of which starts slowly.
-    tests.args(["--", "--skip", "killed_"]);
-    finish(tests.env("ASAN_OPTIONS", SIGNALS))?;
-
-    let mut library = instrumented(root, "address", WITHOUT_STACK);
-    library.args(["test", "--target", TARGET, "--package", "luacell-ffi", "--features", FEATURES, "--lib"]);
-    finish(library.env("ASAN_OPTIONS", SIGNALS))?;
+    finish(tests.args(["--", "--skip", "killed_"]))?;
+    finish(&mut instrumented("", &["test", "--package", "luacell-ffi", "--lib"]))?;
     // Without a runtime in it: the program that loads it has one.
-    let mut shared = instrumented(root, "address", &format!("{WITHOUT_STACK} -Zexternal-clangrt"));
-    shared.args(["build", "--target", TARGET, "--package", "luacell-ffi", "--features", FEATURES]);
-    finish(&mut shared)?;
-    let built = root.join("target/sanitize/address").join(TARGET).join("debug");
+    finish(&mut instrumented("-Zexternal-clangrt", &["build", "--package", "luacell-ffi"]))?;
+    let built = root().join("target/sanitize/address").join(TARGET).join("debug");
     let mut programs = Command::new("make");
-    programs.arg("-C").arg(root.join("ffi-c")).args(["test-api", "test-corpus", "SANITIZE=1"]);
+    programs.arg("-C").arg(root().join("ffi-c")).args(["test-api", "test-corpus", "SANITIZE=1"]);
     programs.arg(format!("LIBRARY={}", built.display()));
-    programs.arg(format!("BUILD={}", root.join("target/sanitize/ffi-c").display()));
-    finish(&mut programs)
+    finish(programs.arg(format!("BUILD={}", root().join("target/sanitize/ffi-c").display())))
 }
 
-/// Whether it could run. Rust's own library must be built with it: a thread that waits for a lock gets it in there, and unseen, what the
-/// lock guards would be reported.
-fn thread(root: &Path) -> Result<bool> {
+/// Rust's own library must be built with ThreadSanitizer: a thread that waits for a lock gets it in there, and unseen, what the lock guards would be
+/// reported.
+fn has_sources_of_library() -> Result<bool> {
     let sysroot = printed(Command::new("rustc").args(["--print", "sysroot"]))?;
-    if !Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").exists() {
-        return Ok(false);
-    }
-    let mut tests = cargo();
-    tests.current_dir(root).env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=thread");
-    tests.env("CARGO_TARGET_DIR", root.join("target/sanitize/thread")).env("TSAN_OPTIONS", "halt_on_error=1");
-    tests.args([
-        "test",
-        "-Zbuild-std",
-        "--target",
-        TARGET,
-        "--package",
-        "luacell",
-        "--features",
-        FEATURES,
-        "--test",
-        "threads",
-    ]);
-    finish(&mut tests)?;
-    Ok(true)
+    Ok(Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").exists())
 }
 
-/// Whether it could run.
-fn miri(root: &Path) -> Result<bool> {
-    let there = Command::new("cargo").args(["+nightly", "miri", "--version"]).output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        return Ok(false);
-    }
+fn thread() -> Result<()> {
+    let mut tests = cargo(&["test", "-Zbuild-std", "--target", TARGET, "--package", "luacell", "--features", FEATURES]);
+    tests.args(["--test", "threads"]).env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=thread");
+    tests.env("CARGO_TARGET_DIR", root().join("target/sanitize/thread")).env("TSAN_OPTIONS", "halt_on_error=1");
+    finish(&mut tests)
+}
+
+fn has_miri() -> bool {
+    let version = Command::new("cargo").args(["+nightly", "miri", "--version"]).output();
+    version.is_ok_and(|output| output.status.success())
+}
+
+fn miri() -> Result<()> {
     let mut tests = Command::new("cargo");
-    tests.args(["+nightly", "miri", "test", "--package", "luacell-ffi", "--lib"]).current_dir(root);
-    finish(tests.env("CARGO_TARGET_DIR", root.join("target/sanitize/miri")))?;
-    Ok(true)
+    tests.args(["+nightly", "miri", "test", "--package", "luacell-ffi", "--lib"]).current_dir(root());
+    finish(tests.env("CARGO_TARGET_DIR", root().join("target/sanitize/miri")))
 }

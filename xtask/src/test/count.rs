@@ -51,34 +51,73 @@ pub enum Format {
 impl Format {
     /// Takes notice of one line of output.
     pub fn read(self, line: &str, tally: &mut Tally) {
-        match self {
-            Self::Cargo => read_cargo(line, tally),
-            Self::Go => read_go(line, tally),
-            Self::Pytest => read_pytest(line, tally),
-            Self::Surefire => read_surefire(line, tally),
-            Self::XCTest => read_xctest(line, tally),
-            Self::Tap => read_tap(line, tally),
+        if let Some((passed, failed, skipped)) = self.counts(line) {
+            tally.passed += passed;
+            tally.failed += failed;
+            tally.skipped += skipped;
         }
-        if let Some(corpus) = corpus_line(line) {
-            tally.notes.push(corpus);
+        tally.notes.extend(corpus_line(line));
+    }
+
+    /// How many tests a line says have passed, failed, and been skipped.
+    fn counts(self, line: &str) -> Option<(u64, u64, u64)> {
+        match self {
+            // `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`; what a test prints without a newline
+            // can stand before it.
+            Self::Cargo => {
+                let (_, result) = line.split_once("test result: ")?;
+                Some((before(result, "passed"), before(result, "failed"), before(result, "ignored")))
+            }
+            // Parts of a test count beside the test that they belong to.
+            Self::Go => one(line.trim_start().strip_prefix("--- ")?.split(": ").next()?),
+            // `=== 2 failed, 310 passed, 1 skipped, 1 error in 46.13s (0:00:46) ===`
+            Self::Pytest => {
+                let (counts, time) = line.trim_matches(['=', ' ']).rsplit_once(" in ")?;
+                time.starts_with(|c: char| c.is_ascii_digit()).then_some(())?;
+                let sum = |words: &[&str]| words.iter().map(|word| before(counts, word)).sum();
+                let failed = sum(&["failed", "error", "errors", "xpassed"]);
+                Some((sum(&["passed", "xfailed"]), failed, before(counts, "skipped")))
+            }
+            // `[INFO] Tests run: 3, Failures: 1, Errors: 0, Skipped: 0` for all classes together; a class's own line has a time behind it.
+            Self::Surefire => {
+                let (_, counts) = line.split_once("Tests run: ").filter(|_| !line.contains("Time elapsed"))?;
+                let numbers = counts.split(", ").map(|count| count.rsplit(' ').next()?.parse().ok());
+                let [run, failures, errors, skipped] = numbers.collect::<Option<Vec<u64>>>()?[..] else { return None };
+                Some((run.saturating_sub(failures + errors + skipped), failures + errors, skipped))
+            }
+            // `Test Case 'SandboxTests.testHome' passed (0.012 seconds)`, or `Example: passed`.
+            Self::XCTest => {
+                let of_test = line.strip_prefix("Test Case '").and_then(|test| test.split_once("' "));
+                let result = of_test.map_or_else(|| line.strip_prefix("Example: "), |(_, result)| Some(result))?;
+                one(result.split(' ').next()?)
+            }
+            // `# pass 3`, `# fail 0`, `# cancelled 0`, `# skipped 0`, `# todo 0`, without indentation.
+            Self::Tap => {
+                let (what, number) = line.strip_prefix("# ")?.split_once(' ')?;
+                let number = number.trim().parse().ok()?;
+                match what {
+                    "pass" => Some((number, 0, 0)),
+                    "fail" | "cancelled" => Some((0, number, 0)),
+                    "skipped" | "todo" => Some((0, 0, number)),
+                    _ => None,
+                }
+            }
         }
     }
 
-    /// Whether the line is worth showing. TAP spends five lines on every success; `in_failure` is kept between lines.
+    /// Whether the line is worth showing: of runners that write lines for every success, failures and totals. `in_failure` is kept between lines.
     pub fn shows(self, line: &str, in_failure: &mut bool) -> bool {
+        let text = line.trim_start();
         match self {
             Self::Cargo | Self::Pytest | Self::Surefire => true,
             Self::XCTest => !line.starts_with("Test Case") || line.contains("failed"),
             Self::Go => {
-                let text = line.trim_start();
                 if text.starts_with("--- ") {
                     *in_failure = text.starts_with("--- FAIL");
                 }
-                let news = !line.starts_with(' ') && !line.starts_with("=== ");
-                news || (*in_failure && !text.starts_with("=== "))
+                !text.starts_with("=== ") && (*in_failure || !line.starts_with(' '))
             }
             Self::Tap => {
-                let text = line.trim_start();
                 if text.starts_with("not ok ") {
                     *in_failure = true;
                 } else if text.starts_with("ok ") || text.starts_with("# ") {
@@ -90,109 +129,20 @@ impl Format {
     }
 }
 
-/// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
-fn read_cargo(line: &str, tally: &mut Tally) {
-    // A test that prints without a newline can stand before the result on the same line.
-    let Some((_, result)) = line.split_once("test result: ") else {
-        return;
-    };
-    let Some((_, counts)) = result.split_once(". ") else {
-        return;
-    };
-    for count in counts.split("; ") {
-        let Some((number, what)) = count.split_once(' ') else {
-            continue;
-        };
-        let Ok(number) = number.parse::<u64>() else {
-            continue;
-        };
-        match what {
-            "passed" => tally.passed += number,
-            "failed" => tally.failed += number,
-            "ignored" => tally.skipped += number,
-            _ => {}
-        }
-    }
+/// The number before a word, or none.
+fn before(text: &str, word: &str) -> u64 {
+    let words: Vec<&str> = text.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+    let number = words.iter().zip(words.iter().skip(1)).find(|(_, found)| **found == word);
+    number.and_then(|(number, _)| number.parse().ok()).unwrap_or_default()
 }
 
-/// Parts of a test count beside the test that they belong to.
-fn read_go(line: &str, tally: &mut Tally) {
-    match line.trim_start().split(": ").next() {
-        Some("--- PASS") => tally.passed += 1,
-        Some("--- FAIL") => tally.failed += 1,
-        Some("--- SKIP") => tally.skipped += 1,
-        _ => {}
-    }
-}
-
-/// `=== 2 failed, 310 passed, 1 skipped, 1 error in 46.13s (0:00:46) ===`
-fn read_pytest(line: &str, tally: &mut Tally) {
-    let Some((counts, time)) = line.trim_matches(['=', ' ']).rsplit_once(" in ") else {
-        return;
-    };
-    if !time.starts_with(|c: char| c.is_ascii_digit()) {
-        return;
-    }
-    for count in counts.split(", ") {
-        let Some((number, what)) = count.split_once(' ') else {
-            continue;
-        };
-        let Ok(number) = number.parse::<u64>() else {
-            continue;
-        };
-        match what {
-            "passed" | "xfailed" => tally.passed += number,
-            "failed" | "error" | "errors" | "xpassed" => tally.failed += number,
-            "skipped" => tally.skipped += number,
-            _ => {}
-        }
-    }
-}
-
-/// `[INFO] Tests run: 3, Failures: 1, Errors: 0, Skipped: 0` for all classes together.
-fn read_surefire(line: &str, tally: &mut Tally) {
-    let Some((_, counts)) = line.split_once("Tests run: ") else {
-        return;
-    };
-    let numbers: Vec<u64> = counts
-        .split(", ")
-        .filter_map(|count| count.rsplit(' ').next().and_then(|number| number.parse().ok()))
-        .collect();
-    // A class's own line has a time behind it.
-    if let ([run, failures, errors, skipped], false) = (&numbers[..], counts.contains("Time elapsed")) {
-        tally.failed += failures + errors;
-        tally.skipped += skipped;
-        tally.passed += run.saturating_sub(failures + errors + skipped);
-    }
-}
-
-/// `Test Case 'SandboxTests.testHome' passed (0.012 seconds)`, or `Example: passed`.
-fn read_xctest(line: &str, tally: &mut Tally) {
-    let result = match (line.strip_prefix("Test Case '"), line.strip_prefix("Example: ")) {
-        (Some(test), _) => test.split_once("' ").map(|(_, result)| result.split(' ').next().unwrap_or_default()),
-        (_, result) => result,
-    };
-    match result {
-        Some("passed") => tally.passed += 1,
-        Some("failed") => tally.failed += 1,
-        Some("skipped") => tally.skipped += 1,
-        _ => {}
-    }
-}
-
-/// `# pass 3`, `# fail 0`, `# cancelled 0`, `# skipped 0`, `# todo 0`, without indentation.
-fn read_tap(line: &str, tally: &mut Tally) {
-    let Some((what, number)) = line.strip_prefix("# ").and_then(|rest| rest.split_once(' ')) else {
-        return;
-    };
-    let Ok(number) = number.trim().parse::<u64>() else {
-        return;
-    };
-    match what {
-        "pass" => tally.passed += number,
-        "fail" | "cancelled" => tally.failed += number,
-        "skipped" | "todo" => tally.skipped += number,
-        _ => {}
+/// One test with this result.
+fn one(result: &str) -> Option<(u64, u64, u64)> {
+    match result.to_ascii_lowercase().as_str() {
+        "pass" | "passed" => Some((1, 0, 0)),
+        "fail" | "failed" => Some((0, 1, 0)),
+        "skip" | "skipped" => Some((0, 0, 1)),
+        _ => None,
     }
 }
 
@@ -208,94 +158,84 @@ fn corpus_line(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn count(format: Format, text: &str) -> Tally {
-        let mut tally = Tally::default();
-        for line in text.lines() {
-            format.read(line, &mut tally);
-        }
-        tally
-    }
-
-    #[test]
-    fn cargo_results_add_up_over_binaries() {
-        let tally = count(
+    /// A runner's output, what passed, failed and was skipped, and the note.
+    const OUTPUTS: &[(Format, &str, [u64; 3], &str)] = &[
+        (
+            // They add up over binaries.
             Format::Cargo,
-            "running 4 tests\n\
-             test a ... ok\n\
-             corpus: 321 cases\n\
+            "running 4 tests\ntest a ... ok\ncorpus: 321 cases\n\
              test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.01s\n\
              dots...test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
-        );
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 1, 1));
-        assert_eq!(tally.notes, ["corpus: 321 cases"]);
-    }
-
-    #[test]
-    fn pytest_results_are_in_its_last_line() {
-        let tally = count(
+            [5, 1, 1],
+            "corpus: 321 cases",
+        ),
+        (
             Format::Pytest,
             "corpus: 1036 cases\n....F\n2 tests in 3 files\nwaited 3 passed in a row\n\
              === 2 failed, 310 passed, 1 skipped, 4 warnings, 1 error in 46.13s (0:00:46) ===\n",
-        );
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (310, 3, 1));
-        assert_eq!(tally.notes, ["corpus: 1036 cases"]);
-    }
-
-    #[test]
-    fn tap_reads_the_closing_numbers_only() {
-        let tally = count(
+            [310, 3, 1],
+            "corpus: 1036 cases",
+        ),
+        (
+            // Only the closing numbers count.
             Format::Tap,
             "TAP version 13\n    # pass 7\nok 1 - init\n# a remark\n# corpus: 300 cases, skipped: 21\n1..1\n\
              # tests 6\n# suites 0\n# pass 4\n# fail 1\n# cancelled 1\n# skipped 2\n# todo 0\n# duration_ms 12.5\n",
-        );
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (4, 2, 2));
-        assert_eq!(tally.notes, ["corpus: 300 cases"]);
-    }
-
-    #[test]
-    fn go_results_are_one_for_each_test() {
-        let text = "=== RUN   TestA\n=== RUN   TestA/b\n    a_test.go:3: wrong: 7\n--- FAIL: TestA (0.01s)\n    \
-                    --- PASS: TestA/a (0.00s)\n    --- FAIL: TestA/b (0.00s)\n        more\n--- SKIP: TestC (0.00s)\n\
-                    corpus: 12 cases with revision 1, 3 more\nFAIL\nFAIL\tgo-example\t0.1s\n";
-        let tally = count(Format::Go, text);
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (1, 2, 1));
-        assert_eq!(tally.notes, ["corpus: 12 cases with revision 1"]);
-        let mut in_failure = false;
-        let shown: Vec<&str> = text.lines().filter(|line| Format::Go.shows(line, &mut in_failure)).collect();
-        assert!(shown.contains(&"        more") && !shown.iter().any(|line| line.contains("PASS: TestA/a")));
-    }
-
-    #[test]
-    fn surefire_results_are_those_of_all_classes() {
-        let tally = count(
+            [4, 2, 2],
+            "corpus: 300 cases",
+        ),
+        (Format::Go, GO, [1, 2, 1], "corpus: 12 cases with revision 1"),
+        (
             Format::Surefire,
             "corpus: 1095 cases\n[ERROR] Tests run: 20, Failures: 1, Errors: 1, Skipped: 1, Time elapsed: 0.1 s -- in a.B\n\
              [ERROR] Tests run: 25, Failures: 1, Errors: 1, Skipped: 1\n",
-        );
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (22, 2, 1));
-        assert_eq!(tally.notes, ["corpus: 1095 cases"]);
+            [22, 2, 1],
+            "corpus: 1095 cases",
+        ),
+        (
+            Format::XCTest,
+            "Test Suite 'SandboxTests' passed at 10:00\nTest Case 'SandboxTests.testHome' started at 10:00\n\
+             Test Case 'SandboxTests.testHome' passed (0.012 seconds)\ncorpus: 1095 cases\n\
+             Test Case 'SandboxTests.testNo' failed (0.1 seconds)\nTest Case 'A.b' skipped (0.1 seconds)\n\
+             \t Executed 3 tests, with 1 failure\nExample: passed\n",
+            [2, 1, 1],
+            "corpus: 1095 cases",
+        ),
+    ];
+
+    const GO: &str = "=== RUN   TestA\n=== RUN   TestA/b\n    a_test.go:3: wrong: 7\n--- FAIL: TestA (0.01s)\n    \
+                      --- PASS: TestA/a (0.00s)\n    --- FAIL: TestA/b (0.00s)\n        more\n--- SKIP: TestC (0.00s)\n\
+                      corpus: 12 cases with revision 1, 3 more\nFAIL\nFAIL\tgo-example\t0.1s\n";
+
+    #[test]
+    fn results_are_counted() {
+        for (format, text, [passed, failed, skipped], note) in OUTPUTS {
+            let mut tally = Tally::default();
+            text.lines().for_each(|line| format.read(line, &mut tally));
+            let notes = vec![(*note).to_owned()];
+            let expected = Tally { passed: *passed, failed: *failed, skipped: *skipped, notes };
+            assert_eq!(tally, expected, "{format:?}");
+        }
+    }
+
+    fn shown(format: Format, text: &str) -> Vec<&str> {
+        let mut in_failure = false;
+        text.lines().filter(|line| format.shows(line, &mut in_failure)).collect()
     }
 
     #[test]
-    fn swift_results_are_one_for_each_test() {
-        let text = "Test Suite 'SandboxTests' passed at 10:00\nTest Case 'SandboxTests.testHome' started at 10:00\n\
-                    Test Case 'SandboxTests.testHome' passed (0.012 seconds)\ncorpus: 1095 cases\n\
-                    Test Case 'SandboxTests.testNo' failed (0.1 seconds)\nTest Case 'A.b' skipped (0.1 seconds)\n\
-                    \t Executed 3 tests, with 1 failure\nExample: passed\n";
-        let tally = count(Format::XCTest, text);
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (2, 1, 1));
-        assert_eq!(tally.notes, ["corpus: 1095 cases"]);
+    fn of_go_failures_and_what_is_outermost_are_shown() {
+        let shown = shown(Format::Go, GO);
+        assert!(shown.contains(&"        more") && !shown.iter().any(|line| line.contains("PASS: TestA/a")));
     }
 
     #[test]
     fn of_tap_failures_and_the_outermost_results_are_shown() {
         let text = "TAP version 13\n    # Subtest: a\n    ok 1 - a\n      ---\n      duration_ms: 1\n      ...\n    \
                     not ok 2 - b\n      ---\n      error: 'no'\n      ...\n    ok 3 - c\nnot ok 1 - all\n# fail 2\n";
-        let mut in_failure = false;
-        let shown: Vec<&str> = text.lines().filter(|line| Format::Tap.shows(line, &mut in_failure)).collect();
         let expected =
             ["    not ok 2 - b", "      ---", "      error: 'no'", "      ...", "not ok 1 - all", "# fail 2"];
-        assert_eq!(shown, expected);
+        assert_eq!(shown(Format::Tap, text), expected);
     }
 
     #[test]

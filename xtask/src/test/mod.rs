@@ -4,17 +4,15 @@ mod count;
 mod parts;
 pub mod tools;
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use count::Tally;
 use parts::{EXTRA_PARTS, PARTS, Part, Step};
 
-use crate::steps::{cargo, root};
+use crate::steps::{cargo, files, root};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -28,23 +26,16 @@ fn part_names() -> Vec<&'static str> {
     PARTS.iter().chain(EXTRA_PARTS).map(|part| part.name).collect()
 }
 
-/// One row of the closing table.
-struct Row {
-    part: &'static str,
-    tally: Tally,
-}
-
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let root = root();
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
 
     let mut rows = Vec::new();
     let named = |part: &Part| args.parts.iter().any(|name| name == part.name);
     let wanted = PARTS.iter().filter(|part| args.parts.is_empty() || named(part));
     for part in wanted.chain(EXTRA_PARTS.iter().filter(|part| named(part))) {
-        let tally = run_part(part, root, ci).with_context(|| format!("the part {} could not be run", part.name))?;
-        rows.push(Row { part: part.name, tally });
+        let tally = run_part(part, ci).with_context(|| format!("the part {} could not be run", part.name))?;
+        rows.push((part.name, tally));
     }
 
     let total = report(&rows);
@@ -55,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn run_part(part: &Part, root: &Path, ci: bool) -> Result<Tally> {
+fn run_part(part: &Part, ci: bool) -> Result<Tally> {
     println!("\n== {}: {}", part.name, part.about);
 
     let missing: Vec<String> = part.needs.iter().filter_map(tools::missing).collect();
@@ -67,7 +58,7 @@ fn run_part(part: &Part, root: &Path, ci: bool) -> Result<Tally> {
 
     let mut tally = Tally::default();
     for step in part.steps {
-        tally.add(run_step(step, root)?);
+        tally.add(run_step(step)?);
     }
     if tally.passed + tally.failed == 0 {
         // A part whose tests have vanished must not look like success.
@@ -80,25 +71,28 @@ fn run_part(part: &Part, root: &Path, ci: bool) -> Result<Tally> {
 }
 
 /// Runs one test runner, shows what it prints and counts its results.
-fn run_step(step: &Step, root: &Path) -> Result<Tally> {
-    let mut arguments: Vec<OsString> = step.args.iter().map(OsString::from).collect();
-    if let Some((folder, suffix)) = step.files {
-        arguments.extend(test_files(root, folder, suffix)?);
-    }
-    let mut command = match step.program {
+fn run_step(step: &Step) -> Result<Tally> {
+    let mut words = step.command.iter().flat_map(|words| words.split_whitespace());
+    let program = words.next().context("a step without a program")?;
+    let mut command = match program {
         // The one that runs us, also when it is not the first in PATH.
-        "cargo" => cargo(),
+        "cargo" => cargo(&[]),
+        "xtask" => Command::new(std::env::current_exe().context("cannot find this program")?),
         other => Command::new(other),
     };
-    let caches = step.caches.iter().map(|(name, folder)| (name, root.join("target").join(folder)));
-    let mut child = command
-        .args(&arguments)
-        .current_dir(root.join(step.folder))
-        .envs(caches)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", step.program))?;
+    for word in words {
+        match word.split_once("/*") {
+            None => drop(command.arg(word)),
+            Some((folder, suffix)) => {
+                let files = files(&root().join(folder), suffix)?;
+                ensure!(!files.is_empty(), "there is no {word}");
+                command.args(files);
+            }
+        }
+    }
+    let caches = step.caches.iter().map(|(name, folder)| (name, root().join("target").join(folder)));
+    command.current_dir(root().join(step.folder)).envs(caches).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
 
     let mut tally = Tally::default();
     let mut in_failure = false;
@@ -114,32 +108,16 @@ fn run_step(step: &Step, root: &Path) -> Result<Tally> {
     }
     let status = child.wait().context("cannot wait for the runner")?;
     if !status.success() && tally.failed == 0 {
-        tally.fail(&format!("{} ended with {status}", step.program));
+        tally.fail(&format!("{program} ended with {status}"));
     }
     Ok(tally)
 }
 
-/// The files that end in `suffix`, named one by one: what `node --test FOLDER` means differs between versions.
-fn test_files(root: &Path, folder: &str, suffix: &str) -> Result<Vec<OsString>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(root.join(folder)).with_context(|| format!("cannot read {folder}"))? {
-        let path = entry?.path();
-        if path.to_string_lossy().ends_with(suffix) {
-            files.push(path.into_os_string());
-        }
-    }
-    if files.is_empty() {
-        bail!("no file in {folder} ends in {suffix}");
-    }
-    files.sort();
-    Ok(files)
-}
-
 /// Prints the table and, as the last line, the totals in a form that scripts read.
-fn report(rows: &[Row]) -> Tally {
+fn report(rows: &[(&str, Tally)]) -> Tally {
     println!("\n{:<12} {:>6} {:>7} {:>7} {:>8}  notes", "part", "run", "passed", "failed", "skipped");
     let mut total = Tally::default();
-    for Row { part, tally } in rows {
+    for (part, tally) in rows {
         println!(
             "{part:<12} {:>6} {:>7} {:>7} {:>8}  {}",
             tally.passed + tally.failed,

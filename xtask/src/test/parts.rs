@@ -5,6 +5,7 @@ use super::tools::{
     CC, CC_32, CHROMIUM, CMAKE, GO, JANSSON, JDK, MAKE, MAVEN, NODE, NPM, PKG_CONFIG, PYTHON, REDIS, SWIFT, Tool,
     VALGRIND,
 };
+use crate::steps::CORE_FEATURES;
 
 /// Tests that are run and reported together.
 pub struct Part {
@@ -20,108 +21,46 @@ pub struct Part {
 
 /// One call of a test runner.
 pub struct Step {
-    /// Program; `cargo` is the running one.
-    pub program: &'static str,
-    /// Its arguments.
-    pub args: &'static [&'static str],
-    /// Folder and file name suffix of test files to add to the arguments.
-    pub files: Option<(&'static str, &'static str)>,
+    /// Program and arguments, with spaces between them. `cargo` and `xtask` are the running ones; a last argument with a `*` stands for all files of
+    /// the folder that end so: what `node --test FOLDER` means differs between versions.
+    pub command: &'static [&'static str],
+    /// How its output tells the results.
+    pub format: Format,
     /// Where it runs, from the repository's root.
     pub folder: &'static str,
     /// Environment variables that get a folder below `target/` as their value: the runner's caches.
     pub caches: &'static [(&'static str, &'static str)],
-    /// How its output tells the results.
-    pub format: Format,
 }
 
-const fn cargo_test(args: &'static [&'static str]) -> Step {
-    Step { program: "cargo", args, files: None, folder: "", caches: &[], format: Format::Cargo }
+const fn step(command: &'static [&'static str], format: Format) -> Step {
+    Step { command, format, folder: "", caches: &[] }
 }
 
-/// Of the crate luacell.
-macro_rules! core_test {
-    ($($more:literal),*) => {
-        cargo_test(&[
-            "test",
-            "--no-fail-fast",
-            "--package",
-            "luacell",
-            "--features",
-            crate::steps::CORE_FEATURES,
-            $($more),*
-        ])
-    };
-}
+impl Step {
+    const fn within(self, folder: &'static str) -> Self {
+        Self { folder, ..self }
+    }
 
-/// Of the crate luacell where nothing may become executable: with these features only, and what depends on how the guest is executed.
-macro_rules! without_jit {
-    ($features:literal) => {
-        cargo_test(&[
-            "test",
-            "--no-fail-fast",
-            "--package",
-            "luacell",
-            "--no-default-features",
-            "--features",
-            $features,
-            "--lib",
-            "--test",
-            "asynchronous",
-            "--test",
-            "conformance",
-            "--test",
-            "host_functions",
-            "--test",
-            "limits",
-            "--test",
-            "promises",
-            "--test",
-            "snapshot",
-            "--test",
-            "threads",
-            "--test",
-            "transactions",
-            "--test",
-            "used_again",
-        ])
-    };
-}
-
-/// Fetches wasm2c.
-const WASM2C: Step = Step {
-    program: "cargo",
-    args: &["run", "--quiet", "--package", "xtask", "--", "static"],
-    files: None,
-    folder: "",
-    caches: &[],
-    format: Format::Tap,
-};
-
-const fn node_test(folder: &'static str, suffix: &'static str) -> Step {
-    Step {
-        program: "node",
-        args: &["--test", "--test-reporter=tap"],
-        files: Some((folder, suffix)),
-        folder: "",
-        caches: &[],
-        format: Format::Tap,
+    const fn with_caches(self, caches: &'static [(&'static str, &'static str)]) -> Self {
+        Self { caches, ..self }
     }
 }
 
-/// Builds `luacell/wasm`, and runs the tests of a folder.
-const fn wasm_test(args: &'static [&'static str]) -> Step {
-    Step { program: "node", args, files: None, folder: "", caches: &[], format: Format::Tap }
-}
+const TEST: &str = "cargo test --no-fail-fast --package";
+const NODE_TEST: &str = "node --test --test-reporter=tap";
 
-const fn make(args: &'static [&'static str], folder: &'static str) -> Step {
-    Step { program: "make", args, files: None, folder, caches: &[], format: Format::Tap }
-}
+/// Of the crate luacell: what depends on how the guest is executed.
+const EXECUTION: &str = "--lib --test asynchronous --test conformance --test host_functions --test limits --test promises \
+                         --test snapshot --test threads --test transactions --test used_again";
+
+/// Features of the crate luacell and no others.
+const ONLY: &str = "--no-default-features --features";
+
+/// Fetches wasm2c.
+const WASM2C: Step = step(&["xtask static"], Format::Tap);
 
 /// The library behind the Swift package and the Kotlin artifact.
-const UNIFFI: Step = cargo_test(&["build", "--quiet", "--release", "--package", "luacell-uniffi"]);
-
-/// Whether the generated Kotlin and Swift are what the library gives.
-const GENERATED: Step = cargo_test(&["run", "--quiet", "--package", "xtask", "--", "verify-generated", "--bindings"]);
+const UNIFFI: Step = step(&["cargo build --quiet --release --package luacell-uniffi"], Format::Cargo);
 
 /// All parts, in the order in which they run.
 pub const PARTS: &[Part] = &[
@@ -129,82 +68,57 @@ pub const PARTS: &[Part] = &[
         name: "guest",
         about: "how lua.wasm is made, and this tool itself",
         needs: &[],
-        steps: &[cargo_test(&["test", "--no-fail-fast", "--package", "xtask"])],
+        steps: &[step(&[TEST, "xtask"], Format::Cargo)],
     },
     Part {
         name: "core",
         about: "the crate luacell, with the conformance corpus",
         needs: &[],
-        steps: &[core_test!("--", "--skip", "server::")],
+        steps: &[step(&[TEST, "luacell --features", CORE_FEATURES, "-- --skip server::"], Format::Cargo)],
     },
     Part {
         name: "static",
         about: "the crate luacell with the guest as C code, which needs no executable memory; with the conformance corpus",
         needs: &[CC, PYTHON],
-        steps: &[WASM2C, without_jit!("async,static")],
+        steps: &[WASM2C, step(&[TEST, "luacell", ONLY, "async,static", EXECUTION], Format::Cargo)],
     },
     Part {
         name: "native-guest",
         about: "the guest's C with sanitizers and assertions, everything collected and moved wherever it may be; the conformance corpus",
         needs: &[CC_32],
-        steps: &[cargo_test(&["run", "--quiet", "--package", "xtask", "--", "sanitize", "guest", "--quick"])],
+        steps: &[step(&["xtask sanitize guest --quick"], Format::Cargo)],
     },
     Part {
         name: "server",
         about: "the server store, on real servers and a cluster",
         needs: &[REDIS],
-        steps: &[core_test!("--test", "redis")],
+        steps: &[step(&[TEST, "luacell --features", CORE_FEATURES, "--test redis"], Format::Cargo)],
     },
     Part {
         name: "cli",
         about: "the command line program luacell",
         needs: &[],
-        steps: &[cargo_test(&["test", "--no-fail-fast", "--package", "luacell-cli"])],
+        steps: &[step(&[TEST, "luacell-cli"], Format::Cargo)],
     },
     Part {
         name: "node-host",
         about: "lua.wasm driven by plain Node.js without any of our code",
         needs: &[NODE],
-        steps: &[node_test("core/tests/node-host", ".test.mjs")],
+        steps: &[step(&[NODE_TEST, "core/tests/node-host/*.test.mjs"], Format::Tap)],
     },
     Part {
         name: "ffi-c",
         about: "libluacell in C and C++: interface, corpus, sanitizers, valgrind, installation, examples",
         needs: &[MAKE, JANSSON, REDIS, VALGRIND, PKG_CONFIG, CMAKE],
         steps: &[
-            cargo_test(&["test", "--release", "--no-fail-fast", "--package", "luacell-ffi", "--lib"]),
+            step(&[TEST, "luacell-ffi --release --lib"], Format::Cargo),
             // The profile that the other bindings are built with; what is installed by default differs in size only.
-            Step {
-                program: "cargo",
-                args: &[
-                    "run",
-                    "--quiet",
-                    "--package",
-                    "xtask",
-                    "--",
-                    "install-c",
-                    "--prefix",
-                    "target/ffi-c-installed",
-                    "--profile",
-                    "release",
-                ],
-                files: None,
-                folder: "",
-                caches: &[],
-                format: Format::Tap,
-            },
-            make(&["test"], "ffi-c"),
-            make(&["test", "SANITIZE=1"], "ffi-c"),
-            make(&["valgrind"], "ffi-c"),
-            Step {
-                program: "bash",
-                args: &["ffi-c/test/installed.sh", "target/ffi-c-installed"],
-                files: None,
-                folder: "",
-                caches: &[],
-                format: Format::Tap,
-            },
-            make(&["test", "PREFIX=../../target/ffi-c-installed"], "examples/c-embed"),
+            step(&["xtask install-c --prefix target/ffi-c-installed --profile release"], Format::Tap),
+            step(&["make test"], Format::Tap).within("ffi-c"),
+            step(&["make test SANITIZE=1"], Format::Tap).within("ffi-c"),
+            step(&["make valgrind"], Format::Tap).within("ffi-c"),
+            step(&["bash ffi-c/test/installed.sh target/ffi-c-installed"], Format::Tap),
+            step(&["make test PREFIX=../../target/ffi-c-installed"], Format::Tap).within("examples/c-embed"),
         ],
     },
     Part {
@@ -212,66 +126,43 @@ pub const PARTS: &[Part] = &[
         about: "the Python package, with the conformance corpus, its types, and its example",
         // pyright runs on Node.js.
         needs: &[PYTHON, NODE],
-        steps: &[Step {
-            program: "python3",
-            args: &["py/tools/develop.py", "python", "-m", "pytest", "-q"],
-            files: None,
-            folder: "",
-            caches: &[],
-            format: Format::Pytest,
-        }],
+        steps: &[step(&["python3 py/tools/develop.py python -m pytest -q"], Format::Pytest)],
     },
     Part {
         name: "node",
         about: "the Node.js package luacell, with the conformance corpus",
         needs: &[NODE, NPM],
-        steps: &[Step {
-            program: "node",
-            args: &["tools/test.mjs"],
-            files: None,
-            folder: "node",
-            caches: &[],
-            format: Format::Tap,
-        }],
+        steps: &[step(&["node node/tools/test.mjs"], Format::Tap)],
     },
+    // The next two build `luacell/wasm`, and run the tests of a folder.
     Part {
         name: "wasm-entry",
         about: "luacell/wasm, in Node.js and in Chromium, with the conformance corpus",
         needs: &[NODE, NPM, CHROMIUM],
-        steps: &[wasm_test(&["node/wasm/tools/test.mjs", "node/wasm/test"])],
+        steps: &[step(&["node node/wasm/tools/test.mjs node/wasm/test"], Format::Tap)],
     },
     Part {
         name: "browser",
         about: "the playground in examples/browser",
         needs: &[NODE, NPM, CHROMIUM],
-        steps: &[wasm_test(&["node/wasm/tools/test.mjs", "examples/browser/test"])],
+        steps: &[step(&["node node/wasm/tools/test.mjs examples/browser/test"], Format::Tap)],
     },
     Part {
         name: "examples",
         about: "the bare hosts of lua.wasm in examples/, each with the conformance corpus",
         needs: &[NODE, GO, MAKE, CMAKE, JANSSON],
         steps: &[
-            node_test("examples/nodejs-example/test", ".test.js"),
-            Step {
-                program: "go",
-                // Without -modcacherw not even `cargo clean` could remove the module cache.
-                args: &["test", "-v", "-vet=all", "-modcacherw", "-buildvcs=false", "./..."],
-                files: None,
-                folder: "examples/go-example",
-                caches: &[("GOCACHE", "go/build"), ("GOMODCACHE", "go/modules")],
-                format: Format::Go,
-            },
-            make(&["test"], "examples/c-example"),
-            make(&["test-host", "SANITIZE=1"], "examples/c-example"),
-            Step {
-                program: "cargo",
-                args: &["test", "--no-fail-fast", "--locked"],
-                files: None,
-                folder: "examples/rust-example",
-                // The same folder as ours: dependencies that both have are built once.
-                caches: &[("CARGO_TARGET_DIR", "")],
-                format: Format::Cargo,
-            },
+            step(&[NODE_TEST, "examples/nodejs-example/test/*.test.js"], Format::Tap),
+            // Without -modcacherw not even `cargo clean` could remove the module cache.
+            step(&["go test -v -vet=all -modcacherw -buildvcs=false ./..."], Format::Go)
+                .within("examples/go-example")
+                .with_caches(&[("GOCACHE", "go/build"), ("GOMODCACHE", "go/modules")]),
+            step(&["make test"], Format::Tap).within("examples/c-example"),
+            step(&["make test-host SANITIZE=1"], Format::Tap).within("examples/c-example"),
+            // In the same folder as ours: dependencies that both have are built once.
+            step(&["cargo test --no-fail-fast --locked"], Format::Cargo)
+                .within("examples/rust-example")
+                .with_caches(&[("CARGO_TARGET_DIR", "")]),
         ],
     },
     Part {
@@ -280,32 +171,20 @@ pub const PARTS: &[Part] = &[
         needs: &[MAVEN, JDK],
         steps: &[
             UNIFFI,
-            GENERATED,
-            Step {
-                program: "mvn",
-                args: &["--batch-mode", "--no-transfer-progress", "-Dmaven.repo.local=../../target/maven", "test"],
-                files: None,
-                folder: "uniffi-bindings/kotlin",
-                caches: &[],
-                format: Format::Surefire,
-            },
+            // Whether the generated Kotlin and Swift are what the library gives.
+            step(&["xtask verify-generated --bindings"], Format::Cargo),
+            step(
+                &["mvn --batch-mode --no-transfer-progress -Dmaven.repo.local=../../target/maven test"],
+                Format::Surefire,
+            )
+            .within("uniffi-bindings/kotlin"),
         ],
     },
     Part {
         name: "swift",
         about: "the Swift package, with the conformance corpus and its example",
         needs: &[SWIFT],
-        steps: &[
-            UNIFFI,
-            Step {
-                program: "bash",
-                args: &["uniffi-bindings/swift/tools/test.sh"],
-                files: None,
-                folder: "",
-                caches: &[],
-                format: Format::XCTest,
-            },
-        ],
+        steps: &[UNIFFI, step(&["bash uniffi-bindings/swift/tools/test.sh"], Format::XCTest)],
     },
 ];
 
@@ -315,12 +194,12 @@ pub const EXTRA_PARTS: &[Part] = &[
         name: "static-checks",
         about: "as static, with explicit checks instead of guard pages, and hardened",
         needs: &[CC, PYTHON],
-        steps: &[WASM2C, without_jit!("async,hardened,static-checks")],
+        steps: &[WASM2C, step(&[TEST, "luacell", ONLY, "async,hardened,static-checks", EXECUTION], Format::Cargo)],
     },
     Part {
         name: "pulley",
         about: "the crate luacell on wasmtime's interpreter, with the conformance corpus",
         needs: &[],
-        steps: &[without_jit!("async,hardened,pulley")],
+        steps: &[step(&[TEST, "luacell", ONLY, "async,hardened,pulley", EXECUTION], Format::Cargo)],
     },
 ];

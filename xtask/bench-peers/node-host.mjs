@@ -1,20 +1,18 @@
-// The package for Node.js beside a plain host of lua.wasm that is written in JavaScript (examples/nodejs-example). Both take turns; prints a Markdown
-// table as node/bench.mjs does.
+// The package for Node.js beside a plain host of lua.wasm that is written in JavaScript (examples/nodejs-example). Both take turns; prints what
+// node/bench.mjs prints.
 //
 //     node node-host.mjs [--quick]
 
 import { readFileSync } from 'node:fs';
 
-import { LuaTable } from '../../../../examples/nodejs-example/src/values.js';
-import { LuaVm } from '../../../../examples/nodejs-example/src/vm.js';
-import { Sandbox } from '../../../../node/index.mjs';
+import { LuaTable } from '../../examples/nodejs-example/src/values.js';
+import { LuaVm } from '../../examples/nodejs-example/src/vm.js';
+import { Sandbox } from '../../node/index.mjs';
 
 const rounds = process.argv.includes('--quick') ? 5 : 15;
 const now = () => Number(process.hrtime.bigint());
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
 const shown = (ns) => (ns < 1e4 ? `${ns.toFixed(0)} ns` : ns < 1e6 ? `${(ns / 1e3).toFixed(1)} µs` : `${(ns / 1e6).toFixed(2)} ms`);
-
-console.log('| what | plain host of lua.wasm in JavaScript | Node.js package | ratio | goal |\n|---|--:|--:|--:|---|');
 
 function each(count, call) {
   for (let i = 0; i < count / 10; i++) call();
@@ -31,14 +29,14 @@ function compare(what, count, peer, ours) {
   });
   const ratio = median(pairs.map(([theirs, mine]) => mine / theirs));
   const [theirs, mine] = [0, 1].map((side) => shown(median(pairs.map((pair) => pair[side]))));
-  console.log(`| ${what} | ${theirs} | ${mine} | ${ratio.toFixed(2)} | at most 1.00: ${ratio <= 1 ? 'met' : 'MISSED'} |`);
+  console.log([what, theirs, mine, ratio.toFixed(2), `at most 1.00: ${ratio <= 1 ? 'met' : 'MISSED'}`].join('\t'));
 }
 
 const check = (is, expected) => {
   if (is !== expected) throw new Error(`${is} is not ${expected}`);
 };
 
-const module = new WebAssembly.Module(readFileSync(new URL('../../../../core/guest/lua.wasm', import.meta.url)));
+const module = new WebAssembly.Module(readFileSync(new URL('../../core/guest/lua.wasm', import.meta.url)));
 const newVm = () => new LuaVm(module, { revision: 2 });
 
 compare(
