@@ -21,6 +21,10 @@ fn imports(source: &str) -> Vec<(usize, String)> {
             let rest = &code[at + "crate::".len()..];
             assert!(!rest.starts_with('{'), "write one `use` for each folder, not: {line}");
             let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            // Macros for other crates are at the root, wherever they are defined.
+            if rest[name.len()..].starts_with('!') {
+                continue;
+            }
             found.push((number + 1, name.to_owned()));
         }
     }
