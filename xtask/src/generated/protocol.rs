@@ -274,13 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn no_number_is_given_twice() {
-        let text = std::fs::read_to_string(crate::steps::root().join(TABLE)).unwrap();
-        let protocol: Protocol = toml::from_str(&text).unwrap();
+    fn no_number_is_given_twice() -> Result<()> {
+        let text = std::fs::read_to_string(crate::steps::root().join(TABLE))?;
+        let protocol: Protocol = toml::from_str(&text)?;
         let ascends = |numbers: Vec<i64>| numbers.is_sorted_by(|a, b| a < b);
         assert!(ascends(protocol.kind.iter().map(|kind| kind.number.into()).collect()));
         for set in protocol.set.iter().filter(|set| set.name != "code") {
             assert!(ascends(set.values.iter().map(|value| value.number).collect()), "{}", set.name);
         }
+        Ok(())
     }
 }
