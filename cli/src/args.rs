@@ -37,7 +37,8 @@ pub enum HomeCommand {
         store: StoreArgs,
         /// Where to; standard output when it is not given
         file: Option<PathBuf>,
-        /// As JSON, for people; what would not come back from it, such as functions and numbers beside other keys, is an error
+        /// As JSON, for people; what would not come back from it, such as functions and numbers beside other keys, is
+        /// an error
         #[arg(long)]
         json: bool,
     },
@@ -50,7 +51,8 @@ pub enum HomeCommand {
         /// Take functions too: they are bytecode, which Lua does not verify, so for what nobody else could change
         #[arg(long)]
         trusted: bool,
-        /// JSON: an object or an array. An empty array and an empty object are the same table; null in an array is an error
+        /// JSON: an object or an array. An empty array and an empty object are the same table; null in an array is an
+        /// error
         #[arg(long)]
         json: bool,
     },
@@ -58,7 +60,8 @@ pub enum HomeCommand {
     Get {
         #[command(flatten)]
         store: StoreArgs,
-        /// Keys joined with dots, digits for an integer key: players.1.name; any key in brackets, as in Lua: ["1"], ["a.b"], [true], [0.5], ["\xff"]
+        /// Keys joined with dots, digits for an integer key: players.1.name; any key in brackets, as in Lua: ["1"],
+        /// ["a.b"], [true], [0.5], ["\xff"]
         #[arg(allow_negative_numbers = true)]
         path: String,
     },
@@ -142,7 +145,8 @@ pub struct SandboxArgs {
     /// End a run that takes more instructions of the Lua machine
     #[arg(long, value_name = "NUMBER")]
     pub instructions: Option<u64>,
-    /// Where require finds modules: NAME.lua or NAME/init.lua in this folder. May be given several times; the first that has it counts
+    /// Where require finds modules: NAME.lua or NAME/init.lua in this folder. May be given several times; the first
+    /// that has it counts
     #[arg(long, value_name = "FOLDER")]
     pub module_path: Vec<PathBuf>,
     /// Make the run repeatable: random numbers from this seed, and a clock that instructions drive
@@ -154,8 +158,8 @@ pub struct SandboxArgs {
     /// Take no functions out of it, because others can write to it: they are bytecode, which Lua does not verify
     #[arg(long, requires = "home")]
     pub no_stored_functions: bool,
-    /// Let the terminal obey what the script prints and returns: colours, cursor movements. Without it they are shown as escape sequences; files and pipes
-    /// get all bytes in any case
+    /// Let the terminal obey what the script prints and returns: colours, cursor movements. Without it they are shown
+    /// as escape sequences; files and pipes get all bytes in any case
     #[arg(long)]
     pub raw: bool,
 }

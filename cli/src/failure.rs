@@ -62,8 +62,9 @@ fn status(kind: ErrorKind) -> u8 {
     }
 }
 
-/// Message, error value if it is more than text, and traceback, with a final newline. The script chose their words and the names of its chunks:
-/// they are escaped wherever they go, for what is kept in a file is shown by a terminal in the end.
+/// Message, error value if it is more than text, and traceback, with a final newline. The script chose their words and
+/// the names of its chunks: they are escaped wherever they go, for what is kept in a file is shown by a terminal in the
+/// end.
 pub fn describe(error: &Error) -> String {
     let mut text = format!("{}\n", terminal::text(error.message().as_bytes()));
     if error.value() != &luacell::Value::Nil {

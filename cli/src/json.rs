@@ -1,4 +1,5 @@
-//! JSON in and out; how values and JSON correspond is the core's affair. What would be lost on the way is an error here.
+//! JSON in and out; how values and JSON correspond is the core's affair. What would be lost on the way is an error
+//! here.
 
 use std::fmt;
 
@@ -118,7 +119,8 @@ impl<'de> Visitor<'de> for Exact {
     }
 }
 
-/// The first integer in valid JSON that is none of Lua's, and its line and column; serde_json would make a float of it, which is another number.
+/// The first integer in valid JSON that is none of Lua's, and its line and column; serde_json would make a float of it,
+/// which is another number.
 fn too_large(text: &[u8]) -> Option<(usize, usize, &str)> {
     let (mut line, mut line_start, mut at) = (1, 0, 0);
     while let Some(byte) = text.get(at) {

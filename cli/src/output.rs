@@ -28,7 +28,8 @@ pub fn to_stderr(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Writes text of a script to standard output: as it is to a file or program, and to a terminal what can be seen of it, unless it shall be `raw`.
+/// Writes text of a script to standard output: as it is to a file or program, and to a terminal what can be seen of it,
+/// unless it shall be `raw`.
 pub fn script_text(bytes: &[u8], raw: bool) -> Result<(), Failure> {
     if raw || !std::io::stdout().is_terminal() {
         return to_stdout(bytes);

@@ -9,8 +9,8 @@ use luacell::Value;
 use crate::show::quoted;
 use crate::terminal;
 
-/// The keys that a path names, in order. Between dots, digits mean an integer and everything else text; in brackets stands what Lua writes there: a string
-/// in quotes, a number, `true` or `false`.
+/// The keys that a path names, in order. Between dots, digits mean an integer and everything else text; in brackets
+/// stands what Lua writes there: a string in quotes, a number, `true` or `false`.
 pub fn parse(path: &str) -> Result<Vec<Value>> {
     let mut keys = Vec::new();
     let mut rest = path.chars().peekable();

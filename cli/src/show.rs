@@ -44,8 +44,8 @@ enum Seen {
 #[derive(Default)]
 struct Shower {
     tables: HashMap<Identity, Seen>,
-    /// Stored tables, read once each: a copy's identity stands for the table's. Tables in them stay views, or what many share would be copied
-    /// many times.
+    /// Stored tables, read once each: a copy's identity stands for the table's. Tables in them stay views, or what many
+    /// share would be copied many times.
     stored: HashMap<u32, Result<Table, String>>,
     numbers: usize,
 }
@@ -163,7 +163,8 @@ impl Shower {
         matches!(self.tables.get(&table.identity()), None | Some(Seen::Once))
     }
 
-    /// What stands before ` = `. A table is shown if it has room on one line, which also bounds how deep tables as keys of tables can go.
+    /// What stands before ` = `. A table is shown if it has room on one line, which also bounds how deep tables as keys
+    /// of tables can go.
     fn key(&mut self, key: &Value, room: usize) -> String {
         match key {
             Value::String(text) => match text.as_str() {

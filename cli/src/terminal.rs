@@ -1,6 +1,7 @@
 //! Text of scripts on its way to a terminal, which obeys some characters instead of showing them.
 
-/// Whether a character does something else than to be seen: it moves the cursor, changes colours, is invisible or turns text around.
+/// Whether a character does something else than to be seen: it moves the cursor, changes colours, is invisible or turns
+/// text around.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(

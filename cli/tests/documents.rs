@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 /// What the commands name, so that they have something to work on.
 const SCRIPT: &str = "_home.players = {{name = 'Grace'}} print(...) return _io.input and #_io.input.items";
 
-/// What stands in the documents and can't be here: the program is built already; no server is there, and the program that people install has no
-/// stores on one.
+/// What stands in the documents and can't be here: the program is built already; no server is there, and the program
+/// that people install has no stores on one.
 const INSTEAD: [(&str, &str); 2] =
     [("cargo run --release -p luacell-cli -- ", "luacell "), ("redis://localhost", "loaded.luacell")];
 

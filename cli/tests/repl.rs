@@ -24,7 +24,8 @@ fn start(home: &TempDir) -> PtySession {
     session
 }
 
-/// Call it after the last result was seen: what comes next is a prompt. Before that the terminal itself would take Ctrl-D.
+/// Call it after the last result was seen: what comes next is a prompt. Before that the terminal itself would take
+/// Ctrl-D.
 fn leave(mut session: PtySession) {
     session.exp_string("> ").unwrap();
     session.send_control('d').unwrap();

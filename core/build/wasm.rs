@@ -1,5 +1,5 @@
-//! The guest for wasmtime: started once, so that its memory holds a ready Lua, snapshotted, and compiled for the target. The result is
-//! embedded into the library: at run time nothing has to be compiled or started.
+//! The guest for wasmtime: started once, so that its memory holds a ready Lua, snapshotted, and compiled for the
+//! target. The result is embedded into the library: at run time nothing has to be compiled or started.
 
 use std::env;
 use std::path::Path;

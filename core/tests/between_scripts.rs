@@ -1,5 +1,5 @@
-//! What the guest does around the code of a script: read and write messages, report errors, take runs back, collect. No code of a script runs there, or it
-//! runs under the sandbox's limits.
+//! What the guest does around the code of a script: read and write messages, report errors, take runs back, collect. No
+//! code of a script runs there, or it runs under the sandbox's limits.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -406,8 +406,8 @@ fn tables_that_the_host_made_are_taken_back_with_the_run() {
     assert_eq!(lua.compute("return y[1], y.own, next(_home)").unwrap().values, [1.into(), 2.into(), Value::Nil]);
 }
 
-/// Lua clears weak tables of what only a finalizer can bring back. The guest's own are not cleared of it: there is one Lua table for each stored one, and one
-/// upvalue, and the host knows which ones Lua still has.
+/// Lua clears weak tables of what only a finalizer can bring back. The guest's own are not cleared of it: there is one
+/// Lua table for each stored one, and one upvalue, and the host knows which ones Lua still has.
 #[test]
 fn what_a_finalizer_brings_back_is_what_it_was() {
     let lua = Sandbox::new().unwrap();

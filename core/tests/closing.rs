@@ -1,4 +1,5 @@
-//! When a run is cancelled, interrupted or its sandbox closed: who may use the sandbox then, and what is over when the call returns.
+//! When a run is cancelled, interrupted or its sandbox closed: who may use the sandbox then, and what is over when the
+//! call returns.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -365,8 +366,8 @@ impl TableStore for Calling {
     }
 }
 
-/// Runs a script in which something of the host's comes back to the sandbox: a store, what takes printed text, what is asked now and then. Gives an error when it does
-/// not come to an end.
+/// Runs a script in which something of the host's comes back to the sandbox: a store, what takes printed text, what is
+/// asked now and then. Gives an error when it does not come to an end.
 fn comes_back(back: impl Fn(&Sandbox) + Clone + Send + 'static) {
     let sources = ["return _home.call", "print('x')", "for i = 1, 1000000 do end"];
     let (ended, end) = channel();

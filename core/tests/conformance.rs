@@ -135,7 +135,8 @@ fn run(case: &Json) -> Result {
     }
     let mut config = SandboxConfig::new();
     if cfg!(feature = "pulley") || std::env::var_os("LUACELL_NATIVE_GUEST").is_some() {
-        // An interpreter within an interpreter, or a guest with sanitizers: the time that runs have by default is for machine code.
+        // An interpreter within an interpreter, or a guest with sanitizers: the time that runs have by default is for
+        // machine code.
         config = config.timeout(None);
     }
     if let Some(limits) = fields.take("limits") {

@@ -1,5 +1,5 @@
-//! Where memory is short, any allocation collects what nothing holds. What is being written, read or moved at that moment may be held by nothing but a
-//! weak table, and is not freed all the same.
+//! Where memory is short, any allocation collects what nothing holds. What is being written, read or moved at that
+//! moment may be held by nothing but a weak table, and is not freed all the same.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

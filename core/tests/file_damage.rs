@@ -1,4 +1,5 @@
-//! One byte of a large file is not what it was: whatever is read then is what was written, or an error. Nothing is left out in silence, and what is whole can be read.
+//! One byte of a large file is not what it was: whatever is read then is what was written, or an error. Nothing is left
+//! out in silence, and what is whole can be read.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 
@@ -9,7 +10,8 @@ use luacell::{FileStore, Sandbox, SandboxConfig, TableStore};
 
 type Tables = BTreeMap<u32, BTreeMap<String, Vec<u8>>>;
 
-/// One table with many entries, many small ones, and long values: leaves and branches of all kinds. In several commits, so that pages lie in no order.
+/// One table with many entries, many small ones, and long values: leaves and branches of all kinds. In several commits,
+/// so that pages lie in no order.
 const FILL: &str = "
     local part = ...
     for i = part, 12000, 3 do _home['key ' .. i] = ('value ' .. i):rep(25 + i % 9) end

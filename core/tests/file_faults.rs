@@ -1,4 +1,5 @@
-//! A file under an open store: processes that fork, files that are deleted, replaced, cut off, linked or not to be written.
+//! A file under an open store: processes that fork, files that are deleted, replaced, cut off, linked or not to be
+//! written.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
@@ -66,7 +67,8 @@ const CHECK: &str =
     "local good = 0 for i = 1, 5000 do good = good + (_home.big[i] == ('x'):rep(50) and 1 or 0) end return good";
 const COUNT: &str = "_home.n = _home.n + 1 _home.w = _home.w or {} _home.w[_home.n] = ('y'):rep(100)";
 
-/// Three workers that a process forked while it had the file open: they are refused whatever they try, and what they drop harms nobody.
+/// Three workers that a process forked while it had the file open: they are refused whatever they try, and what they
+/// drop harms nobody.
 #[test]
 fn a_forked_process_does_not_have_the_file() {
     let _alone = alone();

@@ -281,7 +281,8 @@ fn what_was_cut_off_is_left_alone() {
     assert_eq!(open(&path).compute("return _home['key 2000'][1]").unwrap().get::<i64>().unwrap(), 2000);
 }
 
-/// Damaged bytes are refused or, where nobody looks, do not matter; nothing panics, and a refused file is left as it is.
+/// Damaged bytes are refused or, where nobody looks, do not matter; nothing panics, and a refused file is left as it
+/// is.
 #[test]
 fn damage_is_refused_or_does_not_matter() {
     let folder = tempfile::tempdir().unwrap();
@@ -312,8 +313,8 @@ fn damage_is_refused_or_does_not_matter() {
     }
 }
 
-/// A value that was changed in the file is not believed, however the rest of the file looks: in a file that is read whole when it is opened, and in one
-/// that is too large for that.
+/// A value that was changed in the file is not believed, however the rest of the file looks: in a file that is read
+/// whole when it is opened, and in one that is too large for that.
 #[test]
 fn a_changed_value_is_found() {
     for padding in [10, 3000] {

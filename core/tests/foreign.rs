@@ -1,4 +1,5 @@
-//! Somebody else's `lua.wasm`: a plain one works, and one that lies gives errors, never a panic, a hang or a huge allocation.
+//! Somebody else's `lua.wasm`: a plain one works, and one that lies gives errors, never a panic, a hang or a huge
+//! allocation.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use luacell::{ComputeOptions, Engine, EngineConfig, Error, ErrorKind, Outcome, Sandbox, SandboxConfig, Value};
 
-/// A module with everything of revision 1, in which parts can be replaced. Its `compute` returns the source as a string.
+/// A module with everything of revision 1, in which parts can be replaced. Its `compute` returns the source as a
+/// string.
 struct Guest {
     parts: HashMap<&'static str, String>,
     extra: String,

@@ -1,5 +1,6 @@
-//! A script can't make the process grow: with a memory limit M by no more than 4 M + 16 MiB beyond what it may store and print. It is the memory
-//! of the whole process that tells, so each attempt runs in a process of its own: this program, started again.
+//! A script can't make the process grow: with a memory limit M by no more than 4 M + 16 MiB beyond what it may store
+//! and print. It is the memory of the whole process that tells, so each attempt runs in a process of its own: this
+//! program, started again.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", not(feature = "static"), not(feature = "pulley")))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

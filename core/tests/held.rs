@@ -1,5 +1,5 @@
-//! What a script makes the host hold, and what a host makes the guest hold: it is bounded, and given back. How much memory all that takes is what
-//! `growth.rs` measures.
+//! What a script makes the host hold, and what a host makes the guest hold: it is bounded, and given back. How much
+//! memory all that takes is what `growth.rs` measures.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -224,7 +224,8 @@ fn tables_with_metatables_stay_as_long_as_somebody_can_reach_them() {
     assert_eq!(lua.compute("return _home.t.x").unwrap().values, ["x!".into()]);
 }
 
-/// An object that is put in the place of the last one, in each run: neither Lua nor the store may keep those that were there before.
+/// An object that is put in the place of the last one, in each run: neither Lua nor the store may keep those that were
+/// there before.
 #[test]
 fn stored_tables_with_metatables_go_when_nobody_can_reach_them() {
     let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(1 << 20).store_limit(1 << 20)).unwrap();
@@ -292,7 +293,8 @@ fn garbage_is_no_lack_of_memory() {
     assert_eq!(lua.compute(source).unwrap().values, ["the same".into()]);
 }
 
-/// A script that stops the collector does not fail those that come after it: the guest's own buffers are given what garbage takes.
+/// A script that stops the collector does not fail those that come after it: the guest's own buffers are given what
+/// garbage takes.
 #[test]
 fn garbage_of_earlier_runs_is_no_lack_of_memory() {
     let lua = small();

@@ -70,7 +70,8 @@ fn seen_by_script(lua: &Sandbox, code: &str) -> String {
     seen.lock().unwrap().clone()
 }
 
-/// The script sees none of the secret, and the error that nobody catches has it for the host, in its message and behind it.
+/// The script sees none of the secret, and the error that nobody catches has it for the host, in its message and behind
+/// it.
 #[track_caller]
 fn is_secret(lua: &Sandbox, code: &str, kind: ErrorKind, shown: &str, between: impl Fn()) {
     let seen = seen_by_script(lua, code);
@@ -253,8 +254,8 @@ fn causes(error: &Error) -> (usize, usize) {
     (n, longest)
 }
 
-/// A script that raises what it caught, in runs that host functions start, again and again, makes no chain of causes without an end: it would fill the host's
-/// memory, and whoever drops it needs a stack as long.
+/// A script that raises what it caught, in runs that host functions start, again and again, makes no chain of causes
+/// without an end: it would fill the host's memory, and whoever drops it needs a stack as long.
 #[test]
 fn causes_behind_each_other_come_to_an_end() {
     let lua = Arc::new(Sandbox::new().unwrap());

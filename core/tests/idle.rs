@@ -1,5 +1,5 @@
-//! What a sandbox that waits for its next run costs. It is the memory of the whole process that tells, so this is a program of its own,
-//! and not for emulated processors, whose emulator's memory it would be.
+//! What a sandbox that waits for its next run costs. It is the memory of the whole process that tells, so this is a
+//! program of its own, and not for emulated processors, whose emulator's memory it would be.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", not(feature = "static"), not(feature = "pulley")))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 

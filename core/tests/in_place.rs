@@ -1,4 +1,5 @@
-//! The guest's code is executed where it lies in the program's file. What the system maps is the process's, so this is a program of its own.
+//! The guest's code is executed where it lies in the program's file. What the system maps is the process's, so this is
+//! a program of its own.
 #![cfg(all(any(target_os = "linux", target_os = "android"), not(feature = "static"), not(feature = "pulley")))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 

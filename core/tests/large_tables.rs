@@ -143,7 +143,8 @@ fn the_order_is_that_of_the_first_write() {
     assert_eq!(outcome.values, ["zambc".into()]);
 }
 
-/// Who takes one entry after the other from the front of a table does not pay for those that are gone, and nobody walks over them for nothing.
+/// Who takes one entry after the other from the front of a table does not pay for those that are gone, and nobody walks
+/// over them for nothing.
 #[test]
 fn a_queue_is_emptied_from_the_front() {
     let instructions = |kept: bool, n: i64| {

@@ -843,7 +843,8 @@ fn straight_line_remainders_of_floats_count() {
     assert_eq!(error.kind(), ErrorKind::InstructionLimit, "{error}");
 }
 
-/// Without memory for the message of a limit, the error that ended the run was a lack of memory, and handlers had a billion instructions.
+/// Without memory for the message of a limit, the error that ended the run was a lack of memory, and handlers had a
+/// billion instructions.
 #[test]
 fn nothing_runs_after_a_limit_that_finds_no_memory_or_stack() {
     const FULL: &str = "

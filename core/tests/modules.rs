@@ -77,7 +77,8 @@ fn folders() {
         std::os::unix::fs::symlink(folder.path().join("secret.lua"), root.join("link.lua")).unwrap();
         let error = lua.compute("return require 'link'").unwrap_err();
         assert!(error.message().contains("leads out of"), "{error}");
-        // Nor can it be found out what there is: what a link leads to is like nothing, and a file in place of a folder too.
+        // Nor can it be found out what there is: what a link leads to is like nothing, and a file in place of a folder
+        // too.
         std::os::unix::fs::symlink(folder.path().join("nothing.lua"), root.join("hole.lua")).unwrap();
         let seen = |name: &str| {
             let source = format!("local _, e = pcall(require, '{name}') return (e:gsub('{name}', 'x'))");

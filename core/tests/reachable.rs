@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use luacell::{ComputeOptions, Error, Sandbox, Table, Value};
 
-/// What is reachable from the globals, and nothing else. A new built-in belongs into this list, an internal function never.
+/// What is reachable from the globals, and nothing else. A new built-in belongs into this list, an internal function
+/// never.
 const BUILT_IN: &str = "
     assert collectgarbage error getmetatable ipairs load next pairs pcall print rawequal rawget rawlen rawset require select setmetatable tonumber
     tostring type warn xpcall
@@ -25,7 +26,8 @@ const BUILT_IN: &str = "
     utf8.char utf8.codepoint utf8.codes utf8.len utf8.offset
     host.call host.nested host.report";
 
-/// Names every function of C that a walk through tables, metatables and upvalues finds, and notes those that are found later and have no name.
+/// Names every function of C that a walk through tables, metatables and upvalues finds, and notes those that are found
+/// later and have no name.
 const WATCH: &str = r#"
     local getinfo, getlocal, getupvalue, kind = debug.getinfo, debug.getlocal, debug.getupvalue, type
     local next, rawget, tostring, getmetatable, pcall, sort = next, rawget, tostring, debug.getmetatable, pcall, table.sort

@@ -670,7 +670,8 @@ fn with_checksum(bytes: &mut [u8]) {
     bytes[12..16].copy_from_slice(&(!crc).to_le_bytes());
 }
 
-/// Somebody who knows the format makes bytes on purpose: whatever they do, the host stays whole and other sandboxes work.
+/// Somebody who knows the format makes bytes on purpose: whatever they do, the host stays whole and other sandboxes
+/// work.
 #[test]
 #[cfg(feature = "hardened")]
 fn hostile_bytes_stay_inside() {

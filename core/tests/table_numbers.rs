@@ -1,4 +1,5 @@
-//! Numbers of kept tables: they do not run out, whatever a script or a store does to them, and no number means two tables.
+//! Numbers of kept tables: they do not run out, whatever a script or a store does to them, and no number means two
+//! tables.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 
@@ -187,7 +188,8 @@ fn what_lua_alone_knows_keeps_its_number() {
     }
 }
 
-/// The guest keeps metatables of tables that were stored, by number: a new table with the number of an old one does not get its metatable.
+/// The guest keeps metatables of tables that were stored, by number: a new table with the number of an old one does not
+/// get its metatable.
 #[test]
 fn metatables_go_with_the_number() {
     let folder = tempfile::tempdir().unwrap();
@@ -263,7 +265,8 @@ fn numbers_near_the_end_exhaust_no_store() {
     let sandbox = file(&path);
     assert!(get::<bool>(&sandbox, INTACT) && next_number(&sandbox) < 10_000);
     drop(sandbox);
-    // While two have the file, Lua may hold any of its tables: it has to be opened anew. A copy in memory is put in order by a reset.
+    // While two have the file, Lua may hold any of its tables: it has to be opened anew. A copy in memory is put in
+    // order by a reset.
     std::fs::remove_file(&path).unwrap();
     spoil(&mut FileStore::open(&path).unwrap());
     let other = FileStore::open(&path).unwrap();
@@ -482,7 +485,8 @@ fn new_tables_are_new_beside_those_of_others() {
     );
 }
 
-/// A store that can't list its tables, so that they get no lower numbers, and somebody has put one of the highest into it.
+/// A store that can't list its tables, so that they get no lower numbers, and somebody has put one of the highest into
+/// it.
 #[test]
 fn at_the_end_of_the_range_there_is_an_error_and_no_other_table() {
     for left in [0, 1, 2, 5, 63, 64, 65, 70] {
@@ -509,8 +513,8 @@ fn at_the_end_of_the_range_there_is_an_error_and_no_other_table() {
     }
 }
 
-/// Another sandbox stores tables under the numbers that a run has taken, or takes next: the run's new tables have nothing of theirs, and taking it back gives
-/// them nothing either.
+/// Another sandbox stores tables under the numbers that a run has taken, or takes next: the run's new tables have
+/// nothing of theirs, and taking it back gives them nothing either.
 #[test]
 fn a_run_that_fails_gets_nothing_of_tables_with_the_same_numbers() {
     let folder = tempfile::tempdir().unwrap();

@@ -155,7 +155,8 @@ fn a_file_is_shared() {
     assert_eq!(new().compute("return _home.n").unwrap().value(), &Value::from(10 * THREADS as i64));
 }
 
-/// Others who only look whether it is free must not make a transaction's own thread find it in use: least of all at its end, which would leave it open.
+/// Others who only look whether it is free must not make a transaction's own thread find it in use: least of all at its
+/// end, which would leave it open.
 #[test]
 fn a_transaction_beside_those_who_look() {
     const ROUNDS: i64 = 300;

@@ -463,7 +463,8 @@ fn a_commit_in_which_the_store_panics_is_all_or_nothing() {
     }
 }
 
-/// The same when a store panics there: that leaves the guest in the middle of the run, and from then on no limit would hold.
+/// The same when a store panics there: that leaves the guest in the middle of the run, and from then on no limit would
+/// hold.
 #[test]
 fn a_panic_in_a_run_inside_a_host_function_ends_the_outer_run() {
     let config = SandboxConfig::new().store(Fragile(MemoryStore::new())).instruction_limit(1_000_000);

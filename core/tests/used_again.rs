@@ -1,4 +1,5 @@
-//! Memory of a sandbox that is gone is used for the next one, which must find nothing in it: not in this process, nor in one that was forked from it.
+//! Memory of a sandbox that is gone is used for the next one, which must find nothing in it: not in this process, nor
+//! in one that was forked from it.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(unsafe_code, reason = "there is no safe fork")]
@@ -20,7 +21,8 @@ fn content(engine: &Engine) -> [Vec<u8>; 2] {
     })
 }
 
-/// What leaves much behind: in new pages and in old ones, on the C stack, at the end of the memory, in runs that a limit ended.
+/// What leaves much behind: in new pages and in old ones, on the C stack, at the end of the memory, in runs that a
+/// limit ended.
 const SCRIPTS: &[&str] = &[
     "t = {} for i = 1, 100 do t[i] = 'secret' .. i end",
     "t = {} for i = 1, 20000 do t[i] = 'secret' .. i end",
@@ -68,7 +70,8 @@ fn the_next_sandbox_finds_nothing() {
 fn nor_in_a_forked_process() {
     let engine = engine();
     let first = content(&engine);
-    // SAFETY: the child calls nothing that waits for another thread's lock: sandboxes of this thread, and malloc, which libc sees to.
+    // SAFETY: the child calls nothing that waits for another thread's lock: sandboxes of this thread, and malloc, which
+    // libc sees to.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let found = catch_unwind(AssertUnwindSafe(|| {

@@ -1,6 +1,7 @@
 //! Random programs give the same in luacell and in native PUC Lua 5.4.9: what they emit, and the error that ends them.
 //!
-//! Programs are made so that nothing in them depends on addresses, on the order of `pairs`, on time or on how much memory there is.
+//! Programs are made so that nothing in them depends on addresses, on the order of `pairs`, on time or on how much
+//! memory there is.
 #![no_main]
 
 use std::ffi::{c_char, c_int, c_void};

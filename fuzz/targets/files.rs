@@ -1,4 +1,5 @@
-//! Snapshots, exports and store files with some bytes changed: an error that says what is wrong, or what was stored; never a panic.
+//! Snapshots, exports and store files with some bytes changed: an error that says what is wrong, or what was stored;
+//! never a panic.
 #![no_main]
 
 use std::sync::OnceLock;

@@ -1,5 +1,6 @@
-//! Programs that attack limits: any way in which Lua can run, inside any other, with library calls and odd arguments, and errors that are caught. Several
-//! run in one sandbox, each with small limits, and between them it is reset, restored, forked, or fails. What `docs/security.md` promises holds each time.
+//! Programs that attack limits: any way in which Lua can run, inside any other, with library calls and odd arguments,
+//! and errors that are caught. Several run in one sandbox, each with small limits, and between them it is reset,
+//! restored, forked, or fails. What `docs/security.md` promises holds each time.
 #![no_main]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -52,7 +53,8 @@ static ALLOCATOR: Counting = Counting;
 /// The native guest of `cargo xtask sanitize guest` can't be copied, and its memory is that of a process.
 const NATIVE: bool = option_env!("LUACELL_NATIVE_GUEST").is_some();
 
-/// Processor time that a run may take at this many instructions and with this much memory, on a slow machine and with assertions.
+/// Processor time that a run may take at this many instructions and with this much memory, on a slow machine and with
+/// assertions.
 const MOST_TIME: Duration = Duration::from_secs(4);
 
 /// What a sandbox without limits of a run has.
@@ -359,7 +361,8 @@ impl Attack {
         self.switch.set(Fault::Nothing);
         self.memory = self.memory.max(WIDE.memory);
         self.seen.begin(0);
-        // Finalizers that wait are what the next runs have to do, and one that makes itself anew has something to do in each.
+        // Finalizers that wait are what the next runs have to do, and one that makes itself anew has something to do in
+        // each.
         let finalizers = !after_reset && self.history.contains("__gc");
         let tries = if finalizers { 4 } else { 1 };
         let mut last = None;

@@ -14,7 +14,8 @@ use crate::value::{LuaValue, to_lua};
 /// What a script may use. What is not set has its default; a negative number stands for no limit.
 #[derive(Clone, Debug, Default, PartialEq, uniffi::Record)]
 pub struct Limits {
-    /// Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind `Memory`.
+    /// Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind
+    /// `Memory`.
     #[uniffi(default = None)]
     pub memory: Option<i64>,
     /// Instructions, about those of the Lua machine. Default: no limit. Beyond: kind `InstructionLimit`.
@@ -32,7 +33,8 @@ pub struct Limits {
     /// Bytes of all keys and values in stored tables. Default 1 GiB. Beyond: kind `StoreLimit`.
     #[uniffi(default = None)]
     pub store_bytes: Option<i64>,
-    /// Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind `StoreLimit`.
+    /// Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind
+    /// `StoreLimit`.
     #[uniffi(default = None)]
     pub store_entries: Option<i64>,
     /// Calls of host functions. Default: no limit. Beyond: kind `HostCallLimit`.
@@ -121,7 +123,8 @@ pub struct SandboxConfig {
     /// What scripts may use.
     #[uniffi(default = None)]
     pub limits: Option<Limits>,
-    /// Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+    /// Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server
+    /// (`redis://`, `rediss://`). Default: memory.
     #[uniffi(default = None)]
     pub store: Option<String>,
     /// A store of your own, in place of `store`.
@@ -133,8 +136,8 @@ pub struct SandboxConfig {
     /// Whether `_home` is also the global `Memory`.
     #[uniffi(default = true)]
     pub memory_alias: bool,
-    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
-    /// trust. Reading one then fails with `Store`.
+    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a
+    /// store that somebody can write to whom you don't trust. Reading one then fails with `Store`.
     #[uniffi(default = true)]
     pub stored_functions: bool,
     /// Gets what scripts print at once; the output of runs stays empty then.

@@ -14,12 +14,14 @@ pub struct EngineConfig {
     /// The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB, from 2 MiB to 4 GiB.
     #[uniffi(default = None)]
     pub max_memory: Option<i64>,
-    /// The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run sandboxes must have this much left, and 64 KiB.
+    /// The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run
+    /// sandboxes must have this much left, and 64 KiB.
     #[uniffi(default = None)]
     pub max_stack: Option<i64>,
 }
 
-/// The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share the default engine.
+/// The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share
+/// the default engine.
 #[derive(Debug, uniffi::Object)]
 pub struct Engine(luacell::Engine);
 

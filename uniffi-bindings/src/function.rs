@@ -4,7 +4,8 @@ use crate::error::{LuaError, guarded};
 use crate::sandbox::Outcome;
 use crate::value::{LuaValue, to_lua};
 
-/// A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is gone.
+/// A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is
+/// gone.
 #[derive(Debug, uniffi::Object)]
 #[uniffi::export(Debug)]
 pub struct LuaFunction(pub(crate) luacell::Function);
@@ -13,7 +14,8 @@ pub struct LuaFunction(pub(crate) luacell::Function);
 impl LuaFunction {
     /// Calls the function.
     ///
-    /// Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs for somebody else.
+    /// Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs
+    /// for somebody else.
     pub fn call(&self, args: Vec<LuaValue>) -> Result<Outcome, LuaError> {
         guarded(|| self.0.call(to_lua(args)).map(Outcome::from))
     }

@@ -10,8 +10,8 @@ use crate::value::{LuaValue, from_lua, to_lua};
 
 /// A function of the host's that scripts may call.
 ///
-/// It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions that it was
-/// passed, read and write tables; all of that is part of the script's run.
+/// It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions
+/// that it was passed, read and write tables; all of that is part of the script's run.
 #[uniffi::export(with_foreign)]
 pub trait HostFunction: Send + Sync {
     /// Takes the arguments, gives the results.
@@ -21,14 +21,16 @@ pub trait HostFunction: Send + Sync {
 /// Takes what scripts print.
 #[uniffi::export(with_foreign)]
 pub trait Printer: Send + Sync {
-    /// Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the sandbox; an error is ignored.
+    /// Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the
+    /// sandbox; an error is ignored.
     fn print(&self, text: Vec<u8>) -> Result<(), HostError>;
 }
 
 /// Finds modules for `require`.
 #[uniffi::export(with_foreign)]
 pub trait ModuleSource: Send + Sync {
-    /// The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
+    /// The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script
+    /// and may be anything.
     fn source(&self, name: String) -> Result<Option<Vec<u8>>, HostError>;
 }
 
@@ -42,8 +44,8 @@ pub trait HostFailure: Send + Sync {
 /// How what the host implements fails. Anything else that it throws becomes `Thrown`.
 #[derive(uniffi::Error)]
 pub enum HostError {
-    /// With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it. Of stores it sees
-    /// only that they failed.
+    /// With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script
+    /// does not catch it. Of stores it sees only that they failed.
     Failed {
         /// The message.
         reason: String,
@@ -65,8 +67,8 @@ pub enum HostError {
         /// The message.
         reason: String,
     },
-    /// With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the message that was chosen in a
-    /// host function.
+    /// With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the
+    /// message that was chosen in a host function.
     Thrown {
         /// The message, if somebody chose it.
         reason: Option<String>,

@@ -18,8 +18,8 @@ impl Canceller {
         Self::default()
     }
 
-    /// Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
-    /// to a run that has ended.
+    /// Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses
+    /// the sandbox next does. Does nothing to a run that has ended.
     pub fn cancel(&self) {
         self.0.cancel();
     }

@@ -1,7 +1,8 @@
 //! What the Swift package and the Kotlin artifact of luacell are generated from.
 //!
-//! Everything public here crosses the language border through UniFFI; the comments become the documentation in both languages. What scripts may
-//! do, how values convert and which errors there are is the crate luacell's business: here it is only mapped.
+//! Everything public here crosses the language border through UniFFI; the comments become the documentation in both
+//! languages. What scripts may do, how values convert and which errors there are is the crate luacell's business: here
+//! it is only mapped.
 
 #![allow(unsafe_code, reason = "UniFFI's macros make exported functions; nothing unsafe is written by hand here")]
 #![allow(

@@ -77,9 +77,11 @@ impl From<luacell::Outcome> for Outcome {
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
-/// A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
-/// or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
-/// when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
+/// A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once,
+/// unless what runs was interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's
+/// timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to
+/// stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
+/// had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
 #[derive(Debug, uniffi::Object)]
 pub struct Sandbox(Arc<luacell::Sandbox>);
 
@@ -87,7 +89,8 @@ pub struct Sandbox(Arc<luacell::Sandbox>);
 impl Sandbox {
     /// A new sandbox, of the default engine if none is given.
     ///
-    /// Errors: `Store` when the store can't be opened, `Memory` when there is no memory for one more, `InvalidArgument`.
+    /// Errors: `Store` when the store can't be opened, `Memory` when there is no memory for one more,
+    /// `InvalidArgument`.
     #[uniffi::constructor(default(config = None, engine = None))]
     pub fn new(config: Option<SandboxConfig>, engine: Option<Arc<Engine>>) -> Result<Self, LuaError> {
         guarded(|| {
@@ -113,7 +116,8 @@ impl Sandbox {
 
     /// Runs Lua source on this thread.
     ///
-    /// Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached; `Conversion`, `HostFunction`, `Store`.
+    /// Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached;
+    /// `Conversion`, `HostFunction`, `Store`.
     #[uniffi::method(default(options = None))]
     pub fn compute(&self, source: String, options: Option<RunOptions>) -> Result<Outcome, LuaError> {
         guarded(|| run_source(&self.0, source.as_bytes(), options))
@@ -133,7 +137,8 @@ impl Sandbox {
         guarded(|| self.0.call_with(&path, run_options(options)).map(Outcome::from))
     }
 
-    /// Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+    /// Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
+    /// that is running is waited for.
     ///
     /// Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
     #[uniffi::method(default(options = None, canceller = None))]
@@ -150,7 +155,8 @@ impl Sandbox {
         job::run(canceller, work).await
     }
 
-    /// Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+    /// Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
+    /// host function that is running is waited for.
     ///
     /// Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
     #[uniffi::method(default(options = None, canceller = None))]
@@ -167,8 +173,9 @@ impl Sandbox {
         job::run(canceller, work).await
     }
 
-    /// Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the sandbox is reset.
-    /// One that is `repeatable`, because it only looks something up, does not keep a run from being repeated after a conflict.
+    /// Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the
+    /// sandbox is reset. One that is `repeatable`, because it only looks something up, does not keep a run from being
+    /// repeated after a conflict.
     ///
     /// Errors: `InvalidArgument` for a name that is none, or that leads through something that is no table.
     #[uniffi::method(default(repeatable = false))]
@@ -186,7 +193,8 @@ impl Sandbox {
         guarded(|| self.0.unregister(&name))
     }
 
-    /// Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch. Never blocks.
+    /// Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch.
+    /// Never blocks.
     pub fn interrupt(&self) {
         self.0.interrupt();
     }
@@ -267,11 +275,12 @@ impl Sandbox {
 
     /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
     ///
-    /// Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
-    /// all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+    /// Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on
+    /// with that. With `tables` true `_home` and all else become what they were, and everything else is removed from
+    /// the store; with false tables in memory are kept as well.
     ///
-    /// Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
-    /// upvalues; when it does not, and others use its store at this time.
+    /// Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept
+    /// tables in the snapshot, in variables or upvalues; when it does not, and others use its store at this time.
     #[uniffi::method(default(tables = None))]
     pub fn restore(&self, snapshot: Arc<Snapshot>, tables: Option<bool>) -> Result<(), LuaError> {
         let options = match tables {
@@ -281,14 +290,16 @@ impl Sandbox {
         guarded(|| self.0.restore_with(&snapshot.0, &options))
     }
 
-    /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on.
+    /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it
+    /// from here on.
     pub fn fork(&self) -> Result<Arc<Sandbox>, LuaError> {
         guarded(|| self.0.fork().map(|sandbox| Arc::new(Sandbox::of(sandbox))))
     }
 
-    /// Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-    /// to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
-    /// the sandbox ends with the run that called the function.
+    /// Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run
+    /// in another thread comes to its end first, and this waits for it; `interrupt` or cancelling it shortens that.
+    /// From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
+    /// function.
     pub fn shut_down(&self) {
         self.0.close();
     }

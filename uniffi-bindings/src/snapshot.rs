@@ -5,13 +5,15 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::error::{LuaError, guarded};
 
-/// A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be used from any thread.
+/// A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be
+/// used from any thread.
 #[derive(Debug, uniffi::Object)]
 pub struct Snapshot(pub(crate) luacell::Snapshot);
 
 #[uniffi::export]
 impl Snapshot {
-    /// What `toBytes` gave, in this or another process. The checksum finds accidents, not intent: restore snapshots only from people whom you trust.
+    /// What `toBytes` gave, in this or another process. The checksum finds accidents, not intent: restore snapshots
+    /// only from people whom you trust.
     ///
     /// Errors: `InvalidArgument` when the bytes are no snapshot, damaged, or of another guest.
     #[uniffi::constructor(default(engine = None))]

@@ -8,8 +8,8 @@ use crate::host::HostError;
 
 /// Keeps tables: entries of keys, which are text, and values, which are bytes, in tables with numbers from 1.
 ///
-/// A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox. What a failed run wrote
-/// never comes here.
+/// A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox.
+/// What a failed run wrote never comes here.
 #[uniffi::export(with_foreign)]
 pub trait TableStore: Send + Sync {
     /// The value under a key; nothing when there is no such table or key.

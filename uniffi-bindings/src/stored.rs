@@ -8,8 +8,8 @@ use crate::value::{LuaEntry, LuaValue, entries, from_lua};
 
 /// A live view of a table that a sandbox keeps, such as `_home`. Nested tables come as live views too.
 ///
-/// It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not there at all. All methods fail with
-/// `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
+/// It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not
+/// there at all. All methods fail with `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
 #[derive(Debug, uniffi::Object)]
 #[uniffi::export(Debug, Eq, Hash)]
 pub struct StoredTable(pub(crate) luacell::StoredTable);
@@ -23,7 +23,8 @@ impl StoredTable {
 
     /// The value under a key; nil when there is none.
     ///
-    /// Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN.
+    /// Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or
+    /// NaN.
     pub fn get(&self, key: LuaValue) -> Result<LuaValue, LuaError> {
         guarded(|| self.0.get(key).map(LuaValue::from))
     }

@@ -120,7 +120,8 @@ fn content(node: TableNode) -> std::vec::IntoIter<NodeValue> {
     node.items.into_iter().chain(pairs).collect::<Vec<_>>().into_iter()
 }
 
-/// Written as arguments are: there a table may be a key and a value at once. Without recursion, for nodes may be nested deeply.
+/// Written as arguments are: there a table may be a key and a value at once. Without recursion, for nodes may be nested
+/// deeply.
 fn build(nodes: Vec<TableNode>) -> luacell::Result<Table> {
     let mut nodes: Vec<Option<TableNode>> = nodes.into_iter().map(Some).collect();
     let mut numbers: HashMap<usize, u32> = HashMap::new();

@@ -6,7 +6,8 @@ use luacell::{LuaString, Value};
 
 use crate::{LuaFunction, LuaTable, StoredTable};
 
-/// A Lua value. Plain data, except that a function can only be called and a stored table only be read while its sandbox lives.
+/// A Lua value. Plain data, except that a function can only be called and a stored table only be read while its sandbox
+/// lives.
 #[derive(Clone, Debug, uniffi::Enum)]
 pub enum LuaValue {
     /// `nil`

@@ -1,5 +1,5 @@
-// The package for Node.js beside a plain host of lua.wasm that is written in JavaScript (examples/nodejs-example). Both take turns; prints what
-// node/bench.mjs prints.
+// The package for Node.js beside a plain host of lua.wasm that is written in JavaScript (examples/nodejs-example). Both
+// take turns; prints what node/bench.mjs prints.
 //
 //     node node-host.mjs [--quick]
 

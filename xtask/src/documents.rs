@@ -1,5 +1,5 @@
-//! The code in all pages: a test runs each block, or, where that would build or install something, it is looked up here whether there is what
-//! its commands name.
+//! The code in all pages: a test runs each block, or, where that would build or install something, it is looked up here
+//! whether there is what its commands name.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

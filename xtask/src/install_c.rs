@@ -13,7 +13,8 @@ use crate::steps::{cargo, copy, files, finish, read, root, size, strip, target, 
 /// Options of `cargo xtask install-c`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where to: include/, lib/, lib/pkgconfig/, lib/cmake/luacell/ and share/doc/luacell/ in it. It may be moved afterwards
+    /// Where to: include/, lib/, lib/pkgconfig/, lib/cmake/luacell/ and share/doc/luacell/ in it. It may be moved
+    /// afterwards
     #[arg(long, value_name = "FOLDER")]
     prefix: PathBuf,
     /// The folder for libraries in it, such as lib64 or lib/x86_64-linux-gnu

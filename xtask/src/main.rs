@@ -41,7 +41,8 @@ enum Command {
     Package(package::Args),
     /// Look at random for scripts that dodge limits, make the host grow or spoil a sandbox
     Promises(promises::Args),
-    /// Run thousands of sandboxes for a while, good and hostile ones, on all stores: nothing may grow, get lost or mixed up
+    /// Run thousands of sandboxes for a while, good and hostile ones, on all stores: nothing may grow, get lost or
+    /// mixed up
     Soak(soak::Args),
     /// Run tests with AddressSanitizer, ThreadSanitizer and Miri: half an hour
     Sanitize(sanitize::Args),

@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: builds and runs the program in `xtask/soak`, with a Redis server of its own when there is one to start. With `--faults`, the tests
-//! in core/tests/redis/server/faults.rs for as long.
+//! `cargo xtask soak`: builds and runs the program in `xtask/soak`, with a Redis server of its own when there is one to
+//! start. With `--faults`, the tests in core/tests/redis/server/faults.rs for as long.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

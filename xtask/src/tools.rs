@@ -1,4 +1,5 @@
-//! Programs that commands here need and registries have: pinned, and installed below `target/` when they are first needed.
+//! Programs that commands here need and registries have: pinned, and installed below `target/` when they are first
+//! needed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -42,26 +42,29 @@ impl SandboxConfig {
         Self::default()
     }
 
-    /// Where `_home` is kept: a store, the path of a [`FileStore`](crate::FileStore), or a server's URL (feature `redis`). When it can't be
-    /// opened, making the sandbox fails with the kind `Store`. Default: memory; `_home` ends with the sandbox.
+    /// Where `_home` is kept: a store, the path of a [`FileStore`](crate::FileStore), or a server's URL (feature
+    /// `redis`). When it can't be opened, making the sandbox fails with the kind `Store`. Default: memory; `_home` ends
+    /// with the sandbox.
     #[must_use]
     pub fn store(mut self, store: impl IntoStore) -> Self {
         self.store = Some(store.into_store());
         self
     }
 
-    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: whoever can write to the store can take over the guest with one that
-    /// was made on purpose, and then no limit holds but those of [`EngineConfig`](crate::EngineConfig). Default: they are, so give a sandbox only a store that nobody
-    /// can write to whom you don't trust, or set this to false; reading a function then fails with `Store`.
+    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: whoever can
+    /// write to the store can take over the guest with one that was made on purpose, and then no limit holds but those
+    /// of [`EngineConfig`](crate::EngineConfig). Default: they are, so give a sandbox only a store that nobody can
+    /// write to whom you don't trust, or set this to false; reading a function then fails with `Store`.
     #[must_use]
     pub fn stored_functions(mut self, loaded: bool) -> Self {
         self.no_stored_functions = !loaded;
         self
     }
 
-    /// How often a run is repeated when somebody else, who uses the same store, changed what it had read. Then it fails with the kind
-    /// `Conflict`. Globals that the run has set stay set, as after an error. A run that called a host function is not repeated, unless all
-    /// functions that it called were registered as [repeatable](crate::Sandbox::register_repeatable). Default 10.
+    /// How often a run is repeated when somebody else, who uses the same store, changed what it had read. Then it fails
+    /// with the kind `Conflict`. Globals that the run has set stay set, as after an error. A run that called a host
+    /// function is not repeated, unless all functions that it called were registered as
+    /// [repeatable](crate::Sandbox::register_repeatable). Default 10.
     #[must_use]
     pub fn conflict_retries(mut self, times: u32) -> Self {
         self.conflict_retries = Some(times);
@@ -75,35 +78,37 @@ impl SandboxConfig {
         self
     }
 
-    /// Gets what scripts print at once, one call for each `print`, its newline included; [`Outcome::output`](crate::Outcome) then stays empty. It
-    /// runs on the thread that runs the script, and can't use the sandbox.
+    /// Gets what scripts print at once, one call for each `print`, its newline included;
+    /// [`Outcome::output`](crate::Outcome) then stays empty. It runs on the thread that runs the script, and can't use
+    /// the sandbox.
     #[must_use]
     pub fn on_print(mut self, sink: impl FnMut(&[u8]) + Send + 'static) -> Self {
         self.print = Some(Arc::new(Mutex::new(sink)));
         self
     }
 
-    /// Called on the thread that runs the script, each 100,000 instructions or so, which is several times in a millisecond: for what a host has to
-    /// look after meanwhile, such as signals. When it gives false, the run ends as by [`interrupt`](crate::Sandbox::interrupt). It can't
-    /// use the sandbox.
+    /// Called on the thread that runs the script, each 100,000 instructions or so, which is several times in a
+    /// millisecond: for what a host has to look after meanwhile, such as signals. When it gives false, the run ends as
+    /// by [`interrupt`](crate::Sandbox::interrupt). It can't use the sandbox.
     #[must_use]
     pub fn on_check(mut self, check: impl FnMut() -> bool + Send + 'static) -> Self {
         self.check = Some(Arc::new(Mutex::new(check)));
         self
     }
 
-    /// Where `require` finds modules: a map from names to sources, [`Folder`](crate::Folder), or a function. Default: only what the guest
-    /// brings along (`bigint`).
+    /// Where `require` finds modules: a map from names to sources, [`Folder`](crate::Folder), or a function. Default:
+    /// only what the guest brings along (`bigint`).
     #[must_use]
     pub fn modules(mut self, resolver: impl ModuleResolver + 'static) -> Self {
         self.modules = Some(Arc::new(resolver));
         self
     }
 
-    /// Makes runs repeatable: random numbers come from this seed, the clock is virtual (it starts at 2000-01-01 00:00:00 UTC and
-    /// advances a nanosecond with each instruction), and NaN has one form. The same calls on a new sandbox then give the same results, output and
-    /// instruction counts, byte for byte, on every platform; wall time is reported as 0. Use an instruction limit with it, for a
-    /// timeout depends on the machine. Default: off, with randomness from the system.
+    /// Makes runs repeatable: random numbers come from this seed, the clock is virtual (it starts at 2000-01-01
+    /// 00:00:00 UTC and advances a nanosecond with each instruction), and NaN has one form. The same calls on a new
+    /// sandbox then give the same results, output and instruction counts, byte for byte, on every platform; wall time
+    /// is reported as 0. Use an instruction limit with it, for a timeout depends on the machine. Default: off, with
+    /// randomness from the system.
     #[must_use]
     pub fn deterministic(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -184,7 +189,8 @@ impl ComputeOptions {
         self
     }
 
-    /// What can cancel the run, before it begins and while it is under way. Not for runs within a host function: they end with the run that called it.
+    /// What can cancel the run, before it begins and while it is under way. Not for runs within a host function: they
+    /// end with the run that called it.
     #[must_use]
     pub fn canceller(mut self, canceller: &Canceller) -> Self {
         self.canceller = Some(canceller.clone());

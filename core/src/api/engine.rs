@@ -11,9 +11,11 @@ use crate::value::{Error, Result};
 
 /// The compiled guest, shared by any number of sandboxes and threads. Cloning is cheap and gives the same engine.
 ///
-/// [`Engine::default`] is one that the whole process shares. Loading the guest takes a fraction of a millisecond and happens with the first sandbox.
+/// [`Engine::default`] is one that the whole process shares. Loading the guest takes a fraction of a millisecond and
+/// happens with the first sandbox.
 ///
-/// Threads that create and drop many thousand sandboxes a second wait for each other a little when they share an engine: give each its own, for 1 MB more.
+/// Threads that create and drop many thousand sandboxes a second wait for each other a little when they share an
+/// engine: give each its own, for 1 MB more.
 #[derive(Clone)]
 pub struct Engine(pub(crate) Arc<GuestFactory>);
 
@@ -21,8 +23,8 @@ impl Engine {
     /// An engine with these settings.
     ///
     /// # Errors
-    /// `Internal` when the guest can't be loaded, for example because the processor lacks instructions that every x86-64 processor since 2009 has;
-    /// `InvalidArgument` for settings out of their range.
+    /// `Internal` when the guest can't be loaded, for example because the processor lacks instructions that every
+    /// x86-64 processor since 2009 has; `InvalidArgument` for settings out of their range.
     pub fn new(config: EngineConfig) -> Result<Engine> {
         config.check()?;
         let factory = GuestFactory::new(config);
@@ -30,8 +32,9 @@ impl Engine {
         Ok(Engine(Arc::new(factory)))
     }
 
-    /// An engine around somebody else's `lua.wasm`, compiled here and now. The module is treated as hostile: it can reach
-    /// nothing but the sandbox's tables, and whatever it does wrong gives errors. A module of revision 1 runs plain [`compute`](Sandbox::compute) only.
+    /// An engine around somebody else's `lua.wasm`, compiled here and now. The module is treated as hostile: it can
+    /// reach nothing but the sandbox's tables, and whatever it does wrong gives errors. A module of revision 1 runs
+    /// plain [`compute`](Sandbox::compute) only.
     ///
     /// # Errors
     /// `InvalidArgument` when the feature `jit` is off, the bytes are no such module, or a setting is out of its range.

@@ -12,7 +12,8 @@ fn split(text: &str) -> (&str, &str) {
     (number, unit.trim_start())
 }
 
-/// A number of bytes: `65536`, `64K`, `64KiB`, `16M`, `1 GiB`, `1.5G`. K, M and G are powers of 1024, with or without `iB`; KB, MB and GB are powers of 1000.
+/// A number of bytes: `65536`, `64K`, `64KiB`, `16M`, `1 GiB`, `1.5G`. K, M and G are powers of 1024, with or without
+/// `iB`; KB, MB and GB are powers of 1000.
 ///
 /// # Errors
 /// `InvalidArgument` when it is no size, or 0.

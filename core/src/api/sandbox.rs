@@ -15,13 +15,14 @@ use crate::value::{ArgList, Error, Home, IntoArgs, MemoryStats, Outcome, Owner, 
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
-/// A sandbox may be moved and cell between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was
-/// interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host
-/// function may use the sandbox that called it. Every
-/// run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if
-/// nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
+/// A sandbox may be moved and cell between threads, and is used by one caller at a time: a second one gets `Busy` at
+/// once, unless what runs was interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's
+/// timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to
+/// stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
+/// had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
 ///
-/// What a script may use is bounded from the start; the methods of [`SandboxConfig`] name the limits and their defaults.
+/// What a script may use is bounded from the start; the methods of [`SandboxConfig`] name the limits and their
+/// defaults.
 pub struct Sandbox {
     pub(crate) cell: Arc<SandboxCell>,
 }
@@ -57,8 +58,9 @@ impl Sandbox {
     /// Runs Lua source, text or bytes. Empty source gives an empty outcome.
     ///
     /// # Errors
-    /// `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it accessed; `Conversion` when a result
-    /// can't leave Lua; `HostFunction` when a host function failed; `Store` when the store fails; `Busy`, `Closed`, `Trap`.
+    /// `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it accessed; `Conversion`
+    /// when a result can't leave Lua; `HostFunction` when a host function failed; `Store` when the store fails; `Busy`,
+    /// `Closed`, `Trap`.
     pub fn compute(&self, source: impl AsRef<[u8]>) -> Result<Outcome> {
         let source = source.as_ref();
         self.cell.access(|access| access.run(&self.cell, None, |guest, _, _| enter_compute(guest, source)))
@@ -66,11 +68,12 @@ impl Sandbox {
 
     /// Runs Lua source with a chunk name, arguments and limits of its own.
     ///
-    /// From within a host function the limits can only be narrower than those of the run that called it, and end the state run alone: the
-    /// function gets the error and may go on. `commit_on_error` can't be given there.
+    /// From within a host function the limits can only be narrower than those of the run that called it, and end the
+    /// state run alone: the function gets the error and may go on. `commit_on_error` can't be given there.
     ///
     /// # Errors
-    /// As [`compute`](Self::compute); `Conversion` also for an argument that can't be passed, `InvalidArgument` for a value of another sandbox.
+    /// As [`compute`](Self::compute); `Conversion` also for an argument that can't be passed, `InvalidArgument` for a
+    /// value of another sandbox.
     pub fn compute_with(&self, source: impl AsRef<[u8]>, options: ComputeOptions) -> Result<Outcome> {
         let source = source.as_ref();
         self.cancellable(&options, |access, run| {
@@ -121,8 +124,8 @@ impl Sandbox {
         })
     }
 
-    /// Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when they are missing.
-    /// A function that had the name before is replaced. It stays when the sandbox is reset.
+    /// Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when
+    /// they are missing. A function that had the name before is replaced. It stays when the sandbox is reset.
     ///
     /// ```
     /// # fn main() -> Result<(), luacell::Error> {
@@ -136,10 +139,11 @@ impl Sandbox {
     /// # }
     /// ```
     ///
-    /// The function runs on the thread that runs the script. It may use the sandbox it is called from: run code, call functions that it was
-    /// passed, read and write tables; all of that is part of the script's run. Its errors become Lua errors, which `pcall` sees; one
-    /// that nothing catches comes out of the run with the kind `HostFunction` and the function's error as its
-    /// [`source`](std::error::Error::source). A panic becomes such an error too. [`Error::raise`] raises any Lua value.
+    /// The function runs on the thread that runs the script. It may use the sandbox it is called from: run code, call
+    /// functions that it was passed, read and write tables; all of that is part of the script's run. Its errors become
+    /// Lua errors, which `pcall` sees; one that nothing catches comes out of the run with the kind `HostFunction` and
+    /// the function's error as its [`source`](std::error::Error::source). A panic becomes such an error too.
+    /// [`Error::raise`] raises any Lua value.
     ///
     /// # Errors
     /// `InvalidArgument` for a name that is none, or that leads through something that is no table; `Busy`, `Closed`.
@@ -178,7 +182,8 @@ impl Sandbox {
         })
     }
 
-    /// Takes a host function away: the global goes, and scripts that kept the function get an error when they call it. Whether it was there.
+    /// Takes a host function away: the global goes, and scripts that kept the function get an error when they call it.
+    /// Whether it was there.
     ///
     /// # Errors
     /// `Busy`, `Closed`, `Trap`.
@@ -295,14 +300,15 @@ impl Sandbox {
         })
     }
 
-    /// About how many bytes of memory the sandbox takes: Lua's, and those of tables that are kept in memory. As it was after the last call when it is in use;
-    /// 0 when it is closed. See [`memory_in_use`](crate::memory_in_use).
+    /// About how many bytes of memory the sandbox takes: Lua's, and those of tables that are kept in memory. As it was
+    /// after the last call when it is in use; 0 when it is closed. See [`memory_in_use`](crate::memory_in_use).
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.cell.weight()
     }
 
-    /// How many tables the store holds, `_home` and `_io` included when they were written to; `None` when the store can't list them.
+    /// How many tables the store holds, `_home` and `_io` included when they were written to; `None` when the store
+    /// can't list them.
     ///
     /// # Errors
     /// `Store` when the store fails, `Busy`, `Closed`.
@@ -310,8 +316,8 @@ impl Sandbox {
         self.cell.access(|access| access.tables()?.count().map_err(Error::from))
     }
 
-    /// Collects garbage: all of Lua's, and stored tables that nothing refers to. Finalizers of scripts run, as in a run of their own that the sandbox's
-    /// limits bound.
+    /// Collects garbage: all of Lua's, and stored tables that nothing refers to. Finalizers of scripts run, as in a run
+    /// of their own that the sandbox's limits bound.
     ///
     /// # Errors
     /// The kind of a limit that finalizers accessed; `Store` when the store fails, `Busy`, `Closed`, `Trap`.
@@ -324,8 +330,8 @@ impl Sandbox {
         })
     }
 
-    /// Starts Lua anew: globals and functions are gone, stored tables and host functions stay. Functions that the host still has
-    /// give `Closed`.
+    /// Starts Lua anew: globals and functions are gone, stored tables and host functions stay. Functions that the host
+    /// still has give `Closed`.
     ///
     /// # Errors
     /// `Memory` when there is no memory for a new instance, `Busy`, `Closed`.
@@ -337,11 +343,12 @@ impl Sandbox {
         })
     }
 
-    /// Ends the sandbox and frees what it holds. Every later call gives `Closed`, also of values that belong to it. A run in
-    /// another thread comes to its end first, and this waits for it, its host functions included; [`interrupt`](Self::interrupt) shortens that.
+    /// Ends the sandbox and frees what it holds. Every later call gives `Closed`, also of values that belong to it. A
+    /// run in another thread comes to its end first, and this waits for it, its host functions included;
+    /// [`interrupt`](Self::interrupt) shortens that.
     ///
-    /// From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the function. Nor does it wait for a run
-    /// that is driven as a future, for it may be this thread that drives it.
+    /// From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
+    /// function. Nor does it wait for a run that is driven as a future, for it may be this thread that drives it.
     pub fn close(&self) {
         self.cell.close();
     }

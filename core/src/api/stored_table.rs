@@ -23,7 +23,8 @@ impl StoredTable {
     /// The value under a key; nil when there is none. Nested tables come as live views.
     ///
     /// # Errors
-    /// `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN; see also the type's description.
+    /// `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN;
+    /// see also the type's description.
     pub fn get(&self, key: impl Into<Value>) -> Result<Value> {
         let mut text = String::new();
         keys::encode(&key.into(), &mut text)?;
@@ -41,11 +42,13 @@ impl StoredTable {
         })
     }
 
-    /// Sets the value under a key; nil removes it. A nested [`Table`] becomes a stored table itself, deeply, with sharing and cycles.
+    /// Sets the value under a key; nil removes it. A nested [`Table`] becomes a stored table itself, deeply, with
+    /// sharing and cycles.
     ///
     /// # Errors
-    /// `Conversion` for a key or value that can't be stored (a function of the running sandbox, for one), naming its place;
-    /// `InvalidArgument` for a nil or NaN key or a view of another sandbox's table; see also the type's description.
+    /// `Conversion` for a key or value that can't be stored (a function of the running sandbox, for one), naming its
+    /// place; `InvalidArgument` for a nil or NaN key or a view of another sandbox's table; see also the type's
+    /// description.
     pub fn set(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
         let key = key.into();
         let mut text = String::new();
@@ -175,7 +178,8 @@ struct Pending {
     key: Value,
 }
 
-/// Writes a value, and all tables in it, as part of the present transaction. Nothing is written before everything is known to be storable.
+/// Writes a value, and all tables in it, as part of the present transaction. Nothing is written before everything is
+/// known to be storable.
 fn write(
     access: &mut Access<'_>,
     cell: &Arc<SandboxCell>,

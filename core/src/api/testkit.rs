@@ -7,8 +7,8 @@
 //! # }
 //! ```
 //!
-//! [`laws`] is for every store, [`kept`] for one that outlives the process, [`shared`] for one that several sandboxes use at a time.
-//! The stores that come with luacell pass them too.
+//! [`laws`] is for every store, [`kept`] for one that outlives the process, [`shared`] for one that several sandboxes
+//! use at a time. The stores that come with luacell pass them too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -328,8 +328,8 @@ fn in_a_sandbox(store: impl TableStore + 'static) -> Checked {
     check(sandbox.home().len()? == 1, || "the host sees another size than Lua".to_owned())
 }
 
-/// For a store that outlives the process: what was committed is there when it is opened again. `open` opens the same store each time,
-/// which is empty at first; the last one is gone before.
+/// For a store that outlives the process: what was committed is there when it is opened again. `open` opens the same
+/// store each time, which is empty at first; the last one is gone before.
 ///
 /// # Errors
 /// The law that is broken.
@@ -357,8 +357,8 @@ pub fn kept<S: TableStore + 'static, E: Into<StoreError>>(mut open: impl FnMut()
     Ok(())
 }
 
-/// For a store that several sandboxes use at the same time: nothing is lost between them. `open` opens the same store each time,
-/// which is empty at first.
+/// For a store that several sandboxes use at the same time: nothing is lost between them. `open` opens the same store
+/// each time, which is empty at first.
 ///
 /// # Errors
 /// The law that is broken.

@@ -75,8 +75,8 @@ impl GuestMut<'_> {
         Ok(())
     }
 
-    /// Makes this new instance one that goes on where another one stands between two runs. Then the memory is everything that a guest is: its wasm globals have
-    /// their first values.
+    /// Makes this new instance one that goes on where another one stands between two runs. Then the memory is
+    /// everything that a guest is: its wasm globals have their first values.
     #[cfg(feature = "async")]
     pub(crate) fn go_on_from(&mut self, other: &mut GuestMut<'_>) -> Result<()> {
         let memory = other.memory()?;

@@ -91,7 +91,8 @@ impl Host {
         self.deliver(memory, &mut answer, answer_ptr, max_len)
     }
 
-    /// A portion of a table's entries, empty when the key after which they are to come is not there. `None` for a malformed request.
+    /// A portion of a table's entries, empty when the key after which they are to come is not there. `None` for a
+    /// malformed request.
     fn entries(&mut self, payload: &[u8]) -> Option<StoreResult<Vec<u8>>> {
         let mut reader = ByteReader::new(payload);
         let (table, count) = (reader.u32()?, reader.u32()?);

@@ -145,7 +145,8 @@ impl Host {
         self.run.module_failures.push_back((name, number));
     }
 
-    /// A failed run's error with what lies behind it on the host's side: the error of a host function by its number, else what modules or the store failed with.
+    /// A failed run's error with what lies behind it on the host's side: the error of a host function by its number,
+    /// else what modules or the store failed with.
     pub(crate) fn explain(&mut self, error: Error, number: i64) -> Error {
         let error = match self.caused_by(error, number) {
             Ok(error) => return error,

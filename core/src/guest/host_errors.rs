@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use crate::value::Error;
 
-/// A script that collects errors doesn't collect the host's memory: of more than this, the earliest are let go. The latest one stays however large it is.
+/// A script that collects errors doesn't collect the host's memory: of more than this, the earliest are let go. The
+/// latest one stays however large it is.
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 1 << 20;
 
-/// Causes behind each other: more than there can be where each run inside another one adds its own. A script that catches an error and raises it in a run that
-/// a host function starts, again and again, would make a chain of them that has no end, and dropping it would take a stack that has none.
+/// Causes behind each other: more than there can be where each run inside another one adds its own. A script that
+/// catches an error and raises it in a run that a host function starts, again and again, would make a chain of them
+/// that has no end, and dropping it would take a stack that has none.
 const MOST_CAUSES: usize = 64;
 
 /// What lies behind an error: how many causes, and what they take.

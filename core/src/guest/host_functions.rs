@@ -41,7 +41,8 @@ impl HostFunction {
     }
 }
 
-/// Host functions by number. A number is given out once, because Lua may know a function by it long after the host took it away.
+/// Host functions by number. A number is given out once, because Lua may know a function by it long after the host took
+/// it away.
 #[derive(Clone, Default)]
 pub(crate) struct HostFunctions {
     list: BTreeMap<i32, Registered>,
@@ -341,7 +342,8 @@ fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) 
     };
     out.clear();
     out.push(status::ERROR);
-    // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing catches them.
+    // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing
+    // catches them.
     let passes = error.is_nested() && error.kind() != ErrorKind::HostFunction;
     let value = error.lua_value();
     let add_place = !passes && !error.is_nested();
@@ -367,7 +369,8 @@ fn encode_values(values: &[Value], out: &mut Vec<u8>, resolver: Option<&SandboxR
     codec::encode_args(values, out, resolver)
 }
 
-/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for whatever comes.
+/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for whatever
+/// comes.
 ///
 /// Arguments that are missing are nil, those beyond are dropped, as in Lua.
 pub trait FromArgs: Sized {

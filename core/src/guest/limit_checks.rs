@@ -38,7 +38,8 @@ impl Host {
         None
     }
 
-    /// The limit that was passed while something went on that takes as long as it takes. To be asked after each of that, so it costs little.
+    /// The limit that was passed while something went on that takes as long as it takes. To be asked after each of
+    /// that, so it costs little.
     #[inline]
     pub(crate) fn passed_meanwhile(&mut self) -> Option<ErrorKind> {
         let look = self.run.attempt.limit.is_some()

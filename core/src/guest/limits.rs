@@ -8,7 +8,8 @@ use crate::value::protocol::{
     DEFAULT_TIMEOUT_MILLISECONDS, NEW_GUEST_MEMORY, TAKEN_BEYOND_TWICE_THE_LIMIT,
 };
 
-/// The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has.
+/// The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says,
+/// beside what a new one has.
 pub(crate) const fn most_memory(limit: u64) -> u64 {
     limit.saturating_mul(2).saturating_add((TAKEN_BEYOND_TWICE_THE_LIMIT + NEW_GUEST_MEMORY) as u64)
 }
@@ -42,8 +43,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What the host may hold in memory for the tables that a run uses: its writes within the store limit, and besides what that does not count, such as
-    /// deletions, long before it matters how much that is for each entry.
+    /// What the host may hold in memory for the tables that a run uses: its writes within the store limit, and besides
+    /// what that does not count, such as deletions, long before it matters how much that is for each entry.
     pub(crate) fn most_held(&self) -> u64 {
         const MEMORY_OF_ALL: u64 = 4 << 30;
         self.store.bytes.saturating_add(self.memory.min(MEMORY_OF_ALL)).saturating_add(4 << 20)

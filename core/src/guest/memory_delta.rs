@@ -101,7 +101,8 @@ impl MemoryDelta {
         self.numbers.len()
     }
 
-    /// Makes this the content of a new instance's memory; `None` when that is too small. `whole`: it need not be what the base is.
+    /// Makes this the content of a new instance's memory; `None` when that is too small. `whole`: it need not be what
+    /// the base is.
     pub(crate) fn put(&self, memory: &mut [u8], whole: bool) -> Option<()> {
         if whole {
             let (same, rest) = memory.get_mut(..self.size)?.split_at_mut_checked(self.base.bytes.len())?;

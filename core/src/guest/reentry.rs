@@ -62,7 +62,8 @@ pub(crate) fn while_in_host_function<R>(guest: &mut GuestMut<'_>, sandbox: *cons
     })
 }
 
-/// Goes outwards from `next`. When the sandbox is found, `f` gets it, and all others stay within reach: they were put into `passed`.
+/// Goes outwards from `next`. When the sandbox is found, `f` gets it, and all others stay within reach: they were put
+/// into `passed`.
 fn search<R>(
     next: Option<&mut dyn Calling>,
     sandbox: *const (),

@@ -6,8 +6,8 @@ use super::GuestMut;
 use crate::machine::Entry;
 use crate::value::{Error, Result};
 
-/// Makes host functions known to a new instance. One that has no place there any more, because of what a script had made of its name, is left out: without it
-/// the sandbox goes on.
+/// Makes host functions known to a new instance. One that has no place there any more, because of what a script had
+/// made of its name, is left out: without it the sandbox goes on.
 pub(crate) fn register_all(
     guest: &mut GuestMut<'_>,
     functions: impl IntoIterator<Item = (i32, Arc<str>)>,

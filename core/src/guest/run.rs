@@ -8,8 +8,8 @@ use super::limits::Limits;
 use super::resolver::SandboxResolver;
 use crate::value::{Error, ErrorKind};
 
-/// What the host knows of the run that is under way. It is dropped with the run, however that ends, so that nothing of it reaches the next one; between two
-/// runs there is an idle one, with the defaults.
+/// What the host knows of the run that is under way. It is dropped with the run, however that ends, so that nothing of
+/// it reaches the next one; between two runs there is an idle one, with the defaults.
 #[derive(Default)]
 pub(crate) struct Run {
     pub(crate) limits: Limits,
@@ -30,7 +30,8 @@ pub(crate) struct Run {
 pub(crate) struct Attempt {
     /// The limit that ends the run.
     pub(crate) limit: Option<ErrorKind>,
-    /// Whether the guest takes the run back, as it was asked to or because it has been told of that limit: no other one keeps it from what it needs.
+    /// Whether the guest takes the run back, as it was asked to or because it has been told of that limit: no other one
+    /// keeps it from what it needs.
     pub(super) undoing: bool,
     /// Until when that may take.
     pub(super) undo_until: Option<Instant>,

@@ -7,7 +7,8 @@ use super::limits::Limits;
 use crate::value::Result;
 use crate::value::protocol::INSTRUCTION_GRANT;
 
-/// What an instance was told, and its number. It lives and dies with the instance: a new one knows nothing of what an earlier one was told.
+/// What an instance was told, and its number. It lives and dies with the instance: a new one knows nothing of what an
+/// earlier one was told.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     /// Tells instances apart in the whole process: functions of an earlier one can't be called any more.

@@ -22,7 +22,8 @@ struct Ready {
     waker: AtomicWaker,
 }
 
-/// Shorter waits for a thread are not worth talking of; and a future that wakes itself again and again does not stop the clock.
+/// Shorter waits for a thread are not worth talking of; and a future that wakes itself again and again does not stop
+/// the clock.
 const QUEUED: Duration = Duration::from_millis(1);
 
 impl Ready {

@@ -1,4 +1,5 @@
-//! The functions that core calls in the guest. The build script reads this list too, for the guest that is translated to C.
+//! The functions that core calls in the guest. The build script reads this list too, for the guest that is translated
+//! to C.
 
 /// Hands the list to a macro.
 macro_rules! for_each_export {

@@ -3,7 +3,8 @@
 use super::At;
 use crate::value::ErrorKind;
 
-/// What a guest's five imports do, and what is kept with the guest for that. Numbers are the guest's: none can be relied on.
+/// What a guest's five imports do, and what is kept with the guest for that. Numbers are the guest's: none can be
+/// relied on.
 pub(crate) trait Imports: Sized + Send + 'static {
     /// `js_ext_table_set`
     fn set(&mut self, memory: &mut [u8], table: i32, key: i32, key_len: i32, value: i32, value_len: i32) -> i32;
@@ -11,7 +12,8 @@ pub(crate) trait Imports: Sized + Send + 'static {
     /// `js_ext_table_get`
     fn get(&mut self, memory: &mut [u8], table: i32, key: i32, key_len: i32, value: i32, max_len: i32) -> i32;
 
-    /// `js_ext_table_get` of table 0: a request over the channel. It may run a host function, which may come back into the guest.
+    /// `js_ext_table_get` of table 0: a request over the channel. It may run a host function, which may come back into
+    /// the guest.
     fn request(guest: &mut At<'_, Self>, request: i32, len: i32, answer: i32, max_len: i32) -> i32;
 
     /// `js_ext_table_delete`
@@ -20,7 +22,8 @@ pub(crate) trait Imports: Sized + Send + 'static {
     /// `js_ext_table_size`
     fn size(&mut self, table: i32) -> i32;
 
-    /// `js_ext_table_size` of table 0, where the guest can wait: it does, for the host function that it called. How long the answer is.
+    /// `js_ext_table_size` of table 0, where the guest can wait: it does, for the host function that it called. How
+    /// long the answer is.
     #[cfg(feature = "async")]
     fn wait(guest: &mut At<'_, Self>) -> impl Future<Output = i32> + Send;
 

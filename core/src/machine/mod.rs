@@ -1,8 +1,8 @@
 //! How the guest is executed: what the rest of the crate needs of that, and two ways to do it.
 //!
-//! `wasm` runs a module on wasmtime: as machine code that was compiled ahead of time or, with the feature `pulley`, interpreted. `translated`,
-//! with the feature `static`, is the guest as C code inside this library. The choice is made when the crate is compiled, so that
-//! calls of a [`Machine`] cost nothing by themselves.
+//! `wasm` runs a module on wasmtime: as machine code that was compiled ahead of time or, with the feature `pulley`,
+//! interpreted. `translated`, with the feature `static`, is the guest as C code inside this library. The choice is made
+//! when the crate is compiled, so that calls of a [`Machine`] cost nothing by themselves.
 
 mod config;
 pub(crate) mod exports;

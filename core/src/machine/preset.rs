@@ -2,9 +2,8 @@
 
 use crate::value::protocol::{DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT, INSTRUCTION_GRANT, PROTOCOL_REVISION};
 
-/// Exports that are called after `init`, and with what, so that a sandbox with defaults need not be told. From then on the guest knows the
-/// revision that its host speaks and that it drops the writes of
-/// failed runs.
+/// Exports that are called after `init`, and with what, so that a sandbox with defaults need not be told. From then on
+/// the guest knows the revision that its host speaks and that it drops the writes of failed runs.
 #[cfg_attr(not(feature = "static"), allow(dead_code, reason = "the build script has called them"))]
 pub(crate) const SETTINGS: [(&str, i32); 5] = [
     ("set_host_revision", PROTOCOL_REVISION.cast_signed()),

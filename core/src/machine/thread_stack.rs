@@ -5,7 +5,8 @@ use crate::value::{Error, Result};
 /// For what runs below the guest: stores, what takes printed text, the beginning of host functions.
 const OURS: usize = 64 << 10;
 
-/// Refuses a run for which this thread's stack is too small, because nothing could stop it at the stack's end but the system, with the process.
+/// Refuses a run for which this thread's stack is too small, because nothing could stop it at the stack's end but the
+/// system, with the process.
 #[inline]
 pub(crate) fn check(needed: usize) -> Result<()> {
     match left() {
@@ -47,7 +48,8 @@ fn bounds() -> Option<(usize, usize)> {
 fn ask() -> Option<(usize, usize)> {
     let mut attributes = std::mem::MaybeUninit::uninit();
     let (mut low, mut size) = (std::ptr::null_mut(), 0);
-    // SAFETY: the thread is the calling one; what is initialised is destroyed, and the pointers lead to places of the right types.
+    // SAFETY: the thread is the calling one; what is initialised is destroyed, and the pointers lead to places of the
+    // right types.
     let found = unsafe {
         if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
             return None;

@@ -1,5 +1,5 @@
-//! How the guest is compiled and run. The build script and the library share this file: the settings of both must be the same, or the
-//! compiled guest is refused when it is loaded.
+//! How the guest is compiled and run. The build script and the library share this file: the settings of both must be
+//! the same, or the compiled guest is refused when it is loaded.
 
 use wasmtime::Config;
 
@@ -7,8 +7,8 @@ use wasmtime::Config;
 const RESERVED: u64 = 4 << 30;
 const GUARD: u64 = if cfg!(feature = "pulley") { 0 } else { 32 << 20 };
 
-/// Everything that compiled code depends on, set explicitly, because defaults differ with the features that some other user
-/// of wasmtime in the same program may have turned on.
+/// Everything that compiled code depends on, set explicitly, because defaults differ with the features that some other
+/// user of wasmtime in the same program may have turned on.
 pub(crate) fn shared_config() -> Config {
     let mut config = Config::new();
     config

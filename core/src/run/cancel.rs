@@ -13,9 +13,10 @@ use crate::value::{Error, ErrorKind, Result};
 pub struct Interrupter(pub(crate) Arc<StopSignal>);
 
 impl Interrupter {
-    /// Ends the run that is under way with an error of the kind `Interrupted`, which the script can't catch. A run that is repeated after conflicts is one
-    /// run, its pauses included. Does nothing when nothing runs: the next run does not hear of it.
-    /// Takes effect within a fraction of a millisecond, or when the host function returns that is running.
+    /// Ends the run that is under way with an error of the kind `Interrupted`, which the script can't catch. A run that
+    /// is repeated after conflicts is one run, its pauses included. Does nothing when nothing runs: the next run does
+    /// not hear of it. Takes effect within a fraction of a millisecond, or when the host function returns that is
+    /// running.
     pub fn interrupt(&self) {
         self.0.interrupt();
     }
@@ -27,8 +28,9 @@ impl fmt::Debug for Interrupter {
     }
 }
 
-/// Cancels the runs that it was [given to](crate::ComputeOptions::canceller), from any thread, and no others: those that are under way as
-/// [`interrupt`](crate::Sandbox::interrupt) does, and those that have not begun before they begin.
+/// Cancels the runs that it was [given to](crate::ComputeOptions::canceller), from any thread, and no others: those
+/// that are under way as [`interrupt`](crate::Sandbox::interrupt) does, and those that have not begun before they
+/// begin.
 #[derive(Clone, Default)]
 pub struct Canceller(Arc<Cancelling>);
 
@@ -58,7 +60,8 @@ impl Canceller {
         Self::default()
     }
 
-    /// Ends the runs with the kind `Interrupted`, now or as soon as they begin. Does not wait for their ends; whoever uses such a sandbox next does.
+    /// Ends the runs with the kind `Interrupted`, now or as soon as they begin. Does not wait for their ends; whoever
+    /// uses such a sandbox next does.
     pub fn cancel(&self) {
         let mut told = Vec::new();
         {

@@ -1,8 +1,9 @@
 //! What all handles of one sandbox share, and who may use it when.
 //!
-//! Locks, in the order in which they are taken: `state` is held for as long as somebody uses the sandbox, also while a script calls a host function. It
-//! is tried, and waited for only by the thread whose transaction is open; `freeing`, the sleepers of [`StopSignal`], and what the values hold together in [`HeldByHost`] are held for a
-//! moment, with nothing locked behind them.
+//! Locks, in the order in which they are taken: `state` is held for as long as somebody uses the sandbox, also while a
+//! script calls a host function. It is tried, and waited for only by the thread whose transaction is open; `freeing`,
+//! the sleepers of [`StopSignal`], and what the values hold together in [`HeldByHost`] are held for a moment, with
+//! nothing locked behind them.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,8 +39,8 @@ pub(crate) struct SandboxCell {
     weight: Weight,
 }
 
-/// Does what somebody asked for by `close` while the sandbox was in use, and wakes who waits for it. Made before the lock is taken, so that it
-/// is dropped after it.
+/// Does what somebody asked for by `close` while the sandbox was in use, and wakes who waits for it. Made before the
+/// lock is taken, so that it is dropped after it.
 pub(crate) struct AfterAccess<'a>(pub(crate) &'a SandboxCell);
 
 impl Drop for AfterAccess<'_> {
@@ -176,13 +177,15 @@ impl SandboxCell {
         Ok(Hold::Free(guard))
     }
 
-    /// Whether this thread is at work in it, be it in something of the host's that is called there: a store, what takes printed text.
+    /// Whether this thread is at work in it, be it in something of the host's that is called there: a store, what takes
+    /// printed text.
     fn is_held_here(&self) -> bool {
         self.holder.load(Ordering::Relaxed) == this_thread()
     }
 
-    /// Somebody else has the lock. Who has opened a transaction waits for it: the others see that it is open, and go. And a run that was told to end does not
-    /// make the sandbox busy: who comes next waits for its end. Not forever, for a host function of it may wait for who comes.
+    /// Somebody else has the lock. Who has opened a transaction waits for it: the others see that it is open, and go.
+    /// And a run that was told to end does not make the sandbox busy: who comes next waits for its end. Not forever,
+    /// for a host function of it may wait for who comes.
     #[cold]
     fn lock_later(&self) -> Result<Option<Locked<'_>>> {
         if self.transaction_thread.load(Ordering::Relaxed) == this_thread() {
@@ -223,8 +226,8 @@ impl SandboxCell {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Ends the sandbox; who uses it on another thread comes to an end first. Who uses it on this thread, or drives a run of it as a future, ends it
-    /// afterwards.
+    /// Ends the sandbox; who uses it on another thread comes to an end first. Who uses it on this thread, or drives a
+    /// run of it as a future, ends it afterwards.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         while !self.free() && !self.is_held_here() && !reentry::is_within(self.address()) {
@@ -242,7 +245,8 @@ impl SandboxCell {
         lock(&self.freeing)
     }
 
-    /// Frees what a closed sandbox holds, unless somebody still uses it, who then does it. Whether no thread is at work for it any more.
+    /// Frees what a closed sandbox holds, unless somebody still uses it, who then does it. Whether no thread is at work
+    /// for it any more.
     fn free(&self) -> bool {
         let running = match self.state.try_lock() {
             #[cfg(feature = "async")]

@@ -51,8 +51,8 @@ impl SandboxState {
         if self.tables()?.wants_sweep() { self.sweep(false) } else { Ok(()) }
     }
 
-    /// Removes stored tables that nothing refers to, as part of the present transaction. Lua knows which ones it still holds; a guest of
-    /// revision 1 can't tell, and then nothing is removed.
+    /// Removes stored tables that nothing refers to, as part of the present transaction. Lua knows which ones it still
+    /// holds; a guest of revision 1 can't tell, and then nothing is removed.
     #[cold]
     pub(crate) fn sweep(&mut self, all: bool) -> Result<()> {
         let mut held = Vec::new();

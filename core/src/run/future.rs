@@ -1,7 +1,7 @@
 //! A run as a future.
 //!
-//! A run that waits has a stack of its own (wasmtime's fibers), so that a script can wait in the middle of plain Lua code while its
-//! thread does other things.
+//! A run that waits has a stack of its own (wasmtime's fibers), so that a script can wait in the middle of plain Lua
+//! code while its thread does other things.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;

@@ -28,7 +28,8 @@ impl From<Error> for Failure {
 }
 
 impl SandboxState {
-    /// Runs the guest: `enter` passes in what is to be run. When somebody else changed what the run had read, it is repeated.
+    /// Runs the guest: `enter` passes in what is to be run. When somebody else changed what the run had read, it is
+    /// repeated.
     #[inline]
     pub(crate) fn run(
         &mut self,
@@ -107,7 +108,8 @@ impl SandboxState {
         }
     }
 
-    /// The first part of a run: everything up to the guest's own work. What fails is taken back. `tries` came before it: their time is the run's too.
+    /// The first part of a run: everything up to the guest's own work. What fails is taken back. `tries` came before
+    /// it: their time is the run's too.
     #[inline]
     pub(crate) fn begin_attempt(
         &mut self,
@@ -159,7 +161,8 @@ impl SandboxState {
         result
     }
 
-    /// The last part of a run: from what the guest answered. What fails is taken back, what was unusually large is given back.
+    /// The last part of a run: from what the guest answered. What fails is taken back, what was unusually large is
+    /// given back.
     #[inline]
     pub(crate) fn end_attempt(&mut self, executed: Result<i32>) -> Result<Outcome> {
         // Of a failed run the guest takes back its part by itself.
@@ -185,7 +188,8 @@ impl SandboxState {
         result
     }
 
-    /// A run that had a table of somebody else's for a new one of its own may have failed for that: then it has to be repeated.
+    /// A run that had a table of somebody else's for a new one of its own may have failed for that: then it has to be
+    /// repeated.
     #[cold]
     fn look_for_collision(&mut self, error: Error) -> Error {
         let says_something = error.is_fatal() || self.host().is_ok_and(|host| host.run.attempt.limit.is_some());
@@ -282,7 +286,8 @@ impl SandboxState {
         Ok(Outcome { values, output, metrics })
     }
 
-    /// Stores what a run wrote, unless it should have ended by now: a store that somebody waits for may have taken all of its time.
+    /// Stores what a run wrote, unless it should have ended by now: a store that somebody waits for may have taken all
+    /// of its time.
     #[inline]
     fn commit_in_time(&mut self) -> Result<()> {
         /// Less than this matters to nobody.

@@ -37,8 +37,8 @@ impl LimitOverrides {
         limits
     }
 
-    /// What bounds a run inside another one that is bounded by `outer`: nothing gets wider. `calls` and `printed` is what that one has used.
-    /// Time and instructions are counted elsewhere.
+    /// What bounds a run inside another one that is bounded by `outer`: nothing gets wider. `calls` and `printed` is
+    /// what that one has used. Time and instructions are counted elsewhere.
     pub(crate) fn within(&self, outer: &Limits, calls: u64, printed: u64) -> Limits {
         Limits {
             memory: self.memory.map_or(outer.memory, |bytes| bytes.min(outer.memory)),

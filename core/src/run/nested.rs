@@ -10,8 +10,8 @@ use crate::machine::Entry;
 use crate::value::{Error, ErrorKind, Metrics, Outcome, Result};
 
 impl GuestMut<'_> {
-    /// A run inside a run: a host function uses its own sandbox. What it writes and prints belongs to the outer run, whose limits hold for it. Limits of
-    /// its own end it alone.
+    /// A run inside a run: a host function uses its own sandbox. What it writes and prints belongs to the outer run,
+    /// whose limits hold for it. Limits of its own end it alone.
     pub(crate) fn run_nested(
         &mut self,
         set: Option<&LimitOverrides>,
@@ -90,7 +90,8 @@ impl GuestMut<'_> {
         Ok(())
     }
 
-    /// As `run_inside`. What the host calls there may panic, a store for one. That leaves the guest in the middle of the run, as a crash does.
+    /// As `run_inside`. What the host calls there may panic, a store for one. That leaves the guest in the middle of
+    /// the run, as a crash does.
     fn run_or_end_outer(
         &mut self,
         enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
@@ -121,7 +122,8 @@ impl GuestMut<'_> {
     }
 }
 
-/// Dropped by a panic. No `catch_unwind`, whose frames would count for each run inside another one: there is little native stack.
+/// Dropped by a panic. No `catch_unwind`, whose frames would count for each run inside another one: there is little
+/// native stack.
 struct EndsOuterRun<'a>(GuestMut<'a>);
 
 impl Drop for EndsOuterRun<'_> {

@@ -20,7 +20,8 @@ impl SandboxState {
         }
     }
 
-    /// Numbers of tables that a run took and nobody uses are given again: those behind `used` and behind what the host has views of.
+    /// Numbers of tables that a run took and nobody uses are given again: those behind `used` and behind what the host
+    /// has views of.
     pub(super) fn give_numbers_back(&mut self, used: u32) {
         let used = used.max(self.held.tables.highest());
         if let Instance::Live(guest) = &mut self.instance {
@@ -38,7 +39,8 @@ impl SandboxState {
         }
     }
 
-    /// After a run that took many numbers, before it is stored: those of tables that neither Lua holds nor anything that was written refers to are free again.
+    /// After a run that took many numbers, before it is stored: those of tables that neither Lua holds nor anything
+    /// that was written refers to are free again.
     #[cold]
     pub(super) fn trim_numbers(&mut self) -> Result<()> {
         /// Fewer are not worth a collection.

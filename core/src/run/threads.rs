@@ -1,8 +1,9 @@
 //! Which runs compute at a time, and threads for them: what the bindings run asynchronous calls on.
 //!
-//! Few compute at a time, so that each gets on, and those that have not begun wait where their time does not count. But a run may wait for another run, in a
-//! host function for one, and if that had to wait for its place, neither would ever end. So who is in a host function does not count for long, and where
-//! nothing gets on at all, for whatever reason, there is room for one more now and then: however many runs wait for each other, all of them begin.
+//! Few compute at a time, so that each gets on, and those that have not begun wait where their time does not count. But
+//! a run may wait for another run, in a host function for one, and if that had to wait for its place, neither would
+//! ever end. So who is in a host function does not count for long, and where nothing gets on at all, for whatever
+//! reason, there is room for one more now and then: however many runs wait for each other, all of them begin.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,8 +56,8 @@ fn places() -> usize {
     *PLACES.get_or_init(|| 4 * available_parallelism().map_or(2, usize::from).max(2))
 }
 
-/// Calls `start` when there is a place: at once, else later and from any thread. It has a thread compute [`at_work`], and gives whether there will be one. When
-/// that is cancelled before there is a place, it gets the error.
+/// Calls `start` when there is a place: at once, else later and from any thread. It has a thread compute [`at_work`],
+/// and gives whether there will be one. When that is cancelled before there is a place, it gets the error.
 pub fn enqueue(canceller: &Canceller, start: impl FnOnce(Result<()>) -> bool + Send + 'static) {
     let start: Start = Box::new(start);
     let mut queue = lock(&all_places().state);
@@ -178,8 +179,8 @@ fn all_threads() -> &'static Threads {
     THREADS.get(Threads::new)
 }
 
-/// Computes something on another thread, as soon as there is a [place](enqueue). It is told instead why there will be none: it was cancelled before, or the
-/// system gives no thread.
+/// Computes something on another thread, as soon as there is a [place](enqueue). It is told instead why there will be
+/// none: it was cancelled before, or the system gives no thread.
 pub fn spawn(canceller: &Canceller, work: impl FnOnce(Result<()>) + Send + 'static) {
     let work = Arc::new(Mutex::new(Some(work)));
     let begin = move |place| {

@@ -4,7 +4,8 @@ use super::state::{Instance, SandboxState};
 use crate::value::{Error, Result};
 
 impl SandboxState {
-    /// Takes back what a run that failed, or could not be stored, has done; the error to report. `undo`: the guest would keep it.
+    /// Takes back what a run that failed, or could not be stored, has done; the error to report. `undo`: the guest
+    /// would keep it.
     #[cold]
     pub(crate) fn take_back(&mut self, mut error: Error, undo: bool) -> Error {
         if undo
@@ -18,7 +19,8 @@ impl SandboxState {
         error
     }
 
-    /// Lua takes back what it did in the last run, or in a transaction, while the host still has what was written. When it can't, it starts anew.
+    /// Lua takes back what it did in the last run, or in a transaction, while the host still has what was written. When
+    /// it can't, it starts anew.
     pub(super) fn undo(&mut self) -> Result<()> {
         let Instance::Live(guest) = &mut self.instance else {
             return Ok(());
@@ -39,7 +41,8 @@ impl SandboxState {
         undone
     }
 
-    /// Takes back what was written to tables. After a crash, or when the guest breaks its contract, the instance goes too.
+    /// Takes back what was written to tables. After a crash, or when the guest breaks its contract, the instance goes
+    /// too.
     #[cold]
     pub(super) fn roll_back(&mut self, error: &Error) {
         self.fail_transaction(error);

@@ -1,8 +1,10 @@
-//! How much memory the sandboxes of this process take, for garbage collectors of the host's language, which see a small object in place of each.
+//! How much memory the sandboxes of this process take, for garbage collectors of the host's language, which see a small
+//! object in place of each.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a sandbox takes that has not grown: memory of the guest's that it does not share with others, and what the host keeps for it.
+/// What a sandbox takes that has not grown: memory of the guest's that it does not share with others, and what the host
+/// keeps for it.
 const LEAST: u64 = 256 << 10;
 
 /// Of all sandboxes.

@@ -29,8 +29,9 @@ impl ImportOptions {
         ImportOptions::default()
     }
 
-    /// Whether functions in the blob are taken in. They are bytecode, which Lua does not verify: with one that somebody made on purpose a script can take over the
-    /// guest, and then no limit holds but those of [`EngineConfig`](crate::EngineConfig). So this is for blobs that nobody else could change.
+    /// Whether functions in the blob are taken in. They are bytecode, which Lua does not verify: with one that somebody
+    /// made on purpose a script can take over the guest, and then no limit holds but those of
+    /// [`EngineConfig`](crate::EngineConfig). So this is for blobs that nobody else could change.
     #[must_use]
     pub fn trusted(mut self, trusted: bool) -> Self {
         self.trusted = trusted;
@@ -42,7 +43,8 @@ impl ImportOptions {
 type Entries<'a> = Vec<(&'a str, &'a [u8])>;
 
 impl Sandbox {
-    /// All that `_home` holds, nested tables and stored functions too, as one portable blob with a version and a checksum.
+    /// All that `_home` holds, nested tables and stored functions too, as one portable blob with a version and a
+    /// checksum.
     ///
     /// # Errors
     /// `Store` when the store fails, `Busy`, `Closed`.
@@ -50,12 +52,13 @@ impl Sandbox {
         self.cell().access(|access| export(access.tables()?))
     }
 
-    /// Replaces all that `_home` holds by what [`export_home`](Self::export_home) gave, in one transaction. A blob with functions is refused:
-    /// see [`import_home_with`](Self::import_home_with).
+    /// Replaces all that `_home` holds by what [`export_home`](Self::export_home) gave, in one transaction. A blob with
+    /// functions is refused: see [`import_home_with`](Self::import_home_with).
     ///
     /// # Errors
-    /// `InvalidArgument` when the blob is damaged, no such blob, of a later version, or holds functions; `StoreLimit` when it holds more than the sandbox's limit
-    /// allows; nothing is changed then. `Store` when the store fails, `Busy`, `Closed`.
+    /// `InvalidArgument` when the blob is damaged, no such blob, of a later version, or holds functions; `StoreLimit`
+    /// when it holds more than the sandbox's limit allows; nothing is changed then. `Store` when the store fails,
+    /// `Busy`, `Closed`.
     pub fn import_home(&self, blob: &[u8]) -> Result<()> {
         self.import_home_with(blob, &ImportOptions::new())
     }

@@ -29,10 +29,12 @@ const HEAD: usize = 8 + 4 + 4 + 32 + 4;
 /// The content is packed in pieces of this size, and unpacked one at a time.
 const PIECE: usize = 4 << 20;
 
-/// A copy of a whole sandbox: globals, closures, suspended coroutines and tables. See [`Sandbox::snapshot`](crate::Sandbox::snapshot).
+/// A copy of a whole sandbox: globals, closures, suspended coroutines and tables. See
+/// [`Sandbox::snapshot`](crate::Sandbox::snapshot).
 ///
-/// It belongs to no sandbox: any number of sandboxes, of any engine with the same guest, can be restored from it. Cloning gives the same snapshot. It holds the pages
-/// of memory that were written since Lua started, and a copy of the tables.
+/// It belongs to no sandbox: any number of sandboxes, of any engine with the same guest, can be restored from it.
+/// Cloning gives the same snapshot. It holds the pages of memory that were written since Lua started, and a copy of the
+/// tables.
 #[derive(Clone)]
 pub struct Snapshot(Arc<Parts>);
 
@@ -51,8 +53,9 @@ impl RestoreOptions {
         RestoreOptions::default()
     }
 
-    /// Whether `_home` and all other tables become those of the snapshot too. Then everything else that the sandbox's store holds is **removed**. By default that is done
-    /// for tables in memory, and a sandbox with a store of its own keeps what the store holds.
+    /// Whether `_home` and all other tables become those of the snapshot too. Then everything else that the sandbox's
+    /// store holds is **removed**. By default that is done for tables in memory, and a sandbox with a store of its own
+    /// keeps what the store holds.
     #[must_use]
     pub fn tables(mut self, tables: bool) -> Self {
         self.tables = Some(tables);
@@ -86,8 +89,9 @@ impl Snapshot {
         &self.0
     }
 
-    /// The snapshot as bytes: packed, with a checksum, for any platform. They are for this version of the guest: [`from_bytes`](Self::from_bytes) of a
-    /// program with another `lua.wasm` refuses them. For data that has to outlive versions there is [`Sandbox::export_home`](crate::Sandbox::export_home).
+    /// The snapshot as bytes: packed, with a checksum, for any platform. They are for this version of the guest:
+    /// [`from_bytes`](Self::from_bytes) of a program with another `lua.wasm` refuses them. For data that has to outlive
+    /// versions there is [`Sandbox::export_home`](crate::Sandbox::export_home).
     ///
     /// # Errors
     /// None so far.
@@ -115,13 +119,15 @@ impl Snapshot {
 
     /// What [`to_bytes`](Self::to_bytes) gave, in this or another process.
     ///
-    /// The checksum finds accidents, not intent. Bytes that somebody made on purpose can do what a script could do that has taken over the guest:
-    /// nothing outside of the sandbox, but run in circles inside, past every limit. Restore snapshots from people whom you don't trust in a
-    /// [hardened](crate::EngineConfig::hardened) engine only, which ends that.
+    /// The checksum finds accidents, not intent. Bytes that somebody made on purpose can do what a script could do that
+    /// has taken over the guest: nothing outside of the sandbox, but run in circles inside, past every limit. Restore
+    /// snapshots from people whom you don't trust in a [hardened](crate::EngineConfig::hardened) engine only, which
+    /// ends that.
     ///
     /// # Errors
-    /// `InvalidArgument` when the bytes are no snapshot, damaged, of another format, or of another guest, and when the guest's memory or the tables in it are larger
-    /// than the engine's [`max_memory`](crate::EngineConfig::max_memory), which is known before they are unpacked; `Memory` when there is no memory for a guest.
+    /// `InvalidArgument` when the bytes are no snapshot, damaged, of another format, or of another guest, and when the
+    /// guest's memory or the tables in it are larger than the engine's [`max_memory`](crate::EngineConfig::max_memory),
+    /// which is known before they are unpacked; `Memory` when there is no memory for a guest.
     pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Snapshot> {
         let factory = &engine.0;
         if !bytes.starts_with(MAGIC) {
@@ -241,7 +247,8 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// What an entry takes in memory beside long keys and values, and what a table does beside its entries. A function is no more than an entry.
+/// What an entry takes in memory beside long keys and values, and what a table does beside its entries. A function is
+/// no more than an entry.
 const ENTRY: u64 = 96;
 const TABLE: u64 = 128;
 

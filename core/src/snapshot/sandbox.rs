@@ -38,8 +38,8 @@ impl SandboxState {
         Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables }))
     }
 
-    /// Goes on where the snapshot was taken. The present guest stays until its successor is ready. `keep_limits`: a snapshot that is larger than this sandbox may be
-    /// is refused.
+    /// Goes on where the snapshot was taken. The present guest stays until its successor is ready. `keep_limits`: a
+    /// snapshot that is larger than this sandbox may be is refused.
     pub(crate) fn restore(&mut self, snapshot: &Snapshot, options: &RestoreOptions, keep_limits: bool) -> Result<()> {
         let parts = snapshot.parts();
         self.outside_transaction("restoring a snapshot")?;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{FileStore, StoreResult, TableStore};
 
-/// What [`SandboxConfig::store`](crate::SandboxConfig::store) takes: a store, the path of a [`FileStore`], also as a URL (`file://PATH`, percent-encoded, with
-/// `?read_only=true` to [only read](super::FileOptions::read_only) it), or the URL of a server
-/// (`redis://`, `rediss://`, `valkey://`, `valkeys://`; needs the feature `redis`).
+/// What [`SandboxConfig::store`](crate::SandboxConfig::store) takes: a store, the path of a [`FileStore`], also as a
+/// URL (`file://PATH`, percent-encoded, with `?read_only=true` to [only read](super::FileOptions::read_only) it), or
+/// the URL of a server (`redis://`, `rediss://`, `valkey://`, `valkeys://`; needs the feature `redis`).
 pub trait IntoStore {
     /// The store.
     ///

@@ -1,7 +1,7 @@
 //! All or nothing for stores that only promise it for a single write.
 //!
-//! Before a commit writes more than one key, what was there before is set aside under one key of the library's own table. The commit is
-//! done when that key is deleted; found later, it is taken back first.
+//! Before a commit writes more than one key, what was there before is set aside under one key of the library's own
+//! table. The commit is done when that key is deleted; found later, it is taken back first.
 
 use super::{Batch, StoreResult, TableStore, Write};
 use crate::store::reserved::{OWN, UNDO_KEY};
@@ -64,7 +64,8 @@ pub(crate) fn recover<S: TableStore + ?Sized>(store: &mut S) -> StoreResult<()> 
     store.delete(OWN, UNDO_KEY)
 }
 
-/// Each key as table number (u32), length of the key, length of the value plus one or 0 (u64 both), little-endian; then key and value.
+/// Each key as table number (u32), length of the key, length of the value plus one or 0 (u64 both), little-endian; then
+/// key and value.
 fn encode(before: &[Before]) -> Vec<u8> {
     let mut out = Vec::new();
     for (table, key, value) in before {

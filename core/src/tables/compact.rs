@@ -12,7 +12,8 @@ use crate::value::codec;
 const LATE: u32 = 1 << 31;
 
 impl Tables {
-    /// Gives tables low numbers when the next one would be late. Only as long as nobody holds a table: before Lua runs. What nothing refers to is removed.
+    /// Gives tables low numbers when the next one would be late. Only as long as nobody holds a table: before Lua runs.
+    /// What nothing refers to is removed.
     pub(crate) fn compact(&mut self) -> StoreResult<()> {
         let is_alone = match &self.backing {
             Backing::Memory(_) => true,

@@ -82,7 +82,8 @@ impl Tables {
         highest
     }
 
-    /// Numbers that the present run has taken are free again, but for this one and those before it; the next one to give.
+    /// Numbers that the present run has taken are free again, but for this one and those before it; the next one to
+    /// give.
     pub(crate) fn give_back(&mut self, used: u32) -> u32 {
         self.next_id = self.floor.max(used.saturating_add(1));
         if self.overlay.is_empty() {
@@ -102,7 +103,8 @@ impl Tables {
         }
     }
 
-    /// Before a run in a store that others use: where its new tables have to begin, when others have the numbers that follow its own and those may not be enough.
+    /// Before a run in a store that others use: where its new tables have to begin, when others have the numbers that
+    /// follow its own and those may not be enough.
     pub(crate) fn pass_by(&mut self) -> Option<u32> {
         let (end, Backing::Tiered(store)) = (self.lease_end?, &self.backing) else { return None };
         let known = store.known_next_id();
@@ -123,13 +125,14 @@ impl Tables {
         self.overlay.set_own_end(end);
     }
 
-    /// Whether the present run has taken a number for a table that it has also met as somebody else's, when the guest would give this one next: it had one for the
-    /// other.
+    /// Whether the present run has taken a number for a table that it has also met as somebody else's, when the guest
+    /// would give this one next: it had one for the other.
     pub(crate) fn collides(&self, next: u32) -> bool {
         self.lease_end.is_some() && self.overlay.any_foreign(self.floor..next)
     }
 
-    /// Reserves the numbers that this run has taken. When somebody else has them, the run has to be repeated with others.
+    /// Reserves the numbers that this run has taken. When somebody else has them, the run has to be repeated with
+    /// others.
     pub(crate) fn extend_lease(&mut self) -> StoreResult<()> {
         let Some(end) = self.lease_end.map(|end| end.max(self.floor)).filter(|end| self.next_id > *end) else {
             return Ok(());

@@ -38,8 +38,8 @@ impl StoreLimit {
 
 /// What the tables hold, at most.
 ///
-/// As long as even the most that they can hold is within the limit, nothing is looked up: each write adds its size. Only near the
-/// limit the old value of each key is taken into account.
+/// As long as even the most that they can hold is within the limit, nothing is looked up: each write adds its size.
+/// Only near the limit the old value of each key is taken into account.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter {
     /// Before the present run.

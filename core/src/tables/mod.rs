@@ -46,8 +46,8 @@ impl Backing {
         }
     }
 
-    /// Gives all writes to the store and forgets them. When it fails they are kept, for the guest to look at while it takes the run back; then they have to be
-    /// cleared.
+    /// Gives all writes to the store and forgets them. When it fails they are kept, for the guest to look at while it
+    /// takes the run back; then they have to be cleared.
     fn commit(&mut self, overlay: &mut Overlay) -> StoreResult<()> {
         match self {
             Backing::Memory(store) => store.commit(&mut Batch(overlay))?,
@@ -68,7 +68,8 @@ pub(crate) struct Tables {
     next_id: u32,
     /// No table had this id or a higher one before the present run.
     floor: u32,
-    /// Lua may hold tables with numbers below this one, also such as nobody else has heard of: nothing was ever written to them.
+    /// Lua may hold tables with numbers below this one, also such as nobody else has heard of: nothing was ever written
+    /// to them.
     in_lua: u32,
     /// As the store knows it.
     saved_next_id: u32,
@@ -77,7 +78,8 @@ pub(crate) struct Tables {
     lease_step: u32,
     /// How many the last run took that took any.
     usual: u32,
-    /// Who had written to the store last when it was opened, or this one since, and what this one goes by: for a store that gives no numbers.
+    /// Who had written to the store last when it was opened, or this one since, and what this one goes by: for a store
+    /// that gives no numbers.
     writer: Option<Vec<u8>>,
     own_mark: [u8; 8],
     /// A process that came from a fork is somebody else.
@@ -192,8 +194,8 @@ impl Tables {
         Ok(self.backing.store())
     }
 
-    /// What the store has of a table, and what the present run wrote. Of a table that it made a store has nothing: what somebody else has stored there under the
-    /// same number meanwhile is another one.
+    /// What the store has of a table, and what the present run wrote. Of a table that it made a store has nothing: what
+    /// somebody else has stored there under the same number meanwhile is another one.
     #[inline]
     fn parts(&mut self, table: u32) -> StoreResult<(&mut dyn TableStore, &mut Overlay)> {
         if self.lease_end.is_some() && self.overlay.is_fresh(table) {
@@ -312,7 +314,8 @@ impl Tables {
         {
             meter.change(old, None, &StoreLimit::UNLIMITED);
         }
-        // A script can name keys without end; what isn't there needs no deleting. A store elsewhere isn't asked for that alone.
+        // A script can name keys without end; what isn't there needs no deleting. A store elsewhere isn't asked for
+        // that alone.
         let in_memory = match &self.backing {
             Backing::Memory(store) => Some(store),
             Backing::Tiered(tiered) => tiered.local_of(table),
@@ -515,7 +518,8 @@ impl Tables {
         self.meter = None;
         if self.overlay.is_empty() {
             if self.lease_end.is_some_and(|end| self.next_id > end) {
-                // Lua may hold tables that it has not stored yet. A store that fails is no concern of this run: a later one will need it.
+                // Lua may hold tables that it has not stored yet. A store that fails is no concern of this run: a later
+                // one will need it.
                 if let Err(error) = self.extend_lease()
                     && error.is_conflict()
                 {
@@ -568,8 +572,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Fails when somebody else has written to a store that has one user at a time: the two would take each other's tables for their own. Whether a commit has to
-    /// say who it is from.
+    /// Fails when somebody else has written to a store that has one user at a time: the two would take each other's
+    /// tables for their own. Whether a commit has to say who it is from.
     fn check_writer(&mut self) -> StoreResult<bool> {
         let process = process::id();
         if self.process != process {

@@ -61,8 +61,8 @@ impl Tables {
         matches!(&self.backing, Backing::Tiered(tiered) if tiered.is_shared())
     }
 
-    /// Copies all tables, between runs: in memory everything that there is, of a store what `_home`, `_io` and these reach. `next_id` is the next
-    /// number that the guest would give.
+    /// Copies all tables, between runs: in memory everything that there is, of a store what `_home`, `_io` and these
+    /// reach. `next_id` is the next number that the guest would give.
     pub(crate) fn snapshot(&mut self, held: Vec<u32>, next_id: u32) -> StoreResult<TableSnapshot> {
         let next_id = self.next_id.max(next_id);
         let store = match &self.backing {

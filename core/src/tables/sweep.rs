@@ -18,13 +18,14 @@ const MIN_SWEEP: usize = 256;
 const ENTRIES_PER_TABLE: u64 = 16;
 
 impl Tables {
-    /// Whether a look for orphans has to come before a commit, so that they never come to the store. Otherwise it comes after.
+    /// Whether a look for orphans has to come before a commit, so that they never come to the store. Otherwise it comes
+    /// after.
     pub(crate) fn sweeps_first(&self) -> bool {
         matches!(self.backing, Backing::Memory(_))
     }
 
-    /// Whether so many tables were made that a look for orphans is due. The work is proportional to the number of tables, so it is done when
-    /// that has doubled.
+    /// Whether so many tables were made that a look for orphans is due. The work is proportional to the number of
+    /// tables, so it is done when that has doubled.
     #[inline]
     pub(crate) fn wants_sweep(&self) -> bool {
         let created = self.created + self.overlay.created();
@@ -47,7 +48,8 @@ impl Tables {
         }
     }
 
-    /// Every table that can be reached from these, and how many entries were looked at. Fails when the present run has no time left.
+    /// Every table that can be reached from these, and how many entries were looked at. Fails when the present run has
+    /// no time left.
     pub(super) fn reachable(&mut self, roots: impl IntoIterator<Item = u32>) -> StoreResult<(IdSet, u64)> {
         let mut clock = Clock::new(self.deadline);
         let mut seen = id_set();
@@ -86,8 +88,9 @@ impl Tables {
         }
     }
 
-    /// Removes every table that cannot be reached from these or from `_home` and `_io`, as part of the present run. `all`: also when there is little to expect.
-    /// Gives what it removed; of the `empty` ones those stay that can't be reached either.
+    /// Removes every table that cannot be reached from these or from `_home` and `_io`, as part of the present run.
+    /// `all`: also when there is little to expect. Gives what it removed; of the `empty` ones those stay that can't be
+    /// reached either.
     pub(crate) fn sweep(&mut self, held: Vec<u32>, all: bool, empty: &mut Vec<u32>) -> StoreResult<Vec<u32>> {
         let late = |tables: &Self| tables.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let swept = match &self.backing {
@@ -131,8 +134,8 @@ impl Tables {
         Ok(gone)
     }
 
-    /// Tables in memory are looked at alone: the store never refers to them. Those in the store are looked at when the sandbox is its only
-    /// user, and seldom, because that reads all of it.
+    /// Tables in memory are looked at alone: the store never refers to them. Those in the store are looked at when the
+    /// sandbox is its only user, and seldom, because that reads all of it.
     fn sweep_tiered(&mut self, held: Vec<u32>, all: bool, empty: &mut Vec<u32>) -> StoreResult<Vec<u32>> {
         if self.is_dirty() {
             empty.clear();

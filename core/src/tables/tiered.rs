@@ -1,8 +1,8 @@
 //! Keeps what is worth keeping in a store, and everything else in memory.
 //!
-//! A new table lives in memory, and so does `_io`, until something in the store refers to the table: then it moves there, with
-//! all that it refers to. So a store holds what can be reached from `_home`, nothing of one sandbox's `_io` shows in
-//! another one that shares the store, and the store never refers to memory.
+//! A new table lives in memory, and so does `_io`, until something in the store refers to the table: then it moves
+//! there, with all that it refers to. So a store holds what can be reached from `_home`, nothing of one sandbox's `_io`
+//! shows in another one that shares the store, and the store never refers to memory.
 
 use crate::store::reserved::{FIRST_FREE, IO, NEXT_KEY, OWN, encode_next};
 use crate::store::{Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Usage, Write, WriteList};
@@ -215,8 +215,9 @@ impl Tiered {
 }
 
 impl Tiered {
-    /// Makes all tables what they are in `image`: those of `kept` in the store, in one commit, which removes the others that are `present` there, and the rest in
-    /// memory. All numbers below `next` are this sandbox's own from here on, which `noted` says in the store.
+    /// Makes all tables what they are in `image`: those of `kept` in the store, in one commit, which removes the others
+    /// that are `present` there, and the rest in memory. All numbers below `next` are this sandbox's own from here on,
+    /// which `noted` says in the store.
     pub(crate) fn replace(
         &mut self,
         image: &MemoryStore,

@@ -12,8 +12,8 @@ struct Entry<K, V> {
     value: V,
 }
 
-/// A place in the list. The first and the last gap of a row of them know each other, so that nobody has to walk along it: scripts could
-/// make that long, and walk often.
+/// A place in the list. The first and the last gap of a row of them know each other, so that nobody has to walk along
+/// it: scripts could make that long, and walk often.
 #[derive(Clone)]
 enum Slot<K, V> {
     Live(Entry<K, V>),

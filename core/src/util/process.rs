@@ -12,7 +12,8 @@ pub(crate) fn id() -> u32 {
     std::process::id()
 }
 
-/// Asking the kernel costs as much as reading an entry, and a commit would ask a dozen times. So the answer is kept where a fork wipes it.
+/// Asking the kernel costs as much as reading an entry, and a commit would ask a dozen times. So the answer is kept
+/// where a fork wipes it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code, reason = "memory of the system's: each block says why it is sound")]
 mod linux {
@@ -70,7 +71,8 @@ mod linux {
     }
 }
 
-/// Something of which each process has its own. One that came from a fork has none of its parent's threads, and some of them may have held locks in it.
+/// Something of which each process has its own. One that came from a fork has none of its parent's threads, and some of
+/// them may have held locks in it.
 pub(crate) struct PerProcess<T> {
     process: u32,
     value: T,

@@ -5,8 +5,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// How many bytes fit without an allocation: decimal keys, numbers, table references, short strings and most names of fields do. A
-/// [`Value`](crate::Value) is no larger for it than with a reference.
+/// How many bytes fit without an allocation: decimal keys, numbers, table references, short strings and most names of
+/// fields do. A [`Value`](crate::Value) is no larger for it than with a reference.
 const INLINE: usize = 22;
 
 /// An immutable byte string of 24 bytes, short content inside, long content shared.

@@ -42,7 +42,8 @@ impl StopSignal {
         self.wake();
     }
 
-    /// A run was cancelled that has not ended. With `begun` it is under way; then [`wake`](Self::wake) has to follow, without any lock.
+    /// A run was cancelled that has not ended. With `begun` it is under way; then [`wake`](Self::wake) has to follow,
+    /// without any lock.
     pub(crate) fn expect_end(&self, begun: bool) {
         self.ending.fetch_add(1, Ordering::AcqRel);
         if begun {
@@ -93,7 +94,8 @@ impl StopSignal {
         }
     }
 
-    /// Lets this thread sleep until `look`, which must not use this, gives something; it is asked whenever somebody has done with the sandbox.
+    /// Lets this thread sleep until `look`, which must not use this, gives something; it is asked whenever somebody has
+    /// done with the sandbox.
     #[cold]
     pub(crate) fn wait_for<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         self.waiting.fetch_add(1, Ordering::SeqCst);

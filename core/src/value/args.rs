@@ -1,13 +1,13 @@
-//! Arguments that are written in the form in which they cross, for callers who have objects of another language to convert and want no
-//! `Value` in between.
+//! Arguments that are written in the form in which they cross, for callers who have objects of another language to
+//! convert and want no `Value` in between.
 
 use crate::value::codec::{self, Resolver, tag};
 use crate::value::{Error, ErrorKind, Function, LuaString, Result, Slot, StoredTable, Value};
 
 /// Values on their way into Lua, written one after the other.
 ///
-/// A table is announced by [`table`](Self::table) and followed by all that is in it: first the values of its array part, then key and value of
-/// each other entry in turn, nested tables with theirs.
+/// A table is announced by [`table`](Self::table) and followed by all that is in it: first the values of its array
+/// part, then key and value of each other entry in turn, nested tables with theirs.
 ///
 /// ```
 /// # use luacell::{Args, ComputeOptions, Sandbox};
@@ -73,7 +73,8 @@ impl Args {
         codec::put_bytes(&mut self.bytes, tag::STRING, bytes)
     }
 
-    /// Begins a table with this many array values and other entries. Gives its number, for [`table_again`](Self::table_again).
+    /// Begins a table with this many array values and other entries. Gives its number, for
+    /// [`table_again`](Self::table_again).
     ///
     /// # Errors
     /// `Conversion` when there are more than a table can have.
@@ -144,8 +145,8 @@ impl Args {
     }
 }
 
-/// Values in the encoding of `docs/MEMORY_PROTOCOL.md`, which go to the guest as they are: see [`wire`](crate::wire). Without functions and stored
-/// tables; what is malformed fails the run.
+/// Values in the encoding of `docs/MEMORY_PROTOCOL.md`, which go to the guest as they are: see [`wire`](crate::wire).
+/// Without functions and stored tables; what is malformed fails the run.
 impl From<Vec<u8>> for Args {
     fn from(bytes: Vec<u8>) -> Self {
         Args { bytes, ..Args::default() }

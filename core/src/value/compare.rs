@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::Value;
 use super::table::{Slot, Table};
 
-/// Equal content. Two tables that refer to each other the same way are equal, cycles included; tables used as keys are compared in the
-/// order in which they stand.
+/// Equal content. Two tables that refer to each other the same way are equal, cycles included; tables used as keys are
+/// compared in the order in which they stand.
 impl PartialEq for Table {
     fn eq(&self, other: &Self) -> bool {
         let mut classes = Classes::default();

@@ -294,8 +294,8 @@ macro_rules! try_from_value {
 
 try_from_value!(() bool f64 String LuaString Table StoredTable Function);
 
-/// What can be passed as arguments or given as a host function's results: a single value, or several as a tuple, an array, a `Vec`, or a
-/// slice of values; `()` for none.
+/// What can be passed as arguments or given as a host function's results: a single value, or several as a tuple, an
+/// array, a `Vec`, or a slice of values; `()` for none.
 pub trait IntoArgs {
     /// Appends the values to the list, in order.
     fn push_args(self, list: &mut Vec<Value>);

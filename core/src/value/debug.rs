@@ -10,7 +10,8 @@ enum Work {
     Text(&'static str),
 }
 
-/// Prints in Lua's notation. A table that was printed already is given by its number only, so that shared and cyclic tables end.
+/// Prints in Lua's notation. A table that was printed already is given by its number only, so that shared and cyclic
+/// tables end.
 fn write(f: &mut fmt::Formatter<'_>, first: Value) -> fmt::Result {
     let mut seen: HashMap<(usize, u32), usize> = HashMap::new();
     let mut stack = vec![Work::Value(first)];

@@ -64,8 +64,8 @@ impl fmt::Display for ErrorKind {
 
 /// A failure, with everything that is known about it.
 ///
-/// It is one pointer wide and cheap to return. [`Display`](fmt::Display) gives the message; chunk and line of a Lua error
-/// are part of its message already, as PUC Lua words it.
+/// It is one pointer wide and cheap to return. [`Display`](fmt::Display) gives the message; chunk and line of a Lua
+/// error are part of its message already, as PUC Lua words it.
 #[derive(Clone)]
 pub struct Error(Box<Details>);
 
@@ -116,8 +116,9 @@ impl Error {
         }))
     }
 
-    /// For host functions, and where modules come from: an error with this cause, text or any error. The script sees its text, so give it one that is
-    /// meant for scripts. The cause comes out of the run as the [`source`](std::error::Error::source) when the script does not catch it.
+    /// For host functions, and where modules come from: an error with this cause, text or any error. The script sees
+    /// its text, so give it one that is meant for scripts. The cause comes out of the run as the
+    /// [`source`](std::error::Error::source) when the script does not catch it.
     pub fn host(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause = cause.into();
         let mut error = Error::new(ErrorKind::HostFunction, cause.to_string());
@@ -125,8 +126,8 @@ impl Error {
         error
     }
 
-    /// As [`host`](Self::host), with a cause whose text is not for scripts, such as an error of the operating system: they see only that the host failed. The
-    /// host finds the text in the message of the run's error.
+    /// As [`host`](Self::host), with a cause whose text is not for scripts, such as an error of the operating system:
+    /// they see only that the host failed. The host finds the text in the message of the run's error.
     pub fn opaque(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error::host(cause).shown_as(HOST_FAILED)
     }
@@ -168,7 +169,8 @@ impl Error {
         &self.0.message
     }
 
-    /// The message as the script made it: a Lua message may be any bytes, and [`message`](Self::message) shows U+FFFD for what is not UTF-8.
+    /// The message as the script made it: a Lua message may be any bytes, and [`message`](Self::message) shows U+FFFD
+    /// for what is not UTF-8.
     #[must_use]
     pub fn message_bytes(&self) -> &[u8] {
         self.0.raw_message.as_ref().map_or(self.0.message.as_bytes(), LuaString::as_bytes)
@@ -306,7 +308,8 @@ impl Error {
         self.0.nested
     }
 
-    /// What comes out of a run that failed with an error of a host function: Lua's view of it, and the function's error behind it.
+    /// What comes out of a run that failed with an error of a host function: Lua's view of it, and the function's error
+    /// behind it.
     pub(crate) fn caused_by_host(mut self, cause: Error) -> Self {
         let made_by_host = cause.0.kind == ErrorKind::HostFunction;
         self.0.source = Some(match cause.0.source.clone() {
@@ -329,7 +332,8 @@ impl Error {
         self.reveal(cause)
     }
 
-    /// Adds for the host what the script did not see of the cause. What a script passes on again and again doesn't become longer by that.
+    /// Adds for the host what the script did not see of the cause. What a script passes on again and again doesn't
+    /// become longer by that.
     fn reveal(mut self, cause: &Error) -> Self {
         const MOST: usize = 1 << 14;
         if cause.0.shown.is_some() {

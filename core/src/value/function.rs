@@ -9,9 +9,9 @@ use super::{LuaString, StoredTable};
 
 /// A Lua function.
 ///
-/// One that a script returned or passed can be called while its sandbox lives and was not reset; afterwards calls
-/// give `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored table can be stored again, but
-/// not be called from here. Two that are the same function in Lua are equal.
+/// One that a script returned or passed can be called while its sandbox lives and was not reset; afterwards calls give
+/// `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored table can be
+/// stored again, but not be called from here. Two that are the same function in Lua are equal.
 #[derive(Clone)]
 pub struct Function(pub(crate) Arc<FunctionKind>);
 

@@ -38,9 +38,9 @@ pub use table::{Table, TableBuilder, TableRef};
 
 /// A Lua value.
 ///
-/// Values are plain data that may be moved between threads and outlive the sandbox, except that a [`Function`] can only be
-/// called and a [`StoredTable`] only be read while its sandbox lives. Cloning is cheap, and nothing here recurses: values nested
-/// a million levels deep can be cloned, compared, printed and dropped on a small stack.
+/// Values are plain data that may be moved between threads and outlive the sandbox, except that a [`Function`] can only
+/// be called and a [`StoredTable`] only be read while its sandbox lives. Cloning is cheap, and nothing here recurses:
+/// values nested a million levels deep can be cloned, compared, printed and dropped on a small stack.
 #[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Value {

@@ -13,8 +13,9 @@ pub(crate) struct Pins(Mutex<PinsInner>);
 struct PinsInner {
     era: u64,
     counts: HashMap<u32, usize>,
-    /// In a sandbox with a seed a view counts as long as there is anything in the table: when tables go, and with them what Lua has in memory, would depend
-    /// on when the host lets go. These were viewed, 64 to a word: a script can show any number of tables.
+    /// In a sandbox with a seed a view counts as long as there is anything in the table: when tables go, and with them
+    /// what Lua has in memory, would depend on when the host lets go. These were viewed, 64 to a word: a script can
+    /// show any number of tables.
     seen: Option<HashMap<u32, u64>>,
 }
 

@@ -8,7 +8,8 @@ use crate::util::lock;
 /// Handles whose last clone was dropped. The guest hears of them at the next entry: a drop never runs the guest.
 #[derive(Default)]
 pub(crate) struct ReleaseQueue {
-    /// In a sandbox with a seed nothing is released: Lua's memory would depend on when the host, or its garbage collector, lets go.
+    /// In a sandbox with a seed nothing is released: Lua's memory would depend on when the host, or its garbage
+    /// collector, lets go.
     keeps: bool,
     len: AtomicUsize,
     queue: Mutex<Vec<(u64, u32)>>,

@@ -13,9 +13,9 @@ pub type Home = StoredTable;
 /// A live view of a table in the sandbox's store. Cloning gives another view of the same table; while one exists, the
 /// table is not removed.
 ///
-/// Every method that reads or writes gives `Busy` while the sandbox runs, `Closed` when it is gone, and `Store` when the store fails.
-/// Each write is a transaction of its own: it is there completely or not at all. A host function may use tables of the sandbox that
-/// called it; what it writes is kept or dropped with the script's run.
+/// Every method that reads or writes gives `Busy` while the sandbox runs, `Closed` when it is gone, and `Store` when
+/// the store fails. Each write is a transaction of its own: it is there completely or not at all. A host function may
+/// use tables of the sandbox that called it; what it writes is kept or dropped with the script's run.
 #[derive(Clone)]
 pub struct StoredTable(Arc<View>);
 
@@ -53,7 +53,8 @@ impl StoredTable {
         self.0.cell
     }
 
-    /// A deep copy as a plain table, taken at one moment; sharing and cycles are kept. Stored functions stay what they are.
+    /// A deep copy as a plain table, taken at one moment; sharing and cycles are kept. Stored functions stay what they
+    /// are.
     ///
     /// # Errors
     /// See the type's description.

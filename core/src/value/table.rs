@@ -1,7 +1,8 @@
 //! Tables by value: graphs of nodes behind one reference count.
 //!
-//! All tables of one message from Lua are nodes of one [`Graph`], and refer to each other by number. So cycles cost nothing and leak
-//! nothing, and dropping is a loop over nodes. A table that the host puts into another one brings its own graph along.
+//! All tables of one message from Lua are nodes of one [`Graph`], and refer to each other by number. So cycles cost
+//! nothing and leak nothing, and dropping is a loop over nodes. A table that the host puts into another one brings its
+//! own graph along.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
@@ -16,8 +17,8 @@ use crate::value::{Error, Result};
 ///
 /// Sharing and cycles inside it are kept. A clone is independent: changing one does not show in the other.
 ///
-/// Tables used as keys are found by identity ([`identity`](Self::identity)), as in Lua; a change to the outer table may give its inner tables
-/// new identities.
+/// Tables used as keys are found by identity ([`identity`](Self::identity)), as in Lua; a change to the outer table may
+/// give its inner tables new identities.
 #[derive(Clone)]
 pub struct Table {
     pub(crate) graph: Arc<Graph>,
@@ -361,7 +362,8 @@ impl Table {
         }
     }
 
-    /// Sets the value under a key; nil removes it. The value is taken as it is now: later changes to a clone of it do not show here.
+    /// Sets the value under a key; nil removes it. The value is taken as it is now: later changes to a clone of it do
+    /// not show here.
     ///
     /// # Errors
     /// `InvalidArgument` for a nil or NaN key.
@@ -443,8 +445,8 @@ impl Table {
             .chain(node.hash.iter().map(|(key, value)| (self.slot_value(key), self.slot_value(value))))
     }
 
-    /// What tells this very table from others: equal for two views of one table that is shared or part of a cycle. Valid
-    /// while one of them lives.
+    /// What tells this very table from others: equal for two views of one table that is shared or part of a cycle.
+    /// Valid while one of them lives.
     #[must_use]
     pub fn identity(&self) -> (usize, u32) {
         (Arc::as_ptr(&self.graph).addr(), self.node)

@@ -1,7 +1,7 @@
 //! Values as bytes, for bindings that make their language's values from bytes faster than by a call for each.
 //!
-//! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that a function (0x0A) and a stored table (0x07) are numbers which the
-//! binding gives and takes back: see [`Handles`].
+//! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that a function (0x0A) and a stored table (0x07) are
+//! numbers which the binding gives and takes back: see [`Handles`].
 //!
 //! ```
 //! use luacell::{Value, wire};
@@ -98,7 +98,8 @@ pub fn encode(values: &[Value], out: &mut Vec<u8>, handles: &dyn Handles) -> Res
 /// The values that these bytes are.
 ///
 /// # Errors
-/// `InvalidArgument` for bytes that are no values; `Closed` for a function or table that the handles does not keep any more.
+/// `InvalidArgument` for bytes that are no values; `Closed` for a function or table that the handles does not keep any
+/// more.
 pub fn decode(bytes: &[u8], handles: &dyn Handles) -> Result<Vec<Value>> {
     let resolver = ByPeer { handles, unknown: Cell::new(false) };
     let values = codec::decode(bytes, &resolver).map_err(|_| Error::invalid("these bytes are no encoded values"))?;

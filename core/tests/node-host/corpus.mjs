@@ -1,4 +1,5 @@
-// Runs the conformance corpus on a bare host, of revision 2 (with nothing but modules on the host channel) or of revision 1.
+// Runs the conformance corpus on a bare host, of revision 2 (with nothing but modules on the host channel) or of
+// revision 1.
 
 import { readFileSync, readdirSync } from "node:fs";
 

@@ -1,5 +1,6 @@
-//! What `docs/security.md` promises, tested as promises: every way in which Lua can run x what it may try there, with all limits and in all states
-//! of a sandbox by turns; and every library function with odd arguments. `cargo xtask promises` looks for more.
+//! What `docs/security.md` promises, tested as promises: every way in which Lua can run x what it may try there, with
+//! all limits and in all states of a sandbox by turns; and every library function with odd arguments. `cargo xtask
+//! promises` looks for more.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -11,8 +12,9 @@ use harness::{Selection, watch};
 use libtest_mimic::{Arguments, Failed, Trial};
 use scripts::WAYS;
 
-/// Every so manieth attempt in each way, and how often each function is called with other arguments. All attempts would take ten minutes, and an
-/// interpreter for the guest takes a multiple of that; what runs the guest as C code runs the same guest.
+/// Every so manieth attempt in each way, and how often each function is called with other arguments. All attempts would
+/// take ten minutes, and an interpreter for the guest takes a multiple of that; what runs the guest as C code runs the
+/// same guest.
 const STRIDE: usize = if cfg!(feature = "pulley") {
     40
 } else if cfg!(feature = "static") {

@@ -383,7 +383,8 @@ fn conflicts_that_do_not_end() {
     assert_eq!(never.compute("return _home.y").unwrap().into_value(), Value::Nil);
 }
 
-/// Whatever ends it first: the store's time-out, the run's, or an interrupt. An answer of 1000 bytes would take 20 seconds and more.
+/// Whatever ends it first: the store's time-out, the run's, or an interrupt. An answer of 1000 bytes would take 20
+/// seconds and more.
 #[test]
 fn a_server_that_sends_byte_after_byte() {
     const MANY: u32 = 500;

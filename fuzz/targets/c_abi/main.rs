@@ -1,5 +1,5 @@
-//! The C interface: calls in any order, with NULL now and then, from host functions too. What the header promises has to hold: an error if and only if
-//! the status says so, no panic, and each finalizer runs once.
+//! The C interface: calls in any order, with NULL now and then, from host functions too. What the header promises has
+//! to hold: an error if and only if the status says so, no panic, and each finalizer runs once.
 #![no_main]
 
 #[macro_use]

@@ -1,4 +1,5 @@
-//! The generator of the Swift and the Kotlin files, of the version that the library is built with. `cargo xtask verify-generated` runs it.
+//! The generator of the Swift and the Kotlin files, of the version that the library is built with. `cargo xtask
+//! verify-generated` runs it.
 
 fn main() {
     uniffi::uniffi_bindgen_main();

@@ -113,7 +113,8 @@ fn snapshot(engine: &Engine, mode: &str, count: u32) -> Result<f64> {
     }
 }
 
-/// Reads, writes or iterates a kept table in memory from inside Lua; nanoseconds for each operation, without the loop's own.
+/// Reads, writes or iterates a kept table in memory from inside Lua; nanoseconds for each operation, without the loop's
+/// own.
 fn table(engine: &Engine, mode: &str, count: u32) -> Result<f64> {
     const KEYS: u32 = 100_000;
     let sandbox = engine.sandbox(SandboxConfig::new())?;

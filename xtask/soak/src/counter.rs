@@ -1,4 +1,5 @@
-//! Stores that several sandboxes share, each counting in the same place: as many as have succeeded is what has to be there.
+//! Stores that several sandboxes share, each counting in the same place: as many as have succeeded is what has to be
+//! there.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,5 +1,6 @@
-//! Thousands of sandboxes for a while: good and hostile scripts in turn, all limits on, tables in all kinds of stores. Nothing may grow, no write
-//! may be lost, and no sandbox may see what is another's: each keeps a secret of its own and shows it when asked.
+//! Thousands of sandboxes for a while: good and hostile scripts in turn, all limits on, tables in all kinds of stores.
+//! Nothing may grow, no write may be lost, and no sandbox may see what is another's: each keeps a secret of its own and
+//! shows it when asked.
 
 mod cell;
 mod counter;

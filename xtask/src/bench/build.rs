@@ -25,7 +25,8 @@ pub fn contestants(feature: Feature) -> Result<Contestants> {
     Ok(Contestants { native: native()?, runner, cli })
 }
 
-/// The peer: PUC Lua from the same sources as the guest, as its own makefile builds it for Linux, with -O3 instead of -O2.
+/// The peer: PUC Lua from the same sources as the guest, as its own makefile builds it for Linux, with -O3 instead of
+/// -O2.
 pub fn native() -> Result<PathBuf> {
     let lua = Folders::find()?.lua;
     let platform = if cfg!(target_os = "linux") { "-DLUA_USE_LINUX" } else { "-DLUA_USE_POSIX" };

@@ -157,7 +157,8 @@ pub fn alone(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
     times.chain(BYTES.iter().map(|case| (case, memory as fn(f64) -> String))).map(row).collect()
 }
 
-/// How soon a deadline ends the scripts of `core/tests/hostile` that try to get away: median and worst over all of them.
+/// How soon a deadline ends the scripts of `core/tests/hostile` that try to get away: median and worst over all of
+/// them.
 pub fn deadlines(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
     let answer = answer(&contestants.runner, "deadline", rounds as u32)?;
     let row = |((what, limit), nanoseconds): ((&str, f64), &str)| {

@@ -1,4 +1,5 @@
-//! Bindings beside what people use else in their language: the languages' own benchmarks measure, this builds and reads.
+//! Bindings beside what people use else in their language: the languages' own benchmarks measure, this builds and
+//! reads.
 
 use std::process::{Command, Stdio};
 

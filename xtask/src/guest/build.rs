@@ -41,8 +41,8 @@ impl Folders {
     }
 }
 
-/// Copies and patches the sources, compiles and links them. Returns the linked module. Only for measuring what metering costs there
-/// is one without.
+/// Copies and patches the sources, compiles and links them. Returns the linked module. Only for measuring what metering
+/// costs there is one without.
 pub fn linked_module(folders: &Folders, metered: bool) -> Result<Vec<u8>> {
     fs::create_dir_all(&folders.work).context("making a folder for the build")?;
     let lock = File::create(folders.work.join("lock")).context("making the build's lock")?;
@@ -90,8 +90,8 @@ fn lua_flags() -> Vec<OsString> {
     args
 }
 
-/// Compiles the files whose loops are metered, each for itself: a loop of the interpreter's core that was inlined into one of them
-/// would be metered too, and left by an error in the middle of what must not be left. Returns the objects.
+/// Compiles the files whose loops are metered, each for itself: a loop of the interpreter's core that was inlined into
+/// one of them would be metered too, and left by an error in the middle of what must not be left. Returns the objects.
 fn metered_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
     let mut objects = Vec::new();
     for file in recipe::METERED_FILES {
@@ -114,7 +114,8 @@ fn arguments(files: &[PathBuf]) -> Vec<OsString> {
     args
 }
 
-/// Compiles the files of the C library that the recipe wants differently, and the guest's own in place of one. Returns the objects.
+/// Compiles the files of the C library that the recipe wants differently, and the guest's own in place of one. Returns
+/// the objects.
 fn libc_objects(toolchain: &Toolchain, build: &Path) -> Result<Vec<PathBuf>> {
     let libc = toolchain.libc()?;
     fs::create_dir_all(build.join("libc")).context("making a folder for libc's files")?;

@@ -64,8 +64,8 @@ fn constructors(module: &Module<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every loop of the finished module begins with a tick, apart from those that the recipe leaves alone. `names` are those of its functions,
-/// `budget` is the address of the budget.
+/// Checks that every loop of the finished module begins with a tick, apart from those that the recipe leaves alone.
+/// `names` are those of its functions, `budget` is the address of the budget.
 pub fn counted(wasm: &[u8], names: &[String], budget: u32) -> Result<()> {
     let module = Module::parse(wasm)?;
     let mut uncounted = Vec::new();

@@ -1,4 +1,5 @@
-//! Metering of loops: every turn of every loop of the module takes one from the budget, and copying and filling memory counts by the amount.
+//! Metering of loops: every turn of every loop of the module takes one from the budget, and copying and filling memory
+//! counts by the amount.
 //!
 //! In functions that an error may leave at any turn, a budget that is used up ends in a call into `refuse.c`, which may
 //! end the run. In all others a turn is only counted, and whoever called them looks at the budget. The loops of a few

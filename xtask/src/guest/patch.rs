@@ -61,7 +61,8 @@ impl Edit {
     }
 }
 
-/// Applies every patch file in `patches` to `folder`, in the order of their numbers, whatever group they are in. Returns their number.
+/// Applies every patch file in `patches` to `folder`, in the order of their numbers, whatever group they are in.
+/// Returns their number.
 pub fn apply_all(patches: &Path, folder: &Path) -> Result<usize> {
     let files = files_with_extension(patches, "toml")?;
     for file in &files {
@@ -72,7 +73,8 @@ pub fn apply_all(patches: &Path, folder: &Path) -> Result<usize> {
     Ok(files.len())
 }
 
-/// The files with this extension in a folder and those in it, sorted by name: it doesn't matter in which folder one lies.
+/// The files with this extension in a folder and those in it, sorted by name: it doesn't matter in which folder one
+/// lies.
 pub fn files_with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("reading folder {}", folder.display()))? {

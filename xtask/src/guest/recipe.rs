@@ -131,14 +131,16 @@ pub const METERED_FILES: &[&str] = &[
     "lutf8lib.c",
 ];
 
-/// Functions besides, of the C library and of Lua, that may be left by an error at each turn: they hold nothing, and read text of any length.
+/// Functions besides, of the C library and of Lua, that may be left by an error at each turn: they hold nothing, and
+/// read text of any length.
 pub const CHECKED_FUNCTIONS: [&str; 5] = ["luaO_str2num", "luacell_strtod", "strtod", "strpbrk", "strspn"];
 
-/// The interpreter: the loops around its dispatch of instructions are left alone, because patch 40 counts what goes round in them.
+/// The interpreter: the loops around its dispatch of instructions are left alone, because patch 40 counts what goes
+/// round in them.
 pub const INTERPRETER: &str = "luaV_execute";
 
-/// Functions whose loops the pass leaves alone, because they are bounded or counted elsewhere. `cargo xtask guest` fails when one has other loops than
-/// it is listed with.
+/// Functions whose loops the pass leaves alone, because they are bounded or counted elsewhere. `cargo xtask guest`
+/// fails when one has other loops than it is listed with.
 pub const UNCOUNTED_LOOPS: &[Uncounted] = &[
     Uncounted { name: "luaS_newlstr", loops: 2, why: "a short string has 40 bytes, and its chain counts in patch 40" },
     Uncounted { name: "luaH_getstr", loops: 1, why: "chains count in patch 40" },

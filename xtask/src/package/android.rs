@@ -1,5 +1,5 @@
-//! The AAR: compiled Kotlin, a library for each ABI, and the rules that keep a shrinker from what JNA looks up by name. Its layout is described in
-//! Android's documentation of libraries, "Anatomy of an AAR file".
+//! The AAR: compiled Kotlin, a library for each ABI, and the rules that keep a shrinker from what JNA looks up by name.
+//! Its layout is described in Android's documentation of libraries, "Anatomy of an AAR file".
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! The Maven artifact, with the library for this platform. What is published holds those of all platforms: `release.yml` puts them together.
+//! The Maven artifact, with the library for this platform. What is published holds those of all platforms:
+//! `release.yml` puts them together.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! `cargo xtask package`: what is handed to users, into `target/packages/`. Each package is then installed in an empty folder, away from this
-//! tree, and its example run there.
+//! `cargo xtask package`: what is handed to users, into `target/packages/`. Each package is then installed in an empty
+//! folder, away from this tree, and its example run there.
 
 mod android;
 mod c;

@@ -1,7 +1,8 @@
 //! `cargo xtask sanitize guest`: the guest's C as a native program that compilers watch, and core's tests on it.
 //!
-//! It is built from the sources and patches of `lua.wasm` for 32 bits, so that sizes and layouts are the same, with AddressSanitizer,
-//! UndefinedBehaviorSanitizer and Lua's own assertions. Each sandbox is a process of its own; `xtask/native` has what lies between it and core.
+//! It is built from the sources and patches of `lua.wasm` for 32 bits, so that sizes and layouts are the same, with
+//! AddressSanitizer, UndefinedBehaviorSanitizer and Lua's own assertions. Each sandbox is a process of its own;
+//! `xtask/native` has what lies between it and core.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -193,7 +194,8 @@ fn tests(quick: bool, program: &Path, findings: &Path) -> Result<()> {
     let features = ["--no-default-features", "--features", "async,static"];
     let mut tests = cargo(&["test", "--no-fail-fast", "--package", "luacell", "--test", "conformance"]);
     tests.args(features).args(if quick {
-        // It fills one stack after another, and each move of a full one takes a collection: a quarter of the time of all cases.
+        // It fills one stack after another, and each move of a full one takes a collection: a quarter of the time of
+        // all cases.
         ["--", "--skip", "stack overflows in a row"].as_slice()
     } else {
         // What is to crash for lack of stack does not: a process has enough.

@@ -1,4 +1,5 @@
-//! `cargo xtask sanitize`: the tests again, with what compilers can watch. Instrumented builds have a folder of their own below `target/`.
+//! `cargo xtask sanitize`: the tests again, with what compilers can watch. Instrumented builds have a folder of their
+//! own below `target/`.
 
 mod guest;
 
@@ -28,11 +29,13 @@ enum What {
     Thread,
     /// Miri: the C library's code that handles pointers; where a toolchain has it
     Miri,
-    /// The guest's C as a native program with AddressSanitizer, UndefinedBehaviorSanitizer and Lua's assertions, on x86-64 Linux
+    /// The guest's C as a native program with AddressSanitizer, UndefinedBehaviorSanitizer and Lua's assertions, on
+    /// x86-64 Linux
     Guest,
 }
 
-/// Heap and globals only: a trap leaves frames behind, on stacks that fibers use again, and what is marked there would stay marked.
+/// Heap and globals only: a trap leaves frames behind, on stacks that fibers use again, and what is marked there would
+/// stay marked.
 const WITHOUT_STACK: &str = "-Cllvm-args=-asan-stack=0";
 
 /// The one whose sanitizers Rust's toolchains bring.
@@ -97,8 +100,8 @@ fn address() -> Result<()> {
     finish(programs.arg(format!("BUILD={}", root().join("target/sanitize/ffi-c").display())))
 }
 
-/// Rust's own library must be built with ThreadSanitizer: a thread that waits for a lock gets it in there, and unseen, what the lock guards would be
-/// reported.
+/// Rust's own library must be built with ThreadSanitizer: a thread that waits for a lock gets it in there, and unseen,
+/// what the lock guards would be reported.
 fn has_sources_of_library() -> Result<bool> {
     let sysroot = printed(Command::new("rustc").args(["--print", "sysroot"]))?;
     Ok(Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").exists())

@@ -38,7 +38,8 @@ pub enum Format {
     Cargo,
     /// `go test -v`: a line `--- PASS: name (0.01s)` for each test, indented for parts of tests.
     Go,
-    /// Maven's Surefire: `Tests run: 3, Failures: 0, Errors: 0, Skipped: 0` for each class with a time, and once for all without.
+    /// Maven's Surefire: `Tests run: 3, Failures: 0, Errors: 0, Skipped: 0` for each class with a time, and once for
+    /// all without.
     Surefire,
     /// `swift test`: a line `Test Case 'Class.name' passed (0.1 seconds)` for each test, and our own for examples.
     XCTest,
@@ -62,8 +63,8 @@ impl Format {
     /// How many tests a line says have passed, failed, and been skipped.
     fn counts(self, line: &str) -> Option<(u64, u64, u64)> {
         match self {
-            // `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`; what a test prints without a newline
-            // can stand before it.
+            // `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`; what a
+            // test prints without a newline can stand before it.
             Self::Cargo => {
                 let (_, result) = line.split_once("test result: ")?;
                 Some((before(result, "passed"), before(result, "failed"), before(result, "ignored")))
@@ -78,7 +79,8 @@ impl Format {
                 let failed = sum(&["failed", "error", "errors", "xpassed"]);
                 Some((sum(&["passed", "xfailed"]), failed, before(counts, "skipped")))
             }
-            // `[INFO] Tests run: 3, Failures: 1, Errors: 0, Skipped: 0` for all classes together; a class's own line has a time behind it.
+            // `[INFO] Tests run: 3, Failures: 1, Errors: 0, Skipped: 0` for all classes together; a class's own line
+            // has a time behind it.
             Self::Surefire => {
                 let (_, counts) = line.split_once("Tests run: ").filter(|_| !line.contains("Time elapsed"))?;
                 let numbers = counts.split(", ").map(|count| count.rsplit(' ').next()?.parse().ok());
@@ -105,7 +107,8 @@ impl Format {
         }
     }
 
-    /// Whether the line is worth showing: of runners that write lines for every success, failures and totals. `in_failure` is kept between lines.
+    /// Whether the line is worth showing: of runners that write lines for every success, failures and totals.
+    /// `in_failure` is kept between lines.
     pub fn shows(self, line: &str, in_failure: &mut bool) -> bool {
         let text = line.trim_start();
         match self {

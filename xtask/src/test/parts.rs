@@ -21,8 +21,8 @@ pub struct Part {
 
 /// One call of a test runner.
 pub struct Step {
-    /// Program and arguments, with spaces between them. `cargo` and `xtask` are the running ones; a last argument with a `*` stands for all files of
-    /// the folder that end so: what `node --test FOLDER` means differs between versions.
+    /// Program and arguments, with spaces between them. `cargo` and `xtask` are the running ones; a last argument with
+    /// a `*` stands for all files of the folder that end so: what `node --test FOLDER` means differs between versions.
     pub command: &'static [&'static str],
     /// How its output tells the results.
     pub format: Format,

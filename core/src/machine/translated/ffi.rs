@@ -74,7 +74,8 @@ pub(super) fn api(hardened: bool) -> Result<&'static Api> {
         // SAFETY: `runtime.c` has this constant, laid out as `Api` says.
         (unsafe { &luacell_plain }, &PLAIN_FAULTS)
     };
-    // SAFETY: called once for each copy of the code. From then on faults that are no guest's are handled by whoever handled them before.
+    // SAFETY: called once for each copy of the code. From then on faults that are no guest's are handled by whoever
+    // handled them before.
     if !faults.get_or_init(|| unsafe { (api.handle_faults)() } == 0) {
         return Err(Error::internal("the system lets nobody handle faults in memory"));
     }

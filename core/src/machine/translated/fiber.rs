@@ -45,8 +45,8 @@ pub(super) struct Run {
     api: &'static Api,
 }
 
-// SAFETY: what lies on the stack is the guest's frames, which know of no thread, and frames of this crate's, which hold nothing but what is `Send`: a cell,
-// and futures of host functions, which are `Send` by their type.
+// SAFETY: what lies on the stack is the guest's frames, which know of no thread, and frames of this crate's, which hold
+// nothing but what is `Send`: a cell, and futures of host functions, which are `Send` by their type.
 unsafe impl Send for Run {}
 
 impl Run {
@@ -60,8 +60,8 @@ impl Run {
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<Task, ()>, task| {
             let cell = cell;
             let place = Place { yielder: NonNull::from(yielder), task: Changing::new(task) };
-            // SAFETY: `execute_async` holds the exclusive borrow that this pointer was made from until this run is done or dropped, and does not
-            // use it meanwhile.
+            // SAFETY: `execute_async` holds the exclusive borrow that this pointer was made from until this run is done
+            // or dropped, and does not use it meanwhile.
             let cell = unsafe { &mut *cell.0.as_ptr() };
             cell.fiber = Some(Current(NonNull::from(&place)));
             let result = catch_unwind(AssertUnwindSafe(|| At(cell).execute(entry)));
@@ -90,8 +90,9 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         if self.coroutine.started() && !self.coroutine.done() {
-            // Nothing in this crate drops a run in the middle, see `run::Flight`. Unwinding is not possible through the guest's frames.
-            // SAFETY: the frames are forgotten, and with them what they own; nothing points into the stack: the guest goes with it.
+            // Nothing in this crate drops a run in the middle, see `run::Flight`. Unwinding is not possible through the
+            // guest's frames. SAFETY: the frames are forgotten, and with them what they own; nothing points into the
+            // stack: the guest goes with it.
             unsafe { self.coroutine.force_reset() };
         }
     }

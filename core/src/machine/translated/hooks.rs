@@ -115,7 +115,8 @@ unsafe extern "C" fn tick<I: Imports>(host: *mut c_void) -> i64 {
     0
 }
 
-/// For a guest that starts: no table exists then, and no host. Each takes a pointer to the most that the memory may grow to.
+/// For a guest that starts: no table exists then, and no host. Each takes a pointer to the most that the memory may
+/// grow to.
 pub(super) static STARTING: Hooks = Hooks {
     set: absent5,
     get: absent5,

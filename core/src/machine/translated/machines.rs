@@ -32,7 +32,8 @@ impl Blueprint {
         let call = |number: u32, argument: i32| {
             let mut result = 0;
             let max_memory: *const u64 = &raw const config.max_memory;
-            // SAFETY: the machine is alive and nobody else has it; the hooks that it was made with take a pointer to this number.
+            // SAFETY: the machine is alive and nobody else has it; the hooks that it was made with take a pointer to
+            // this number.
             let code = unsafe {
                 (api.machine_call)(
                     machine.machine.as_ptr(),

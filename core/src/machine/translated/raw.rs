@@ -19,7 +19,8 @@ pub(super) struct Raw {
 // SAFETY: a machine knows of no thread between calls; what refers to a thread is made anew by each call.
 unsafe impl Send for Raw {}
 
-// SAFETY: through a shared reference nothing but `memory` is called, which only reads what calls through an exclusive one write.
+// SAFETY: through a shared reference nothing but `memory` is called, which only reads what calls through an exclusive
+// one write.
 unsafe impl Sync for Raw {}
 
 impl Raw {
@@ -34,8 +35,8 @@ impl Raw {
         Some(Raw { machine, api, image: None })
     }
 
-    /// A guest as in the image. `None` when there is no memory for it. Hooks, clock and settings are the same for all guests of an image, and the clock has
-    /// to outlive them.
+    /// A guest as in the image. `None` when there is no memory for it. Hooks, clock and settings are the same for all
+    /// guests of an image, and the clock has to outlive them.
     pub(super) fn as_in(
         image: &Arc<Image>,
         hooks: &'static Hooks,
@@ -53,8 +54,8 @@ impl Raw {
     #[inline]
     pub(super) fn memory(&self) -> &[u8] {
         let mut size = 0;
-        // SAFETY: the machine is alive. Its memory is readable up to its size and stays where it is; it changes and grows only in calls that
-        // need this machine exclusively, which ends this borrow.
+        // SAFETY: the machine is alive. Its memory is readable up to its size and stays where it is; it changes and
+        // grows only in calls that need this machine exclusively, which ends this borrow.
         unsafe {
             let data = (self.api.machine_memory)(self.machine.as_ptr(), &mut size);
             std::slice::from_raw_parts(data, size)
@@ -95,7 +96,8 @@ fn new_machine(
     config: &EngineConfig,
 ) -> Option<NonNull<RawMachine>> {
     let space = usize::try_from(config.max_memory).unwrap_or(usize::MAX);
-    // SAFETY: the image is null or lives as long as this call, the hooks as long as the program, and the clock longer than the machine.
+    // SAFETY: the image is null or lives as long as this call, the hooks as long as the program, and the clock longer
+    // than the machine.
     NonNull::new(unsafe { (api.machine_new)(image, hooks, clock, config.max_stack, space) })
 }
 

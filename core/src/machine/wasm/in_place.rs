@@ -1,4 +1,5 @@
-//! The guest's code executed where it lies in the program's file, not in a copy of it: a start touches a tenth of the pages, and processes share them.
+//! The guest's code executed where it lies in the program's file, not in a copy of it: a start touches a tenth of the
+//! pages, and processes share them.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use super::on_pages::OnPages;
 
 const PAGE: usize = align_of::<OnPages<u8>>();
 
-/// wasmtime keeps what it executes by address, and can't have the same code twice: only one module at a time is in place.
+/// wasmtime keeps what it executes by address, and can't have the same code twice: only one module at a time is in
+/// place.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Loads the code, which has to be wasmtime's own for these settings; `None` when it has to be copied.

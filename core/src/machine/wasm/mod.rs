@@ -198,7 +198,8 @@ fn check_imports(module: &Module) -> Result<()> {
     Ok(())
 }
 
-/// Revision 1 has to be there; what is there of revision 2 has to have the right type, which is checked at the first call.
+/// Revision 1 has to be there; what is there of revision 2 has to have the right type, which is checked at the first
+/// call.
 fn check_exports(module: &Module) -> Result<()> {
     const REQUIRED: [(&str, usize, usize); 8] = [
         ("init", 0, 1),

@@ -105,11 +105,13 @@ impl<I: Imports> Machines<I> {
             .max_core_instance_size(64 << 10)
             .table_keep_resident(64 << 10)
             .max_unused_warm_slots(16);
-        // The guard pages of a thousand stacks are a thousand calls of the system, which would make the first sandbox wait for milliseconds.
+        // The guard pages of a thousand stacks are a thousand calls of the system, which would make the first sandbox
+        // wait for milliseconds.
         #[cfg(feature = "async")]
         pool.total_stacks(if waits { n } else { 1 });
         if PoolingAllocationConfig::is_pagemap_scan_available() {
-            // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox finds them in place.
+            // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox
+            // finds them in place.
             pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
         }
         let mut config = engine_config(&self.config).ok()?;
@@ -207,8 +209,8 @@ fn load_own<I: Imports>(config: &Config, settings: &EngineConfig) -> Result<Blue
     let code = unpacked(if settings.hardened { hardened_guest()? } else { &GUEST.0 })?;
     let fail = |e: wasmtime::Error| Error::internal(format!("the compiled guest can't be loaded: {e:#}"));
     let engine = Engine::new(config).map_err(fail)?;
-    // SAFETY: these bytes are what wasmtime's own `precompile_module` gave in this crate's build script, unchanged and embedded in the
-    // program; wasmtime checks its version and settings besides.
+    // SAFETY: these bytes are what wasmtime's own `precompile_module` gave in this crate's build script, unchanged and
+    // embedded in the program; wasmtime checks its version and settings besides.
     #[allow(unsafe_code, reason = "the only way to load code that was compiled ahead of time")]
     let module = unsafe { Module::deserialize(&engine, &code) }.map_err(fail)?;
     if !settings.hardened {

@@ -1,4 +1,5 @@
-//! A file that is only written to when it has turned out to be ours, may be written to, and by the process that opened it.
+//! A file that is only written to when it has turned out to be ours, may be written to, and by the process that opened
+//! it.
 
 use std::fmt;
 use std::fs::File;
@@ -102,7 +103,8 @@ impl Backend {
         lock(&self.0.head)
     }
 
-    /// Fails when somebody else has written to the file: it does not begin with what we know. From then on nothing is read or written.
+    /// Fails when somebody else has written to the file: it does not begin with what we know. From then on nothing is
+    /// read or written.
     pub(super) fn check_head(&self) -> IoResult<()> {
         let head = self.head();
         if *head != read_head(self.file()?)? {

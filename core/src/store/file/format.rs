@@ -1,13 +1,15 @@
 //! What is in the file.
 //!
-//! One redb table `luacell` of text to numbers says that it is ours and in which format; another one, `entries`, holds everything
-//! else. Its keys begin with the table's number, big-endian, so that a table lies together. A 0 follows for the
-//! number of entries (u64, little-endian; absent when there are none), or a 1 and the key for an entry. Table 0 is none: under its number of entries
-//! is what all tables but the library's own hold, bytes and entries (u64 both); it is always there, and the first of all.
+//! One redb table `luacell` of text to numbers says that it is ours and in which format; another one, `entries`, holds
+//! everything else. Its keys begin with the table's number, big-endian, so that a table lies together. A 0 follows for
+//! the number of entries (u64, little-endian; absent when there are none), or a 1 and the key for an entry. Table 0 is
+//! none: under its number of entries is what all tables but the library's own hold, bytes and entries (u64 both); it is
+//! always there, and the first of all.
 //!
-//! redb looks at its own checksums after a crash only. So behind each value stand two of ours (u32, little-endian): the CRC-32 of key and value, and the link to
-//! what follows, the CRC-32 of this key, the byte 255 and the next key in the file, or nothing for the last one. What is read has to match the first; where nothing
-//! is found, or a walk goes on, the resolver on both sides have to match: damage can't hide an entry.
+//! redb looks at its own checksums after a crash only. So behind each value stand two of ours (u32, little-endian): the
+//! CRC-32 of key and value, and the link to what follows, the CRC-32 of this key, the byte 255 and the next key in the
+//! file, or nothing for the last one. What is read has to match the first; where nothing is found, or a walk goes on,
+//! the resolver on both sides have to match: damage can't hide an entry.
 
 use std::fmt;
 
@@ -301,7 +303,8 @@ struct Chain<'a, 't> {
     pending: Option<Pending>,
 }
 
-/// A new entry that waits for the one that follows it: new entries come in order, and most of them one behind the other.
+/// A new entry that waits for the one that follows it: new entries come in order, and most of them one behind the
+/// other.
 struct Pending {
     key: Vec<u8>,
     /// Value and checksum.

@@ -27,8 +27,8 @@ pub enum Durability {
     /// When it is on the disk: it survives a crash of the process and of the machine. Default.
     #[default]
     Full,
-    /// When the next run would see it. A crash of the process or of the machine may lose the commits of the last second, whole ones, the
-    /// latest first; the file stays intact. Much faster for small commits.
+    /// When the next run would see it. A crash of the process or of the machine may lose the commits of the last
+    /// second, whole ones, the latest first; the file stays intact. Much faster for small commits.
     Relaxed,
 }
 
@@ -58,15 +58,17 @@ impl FileOptions {
         self
     }
 
-    /// How much of the file is kept in memory, in bytes. Default 64 MiB. What the first one to open the file says counts for the whole process.
+    /// How much of the file is kept in memory, in bytes. Default 64 MiB. What the first one to open the file says
+    /// counts for the whole process.
     #[must_use]
     pub fn cache_size(mut self, bytes: usize) -> Self {
         self.cache_size = bytes;
         self
     }
 
-    /// Only reads: nothing is written to the file, so it needs no permission to write; it has to be there. Several processes may read a file in this way, but not
-    /// while one has it open for writing. A run that stores something fails with `Store`. As a path for the bindings: `file://PATH?read_only=true`.
+    /// Only reads: nothing is written to the file, so it needs no permission to write; it has to be there. Several
+    /// processes may read a file in this way, but not while one has it open for writing. A run that stores something
+    /// fails with `Store`. As a path for the bindings: `file://PATH?read_only=true`.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.access = if read_only { Access::ReadOnly } else { Access::Full };
@@ -76,8 +78,8 @@ impl FileOptions {
     /// Opens the file, or makes it. The folder has to exist.
     ///
     /// # Errors
-    /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later version that
-    /// this one does not understand; the file is left as it is then. When the system refuses to open it.
+    /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later
+    /// version that this one does not understand; the file is left as it is then. When the system refuses to open it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
         let shared = shared::open(path.as_ref(), self.access, self.cache_size)?;
         let reads_only = self.access != Access::Full;
@@ -93,11 +95,11 @@ impl Default for FileOptions {
 
 /// Tables in one file. A commit is there completely or not at all, whatever crashes.
 ///
-/// One process at a time has the file open, and a process that is forked off does not have it: it gets `Store` until it opens the file itself. Within a process
-/// any number of sandboxes may use the file: opening it again, by any of its names, or
-/// cloning, gives another handle to the same one, and a run that read what another one changed meanwhile is
-/// repeated. Keys come in the order of their bytes. After an error of the system (a full disk, for one) the file is opened anew with the next run; when
-/// it was deleted, replaced or cut off meanwhile, runs fail with `Store`.
+/// One process at a time has the file open, and a process that is forked off does not have it: it gets `Store` until it
+/// opens the file itself. Within a process any number of sandboxes may use the file: opening it again, by any of its
+/// names, or cloning, gives another handle to the same one, and a run that read what another one changed meanwhile is
+/// repeated. Keys come in the order of their bytes. After an error of the system (a full disk, for one) the file is
+/// opened anew with the next run; when it was deleted, replaced or cut off meanwhile, runs fail with `Store`.
 pub struct FileStore {
     shared: Arc<Shared>,
     durability: Durability,

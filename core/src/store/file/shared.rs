@@ -133,8 +133,8 @@ fn absolute(path: &Path) -> std::io::Result<PathBuf> {
 /// Files up to this many bytes are read whole when they are opened.
 const CHECKED_WHOLE: u64 = 4 << 20;
 
-/// Opens the file and looks whether it is ours, without changing it before that is known. `wanted`: it has to be this one; otherwise a new one is made when there
-/// is none.
+/// Opens the file and looks whether it is ours, without changing it before that is known. `wanted`: it has to be this
+/// one; otherwise a new one is made when there is none.
 fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Option<&Identity>) -> StoreResult<Opened> {
     let shown = path.display();
     let system = |error: std::io::Error| StoreError::from(format!("can't open {shown}: {error}"));
@@ -213,7 +213,8 @@ fn check_content(opened: &Opened, look: &Look, head: bool) -> StoreResult<()> {
     if head { Ok(opened.backend.check_head()?) } else { Ok(()) }
 }
 
-/// redb writes where it ends, but not to a file that is not ours any more; what a damaged file makes it do wrong there is no reason to panic where a store is dropped.
+/// redb writes where it ends, but not to a file that is not ours any more; what a damaged file makes it do wrong there
+/// is no reason to panic where a store is dropped.
 fn close(opened: Option<Opened>) {
     let _ = opened.as_ref().map(|opened| opened.backend.check_head());
     let _ = catch_unwind(AssertUnwindSafe(|| drop(opened)));
@@ -334,7 +335,8 @@ impl Shared {
     /// Gives a handle back; with the last one the file is closed.
     pub(super) fn remove_handle(self: &Arc<Self>) {
         if self.is_of_other_process() {
-            // What the parent has open is not to be touched: no lock, no page and no mutex, which some other thread of the parent may have held.
+            // What the parent has open is not to be touched: no lock, no page and no mutex, which some other thread of
+            // the parent may have held.
             std::mem::forget(Arc::clone(self));
             return;
         }
@@ -359,7 +361,8 @@ impl Shared {
         if self.is_of_other_process() { Err(self.says(FORKED)) } else { Ok(()) }
     }
 
-    /// Fails when the path does not lead to the file any more, or the file is not whole. `head`: also when somebody has written over it.
+    /// Fails when the path does not lead to the file any more, or the file is not whole. `head`: also when somebody has
+    /// written over it.
     fn check_file(&self, opened: &Opened, head: bool) -> StoreResult<()> {
         let checked = match Look::at(&self.path) {
             Ok(look) if look.identity == self.identity => check_content(opened, &look, head),
@@ -372,7 +375,8 @@ impl Shared {
         checked
     }
 
-    /// The same, as far as the open file itself tells. What is read from a file that has gone is what was stored; that it has gone is for who writes to find out.
+    /// The same, as far as the open file itself tells. What is read from a file that has gone is what was stored; that
+    /// it has gone is for who writes to find out.
     fn check_open_file(&self, opened: &Opened) -> StoreResult<()> {
         if !self.suspect.load(Ordering::Relaxed) {
             return Ok(opened.backend.check_head()?);
@@ -470,7 +474,8 @@ impl Shared {
         })
     }
 
-    /// Writes: `f` gets the table and the number of commits that came before. Nothing is written when it fails. `has_read`: the same run did, a moment ago.
+    /// Writes: `f` gets the table and the number of commits that came before. Nothing is written when it fails.
+    /// `has_read`: the same run did, a moment ago.
     pub(super) fn write(
         self: &Arc<Self>,
         durability: Durability,

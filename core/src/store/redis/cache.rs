@@ -18,7 +18,8 @@ const WHOLE: (usize, usize) = (4096, 1 << 20);
 /// The bytes of an entry that tell which commit wrote it.
 pub(super) const VERSION: usize = 8;
 
-/// What is read ahead of somebody who reads one entry after another: so much at first, four times as much each time, at most so much.
+/// What is read ahead of somebody who reads one entry after another: so much at first, four times as much each time, at
+/// most so much.
 const AHEAD: usize = 8;
 const MOST_AHEAD: usize = 1024;
 
@@ -163,7 +164,8 @@ fn numbered(key: &str) -> Option<(&str, i64)> {
 }
 
 impl Cached {
-    /// Takes in an entry. What is known already stays: a run sees one value only, and the commit tells whether it was the right one. What it takes in memory.
+    /// Takes in an entry. What is known already stays: a run sees one value only, and the commit tells whether it was
+    /// the right one. What it takes in memory.
     fn learn(&mut self, key: String, entry: Option<Vec<u8>>) -> usize {
         let size = size_of_entry(&key, entry.as_deref());
         self.entries.entry(key).or_insert(Known { entry, used: false });

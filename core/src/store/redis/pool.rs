@@ -21,7 +21,8 @@ const MAX_IDLE: usize = 32;
 /// A connection that was idle for longer is tried before it is relied on.
 const TRUSTED: Duration = Duration::from_secs(1);
 
-/// The first wait before another try; each is twice as long as the one before, up to the longest, within the request's time.
+/// The first wait before another try; each is twice as long as the one before, up to the longest, within the request's
+/// time.
 const BACK_OFF: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
@@ -250,12 +251,13 @@ impl Pool {
         patience.pause(time).map_err(|_| self.error("the run had to end before another one's commit was made"))
     }
 
-    /// Runs `f` on a connection to the node that has the namespace, which is followed when a cluster moves it. All of it has to be done within one time-out. What is
-    /// `repeatable` is done once more when the connection broke; of anything else nobody knows then whether it was done. `f` sends one command at a time, and
-    /// nothing behind one that was refused.
+    /// Runs `f` on a connection to the node that has the namespace, which is followed when a cluster moves it. All of
+    /// it has to be done within one time-out. What is `repeatable` is done once more when the connection broke; of
+    /// anything else nobody knows then whether it was done. `f` sends one command at a time, and nothing behind one
+    /// that was refused.
     ///
-    /// redis has clients for clusters, which know nothing of such a time-out, or of runs that are interrupted. All of a namespace is in one slot, so little
-    /// is to be done.
+    /// redis has clients for clusters, which know nothing of such a time-out, or of runs that are interrupted. All of a
+    /// namespace is in one slot, so little is to be done.
     fn with_connection<T>(
         &self,
         repeatable: bool,

@@ -45,8 +45,8 @@ impl Script {
         Script { code, hash: redis::Script::new(code).get_hash().to_owned() }
     }
 
-    /// Runs it. `keys` are all that it uses: a cluster that moves a slot looks at them, and refuses when it has not all of them in one place. The first argument is
-    /// always which server it is.
+    /// Runs it. `keys` are all that it uses: a cluster that moves a slot looks at them, and refuses when it has not all
+    /// of them in one place. The first argument is always which server it is.
     pub(super) fn run(
         &self,
         keys: &[String],

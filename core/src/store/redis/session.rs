@@ -31,7 +31,8 @@ const FIRST_UNSTORED: u32 = 0xF000_0000;
 pub(super) struct Session {
     pool: Arc<Pool>,
     state: Option<State>,
-    /// The server has lost something that this user saw. It never gets anything again, whatever the server holds by then.
+    /// The server has lost something that this user saw. It never gets anything again, whatever the server holds by
+    /// then.
     lost: Option<String>,
     /// For who only reads: the next number for a table.
     unstored: u32,
@@ -342,7 +343,8 @@ impl Session {
         )
     }
 
-    /// The server is another one, or was started anew. That is nothing to this user if all that it saw is there: every epoch that it does not know of began later.
+    /// The server is another one, or was started anew. That is nothing to this user if all that it saw is there: every
+    /// epoch that it does not know of began later.
     fn follow(&mut self, epochs: &[u8]) -> StoreResult<()> {
         let Some(state) = &mut self.state else { return Ok(()) };
         let epochs = String::from_utf8_lossy(epochs);
@@ -361,7 +363,8 @@ impl Session {
         }
     }
 
-    /// Somebody's large commit is under way. It has to be done before anything else; when its client does not go on, by whoever comes.
+    /// Somebody's large commit is under way. It has to be done before anything else; when its client does not go on, by
+    /// whoever comes.
     fn help(&self, name: &[u8], cancel: &CancelToken) -> StoreResult<()> {
         let list = name.split(|byte| *byte == b' ').next().unwrap_or_default();
         let list = format!("commit:{}", String::from_utf8_lossy(list));

@@ -1,5 +1,5 @@
-//! A connection whose every wait ends in time: redis's own has a time-out for each piece that arrives, so that a server which sends one byte after another holds its
-//! client for ever.
+//! A connection whose every wait ends in time: redis's own has a time-out for each piece that arrives, so that a server
+//! which sends one byte after another holds its client for ever.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -20,7 +20,8 @@ use crate::store::CancelToken;
 /// How often it is looked whether somebody interrupts.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A commit that was sent is waited for so much longer when its run has to end: the answer that is on its way tells done from unknown.
+/// A commit that was sent is waited for so much longer when its run has to end: the answer that is on its way tells
+/// done from unknown.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// How long all that belongs to one request may take.

@@ -64,7 +64,8 @@ struct TableState {
     /// The entries that the store does not have.
     first_new: u32,
     last_new: u32,
-    /// A key of the store's: this run deleted it and all before it. Who takes one entry after the other from the front begins there.
+    /// A key of the store's: this run deleted it and all before it. Who takes one entry after the other from the front
+    /// begins there.
     gone: Option<String>,
     /// The same for entries that the store does not have.
     gone_new: u32,
@@ -93,7 +94,8 @@ impl TableState {
     }
 }
 
-/// Writes that are not in the store yet. One list and one hash table for all tables: a run may make a million small ones.
+/// Writes that are not in the store yet. One list and one hash table for all tables: a run may make a million small
+/// ones.
 pub(crate) struct Overlay {
     entries: Vec<Entry>,
     index: HashTable<Place>,
@@ -177,7 +179,8 @@ impl Overlay {
         table >= self.fresh_from && (table < self.own_end || !self.is_foreign(table))
     }
 
-    /// Until 0 is set, new tables with numbers below this one have what the run wrote to them and nothing of others that have the same numbers.
+    /// Until 0 is set, new tables with numbers below this one have what the run wrote to them and nothing of others
+    /// that have the same numbers.
     pub(crate) fn set_own_end(&mut self, end: u32) {
         self.own_end = end;
     }
@@ -409,7 +412,8 @@ impl Overlay {
         }
     }
 
-    /// What the tables hold with these writes, when they held `before` without them. Tables that are to be removed still count.
+    /// What the tables hold with these writes, when they held `before` without them. Tables that are to be removed
+    /// still count.
     pub(crate) fn usage_after(&self, store: &mut dyn TableStore, before: Usage) -> StoreResult<Usage> {
         let mut usage = before;
         for entry in &self.entries {

@@ -39,9 +39,9 @@ impl Overlay {
         Ok(())
     }
 
-    /// Hands entries to `visit` until that gives false: in the order of `scan`, those that come after the key `after`, or from the first one on. False when
-    /// there is no such key; one that this run deleted still has its place. What was deleted comes without a value: a script can make much of
-    /// that, and who passes over it has to count it.
+    /// Hands entries to `visit` until that gives false: in the order of `scan`, those that come after the key `after`,
+    /// or from the first one on. False when there is no such key; one that this run deleted still has its place. What
+    /// was deleted comes without a value: a script can make much of that, and who passes over it has to count it.
     pub(crate) fn scan_after(
         &mut self,
         store: &mut dyn TableStore,

@@ -12,7 +12,8 @@ pub(super) fn unknown_tag(tag: u8) -> Error {
     malformed(&format!("unknown tag 0x{tag:02x}"))
 }
 
-/// A value that refers to nothing, as it lies in the message: strings become values of their own only where they are put.
+/// A value that refers to nothing, as it lies in the message: strings become values of their own only where they are
+/// put.
 pub(super) enum Plain<'a> {
     Nil,
     Boolean(bool),
@@ -90,8 +91,8 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// Passes over one value, of a table only its head: what follows is values again, so that nobody has to recurse. Gives the id when it is a
-    /// reference to a stored table.
+    /// Passes over one value, of a table only its head: what follows is values again, so that nobody has to recurse.
+    /// Gives the id when it is a reference to a stored table.
     #[inline]
     pub(super) fn skip(&mut self) -> Result<Option<u32>> {
         match self.u8()? {

@@ -9,7 +9,8 @@ pub(crate) fn may_refer(bytes: &[u8]) -> bool {
     matches!(bytes.first(), Some(&(tag::EXTERNAL | tag::TABLE | tag::STORED_FUNCTION | tag::STORED_UPVALUE)))
 }
 
-/// Hands the ids of all tables that an encoded value refers to, to `visit`. Bytes that make no sense end the walk: they refer to nothing.
+/// Hands the ids of all tables that an encoded value refers to, to `visit`. Bytes that make no sense end the walk: they
+/// refer to nothing.
 pub(crate) fn references(bytes: &[u8], visit: &mut dyn FnMut(u32)) {
     let mut reader = Reader::new(bytes);
     while !reader.0.rest.is_empty() {

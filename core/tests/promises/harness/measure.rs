@@ -50,7 +50,8 @@ impl Clock {
     }
 }
 
-/// A moment of a thread at which another one looks. Where the system does not tell of other threads, time is that on the wall.
+/// A moment of a thread at which another one looks. Where the system does not tell of other threads, time is that on
+/// the wall.
 pub struct Begun {
     /// How long the thread has run, in nanoseconds, is the first number there.
     file: Option<PathBuf>,

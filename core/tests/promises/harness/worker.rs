@@ -1,4 +1,5 @@
-//! Cases run in a process of their own, which tells what it is at: one that does not end, or that crashes, is a finding like any other.
+//! Cases run in a process of their own, which tells what it is at: one that does not end, or that crashes, is a finding
+//! like any other.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};

@@ -160,7 +160,8 @@ const VALUES: &[&str] = &[
     "fail",
 ];
 
-/// A body that calls a function, as often as the head of a loop says, with arguments that `pick(n)`, a number below n, chooses.
+/// A body that calls a function, as often as the head of a loop says, with arguments that `pick(n)`, a number below n,
+/// chooses.
 pub fn call(function: &str, head: &str, mut pick: impl FnMut(usize) -> usize) -> String {
     let mut names = Vec::new();
     let mut body = format!("local f = {function} ");

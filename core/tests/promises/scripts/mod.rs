@@ -1,7 +1,8 @@
 //! Scripts that try to get away: *every way in which Lua can run* x *what it tries there*.
 //!
-//! They use functions of the host: `host(...)` returns what it gets, `fail()` fails, `call(f)` calls, `keep(f)` keeps a function for after the run,
-//! `run(source)` runs source, `wait()` is one that the script waits for. The module `entry` calls the global `entry`.
+//! They use functions of the host: `host(...)` returns what it gets, `fail()` fails, `call(f)` calls, `keep(f)` keeps a
+//! function for after the run, `run(source)` runs source, `wait()` is one that the script waits for. The module `entry`
+//! calls the global `entry`.
 
 mod attempts;
 mod library;

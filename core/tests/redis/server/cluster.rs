@@ -207,7 +207,8 @@ fn scripts_declare_all_keys_that_they_use() {
 const ACCOUNT: &str = "if not _home.acc then _home.acc = {n = 0} end _home.acc.n = _home.acc.n + 1 return _home.acc.n";
 const ACCOUNT_AND: &str = "if not _home.acc then _home.acc = {n = 0} end _home.acc.n = _home.acc.n + 1";
 
-/// Whatever part of a namespace is on its way, a run sees all of it, waits, or fails; also where the scripts are not known yet.
+/// Whatever part of a namespace is on its way, a run sees all of it, waits, or fails; also where the scripts are not
+/// known yet.
 #[test]
 fn a_slot_that_is_half_moved() {
     let cluster = Cluster::start(&[]);

@@ -1,5 +1,6 @@
-//! Processes that move money between accounts while they, their server and what is between them fail in every way. What was acknowledged is there, nothing is
-//! there twice or by half, and who is in doubt is told so. A few seconds each, or LUACELL_FAULTS_SECONDS.
+//! Processes that move money between accounts while they, their server and what is between them fail in every way. What
+//! was acknowledged is there, nothing is there twice or by half, and who is in doubt is told so. A few seconds each, or
+//! LUACELL_FAULTS_SECONDS.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -459,7 +460,8 @@ fn catch_up(replica: &Server, master: &Server) {
     }
 }
 
-/// What a master had acknowledged and its replica had not heard of is gone when that takes its place. Who has seen it is told so, each time; who has not goes on.
+/// What a master had acknowledged and its replica had not heard of is gone when that takes its place. Who has seen it
+/// is told so, each time; who has not goes on.
 #[test]
 fn a_replica_takes_over() {
     let options = [&ALWAYS[..], &["--repl-diskless-sync-delay", "0"]].concat();

@@ -181,7 +181,8 @@ fn a_run_that_ends_does_not_wait_for_a_server_that_is_gone() {
     behind.compute("return _home.n").unwrap();
 }
 
-/// Who can't wait for the answer to a commit doesn't know what became of it, and a limit would say that nothing was stored.
+/// Who can't wait for the answer to a commit doesn't know what became of it, and a limit would say that nothing was
+/// stored.
 #[test]
 fn a_run_that_ends_while_its_commit_is_under_way() {
     let server = Server::start(&[]);

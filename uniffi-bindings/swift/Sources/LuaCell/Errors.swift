@@ -58,7 +58,8 @@ func hostError(_ error: any Error) -> HostError {
     }
 }
 
-/// The message that the error's type gives it. The system's errors name files, and other errors would be written out as values, with all that is in them.
+/// The message that the error's type gives it. The system's errors name files, and other errors would be written out as
+/// values, with all that is in them.
 private func chosenMessage(_ error: any Error) -> String? {
     if error is CocoaError || error is POSIXError || type(of: error) is NSError.Type { return nil }
     if let chosen = (error as? any LocalizedError)?.errorDescription { return chosen }

@@ -23,7 +23,8 @@ public func printer(_ body: @escaping @Sendable (String) -> Void) -> Printer { P
 extension Sandbox {
     /// A new sandbox of the default engine.
     ///
-    /// - Throws: `LuaError.Store` when the store can't be opened, `LuaError.Memory` when there is no memory for one more.
+    /// - Throws: `LuaError.Store` when the store can't be opened, `LuaError.Memory` when there is no memory for one
+    ///   more.
     public convenience init(limits: Limits, store: String? = nil) throws {
         try self.init(config: SandboxConfig(limits: limits, store: store))
     }
@@ -68,9 +69,10 @@ extension Sandbox {
 
     /// Makes a closure callable from Lua, as the global of that name; dots put it into tables.
     ///
-    /// It is called on the thread that runs the script, and may use the sandbox that calls it. What it throws becomes a Lua error with the text of a
-    /// `LocalizedError` or `CustomStringConvertible`, or without one, and is the `underlying` error of the run when the script does not catch it. One
-    /// that is `repeatable`, because it only looks something up, does not keep a run from being repeated after a conflict.
+    /// It is called on the thread that runs the script, and may use the sandbox that calls it. What it throws becomes a
+    /// Lua error with the text of a `LocalizedError` or `CustomStringConvertible`, or without one, and is the
+    /// `underlying` error of the run when the script does not catch it. One that is `repeatable`, because it only looks
+    /// something up, does not keep a run from being repeated after a conflict.
     ///
     /// - Throws: `LuaError.InvalidArgument` for a name that is none.
     public func register(_ name: String, repeatable: Bool = false, _ body: @escaping @Sendable ([LuaValue]) throws -> LuaValue) throws {

@@ -30,7 +30,8 @@ extension LuaValue: ExpressibleByArrayLiteral {
 }
 
 extension LuaValue: ExpressibleByDictionaryLiteral {
-    /// A table with these entries; the last one of several with the same key holds, and the key `nil` or NaN is left out.
+    /// A table with these entries; the last one of several with the same key holds, and the key `nil` or NaN is left
+    /// out.
     public init(dictionaryLiteral entries: (LuaValue, LuaValue)...) {
         self = .table(table: LuaTable(entries: entries))
     }
@@ -129,8 +130,8 @@ extension LuaValue {
 }
 
 extension LuaValue: Equatable {
-    /// Tables are equal when their contents are, stored tables and functions when they are the same. As in Lua, NaN equals nothing; unlike there, `1` and
-    /// `1.0` differ.
+    /// Tables are equal when their contents are, stored tables and functions when they are the same. As in Lua, NaN
+    /// equals nothing; unlike there, `1` and `1.0` differ.
     public static func == (a: LuaValue, b: LuaValue) -> Bool {
         switch (a, b) {
         case (.nil, .nil): return true
@@ -181,7 +182,8 @@ extension LuaTable {
         self.init(node: TableNode(items: values.map { .plain(value: $0) }, entries: []))
     }
 
-    /// A table with these entries; the last one of several with the same key holds, and the key `nil` or NaN is left out.
+    /// A table with these entries; the last one of several with the same key holds, and the key `nil` or NaN is left
+    /// out.
     public convenience init(entries: [(LuaValue, LuaValue)]) {
         let all = entries.map { NodeEntry(key: .plain(value: $0.0), value: .plain(value: $0.1)) }
         self.init(node: TableNode(items: [], entries: all.filter { $0.key.isKey }))
