@@ -30,7 +30,7 @@ for_each_export!(signatures);
 pub(crate) fn build(wasm: &Path, out: &Path) -> Result<()> {
     const RUNTIME: &str = "src/machine/translated/runtime.c";
     println!("cargo:rerun-if-changed={RUNTIME}");
-    println!("cargo:rerun-if-changed=src/machine/translated/written.h");
+    println!("cargo:rerun-if-changed=src/machine/translated/dirty_pages.h");
     println!("cargo:rerun-if-env-changed={ELSEWHERE}");
     println!("cargo:rerun-if-env-changed={OTHER_RUNTIME}");
     if let Some(file) = env::var_os(OTHER_RUNTIME) {

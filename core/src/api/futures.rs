@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{ComputeOptions, Sandbox};
 use crate::guest::host_functions::{FromArgs, HostFunction, Pending};
-use crate::run::entries::{enter_call, enter_compute_with};
 use crate::run::future::run;
+use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::value::{IntoArgs, Outcome, Result, Value};
 
 impl Sandbox {

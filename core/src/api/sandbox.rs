@@ -8,14 +8,14 @@ use crate::guest::host_functions::{self, FromArgs, HostFunction};
 use crate::guest::registration::{register, unregister};
 use crate::run::access::Access;
 use crate::run::cancel::{self, Cancellable, Interrupter};
-use crate::run::entries::{enter_call, enter_compute, enter_compute_with};
+use crate::run::inputs::{enter_call, enter_compute, enter_compute_with};
 use crate::run::{SandboxCell, SandboxState};
 use crate::store::reserved::{HOME, IO};
 use crate::value::{ArgList, Error, Home, IntoArgs, MemoryStats, Outcome, Owner, Result, StoredTable, Value};
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
-/// A sandbox may be moved and cell between threads, and is used by one caller at a time: a second one gets `Busy` at
+/// A sandbox may be moved and shared between threads, and is used by one caller at a time: a second one gets `Busy` at
 /// once, unless what runs was interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's
 /// timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to
 /// stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
@@ -58,7 +58,7 @@ impl Sandbox {
     /// Runs Lua source, text or bytes. Empty source gives an empty outcome.
     ///
     /// # Errors
-    /// `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it accessed; `Conversion`
+    /// `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached; `Conversion`
     /// when a result can't leave Lua; `HostFunction` when a host function failed; `Store` when the store fails; `Busy`,
     /// `Closed`, `Trap`.
     pub fn compute(&self, source: impl AsRef<[u8]>) -> Result<Outcome> {
@@ -69,7 +69,7 @@ impl Sandbox {
     /// Runs Lua source with a chunk name, arguments and limits of its own.
     ///
     /// From within a host function the limits can only be narrower than those of the run that called it, and end the
-    /// state run alone: the function gets the error and may go on. `commit_on_error` can't be given there.
+    /// inner run alone: the function gets the error and may go on. `commit_on_error` can't be given there.
     ///
     /// # Errors
     /// As [`compute`](Self::compute); `Conversion` also for an argument that can't be passed, `InvalidArgument` for a
@@ -84,7 +84,7 @@ impl Sandbox {
         })
     }
 
-    /// Calls a global Lua function. Dots access into tables: `game.player.move`.
+    /// Calls a global Lua function. Dots reach into tables: `game.player.move`.
     ///
     /// # Errors
     /// As [`compute_with`](Self::compute_with); `Runtime` when there is no such function.
@@ -320,7 +320,7 @@ impl Sandbox {
     /// of their own that the sandbox's limits bound.
     ///
     /// # Errors
-    /// The kind of a limit that finalizers accessed; `Store` when the store fails, `Busy`, `Closed`, `Trap`.
+    /// The kind of a limit that finalizers reached; `Store` when the store fails, `Busy`, `Closed`, `Trap`.
     pub fn gc(&self) -> Result<()> {
         self.cell.access_whole(|state| {
             state.outside_transaction("a collection")?;

@@ -231,7 +231,7 @@ fn write(
     Ok(())
 }
 
-/// Every table that can be accessed from this one.
+/// Every table that can be reached from this one.
 fn collect(root: Table, key: Value) -> Vec<Pending> {
     let mut seen = std::collections::HashSet::from([root.identity()]);
     let mut all = vec![Pending { table: root, parent: None, key }];

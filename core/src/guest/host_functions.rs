@@ -9,7 +9,7 @@ use super::resolver::SandboxResolver;
 use super::{GuestMut, Host, reentry};
 #[cfg(feature = "async")]
 use crate::util::block_on;
-use crate::util::compute_place;
+use crate::util::compute_slot;
 use crate::value::protocol::status;
 use crate::value::{Error, ErrorKind, FromValue, IntoArgs, LuaString, Result, Value, codec};
 
@@ -272,7 +272,7 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, values: &mut 
             };
             host.run.attempt.nesting += 1;
             let call = || catch_unwind(AssertUnwindSafe(|| function(values)));
-            let result = reentry::while_in_host_function(guest, sandbox, || compute_place::in_host(call));
+            let result = reentry::while_in_host_function(guest, sandbox, || compute_slot::in_host(call));
             guest.host().run.attempt.nesting -= 1;
             result.unwrap_or_else(|panic| Err(panicked(&*panic)))
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::host_errors::{Causes, HostErrors};
+use super::kept_errors::{Causes, KeptErrors};
 use super::limits::Limits;
 use super::resolver::SandboxResolver;
 use crate::value::{Error, ErrorKind};
@@ -18,7 +18,7 @@ pub(crate) struct Run {
     /// How values are tied to the sandbox. `None` while no script can run.
     pub(crate) resolver: Option<SandboxResolver>,
     /// Errors that host functions gave.
-    pub(super) errors: HostErrors,
+    pub(super) errors: KeptErrors,
     /// For which modules the search failed last, by how their names begin, and the numbers of the errors.
     pub(super) module_failures: VecDeque<(String, u32)>,
     /// What this try to run has done: a run is tried again after a conflict.

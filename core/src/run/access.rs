@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::cell::SandboxCell;
+use super::access_lock::SandboxCell;
 use super::limits::LimitOverrides;
 use super::state::SandboxState;
 use crate::guest::resolver::SandboxResolver;
-use crate::guest::table_numbers::allocate_ids;
+use crate::guest::table_ids::allocate_ids;
 use crate::guest::{GuestMut, Host};
 use crate::machine::Entry;
 use crate::tables::{StoreLimit, Tables};

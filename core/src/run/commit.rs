@@ -1,7 +1,7 @@
 //! What was written to tables comes to the store, and what nothing refers to goes.
 
 use super::state::{Instance, SandboxState};
-use crate::guest::table_numbers::{forget_tables, held_tables};
+use crate::guest::table_ids::{forget_tables, held_tables};
 use crate::value::{Error, Result};
 
 impl SandboxState {

@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use futures_timer::Delay;
 
+use super::access_lock::{AfterAccess, SandboxCell};
 use super::cancel::Canceller;
-use super::cell::{AfterAccess, SandboxCell};
 use super::lifecycle::{pause_before_retry, stopped_between_tries};
 use super::limits::LimitOverrides;
-use super::locked::Locked;
+use super::lock_guard::Locked;
 use super::state::{Instance, SandboxState};
 use crate::guest::resolver::SandboxResolver;
 use crate::guest::{Guest, GuestMut};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cell::SandboxCell;
+use super::access_lock::SandboxCell;
 use super::limits::LimitOverrides;
 use super::state::{Instance, SandboxState};
 use crate::guest::GuestMut;

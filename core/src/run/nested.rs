@@ -62,10 +62,10 @@ impl GuestMut<'_> {
         Ok(outer)
     }
 
-    /// The outer run's limits hold again. When the state one accessed one of its own, the outer one may go on.
+    /// The outer run's limits hold again. When the inner one reached one of its own, the outer one may go on.
     fn widen(&mut self, outer: Outer, set: &LimitOverrides, result: &Result<Outcome>) -> Result<()> {
         let host = self.host();
-        let state = std::mem::replace(&mut host.run.limits, outer.limits);
+        let inner = std::mem::replace(&mut host.run.limits, outer.limits);
         host.set_deadline(outer.deadline);
         host.run.attempt.inner_budgets.pop();
         let instructions_left = host.instructions_left();
@@ -78,9 +78,9 @@ impl GuestMut<'_> {
                 set.timeout.flatten().is_some() && outer.deadline.is_none_or(|deadline| Instant::now() < deadline)
             }
             Err(ErrorKind::InstructionLimit) => set.instructions.is_some() && instructions_left > 0,
-            Err(ErrorKind::HostCallLimit) => state.host_calls < outer.limits.host_calls,
-            Err(ErrorKind::StoreLimit) => state.store != outer.limits.store,
-            Err(ErrorKind::OutputLimit) => state.output < outer.limits.output,
+            Err(ErrorKind::HostCallLimit) => inner.host_calls < outer.limits.host_calls,
+            Err(ErrorKind::StoreLimit) => inner.store != outer.limits.store,
+            Err(ErrorKind::OutputLimit) => inner.output < outer.limits.output,
             _ => false,
         };
         if own {

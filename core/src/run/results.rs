@@ -2,22 +2,9 @@
 
 use crate::guest::GuestMut;
 use crate::guest::resolver::SandboxResolver;
-use crate::machine::Entry;
 use crate::value::{Error, ErrorKind, LuaString, Metrics, Result, Value, codec};
 
 impl GuestMut<'_> {
-    /// Puts source and name into the buffer.
-    #[inline]
-    pub(crate) fn enter_source(&mut self, name: &[u8], source: &[u8], args: &[u8]) -> Result<Entry> {
-        self.reserve(name.len() + source.len() + args.len())?;
-        self.write(&[name, source, args])?;
-        Ok(Entry::ComputeNamed {
-            name_len: name.len() as i32,
-            code_len: source.len() as i32,
-            args_len: args.len() as i32,
-        })
-    }
-
     /// Reads a successful run's output and results.
     #[inline]
     pub(crate) fn read_success(&mut self, n: i32, resolver: &SandboxResolver) -> Result<(LuaString, Vec<Value>)> {

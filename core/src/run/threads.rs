@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::run::Canceller;
 use crate::util::process::PerProcess;
-use crate::util::{compute_place, lock};
+use crate::util::{compute_slot, lock};
 use crate::value::{Error, ErrorKind, Result};
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -104,13 +104,13 @@ pub fn at_work<T>(work: impl FnOnce() -> T) -> T {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
-            compute_place::set_at_work(false);
+            compute_slot::set_at_work(false);
             if let Some(next) = all_places().left() {
                 begin(next);
             }
         }
     }
-    compute_place::set_at_work(true);
+    compute_slot::set_at_work(true);
     let _leave = Leave;
     work()
 }
@@ -142,7 +142,7 @@ impl Places {
             if queue.starving > STARVING {
                 next.extend(queue.next());
             }
-            while queue.active < places() + compute_place::in_host_now()
+            while queue.active < places() + compute_slot::in_host_now()
                 && let Some(start) = queue.next()
             {
                 next.push(start);
@@ -264,7 +264,7 @@ mod tests {
                 } else {
                     inner.send(0).unwrap();
                 }
-                done.send(compute_place::in_host(|| wait.recv()).unwrap() + 1).unwrap();
+                done.send(compute_slot::in_host(|| wait.recv()).unwrap() + 1).unwrap();
             });
         }
         let (done, wait) = channel();

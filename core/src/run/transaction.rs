@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::thread::ThreadId;
 
-use super::cell::SandboxCell;
-use super::locked::this_thread;
+use super::access_lock::SandboxCell;
+use super::lock_guard::this_thread;
 use super::state::{Instance, SandboxState};
 use crate::value::{Error, Result};
 

@@ -1,13 +1,13 @@
 //! A whole sandbox at one moment, and as bytes. The format is in `docs/state.md`.
 
-mod home_blob;
+mod home_export;
 mod sandbox;
 mod sandbox_api;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use self::home_blob::ImportOptions;
+pub use self::home_export::ImportOptions;
 use crate::api::Engine;
 use crate::guest::factory::GuestFactory;
 use crate::guest::host_functions::FunctionNames;

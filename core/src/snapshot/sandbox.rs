@@ -9,7 +9,7 @@ use crate::guest::limits::most_memory;
 use crate::guest::memory_delta::MemoryDelta;
 use crate::guest::registration::register_all;
 use crate::guest::settings::GuestLimits;
-use crate::guest::table_numbers::held_tables;
+use crate::guest::table_ids::held_tables;
 use crate::run::{Instance, SandboxCell, SandboxState};
 use crate::tables::Tables;
 use crate::value::{Error, ErrorKind, Result};

@@ -21,7 +21,7 @@ impl Sandbox {
     /// Copies everything: globals, closures, coroutines that wait in the middle of something, and all tables. Host
     /// functions are in it by name only.
     ///
-    /// The tables are those that `_home` and `_io` access or that Lua holds, wherever they are kept: a snapshot of a
+    /// The tables are those that `_home` and `_io` reach or that Lua holds, wherever they are kept: a snapshot of a
     /// sandbox with a store holds a copy of what the store holds.
     ///
     /// ```
@@ -93,7 +93,7 @@ impl Sandbox {
 
     /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it
     /// from here on. Its tables are a copy in memory, whatever store this one has. Memory that neither wrote since Lua
-    /// started is cell; the rest is copied.
+    /// started is shared; the rest is copied.
     ///
     /// # Errors
     /// As [`snapshot`](Self::snapshot); `Memory` when there is no memory for one more.

@@ -3,12 +3,12 @@
 mod batch;
 mod cancel;
 mod file;
-mod into;
+mod into_store;
+mod journal;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod reserved;
-mod undo;
 
 use std::fmt;
 
@@ -17,11 +17,11 @@ pub use batch::{Batch, Write};
 pub(crate) use batch::{WriteList, WriteSource};
 pub use cancel::CancelToken;
 pub use file::{Durability, FileOptions, FileStore};
-pub use into::IntoStore;
+pub use into_store::IntoStore;
+pub(crate) use journal::recover;
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisOptions, RedisStore};
-pub(crate) use undo::recover;
 
 /// Why a store failed.
 ///
@@ -299,7 +299,7 @@ pub trait TableStore: Send {
     /// # Errors
     /// When the store failed; the run then fails with the kind `Store`. See also [`StoreError::conflict`].
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
-        undo::commit(self, batch)
+        journal::commit(self, batch)
     }
 
     /// Ends a run that writes nothing.

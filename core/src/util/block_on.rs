@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use super::compute_place;
+use super::compute_slot;
 
 struct Unpark(Thread);
 
@@ -28,6 +28,6 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         if let Poll::Ready(value) = future.as_mut().poll(&mut task) {
             return value;
         }
-        compute_place::in_host(std::thread::park);
+        compute_slot::in_host(std::thread::park);
     }
 }

@@ -4,7 +4,7 @@
 mod block_on;
 mod byte_reader;
 mod coarse_clock;
-pub(crate) mod compute_place;
+pub(crate) mod compute_slot;
 pub(crate) mod ordered_map;
 pub(crate) mod process;
 mod small_bytes;

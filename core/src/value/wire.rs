@@ -49,13 +49,13 @@ impl Handles for NoHandles {
     }
 }
 
-struct ByPeer<'a> {
+struct HandleResolver<'a> {
     handles: &'a dyn Handles,
     /// Whether a number was not known.
     unknown: Cell<bool>,
 }
 
-impl Resolver for ByPeer<'_> {
+impl Resolver for HandleResolver<'_> {
     fn stored(&self, id: u32, _: bool) -> StoredTable {
         self.handles.table(id).unwrap_or_else(|| {
             self.unknown.set(true);
@@ -92,16 +92,16 @@ impl Resolver for ByPeer<'_> {
 /// # Errors
 /// `Conversion` for what is too large: 4 GiB in one string.
 pub fn encode(values: &[Value], out: &mut Vec<u8>, handles: &dyn Handles) -> Result<()> {
-    codec::encode_args(values, out, &ByPeer { handles, unknown: Cell::new(false) })
+    codec::encode_args(values, out, &HandleResolver { handles, unknown: Cell::new(false) })
 }
 
 /// The values that these bytes are.
 ///
 /// # Errors
-/// `InvalidArgument` for bytes that are no values; `Closed` for a function or table that the handles does not keep any
+/// `InvalidArgument` for bytes that are no values; `Closed` for a function or table that the handles do not keep any
 /// more.
 pub fn decode(bytes: &[u8], handles: &dyn Handles) -> Result<Vec<Value>> {
-    let resolver = ByPeer { handles, unknown: Cell::new(false) };
+    let resolver = HandleResolver { handles, unknown: Cell::new(false) };
     let values = codec::decode(bytes, &resolver).map_err(|_| Error::invalid("these bytes are no encoded values"))?;
     if resolver.unknown.get() {
         return Err(Error::new(ErrorKind::Closed, "a function or table that was passed has been given up already"));

@@ -1,7 +1,7 @@
 // What the translated guest needs from its surroundings: memory, traps, and the way in and out.
 //
 // The guest itself comes from wasm2c, see build/translated.rs. This file and the guest are one unit for the compiler, which inlines across
-// both. Nothing here is called by anybody but machine/translated.rs and the modules in this folder.
+// both. Nothing here is called by anybody but the modules in this folder.
 
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #endif
 
-#include "written.h"
+#include "dirty_pages.h"
 
 // This file is compiled a second time for guests that are watched from outside.
 #if LUACELL_HARDENED

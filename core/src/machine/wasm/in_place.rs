@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::mm::{MprotectFlags, mprotect};
 use wasmtime::{Config, CustomCodeMemory, Engine, Module};
 
-use super::on_pages::OnPages;
+use super::page_aligned::PageAligned;
 
-const PAGE: usize = align_of::<OnPages<u8>>();
+const PAGE: usize = align_of::<PageAligned<u8>>();
 
 /// wasmtime keeps what it executes by address, and can't have the same code twice: only one module at a time is in
 /// place.
@@ -22,7 +22,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 ///
 /// `code` is what `Engine::precompile_module` gave, and always the same.
 #[allow(unsafe_code, reason = "the only way to load code that was compiled ahead of time")]
-pub(super) unsafe fn load(config: &Config, code: &'static OnPages<[u8]>) -> Option<Module> {
+pub(super) unsafe fn load(config: &Config, code: &'static PageAligned<[u8]>) -> Option<Module> {
     if rustix::param::page_size() > PAGE || TAKEN.swap(true, Ordering::AcqRel) {
         return None;
     }

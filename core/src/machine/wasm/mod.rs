@@ -3,7 +3,7 @@
 // Elsewhere the system lets nobody execute pages of a file after the fact.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(packed_guest), not(feature = "pulley")))]
 mod in_place;
-mod on_pages;
+mod page_aligned;
 mod pool;
 
 use std::sync::Arc;

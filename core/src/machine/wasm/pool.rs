@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
-use super::on_pages::OnPages;
+use super::page_aligned::PageAligned;
 use super::{Blueprint, Imports, NotStarted, Owned};
 #[cfg(feature = "pulley")]
 use crate::machine::wasm_config::interpreter;
@@ -15,7 +15,7 @@ use crate::machine::{EngineConfig, GUEST_ID, GuestId, watchdog};
 use crate::value::{Error, Result};
 
 /// Our guest, compiled for this platform by the build script.
-static GUEST: &OnPages<[u8]> = &OnPages(*include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm")));
+static GUEST: &PageAligned<[u8]> = &PageAligned(*include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm")));
 
 /// Where instances come from.
 pub(crate) struct Machines<I: Imports> {

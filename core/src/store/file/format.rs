@@ -9,7 +9,7 @@
 //! redb looks at its own checksums after a crash only. So behind each value stand two of ours (u32, little-endian): the
 //! CRC-32 of key and value, and the link to what follows, the CRC-32 of this key, the byte 255 and the next key in the
 //! file, or nothing for the last one. What is read has to match the first; where nothing is found, or a walk goes on,
-//! the resolver on both sides have to match: damage can't hide an entry.
+//! the links on both sides have to match: damage can't hide an entry.
 
 use std::fmt;
 
@@ -296,7 +296,7 @@ pub(super) fn begin(entries: &mut EntriesMut<'_>) -> StoreResult<()> {
     Ok(())
 }
 
-/// Writes, and keeps the resolver right.
+/// Writes, and keeps the links right.
 struct Chain<'a, 't> {
     entries: &'a mut EntriesMut<'t>,
     room: Vec<u8>,

@@ -3,8 +3,8 @@
 mod backend;
 mod format;
 mod identity;
+mod open_file;
 mod registry;
-mod shared;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,7 +15,7 @@ use ahash::RandomState;
 use redb::ReadableTable;
 
 use self::format::{Entries, Key, Walk};
-use self::shared::Shared;
+use self::open_file::Shared;
 use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Usage, Write};
 use crate::store::reserved::{NEXT_KEY, OWN, decode_next};
 use crate::value::Result;
@@ -81,7 +81,7 @@ impl FileOptions {
     /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later
     /// version that this one does not understand; the file is left as it is then. When the system refuses to open it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
-        let shared = shared::open(path.as_ref(), self.access, self.cache_size)?;
+        let shared = open_file::open(path.as_ref(), self.access, self.cache_size)?;
         let reads_only = self.access != Access::Full;
         Ok(FileStore { shared, durability: self.durability, reads_only, view: None, cancel: CancelToken::default() })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, Weak};
 
-use super::shared::Shared;
+use super::open_file::Shared;
 use crate::util::process::PerProcess;
 
 type Files = Mutex<Vec<Weak<Shared>>>;

@@ -3,11 +3,11 @@
 mod address;
 mod cache;
 mod gc;
-mod part;
 mod pool;
 mod scripts;
 mod session;
 mod wire;
+mod write_part;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,9 +17,9 @@ use std::time::Duration;
 use ::redis::Value;
 
 use self::cache::{Cache, Cached, Portion, Request, VERSION};
-use self::part::Part;
 use self::pool::Pool;
 use self::session::{Answer, Session};
+use self::write_part::Part;
 use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Write};
 use crate::value::Result;
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::part::Part;
 use super::pool::Pool;
 use super::scripts::{self, Script};
+use super::write_part::Part;
 use crate::store::reserved::FIRST_FREE;
 use crate::store::{CancelToken, StoreError, StoreResult};
 

@@ -652,8 +652,8 @@ fileprivate struct FfiConverterDuration: FfiConverterRustBuffer {
 public protocol CancellerProtocol: AnyObject, Sendable {
 
     /**
-     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
-     * to a run that has ended.
+     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses
+     * the sandbox next does. Does nothing to a run that has ended.
      */
     func cancel()
 
@@ -728,8 +728,8 @@ public convenience init() {
     }
 
     /**
-     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
-     * to a run that has ended.
+     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses
+     * the sandbox next does. Does nothing to a run that has ended.
      */
 open func cancel()  {try! rustCall() {
         uniffiCallStatus in
@@ -793,7 +793,8 @@ public func FfiConverterTypeCanceller_lower(_ value: Canceller) -> UInt64 {
 }
 
 /**
- * The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share the default engine.
+ * The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share
+ * the default engine.
  */
 public protocol EngineProtocol: AnyObject, Sendable {
 
@@ -804,7 +805,8 @@ public protocol EngineProtocol: AnyObject, Sendable {
 
 }
 /**
- * The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share the default engine.
+ * The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share
+ * the default engine.
  */
 open class Engine: EngineProtocol, @unchecked Sendable {
     fileprivate let handle: UInt64
@@ -1121,8 +1123,8 @@ public func FfiConverterTypeHostFailure_lower(_ value: HostFailure) -> UInt64 {
 /**
  * A function of the host's that scripts may call.
  *
- * It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions that it was
- * passed, read and write tables; all of that is part of the script's run.
+ * It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions
+ * that it was passed, read and write tables; all of that is part of the script's run.
  */
 public protocol HostFunction: AnyObject, Sendable {
 
@@ -1135,8 +1137,8 @@ public protocol HostFunction: AnyObject, Sendable {
 /**
  * A function of the host's that scripts may call.
  *
- * It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions that it was
- * passed, read and write tables; all of that is part of the script's run.
+ * It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions
+ * that it was passed, read and write tables; all of that is part of the script's run.
  */
 open class HostFunctionImpl: HostFunction, @unchecked Sendable {
     fileprivate let handle: UInt64
@@ -1323,7 +1325,8 @@ public func FfiConverterTypeHostFunction_lower(_ value: HostFunction) -> UInt64 
 }
 
 /**
- * A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is gone.
+ * A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is
+ * gone.
  */
 public protocol LuaFunctionProtocol: AnyObject, Sendable {
 
@@ -1335,13 +1338,15 @@ public protocol LuaFunctionProtocol: AnyObject, Sendable {
     /**
      * Calls the function.
      *
-     * Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs for somebody else.
+     * Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs
+     * for somebody else.
      */
     func call(args: [LuaValue]) throws  -> Outcome
 
 }
 /**
- * A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is gone.
+ * A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is
+ * gone.
  */
 open class LuaFunction: LuaFunctionProtocol, @unchecked Sendable, CustomDebugStringConvertible {
     fileprivate let handle: UInt64
@@ -1408,7 +1413,8 @@ open func builtinName() -> String?  {
     /**
      * Calls the function.
      *
-     * Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs for somebody else.
+     * Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs
+     * for somebody else.
      */
 open func call(args: [LuaValue])throws  -> Outcome  {
     return try  FfiConverterTypeOutcome_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
@@ -1769,7 +1775,8 @@ public func FfiConverterTypeLuaTable_lower(_ value: LuaTable) -> UInt64 {
 public protocol ModuleSource: AnyObject, Sendable {
 
     /**
-     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
+     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script
+     * and may be anything.
      */
     func source(name: String) throws  -> Data?
 
@@ -1828,7 +1835,8 @@ open class ModuleSourceImpl: ModuleSource, @unchecked Sendable {
     }
 
     /**
-     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
+     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script
+     * and may be anything.
      */
 open func source(name: String)throws  -> Data?  {
     return try  FfiConverterOptionData.lift(try rustCallWithError(FfiConverterTypeHostError_lift) {
@@ -2067,7 +2075,8 @@ public func FfiConverterTypePassingError_lower(_ value: PassingError) -> UInt64 
 public protocol Printer: AnyObject, Sendable {
 
     /**
-     * Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the sandbox; an error is ignored.
+     * Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the
+     * sandbox; an error is ignored.
      */
     func print(text: Data) throws
 
@@ -2126,7 +2135,8 @@ open class PrinterImpl: Printer, @unchecked Sendable {
     }
 
     /**
-     * Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the sandbox; an error is ignored.
+     * Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the
+     * sandbox; an error is ignored.
      */
 open func print(text: Data)throws   {try rustCallWithError(FfiConverterTypeHostError_lift) {
         uniffiCallStatus in
@@ -2261,9 +2271,11 @@ public func FfiConverterTypePrinter_lower(_ value: Printer) -> UInt64 {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
- * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
- * or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
- * when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
+ * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once,
+ * unless what runs was interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's
+ * timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to
+ * stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
+ * had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 public protocol SandboxProtocol: AnyObject, Sendable {
 
@@ -2275,7 +2287,8 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func call(path: String, options: RunOptions?) throws  -> Outcome
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
+     * host function that is running is waited for.
      *
      * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
@@ -2289,12 +2302,14 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     /**
      * Runs Lua source on this thread.
      *
-     * Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached; `Conversion`, `HostFunction`, `Store`.
+     * Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached;
+     * `Conversion`, `HostFunction`, `Store`.
      */
     func compute(source: String, options: RunOptions?) throws  -> Outcome
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
+     * that is running is waited for.
      *
      * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
@@ -2306,7 +2321,8 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func computeData(source: Data, options: RunOptions?) throws  -> Outcome
 
     /**
-     * A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on.
+     * A second sandbox that is as this one is now, with the same settings and host functions, and independent of it
+     * from here on.
      */
     func fork() throws  -> Sandbox
 
@@ -2326,7 +2342,8 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func input() throws  -> LuaValue
 
     /**
-     * Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch. Never blocks.
+     * Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch.
+     * Never blocks.
      */
     func interrupt()
 
@@ -2351,8 +2368,9 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func output() throws  -> LuaValue
 
     /**
-     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the sandbox is reset.
-     * One that is `repeatable`, because it only looks something up, does not keep a run from being repeated after a conflict.
+     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the
+     * sandbox is reset. One that is `repeatable`, because it only looks something up, does not keep a run from being
+     * repeated after a conflict.
      *
      * Errors: `InvalidArgument` for a name that is none, or that leads through something that is no table.
      */
@@ -2366,11 +2384,12 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     /**
      * Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
      *
-     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
-     * all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on
+     * with that. With `tables` true `_home` and all else become what they were, and everything else is removed from
+     * the store; with false tables in memory are kept as well.
      *
-     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
-     * upvalues; when it does not, and others use its store at this time.
+     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept
+     * tables in the snapshot, in variables or upvalues; when it does not, and others use its store at this time.
      */
     func restore(snapshot: Snapshot, tables: Bool?) throws
 
@@ -2390,9 +2409,10 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func setOutput(value: LuaValue) throws
 
     /**
-     * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-     * to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
-     * the sandbox ends with the run that called the function.
+     * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run
+     * in another thread comes to its end first, and this waits for it; `interrupt` or cancelling it shortens that.
+     * From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
+     * function.
      */
     func shutDown()
 
@@ -2417,9 +2437,11 @@ public protocol SandboxProtocol: AnyObject, Sendable {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
- * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
- * or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
- * when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
+ * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once,
+ * unless what runs was interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's
+ * timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to
+ * stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
+ * had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 open class Sandbox: SandboxProtocol, @unchecked Sendable {
     fileprivate let handle: UInt64
@@ -2463,7 +2485,8 @@ open class Sandbox: SandboxProtocol, @unchecked Sendable {
     /**
      * A new sandbox, of the default engine if none is given.
      *
-     * Errors: `Store` when the store can't be opened, `Memory` when there is no memory for one more, `InvalidArgument`.
+     * Errors: `Store` when the store can't be opened, `Memory` when there is no memory for one more,
+     * `InvalidArgument`.
      */
 public convenience init(config: SandboxConfig? = nil, engine: Engine? = nil)throws  {
     let handle =
@@ -2519,7 +2542,8 @@ open func call(path: String, options: RunOptions? = nil)throws  -> Outcome  {
 }
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
+     * host function that is running is waited for.
      *
      * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
@@ -2553,7 +2577,8 @@ open func clearIo()throws   {try rustCallWithError(FfiConverterTypeLuaError_lift
     /**
      * Runs Lua source on this thread.
      *
-     * Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached; `Conversion`, `HostFunction`, `Store`.
+     * Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached;
+     * `Conversion`, `HostFunction`, `Store`.
      */
 open func compute(source: String, options: RunOptions? = nil)throws  -> Outcome  {
     return try  FfiConverterTypeOutcome_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
@@ -2567,7 +2592,8 @@ open func compute(source: String, options: RunOptions? = nil)throws  -> Outcome 
 }
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
+     * that is running is waited for.
      *
      * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
@@ -2602,7 +2628,8 @@ open func computeData(source: Data, options: RunOptions? = nil)throws  -> Outcom
 }
 
     /**
-     * A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on.
+     * A second sandbox that is as this one is now, with the same settings and host functions, and independent of it
+     * from here on.
      */
 open func fork()throws  -> Sandbox  {
     return try  FfiConverterTypeSandbox_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
@@ -2649,7 +2676,8 @@ open func input()throws  -> LuaValue  {
 }
 
     /**
-     * Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch. Never blocks.
+     * Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch.
+     * Never blocks.
      */
 open func interrupt()  {try! rustCall() {
         uniffiCallStatus in
@@ -2708,8 +2736,9 @@ open func output()throws  -> LuaValue  {
 }
 
     /**
-     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the sandbox is reset.
-     * One that is `repeatable`, because it only looks something up, does not keep a run from being repeated after a conflict.
+     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the
+     * sandbox is reset. One that is `repeatable`, because it only looks something up, does not keep a run from being
+     * repeated after a conflict.
      *
      * Errors: `InvalidArgument` for a name that is none, or that leads through something that is no table.
      */
@@ -2738,11 +2767,12 @@ open func reset()throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) 
     /**
      * Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
      *
-     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
-     * all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on
+     * with that. With `tables` true `_home` and all else become what they were, and everything else is removed from
+     * the store; with false tables in memory are kept as well.
      *
-     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
-     * upvalues; when it does not, and others use its store at this time.
+     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept
+     * tables in the snapshot, in variables or upvalues; when it does not, and others use its store at this time.
      */
 open func restore(snapshot: Snapshot, tables: Bool? = nil)throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
         uniffiCallStatus in
@@ -2791,9 +2821,10 @@ open func setOutput(value: LuaValue)throws   {try rustCallWithError(FfiConverter
 }
 
     /**
-     * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-     * to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
-     * the sandbox ends with the run that called the function.
+     * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run
+     * in another thread comes to its end first, and this waits for it; `interrupt` or cancelling it shortens that.
+     * From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
+     * function.
      */
 open func shutDown()  {try! rustCall() {
         uniffiCallStatus in
@@ -2884,7 +2915,8 @@ public func FfiConverterTypeSandbox_lower(_ value: Sandbox) -> UInt64 {
 }
 
 /**
- * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be used from any thread.
+ * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be
+ * used from any thread.
  */
 public protocol SnapshotProtocol: AnyObject, Sendable {
 
@@ -2895,7 +2927,8 @@ public protocol SnapshotProtocol: AnyObject, Sendable {
 
 }
 /**
- * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be used from any thread.
+ * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be
+ * used from any thread.
  */
 open class Snapshot: SnapshotProtocol, @unchecked Sendable {
     fileprivate let handle: UInt64
@@ -2948,7 +2981,8 @@ open class Snapshot: SnapshotProtocol, @unchecked Sendable {
     }
 
     /**
-     * What `toBytes` gave, in this or another process. The checksum finds accidents, not intent: restore snapshots only from people whom you trust.
+     * What `toBytes` gave, in this or another process. The checksum finds accidents, not intent: restore snapshots
+     * only from people whom you trust.
      *
      * Errors: `InvalidArgument` when the bytes are no snapshot, damaged, or of another guest.
      */
@@ -3018,8 +3052,8 @@ public func FfiConverterTypeSnapshot_lower(_ value: Snapshot) -> UInt64 {
 /**
  * A live view of a table that a sandbox keeps, such as `_home`. Nested tables come as live views too.
  *
- * It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not there at all. All methods fail with
- * `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
+ * It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not
+ * there at all. All methods fail with `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
  */
 public protocol StoredTableProtocol: AnyObject, Sendable {
 
@@ -3041,7 +3075,8 @@ public protocol StoredTableProtocol: AnyObject, Sendable {
     /**
      * The value under a key; nil when there is none.
      *
-     * Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN.
+     * Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or
+     * NaN.
      */
     func get(key: LuaValue) throws  -> LuaValue
 
@@ -3076,8 +3111,8 @@ public protocol StoredTableProtocol: AnyObject, Sendable {
 /**
  * A live view of a table that a sandbox keeps, such as `_home`. Nested tables come as live views too.
  *
- * It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not there at all. All methods fail with
- * `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
+ * It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not
+ * there at all. All methods fail with `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
  */
 open class StoredTable: StoredTableProtocol, @unchecked Sendable, Equatable, Hashable, CustomDebugStringConvertible {
     fileprivate let handle: UInt64
@@ -3167,7 +3202,8 @@ open func entries()throws  -> [LuaEntry]  {
     /**
      * The value under a key; nil when there is none.
      *
-     * Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN.
+     * Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or
+     * NaN.
      */
 open func get(key: LuaValue)throws  -> LuaValue  {
     return try  FfiConverterTypeLuaValue_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
@@ -3322,8 +3358,8 @@ public func FfiConverterTypeStoredTable_lower(_ value: StoredTable) -> UInt64 {
 /**
  * Keeps tables: entries of keys, which are text, and values, which are bytes, in tables with numbers from 1.
  *
- * A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox. What a failed run wrote
- * never comes here.
+ * A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox.
+ * What a failed run wrote never comes here.
  */
 public protocol TableStore: AnyObject, Sendable {
 
@@ -3356,8 +3392,8 @@ public protocol TableStore: AnyObject, Sendable {
 /**
  * Keeps tables: entries of keys, which are text, and values, which are bytes, in tables with numbers from 1.
  *
- * A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox. What a failed run wrote
- * never comes here.
+ * A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox.
+ * What a failed run wrote never comes here.
  */
 open class TableStoreImpl: TableStore, @unchecked Sendable {
     fileprivate let handle: UInt64
@@ -3714,7 +3750,8 @@ public struct EngineConfig: Equatable, Hashable {
      */
     public let maxMemory: Int64?
     /**
-     * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run sandboxes must have this much left, and 64 KiB.
+     * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run
+     * sandboxes must have this much left, and 64 KiB.
      */
     public let maxStack: Int64?
 
@@ -3728,7 +3765,8 @@ public struct EngineConfig: Equatable, Hashable {
          * The most memory that a sandbox may take, everything included, in bytes. Default 1 GiB, from 2 MiB to 4 GiB.
          */maxMemory: Int64? = nil,
         /**
-         * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run sandboxes must have this much left, and 64 KiB.
+         * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run
+         * sandboxes must have this much left, and 64 KiB.
          */maxStack: Int64? = nil) {
         self.poolSize = poolSize
         self.maxMemory = maxMemory
@@ -3934,7 +3972,8 @@ public func FfiConverterTypeErrorDetails_lower(_ value: ErrorDetails) -> RustBuf
  */
 public struct Limits: Equatable, Hashable {
     /**
-     * Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind `Memory`.
+     * Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind
+     * `Memory`.
      */
     public let memory: Int64?
     /**
@@ -3958,7 +3997,8 @@ public struct Limits: Equatable, Hashable {
      */
     public let storeBytes: Int64?
     /**
-     * Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind `StoreLimit`.
+     * Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind
+     * `StoreLimit`.
      */
     public let storeEntries: Int64?
     /**
@@ -3974,7 +4014,8 @@ public struct Limits: Equatable, Hashable {
     // declare one manually.
     public init(
         /**
-         * Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind `Memory`.
+         * Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind
+         * `Memory`.
          */memory: Int64? = nil,
         /**
          * Instructions, about those of the Lua machine. Default: no limit. Beyond: kind `InstructionLimit`.
@@ -3992,7 +4033,8 @@ public struct Limits: Equatable, Hashable {
          * Bytes of all keys and values in stored tables. Default 1 GiB. Beyond: kind `StoreLimit`.
          */storeBytes: Int64? = nil,
         /**
-         * Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind `StoreLimit`.
+         * Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind
+         * `StoreLimit`.
          */storeEntries: Int64? = nil,
         /**
          * Calls of host functions. Default: no limit. Beyond: kind `HostCallLimit`.
@@ -4516,7 +4558,8 @@ public struct SandboxConfig {
      */
     public let limits: Limits?
     /**
-     * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+     * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server
+     * (`redis://`, `rediss://`). Default: memory.
      */
     public let store: String?
     /**
@@ -4532,8 +4575,8 @@ public struct SandboxConfig {
      */
     public let memoryAlias: Bool
     /**
-     * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
-     * trust. Reading one then fails with `Store`.
+     * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a
+     * store that somebody can write to whom you don't trust. Reading one then fails with `Store`.
      */
     public let storedFunctions: Bool
     /**
@@ -4564,7 +4607,8 @@ public struct SandboxConfig {
          * What scripts may use.
          */limits: Limits? = nil,
         /**
-         * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+         * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server
+         * (`redis://`, `rediss://`). Default: memory.
          */store: String? = nil,
         /**
          * A store of your own, in place of `store`.
@@ -4576,8 +4620,8 @@ public struct SandboxConfig {
          * Whether `_home` is also the global `Memory`.
          */memoryAlias: Bool = true,
         /**
-         * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
-         * trust. Reading one then fails with `Store`.
+         * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a
+         * store that somebody can write to whom you don't trust. Reading one then fails with `Store`.
          */storedFunctions: Bool = true,
         /**
          * Gets what scripts print at once; the output of runs stays empty then.
@@ -4944,8 +4988,8 @@ public
 enum HostError: Swift.Error {
 
     /**
-     * With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it. Of stores it sees
-     * only that they failed.
+     * With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script
+     * does not catch it. Of stores it sees only that they failed.
      */
     case Failed(
         /**
@@ -4980,8 +5024,8 @@ enum HostError: Swift.Error {
          */reason: String
     )
     /**
-     * With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the message that was chosen in a
-     * host function.
+     * With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the
+     * message that was chosen in a host function.
      */
     case Thrown(
         /**
@@ -5398,7 +5442,8 @@ public func FfiConverterTypeLuaError_lower(_ value: LuaError) -> RustBuffer {
 }
 
 /**
- * A Lua value. Plain data, except that a function can only be called and a stored table only be read while its sandbox lives.
+ * A Lua value. Plain data, except that a function can only be called and a stored table only be read while its sandbox
+ * lives.
  */
 
 public enum LuaValue {
@@ -6342,7 +6387,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_luafunction_builtin_name() != 39252) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_luafunction_call() != 7656) {
+    if (uniffi_luacell_uniffi_checksum_method_luafunction_call() != 11711) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_hostfailure_describe() != 58039) {
@@ -6351,13 +6396,13 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_hostfunction_invoke() != 19949) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_modulesource_source() != 11526) {
+    if (uniffi_luacell_uniffi_checksum_method_modulesource_source() != 21782) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_printer_print() != 29361) {
+    if (uniffi_luacell_uniffi_checksum_method_printer_print() != 11817) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_canceller_cancel() != 19233) {
+    if (uniffi_luacell_uniffi_checksum_method_canceller_cancel() != 30765) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_canceller_is_cancelled() != 55881) {
@@ -6366,22 +6411,22 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_call() != 47504) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_call_async() != 40377) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_call_async() != 17050) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_clear_io() != 51766) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_compute() != 44540) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_compute() != 36927) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() != 59022) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() != 52060) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_data() != 28667) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_fork() != 38451) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_fork() != 13712) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_gc() != 33405) {
@@ -6393,7 +6438,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_input() != 43208) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_interrupt() != 52000) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_interrupt() != 28509) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_is_shut_down() != 23545) {
@@ -6408,13 +6453,13 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_output() != 50960) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_register() != 48996) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_register() != 53052) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_reset() != 50213) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_restore() != 44576) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_restore() != 25282) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_set_input() != 32977) {
@@ -6426,7 +6471,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_set_output() != 37729) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_shut_down() != 61714) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_shut_down() != 25258) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_snapshot() != 28544) {
@@ -6465,7 +6510,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_storedtable_entries() != 8595) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_storedtable_get() != 15018) {
+    if (uniffi_luacell_uniffi_checksum_method_storedtable_get() != 34038) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_storedtable_id() != 1137) {
@@ -6516,10 +6561,10 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_constructor_sandbox_from_snapshot() != 986) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_constructor_sandbox_new() != 33584) {
+    if (uniffi_luacell_uniffi_checksum_constructor_sandbox_new() != 12219) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_constructor_snapshot_from_bytes() != 588) {
+    if (uniffi_luacell_uniffi_checksum_constructor_snapshot_from_bytes() != 9519) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_constructor_luatable_from_nodes() != 3509) {

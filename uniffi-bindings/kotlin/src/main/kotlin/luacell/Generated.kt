@@ -1311,7 +1311,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_luafunction_builtin_name() and 0xFFFF) != 39252) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_luafunction_call() and 0xFFFF) != 7656) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_luafunction_call() and 0xFFFF) != 11711) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_hostfailure_describe() and 0xFFFF) != 58039) {
@@ -1320,13 +1320,13 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_hostfunction_invoke() and 0xFFFF) != 19949) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_modulesource_source() and 0xFFFF) != 11526) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_modulesource_source() and 0xFFFF) != 21782) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_printer_print() and 0xFFFF) != 29361) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_printer_print() and 0xFFFF) != 11817) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_canceller_cancel() and 0xFFFF) != 19233) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_canceller_cancel() and 0xFFFF) != 30765) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_canceller_is_cancelled() and 0xFFFF) != 55881) {
@@ -1335,22 +1335,22 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call() and 0xFFFF) != 47504) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call_async() and 0xFFFF) != 40377) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call_async() and 0xFFFF) != 17050) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_clear_io() and 0xFFFF) != 51766) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute() and 0xFFFF) != 44540) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute() and 0xFFFF) != 36927) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() and 0xFFFF) != 59022) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() and 0xFFFF) != 52060) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_data() and 0xFFFF) != 28667) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_fork() and 0xFFFF) != 38451) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_fork() and 0xFFFF) != 13712) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_gc() and 0xFFFF) != 33405) {
@@ -1362,7 +1362,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_input() and 0xFFFF) != 43208) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_interrupt() and 0xFFFF) != 52000) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_interrupt() and 0xFFFF) != 28509) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_is_shut_down() and 0xFFFF) != 23545) {
@@ -1377,13 +1377,13 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_output() and 0xFFFF) != 50960) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_register() and 0xFFFF) != 48996) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_register() and 0xFFFF) != 53052) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_reset() and 0xFFFF) != 50213) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_restore() and 0xFFFF) != 44576) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_restore() and 0xFFFF) != 25282) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_set_input() and 0xFFFF) != 32977) {
@@ -1395,7 +1395,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_set_output() and 0xFFFF) != 37729) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_shut_down() and 0xFFFF) != 61714) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_shut_down() and 0xFFFF) != 25258) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_snapshot() and 0xFFFF) != 28544) {
@@ -1434,7 +1434,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_storedtable_entries() and 0xFFFF) != 8595) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_storedtable_get() and 0xFFFF) != 15018) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_storedtable_get() and 0xFFFF) != 34038) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_storedtable_id() and 0xFFFF) != 1137) {
@@ -1485,10 +1485,10 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_constructor_sandbox_from_snapshot() and 0xFFFF) != 986) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_constructor_sandbox_new() and 0xFFFF) != 33584) {
+    if ((lib.uniffi_luacell_uniffi_checksum_constructor_sandbox_new() and 0xFFFF) != 12219) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_constructor_snapshot_from_bytes() and 0xFFFF) != 588) {
+    if ((lib.uniffi_luacell_uniffi_checksum_constructor_snapshot_from_bytes() and 0xFFFF) != 9519) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_constructor_luatable_from_nodes() and 0xFFFF) != 3509) {
@@ -2051,8 +2051,8 @@ public object FfiConverterDuration: FfiConverterRustBuffer<java.time.Duration> {
 public interface CancellerInterface {
 
     /**
-     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
-     * to a run that has ended.
+     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses
+     * the sandbox next does. Does nothing to a run that has ended.
      */
     fun `cancel`()
 
@@ -2180,8 +2180,8 @@ open class Canceller: Disposable, AutoCloseable, CancellerInterface
     }
 
     /**
-     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses the sandbox next does. Does nothing
-     * to a run that has ended.
+     * Ends the run with the kind `Interrupted`, now or as soon as it begins, and does not wait for its end: who uses
+     * the sandbox next does. Does nothing to a run that has ended.
      */override fun `cancel`()
         =
     callWithHandle {
@@ -2331,7 +2331,8 @@ public object FfiConverterTypeCanceller: FfiConverter<Canceller, Long> {
 //
 
 /**
- * The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share the default engine.
+ * The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share
+ * the default engine.
  */
 public interface EngineInterface {
 
@@ -2344,7 +2345,8 @@ public interface EngineInterface {
 }
 
 /**
- * The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share the default engine.
+ * The compiled guest and a pool of memory, shared by any number of sandboxes and threads. Sandboxes without one share
+ * the default engine.
  */
 open class Engine: Disposable, AutoCloseable, EngineInterface
 {
@@ -2921,8 +2923,8 @@ public object FfiConverterTypeHostFailure: FfiConverter<HostFailure, Long> {
 /**
  * A function of the host's that scripts may call.
  *
- * It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions that it was
- * passed, read and write tables; all of that is part of the script's run.
+ * It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions
+ * that it was passed, read and write tables; all of that is part of the script's run.
  */
 public interface HostFunction {
 
@@ -2937,8 +2939,8 @@ public interface HostFunction {
 /**
  * A function of the host's that scripts may call.
  *
- * It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions that it was
- * passed, read and write tables; all of that is part of the script's run.
+ * It is called on the thread that runs the script, and may use the sandbox it is called from: run code, call functions
+ * that it was passed, read and write tables; all of that is part of the script's run.
  */
 open class HostFunctionImpl: Disposable, AutoCloseable, HostFunction
 {
@@ -3247,7 +3249,8 @@ public object FfiConverterTypeHostFunction: FfiConverter<HostFunction, Long> {
 //
 
 /**
- * A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is gone.
+ * A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is
+ * gone.
  */
 public interface LuaFunctionInterface {
 
@@ -3259,7 +3262,8 @@ public interface LuaFunctionInterface {
     /**
      * Calls the function.
      *
-     * Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs for somebody else.
+     * Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs
+     * for somebody else.
      */
     fun `call`(`args`: List<LuaValue>): Outcome
 
@@ -3267,7 +3271,8 @@ public interface LuaFunctionInterface {
 }
 
 /**
- * A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is gone.
+ * A Lua function. It can be called while its sandbox lives and was not reset; Lua may collect it when this object is
+ * gone.
  */
 open class LuaFunction: Disposable, AutoCloseable, LuaFunctionInterface
 {
@@ -3387,7 +3392,8 @@ open class LuaFunction: Disposable, AutoCloseable, LuaFunctionInterface
     /**
      * Calls the function.
      *
-     * Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs for somebody else.
+     * Errors: whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs
+     * for somebody else.
      */
     @Throws(LuaException::class)override fun `call`(`args`: List<LuaValue>): Outcome {
             return FfiConverterTypeOutcome.lift(
@@ -3992,7 +3998,8 @@ public object FfiConverterTypeLuaTable: FfiConverter<LuaTable, Long> {
 public interface ModuleSource {
 
     /**
-     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
+     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script
+     * and may be anything.
      */
     fun `source`(`name`: kotlin.String): kotlin.ByteArray?
 
@@ -4104,7 +4111,8 @@ open class ModuleSourceImpl: Disposable, AutoCloseable, ModuleSource
     }
 
     /**
-     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script and may be anything.
+     * The source of the module of that name, text or bytes; nothing when there is none. The name comes from the script
+     * and may be anything.
      */
     @Throws(HostException::class)override fun `source`(`name`: kotlin.String): kotlin.ByteArray? {
             return FfiConverterOptionalByteArray.lift(
@@ -4550,7 +4558,8 @@ public object FfiConverterTypePassingError: FfiConverter<PassingError, Long> {
 public interface Printer {
 
     /**
-     * Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the sandbox; an error is ignored.
+     * Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the
+     * sandbox; an error is ignored.
      */
     fun `print`(`text`: kotlin.ByteArray)
 
@@ -4662,7 +4671,8 @@ open class PrinterImpl: Disposable, AutoCloseable, Printer
     }
 
     /**
-     * Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the sandbox; an error is ignored.
+     * Gets the text of one `print`, its newline included, on the thread that runs the script. It can't use the
+     * sandbox; an error is ignored.
      */
     @Throws(HostException::class)override fun `print`(`text`: kotlin.ByteArray)
         =
@@ -4867,9 +4877,11 @@ public object FfiConverterTypePrinter: FfiConverter<Printer, Long> {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
- * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
- * or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
- * when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
+ * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once,
+ * unless what runs was interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's
+ * timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to
+ * stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
+ * had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 public interface SandboxInterface {
 
@@ -4881,7 +4893,8 @@ public interface SandboxInterface {
     fun `call`(`path`: kotlin.String, `options`: RunOptions? = null): Outcome
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
+     * host function that is running is waited for.
      *
      * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
@@ -4895,12 +4908,14 @@ public interface SandboxInterface {
     /**
      * Runs Lua source on this thread.
      *
-     * Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached; `Conversion`, `HostFunction`, `Store`.
+     * Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached;
+     * `Conversion`, `HostFunction`, `Store`.
      */
     fun `compute`(`source`: kotlin.String, `options`: RunOptions? = null): Outcome
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
+     * that is running is waited for.
      *
      * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
@@ -4912,7 +4927,8 @@ public interface SandboxInterface {
     fun `computeData`(`source`: kotlin.ByteArray, `options`: RunOptions? = null): Outcome
 
     /**
-     * A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on.
+     * A second sandbox that is as this one is now, with the same settings and host functions, and independent of it
+     * from here on.
      */
     fun `fork`(): Sandbox
 
@@ -4932,7 +4948,8 @@ public interface SandboxInterface {
     fun `input`(): LuaValue
 
     /**
-     * Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch. Never blocks.
+     * Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch.
+     * Never blocks.
      */
     fun `interrupt`()
 
@@ -4957,8 +4974,9 @@ public interface SandboxInterface {
     fun `output`(): LuaValue
 
     /**
-     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the sandbox is reset.
-     * One that is `repeatable`, because it only looks something up, does not keep a run from being repeated after a conflict.
+     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the
+     * sandbox is reset. One that is `repeatable`, because it only looks something up, does not keep a run from being
+     * repeated after a conflict.
      *
      * Errors: `InvalidArgument` for a name that is none, or that leads through something that is no table.
      */
@@ -4972,11 +4990,12 @@ public interface SandboxInterface {
     /**
      * Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
      *
-     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
-     * all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on
+     * with that. With `tables` true `_home` and all else become what they were, and everything else is removed from
+     * the store; with false tables in memory are kept as well.
      *
-     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
-     * upvalues; when it does not, and others use its store at this time.
+     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept
+     * tables in the snapshot, in variables or upvalues; when it does not, and others use its store at this time.
      */
     fun `restore`(`snapshot`: Snapshot, `tables`: kotlin.Boolean? = null)
 
@@ -4996,9 +5015,10 @@ public interface SandboxInterface {
     fun `setOutput`(`value`: LuaValue)
 
     /**
-     * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-     * to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
-     * the sandbox ends with the run that called the function.
+     * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run
+     * in another thread comes to its end first, and this waits for it; `interrupt` or cancelling it shortens that.
+     * From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
+     * function.
      */
     fun `shutDown`()
 
@@ -5025,9 +5045,11 @@ public interface SandboxInterface {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
- * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once, unless what runs was interrupted
- * or cancelled: then it waits for the end of that, no longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped
- * when it fails. After an error the next run works as if nothing had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
+ * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once,
+ * unless what runs was interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's
+ * timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to
+ * stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
+ * had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 open class Sandbox: Disposable, AutoCloseable, SandboxInterface
 {
@@ -5057,7 +5079,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     /**
      * A new sandbox, of the default engine if none is given.
      *
-     * Errors: `Store` when the store can't be opened, `Memory` when there is no memory for one more, `InvalidArgument`.
+     * Errors: `Store` when the store can't be opened, `Memory` when there is no memory for one more,
+     * `InvalidArgument`.
      */
     constructor(`config`: SandboxConfig? = null, `engine`: Engine? = null) :
         this(UniffiWithHandle,
@@ -5162,7 +5185,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
+     * host function that is running is waited for.
      *
      * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
@@ -5205,7 +5229,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     /**
      * Runs Lua source on this thread.
      *
-     * Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached; `Conversion`, `HostFunction`, `Store`.
+     * Errors: `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached;
+     * `Conversion`, `HostFunction`, `Store`.
      */
     @Throws(LuaException::class)override fun `compute`(`source`: kotlin.String, `options`: RunOptions?): Outcome {
             return FfiConverterTypeOutcome.lift(
@@ -5222,7 +5247,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function that is running is waited for.
+     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
+     * that is running is waited for.
      *
      * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
@@ -5267,7 +5293,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on.
+     * A second sandbox that is as this one is now, with the same settings and host functions, and independent of it
+     * from here on.
      */
     @Throws(LuaException::class)override fun `fork`(): Sandbox {
             return FfiConverterTypeSandbox.lift(
@@ -5324,7 +5351,8 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch. Never blocks.
+     * Ends the run that is under way in another thread with the kind `Interrupted`, which the script can't catch.
+     * Never blocks.
      */override fun `interrupt`()
         =
     callWithHandle {
@@ -5395,8 +5423,9 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the sandbox is reset.
-     * One that is `repeatable`, because it only looks something up, does not keep a run from being repeated after a conflict.
+     * Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the
+     * sandbox is reset. One that is `repeatable`, because it only looks something up, does not keep a run from being
+     * repeated after a conflict.
      *
      * Errors: `InvalidArgument` for a name that is none, or that leads through something that is no table.
      */
@@ -5429,11 +5458,12 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     /**
      * Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
      *
-     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that. With `tables` true `_home` and
-     * all else become what they were, and everything else is removed from the store; with false tables in memory are kept as well.
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on
+     * with that. With `tables` true `_home` and all else become what they were, and everything else is removed from
+     * the store; with false tables in memory are kept as well.
      *
-     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables in the snapshot, in variables or
-     * upvalues; when it does not, and others use its store at this time.
+     * Errors: `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept
+     * tables in the snapshot, in variables or upvalues; when it does not, and others use its store at this time.
      */
     @Throws(LuaException::class)override fun `restore`(`snapshot`: Snapshot, `tables`: kotlin.Boolean?)
         =
@@ -5490,9 +5520,10 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run in another thread comes
-     * to its end first, and this waits for it; `interrupt` or cancelling it shortens that. From within a host function of this sandbox it does not wait:
-     * the sandbox ends with the run that called the function.
+     * Ends the sandbox and frees what it holds, whoever else has this object: every later call gives `Closed`. A run
+     * in another thread comes to its end first, and this waits for it; `interrupt` or cancelling it shortens that.
+     * From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
+     * function.
      */override fun `shutDown`()
         =
     callWithHandle {
@@ -5692,7 +5723,8 @@ public object FfiConverterTypeSandbox: FfiConverter<Sandbox, Long> {
 //
 
 /**
- * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be used from any thread.
+ * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be
+ * used from any thread.
  */
 public interface SnapshotInterface {
 
@@ -5705,7 +5737,8 @@ public interface SnapshotInterface {
 }
 
 /**
- * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be used from any thread.
+ * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, and may be
+ * used from any thread.
  */
 open class Snapshot: Disposable, AutoCloseable, SnapshotInterface
 {
@@ -5826,7 +5859,8 @@ open class Snapshot: Disposable, AutoCloseable, SnapshotInterface
     companion object {
 
     /**
-     * What `toBytes` gave, in this or another process. The checksum finds accidents, not intent: restore snapshots only from people whom you trust.
+     * What `toBytes` gave, in this or another process. The checksum finds accidents, not intent: restore snapshots
+     * only from people whom you trust.
      *
      * Errors: `InvalidArgument` when the bytes are no snapshot, damaged, or of another guest.
      */
@@ -5965,8 +5999,8 @@ public object FfiConverterTypeSnapshot: FfiConverter<Snapshot, Long> {
 /**
  * A live view of a table that a sandbox keeps, such as `_home`. Nested tables come as live views too.
  *
- * It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not there at all. All methods fail with
- * `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
+ * It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not
+ * there at all. All methods fail with `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
  */
 public interface StoredTableInterface {
 
@@ -5988,7 +6022,8 @@ public interface StoredTableInterface {
     /**
      * The value under a key; nil when there is none.
      *
-     * Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN.
+     * Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or
+     * NaN.
      */
     fun `get`(`key`: LuaValue): LuaValue
 
@@ -6025,8 +6060,8 @@ public interface StoredTableInterface {
 /**
  * A live view of a table that a sandbox keeps, such as `_home`. Nested tables come as live views too.
  *
- * It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not there at all. All methods fail with
- * `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
+ * It can be used while its sandbox lives, from any thread, by one caller at a time. Each write is complete or not
+ * there at all. All methods fail with `Store`, `Busy` and `Closed`, and those that write with `StoreLimit` too.
  */
 open class StoredTable: Disposable, AutoCloseable, StoredTableInterface
 {
@@ -6175,7 +6210,8 @@ open class StoredTable: Disposable, AutoCloseable, StoredTableInterface
     /**
      * The value under a key; nil when there is none.
      *
-     * Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN.
+     * Errors: `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or
+     * NaN.
      */
     @Throws(LuaException::class)override fun `get`(`key`: LuaValue): LuaValue {
             return FfiConverterTypeLuaValue.lift(
@@ -6433,8 +6469,8 @@ public object FfiConverterTypeStoredTable: FfiConverter<StoredTable, Long> {
 /**
  * Keeps tables: entries of keys, which are text, and values, which are bytes, in tables with numbers from 1.
  *
- * A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox. What a failed run wrote
- * never comes here.
+ * A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox.
+ * What a failed run wrote never comes here.
  */
 public interface TableStore {
 
@@ -6469,8 +6505,8 @@ public interface TableStore {
 /**
  * Keeps tables: entries of keys, which are text, and values, which are bytes, in tables with numbers from 1.
  *
- * A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox. What a failed run wrote
- * never comes here.
+ * A sandbox calls it from one thread at a time, which is the thread that runs the script. It can't use the sandbox.
+ * What a failed run wrote never comes here.
  */
 open class TableStoreImpl: Disposable, AutoCloseable, TableStore
 {
@@ -6843,7 +6879,8 @@ data class EngineConfig (
     val `maxMemory`: kotlin.Long? = null
     ,
     /**
-     * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run sandboxes must have this much left, and 64 KiB.
+     * The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. Threads that run
+     * sandboxes must have this much left, and 64 KiB.
      */
     val `maxStack`: kotlin.Long? = null
 
@@ -7013,7 +7050,8 @@ public object FfiConverterTypeErrorDetails: FfiConverterRustBuffer<ErrorDetails>
  */
 data class Limits (
     /**
-     * Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind `Memory`.
+     * Bytes for Lua's heap and the buffers of the run. Default 256 MiB. Beyond: Lua's "not enough memory", kind
+     * `Memory`.
      */
     val `memory`: kotlin.Long? = null
     ,
@@ -7043,7 +7081,8 @@ data class Limits (
     val `storeBytes`: kotlin.Long? = null
     ,
     /**
-     * Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind `StoreLimit`.
+     * Entries of all stored tables. Default ten million; no limit when only `storeBytes` is given. Beyond: kind
+     * `StoreLimit`.
      */
     val `storeEntries`: kotlin.Long? = null
     ,
@@ -7447,7 +7486,8 @@ data class SandboxConfig (
     val `limits`: Limits? = null
     ,
     /**
-     * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server (`redis://`, `rediss://`). Default: memory.
+     * Where `_home` is kept: the path of a file, also as `file://PATH?read_only=true`, or the URL of a server
+     * (`redis://`, `rediss://`). Default: memory.
      */
     val `store`: kotlin.String? = null
     ,
@@ -7467,8 +7507,8 @@ data class SandboxConfig (
     val `memoryAlias`: kotlin.Boolean = true
     ,
     /**
-     * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
-     * trust. Reading one then fails with `Store`.
+     * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a
+     * store that somebody can write to whom you don't trust. Reading one then fails with `Store`.
      */
     val `storedFunctions`: kotlin.Boolean = true
     ,
@@ -7726,8 +7766,8 @@ public object FfiConverterTypeErrorKind: FfiConverterRustBuffer<ErrorKind> {
 sealed class HostException: kotlin.Exception(), Disposable  {
 
     /**
-     * With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script does not catch it. Of stores it sees
-     * only that they failed.
+     * With this message. The script sees it as an error, and the run ends with the kind `HostFunction` when the script
+     * does not catch it. Of stores it sees only that they failed.
      */
     class Failed(
 
@@ -7788,8 +7828,8 @@ sealed class HostException: kotlin.Exception(), Disposable  {
     }
 
     /**
-     * With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the message that was chosen in a
-     * host function.
+     * With something that the host's language throws; the library makes this of it. Scripts see nothing of it but the
+     * message that was chosen in a host function.
      */
     class Thrown(
 
@@ -8587,7 +8627,8 @@ public object FfiConverterTypeLuaError : FfiConverterRustBuffer<LuaException> {
 }
 
 /**
- * A Lua value. Plain data, except that a function can only be called and a stored table only be read while its sandbox lives.
+ * A Lua value. Plain data, except that a function can only be called and a stored table only be read while its sandbox
+ * lives.
  */
 sealed class LuaValue: Disposable  {
 

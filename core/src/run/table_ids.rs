@@ -1,7 +1,7 @@
 //! Numbers of tables that a run took, and gives back.
 
 use super::state::{Instance, SandboxState};
-use crate::guest::table_numbers::held_tables;
+use crate::guest::table_ids::held_tables;
 use crate::value::Result;
 
 impl SandboxState {

@@ -12,7 +12,7 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::access::Access;
-use super::locked::{Locked, this_thread};
+use super::lock_guard::{Locked, this_thread};
 use super::state::{Instance, SandboxState};
 use super::weight::Weight;
 use crate::guest::reentry;

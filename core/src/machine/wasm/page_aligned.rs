@@ -2,4 +2,4 @@
 
 /// What begins where a page does, in systems with pages of 4 KiB.
 #[repr(C, align(4096))]
-pub(super) struct OnPages<B: ?Sized>(pub(super) B);
+pub(super) struct PageAligned<B: ?Sized>(pub(super) B);

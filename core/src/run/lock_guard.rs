@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use super::cell::SandboxCell;
+use super::access_lock::SandboxCell;
 use super::state::SandboxState;
 
 /// A number that no other thread has, and never 0.

@@ -30,14 +30,14 @@ struct Kept {
 
 /// Errors by number, from 1 on; a number is given once in a run.
 #[derive(Default)]
-pub(super) struct HostErrors {
+pub(super) struct KeptErrors {
     list: VecDeque<Kept>,
     bytes: usize,
     /// How many came before those in the list.
     gone: u32,
 }
 
-impl HostErrors {
+impl KeptErrors {
     pub(super) fn keep(&mut self, error: Error, bytes: usize, behind: Causes) -> u32 {
         // The value may be the error's own too, and a binding has an object of its language beside it.
         let bytes = bytes.saturating_add(error.own_bytes()).saturating_add(behind.bytes);
@@ -64,7 +64,7 @@ impl HostErrors {
 
     pub(super) fn clear(&mut self) {
         if !self.list.is_empty() || self.gone > 0 {
-            *self = HostErrors::default();
+            *self = KeptErrors::default();
         }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn an_error_has_its_number_as_long_as_it_is_kept() {
-        let mut kept = HostErrors::default();
+        let mut kept = KeptErrors::default();
         let numbers: Vec<u32> =
             (0..5000).map(|i| kept.keep(Error::host(format!("{i}")), 10, Causes::default())).collect();
         let mut found = 0;
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn large_ones_are_kept_for_less_long() {
-        let mut kept = HostErrors::default();
+        let mut kept = KeptErrors::default();
         for i in 1..=100 {
             let number = kept.keep(Error::host("x".repeat(2_000_000)), 2_000_000, Causes::default());
             assert_eq!(number, i);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cell::SandboxCell;
+use super::access_lock::SandboxCell;
 use crate::guest::GuestMut;
 use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;
@@ -42,6 +42,20 @@ pub(crate) fn enter_call(
     guest.reserve(path.len() + args.len())?;
     guest.write(&[path.as_bytes(), args])?;
     Ok(Entry::Call { path_len: path.len() as i32, args_len: args.len() as i32 })
+}
+
+impl GuestMut<'_> {
+    /// Puts source and name into the buffer.
+    #[inline]
+    pub(crate) fn enter_source(&mut self, name: &[u8], source: &[u8], args: &[u8]) -> Result<Entry> {
+        self.reserve(name.len() + source.len() + args.len())?;
+        self.write(&[name, source, args])?;
+        Ok(Entry::ComputeNamed {
+            name_len: name.len() as i32,
+            code_len: source.len() as i32,
+            args_len: args.len() as i32,
+        })
+    }
 }
 
 #[inline]
