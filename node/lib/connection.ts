@@ -1,6 +1,6 @@
 // The one connection between this JavaScript environment and the native part.
 
-import { LuaCellError } from '../wasm/src/errors.js';
+import { LuaCellError } from '../shared/errors.js';
 import type { Core } from './core.js';
 import { Connection } from './native.js';
 

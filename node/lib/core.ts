@@ -1,17 +1,17 @@
 // What a sandbox does behind its methods: values in and out, host functions, notes from the native part.
 
-import { Reader, Writer, checkText, textOf, utf8 } from '../wasm/src/bytes.js';
-import { type Links, decode, encodeArgs } from '../wasm/src/codec.js';
-import { LuaCellError, busy, closed, invalid, lossyText, messageOf, ourError, shownOf, shownOfModules, unfit } from '../wasm/src/errors.js';
-import { type HostFunction, MultipleResults } from '../wasm/src/functions.js';
-import { HeldFunctions } from '../wasm/src/held.js';
-import { Kept } from '../wasm/src/kept.js';
-import type { Module } from '../wasm/src/modules.js';
-import { checkPath, checkSource } from '../wasm/src/options.js';
-import { Outcome } from '../wasm/src/outcome.js';
-import { abandon, atOnce, isThenable } from '../wasm/src/promises.js';
-import type { StoredTable } from '../wasm/src/stored.js';
-import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../wasm/src/values.js';
+import { Reader, Writer, checkText, textOf, utf8 } from '../shared/bytes.js';
+import { type Links, decode, encodeArgs } from '../shared/codec.js';
+import { LuaCellError, busy, closed, invalid, lossyText, messageOf, ourError, shownOf, shownOfModules, unfit } from '../shared/errors.js';
+import { type HostFunction, MultipleResults } from '../shared/functions.js';
+import { HeldFunctions } from '../shared/held.js';
+import { Kept } from '../shared/kept.js';
+import type { Module } from '../shared/modules.js';
+import { checkPath, checkSource } from '../shared/options.js';
+import { Outcome } from '../shared/outcome.js';
+import { abandon, atOnce, isThenable } from '../shared/promises.js';
+import type { StoredTable } from '../shared/stored.js';
+import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../shared/values.js';
 import { addCore, connection, newJob, newNumber, removeCore, runJob } from './connection.js';
 import { failureError, passableNumber } from './failures.js';
 import { type Failure, type Finished, NativeSandbox, type NativeSnapshot, call, callFunction, compute, computeWith } from './native.js';

@@ -1,8 +1,8 @@
 // Errors, from the native part and to it.
 
-import { type ErrorKind, LuaCellError, ourError } from '../wasm/src/errors.js';
-import type { Kept } from '../wasm/src/kept.js';
-import type { LuaValue } from '../wasm/src/values.js';
+import { type ErrorKind, LuaCellError, ourError } from '../shared/errors.js';
+import type { Kept } from '../shared/kept.js';
+import type { LuaValue } from '../shared/values.js';
 import type { Failure } from './native.js';
 
 /** Errors that the native part still has, by number: a host function that throws one passes it on. */

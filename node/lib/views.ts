@@ -1,11 +1,11 @@
 // Views of stored tables.
 
-import { replaced } from '../wasm/src/codec.js';
-import { LuaCellError } from '../wasm/src/errors.js';
-import { isKey } from '../wasm/src/keys.js';
-import { pathText } from '../wasm/src/path.js';
-import { type Owner, StoredTable } from '../wasm/src/stored.js';
-import type { LuaValue } from '../wasm/src/values.js';
+import { replaced } from '../shared/codec.js';
+import { LuaCellError } from '../shared/errors.js';
+import { isKey } from '../shared/keys.js';
+import { pathText } from '../shared/path.js';
+import { type Owner, StoredTable } from '../shared/stored.js';
+import type { LuaValue } from '../shared/values.js';
 import type { Core } from './core.js';
 import { type NativeSandbox, tableDelete, tableGet, tableSet } from './native.js';
 

@@ -1,9 +1,9 @@
-import { type Links } from '../wasm/src/codec.js';
-import { LuaCellError } from '../wasm/src/errors.js';
-import { type HostFunction } from '../wasm/src/functions.js';
-import { Outcome } from '../wasm/src/outcome.js';
-import type { StoredTable } from '../wasm/src/stored.js';
-import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue } from '../wasm/src/values.js';
+import { type Links } from '../shared/codec.js';
+import { LuaCellError } from '../shared/errors.js';
+import { type HostFunction } from '../shared/functions.js';
+import { Outcome } from '../shared/outcome.js';
+import type { StoredTable } from '../shared/stored.js';
+import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue } from '../shared/values.js';
 import { type Failure, NativeSandbox, type NativeSnapshot } from './native.js';
 import { type AsyncRunOptions, type RunOptions, type SandboxOptions } from './options.js';
 export declare class Core implements Links {

@@ -1,6 +1,6 @@
-import { LuaCellError } from '../wasm/src/errors.js';
-import type { Kept } from '../wasm/src/kept.js';
-import type { LuaValue } from '../wasm/src/values.js';
+import { LuaCellError } from '../shared/errors.js';
+import type { Kept } from '../shared/kept.js';
+import type { LuaValue } from '../shared/values.js';
 import type { Failure } from './native.js';
 /** An error from what the native part tells. `exceptions`: those that host functions threw. `value`: the decoded error value. */
 export declare function failureError(failure: Failure, owner: object, exceptions: Kept<unknown>, value: LuaValue | undefined): LuaCellError;

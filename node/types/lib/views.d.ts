@@ -1,5 +1,5 @@
-import { type Owner, StoredTable } from '../wasm/src/stored.js';
-import type { LuaValue } from '../wasm/src/values.js';
+import { type Owner, StoredTable } from '../shared/stored.js';
+import type { LuaValue } from '../shared/values.js';
 import type { Core } from './core.js';
 import { type NativeSandbox } from './native.js';
 /** The views of one sandbox from one restore to the next. There is one view of each table, so that equal tables are the same object. */

@@ -1,9 +1,9 @@
-import type { Links } from './codec.js';
-import { LuaCellError, invalid, lossyText } from './errors.js';
-import type { HeldFunctions } from './held.js';
-import { StoredTable } from './stored.js';
+import type { Links } from '../../shared/codec.js';
+import { LuaCellError, invalid, lossyText } from '../../shared/errors.js';
+import type { HeldFunctions } from '../../shared/held.js';
+import { StoredTable } from '../../shared/stored.js';
 import type { Core } from './core.js';
-import { type FunctionKind, type LuaFunction, functionKinds } from './values.js';
+import { type FunctionKind, type LuaFunction, functionKinds } from '../../shared/values.js';
 
 /** How values in messages are tied to a sandbox, and to its present instance. */
 export class SandboxLinks implements Links {

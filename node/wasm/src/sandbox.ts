@@ -1,16 +1,16 @@
 import { Core } from './core.js';
 import { Engine } from './engine.js';
 import { type Enter, callEntry, computeEntry, namedEntry } from './entry.js';
-import { invalid } from './errors.js';
-import { Functions, type HostFunction } from './functions.js';
-import { type LimitOptions, defaultLimits, withLimits } from './limits.js';
-import type { Modules } from './modules.js';
-import { type RestoreOptions, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, sandboxNames } from './options.js';
-import type { Outcome } from './outcome.js';
+import { invalid } from '../../shared/errors.js';
+import { Functions, type HostFunction } from '../../shared/functions.js';
+import { type LimitOptions, defaultLimits, withLimits } from '../../shared/limits.js';
+import type { Modules } from '../../shared/modules.js';
+import { type RestoreOptions, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, sandboxNames } from '../../shared/options.js';
+import type { Outcome } from '../../shared/outcome.js';
 import { Snapshot } from './snapshot.js';
-import type { StoredTable } from './stored.js';
+import type { StoredTable } from '../../shared/stored.js';
 import { type TableStore, Tables } from './tables.js';
-import type { LuaInput } from './values.js';
+import type { LuaInput } from '../../shared/values.js';
 import { VirtualTime } from './virtual-time.js';
 
 /** Settings of a sandbox. */

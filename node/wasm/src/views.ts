@@ -1,15 +1,15 @@
 // Views of stored tables, and what they do.
 
-import { containerFor, decode, fillContainer, isCalled, isTable, putPlain, putReference, replaced } from './codec.js';
+import { containerFor, decode, fillContainer, isCalled, isTable, putPlain, putReference, replaced } from '../../shared/codec.js';
 import type { Core } from './core.js';
-import { type LuaCellError, storeError } from './errors.js';
-import { decodeKey, encodeKey, isKey } from './keys.js';
+import { type LuaCellError, storeError } from '../../shared/errors.js';
+import { decodeKey, encodeKey, isKey } from '../../shared/keys.js';
 import type { SandboxLinks } from './links.js';
-import { TableId } from './protocol.js';
-import { type Owner, StoredTable } from './stored.js';
+import { TableId } from '../../shared/protocol.js';
+import { type Owner, StoredTable } from '../../shared/stored.js';
 import { collect, entriesOf, located, sequenceOf, wayTo } from './storing.js';
 import type { Tables } from './tables.js';
-import type { LuaValue } from './values.js';
+import type { LuaValue } from '../../shared/values.js';
 
 /** The key as the store has it; null when there can't be such a key. */
 const keyText = (key: unknown): string | null => (isKey(key) ? encodeKey(key) : null);
