@@ -1,7 +1,7 @@
 // Errors, from the native part and to it.
 
 import { type ErrorKind, LuaCellError, ourError } from '../shared/errors.js';
-import type { Kept } from '../shared/kept.js';
+import type { HostErrors } from '../shared/host-errors.js';
 import type { LuaValue } from '../shared/values.js';
 import type { Failure } from './native.js';
 
@@ -9,14 +9,14 @@ import type { Failure } from './native.js';
 const passable = new WeakMap<LuaCellError, { owner: object; number: number }>();
 
 /** What `cause` says, where there is one. */
-function causeOf({ thrown, reason }: Failure, exceptions: Kept<unknown>): { cause: unknown } | undefined {
+function causeOf({ thrown, reason }: Failure, exceptions: HostErrors<unknown>): { cause: unknown } | undefined {
   const kept = typeof thrown === 'number' ? exceptions.get(thrown) : undefined;
   if (kept) return { cause: kept.thing };
   return typeof reason === 'string' ? { cause: new Error(reason) } : undefined;
 }
 
 /** An error from what the native part tells. `exceptions`: those that host functions threw. `value`: the decoded error value. */
-export function failureError(failure: Failure, owner: object, exceptions: Kept<unknown>, value: LuaValue | undefined): LuaCellError {
+export function failureError(failure: Failure, owner: object, exceptions: HostErrors<unknown>, value: LuaValue | undefined): LuaCellError {
   const error = new LuaCellError(failure.kind as ErrorKind, failure.message, causeOf(failure, exceptions));
   error.line = failure.line ?? undefined;
   error.chunkName = failure.chunkName ?? undefined;

@@ -3,7 +3,7 @@ import type { Outcome } from '../shared/outcome.js';
 import { type RestoreOptions } from '../shared/options.js';
 import type { StoredTable } from '../shared/stored.js';
 import type { LuaInput } from '../shared/values.js';
-import type { AsyncRunOptions, RunOptions, SandboxOptions } from './options.js';
+import type { AsyncRunOptions, RunOptions, SandboxOptions } from './settings.js';
 import { Snapshot } from './snapshot.js';
 /** Bytes of memory at one moment. */
 export interface MemoryStats {

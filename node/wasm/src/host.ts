@@ -6,7 +6,7 @@ import { decode, encodeArgs } from '../../shared/codec.js';
 import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from '../../shared/errors.js';
 import { type Functions, MultipleResults } from '../../shared/functions.js';
 import type { Guest } from './guest.js';
-import { behindCause, Kept, nothingBehind } from '../../shared/kept.js';
+import { behindCause, HostErrors, nothingBehind } from '../../shared/host-errors.js';
 import { WAIT } from './jspi.js';
 import { type Limits, defaultLimits } from '../../shared/limits.js';
 import { type Modules, answerModule } from '../../shared/modules.js';
@@ -90,7 +90,7 @@ export class Host {
   #undoUntil = Infinity;
   /** Why the store's last answer was a failure. */
   #failure: LuaCellError | null = null;
-  readonly #errors = new Kept<LuaCellError>();
+  readonly #errors = new HostErrors<LuaCellError>();
   /** What may lie behind an error of the host function that runs: what lay behind those that runs inside it gave it. */
   #behind = nothingBehind;
   /** For which modules the search failed last, by how their names begin, and the numbers of the errors. */

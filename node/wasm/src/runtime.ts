@@ -1,4 +1,4 @@
-// What all handles of one sandbox share: the guest, the tables, and who may use them when.
+// What runs Lua here, where there is no native part. All handles of one sandbox share it: the guest, the tables, and who may use them when.
 
 import { Writer } from '../../shared/bytes.js';
 import type { Engine } from './engine.js';
@@ -34,7 +34,7 @@ export interface Image {
   time: VirtualTime | null;
 }
 
-export class Core {
+export class Runtime {
   readonly host: Host;
   #guest: Guest | null = null;
   /** Counts instances: functions of an earlier one can't be called any more. */
