@@ -128,7 +128,7 @@ export interface Failure {
   /** The error value, encoded, when it was no string. */
   value?: Buffer
   /** What was used. */
-  metrics: Used
+  metrics: MetricNumbers
   /** The number of the exception behind it. */
   thrown?: number
   /** The number under which it is kept while a host function may pass it on. */
@@ -144,7 +144,7 @@ export interface Finished {
   /** What was printed. */
   output: Buffer
   /** What was used. */
-  metrics: Used
+  metrics: MetricNumbers
 }
 
 /** Limits; `Infinity` for none. */
@@ -175,6 +175,20 @@ export interface MemoryNumbers {
   luaBytes: number
   /** Bytes. */
   wasmBytes: number
+}
+
+/** What a run used. */
+export interface MetricNumbers {
+  /** Milliseconds. */
+  wallTime: number
+  /** Instructions. */
+  instructions: number
+  /** Bytes. */
+  peakMemory: number
+  /** Calls. */
+  hostCalls: number
+  /** Bytes. */
+  bytesStored: number
 }
 
 /** Settings of a run. */
@@ -221,17 +235,3 @@ export declare function tableGet(sandbox: number, table: number, key: unknown): 
 
 /** Sets the value under a key. */
 export declare function tableSet(sandbox: number, table: number, key: unknown, value: unknown): unknown
-
-/** What a run used. */
-export interface Used {
-  /** Milliseconds. */
-  wallTime: number
-  /** Instructions. */
-  instructions: number
-  /** Bytes. */
-  peakMemory: number
-  /** Calls. */
-  hostCalls: number
-  /** Bytes. */
-  bytesStored: number
-}

@@ -6,10 +6,10 @@ use std::time::Duration;
 use luacell::{ComputeOptions, Error, Module, Result, SandboxConfig, StoreLimit};
 
 use crate::error::luacell_error;
-use crate::pointers::{Userdata, answer, bytes, invalid, lent, luacell_finalizer, text};
+use crate::pointers::{Userdata, borrow, bytes, callback_result, invalid, luacell_finalizer, text};
 use crate::sandbox::luacell_canceller;
 use crate::sink::{luacell_sink, with_sink};
-use crate::sized;
+use crate::size_prefixed;
 use crate::status::luacell_status;
 use crate::store::luacell_store;
 use crate::value::{any_values, luacell_values};
@@ -47,7 +47,7 @@ pub struct luacell_limits {
 }
 
 // SAFETY: numbers, the size first.
-unsafe impl sized::Sized for luacell_limits {}
+unsafe impl size_prefixed::SizePrefixed for luacell_limits {}
 
 /// A number for which 0 means the default.
 pub(crate) fn number(n: u64) -> Option<u64> {
@@ -151,15 +151,15 @@ pub struct luacell_sandbox_config {
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
-unsafe impl sized::Sized for luacell_sandbox_config {}
+unsafe impl size_prefixed::SizePrefixed for luacell_sandbox_config {}
 
 pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Result<SandboxConfig> {
     const NAME: &str = "luacell_sandbox_config";
     let mut config = SandboxConfig::new();
-    let (given, wrong) = match sized::read(given, NAME) {
+    let (given, wrong) = match size_prefixed::read(given, NAME) {
         Ok(None) => return Ok(config),
         Ok(Some(given)) => (given, None),
-        Err(error) => (sized::refused(given, NAME), Some(error)),
+        Err(error) => (size_prefixed::refused(given, NAME), Some(error)),
     };
     // First of all, so that finalizers run whatever goes wrong.
     let print_userdata = Userdata::new(given.print_userdata, given.print_finalizer);
@@ -181,7 +181,7 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
                     Some(_) => Err(invalid("a module has one source")),
                 },
                 |sink| {
-                    answer("the search for a module", |error| {
+                    callback_result("the search for a module", |error| {
                         // SAFETY: as above.
                         unsafe { find(module_userdata.pointer(), name.as_ptr().cast(), name.len(), sink, error) }
                     })
@@ -193,10 +193,10 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
         let folder = text(given.module_folder, given.module_folder_len, "module_folder")?;
         config = config.modules(luacell::Folder::new(folder));
     }
-    set_limits!(config, sized::read(given.limits, "luacell_limits")?);
+    set_limits!(config, size_prefixed::read(given.limits, "luacell_limits")?);
     match (given.store.is_null(), given.location.is_null()) {
         (false, false) => return Err(invalid("a sandbox has one store: set location or store")),
-        (false, true) => config = config.store(lent(given.store, "store")?.share()?),
+        (false, true) => config = config.store(borrow(given.store, "store")?.share()?),
         (true, false) => config = config.store(text(given.location, given.location_len, "location")?),
         (true, true) => {}
     }
@@ -228,19 +228,19 @@ pub struct luacell_compute_options {
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
-unsafe impl sized::Sized for luacell_compute_options {}
+unsafe impl size_prefixed::SizePrefixed for luacell_compute_options {}
 
 /// The options of a run; `None` when all are defaults.
 pub(crate) unsafe fn compute_options(given: *const luacell_compute_options) -> Result<Option<ComputeOptions>> {
-    let Some(given) = sized::read(given, "luacell_compute_options")? else {
+    let Some(given) = size_prefixed::read(given, "luacell_compute_options")? else {
         return Ok(None);
     };
     let mut options = ComputeOptions::new().args(any_values(given.args));
     // A name may be any bytes in Lua; here it is text.
     options = options.name(String::from_utf8_lossy(bytes(given.name, given.name_len, "name")?));
-    set_limits!(options, sized::read(given.limits, "luacell_limits")?);
+    set_limits!(options, size_prefixed::read(given.limits, "luacell_limits")?);
     if !given.canceller.is_null() {
-        options = options.canceller(lent(given.canceller, "canceller")?);
+        options = options.canceller(borrow(given.canceller, "canceller")?);
     }
     Ok(Some(options))
 }

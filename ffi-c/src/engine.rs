@@ -5,8 +5,8 @@ use luacell::{Engine, EngineConfig};
 use crate::config::number;
 use crate::error::luacell_error;
 use crate::guard;
-use crate::pointers::{Opaque, Place, lent, take};
-use crate::sized;
+use crate::pointers::{Opaque, Place, borrow, from_raw};
+use crate::size_prefixed;
 use crate::status::luacell_status;
 
 /// The compiled guest and a pool of prepared memory, shared by any number of sandboxes and threads. Few programs need one: where NULL is given for an
@@ -36,7 +36,7 @@ pub struct luacell_engine_config {
 }
 
 // SAFETY: numbers, the size first.
-unsafe impl sized::Sized for luacell_engine_config {}
+unsafe impl size_prefixed::SizePrefixed for luacell_engine_config {}
 
 /// Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded, LUACELL_INVALID_ARGUMENT for settings out of their range.
 #[unsafe(no_mangle)]
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn luacell_engine_new(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (given, place) = (sized::read(config, "luacell_engine_config")?, Place::new(engine, "engine")?);
+        let (given, place) = (size_prefixed::read(config, "luacell_engine_config")?, Place::new(engine, "engine")?);
         let mut config = EngineConfig::new();
         if let Some(given) = given {
             if let Some(sandboxes) = number(given.pool_size) {
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn luacell_engine_new(
 /// Ends a handle. Sandboxes of the engine keep it. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_engine_free(engine: *mut luacell_engine) {
-    guard::plain((), || drop(take(engine)));
+    guard::plain((), || drop(from_raw(engine)));
 }
 
 /// Whether sandboxes come from a pool; NULL asks about the shared engine.
@@ -77,5 +77,5 @@ pub unsafe extern "C" fn luacell_engine_is_pooled(engine: *const luacell_engine)
 }
 
 pub(crate) unsafe fn engine_or_default(engine: *const luacell_engine) -> Engine {
-    lent(engine, "engine").cloned().unwrap_or_default()
+    borrow(engine, "engine").cloned().unwrap_or_default()
 }

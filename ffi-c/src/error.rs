@@ -7,7 +7,7 @@ use luacell::{Error, ErrorKind};
 
 use crate::guard;
 use crate::outcome::{luacell_metrics, write_metrics};
-use crate::pointers::{Opaque, Userdata, bytes, lent, luacell_bytes, luacell_finalizer, owned, take, view};
+use crate::pointers::{Opaque, Userdata, borrow, bytes, from_raw, into_raw, luacell_bytes, luacell_finalizer, view};
 use crate::status::{LUACELL_OK, luacell_status, status_of};
 use crate::value::luacell_value;
 
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn luacell_error_new(
     guard::plain(std::ptr::null_mut(), || {
         let userdata = Userdata::new(userdata, finalizer);
         let message = String::from_utf8_lossy(bytes(message, message_len, "message").unwrap_or_default()).into_owned();
-        owned(Error::host(Cause { message, userdata }))
+        into_raw(Error::host(Cause { message, userdata }))
     })
 }
 
@@ -67,38 +67,38 @@ pub unsafe extern "C" fn luacell_error_of(
     guard::plain(std::ptr::null_mut(), || {
         let message = String::from_utf8_lossy(bytes(message, message_len, "message").unwrap_or_default());
         let kind = u16::try_from(status).ok().and_then(ErrorKind::from_number);
-        kind.map_or(std::ptr::null_mut(), |kind| owned(Error::new(kind, message)))
+        kind.map_or(std::ptr::null_mut(), |kind| into_raw(Error::new(kind, message)))
     })
 }
 
 /// For host functions: an error that raises a copy of this value in the script, as error(value) does there. NULL stands for nil.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_raise(value: *const luacell_value) -> *mut luacell_error {
-    guard::plain(std::ptr::null_mut(), || owned(Error::raise(lent(value, "value").cloned().unwrap_or_default())))
+    guard::plain(std::ptr::null_mut(), || into_raw(Error::raise(borrow(value, "value").cloned().unwrap_or_default())))
 }
 
 /// A copy, for a callback that passes on an error which belongs to somebody else; to be freed. NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_clone(error: *const luacell_error) -> *mut luacell_error {
-    guard::plain(std::ptr::null_mut(), || lent(error, "error").map_or(std::ptr::null_mut(), |e| owned(e.clone())))
+    guard::plain(std::ptr::null_mut(), || borrow(error, "error").map_or(std::ptr::null_mut(), |e| into_raw(e.clone())))
 }
 
 /// Ends an error. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_free(error: *mut luacell_error) {
-    guard::plain((), || drop(take(error)));
+    guard::plain((), || drop(from_raw(error)));
 }
 
 /// What kind of error it is: the same number that the call returned. LUACELL_OK for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_status(error: *const luacell_error) -> luacell_status {
-    lent(error, "error").map_or(LUACELL_OK, |error| status_of(error.kind()))
+    borrow(error, "error").map_or(LUACELL_OK, |error| status_of(error.kind()))
 }
 
 /// A part of the error that lives as long as the error.
 unsafe fn part<'a>(error: *const luacell_error, part: impl FnOnce(&'a Error) -> Option<&'a [u8]>) -> luacell_bytes {
     guard::plain(luacell_bytes::default(), || {
-        lent(error, "error").ok().and_then(part).map(luacell_bytes::of).unwrap_or_default()
+        borrow(error, "error").ok().and_then(part).map(luacell_bytes::of).unwrap_or_default()
     })
 }
 
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn luacell_error_chunk(error: *const luacell_error) -> lua
 /// The line in the chunk, from 1; 0 when that is not known.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_line(error: *const luacell_error) -> u32 {
-    lent(error, "error").ok().and_then(Error::line).unwrap_or(0)
+    borrow(error, "error").ok().and_then(Error::line).unwrap_or(0)
 }
 
 /// Lua's traceback, several lines; `data` is NULL when there is none. Belongs to the error.
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn luacell_error_output(error: *const luacell_error) -> lu
 /// The Lua error value when it was not a string, as after error({code = 7}); otherwise nil. Belongs to the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_value(error: *const luacell_error) -> *const luacell_value {
-    lent(error, "error").map_or(std::ptr::null(), |error| view(error.value()))
+    borrow(error, "error").map_or(std::ptr::null(), |error| view(error.value()))
 }
 
 /// What the script used before it failed; see luacell_outcome_metrics. `failure` takes the error of this call, which may be NULL.
@@ -146,7 +146,7 @@ pub unsafe extern "C" fn luacell_error_metrics(
     metrics: *mut luacell_metrics,
     failure: *mut *mut luacell_error,
 ) -> luacell_status {
-    guard::status(failure, || write_metrics(lent(error, "error")?.metrics(), metrics))
+    guard::status(failure, || write_metrics(borrow(error, "error")?.metrics(), metrics))
 }
 
 /// The `userdata` of luacell_error_new, when this is such an error or a run failed because of one; otherwise NULL. It is valid as long
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn luacell_error_metrics(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_userdata(error: *const luacell_error) -> *mut c_void {
     guard::plain(std::ptr::null_mut(), || {
-        let mut next = lent(error, "error").ok().and_then(std::error::Error::source);
+        let mut next = borrow(error, "error").ok().and_then(std::error::Error::source);
         while let Some(source) = next {
             if let Some(cause) = source.downcast_ref::<Cause>() {
                 return cause.userdata.pointer();

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use luacell::{Error, ErrorKind, Result};
 
 use crate::error::luacell_error;
-use crate::pointers::owned;
+use crate::pointers::into_raw;
 use crate::status::{LUACELL_OK, luacell_status, status_of};
 
 /// Runs what may fail. The status is the error's kind; the error itself goes to `error`, if that is not NULL. A panic is an error as well.
@@ -26,7 +26,7 @@ pub(crate) fn plain<T>(nothing: T, body: impl FnOnce() -> T) -> T {
 unsafe fn report(error: *mut *mut luacell_error, failure: Error) -> luacell_status {
     let status = status_of(failure.kind());
     if !error.is_null() {
-        error.write(owned(failure));
+        error.write(into_raw(failure));
     }
     status
 }
@@ -40,14 +40,14 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pointers::take;
+    use crate::pointers::from_raw;
     use crate::status::LUACELL_INTERNAL;
 
     #[test]
     fn a_panic_is_an_internal_error() {
         let mut error = std::ptr::null_mut();
         let code = unsafe { status(&raw mut error, || panic!("on purpose {}", 1)) };
-        let error = unsafe { take(error) }.unwrap();
+        let error = unsafe { from_raw(error) }.unwrap();
         assert_eq!(code, LUACELL_INTERNAL);
         assert_eq!(error.message(), "luacell panicked, please report it: on purpose 1");
         assert_eq!(unsafe { status(std::ptr::null_mut(), || panic!("nobody listens")) }, LUACELL_INTERNAL);

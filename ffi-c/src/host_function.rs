@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use luacell::{Result, Sandbox, Value};
 
 use crate::error::luacell_error;
-use crate::pointers::{Userdata, answer, invalid, luacell_finalizer, text, view};
+use crate::pointers::{Userdata, callback_result, invalid, luacell_finalizer, text, view};
 use crate::sandbox::{luacell_sandbox, with};
 use crate::status::luacell_status;
 use crate::value::luacell_values;
@@ -73,7 +73,7 @@ fn adapter(
     let function = function.ok_or_else(|| invalid("function is NULL"))?;
     Ok(move |args: Vec<Value>| {
         let mut results = Vec::new();
-        answer("the host function", |error| {
+        callback_result("the host function", |error| {
             let (args, results) = (view::<luacell_values>(&args), (&raw mut results).cast());
             // SAFETY: the header demands that the function can be called so.
             unsafe { function(userdata.pointer(), args, results, error) }

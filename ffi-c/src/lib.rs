@@ -20,7 +20,7 @@ pub mod outcome;
 pub mod pointers;
 pub mod sandbox;
 pub mod sink;
-mod sized;
+mod size_prefixed;
 pub mod snapshot;
 pub mod status;
 pub mod store;

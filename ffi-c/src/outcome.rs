@@ -4,8 +4,8 @@ use luacell::{Metrics, Outcome, Result};
 
 use crate::error::luacell_error;
 use crate::guard;
-use crate::pointers::{Opaque, lent, luacell_bytes, take, view};
-use crate::sized;
+use crate::pointers::{Opaque, borrow, from_raw, luacell_bytes, view};
+use crate::size_prefixed;
 use crate::status::luacell_status;
 use crate::value::{luacell_value, luacell_values};
 
@@ -37,7 +37,7 @@ pub struct luacell_metrics {
 }
 
 // SAFETY: numbers, the size first.
-unsafe impl sized::Sized for luacell_metrics {}
+unsafe impl size_prefixed::SizePrefixed for luacell_metrics {}
 
 pub(crate) unsafe fn write_metrics(metrics: &Metrics, target: *mut luacell_metrics) -> Result<()> {
     let found = luacell_metrics {
@@ -48,31 +48,31 @@ pub(crate) unsafe fn write_metrics(metrics: &Metrics, target: *mut luacell_metri
         host_calls: metrics.host_calls,
         bytes_stored: metrics.bytes_stored,
     };
-    sized::write(target, &found, "luacell_metrics")
+    size_prefixed::write(target, &found, "luacell_metrics")
 }
 
 /// Ends an outcome, with its values and output. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_outcome_free(outcome: *mut luacell_outcome) {
-    guard::plain((), || drop(take(outcome)));
+    guard::plain((), || drop(from_raw(outcome)));
 }
 
 /// All values that were returned, in order. Belong to the outcome.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_outcome_values(outcome: *const luacell_outcome) -> *const luacell_values {
-    lent(outcome, "outcome").map_or(std::ptr::null(), |outcome| view(&outcome.values))
+    borrow(outcome, "outcome").map_or(std::ptr::null(), |outcome| view(&outcome.values))
 }
 
 /// The first value that was returned, or nil. Belongs to the outcome.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_outcome_value(outcome: *const luacell_outcome) -> *const luacell_value {
-    lent(outcome, "outcome").map_or(std::ptr::null(), |outcome| view(outcome.value()))
+    borrow(outcome, "outcome").map_or(std::ptr::null(), |outcome| view(outcome.value()))
 }
 
 /// What the script printed; nothing when the sandbox has a print callback. Belongs to the outcome.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_outcome_output(outcome: *const luacell_outcome) -> luacell_bytes {
-    lent(outcome, "outcome").map(|outcome| luacell_bytes::of(outcome.output.as_bytes())).unwrap_or_default()
+    borrow(outcome, "outcome").map(|outcome| luacell_bytes::of(outcome.output.as_bytes())).unwrap_or_default()
 }
 
 /// Writes what the run used to `metrics`, whose `size` the caller has set.
@@ -82,5 +82,5 @@ pub unsafe extern "C" fn luacell_outcome_metrics(
     metrics: *mut luacell_metrics,
     error: *mut *mut luacell_error,
 ) -> luacell_status {
-    guard::status(error, || write_metrics(&lent(outcome, "outcome")?.metrics, metrics))
+    guard::status(error, || write_metrics(&borrow(outcome, "outcome")?.metrics, metrics))
 }

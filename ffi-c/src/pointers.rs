@@ -44,12 +44,12 @@ fn null(name: &str) -> Error {
 }
 
 /// What is behind a pointer that the caller lends.
-pub(crate) unsafe fn lent<'a, H: Opaque>(pointer: *const H, name: &str) -> Result<&'a H::Behind> {
+pub(crate) unsafe fn borrow<'a, H: Opaque>(pointer: *const H, name: &str) -> Result<&'a H::Behind> {
     pointer.cast::<H::Behind>().as_ref().ok_or_else(|| null(name))
 }
 
 /// The same, to be changed.
-pub(crate) unsafe fn lent_mut<'a, H: Opaque>(pointer: *mut H, name: &str) -> Result<&'a mut H::Behind> {
+pub(crate) unsafe fn borrow_mut<'a, H: Opaque>(pointer: *mut H, name: &str) -> Result<&'a mut H::Behind> {
     pointer.cast::<H::Behind>().as_mut().ok_or_else(|| null(name))
 }
 
@@ -84,12 +84,12 @@ impl<T> Place<T> {
 impl<H: Opaque> Place<*mut H> {
     /// Gives the caller something of its own.
     pub(crate) fn give(self, value: H::Behind) {
-        self.put(owned(value));
+        self.put(into_raw(value));
     }
 }
 
 /// Something that belongs to the caller from now on.
-pub(crate) fn owned<H: Opaque>(value: H::Behind) -> *mut H {
+pub(crate) fn into_raw<H: Opaque>(value: H::Behind) -> *mut H {
     Box::into_raw(Box::new(value)).cast()
 }
 
@@ -98,8 +98,8 @@ pub(crate) fn view<H: Opaque>(value: &H::Behind) -> *const H {
     std::ptr::from_ref(value).cast()
 }
 
-/// Takes back what `owned` gave.
-pub(crate) unsafe fn take<H: Opaque>(pointer: *mut H) -> Option<Box<H::Behind>> {
+/// Takes back what `into_raw` gave.
+pub(crate) unsafe fn from_raw<H: Opaque>(pointer: *mut H) -> Option<Box<H::Behind>> {
     (!pointer.is_null()).then(|| Box::from_raw(pointer.cast()))
 }
 
@@ -137,11 +137,11 @@ impl Drop for Userdata {
 }
 
 /// What a callback of the caller answered: its error, when it failed.
-pub(crate) fn answer(what: &str, call: impl FnOnce(*mut *mut luacell_error) -> luacell_status) -> Result<()> {
+pub(crate) fn callback_result(what: &str, call: impl FnOnce(*mut *mut luacell_error) -> luacell_status) -> Result<()> {
     let mut error = std::ptr::null_mut();
     let status = call(&raw mut error);
     // SAFETY: callbacks put errors there that they own, or leave it alone.
-    let error = unsafe { take(error) };
+    let error = unsafe { from_raw(error) };
     match (status, error) {
         (LUACELL_OK, _) => Ok(()),
         (_, Some(error)) => Err(*error),

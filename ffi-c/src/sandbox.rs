@@ -10,8 +10,8 @@ use crate::engine::{engine_or_default, luacell_engine};
 use crate::error::luacell_error;
 use crate::guard;
 use crate::outcome::luacell_outcome;
-use crate::pointers::{Opaque, Place, bytes, invalid, lent, owned, take, text};
-use crate::sized;
+use crate::pointers::{Opaque, Place, borrow, bytes, from_raw, into_raw, invalid, text};
+use crate::size_prefixed;
 use crate::status::luacell_status;
 use crate::value::{any_value, any_values, luacell_value, luacell_values};
 
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn luacell_sandbox_new(
 /// called then, and waits for what other threads run. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_free(sandbox: *mut luacell_sandbox) {
-    guard::plain((), || drop(take(sandbox)));
+    guard::plain((), || drop(from_raw(sandbox)));
 }
 
 /// Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in another thread comes
@@ -75,7 +75,7 @@ pub(crate) unsafe fn with(
     body: impl FnOnce(&Sandbox) -> Result<()>,
 ) -> luacell_status {
     guard::status(error, || {
-        let sandbox = Arc::clone(lent(sandbox, "sandbox")?);
+        let sandbox = Arc::clone(borrow(sandbox, "sandbox")?);
         body(&sandbox)
     })
 }
@@ -83,7 +83,7 @@ pub(crate) unsafe fn with(
 /// Gives a run's outcome to a caller that wants it.
 unsafe fn deliver(target: *mut *mut luacell_outcome, outcome: Outcome) {
     if !target.is_null() {
-        target.write(owned(outcome));
+        target.write(into_raw(outcome));
     }
 }
 
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn luacell_function_call(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let value = lent(function, "function")?;
+        let value = borrow(function, "function")?;
         let function = value.as_function().ok_or_else(|| crate::value::not_a("function", value))?;
         deliver(outcome, function.call(any_values(args))?);
         Ok(())
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn luacell_function_call(
 /// from any thread, and from a signal handler. The only call that takes a sandbox in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_interrupt(sandbox: *const luacell_sandbox) {
-    if let Ok(sandbox) = lent(sandbox, "sandbox") {
+    if let Ok(sandbox) = borrow(sandbox, "sandbox") {
         sandbox.interrupt();
     }
 }
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn luacell_interrupter_new(
 /// As luacell_sandbox_interrupt. May be called from any thread, and from a signal handler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_interrupter_interrupt(interrupter: *const luacell_interrupter) {
-    if let Ok(interrupter) = lent(interrupter, "interrupter") {
+    if let Ok(interrupter) = borrow(interrupter, "interrupter") {
         interrupter.interrupt();
     }
 }
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn luacell_interrupter_interrupt(interrupter: *const luace
 /// Ends an interrupter. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_interrupter_free(interrupter: *mut luacell_interrupter) {
-    guard::plain((), || drop(take(interrupter)));
+    guard::plain((), || drop(from_raw(interrupter)));
 }
 
 /// Cancels the runs that it was given to in luacell_compute_options, and no others. May be used by any number of threads.
@@ -203,13 +203,13 @@ impl Opaque for luacell_canceller {
 /// Makes a canceller; to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_canceller_new() -> *mut luacell_canceller {
-    owned(Canceller::new())
+    into_raw(Canceller::new())
 }
 
 /// Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a sandbox next does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_canceller_cancel(canceller: *const luacell_canceller) {
-    if let Ok(canceller) = lent(canceller, "canceller") {
+    if let Ok(canceller) = borrow(canceller, "canceller") {
         canceller.cancel();
     }
 }
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn luacell_canceller_cancel(canceller: *const luacell_canc
 /// Ends a canceller; runs that it was given to go on. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_canceller_free(canceller: *mut luacell_canceller) {
-    guard::plain((), || drop(take(canceller)));
+    guard::plain((), || drop(from_raw(canceller)));
 }
 
 /// Writes a value of the sandbox's.
@@ -328,7 +328,7 @@ pub struct luacell_memory_stats {
 }
 
 // SAFETY: numbers, the size first.
-unsafe impl sized::Sized for luacell_memory_stats {}
+unsafe impl size_prefixed::SizePrefixed for luacell_memory_stats {}
 
 /// Writes how much memory the sandbox uses now to `stats`, whose `size` the caller has set.
 #[unsafe(no_mangle)]
@@ -345,7 +345,7 @@ pub unsafe extern "C" fn luacell_sandbox_memory_stats(
             lua_bytes: now.lua_bytes,
             wasm_bytes: now.wasm_bytes,
         };
-        sized::write(stats, &found, "luacell_memory_stats")
+        size_prefixed::write(stats, &found, "luacell_memory_stats")
     })
 }
 

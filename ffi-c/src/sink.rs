@@ -6,7 +6,7 @@ use luacell::Result;
 
 use crate::error::luacell_error;
 use crate::guard;
-use crate::pointers::{Opaque, bytes, lent_mut};
+use crate::pointers::{Opaque, borrow_mut, bytes};
 use crate::status::luacell_status;
 
 /// Where a callback puts bytes. Valid until the callback returns.
@@ -14,15 +14,15 @@ pub struct luacell_sink {
     _private: (),
 }
 
-pub(crate) type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+pub(crate) type Receive<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 impl Opaque for luacell_sink {
-    type Behind = Take<'static>;
+    type Behind = Receive<'static>;
 }
 
 /// Makes a sink for the time of one call.
-pub(crate) fn with_sink<T>(mut take: Take<'_>, call: impl FnOnce(*mut luacell_sink) -> T) -> T {
-    call((&raw mut take).cast())
+pub(crate) fn with_sink<T>(mut receive: Receive<'_>, call: impl FnOnce(*mut luacell_sink) -> T) -> T {
+    call((&raw mut receive).cast())
 }
 
 /// Puts bytes into a sink, which copies them. What may be put, and how often, is said where the sink comes from.
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn luacell_sink_put(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (take, data) = (lent_mut(sink, "sink")?, bytes(data, len, "data")?);
-        take(data)
+        let (receive, data) = (borrow_mut(sink, "sink")?, bytes(data, len, "data")?);
+        receive(data)
     })
 }

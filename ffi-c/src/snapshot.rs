@@ -9,7 +9,7 @@ use crate::config::{luacell_sandbox_config, sandbox_config};
 use crate::engine::{engine_or_default, luacell_engine};
 use crate::error::luacell_error;
 use crate::guard;
-use crate::pointers::{Opaque, Place, bytes, lent, take};
+use crate::pointers::{Opaque, Place, borrow, bytes, from_raw};
 use crate::sandbox::{luacell_sandbox, with};
 use crate::status::luacell_status;
 use crate::value::luacell_value;
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn luacell_sandbox_restore(
     snapshot: *const luacell_snapshot,
     error: *mut *mut luacell_error,
 ) -> luacell_status {
-    with(sandbox, error, |sandbox| sandbox.restore(lent(snapshot, "snapshot")?))
+    with(sandbox, error, |sandbox| sandbox.restore(borrow(snapshot, "snapshot")?))
 }
 
 /// As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and everything else that the store holds is
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn luacell_sandbox_restore_tables(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     let options = RestoreOptions::new().tables(tables);
-    with(sandbox, error, |sandbox| sandbox.restore_with(lent(snapshot, "snapshot")?, &options))
+    with(sandbox, error, |sandbox| sandbox.restore_with(borrow(snapshot, "snapshot")?, &options))
 }
 
 /// Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables of its own in memory; to be freed.
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn luacell_sandbox_new_from_snapshot(
     guard::status(error, || {
         // Before anything else, so that it ends userdata whatever goes wrong.
         let config = sandbox_config(config)?;
-        let (place, snapshot) = (Place::new(sandbox, "sandbox")?, lent(snapshot, "snapshot")?);
+        let (place, snapshot) = (Place::new(sandbox, "sandbox")?, borrow(snapshot, "snapshot")?);
         place.give(Arc::new(engine_or_default(engine).sandbox_from(snapshot, config)?));
         Ok(())
     })
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn luacell_snapshot_to_bytes(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (snapshot, place) = (lent(snapshot, "snapshot")?, Place::new(blob, "blob")?);
+        let (snapshot, place) = (borrow(snapshot, "snapshot")?, Place::new(blob, "blob")?);
         place.give(LuaString::from(snapshot.to_bytes()?).into());
         Ok(())
     })
@@ -132,5 +132,5 @@ pub unsafe extern "C" fn luacell_snapshot_from_bytes(
 /// Ends a snapshot. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_snapshot_free(snapshot: *mut luacell_snapshot) {
-    guard::plain((), || drop(take(snapshot)));
+    guard::plain((), || drop(from_raw(snapshot)));
 }

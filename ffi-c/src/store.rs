@@ -10,9 +10,11 @@ use luacell::{Durability, Error, ErrorKind, FileStore, RedisStore, Result, Store
 use crate::config::number;
 use crate::error::luacell_error;
 use crate::guard;
-use crate::pointers::{Opaque, Place, Userdata, answer, bytes, invalid, lent, luacell_finalizer, take, text};
+use crate::pointers::{
+    Opaque, Place, Userdata, borrow, bytes, callback_result, from_raw, invalid, luacell_finalizer, text,
+};
 use crate::sink::{luacell_sink, with_sink};
-use crate::sized;
+use crate::size_prefixed;
 use crate::status::{LUACELL_CONFLICT, luacell_status};
 
 /// A place where tables live, to be given to sandboxes. May be used by any thread.
@@ -23,7 +25,7 @@ pub struct luacell_store {
 pub(crate) enum Store {
     File(Box<FileStore>),
     Server(Box<RedisStore>),
-    Own(Arc<Own>),
+    Own(Arc<OwnStore>),
 }
 
 impl Opaque for luacell_store {
@@ -36,7 +38,7 @@ impl Store {
         Ok(match self {
             Store::File(store) => store.clone(),
             Store::Server(store) => store.clone(),
-            Store::Own(own) => Box::new(Used::new(own)?),
+            Store::Own(own) => Box::new(StoreLease::new(own)?),
         })
     }
 }
@@ -44,7 +46,7 @@ impl Store {
 /// Ends a handle. Sandboxes that were given the store keep it. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_store_free(store: *mut luacell_store) {
-    guard::plain((), || drop(take(store)));
+    guard::plain((), || drop(from_raw(store)));
 }
 
 /// How a file is opened. All zeroes but the size mean defaults. Later versions may add fields at the end.
@@ -62,7 +64,7 @@ pub struct luacell_file_options {
 }
 
 // SAFETY: numbers, the size first.
-unsafe impl sized::Sized for luacell_file_options {}
+unsafe impl size_prefixed::SizePrefixed for luacell_file_options {}
 
 /// Opens a file for tables, or makes it. `options` may be NULL. LUACELL_STORE when it can't be opened, is something else, or another process
 /// has it.
@@ -77,7 +79,7 @@ pub unsafe extern "C" fn luacell_store_open_file(
     guard::status(error, || {
         let (path, place) = (text(path, path_len, "path")?, Place::new(store, "store")?);
         let mut file = FileStore::options();
-        if let Some(given) = sized::read(options, "luacell_file_options")? {
+        if let Some(given) = size_prefixed::read(options, "luacell_file_options")? {
             if given.relaxed {
                 file = file.durability(Durability::Relaxed);
             }
@@ -97,7 +99,7 @@ pub unsafe extern "C" fn luacell_store_sync(
     store: *const luacell_store,
     error: *mut *mut luacell_error,
 ) -> luacell_status {
-    guard::status(error, || match lent(store, "store")? {
+    guard::status(error, || match borrow(store, "store")? {
         Store::File(file) => file.sync(),
         _ => Err(invalid("only a file can be synchronised")),
     })
@@ -124,7 +126,7 @@ pub struct luacell_server_options {
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
-unsafe impl sized::Sized for luacell_server_options {}
+unsafe impl size_prefixed::SizePrefixed for luacell_server_options {}
 
 /// Opens a store on a Redis or Valkey server: redis://[user:password@]host[:port][/number][?namespace=name], rediss:// for TLS. `options` may be
 /// NULL. LUACELL_STORE when the server can't be reached, or the namespace holds something else.
@@ -139,7 +141,7 @@ pub unsafe extern "C" fn luacell_store_open_server(
     guard::status(error, || {
         let (url, place) = (text(url, url_len, "url")?, Place::new(store, "store")?);
         let mut server = RedisStore::options();
-        if let Some(given) = sized::read(options, "luacell_server_options")? {
+        if let Some(given) = size_prefixed::read(options, "luacell_server_options")? {
             if !given.namespace_name.is_null() {
                 server = server.namespace(text(given.namespace_name, given.namespace_name_len, "namespace_name")?);
             }
@@ -233,18 +235,18 @@ pub struct luacell_table_store {
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
-unsafe impl sized::Sized for luacell_table_store {}
+unsafe impl size_prefixed::SizePrefixed for luacell_table_store {}
 
-pub(crate) struct Own {
+pub(crate) struct OwnStore {
     functions: luacell_table_store,
     userdata: Userdata,
-    /// Whether a sandbox has it: what these five functions can do is not enough for two.
-    used: AtomicBool,
+    /// Whether a sandbox uses it: what these five functions can do is not enough for two.
+    leased: AtomicBool,
 }
 
 // SAFETY: the pointers in `functions` are those of `userdata`, and functions.
-unsafe impl Send for Own {}
-unsafe impl Sync for Own {}
+unsafe impl Send for OwnStore {}
+unsafe impl Sync for OwnStore {}
 
 /// Makes a store of the caller's own functions; `functions` is copied. One sandbox at a time can use it: giving it to a second one
 /// is LUACELL_INVALID_ARGUMENT.
@@ -256,10 +258,10 @@ pub unsafe extern "C" fn luacell_store_new(
 ) -> luacell_status {
     guard::status(error, || {
         const NAME: &str = "luacell_table_store";
-        let functions = match sized::read(functions, NAME) {
+        let functions = match size_prefixed::read(functions, NAME) {
             Ok(functions) => functions.ok_or_else(|| invalid("luacell_table_store is NULL"))?,
             Err(error) => {
-                let refused = sized::refused(functions, NAME);
+                let refused = size_prefixed::refused(functions, NAME);
                 drop(Userdata::new(refused.userdata, refused.finalizer));
                 return Err(error);
             }
@@ -270,20 +272,20 @@ pub unsafe extern "C" fn luacell_store_new(
         if get.is_none() || set.is_none() || remove.is_none() || count.is_none() || keys.is_none() {
             return Err(invalid("a table store needs all five functions"));
         }
-        place.give(Store::Own(Arc::new(Own { functions, userdata, used: AtomicBool::new(false) })));
+        place.give(Store::Own(Arc::new(OwnStore { functions, userdata, leased: AtomicBool::new(false) })));
         Ok(())
     })
 }
 
-/// An own store that a sandbox has.
-struct Used(Arc<Own>);
+/// The use of an own store by one sandbox, from its start to its end.
+struct StoreLease(Arc<OwnStore>);
 
-impl Used {
-    fn new(own: &Arc<Own>) -> Result<Self> {
-        if own.used.swap(true, Ordering::AcqRel) {
+impl StoreLease {
+    fn new(own: &Arc<OwnStore>) -> Result<Self> {
+        if own.leased.swap(true, Ordering::AcqRel) {
             return Err(invalid("this store is in use by another sandbox"));
         }
-        Ok(Used(Arc::clone(own)))
+        Ok(StoreLease(Arc::clone(own)))
     }
 
     /// Calls one of the functions, which are all there.
@@ -294,7 +296,7 @@ impl Used {
     ) -> StoreResult<()> {
         let function = function.ok_or("a function of the table store is missing")?;
         let mut status = 0;
-        let answered = answer("the table store", |error| {
+        let answered = callback_result("the table store", |error| {
             status = call(function, self.0.userdata.pointer(), error);
             status
         });
@@ -305,23 +307,23 @@ impl Used {
     }
 }
 
-impl Drop for Used {
+impl Drop for StoreLease {
     fn drop(&mut self) {
-        self.0.used.store(false, Ordering::Release);
+        self.0.leased.store(false, Ordering::Release);
     }
 }
 
-impl TableStore for Used {
+impl TableStore for StoreLease {
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
         let mut found = false;
-        let mut take = |value: &[u8]| {
+        let mut receive = |value: &[u8]| {
             if std::mem::replace(&mut found, true) {
                 return Err(invalid("a key has one value"));
             }
             read(value);
             Ok(())
         };
-        with_sink(&mut take, |sink| {
+        with_sink(&mut receive, |sink| {
             self.call(self.0.functions.get, |get, userdata, error| {
                 // SAFETY: the header demands that these functions can be called so; the same below.
                 unsafe { get(userdata, table, key.as_ptr().cast(), key.len(), sink, error) }
@@ -352,12 +354,12 @@ impl TableStore for Used {
     }
 
     fn keys(&mut self, table: u32, visit: &mut dyn FnMut(&str)) -> StoreResult<()> {
-        let mut take = |key: &[u8]| {
+        let mut receive = |key: &[u8]| {
             let broken = |_| Error::new(ErrorKind::Store, "the table store gave a key that is not UTF-8");
             visit(std::str::from_utf8(key).map_err(broken)?);
             Ok(())
         };
-        with_sink(&mut take, |sink| {
+        with_sink(&mut receive, |sink| {
             self.call(self.0.functions.keys, |keys, userdata, error| unsafe { keys(userdata, table, sink, error) })
         })
     }

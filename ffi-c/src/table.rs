@@ -6,7 +6,7 @@ use luacell::{LuaString, Result, TableBuilder, TableRef, Value};
 
 use crate::error::luacell_error;
 use crate::guard;
-use crate::pointers::{Opaque, Place, bytes, invalid, lent, lent_mut, owned, take};
+use crate::pointers::{Opaque, Place, borrow, borrow_mut, bytes, from_raw, into_raw, invalid};
 use crate::status::luacell_status;
 use crate::value::{any_value, luacell_value, luacell_values, not_a};
 
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn luacell_table_get(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (table, place) = (lent(table, "table")?, Place::new(value, "value")?);
+        let (table, place) = (borrow(table, "table")?, Place::new(value, "value")?);
         place.give(get(table, any_value(key))?);
         Ok(())
     })
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn luacell_table_get_field(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (table, place) = (lent(table, "table")?, Place::new(value, "value")?);
+        let (table, place) = (borrow(table, "table")?, Place::new(value, "value")?);
         place.give(get(table, LuaString::new(bytes(name, name_len, "name")?).into())?);
         Ok(())
     })
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn luacell_table_set(
 ) -> luacell_status {
     guard::status(error, || {
         let (key, value) = (any_value(key), any_value(value));
-        set(lent_mut(table, "table")?, key, value)
+        set(borrow_mut(table, "table")?, key, value)
     })
 }
 
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn luacell_table_set_field(
 ) -> luacell_status {
     guard::status(error, || {
         let (key, value) = (LuaString::new(bytes(name, name_len, "name")?), any_value(value));
-        set(lent_mut(table, "table")?, key.into(), value)
+        set(borrow_mut(table, "table")?, key.into(), value)
     })
 }
 
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn luacell_table_push(
 ) -> luacell_status {
     guard::status(error, || {
         let value = any_value(value);
-        match lent_mut(table, "table")? {
+        match borrow_mut(table, "table")? {
             Value::Table(table) => {
                 table.push(value);
                 Ok(())
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn luacell_table_count(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (table, place) = (lent(table, "table")?, Place::new(count, "count")?);
+        let (table, place) = (borrow(table, "table")?, Place::new(count, "count")?);
         place.put(match table {
             Value::Table(table) => table.count(),
             Value::StoredTable(table) => table.len()?,
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn luacell_table_entries(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (table, place) = (lent(table, "table")?, Place::new(entries, "entries")?);
+        let (table, place) = (borrow(table, "table")?, Place::new(entries, "entries")?);
         place.give(match table {
             Value::Table(table) => table.pairs().flat_map(|(key, value)| [key, value]).collect(),
             Value::StoredTable(table) => table.iter()?.flat_map(|(key, value)| [key, value]).collect(),
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn luacell_table_copy(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (table, place) = (lent(table, "table")?, Place::new(copy, "copy")?);
+        let (table, place) = (borrow(table, "table")?, Place::new(copy, "copy")?);
         place.give(match table {
             Value::Table(table) => table.clone().into(),
             Value::StoredTable(table) => table.to_table()?.into(),
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn luacell_table_clear(
     table: *mut luacell_value,
     error: *mut *mut luacell_error,
 ) -> luacell_status {
-    guard::status(error, || match lent_mut(table, "table")? {
+    guard::status(error, || match borrow_mut(table, "table")? {
         Value::Table(table) => {
             *table = luacell::Table::new();
             Ok(())
@@ -204,13 +204,13 @@ impl Opaque for luacell_table_builder {
 /// A new builder without tables; to be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn luacell_table_builder_new() -> *mut luacell_table_builder {
-    guard::plain(std::ptr::null_mut(), || owned(Builder::default()))
+    guard::plain(std::ptr::null_mut(), || into_raw(Builder::default()))
 }
 
 /// Ends a builder. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_table_builder_free(builder: *mut luacell_table_builder) {
-    guard::plain((), || drop(take(builder)));
+    guard::plain((), || drop(from_raw(builder)));
 }
 
 /// Adds an empty table; its number.
@@ -221,7 +221,7 @@ pub unsafe extern "C" fn luacell_table_builder_add(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (builder, place) = (lent_mut(builder, "builder")?, Place::new(table, "table")?);
+        let (builder, place) = (borrow_mut(builder, "builder")?, Place::new(table, "table")?);
         let number = u32::try_from(builder.tables.len()).map_err(|_| invalid("too many tables"))?;
         builder.tables.push(builder.builder.table());
         place.put(number);
@@ -239,7 +239,7 @@ pub unsafe extern "C" fn luacell_table_builder_set(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let builder = lent_mut(builder, "builder")?;
+        let builder = borrow_mut(builder, "builder")?;
         builder.builder.set(builder.table(table)?, any_value(key), any_value(value))
     })
 }
@@ -254,7 +254,7 @@ pub unsafe extern "C" fn luacell_table_builder_set_table(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let builder = lent_mut(builder, "builder")?;
+        let builder = borrow_mut(builder, "builder")?;
         builder.builder.set_table(builder.table(table)?, any_value(key), builder.table(inner)?)
     })
 }
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn luacell_table_builder_set_with_table_key(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let builder = lent_mut(builder, "builder")?;
+        let builder = borrow_mut(builder, "builder")?;
         builder.builder.set_with_table_key(builder.table(table)?, builder.table(key)?, any_value(value))
     })
 }
@@ -283,7 +283,7 @@ pub unsafe extern "C" fn luacell_table_builder_finish(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let (builder, place) = (lent_mut(builder, "builder")?, Place::new(value, "value")?);
+        let (builder, place) = (borrow_mut(builder, "builder")?, Place::new(value, "value")?);
         let table = builder.table(table)?;
         place.give(std::mem::take(builder).builder.finish(table).into());
         Ok(())

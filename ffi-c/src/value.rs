@@ -6,7 +6,7 @@ use luacell::{Error, ErrorKind, LuaString, Result, Table, Value};
 
 use crate::error::luacell_error;
 use crate::guard;
-use crate::pointers::{Opaque, Place, bytes, invalid, lent, lent_mut, luacell_bytes, owned, take, view};
+use crate::pointers::{Opaque, Place, borrow, borrow_mut, bytes, from_raw, into_raw, invalid, luacell_bytes, view};
 use crate::status::luacell_status;
 
 /// A Lua value: plain data that outlives its sandbox and may move between threads, except that a function can only be called, and a
@@ -50,16 +50,16 @@ pub const LUACELL_TYPE_FUNCTION: luacell_type = 7;
 
 /// A value that the caller lends, NULL being nil.
 pub(crate) unsafe fn any_value(pointer: *const luacell_value) -> Value {
-    lent(pointer, "value").cloned().unwrap_or_default()
+    borrow(pointer, "value").cloned().unwrap_or_default()
 }
 
 /// Values that the caller lends, NULL being none.
 pub(crate) unsafe fn any_values<'a>(pointer: *const luacell_values) -> &'a [Value] {
-    lent(pointer, "values").map_or(&[], Vec::as_slice)
+    borrow(pointer, "values").map_or(&[], Vec::as_slice)
 }
 
 fn new(make: impl FnOnce() -> Value) -> *mut luacell_value {
-    guard::plain(std::ptr::null_mut(), || owned(make()))
+    guard::plain(std::ptr::null_mut(), || into_raw(make()))
 }
 
 /// A new nil; to be freed.
@@ -110,13 +110,13 @@ pub unsafe extern "C" fn luacell_value_clone(value: *const luacell_value) -> *mu
 /// Ends a value that belongs to the caller. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_free(value: *mut luacell_value) {
-    guard::plain((), || drop(take(value)));
+    guard::plain((), || drop(from_raw(value)));
 }
 
 /// The type of a value: one of LUACELL_TYPE_...
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_type(value: *const luacell_value) -> luacell_type {
-    match lent(value, "value") {
+    match borrow(value, "value") {
         Ok(Value::Boolean(_)) => LUACELL_TYPE_BOOLEAN,
         Ok(Value::Integer(_)) => LUACELL_TYPE_INTEGER,
         Ok(Value::Float(_)) => LUACELL_TYPE_FLOAT,
@@ -138,7 +138,7 @@ unsafe fn read<'a, T>(
 ) -> luacell_status {
     guard::status(error, || {
         const NIL: &Value = &Value::Nil;
-        let (value, place) = (lent(value, "value").unwrap_or(NIL), Place::new(result, "result")?);
+        let (value, place) = (borrow(value, "value").unwrap_or(NIL), Place::new(result, "result")?);
         place.put(part(value).ok_or_else(|| not_a(wanted, value))?);
         Ok(())
     })
@@ -196,7 +196,7 @@ pub unsafe extern "C" fn luacell_value_to_string(
 /// Belongs to the value.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_builtin_name(value: *const luacell_value) -> luacell_bytes {
-    let name = lent(value, "value").ok().and_then(Value::as_function).and_then(luacell::Function::builtin_name);
+    let name = borrow(value, "value").ok().and_then(Value::as_function).and_then(luacell::Function::builtin_name);
     name.map(|name| luacell_bytes::of(name.as_bytes())).unwrap_or_default()
 }
 
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn luacell_value_equal(a: *const luacell_value, b: *const 
 /// Whether two values are one and the same table: of one result or one built table, or of one store. False for everything else.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_same_table(a: *const luacell_value, b: *const luacell_value) -> bool {
-    match (lent(a, "a"), lent(b, "b")) {
+    match (borrow(a, "a"), borrow(b, "b")) {
         (Ok(Value::Table(a)), Ok(Value::Table(b))) => a.identity() == b.identity(),
         (Ok(Value::StoredTable(a)), Ok(Value::StoredTable(b))) => a == b,
         _ => false,
@@ -219,13 +219,13 @@ pub unsafe extern "C" fn luacell_value_same_table(a: *const luacell_value, b: *c
 /// A new empty list; to be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn luacell_values_new() -> *mut luacell_values {
-    guard::plain(std::ptr::null_mut(), || owned(Vec::new()))
+    guard::plain(std::ptr::null_mut(), || into_raw(Vec::new()))
 }
 
 /// Ends a list that belongs to the caller, with what is in it. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_values_free(values: *mut luacell_values) {
-    guard::plain((), || drop(take(values)));
+    guard::plain((), || drop(from_raw(values)));
 }
 
 /// How many values there are; 0 for NULL.
@@ -250,7 +250,7 @@ unsafe fn push(
     guard::status(error, || {
         // First: the value may be one of the list's.
         let value = value()?;
-        lent_mut(values, "values")?.push(value);
+        borrow_mut(values, "values")?.push(value);
         Ok(())
     })
 }
@@ -326,7 +326,7 @@ pub unsafe extern "C" fn luacell_values_set(
     guard::status(error, || {
         // The value may be the one in that place.
         let value = any_value(value);
-        let list = lent_mut(values, "values")?;
+        let list = borrow_mut(values, "values")?;
         let len = list.len();
         let place = list.get_mut(position);
         let place = place.ok_or_else(|| invalid(format!("there is no position {position} in a list of {len}")))?;

@@ -1,15 +1,15 @@
 // The one connection between this JavaScript environment and the native part.
 
-import { LuaCellError } from '../wasm/src/errors.js';
-import type { Core } from './core.js';
+import { LuaCellError } from '../shared/errors.js';
+import type { Adapter } from './adapter.js';
 import { Connection } from './native.js';
 
 /** What a note from the native part is about. */
 const Topic = { Done: 0, Call: 1, Print: 2, Store: 3, Module: 4 } as const;
 
-const cores = new Map<number, WeakRef<Core>>();
-const forgotten = new FinalizationRegistry<number>((number) => cores.delete(number));
-let lastCore = 0;
+const adapters = new Map<number, WeakRef<Adapter>>();
+const forgotten = new FinalizationRegistry<number>((number) => adapters.delete(number));
+let lastAdapter = 0;
 
 /** Runs that are under way elsewhere. */
 const jobs = new Map<number, (result: unknown) => void>();
@@ -19,14 +19,14 @@ let lastJob = 0;
 const keepAlive = setInterval(() => {}, 2 ** 30);
 keepAlive.unref();
 
-export const newNumber = (): number => ++lastCore;
+export const newNumber = (): number => ++lastAdapter;
 
-export function addCore(core: Core, number: number): void {
-  cores.set(number, new WeakRef(core));
-  forgotten.register(core, number);
+export function addAdapter(adapter: Adapter, number: number): void {
+  adapters.set(number, new WeakRef(adapter));
+  forgotten.register(adapter, number);
 }
 
-export const removeCore = (number: number): void => void cores.delete(number);
+export const removeAdapter = (number: number): void => void adapters.delete(number);
 
 /** Something that is to be done on another thread has this number. */
 export const newJob = (): number => (lastJob = (lastJob + 1) >>> 0);
@@ -49,22 +49,22 @@ function finish(job: number, result: unknown): void {
 }
 
 function onCall(number: number, _call: number, fn: number, n: number, a: unknown, b: unknown, c: unknown): unknown {
-  const core = cores.get(number)?.deref();
-  return core ? core.callHost(fn, n, a, b, c) : undefined;
+  const adapter = adapters.get(number)?.deref();
+  return adapter ? adapter.callHost(fn, n, a, b, c) : undefined;
 }
 
 function onNote(topic: number, number: number, id: number, what: number, rest: unknown): unknown {
   if (topic === Topic.Done) return finish(id, rest);
-  const core = cores.get(number)?.deref();
-  if (!core) return id === 0 ? undefined : connection.answer(id, undefined);
+  const adapter = adapters.get(number)?.deref();
+  if (!adapter) return id === 0 ? undefined : connection.answer(id, undefined);
   switch (topic) {
     case Topic.Call:
-      return core.callHostLater(what, rest as Uint8Array, (answer) => connection.answer(id, answer));
+      return adapter.callHostLater(what, rest as Uint8Array, (answer) => connection.answer(id, answer));
     case Topic.Print:
-      return core.print(rest as Uint8Array);
+      return adapter.print(rest as Uint8Array);
     case Topic.Store:
     case Topic.Module: {
-      const answer = topic === Topic.Store ? core.askStore(what, rest as Uint8Array) : core.askModules(rest as string);
+      const answer = topic === Topic.Store ? adapter.askStore(what, rest as Uint8Array) : adapter.askModules(rest as string);
       return id === 0 ? answer : connection.answer(id, answer);
     }
   }

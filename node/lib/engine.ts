@@ -1,6 +1,6 @@
-import { LuaCellError } from '../wasm/src/errors.js';
-import { type LimitOptions, bytesOf } from '../wasm/src/limits.js';
-import { checkCount, checkOptions } from '../wasm/src/options.js';
+import { LuaCellError } from '../shared/errors.js';
+import { type LimitOptions, bytesOf } from '../shared/limits.js';
+import { checkCount, checkOptions } from '../shared/options.js';
 import { NativeEngine } from './native.js';
 
 /** Settings of an engine. */

@@ -7,7 +7,7 @@ const native = require('../../native.js') as typeof Native;
 
 export const { Connection, NativeEngine, NativeSandbox, NativeSnapshot } = native;
 export const { call, callFunction, computeWith, tableDelete, tableGet, tableSet } = native;
-/** Runs text. The generated types don't know it: src/bare.rs. */
+/** Runs text. The generated types don't know it: src/raw_callback.rs. */
 export const { compute } = native as unknown as { compute(sandbox: number, source: string): unknown };
 export type Connection = Native.Connection;
 export type NativeEngine = Native.NativeEngine;

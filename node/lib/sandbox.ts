@@ -1,11 +1,11 @@
-import { invalid } from '../wasm/src/errors.js';
-import type { HostFunction } from '../wasm/src/functions.js';
-import type { Outcome } from '../wasm/src/outcome.js';
-import { type RestoreOptions, checkRestoreOptions } from '../wasm/src/options.js';
-import type { StoredTable } from '../wasm/src/stored.js';
-import type { LuaInput } from '../wasm/src/values.js';
-import { Core } from './core.js';
-import type { AsyncRunOptions, RunOptions, SandboxOptions } from './options.js';
+import { invalid } from '../shared/errors.js';
+import type { HostFunction } from '../shared/functions.js';
+import type { Outcome } from '../shared/outcome.js';
+import { type RestoreOptions, checkRestoreOptions } from '../shared/options.js';
+import type { StoredTable } from '../shared/stored.js';
+import type { LuaInput } from '../shared/values.js';
+import { Adapter } from './adapter.js';
+import type { AsyncRunOptions, RunOptions, SandboxOptions } from './settings.js';
 import { Snapshot } from './snapshot.js';
 
 /** Bytes of memory at one moment. */
@@ -26,10 +26,10 @@ export interface MemoryStats {
  * as if nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
  */
 export class Sandbox {
-  readonly #core: Core;
+  readonly #adapter: Adapter;
 
   constructor(options: SandboxOptions = {}) {
-    this.#core = options instanceof Core ? options : new Core(options);
+    this.#adapter = options instanceof Adapter ? options : new Adapter(options);
   }
 
   /**
@@ -37,17 +37,17 @@ export class Sandbox {
    * `luacell/wasm`, where loading takes time.
    */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
-    return new Sandbox((await Core.later(options)) as SandboxOptions);
+    return new Sandbox((await Adapter.later(options)) as SandboxOptions);
   }
 
   /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
   compute(source: string | Uint8Array, ...args: LuaInput[]): any {
-    return this.#core.compute(source, args);
+    return this.#adapter.compute(source, args);
   }
 
   /** Runs Lua source with a chunk name, arguments and limits of its own; gives output and metrics too. */
   computeWith(source: string | Uint8Array, options: RunOptions = {}): Outcome {
-    return this.#core.computeWith(source, options);
+    return this.#adapter.computeWith(source, options);
   }
 
   /**
@@ -58,27 +58,27 @@ export class Sandbox {
    * is not waited for. The sandbox can be used then. An asynchronous run that is begun before waits for that.
    */
   async computeAsync(source: string | Uint8Array, options: AsyncRunOptions = {}): Promise<any> {
-    return this.#core.later(false, source, options, false);
+    return this.#adapter.later(false, source, options, false);
   }
 
   /** As `computeAsync`, with output and metrics. */
   async computeAsyncWith(source: string | Uint8Array, options: AsyncRunOptions = {}): Promise<Outcome> {
-    return this.#core.later(false, source, options, true) as Promise<Outcome>;
+    return this.#adapter.later(false, source, options, true) as Promise<Outcome>;
   }
 
   /** Calls a global Lua function. Dots reach into tables: `game.player.move`. */
   call(path: string, ...args: LuaInput[]): any {
-    return this.#core.call(path, args);
+    return this.#adapter.call(path, args);
   }
 
   /** As `call`, with arguments and limits from options; gives output and metrics too. A name has no meaning here. */
   callWith(path: string, options: RunOptions = {}): Outcome {
-    return this.#core.callWith(path, options);
+    return this.#adapter.callWith(path, options);
   }
 
   /** As `call`, in the way of `computeAsync`; arguments come in the options. */
   async callAsync(path: string, options: AsyncRunOptions = {}): Promise<any> {
-    return this.#core.later(true, path, options, false);
+    return this.#adapter.later(true, path, options, false);
   }
 
   /**
@@ -87,77 +87,77 @@ export class Sandbox {
    * run the script. It stays when the sandbox is reset.
    */
   register(name: string, f: HostFunction): this {
-    this.#core.register(name, f);
+    this.#adapter.register(name, f);
     return this;
   }
 
   /** Takes a host function away; whether it was there. */
   unregister(name: string): boolean {
-    return this.#core.unregister(name);
+    return this.#adapter.unregister(name);
   }
 
   /** The kept table `_home`, as a live view. */
   get home(): StoredTable {
-    return this.#core.home;
+    return this.#adapter.home;
   }
 
   /** `_io.input`, the script's input. */
   get input(): any {
-    return this.#core.ioGet(0);
+    return this.#adapter.ioGet(0);
   }
   set input(value: LuaInput) {
-    this.#core.ioSet(0, value);
+    this.#adapter.ioSet(0, value);
   }
 
   /** `_io.output`, which a script sets. A table comes as a live view. */
   get output(): any {
-    return this.#core.ioGet(1);
+    return this.#adapter.ioGet(1);
   }
   set output(value: LuaInput) {
-    this.#core.ioSet(1, value);
+    this.#adapter.ioSet(1, value);
   }
 
   /** `_io.meta` */
   get meta(): any {
-    return this.#core.ioGet(2);
+    return this.#adapter.ioGet(2);
   }
   set meta(value: LuaInput) {
-    this.#core.ioSet(2, value);
+    this.#adapter.ioSet(2, value);
   }
 
   /** Removes `_io.input`, `_io.output` and `_io.meta`. */
   clearIo(): void {
-    this.#core.clearIo();
+    this.#adapter.clearIo();
   }
 
   /** Ends the run that is under way, with an error of the kind `Interrupted` that no script can catch. */
   interrupt(): void {
-    this.#core.interrupt();
+    this.#adapter.interrupt();
   }
 
   /** How much memory the sandbox uses now. */
   memoryStats(): MemoryStats {
-    return this.#core.memoryStats();
+    return this.#adapter.memoryStats();
   }
 
   /** How many tables there are, `_home` and `_io` included when they were written to; undefined when the store can't list them. */
   get tableCount(): number | undefined {
-    return this.#core.tableCount();
+    return this.#adapter.tableCount();
   }
 
   /** Collects garbage: all of Lua's, and stored tables that nothing refers to. */
   gc(): void {
-    this.#core.gc();
+    this.#adapter.gc();
   }
 
   /** Starts Lua anew: globals and functions are gone, stored tables and host functions stay. */
   reset(): void {
-    this.#core.reset();
+    this.#adapter.reset();
   }
 
   /** A copy of everything: Lua with its globals, closures and coroutines, and all tables. */
   snapshot(): Snapshot {
-    return new Snapshot(this.#core.snapshot());
+    return new Snapshot(this.#adapter.snapshot());
   }
 
   /**
@@ -171,15 +171,15 @@ export class Sandbox {
   restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
     if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
     checkRestoreOptions(options);
-    this.#core.restore(snapshot.native, options.tables);
+    this.#adapter.restore(snapshot.native, options.tables);
   }
 
   /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
   fork(): Sandbox {
-    const snapshot = this.#core.snapshot();
-    const fork = new Sandbox({ ...this.#core.options, store: undefined });
-    this.#core.copyFunctions(fork.#core);
-    fork.#core.restore(snapshot, undefined, true);
+    const snapshot = this.#adapter.snapshot();
+    const fork = new Sandbox({ ...this.#adapter.options, store: undefined });
+    this.#adapter.copyFunctions(fork.#adapter);
+    fork.#adapter.restore(snapshot, undefined, true);
     return fork;
   }
 
@@ -188,17 +188,17 @@ export class Sandbox {
    * `closeAsync` tells when. Sandboxes that are forgotten are closed too.
    */
   close(): void {
-    void this.#core.close();
+    void this.#adapter.close();
   }
 
   /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
   closeAsync(): Promise<void> {
-    return this.#core.close();
+    return this.#adapter.close();
   }
 
   /** Whether it was closed. */
   get closed(): boolean {
-    return this.#core.isClosed;
+    return this.#adapter.isClosed;
   }
 
   /** `using lua = new Sandbox()` closes it. */

@@ -1,4 +1,4 @@
-import { type ErrorKind, LuaCellError, invalid, messageOf } from '../wasm/src/errors.js';
+import { type ErrorKind, LuaCellError, invalid, messageOf } from '../shared/errors.js';
 import type { Engine } from './engine.js';
 import { NativeSnapshot } from './native.js';
 

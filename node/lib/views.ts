@@ -1,12 +1,12 @@
 // Views of stored tables.
 
-import { replaced } from '../wasm/src/codec.js';
-import { LuaCellError } from '../wasm/src/errors.js';
-import { isKey } from '../wasm/src/keys.js';
-import { pathText } from '../wasm/src/path.js';
-import { type Owner, StoredTable } from '../wasm/src/stored.js';
-import type { LuaValue } from '../wasm/src/values.js';
-import type { Core } from './core.js';
+import { replaced } from '../shared/codec.js';
+import { LuaCellError } from '../shared/errors.js';
+import { isKey } from '../shared/keys.js';
+import { pathText } from '../shared/path.js';
+import { type Owner, StoredTable } from '../shared/stored.js';
+import type { LuaValue } from '../shared/values.js';
+import type { Adapter } from './adapter.js';
 import { type NativeSandbox, tableDelete, tableGet, tableSet } from './native.js';
 
 interface Held {
@@ -27,14 +27,14 @@ export class Views implements Owner {
   readonly #known = new Map<number, WeakRef<StoredTable>>();
   #ended = false;
 
-  constructor(readonly core: Core) {}
+  constructor(readonly adapter: Adapter) {}
 
   view(id: number, cell: boolean): StoredTable {
     const known = this.#known.get(id)?.deref();
     if (known) return known;
     const table = new StoredTable(this, id, cell);
     this.#known.set(id, new WeakRef(table));
-    if (id > 2) unheld.register(table, { known: this.#known, native: this.core.native, id }, table);
+    if (id > 2) unheld.register(table, { known: this.#known, native: this.adapter.native, id }, table);
     return table;
   }
 
@@ -56,19 +56,19 @@ export class Views implements Owner {
 
   check(): NativeSandbox {
     this.checkAlive();
-    return this.core.free();
+    return this.adapter.free();
   }
 
   /** Null when there can't be such a key. */
   #withKey(key: unknown, use: (key: unknown) => unknown): any {
     if (typeof key === 'object' && key !== null) key = replaced(key);
     if (!isKey(key)) return null;
-    return this.core.withValue(key, 'key', (key) => this.core.result(use(key))) as unknown;
+    return this.adapter.withValue(key, 'key', (key) => this.adapter.result(use(key))) as unknown;
   }
 
   getStored(id: number, key: unknown): LuaValue | undefined {
     this.check();
-    const value = this.#withKey(key, (key) => tableGet(this.core.slot, id, key)) as LuaValue;
+    const value = this.#withKey(key, (key) => tableGet(this.adapter.slot, id, key)) as LuaValue;
     return value === null ? undefined : value;
   }
 
@@ -79,38 +79,38 @@ export class Views implements Owner {
   setStored(id: number, key: unknown, value: unknown): void {
     this.check();
     const place = pathText('', [key]).replace(/^\./, '');
-    this.core.withValue(key, 'key', (key) => {
+    this.adapter.withValue(key, 'key', (key) => {
       // Its bytes have to outlast the writing of the value.
       const kept = key instanceof Uint8Array ? Uint8Array.from(key) : key;
-      this.core.withValue(value, place, (value) => this.core.result(tableSet(this.core.slot, id, kept, value)));
+      this.adapter.withValue(value, place, (value) => this.adapter.result(tableSet(this.adapter.slot, id, kept, value)));
     });
   }
 
   deleteStored(id: number, key: unknown): boolean {
     this.check();
-    return this.#withKey(key, (key) => tableDelete(this.core.slot, id, key)) === true;
+    return this.#withKey(key, (key) => tableDelete(this.adapter.slot, id, key)) === true;
   }
 
   clearStored(id: number): void {
-    this.core.result(this.check().tableClear(id));
+    this.adapter.result(this.check().tableClear(id));
   }
 
   storedSize(id: number): number {
-    return this.core.result(this.check().tableSize(id)) as number;
+    return this.adapter.result(this.check().tableSize(id)) as number;
   }
 
   storedKeys(id: number): LuaValue[] {
-    return this.core.list(this.check().tableKeys(id));
+    return this.adapter.list(this.check().tableKeys(id));
   }
 
   storedEntries(id: number): [LuaValue, LuaValue][] {
-    const all = this.core.list(this.check().tableEntries(id));
+    const all = this.adapter.list(this.check().tableEntries(id));
     const entries: [LuaValue, LuaValue][] = [];
     for (let i = 0; i < all.length; i += 2) entries.push([all[i]!, all[i + 1]!]);
     return entries;
   }
 
   copyStored(id: number): object {
-    return this.core.result(this.check().tableCopy(id)) as object;
+    return this.adapter.result(this.check().tableCopy(id)) as object;
   }
 }

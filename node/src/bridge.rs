@@ -16,13 +16,13 @@ use napi_derive::napi;
 use crate::failure::Thrown;
 use crate::handles::Handles;
 use crate::jobs;
-use crate::value::{In, Out, encode};
+use crate::value::{FromJs, ToJs, encode};
 
 /// Sandbox, call (0 when the answer is what is returned), function, number of arguments (-1: the first one is all of them, encoded),
 /// and the first three.
-type CallArgs = FnArgs<(u32, u32, u32, i32, Out, Out, Out)>;
+type CallArgs = FnArgs<(u32, u32, u32, i32, ToJs, ToJs, ToJs)>;
 /// What it is about, sandbox, call or job, a number, and the rest.
-type NoteArgs = FnArgs<(u32, u32, u32, u32, Out)>;
+type NoteArgs = FnArgs<(u32, u32, u32, u32, ToJs)>;
 
 /// What a note is about.
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ pub(crate) struct Note {
     sandbox: u32,
     id: u32,
     number: u32,
-    rest: Out,
+    rest: ToJs,
 }
 
 thread_local! {
@@ -58,15 +58,15 @@ pub(crate) fn env() -> Option<Env> {
     ENV.get()
 }
 
-type Queue = ThreadsafeFunction<Note, In, NoteArgs, Status, false, true>;
+type Queue = ThreadsafeFunction<Note, FromJs, NoteArgs, Status, false, true>;
 
 /// The way into one JavaScript environment, of the main thread or of a worker.
 pub(crate) struct Bridge {
     thread: ThreadId,
-    on_call: FunctionRef<CallArgs, In>,
-    on_note: FunctionRef<NoteArgs, In>,
+    on_call: FunctionRef<CallArgs, FromJs>,
+    on_note: FunctionRef<NoteArgs, FromJs>,
     queue: Queue,
-    waiting: Mutex<HashMap<u32, Sender<In>>>,
+    waiting: Mutex<HashMap<u32, Sender<FromJs>>>,
     next: AtomicU32,
     closed: AtomicBool,
 }
@@ -84,9 +84,9 @@ impl Connection {
         #[napi(
             ts_arg_type = "(sandbox: number, call: number, fn: number, n: number, a: unknown, b: unknown, c: unknown) => unknown"
         )]
-        on_call: Function<CallArgs, In>,
+        on_call: Function<CallArgs, FromJs>,
         #[napi(ts_arg_type = "(topic: number, sandbox: number, id: number, number: number, rest: unknown) => unknown")]
-        on_note: Function<NoteArgs, In>,
+        on_note: Function<NoteArgs, FromJs>,
     ) -> napi::Result<Self> {
         ENV.set(Some(env));
         let queue = on_note.build_threadsafe_function::<Note>().weak::<true>().build_callback(|context| {
@@ -106,7 +106,7 @@ impl Connection {
 
     /// The answer to a call that came through the queue.
     #[napi]
-    pub fn answer(&self, call: u32, #[napi(ts_arg_type = "unknown")] value: In) {
+    pub fn answer(&self, call: u32, #[napi(ts_arg_type = "unknown")] value: FromJs) {
         let sender = self.0.waiting().remove(&call);
         if let Some(sender) = sender {
             // Nobody waits any more when the run has ended.
@@ -137,7 +137,7 @@ fn gone() -> Error {
 }
 
 impl Bridge {
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u32, Sender<In>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u32, Sender<FromJs>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -146,7 +146,7 @@ impl Bridge {
     }
 
     /// Puts a note into the queue.
-    pub(crate) fn send(&self, topic: Topic, sandbox: u32, id: u32, number: u32, rest: Out) -> bool {
+    pub(crate) fn send(&self, topic: Topic, sandbox: u32, id: u32, number: u32, rest: ToJs) -> bool {
         let note = Note { topic, sandbox, id, number, rest };
         !self.closed.load(Ordering::SeqCst)
             && self.queue.call(note, ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
@@ -173,7 +173,7 @@ impl Bridge {
     }
 
     /// Asks JavaScript through its queue, and waits.
-    pub(crate) async fn ask(&self, topic: Topic, sandbox: u32, number: u32, rest: Out) -> Result<In, Error> {
+    pub(crate) async fn ask(&self, topic: Topic, sandbox: u32, number: u32, rest: ToJs) -> Result<FromJs, Error> {
         let (sender, receiver) = async_channel::bounded(1);
         let id = self.next.fetch_add(1, Ordering::Relaxed).max(1);
         self.waiting().insert(id, sender);
@@ -185,7 +185,7 @@ impl Bridge {
     }
 
     /// Asks JavaScript from whatever thread this is, which waits.
-    pub(crate) fn ask_now(&self, topic: Topic, sandbox: u32, number: u32, rest: Out) -> Result<In, Error> {
+    pub(crate) fn ask_now(&self, topic: Topic, sandbox: u32, number: u32, rest: ToJs) -> Result<FromJs, Error> {
         if !self.is_here() {
             return jobs::block_on(self.ask(topic, sandbox, number, rest));
         }
@@ -198,7 +198,7 @@ impl Bridge {
     }
 
     /// Tells JavaScript something that has no answer.
-    pub(crate) fn tell(&self, topic: Topic, sandbox: u32, rest: Out) {
+    pub(crate) fn tell(&self, topic: Topic, sandbox: u32, rest: ToJs) {
         if self.is_here() {
             let _ = self.ask_now(topic, sandbox, 0, rest);
         } else {
@@ -209,12 +209,12 @@ impl Bridge {
 
 /// Up to three simple values as themselves, everything else encoded.
 #[inline]
-fn parameters(args: &[Value], handles: &Handles, exact: bool) -> Result<(i32, Out, Out, Out), Error> {
+fn parameters(args: &[Value], handles: &Handles, exact: bool) -> Result<(i32, ToJs, ToJs, ToJs), Error> {
     if args.len() <= 3 && !exact {
-        let mut simple = [Out::Nothing, Out::Nothing, Out::Nothing];
+        let mut simple = [ToJs::Nothing, ToJs::Nothing, ToJs::Nothing];
         let mut all = true;
         for (out, value) in simple.iter_mut().zip(args) {
-            match Out::simple(value) {
+            match ToJs::simple(value) {
                 Some(value) => *out = value,
                 None => all = false,
             }
@@ -224,7 +224,7 @@ fn parameters(args: &[Value], handles: &Handles, exact: bool) -> Result<(i32, Ou
             return Ok((args.len() as i32, a, b, c));
         }
     }
-    Ok((-1, Out::Bytes(encode(args, handles)?), Out::Nothing, Out::Nothing))
+    Ok((-1, ToJs::Bytes(encode(args, handles)?), ToJs::Nothing, ToJs::Nothing))
 }
 
 /// How an encoded answer begins.
@@ -253,10 +253,10 @@ fn host_error((thrown, shown): (Thrown, String)) -> Error {
 }
 
 /// What JavaScript answered: a simple value, or a status and what belongs to it.
-pub(crate) fn results(answer: In, handles: &Handles) -> Result<Vec<Value>, Error> {
+pub(crate) fn results(answer: FromJs, handles: &Handles) -> Result<Vec<Value>, Error> {
     let bytes = match answer {
-        In::Nothing => return Ok(Vec::new()),
-        In::Bytes(bytes) => bytes,
+        FromJs::Nothing => return Ok(Vec::new()),
+        FromJs::Bytes(bytes) => bytes,
         simple => return Ok(vec![simple.value(handles)?]),
     };
     let malformed = || Error::new(ErrorKind::Internal, "a malformed answer from JavaScript");
@@ -303,7 +303,7 @@ pub(crate) fn host_function(
             if bridge.is_here() {
                 return bridge.call(sandbox, function, &args, &handles, exact);
             }
-            let args = Out::Bytes(encode(&args, &handles)?);
+            let args = ToJs::Bytes(encode(&args, &handles)?);
             results(bridge.ask(Topic::Call, sandbox, function, args).await?, &handles)
         })
     }

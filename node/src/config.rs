@@ -10,7 +10,7 @@ use napi_derive::napi;
 use crate::bridge::{Bridge, Topic, results};
 use crate::handles::Handles;
 use crate::store::OwnStore;
-use crate::value::Out;
+use crate::value::ToJs;
 
 /// Limits; `Infinity` for none.
 #[napi(object)]
@@ -138,7 +138,7 @@ impl SandboxSettings {
         }
         if self.print {
             let bridge = Arc::clone(bridge);
-            config = config.on_print(move |text| bridge.tell(Topic::Print, number, Out::Bytes(text.to_vec())));
+            config = config.on_print(move |text| bridge.tell(Topic::Print, number, ToJs::Bytes(text.to_vec())));
         }
         if let Some(folder) = self.module_folder {
             config = config.modules(Folder::new(folder));
@@ -146,7 +146,7 @@ impl SandboxSettings {
         if self.own_modules {
             let (bridge, handles) = (Arc::clone(bridge), Arc::clone(handles));
             config = config.modules(move |name: &str| {
-                let wanted = Out::Text(LuaString::from(name));
+                let wanted = ToJs::Text(LuaString::from(name));
                 let answer = results(bridge.ask_now(Topic::Module, number, 0, wanted)?, &handles)?;
                 let mut answer = answer.into_iter();
                 Ok(answer.next().as_ref().and_then(Value::as_bytes).map(|source| {

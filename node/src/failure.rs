@@ -6,7 +6,7 @@ use luacell::{Error, Metrics, Outcome, Value};
 use napi_derive::napi;
 
 use crate::handles::Handles;
-use crate::value::{Copied, Out, encode};
+use crate::value::{Copied, ToJs, encode};
 
 /// An exception of JavaScript's, by the number under which that side keeps it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl std::error::Error for Thrown {}
 
 /// What a run used.
 #[napi(object, object_from_js = false)]
-pub struct Used {
+pub struct MetricNumbers {
     /// Milliseconds.
     pub wall_time: f64,
     /// Instructions.
@@ -38,9 +38,9 @@ pub struct Used {
     pub bytes_stored: f64,
 }
 
-impl From<&Metrics> for Used {
+impl From<&Metrics> for MetricNumbers {
     fn from(metrics: &Metrics) -> Self {
-        Used {
+        MetricNumbers {
             wall_time: metrics.wall_time.as_secs_f64() * 1000.0,
             instructions: metrics.instructions as f64,
             peak_memory: metrics.peak_memory as f64,
@@ -60,18 +60,18 @@ pub struct Finished {
     #[napi(ts_type = "Buffer")]
     pub output: Copied,
     /// What was used.
-    pub metrics: Used,
+    pub metrics: MetricNumbers,
 }
 
 impl Finished {
-    pub(crate) fn of(outcome: &Outcome, handles: &Handles) -> Out {
+    pub(crate) fn of(outcome: &Outcome, handles: &Handles) -> ToJs {
         match encode(&outcome.values, handles) {
-            Ok(bytes) => Out::Finished(Box::new(Finished {
+            Ok(bytes) => ToJs::Finished(Box::new(Finished {
                 values: Copied(bytes),
                 output: Copied(outcome.output.as_bytes().to_vec()),
                 metrics: (&outcome.metrics).into(),
             })),
-            Err(error) => Out::failed(&error, handles),
+            Err(error) => ToJs::failed(&error, handles),
         }
     }
 }
@@ -101,7 +101,7 @@ pub struct Failure {
     #[napi(ts_type = "Buffer")]
     pub value: Option<Copied>,
     /// What was used.
-    pub metrics: Used,
+    pub metrics: MetricNumbers,
     /// The number of the exception behind it.
     pub thrown: Option<u32>,
     /// The number under which it is kept while a host function may pass it on.

@@ -15,7 +15,7 @@ pub(crate) struct Handles {
     /// By their ids: JavaScript has one view of each.
     tables: Mutex<HashMap<u32, StoredTable>>,
     /// Errors of runs that host functions started: they pass through to the outer run when the function throws them.
-    nested: Mutex<Nested>,
+    passable: Mutex<PassableErrors>,
     /// How many host functions are running on JavaScript's thread.
     depth: AtomicU32,
 }
@@ -27,17 +27,18 @@ struct Functions {
     numbers: HashMap<Function, u32>,
 }
 
-/// Errors by number. A number means one error for good, because JavaScript may hold on to what it stands for; a script can make any number of them, so
-/// the earliest are let go.
+/// Errors by number. The core keeps errors too, for one run (`host_errors.rs`), and then starts again at 1. Here a number
+/// means one error for good, because JavaScript may hold on to what it stands for. A script can make any number of them,
+/// so the earliest are let go.
 #[derive(Default)]
-struct Nested {
+struct PassableErrors {
     list: VecDeque<(Error, usize)>,
     bytes: usize,
     /// The number of the first.
     first: u32,
 }
 
-impl Nested {
+impl PassableErrors {
     const MOST: usize = 256;
     const MOST_BYTES: usize = 1 << 20;
 
@@ -78,7 +79,7 @@ impl Handles {
         Handles {
             functions: Mutex::default(),
             tables: Mutex::default(),
-            nested: Mutex::default(),
+            passable: Mutex::default(),
             depth: AtomicU32::new(0),
         }
     }
@@ -112,7 +113,7 @@ impl Handles {
         self.depth.fetch_add(1, Ordering::Relaxed);
         let result = call();
         if self.depth.fetch_sub(1, Ordering::Relaxed) == 1 {
-            lock(&self.nested).clear();
+            lock(&self.passable).clear();
         }
         result
     }
@@ -122,12 +123,12 @@ impl Handles {
         if self.depth.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        Some(lock(&self.nested).keep(error))
+        Some(lock(&self.passable).keep(error))
     }
 
     /// `None` when it was let go.
     pub(crate) fn error(&self, number: u32) -> Option<Error> {
-        lock(&self.nested).get(number)
+        lock(&self.passable).get(number)
     }
 }
 

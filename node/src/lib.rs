@@ -5,13 +5,13 @@
 
 #![cfg_attr(test, allow(dead_code, reason = "napi exports no functions in a build for tests, of which there are none"))]
 
-mod bare;
 mod bridge;
 mod config;
 mod failure;
 mod handles;
+mod hot_calls;
 mod jobs;
-mod quick;
+mod raw_callback;
 mod sandbox;
 mod slots;
 mod snapshot;

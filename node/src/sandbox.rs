@@ -16,9 +16,9 @@ use crate::bridge::{self, Bridge, Connection, Topic, host_function};
 use crate::config::{NativeEngine, RunSettings, SandboxSettings};
 use crate::failure::{Failure, Finished};
 use crate::handles::Handles;
-use crate::quick;
+use crate::hot_calls;
 use crate::snapshot::NativeSnapshot;
-use crate::value::{In, Out};
+use crate::value::{FromJs, ToJs};
 
 /// JavaScript's garbage collector is told what a sandbox weighs, so that forgotten ones are found in time: when that has changed by so much.
 const STEP: i64 = 64 << 10;
@@ -50,7 +50,7 @@ pub struct Inner {
     /// Runs on other threads.
     jobs: Mutex<HashMap<u32, Canceller>>,
     /// What the garbage collector believes that it weighs.
-    told: AtomicI64,
+    reported_weight: AtomicI64,
 }
 
 pub(crate) type Source<'a> = Either<String, &'a [u8]>;
@@ -77,40 +77,40 @@ impl Inner {
     /// Tells the garbage collector what it weighs now. On JavaScript's thread.
     pub(crate) fn weigh(&self) {
         let now = i64::try_from(self.sandbox.weight()).unwrap_or(i64::MAX);
-        let change = now - self.told.load(Ordering::Relaxed);
+        let change = now - self.reported_weight.load(Ordering::Relaxed);
         if (now == 0 || change.abs() >= STEP)
             && change != 0
             && let Some(env) = bridge::env()
             && env.adjust_external_memory(change).is_ok()
         {
-            self.told.store(now, Ordering::Relaxed);
+            self.reported_weight.store(now, Ordering::Relaxed);
         }
     }
 
     /// Something on another thread has ended.
-    fn tell(&self, job: u32, result: Out) {
+    fn tell(&self, job: u32, result: ToJs) {
         self.jobs().remove(&job);
         self.bridge.send(Topic::Done, self.number, job, 0, result);
     }
 
-    pub(crate) fn out(&self, result: Result<Outcome, Error>) -> Out {
+    pub(crate) fn out(&self, result: Result<Outcome, Error>) -> ToJs {
         match result {
-            Ok(outcome) => Out::results(&outcome.values, &self.handles, self.exact),
-            Err(error) => Out::failed(&error, &self.handles),
+            Ok(outcome) => ToJs::results(&outcome.values, &self.handles, self.exact),
+            Err(error) => ToJs::failed(&error, &self.handles),
         }
     }
 
-    pub(crate) fn one(&self, result: Result<Value, Error>) -> Out {
+    pub(crate) fn one(&self, result: Result<Value, Error>) -> ToJs {
         match result {
-            Ok(value) => Out::value(&value, &self.handles, self.exact),
-            Err(error) => Out::failed(&error, &self.handles),
+            Ok(value) => ToJs::value(&value, &self.handles, self.exact),
+            Err(error) => ToJs::failed(&error, &self.handles),
         }
     }
 
-    pub(crate) fn done(&self, result: Result<(), Error>) -> Out {
+    pub(crate) fn done(&self, result: Result<(), Error>) -> ToJs {
         match result {
-            Ok(()) => Out::Nothing,
-            Err(error) => Out::failed(&error, &self.handles),
+            Ok(()) => ToJs::Nothing,
+            Err(error) => ToJs::failed(&error, &self.handles),
         }
     }
 
@@ -135,7 +135,7 @@ impl Inner {
     }
 
     /// With `full`, output and metrics are wanted too.
-    pub(crate) fn run(&self, result: Result<Outcome, Error>, full: bool) -> Out {
+    pub(crate) fn run(&self, result: Result<Outcome, Error>, full: bool) -> ToJs {
         match result {
             Ok(outcome) if full => Finished::of(&outcome, &self.handles),
             result => self.out(result),
@@ -150,8 +150,8 @@ impl Inner {
         let sandbox =
             engine.sandbox(settings.config(&bridge, &handles)).map_err(|e| Box::new(Failure::of(&e, &handles)))?;
         handles.keep_table(&sandbox.home());
-        let (jobs, told) = (Mutex::default(), AtomicI64::new(0));
-        Ok(Arc::new(Inner { sandbox, handles, bridge, number, exact, jobs, told }))
+        let (jobs, reported_weight) = (Mutex::default(), AtomicI64::new(0));
+        Ok(Arc::new(Inner { sandbox, handles, bridge, number, exact, jobs, reported_weight }))
     }
 }
 
@@ -159,7 +159,7 @@ impl NativeSandbox {
     /// On JavaScript's thread.
     pub(crate) fn new(inner: Arc<Inner>) -> Self {
         inner.weigh();
-        NativeSandbox { slot: quick::add(&inner), inner }
+        NativeSandbox { slot: hot_calls::add(&inner), inner }
     }
 }
 
@@ -186,15 +186,15 @@ impl NativeSandbox {
         job: u32,
         engine: Option<&NativeEngine>,
         settings: SandboxSettings,
-    ) -> Out {
+    ) -> ToJs {
         let (bridge, number) = (Arc::clone(&connection.0), settings.number);
         let engine = engine.map_or_else(Engine::default, |engine| engine.0.clone());
         let started = threads::start(move || {
             let made = Inner::new(Arc::clone(&bridge), &engine, settings);
-            let made = made.map_or_else(Out::Failed, Out::Sandbox);
+            let made = made.map_or_else(ToJs::Failed, ToJs::Sandbox);
             bridge.send(Topic::Done, number, job, 0, made);
         });
-        started.map_or_else(|error| Out::failed(&error, &Handles::new()), |()| Out::Nothing)
+        started.map_or_else(|error| ToJs::failed(&error, &Handles::new()), |()| ToJs::Nothing)
     }
 
     /// Runs source, or calls a function, on another thread; the result comes as a note of this job.
@@ -209,11 +209,11 @@ impl NativeSandbox {
         linked: bool,
         settings: Option<RunSettings>,
         full: bool,
-    ) -> Out {
+    ) -> ToJs {
         let canceller = Canceller::new();
         let options = match self.inner.options(args, linked, settings) {
             Ok(options) => options.canceller(&canceller),
-            Err(error) => return Out::failed(&error, &self.inner.handles),
+            Err(error) => return ToJs::failed(&error, &self.inner.handles),
         };
         self.inner.jobs().insert(job, canceller.clone());
         let source = bytes(&source).to_vec();
@@ -229,7 +229,7 @@ impl NativeSandbox {
             });
             inner.tell(job, inner.run(result, full));
         });
-        Out::Nothing
+        ToJs::Nothing
     }
 
     /// Ends a run on another thread, also when it has not begun yet.
@@ -249,7 +249,7 @@ impl NativeSandbox {
 
     /// Makes JavaScript's function of that number callable.
     #[napi(ts_return_type = "unknown")]
-    pub fn register(&self, name: String, number: u32) -> Out {
+    pub fn register(&self, name: String, number: u32) -> ToJs {
         let function =
             host_function(&self.inner.bridge, &self.inner.handles, self.inner.number, number, self.inner.exact);
         self.inner.done(self.inner.sandbox.register_async(&name, function))
@@ -257,7 +257,7 @@ impl NativeSandbox {
 
     /// Takes a host function away.
     #[napi(ts_return_type = "unknown")]
-    pub fn unregister(&self, name: String) -> Out {
+    pub fn unregister(&self, name: String) -> ToJs {
         self.inner.one(self.inner.sandbox.unregister(&name).map(Value::from))
     }
 
@@ -269,7 +269,7 @@ impl NativeSandbox {
 
     /// `_io.input`, `output` or `meta`.
     #[napi(ts_return_type = "unknown")]
-    pub fn io_get(&self, which: u32) -> Out {
+    pub fn io_get(&self, which: u32) -> ToJs {
         self.inner.one(match which {
             0 => self.inner.sandbox.input(),
             1 => self.inner.sandbox.output(),
@@ -279,7 +279,7 @@ impl NativeSandbox {
 
     /// Sets `_io.input`, `output` or `meta`.
     #[napi(ts_return_type = "unknown")]
-    pub fn io_set(&self, which: u32, #[napi(ts_arg_type = "unknown")] value: In) -> Out {
+    pub fn io_set(&self, which: u32, #[napi(ts_arg_type = "unknown")] value: FromJs) -> ToJs {
         self.inner.done(value.value(&self.inner.handles).and_then(|value| match which {
             0 => self.inner.sandbox.set_input(value),
             1 => self.inner.sandbox.set_output(value),
@@ -289,11 +289,11 @@ impl NativeSandbox {
 
     /// Removes all three.
     #[napi(ts_return_type = "unknown")]
-    pub fn clear_io(&self) -> Out {
+    pub fn clear_io(&self) -> ToJs {
         self.inner.done(self.inner.sandbox.clear_io())
     }
 
-    /// Its number in the functions of `quick.rs`.
+    /// Its number in the functions of `hot_calls.rs`.
     #[napi(getter)]
     pub fn slot(&self) -> u32 {
         self.slot
@@ -301,43 +301,43 @@ impl NativeSandbox {
 
     /// Removes everything.
     #[napi(ts_return_type = "unknown")]
-    pub fn table_clear(&self, table: u32) -> Out {
+    pub fn table_clear(&self, table: u32) -> ToJs {
         self.inner.done(self.inner.table(table).and_then(|table| table.clear()))
     }
 
     /// The number of entries.
     #[napi(ts_return_type = "unknown")]
-    pub fn table_size(&self, table: u32) -> Out {
+    pub fn table_size(&self, table: u32) -> ToJs {
         match self.inner.table(table).and_then(|table| table.len()) {
-            Ok(n) => Out::Number(n as f64),
-            Err(error) => Out::failed(&error, &self.inner.handles),
+            Ok(n) => ToJs::Number(n as f64),
+            Err(error) => ToJs::failed(&error, &self.inner.handles),
         }
     }
 
     /// All keys, encoded.
     #[napi(ts_return_type = "unknown")]
-    pub fn table_keys(&self, table: u32) -> Out {
+    pub fn table_keys(&self, table: u32) -> ToJs {
         match self.inner.table(table).and_then(|table| table.keys()) {
-            Ok(keys) => Out::values(&keys, &self.inner.handles),
-            Err(error) => Out::failed(&error, &self.inner.handles),
+            Ok(keys) => ToJs::values(&keys, &self.inner.handles),
+            Err(error) => ToJs::failed(&error, &self.inner.handles),
         }
     }
 
     /// Key, value, key, value ..., encoded.
     #[napi(ts_return_type = "unknown")]
-    pub fn table_entries(&self, table: u32) -> Out {
+    pub fn table_entries(&self, table: u32) -> ToJs {
         match self.inner.table(table).and_then(|table| table.entries()) {
             Ok(entries) => {
                 let all: Vec<Value> = entries.into_iter().flat_map(|(key, value)| [key, value]).collect();
-                Out::values(&all, &self.inner.handles)
+                ToJs::values(&all, &self.inner.handles)
             }
-            Err(error) => Out::failed(&error, &self.inner.handles),
+            Err(error) => ToJs::failed(&error, &self.inner.handles),
         }
     }
 
     /// A copy as a table by value, encoded.
     #[napi(ts_return_type = "unknown")]
-    pub fn table_copy(&self, table: u32) -> Out {
+    pub fn table_copy(&self, table: u32) -> ToJs {
         self.inner.one(self.inner.table(table).and_then(|table| table.to_table()).map(Value::from))
     }
 
@@ -368,10 +368,10 @@ impl NativeSandbox {
 
     /// How many tables the store holds.
     #[napi(ts_return_type = "unknown")]
-    pub fn table_count(&self) -> Out {
+    pub fn table_count(&self) -> ToJs {
         match self.inner.sandbox.table_count() {
-            Ok(count) => count.map_or(Out::Nothing, |n| Out::Number(n as f64)),
-            Err(error) => Out::failed(&error, &self.inner.handles),
+            Ok(count) => count.map_or(ToJs::Nothing, |n| ToJs::Number(n as f64)),
+            Err(error) => ToJs::failed(&error, &self.inner.handles),
         }
     }
 
@@ -386,7 +386,7 @@ impl NativeSandbox {
 
     /// Makes everything as it was. `fork`: this is a new sandbox that becomes what another one is, whatever its size.
     #[napi(ts_return_type = "unknown")]
-    pub fn restore(&self, snapshot: &NativeSnapshot, tables: Option<bool>, fork: Option<bool>) -> Out {
+    pub fn restore(&self, snapshot: &NativeSnapshot, tables: Option<bool>, fork: Option<bool>) -> ToJs {
         let mut options = RestoreOptions::new();
         if let Some(tables) = tables {
             options = options.tables(tables);
@@ -404,13 +404,13 @@ impl NativeSandbox {
 
     /// Collects garbage.
     #[napi(ts_return_type = "unknown")]
-    pub fn gc(&self) -> Out {
+    pub fn gc(&self) -> ToJs {
         self.inner.done(self.inner.sandbox.gc())
     }
 
     /// Starts Lua anew.
     #[napi(ts_return_type = "unknown")]
-    pub fn reset(&self) -> Out {
+    pub fn reset(&self) -> ToJs {
         self.inner.done(self.inner.sandbox.reset())
     }
 
@@ -424,11 +424,11 @@ impl NativeSandbox {
     /// Ends the sandbox when other threads have done with it, which takes a thread: JavaScript's may not wait, for they may wait for it. That it has
     /// ended comes as a note of this job.
     #[napi(ts_return_type = "unknown")]
-    pub fn close_later(&self, job: u32) -> Out {
+    pub fn close_later(&self, job: u32) -> ToJs {
         let inner = Arc::clone(&self.inner);
         self.inner.done(threads::start(move || {
             inner.sandbox.close();
-            inner.tell(job, Out::Nothing);
+            inner.tell(job, ToJs::Nothing);
         }))
     }
 }
@@ -436,8 +436,8 @@ impl NativeSandbox {
 impl ObjectFinalize for NativeSandbox {
     /// JavaScript has forgotten it, or its environment ends. What still runs somewhere has its own share of it.
     fn finalize(self, env: Env) -> napi::Result<()> {
-        quick::remove(self.slot);
+        hot_calls::remove(self.slot);
         self.inner.interrupt();
-        env.adjust_external_memory(-self.inner.told.swap(0, Ordering::Relaxed)).map(drop)
+        env.adjust_external_memory(-self.inner.reported_weight.swap(0, Ordering::Relaxed)).map(drop)
     }
 }

@@ -6,7 +6,7 @@ use luacell::{ErrorKind, StoreError, StoreResult, TableStore, Value};
 
 use crate::bridge::{Bridge, Topic, results};
 use crate::handles::Handles;
-use crate::value::{Out, encode};
+use crate::value::{ToJs, encode};
 
 #[derive(Clone, Copy)]
 enum Operation {
@@ -31,7 +31,7 @@ impl OwnStore {
     }
 
     fn ask(&self, operation: Operation, args: &[Value]) -> StoreResult<Vec<Value>> {
-        let args = Out::Bytes(encode(args, &self.handles)?);
+        let args = ToJs::Bytes(encode(args, &self.handles)?);
         let answer = self.bridge.ask_now(Topic::Store, self.sandbox, operation as u32, args)?;
         results(answer, &self.handles).map_err(|error| match error.kind() {
             ErrorKind::Conflict => StoreError::conflict(error),

@@ -15,8 +15,8 @@ use crate::failure::{Failure, Finished};
 use crate::handles::Handles;
 use crate::sandbox::{Inner, NativeSandbox};
 
-/// What JavaScript gets.
-pub enum Out {
+/// What goes to JavaScript.
+pub enum ToJs {
     /// `undefined`
     Nothing,
     Nil,
@@ -36,50 +36,50 @@ pub enum Out {
 /// The largest integer up to which every integer is a number of JavaScript's.
 const SAFE: i64 = (1 << 53) - 1;
 
-impl Out {
+impl ToJs {
     /// A value that needs no encoding.
     #[inline]
-    pub(crate) fn simple(value: &Value) -> Option<Out> {
+    pub(crate) fn simple(value: &Value) -> Option<ToJs> {
         Some(match value {
-            Value::Nil => Out::Nil,
-            Value::Boolean(b) => Out::Boolean(*b),
-            Value::Integer(n) if (-SAFE..=SAFE).contains(n) => Out::Number(*n as f64),
-            Value::Integer(n) => Out::BigInteger(*n),
-            Value::Float(x) => Out::Number(*x),
-            Value::String(s) if s.as_str().is_some() => Out::Text(s.clone()),
+            Value::Nil => ToJs::Nil,
+            Value::Boolean(b) => ToJs::Boolean(*b),
+            Value::Integer(n) if (-SAFE..=SAFE).contains(n) => ToJs::Number(*n as f64),
+            Value::Integer(n) => ToJs::BigInteger(*n),
+            Value::Float(x) => ToJs::Number(*x),
+            Value::String(s) if s.as_str().is_some() => ToJs::Text(s.clone()),
             _ => return None,
         })
     }
 
     /// One value as itself when it is simple and `exact` is off, else its bytes.
     #[inline]
-    pub(crate) fn value(value: &Value, handles: &Handles, exact: bool) -> Out {
-        match Out::simple(value) {
+    pub(crate) fn value(value: &Value, handles: &Handles, exact: bool) -> ToJs {
+        match ToJs::simple(value) {
             Some(simple) if !exact => simple,
-            _ => Out::values(std::slice::from_ref(value), handles),
+            _ => ToJs::values(std::slice::from_ref(value), handles),
         }
     }
 
     /// The results of a run: nothing, one value, or the bytes of several.
     #[inline]
-    pub(crate) fn results(values: &[Value], handles: &Handles, exact: bool) -> Out {
+    pub(crate) fn results(values: &[Value], handles: &Handles, exact: bool) -> ToJs {
         match values {
-            [] => Out::Nothing,
-            [value] => Out::value(value, handles, exact),
-            _ => Out::values(values, handles),
+            [] => ToJs::Nothing,
+            [value] => ToJs::value(value, handles, exact),
+            _ => ToJs::values(values, handles),
         }
     }
 
-    pub(crate) fn values(values: &[Value], handles: &Handles) -> Out {
+    pub(crate) fn values(values: &[Value], handles: &Handles) -> ToJs {
         match encode(values, handles) {
-            Ok(bytes) => Out::Bytes(bytes),
-            Err(error) => Out::failed(&error, handles),
+            Ok(bytes) => ToJs::Bytes(bytes),
+            Err(error) => ToJs::failed(&error, handles),
         }
     }
 
     #[cold]
-    pub(crate) fn failed(error: &Error, handles: &Handles) -> Out {
-        Out::Failed(Box::new(Failure::of(error, handles)))
+    pub(crate) fn failed(error: &Error, handles: &Handles) -> ToJs {
+        ToJs::Failed(Box::new(Failure::of(error, handles)))
     }
 }
 
@@ -89,21 +89,21 @@ pub(crate) fn encode(values: &[Value], handles: &Handles) -> Result<Vec<u8>, Err
     Ok(bytes)
 }
 
-impl ToNapiValue for Out {
+impl ToNapiValue for ToJs {
     unsafe fn to_napi_value(env: sys::napi_env, value: Self) -> napi::Result<sys::napi_value> {
         // SAFETY: `env` is the one that this was called with.
         unsafe {
             match value {
-                Out::Nothing => <()>::to_napi_value(env, ()),
-                Out::Nil => Null::to_napi_value(env, Null),
-                Out::Boolean(b) => bool::to_napi_value(env, b),
-                Out::Number(x) => f64::to_napi_value(env, x),
-                Out::BigInteger(n) => i64n::to_napi_value(env, i64n(n)),
-                Out::Text(text) => <&str>::to_napi_value(env, text.as_str().unwrap_or_default()),
-                Out::Bytes(bytes) => Copied::to_napi_value(env, Copied(bytes)),
-                Out::Finished(finished) => Finished::to_napi_value(env, *finished),
-                Out::Failed(failure) => Failure::to_napi_value(env, *failure),
-                Out::Sandbox(inner) => NativeSandbox::to_napi_value(env, NativeSandbox::new(inner)),
+                ToJs::Nothing => <()>::to_napi_value(env, ()),
+                ToJs::Nil => Null::to_napi_value(env, Null),
+                ToJs::Boolean(b) => bool::to_napi_value(env, b),
+                ToJs::Number(x) => f64::to_napi_value(env, x),
+                ToJs::BigInteger(n) => i64n::to_napi_value(env, i64n(n)),
+                ToJs::Text(text) => <&str>::to_napi_value(env, text.as_str().unwrap_or_default()),
+                ToJs::Bytes(bytes) => Copied::to_napi_value(env, Copied(bytes)),
+                ToJs::Finished(finished) => Finished::to_napi_value(env, *finished),
+                ToJs::Failed(failure) => Failure::to_napi_value(env, *failure),
+                ToJs::Sandbox(inner) => NativeSandbox::to_napi_value(env, NativeSandbox::new(inner)),
             }
         }
     }
@@ -120,8 +120,8 @@ impl ToNapiValue for Copied {
     }
 }
 
-/// What JavaScript gives.
-pub enum In {
+/// What comes from JavaScript.
+pub enum FromJs {
     /// `undefined`
     Nothing,
     Nil,
@@ -133,14 +133,14 @@ pub enum In {
     Bytes(Vec<u8>),
 }
 
-impl In {
+impl FromJs {
     /// One value. A number without fraction is an integer where floats are not kept apart.
     pub(crate) fn value(self, handles: &Handles) -> Result<Value, Error> {
         Ok(match self {
-            In::Nothing | In::Nil => Value::Nil,
-            In::Boolean(b) => Value::Boolean(b),
-            In::Number(x) => number(x),
-            In::BigInteger(n) => match n.get_i64() {
+            FromJs::Nothing | FromJs::Nil => Value::Nil,
+            FromJs::Boolean(b) => Value::Boolean(b),
+            FromJs::Number(x) => number(x),
+            FromJs::BigInteger(n) => match n.get_i64() {
                 (n, true) => Value::Integer(n),
                 _ => {
                     return Err(Error::new(
@@ -149,8 +149,8 @@ impl In {
                     ));
                 }
             },
-            In::Text(text) => Value::from(text),
-            In::Bytes(bytes) => wire::decode(&bytes, handles)?.into_iter().next().unwrap_or_default(),
+            FromJs::Text(text) => Value::from(text),
+            FromJs::Bytes(bytes) => wire::decode(&bytes, handles)?.into_iter().next().unwrap_or_default(),
         })
     }
 }
@@ -162,7 +162,7 @@ fn number(x: f64) -> Value {
     if exact { Value::Integer(whole) } else { Value::Float(x) }
 }
 
-impl TypeName for In {
+impl TypeName for FromJs {
     fn type_name() -> &'static str {
         "value"
     }
@@ -171,22 +171,22 @@ impl TypeName for In {
     }
 }
 
-impl napi::bindgen_prelude::ValidateNapiValue for In {}
+impl napi::bindgen_prelude::ValidateNapiValue for FromJs {}
 
-impl FromNapiValue for In {
+impl FromNapiValue for FromJs {
     unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
         let mut kind = 0;
         // SAFETY: env and value are those of this call.
         unsafe {
             sys::napi_typeof(env, value, &mut kind);
             Ok(match kind {
-                sys::ValueType::napi_undefined => In::Nothing,
-                sys::ValueType::napi_null => In::Nil,
-                sys::ValueType::napi_boolean => In::Boolean(bool::from_napi_value(env, value)?),
-                sys::ValueType::napi_number => In::Number(f64::from_napi_value(env, value)?),
-                sys::ValueType::napi_bigint => In::BigInteger(BigInt::from_napi_value(env, value)?),
-                sys::ValueType::napi_string => In::Text(String::from_napi_value(env, value)?),
-                _ => In::Bytes(<&[u8]>::from_napi_value(env, value)?.to_vec()),
+                sys::ValueType::napi_undefined => FromJs::Nothing,
+                sys::ValueType::napi_null => FromJs::Nil,
+                sys::ValueType::napi_boolean => FromJs::Boolean(bool::from_napi_value(env, value)?),
+                sys::ValueType::napi_number => FromJs::Number(f64::from_napi_value(env, value)?),
+                sys::ValueType::napi_bigint => FromJs::BigInteger(BigInt::from_napi_value(env, value)?),
+                sys::ValueType::napi_string => FromJs::Text(String::from_napi_value(env, value)?),
+                _ => FromJs::Bytes(<&[u8]>::from_napi_value(env, value)?.to_vec()),
             })
         }
     }

@@ -42,7 +42,7 @@ test('luacell/wasm: import and require give Node.js the same classes, and bundle
   const require = createRequire(import.meta.url);
   const imported = await import('luacell/wasm');
   const required = require('luacell/wasm');
-  const forOthers = await import('../wasm/dist/esm/esm.js');
+  const forOthers = await import('../wasm/dist/esm/wasm/src/esm.js');
   assert.deepEqual(Object.keys(imported).sort(), Object.keys(forOthers).sort());
   for (const name of Object.keys(forOthers)) assert.equal(imported[name], required[name], name);
   const lua = await imported.Sandbox.create();

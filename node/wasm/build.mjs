@@ -41,7 +41,7 @@ export function build() {
     execFileSync(process.execPath, [tsc, "--project", at(project)], { stdio: ["ignore", 2, 2] });
     // What a file means hangs on the package that it lies in, whatever node/package.json says.
     writeFileSync(at(`dist/${folder}/package.json`), `{ "type": "${type}" }\n`);
-    copyFileSync(at("core/guest/lua.wasm", root), at(`dist/${folder}/lua.wasm`));
+    copyFileSync(at("core/guest/lua.wasm", root), at(`dist/${folder}/wasm/src/lua.wasm`));
   }
 }
 

@@ -1,1 +1,1 @@
-export * from './dist/cjs/cjs.js';
+export * from './dist/cjs/wasm/src/cjs.js';

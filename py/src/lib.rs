@@ -1,9 +1,12 @@
 //! The native part of the Python package luacell: types, exceptions, callbacks and threads mapped to the core's. All else is the core's.
 
 mod callbacks;
+mod config;
+mod engine;
 mod errors;
 mod function;
 mod metrics;
+mod modules;
 mod options;
 mod sandbox;
 mod snapshot;
@@ -18,11 +21,11 @@ mod weight;
 #[pyo3::pymodule(gil_used = false)]
 mod _luacell {
     #[pymodule_export]
+    use crate::engine::Engine;
+    #[pymodule_export]
     use crate::function::Function;
     #[pymodule_export]
     use crate::metrics::{MemoryStats, Metrics, Outcome};
-    #[pymodule_export]
-    use crate::options::Engine;
     #[pymodule_export]
     use crate::sandbox::Sandbox;
     #[pymodule_export]

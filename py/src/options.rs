@@ -1,13 +1,13 @@
-//! Limits and other settings, as keyword arguments.
+//! What keyword arguments mean: limits, sizes, times, text.
 
 use std::time::Duration;
 
-use luacell::{ComputeOptions, EngineConfig, ErrorKind, SandboxConfig, StoreLimit};
+use luacell::{ComputeOptions, ErrorKind, SandboxConfig, StoreLimit};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
-use crate::errors::{self, OrRaise};
+use crate::errors;
 
 /// An argument that makes no sense. It is named, and shown up to a length.
 #[cold]
@@ -20,9 +20,27 @@ fn senseless(value: &Bound<'_, PyAny>, name: &str, wanted: &str) -> PyErr {
     errors::new(value.py(), ErrorKind::InvalidArgument, format!("{name}: {shown} is no {wanted}"))
 }
 
+/// An argument of a type that makes no sense.
+#[cold]
+pub fn wrong_type(value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
+    let name = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+    errors::new(value.py(), ErrorKind::InvalidArgument, format!("{wanted}, not {name}"))
+}
+
 /// Text for Rust. Python's may hold lone surrogates.
 pub fn text<'a>(text: &'a Bound<'_, PyString>, name: &str) -> PyResult<&'a str> {
     text.to_str().map_err(|_| errors::conversion(text.py(), format!("text with lone surrogates is no UTF-8 ({name})")))
+}
+
+/// Lua source: text or bytes.
+pub fn source<'a>(code: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    if let Ok(text) = code.cast::<PyString>() {
+        return self::text(text, "source").map(str::as_bytes);
+    }
+    match code.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes()),
+        Err(_) => Err(PyTypeError::new_err("the source has to be str or bytes")),
+    }
 }
 
 /// An int in the range of its Rust type; other types are told by Python's own error.
@@ -201,42 +219,4 @@ fn set_each<'py, T: Limited>(
         (None, None) => target,
         (bytes, entries) => target.store_limit(StoreLimit::new(bytes.unwrap_or(u64::MAX), entries.unwrap_or(u64::MAX))),
     })
-}
-
-/// The compiled guest and a pool of instances, shared by many sandboxes and threads.
-///
-/// Without one, all sandboxes of the process share a default engine. pool_size is how many sandboxes at a time come from prepared memory
-/// (default 1000; 0 turns the pool off), max_memory the most that one sandbox's memory may take whatever its limits say (default
-/// 1 GiB, from 2 MiB to 4 GiB).
-#[pyclass(frozen, module = "luacell")]
-pub struct Engine(pub luacell::Engine);
-
-#[pymethods]
-impl Engine {
-    #[new]
-    #[pyo3(signature = (*, pool_size=None, max_memory=None))]
-    fn new<'py>(
-        py: Python<'py>,
-        pool_size: Option<&Bound<'py, PyAny>>,
-        max_memory: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Self> {
-        let mut config = EngineConfig::new();
-        if let Some(sandboxes) = number(pool_size, "pool_size", "from 0 to 4294967295")? {
-            config = config.pool_size(sandboxes);
-        }
-        if let Some(bytes) = max_memory {
-            config = config.max_memory(size(bytes, "max_memory")?);
-        }
-        py.detach(|| luacell::Engine::new(config)).or_raise(py).map(Engine)
-    }
-
-    /// Whether sandboxes come from a pool.
-    #[getter]
-    fn is_pooled(&self) -> bool {
-        self.0.is_pooled()
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<luacell.Engine pooled={}>", if self.0.is_pooled() { "True" } else { "False" })
-    }
 }

@@ -1,23 +1,21 @@
 //! `luacell.Sandbox`.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use luacell::{
-    Canceller, ComputeOptions, ErrorKind, Folder, ImportOptions, Module, RestoreOptions, SandboxConfig, Value,
-};
+use luacell::{Canceller, ComputeOptions, ErrorKind, ImportOptions, RestoreOptions, Value};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
-use crate::callbacks::{Callbacks, finalizing, host_function, lock};
+use crate::callbacks::{Callbacks, host_function, lock};
+use crate::config::Arguments;
+use crate::engine::Engine;
 use crate::errors::{self, to_exception};
 use crate::metrics::{MemoryStats, Outcome};
-use crate::options::{self, Engine, Given, set_given, set_limits};
+use crate::options::{self, Given, set_given, set_limits, wrong_type};
 use crate::snapshot::Snapshot;
-use crate::{store, table, to_lua, to_python, waiting, weight};
+use crate::{table, to_lua, to_python, waiting, weight};
 
 /// One isolated Lua with its state.
 ///
@@ -38,81 +36,6 @@ pub struct Sandbox {
     outcome: Mutex<Outcome>,
     /// The keyword arguments that it was made with, apart from the store.
     settings: Mutex<Option<Py<PyDict>>>,
-}
-
-fn config(callbacks: &Arc<Callbacks>, limits: Option<&Bound<'_, PyDict>>) -> PyResult<SandboxConfig> {
-    let checks = Arc::clone(callbacks);
-    let mut clock = Instant::now();
-    set_limits(SandboxConfig::new().on_check(move || checks.check(&mut clock)), limits)
-}
-
-/// Lua source: text or bytes.
-pub fn source<'a>(code: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
-    if let Ok(text) = code.cast::<PyString>() {
-        return options::text(text, "source").map(str::as_bytes);
-    }
-    match code.cast::<PyBytes>() {
-        Ok(bytes) => Ok(bytes.as_bytes()),
-        Err(_) => Err(pyo3::exceptions::PyTypeError::new_err("the source has to be str or bytes")),
-    }
-}
-
-/// Where `require` finds modules.
-fn modules(config: SandboxConfig, modules: &Bound<'_, PyAny>, callbacks: &Arc<Callbacks>) -> PyResult<SandboxConfig> {
-    if let Ok(sources) = modules.cast::<PyDict>() {
-        return Ok(config.modules(sources_of(sources.iter().map(Ok))?));
-    }
-    if modules.is_callable() {
-        callbacks.modules.put(modules.clone().unbind());
-        let callbacks = Arc::clone(callbacks);
-        return Ok(config.modules(move |name: &str| {
-            let find = |py: Python<'_>| {
-                let Some(function) = callbacks.modules.get(py) else { return Ok(None) };
-                let found = function.bind(py).call1((name,))?;
-                if found.is_none() { Ok(None) } else { Ok(Some(Module::new(name, source(&found)?))) }
-            };
-            let found =
-                Python::try_attach(|py| find(py).map_err(|exception: PyErr| callbacks.no_module(py, exception)));
-            found.unwrap_or_else(|| Err(finalizing()))
-        }));
-    }
-    if let Ok(folder) = modules.extract::<std::path::PathBuf>() {
-        return Ok(config.modules(Folder::new(folder)));
-    }
-    if let Ok(sources) = modules.cast::<PyMapping>() {
-        let all = sources.items()?.try_iter()?.map(|entry| entry?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>());
-        return Ok(config.modules(sources_of(all)?));
-    }
-    Err(wrong(modules, "modules has to be a dict of sources, a folder, or a function"))
-}
-
-/// Names of modules and their sources.
-fn sources_of<'py>(
-    all: impl Iterator<Item = PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)>>,
-) -> PyResult<HashMap<String, Vec<u8>>> {
-    let one = |entry: PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)>| {
-        let (name, code) = entry?;
-        let Ok(name) = name.cast::<PyString>() else {
-            return Err(wrong(&name, "modules: a module's name has to be str"));
-        };
-        let name = options::text(name, "a name in modules")?;
-        if let Ok(code) = code.cast::<PyString>() {
-            let code = options::text(code, &format!("the module {name}"))?;
-            return Ok((name.to_owned(), code.as_bytes().to_vec()));
-        }
-        let Ok(source) = source(&code) else {
-            return Err(wrong(&code, &format!("modules: the source of {name} has to be str or bytes")));
-        };
-        Ok((name.to_owned(), source.to_vec()))
-    };
-    all.map(one).collect()
-}
-
-/// An argument of a type that makes no sense.
-#[cold]
-fn wrong(value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
-    let name = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
-    errors::new(value.py(), ErrorKind::InvalidArgument, format!("{wanted}, not {name}"))
 }
 
 impl Sandbox {
@@ -162,40 +85,6 @@ impl Sandbox {
     }
 }
 
-/// The settings that are not the defaults, as keyword arguments.
-#[allow(clippy::too_many_arguments, reason = "keyword arguments")]
-fn settings(
-    py: Python<'_>,
-    engine: Option<&Bound<'_, Engine>>,
-    on_print: Option<&Py<PyAny>>,
-    modules: Option<&Bound<'_, PyAny>>,
-    seed: Option<u64>,
-    conflict_retries: Option<u32>,
-    memory_alias: bool,
-    stored_functions: bool,
-    limits: Option<&Bound<'_, PyDict>>,
-) -> PyResult<Option<Py<PyDict>>> {
-    let plain = engine.is_none() && on_print.is_none() && modules.is_none() && seed.is_none() && stored_functions;
-    if plain && conflict_retries.is_none() && memory_alias && limits.is_none() {
-        return Ok(None);
-    }
-    let settings = limits.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
-    if let Some(engine) = engine {
-        settings.set_item("engine", engine)?;
-    }
-    if let Some(sink) = on_print {
-        settings.set_item("on_print", sink)?;
-    }
-    if let Some(modules) = modules {
-        settings.set_item("modules", modules)?;
-    }
-    settings.set_item("seed", seed)?;
-    settings.set_item("conflict_retries", conflict_retries)?;
-    settings.set_item("memory_alias", memory_alias)?;
-    settings.set_item("stored_functions", stored_functions)?;
-    Ok(Some(settings.unbind()))
-}
-
 /// Name and arguments of one run.
 #[inline]
 fn options_of(name: Option<&Bound<'_, PyString>>, args: &Bound<'_, PyTuple>) -> PyResult<ComputeOptions> {
@@ -214,51 +103,39 @@ impl Sandbox {
         text_signature = "(*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=True, stored_functions=True, memory_limit=..., instruction_limit=..., timeout=..., output_limit=..., store_limit=..., store_entries=..., host_call_limit=..., source_limit=...)"
     )]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
-    fn new(
-        py: Python<'_>,
-        engine: Option<&Bound<'_, Engine>>,
-        store: Option<&Bound<'_, PyAny>>,
-        on_print: Option<Py<PyAny>>,
-        modules: Option<&Bound<'_, PyAny>>,
-        seed: Option<&Bound<'_, PyAny>>,
-        conflict_retries: Option<&Bound<'_, PyAny>>,
+    fn new<'py>(
+        py: Python<'py>,
+        engine: Option<&Bound<'py, Engine>>,
+        store: Option<&Bound<'py, PyAny>>,
+        on_print: Option<&Bound<'py, PyAny>>,
+        modules: Option<&Bound<'py, PyAny>>,
+        seed: Option<&Bound<'py, PyAny>>,
+        conflict_retries: Option<&Bound<'py, PyAny>>,
         memory_alias: bool,
         stored_functions: bool,
-        limits: Option<&Bound<'_, PyDict>>,
+        limits: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Self> {
         let seed = options::number(seed, "seed", "from 0 to 18446744073709551615")?;
         let conflict_retries = options::number(conflict_retries, "conflict_retries", "from 0 to 4294967295")?;
-        if let Some(sink) = &on_print
-            && !sink.bind(py).is_callable()
+        if let Some(sink) = on_print
+            && !sink.is_callable()
         {
-            return Err(wrong(sink.bind(py), "on_print has to be a function"));
+            return Err(wrong_type(sink, "on_print has to be a function"));
         }
-        let sink = on_print.as_ref();
-        let settings =
-            settings(py, engine, sink, modules, seed, conflict_retries, memory_alias, stored_functions, limits)?;
+        let arguments = Arguments {
+            engine,
+            store,
+            on_print,
+            modules,
+            seed,
+            conflict_retries,
+            memory_alias,
+            stored_functions,
+            limits,
+        };
+        let settings = arguments.settings(py)?;
         let callbacks = Arc::new(Callbacks::default());
-        let mut config = config(&callbacks, limits)?;
-        if !memory_alias {
-            config = config.memory_alias(false);
-        }
-        config = config.stored_functions(stored_functions);
-        if let Some(store) = store {
-            config = store::set(config, store, &callbacks)?;
-        }
-        if let Some(found) = modules {
-            config = self::modules(config, found, &callbacks)?;
-        }
-        if let Some(seed) = seed {
-            config = config.deterministic(seed);
-        }
-        if let Some(times) = conflict_retries {
-            config = config.conflict_retries(times);
-        }
-        if let Some(function) = on_print {
-            callbacks.print.put(function);
-            let sink = Arc::clone(&callbacks);
-            config = config.on_print(move |text| sink.print(text));
-        }
+        let config = arguments.config(&callbacks)?;
         let engine = engine.map_or_else(luacell::Engine::default, |engine| engine.get().0.clone());
         weight::relieve(py)?;
         match py.detach(|| engine.sandbox(config)) {
@@ -304,7 +181,7 @@ impl Sandbox {
             host_call_limit,
             source_limit,
         ];
-        let source = source(code)?;
+        let source = options::source(code)?;
         let result = if args.is_empty() && name.is_none() && limits.iter().all(|limit| limit.0.is_none()) {
             py.detach(|| self.sandbox.compute(source))
         } else {
@@ -364,7 +241,7 @@ impl Sandbox {
         is_async: bool,
     ) -> PyResult<()> {
         if !function.bind(py).is_callable() {
-            return Err(wrong(function.bind(py), "function has to be callable"));
+            return Err(wrong_type(function.bind(py), "function has to be callable"));
         }
         let name = options::text(name, "name")?;
         let number = self.callbacks.add(function, repeatable, is_async);
@@ -455,7 +332,7 @@ impl Sandbox {
             let path = options::text(code.cast::<PyString>()?, "path")?;
             waiting::Run::new(slf, driver, canceller, sandbox.call_async(path, options))
         } else {
-            waiting::Run::new(slf, driver, canceller, sandbox.compute_async(source(code)?, options))
+            waiting::Run::new(slf, driver, canceller, sandbox.compute_async(options::source(code)?, options))
         })
     }
 

@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple, PyType};
 
+use crate::engine::Engine;
 use crate::errors::OrRaise;
-use crate::options::Engine;
 
 /// A whole sandbox at one moment: globals, closures, suspended coroutines and tables.
 ///

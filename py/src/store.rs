@@ -122,7 +122,7 @@ impl TableStore for PyStore {
         if self.removes_tables {
             return self.run(|store| store.call_method1("remove_table", (table,)).map(drop));
         }
-        Five(self).remove_table(table)
+        RequiredOnly(self).remove_table(table)
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(u32)) -> StoreResult<bool> {
@@ -143,7 +143,7 @@ impl TableStore for PyStore {
 
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
         if !self.commits {
-            return TableStore::commit(&mut Five(self), batch);
+            return TableStore::commit(&mut RequiredOnly(self), batch);
         }
         self.run(|store| {
             let py = store.py();
@@ -168,10 +168,10 @@ impl TableStore for PyStore {
     }
 }
 
-/// The five functions alone: the others are the core's.
-struct Five<'a>(&'a mut PyStore);
+/// The store's required methods alone: the others are those that the core provides.
+struct RequiredOnly<'a>(&'a mut PyStore);
 
-impl TableStore for Five<'_> {
+impl TableStore for RequiredOnly<'_> {
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
         self.0.get(table, key, read)
     }

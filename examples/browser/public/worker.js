@@ -1,6 +1,6 @@
 // The sandbox, away from the page, so that no script can hold it up.
 
-import { LuaCellError, Sandbox, openIndexedDB } from "./luacell/esm.js";
+import { LuaCellError, Sandbox, openIndexedDB } from "./luacell/wasm/src/esm.js";
 import { show, tree } from "./show.js";
 
 /** Milliseconds between two messages of printed text, and the letters in one: more than that no page can show at this pace. */

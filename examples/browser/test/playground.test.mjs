@@ -285,7 +285,7 @@ test("the part that README.md shows", async () => {
   const page = await other.newPage();
   await page.goto(`${server.url}/show.js`);
   const ran = await page.evaluate(async (part) => {
-    const { Sandbox, openIndexedDB } = await import("/luacell/esm.js");
+    const { Sandbox, openIndexedDB } = await import("/luacell/wasm/src/esm.js");
     const given = { Sandbox, openIndexedDB, printed: "", controller: new AbortController() };
     given.onPrint = (text) => (given.printed += text);
     given.source = "local before = 'slept' sleep(0.01) print(before) return 7";

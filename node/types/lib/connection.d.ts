@@ -1,8 +1,8 @@
-import type { Core } from './core.js';
+import type { Adapter } from './adapter.js';
 import { Connection } from './native.js';
 export declare const newNumber: () => number;
-export declare function addCore(core: Core, number: number): void;
-export declare const removeCore: (number: number) => void;
+export declare function addAdapter(adapter: Adapter, number: number): void;
+export declare const removeAdapter: (number: number) => void;
 /** Something that is to be done on another thread has this number. */
 export declare const newJob: () => number;
 /** Begins something on another thread. The promise is of what the native part gives. */

@@ -1,4 +1,4 @@
-import { type LimitOptions } from '../wasm/src/limits.js';
+import { type LimitOptions } from '../shared/limits.js';
 /** Settings of an engine. */
 export interface EngineOptions {
     /** How many sandboxes at a time come from a pool of prepared memory. Default 1000; 0 for no pool. */

@@ -1,9 +1,9 @@
-import type { HostFunction } from '../wasm/src/functions.js';
-import type { Outcome } from '../wasm/src/outcome.js';
-import { type RestoreOptions } from '../wasm/src/options.js';
-import type { StoredTable } from '../wasm/src/stored.js';
-import type { LuaInput } from '../wasm/src/values.js';
-import type { AsyncRunOptions, RunOptions, SandboxOptions } from './options.js';
+import type { HostFunction } from '../shared/functions.js';
+import type { Outcome } from '../shared/outcome.js';
+import { type RestoreOptions } from '../shared/options.js';
+import type { StoredTable } from '../shared/stored.js';
+import type { LuaInput } from '../shared/values.js';
+import type { AsyncRunOptions, RunOptions, SandboxOptions } from './settings.js';
 import { Snapshot } from './snapshot.js';
 /** Bytes of memory at one moment. */
 export interface MemoryStats {

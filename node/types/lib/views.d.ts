@@ -1,12 +1,12 @@
-import { type Owner, StoredTable } from '../wasm/src/stored.js';
-import type { LuaValue } from '../wasm/src/values.js';
-import type { Core } from './core.js';
+import { type Owner, StoredTable } from '../shared/stored.js';
+import type { LuaValue } from '../shared/values.js';
+import type { Adapter } from './adapter.js';
 import { type NativeSandbox } from './native.js';
 /** The views of one sandbox from one restore to the next. There is one view of each table, so that equal tables are the same object. */
 export declare class Views implements Owner {
     #private;
-    readonly core: Core;
-    constructor(core: Core);
+    readonly adapter: Adapter;
+    constructor(adapter: Adapter);
     view(id: number, cell: boolean): StoredTable;
     /** The sandbox was restored: its tables are others now. */
     end(): void;

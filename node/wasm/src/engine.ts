@@ -1,4 +1,4 @@
-import { LuaCellError, invalid, messageOf } from './errors.js';
+import { LuaCellError, invalid, messageOf } from '../../shared/errors.js';
 
 /** Where `lua.wasm` is: a URL, a response to a request for it, its bytes, or the compiled module. */
 export type WasmSource = string | URL | Response | PromiseLike<Response> | BufferSource | WebAssembly.Module;

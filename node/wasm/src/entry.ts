@@ -1,12 +1,12 @@
 // What can be run: each entry writes what the guest needs to its I/O buffer, and names the export that reads it there.
 
-import type { Writer } from './bytes.js';
-import { encodeArgs } from './codec.js';
-import { LuaCellError, invalid } from './errors.js';
+import type { Writer } from '../../shared/bytes.js';
+import { encodeArgs } from '../../shared/codec.js';
+import { LuaCellError, invalid } from '../../shared/errors.js';
 import type { Entry, Guest } from './guest.js';
-import type { Limits } from './limits.js';
+import type { Limits } from '../../shared/limits.js';
 import type { SandboxLinks } from './links.js';
-import type { FunctionKind, LuaFunction } from './values.js';
+import type { FunctionKind, LuaFunction } from '../../shared/values.js';
 
 export type Enter = (guest: Guest, links: SandboxLinks, args: Writer) => Entry;
 

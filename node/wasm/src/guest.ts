@@ -1,10 +1,10 @@
 // One running guest: its exports, its memory, its I/O buffer.
 
-import { LuaCellError, broken, messageOf } from './errors.js';
+import { LuaCellError, broken, messageOf } from '../../shared/errors.js';
 import type { Host } from './host.js';
 import { canSuspend, promising, waitingGet } from './jspi.js';
-import type { Limits } from './limits.js';
-import { BUFFER_SIZE, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from './protocol.js';
+import type { Limits } from '../../shared/limits.js';
+import { BUFFER_SIZE, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from '../../shared/protocol.js';
 
 /** Exports that have to be there: docs/WASM_EXPORTS_REFERENCE.md. */
 const REQUIRED = [

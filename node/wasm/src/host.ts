@@ -1,17 +1,17 @@
 // The host's side of the five functions that the guest imports: docs/HOST_FUNCTION_IMPORTS.md. Every number that comes from the
 // guest is untrusted: pointers and lengths are checked against the memory of this moment.
 
-import { Writer, textOf, utf8 } from './bytes.js';
-import { decode, encodeArgs } from './codec.js';
-import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from './errors.js';
-import { type Functions, MultipleResults } from './functions.js';
+import { Writer, textOf, utf8 } from '../../shared/bytes.js';
+import { decode, encodeArgs } from '../../shared/codec.js';
+import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from '../../shared/errors.js';
+import { type Functions, MultipleResults } from '../../shared/functions.js';
 import type { Guest } from './guest.js';
-import { behindCause, Kept, nothingBehind } from './kept.js';
+import { behindCause, HostErrors, nothingBehind } from '../../shared/host-errors.js';
 import { WAIT } from './jspi.js';
-import { type Limits, defaultLimits } from './limits.js';
-import { type Modules, answerModule } from './modules.js';
+import { type Limits, defaultLimits } from '../../shared/limits.js';
+import { type Modules, answerModule } from '../../shared/modules.js';
 import type { SandboxLinks } from './links.js';
-import { abandon, isThenable } from './promises.js';
+import { abandon, isThenable } from '../../shared/promises.js';
 import {
   Clock,
   Code,
@@ -24,7 +24,7 @@ import {
   Portion,
   Status,
   UNDO_MILLISECONDS,
-} from './protocol.js';
+} from '../../shared/protocol.js';
 import { type Tables, isValid } from './tables.js';
 import type { VirtualTime } from './virtual-time.js';
 
@@ -90,7 +90,7 @@ export class Host {
   #undoUntil = Infinity;
   /** Why the store's last answer was a failure. */
   #failure: LuaCellError | null = null;
-  readonly #errors = new Kept<LuaCellError>();
+  readonly #errors = new HostErrors<LuaCellError>();
   /** What may lie behind an error of the host function that runs: what lay behind those that runs inside it gave it. */
   #behind = nothingBehind;
   /** For which modules the search failed last, by how their names begin, and the numbers of the errors. */

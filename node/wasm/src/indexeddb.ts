@@ -1,7 +1,7 @@
 // Tables kept in the browser's IndexedDB.
 
-import { type LuaCellError, messageOf, storeError } from './errors.js';
-import { checkCount, checkOptions, checkType } from './options.js';
+import { type LuaCellError, messageOf, storeError } from '../../shared/errors.js';
+import { checkCount, checkOptions, checkType } from '../../shared/options.js';
 import type { TableStore, Write } from './tables.js';
 
 /** Settings of a store in IndexedDB. */

@@ -1,10 +1,10 @@
 // What the guest answers when a run has ended.
 
-import { type Links, decode } from './codec.js';
-import { LuaCellError, broken, kindOf, lossyText } from './errors.js';
+import { type Links, decode } from '../../shared/codec.js';
+import { LuaCellError, broken, kindOf, lossyText } from '../../shared/errors.js';
 import type { Guest } from './guest.js';
 import type { Host } from './host.js';
-import type { LuaValue } from './values.js';
+import type { LuaValue } from '../../shared/values.js';
 
 interface Success {
   values: LuaValue[];

@@ -1,16 +1,16 @@
-import { Core } from './core.js';
+import { Runtime } from './runtime.js';
 import { Engine } from './engine.js';
 import { type Enter, callEntry, computeEntry, namedEntry } from './entry.js';
-import { invalid } from './errors.js';
-import { Functions, type HostFunction } from './functions.js';
-import { type LimitOptions, defaultLimits, withLimits } from './limits.js';
-import type { Modules } from './modules.js';
-import { type RestoreOptions, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, sandboxNames } from './options.js';
-import type { Outcome } from './outcome.js';
+import { invalid } from '../../shared/errors.js';
+import { Functions, type HostFunction } from '../../shared/functions.js';
+import { type LimitOptions, defaultLimits, withLimits } from '../../shared/limits.js';
+import type { Modules } from '../../shared/modules.js';
+import { type RestoreOptions, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, sandboxNames } from '../../shared/options.js';
+import type { Outcome } from '../../shared/outcome.js';
 import { Snapshot } from './snapshot.js';
-import type { StoredTable } from './stored.js';
+import type { StoredTable } from '../../shared/stored.js';
 import { type TableStore, Tables } from './tables.js';
-import type { LuaInput } from './values.js';
+import type { LuaInput } from '../../shared/values.js';
 import { VirtualTime } from './virtual-time.js';
 
 /** Settings of a sandbox. */
@@ -72,10 +72,10 @@ const limitsOf = (options: RunOptions | undefined): LimitOptions | null => optio
  * works as if nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
  */
 export class Sandbox {
-  readonly #core: Core;
+  readonly #runtime: Runtime;
 
-  constructor(options: SandboxOptions | Core = {}) {
-    this.#core = options instanceof Core ? options : makeCore(options);
+  constructor(options: SandboxOptions | Runtime = {}) {
+    this.#runtime = options instanceof Runtime ? options : makeRuntime(options);
   }
 
   /** As `new Sandbox(options)`, after loading the default engine when there is none. */
@@ -91,13 +91,13 @@ export class Sandbox {
 
   /** Runs Lua source with a chunk name, arguments and limits of its own. */
   computeWith(source: string | Uint8Array, options?: RunOptions): Outcome {
-    return this.#core.run(limitsOf(options), this.#source(source, options, false));
+    return this.#runtime.run(limitsOf(options), this.#source(source, options, false));
   }
 
   #source(source: string | Uint8Array, options: RunOptions | undefined, isAsync: boolean): Enter {
     checkSource(source);
     if (options !== undefined) checkRunOptions(options, isAsync);
-    const limits = this.#core.limitsFor(limitsOf(options));
+    const limits = this.#runtime.limitsFor(limitsOf(options));
     const { name = '', args = [] } = options ?? {};
     return name === '' && args.length === 0 ? computeEntry(source, limits) : namedEntry(source, name, args, limits);
   }
@@ -114,27 +114,27 @@ export class Sandbox {
   async computeAsyncWith(source: string | Uint8Array, options?: AsyncRunOptions): Promise<Outcome> {
     const entry = this.#source(source, options, true);
     const signal = options?.signal;
-    return this.#core.runWaiting(limitsOf(options), signal, entry);
+    return this.#runtime.runWaiting(limitsOf(options), signal, entry);
   }
 
   /** Calls a global Lua function. Dots reach into tables: `game.player.move`. */
   call(path: string, ...args: LuaInput[]): any {
     checkPath(path);
-    return this.#core.run(null, callEntry(path, args)).value;
+    return this.#runtime.run(null, callEntry(path, args)).value;
   }
 
   /** As `call`, with arguments and limits from options; a name has no meaning here. */
   callWith(path: string, options: RunOptions = {}): Outcome {
     checkPath(path);
     checkRunOptions(options, false);
-    return this.#core.run(options, callEntry(path, options.args ?? []));
+    return this.#runtime.run(options, callEntry(path, options.args ?? []));
   }
 
   /** As `call`, in the way of `computeAsync`. */
   async callAsync(path: string, options: AsyncRunOptions = {}): Promise<any> {
     checkPath(path);
     checkRunOptions(options, true);
-    return (await this.#core.runWaiting(options, options.signal, callEntry(path, options.args ?? []))).value;
+    return (await this.#runtime.runWaiting(options, options.signal, callEntry(path, options.args ?? []))).value;
   }
 
   /**
@@ -142,79 +142,79 @@ export class Sandbox {
    * it throws becomes a Lua error, and comes out as the `cause` when no script catches it. It stays when the sandbox is reset.
    */
   register(name: string, f: HostFunction): this {
-    this.#core.register(name, f);
+    this.#runtime.register(name, f);
     return this;
   }
 
   /** Takes a host function away; whether it was there. */
   unregister(name: string): boolean {
     checkPath(name);
-    return this.#core.unregister(name);
+    return this.#runtime.unregister(name);
   }
 
   /** The kept table `_home`, as a live view. */
   get home(): StoredTable {
-    return this.#core.home;
+    return this.#runtime.home;
   }
 
   /** `_io.input`, the script's input. */
   get input(): any {
-    return this.#core.io.get('input');
+    return this.#runtime.io.get('input');
   }
   set input(value: LuaInput) {
-    this.#core.io.set('input', value);
+    this.#runtime.io.set('input', value);
   }
 
   /** `_io.output`, which a script sets. A table comes as a live view. */
   get output(): any {
-    return this.#core.io.get('output');
+    return this.#runtime.io.get('output');
   }
   set output(value: LuaInput) {
-    this.#core.io.set('output', value);
+    this.#runtime.io.set('output', value);
   }
 
   /** `_io.meta` */
   get meta(): any {
-    return this.#core.io.get('meta');
+    return this.#runtime.io.get('meta');
   }
   set meta(value: LuaInput) {
-    this.#core.io.set('meta', value);
+    this.#runtime.io.set('meta', value);
   }
 
   /** Removes `_io.input`, `_io.output` and `_io.meta`. */
   clearIo(): void {
-    this.#core.clearIo();
+    this.#runtime.clearIo();
   }
 
   /** Ends the run that is under way, with an error of the kind `Interrupted` that no script can catch: from a host function, or while a
    * run waits. A worker that runs without a pause hears nothing; end it with a `timeout` or with `worker.terminate()`. */
   interrupt(): void {
-    this.#core.host.interrupt();
+    this.#runtime.host.interrupt();
   }
 
   /** How much memory the sandbox uses now. */
   memoryStats(): MemoryStats {
-    return this.#core.memoryStats();
+    return this.#runtime.memoryStats();
   }
 
   /** How many tables there are, `_home` and `_io` included when they were written to. */
   get tableCount(): number {
-    return this.#core.tableCount;
+    return this.#runtime.tableCount;
   }
 
   /** Collects garbage: all of Lua's, and stored tables that nothing refers to. */
   gc(): void {
-    this.#core.gc();
+    this.#runtime.gc();
   }
 
   /** Starts Lua anew: globals and functions are gone, stored tables and host functions stay. */
   reset(): void {
-    this.#core.reset();
+    this.#runtime.reset();
   }
 
   /** A copy of everything: Lua with its globals, closures and coroutines, and all tables. */
   snapshot(): Snapshot {
-    return new Snapshot(this.#core.image());
+    return new Snapshot(this.#runtime.image());
   }
 
   /**
@@ -227,18 +227,18 @@ export class Sandbox {
   restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
     if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
     checkRestoreOptions(options);
-    this.#core.restore(snapshot.image, options.tables);
+    this.#runtime.restore(snapshot.image, options.tables);
   }
 
   /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */
   fork(): Sandbox {
-    const { engine, limits, options, host } = this.#core;
-    const image = this.#core.image();
+    const { engine, limits, options, host } = this.#runtime;
+    const image = this.#runtime.image();
     const { print, modules, virtualTime } = host;
-    const core = new Core(engine, limits, options, new Tables(null), host.functions.copy(), { print, modules, virtualTime });
+    const runtime = new Runtime(engine, limits, options, new Tables(null), host.functions.copy(), { print, modules, virtualTime });
     // It is what this one is, whatever a run was allowed.
-    core.restore(image, true, false);
-    return new Sandbox(core);
+    runtime.restore(image, true, false);
+    return new Sandbox(runtime);
   }
 
   /**
@@ -246,17 +246,17 @@ export class Sandbox {
    * `closeAsync` tells when.
    */
   close(): void {
-    void this.#core.close();
+    void this.#runtime.close();
   }
 
   /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
   closeAsync(): Promise<void> {
-    return this.#core.close();
+    return this.#runtime.close();
   }
 
   /** Whether it was closed. */
   get closed(): boolean {
-    return this.#core.isClosed;
+    return this.#runtime.isClosed;
   }
 
   /** `using lua = new Sandbox()` closes it. */
@@ -273,7 +273,7 @@ for (const [name, value] of [['dispose', close], ['asyncDispose', closeAsync]] a
   Object.defineProperty(Sandbox.prototype, symbol, { value, configurable: true, writable: true });
 }
 
-function makeCore(options: SandboxOptions): Core {
+function makeRuntime(options: SandboxOptions): Runtime {
   checkSandboxOptions(options, sandboxNames, Engine);
   const { engine = Engine.default, store = null, onPrint = null, modules = null, seed, exactNumbers = false, memoryAlias = true, storedFunctions = true } = options;
   if (store !== null && (typeof store !== 'object' || typeof store.entries !== 'function' || typeof store.commit !== 'function'))
@@ -281,7 +281,7 @@ function makeCore(options: SandboxOptions): Core {
   if (modules !== null && typeof modules !== 'function' && typeof modules !== 'object')
     throw invalid('modules has to be an object, a map or a function');
   const limits = withLimits(defaultLimits, options);
-  return new Core(engine, limits, { exact: exactNumbers, alias: memoryAlias }, new Tables(store, storedFunctions), new Functions(), {
+  return new Runtime(engine, limits, { exact: exactNumbers, alias: memoryAlias }, new Tables(store, storedFunctions), new Functions(), {
     print: onPrint,
     modules,
     virtualTime: seed === undefined ? null : VirtualTime.of(seed),

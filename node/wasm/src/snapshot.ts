@@ -1,8 +1,8 @@
-import { Reader, Writer, textOf, utf8 } from './bytes.js';
+import { Reader, Writer, textOf, utf8 } from '../../shared/bytes.js';
 import { crc32 } from './checksum.js';
-import type { Image } from './core.js';
-import { invalid } from './errors.js';
-import type { FunctionNames } from './functions.js';
+import type { Image } from './runtime.js';
+import { invalid } from '../../shared/errors.js';
+import type { FunctionNames } from '../../shared/functions.js';
 import { VirtualTime } from './virtual-time.js';
 
 const MAGIC = 'LuaCellWasmSnap3';

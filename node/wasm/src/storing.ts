@@ -1,8 +1,8 @@
 // Values on their way into a store, and stored entries as a sequence.
 
-import { type Parts, checkTables, isTable, partsOf, readingError, replaced } from './codec.js';
-import { pathText } from './path.js';
-import type { LuaValue } from './values.js';
+import { type Parts, checkTables, isTable, partsOf, readingError, replaced } from '../../shared/codec.js';
+import { pathText } from '../../shared/path.js';
+import type { LuaValue } from '../../shared/values.js';
 
 export interface Pending {
   source: object;

@@ -1,9 +1,9 @@
 // A sandbox's tables: in memory, with a journal of the present run, and the part that a store keeps.
 
-import { hasFunction, references } from './codec.js';
-import { type LuaCellError, messageOf, storeError } from './errors.js';
-import { atOnce } from './promises.js';
-import { TableId, Tag } from './protocol.js';
+import { hasFunction, references } from '../../shared/codec.js';
+import { type LuaCellError, messageOf, storeError } from '../../shared/errors.js';
+import { atOnce } from '../../shared/promises.js';
+import { TableId, Tag } from '../../shared/protocol.js';
 
 const NEXT_KEY = 'next';
 /** The next free id is written down in steps of this, so that not every new table costs a write. */

@@ -1,15 +1,15 @@
 // Views of stored tables, and what they do.
 
-import { containerFor, decode, fillContainer, isCalled, isTable, putPlain, putReference, replaced } from './codec.js';
-import type { Core } from './core.js';
-import { type LuaCellError, storeError } from './errors.js';
-import { decodeKey, encodeKey, isKey } from './keys.js';
+import { containerFor, decode, fillContainer, isCalled, isTable, putPlain, putReference, replaced } from '../../shared/codec.js';
+import type { Runtime } from './runtime.js';
+import { type LuaCellError, storeError } from '../../shared/errors.js';
+import { decodeKey, encodeKey, isKey } from '../../shared/keys.js';
 import type { SandboxLinks } from './links.js';
-import { TableId } from './protocol.js';
-import { type Owner, StoredTable } from './stored.js';
+import { TableId } from '../../shared/protocol.js';
+import { type Owner, StoredTable } from '../../shared/stored.js';
 import { collect, entriesOf, located, sequenceOf, wayTo } from './storing.js';
 import type { Tables } from './tables.js';
-import type { LuaValue } from './values.js';
+import type { LuaValue } from '../../shared/values.js';
 
 /** The key as the store has it; null when there can't be such a key. */
 const keyText = (key: unknown): string | null => (isKey(key) ? encodeKey(key) : null);
@@ -23,15 +23,15 @@ export class Views implements Owner {
     if (this.#known.get(key)?.deref() === undefined) this.#known.delete(key);
   });
 
-  constructor(readonly core: Core) {}
+  constructor(readonly runtime: Runtime) {}
 
   get #tables(): Tables {
-    return this.core.host.tables;
+    return this.runtime.host.tables;
   }
 
   view(id: number, cell: boolean): StoredTable {
     const key = cell ? -id : id;
-    if (this.core.host.virtualTime) this.#pinned.add(id);
+    if (this.runtime.host.virtualTime) this.#pinned.add(id);
     const known = this.#known.get(key)?.deref();
     if (known) return known;
     const view = new StoredTable(this, id, cell);
@@ -72,7 +72,7 @@ export class Views implements Owner {
 
   getStored(id: number, key: unknown): LuaValue | undefined {
     const text = keyText(key);
-    return this.core.read((links) => {
+    return this.runtime.read((links) => {
       if (text === null) return undefined;
       const bytes = this.#tables.get(id, text);
       return bytes && this.#decodeStored(bytes, links, id, text);
@@ -81,30 +81,30 @@ export class Views implements Owner {
 
   hasStored(id: number, key: unknown): boolean {
     const text = keyText(key);
-    return this.core.read(() => text !== null && this.#tables.get(id, text) !== undefined);
+    return this.runtime.read(() => text !== null && this.#tables.get(id, text) !== undefined);
   }
 
   storedSize(id: number): number {
-    return this.core.read(() => this.#tables.size(id));
+    return this.runtime.read(() => this.#tables.size(id));
   }
 
   storedKeys(id: number): LuaValue[] {
-    return this.core.read(() => Array.from(this.#tables.scan(id), ([key]) => decodeKey(key, this.core.options.exact)));
+    return this.runtime.read(() => Array.from(this.#tables.scan(id), ([key]) => decodeKey(key, this.runtime.options.exact)));
   }
 
   storedEntries(id: number): [LuaValue, LuaValue][] {
-    return this.core.read((links) => this.#entries(links, id));
+    return this.runtime.read((links) => this.#entries(links, id));
   }
 
   #entries(links: SandboxLinks, id: number): [LuaValue, LuaValue][] {
     return Array.from(this.#tables.scan(id), ([key, bytes]) => [
-      decodeKey(key, this.core.options.exact),
+      decodeKey(key, this.runtime.options.exact),
       this.#decodeStored(bytes, links, id, key),
     ]);
   }
 
   copyStored(id: number): object {
-    return this.core.read((links) => {
+    return this.runtime.read((links) => {
       const seen = new Map<number, { entries: [LuaValue, LuaValue][]; out: object; sequence: LuaValue[] | null }>();
       const pending = [id];
       for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
@@ -119,7 +119,7 @@ export class Views implements Owner {
       const through = (value: LuaValue): unknown => (value instanceof StoredTable ? seen.get(value.id)!.out : value);
       for (const { entries, out, sequence } of seen.values()) {
         const keys = sequence ? [] : entries.map(([key]) => key);
-        fillContainer(out, (sequence ?? []).map(through), keys, entries.map(([, value]) => through(value)), this.core.options.exact);
+        fillContainer(out, (sequence ?? []).map(through), keys, entries.map(([, value]) => through(value)), this.runtime.options.exact);
       }
       return seen.get(id)!.out;
     });
@@ -127,7 +127,7 @@ export class Views implements Owner {
 
   deleteStored(id: number, key: unknown): boolean {
     const text = keyText(key);
-    return this.core.write(() => {
+    return this.runtime.write(() => {
       if (text === null) return false;
       const tables = this.#tables;
       const there = tables.get(id, text) !== undefined;
@@ -137,7 +137,7 @@ export class Views implements Owner {
   }
 
   clearStored(id: number): void {
-    this.core.write(() => {
+    this.runtime.write(() => {
       const tables = this.#tables;
       for (const [key] of [...tables.scan(id)]) tables.delete(id, key);
     });
@@ -147,14 +147,14 @@ export class Views implements Owner {
     const text = encodeKey(key);
     value = replaced(value);
     const all = isTable(value) ? collect(value, key) : [];
-    this.core.write((links) => {
+    this.runtime.write((links) => {
       const tables = this.#tables;
       if (value === null || value === undefined) return tables.delete(id, text);
       if (all.length === 0) return tables.set(id, text, this.#encodeStored(value, links, false, () => [key]));
       // Nothing is written before everything is known to be storable.
-      const first = this.core.allocateIds(all.length);
+      const first = this.runtime.allocateIds(all.length);
       const ids = new Map(all.map((table, i) => [table.source, first + i]));
-      const reference = (table: object): Uint8Array => this.core.encoded((out) => putReference(out, ids.get(table)!));
+      const reference = (table: object): Uint8Array => this.runtime.encoded((out) => putReference(out, ids.get(table)!));
       const writes: [number, string, Uint8Array][] = [];
       all.forEach((table, i) => {
         for (const [key, item, float] of entriesOf(table.parts)) {
@@ -170,6 +170,6 @@ export class Views implements Owner {
   }
 
   #encodeStored(value: unknown, links: SandboxLinks, float: boolean, place: () => unknown[]): Uint8Array {
-    return located(place, () => this.core.encoded((out) => putPlain(out, value, links, float, false)));
+    return located(place, () => this.runtime.encoded((out) => putPlain(out, value, links, float, false)));
   }
 }

@@ -1,5 +1,5 @@
-import { seedOf } from './options.js';
-import { Clock } from './protocol.js';
+import { seedOf } from '../../shared/options.js';
+import { Clock } from '../../shared/protocol.js';
 
 /** 2000-01-01 00:00:00 UTC in nanoseconds since 1970. */
 const START = 946_684_800_000_000_000n;

@@ -33,7 +33,7 @@ async function open(context) {
 async function load(page) {
   await page.goto(`${server.url}/test/blank.html`);
   await page.evaluate(async () => {
-    globalThis.api = await import("/dist/esm/esm.js");
+    globalThis.api = await import("/dist/esm/wasm/src/esm.js");
     await api.Engine.load();
     Object.assign(globalThis, await import("/test/suite.js"), await import("/test/corpus.js"));
   });
@@ -106,7 +106,7 @@ test("IndexedDB keeps tables over a reload", async () => {
 test("the program in README.md that keeps tables", async () => {
   const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
   const program = [...readme.matchAll(/^```js\n(.*?)^```/gms)].map(([, text]) => text).find((text) => text.includes("openIndexedDB"));
-  const source = program.replace("'luacell/wasm'", () => JSON.stringify(`${server.url}/dist/esm/esm.js`));
+  const source = program.replace("'luacell/wasm'", () => JSON.stringify(`${server.url}/dist/esm/wasm/src/esm.js`));
   assert.notEqual(source, program, "it imports luacell/wasm");
   const page = await open();
   for (const visits of [1, 2]) {

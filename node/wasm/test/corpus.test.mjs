@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
-import * as api from "../dist/esm/esm.js";
+import * as api from "../dist/esm/wasm/src/esm.js";
 import { hasIntegralFloats, runCase } from "./corpus.js";
 
 const folder = new URL("../../../core/tests/cases/", import.meta.url);

@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Engine, LuaCellError, Sandbox } from "../dist/esm/esm.js";
-import { Reader, Writer } from "../dist/esm/bytes.js";
-import { decode, encodeArgs, references } from "../dist/esm/codec.js";
-import { Functions } from "../dist/esm/functions.js";
-import { Host } from "../dist/esm/host.js";
-import { decodeKey, encodeKey } from "../dist/esm/keys.js";
-import { Tables } from "../dist/esm/tables.js";
+import { Engine, LuaCellError, Sandbox } from "../dist/esm/wasm/src/esm.js";
+import { Reader, Writer } from "../dist/esm/shared/bytes.js";
+import { decode, encodeArgs, references } from "../dist/esm/shared/codec.js";
+import { Functions } from "../dist/esm/shared/functions.js";
+import { Host } from "../dist/esm/wasm/src/host.js";
+import { decodeKey, encodeKey } from "../dist/esm/shared/keys.js";
+import { Tables } from "../dist/esm/wasm/src/tables.js";
 
 await Engine.load();
 

@@ -2,19 +2,19 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import * as esm from "../dist/esm/esm.js";
-import { crc32 } from "../dist/esm/checksum.js";
+import * as esm from "../dist/esm/wasm/src/esm.js";
+import { crc32 } from "../dist/esm/wasm/src/checksum.js";
 import { tools } from "../build.mjs";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 test("CommonJS", async () => {
-  const cjs = createRequire(import.meta.url)("../dist/cjs/cjs.js");
+  const cjs = createRequire(import.meta.url)("../dist/cjs/wasm/src/cjs.js");
   assert.throws(() => new cjs.Sandbox(), { kind: "InvalidArgument", message: /Engine.load/ });
   const lua = await cjs.Sandbox.create();
   assert.equal(lua.compute("return 6 * 7"), 42);
@@ -22,7 +22,7 @@ test("CommonJS", async () => {
 });
 
 test("an engine from bytes, from a module, from a URL", async () => {
-  const url = new URL("../dist/esm/lua.wasm", import.meta.url);
+  const url = new URL("../dist/esm/wasm/src/lua.wasm", import.meta.url);
   for (const source of [url, url.href, readFileSync(url), new WebAssembly.Module(readFileSync(url)), new Response(readFileSync(url), { headers: { "content-type": "application/wasm" } })]) {
     const engine = await esm.Engine.load(source);
     assert.equal(new esm.Sandbox({ engine }).compute("return 1"), 1);
@@ -51,8 +51,11 @@ test("types, strictly", () => {
 
 test("no dependencies, and nothing but relative imports", () => {
   for (const folder of ["esm", "cjs"])
-    for (const file of readdirSync(path(`../dist/${folder}`)).filter((name) => /\.(js|d\.ts)$/.test(name))) {
-      const text = readFileSync(path(`../dist/${folder}/${file}`), "utf8");
-      for (const [, from] of text.matchAll(/(?:from |require\(|import\()["']([^"']+)["']/g)) assert.ok(from.startsWith("./") || (file === "cjs.js" && from === "node:url"), `${file} imports ${from}`);
+    for (const file of readdirSync(path(`../dist/${folder}`), { recursive: true }).filter((name) => /\.(js|d\.ts)$/.test(name))) {
+      const url = new URL(`../dist/${folder}/${file}`, import.meta.url);
+      for (const [, from] of readFileSync(url, "utf8").matchAll(/(?:from |require\(|import\()["']([^"']+)["']/g)) {
+        const isOurs = /^\.\.?\//.test(from) && existsSync(new URL(from, url));
+        assert.ok(isOurs || (file.endsWith("cjs.js") && from === "node:url"), `${file} imports ${from}`);
+      }
     }
 });

@@ -1,6 +1,6 @@
 import { test } from "node:test";
 
-import * as api from "../dist/esm/esm.js";
+import * as api from "../dist/esm/wasm/src/esm.js";
 import { suite, waiting } from "./suite.js";
 
 await api.Engine.load();

@@ -84,7 +84,7 @@ pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
         ("core/guest/src/protocol.h", protocol.c()?),
         ("core/src/value/protocol.rs", protocol.rust()?),
         ("ffi-c/src/status/kinds.rs", protocol.statuses()?),
-        ("node/wasm/src/protocol.ts", protocol.typescript()?),
+        ("node/shared/protocol.ts", protocol.typescript()?),
     ])
 }
 

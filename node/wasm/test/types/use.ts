@@ -1,7 +1,7 @@
 // Compiled, not run: what users write has these types.
 
-import { Engine, LuaCellError, LuaFloat, Sandbox, Snapshot, StoredTable, multiple, openIndexedDB } from '../../dist/esm/esm.js';
-import type { ErrorKind, HostFunction, LuaValue, Outcome, TableStore } from '../../dist/esm/esm.js';
+import { Engine, LuaCellError, LuaFloat, Sandbox, Snapshot, StoredTable, multiple, openIndexedDB } from '../../dist/esm/wasm/src/esm.js';
+import type { ErrorKind, HostFunction, LuaValue, Outcome, TableStore } from '../../dist/esm/wasm/src/esm.js';
 
 interface Item {
   name: string;

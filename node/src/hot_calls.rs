@@ -1,5 +1,5 @@
-//! What is called most often, as functions that are given the slot of the sandbox. As methods they would cost 200 ns more a call, for finding
-//! and guarding the instance behind a JavaScript object.
+//! The hot calls: what is called most often, as functions that are given the slot of the sandbox. As methods they would cost 200 ns more a call,
+//! for finding and guarding the instance behind a JavaScript object.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use napi_derive::napi;
 use crate::config::RunSettings;
 use crate::sandbox::{Inner, Source, bytes};
 use crate::slots::Slots;
-use crate::value::{In, Out};
+use crate::value::{FromJs, ToJs};
 
 thread_local! {
     /// The sandboxes of this thread's JavaScript.
@@ -28,19 +28,19 @@ pub(crate) fn remove(slot: u32) {
     let _inner = SANDBOXES.with_borrow_mut(|sandboxes| sandboxes.give_up(slot));
 }
 
-fn with(slot: u32, run: impl FnOnce(&Inner) -> Out) -> Out {
+fn with(slot: u32, run: impl FnOnce(&Inner) -> ToJs) -> ToJs {
     match SANDBOXES.with_borrow(|sandboxes| sandboxes.get(slot)) {
         Some(inner) => {
             let out = run(&inner);
             inner.weigh();
             out
         }
-        None => Out::Nothing, // it lives as long as the object that knows its slot
+        None => ToJs::Nothing, // it lives as long as the object that knows its slot
     }
 }
 
 /// Runs text.
-pub(crate) fn compute(sandbox: u32, source: &[u8]) -> Out {
+pub(crate) fn compute(sandbox: u32, source: &[u8]) -> ToJs {
     with(sandbox, |inner| inner.out(inner.sandbox.compute(source)))
 }
 
@@ -53,7 +53,7 @@ pub fn compute_with(
     linked: bool,
     settings: Option<RunSettings>,
     full: bool,
-) -> Out {
+) -> ToJs {
     with(sandbox, |inner| {
         let options = inner.options(args, linked, settings);
         inner.run(options.and_then(|options| inner.sandbox.compute_with(bytes(&source), options)), full)
@@ -69,7 +69,7 @@ pub fn call(
     linked: bool,
     settings: Option<RunSettings>,
     full: bool,
-) -> Out {
+) -> ToJs {
     with(sandbox, |inner| {
         let options = inner.options(args, linked, settings);
         inner.run(options.and_then(|options| inner.sandbox.call_with(&path, options)), full)
@@ -78,7 +78,7 @@ pub fn call(
 
 /// Calls a function that JavaScript holds.
 #[napi(ts_return_type = "unknown")]
-pub fn call_function(sandbox: u32, number: u32, args: Option<&[u8]>) -> Out {
+pub fn call_function(sandbox: u32, number: u32, args: Option<&[u8]>) -> ToJs {
     with(sandbox, |inner| {
         let args = args.map_or_else(|| Ok(Vec::new()), |args| wire::decode(args, &*inner.handles));
         inner.out(args.and_then(|args| match inner.handles.function(number) {
@@ -90,7 +90,7 @@ pub fn call_function(sandbox: u32, number: u32, args: Option<&[u8]>) -> Out {
 
 /// The value under a key.
 #[napi(ts_return_type = "unknown")]
-pub fn table_get(sandbox: u32, table: u32, #[napi(ts_arg_type = "unknown")] key: In) -> Out {
+pub fn table_get(sandbox: u32, table: u32, #[napi(ts_arg_type = "unknown")] key: FromJs) -> ToJs {
     with(sandbox, |inner| inner.one(key.value(&inner.handles).and_then(|key| inner.table(table)?.get(key))))
 }
 
@@ -99,9 +99,9 @@ pub fn table_get(sandbox: u32, table: u32, #[napi(ts_arg_type = "unknown")] key:
 pub fn table_set(
     sandbox: u32,
     table: u32,
-    #[napi(ts_arg_type = "unknown")] key: In,
-    #[napi(ts_arg_type = "unknown")] value: In,
-) -> Out {
+    #[napi(ts_arg_type = "unknown")] key: FromJs,
+    #[napi(ts_arg_type = "unknown")] value: FromJs,
+) -> ToJs {
     with(sandbox, |inner| {
         inner.done(key.value(&inner.handles).and_then(|key| {
             let value = value.value(&inner.handles)?;
@@ -112,7 +112,7 @@ pub fn table_set(
 
 /// Removes a key; whether it was there.
 #[napi(ts_return_type = "unknown")]
-pub fn table_delete(sandbox: u32, table: u32, #[napi(ts_arg_type = "unknown")] key: In) -> Out {
+pub fn table_delete(sandbox: u32, table: u32, #[napi(ts_arg_type = "unknown")] key: FromJs) -> ToJs {
     with(sandbox, |inner| {
         let result = key.value(&inner.handles).and_then(|key| inner.table(table)?.remove(key));
         inner.one(result.map(Value::from))

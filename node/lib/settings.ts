@@ -1,10 +1,10 @@
 // Options of sandboxes and runs, and what the native part gets of them.
 
-import { invalid } from '../wasm/src/errors.js';
-import { type LimitOptions, type Limits, defaultLimits, withLimits } from '../wasm/src/limits.js';
-import type { Modules as GivenModules } from '../wasm/src/modules.js';
-import { checkCount, checkRunOptions, checkSandboxOptions, sandboxNames, seedOf } from '../wasm/src/options.js';
-import type { LuaInput } from '../wasm/src/values.js';
+import { invalid } from '../shared/errors.js';
+import { type LimitOptions, type Limits, defaultLimits, withLimits } from '../shared/limits.js';
+import type { Modules as GivenModules } from '../shared/modules.js';
+import { checkCount, checkRunOptions, checkSandboxOptions, sandboxNames, seedOf } from '../shared/options.js';
+import type { LuaInput } from '../shared/values.js';
 import { Engine } from './engine.js';
 import type { LimitSettings, RunSettings, SandboxSettings } from './native.js';
 

@@ -6,10 +6,10 @@ use crate::pointers::invalid;
 
 /// # Safety
 /// `repr(C)`, begins with `size: usize`, and all zeroes are a valid value, which means defaults.
-pub(crate) unsafe trait Sized: Copy {}
+pub(crate) unsafe trait SizePrefixed: Copy {}
 
 /// What the caller passed, with zeroes for the fields that it does not know; `None` for NULL.
-pub(crate) unsafe fn read<T: Sized>(pointer: *const T, name: &str) -> Result<Option<T>> {
+pub(crate) unsafe fn read<T: SizePrefixed>(pointer: *const T, name: &str) -> Result<Option<T>> {
     if pointer.is_null() {
         return Ok(None);
     }
@@ -26,7 +26,7 @@ pub(crate) unsafe fn read<T: Sized>(pointer: *const T, name: &str) -> Result<Opt
 
 /// What can be read of a struct that `read` refuses, so that its userdata can be ended. A size that makes no sense was most likely forgotten: then
 /// all that this version knows is there.
-pub(crate) unsafe fn refused<T: Sized>(pointer: *const T, name: &str) -> T {
+pub(crate) unsafe fn refused<T: SizePrefixed>(pointer: *const T, name: &str) -> T {
     let known = check(pointer.cast(), name).map_or(size_of::<T>(), |size| size.min(size_of::<T>()));
     let mut value: T = std::mem::zeroed();
     std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), known);
@@ -34,7 +34,7 @@ pub(crate) unsafe fn refused<T: Sized>(pointer: *const T, name: &str) -> T {
 }
 
 /// Fills in the fields that the caller knows, except the size; those that we don't know become zero.
-pub(crate) unsafe fn write<T: Sized>(pointer: *mut T, value: &T, name: &str) -> Result<()> {
+pub(crate) unsafe fn write<T: SizePrefixed>(pointer: *mut T, value: &T, name: &str) -> Result<()> {
     if pointer.is_null() {
         return Err(invalid(format!("{name} is NULL")));
     }

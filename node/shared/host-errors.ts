@@ -26,7 +26,7 @@ export function behindCause({ behind: { causes }, characters }: Entry<unknown>):
 }
 
 /** What host functions threw in a run, by number from 1 on. A number is given once in a run. */
-export class Kept<T> {
+export class HostErrors<T> {
   #list: Entry<T>[] = [];
   #characters = 0;
   /** How many came before those in the list. */

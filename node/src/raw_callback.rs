@@ -1,4 +1,4 @@
-//! The call that scripts are mostly run by, as a bare callback of Node-API. For each callback of its own napi-rs notes on the heap and behind a
+//! The call that scripts are mostly run by, as a raw callback of Node-API. For each callback of its own napi-rs notes on the heap and behind a
 //! lock what the callback borrows from JavaScript; this one borrows nothing, and is done in three quarters of the time.
 
 #![allow(
@@ -13,11 +13,11 @@ use napi::bindgen_prelude::{FromNapiValue, JsError, JsObjectValue, Object, ToNap
 use napi::{Env, Error, Result, Status, sys};
 use napi_derive::napi;
 
-use crate::quick;
+use crate::hot_calls;
 
 /// Adds to what the module exports: `compute(sandbox: number, source: string): unknown`.
 #[napi(module_exports)]
-pub fn add_bare_callbacks(mut exports: Object<'_>, env: Env) -> Result<()> {
+pub fn export_raw_callbacks(mut exports: Object<'_>, env: Env) -> Result<()> {
     let name = c"compute";
     let mut function = null_mut();
     // SAFETY: the name is text that ends with a zero.
@@ -59,8 +59,8 @@ unsafe extern "C" fn compute(env: sys::napi_env, info: sys::napi_callback_info) 
         // SAFETY: the same.
         unsafe {
             with_text(env, source, |source| {
-                let out = quick::compute(slot, source);
-                <crate::value::Out as ToNapiValue>::to_napi_value(env, out)
+                let out = hot_calls::compute(slot, source);
+                <crate::value::ToJs as ToNapiValue>::to_napi_value(env, out)
             })
         }
     }));

@@ -1,21 +1,21 @@
-// What all handles of one sandbox share: the guest, the tables, and who may use them when.
+// What runs Lua here, where there is no native part. All handles of one sandbox share it: the guest, the tables, and who may use them when.
 
-import { Writer } from './bytes.js';
+import { Writer } from '../../shared/bytes.js';
 import type { Engine } from './engine.js';
 import { type Enter, functionEntry } from './entry.js';
-import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limitError } from './errors.js';
-import { type FunctionNames, type Functions, type HostFunction, checkName } from './functions.js';
+import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limitError } from '../../shared/errors.js';
+import { type FunctionNames, type Functions, type HostFunction, checkName } from '../../shared/functions.js';
 import { type Entry, Guest } from './guest.js';
-import { HeldFunctions } from './held.js';
+import { HeldFunctions } from '../../shared/held.js';
 import { Host } from './host.js';
-import { type LimitOptions, type Limits, mostMemory, onlySet, withLimits, within } from './limits.js';
+import { type LimitOptions, type Limits, mostMemory, onlySet, withLimits, within } from '../../shared/limits.js';
 import { SandboxLinks } from './links.js';
-import { Outcome } from './outcome.js';
-import { TableId } from './protocol.js';
+import { Outcome } from '../../shared/outcome.js';
+import { TableId } from '../../shared/protocol.js';
 import { readResult } from './results.js';
-import type { StoredTable } from './stored.js';
+import type { StoredTable } from '../../shared/stored.js';
 import { type TableImage, Tables, usageOf } from './tables.js';
-import type { FunctionKind, LuaFunction } from './values.js';
+import type { FunctionKind, LuaFunction } from '../../shared/values.js';
 import { Views } from './views.js';
 import type { VirtualTime } from './virtual-time.js';
 
@@ -34,7 +34,7 @@ export interface Image {
   time: VirtualTime | null;
 }
 
-export class Core {
+export class Runtime {
   readonly host: Host;
   #guest: Guest | null = null;
   /** Counts instances: functions of an earlier one can't be called any more. */

@@ -1,18 +1,18 @@
-// What a sandbox does behind its methods: values in and out, host functions, notes from the native part.
+// What a sandbox of the addon does behind its methods: it adapts the native part to JavaScript. Values in and out, host functions, notes.
 
-import { Reader, Writer, checkText, textOf, utf8 } from '../wasm/src/bytes.js';
-import { type Links, decode, encodeArgs } from '../wasm/src/codec.js';
-import { LuaCellError, busy, closed, invalid, lossyText, messageOf, ourError, shownOf, shownOfModules, unfit } from '../wasm/src/errors.js';
-import { type HostFunction, MultipleResults } from '../wasm/src/functions.js';
-import { HeldFunctions } from '../wasm/src/held.js';
-import { Kept } from '../wasm/src/kept.js';
-import type { Module } from '../wasm/src/modules.js';
-import { checkPath, checkSource } from '../wasm/src/options.js';
-import { Outcome } from '../wasm/src/outcome.js';
-import { abandon, atOnce, isThenable } from '../wasm/src/promises.js';
-import type { StoredTable } from '../wasm/src/stored.js';
-import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../wasm/src/values.js';
-import { addCore, connection, newJob, newNumber, removeCore, runJob } from './connection.js';
+import { Reader, Writer, checkText, textOf, utf8 } from '../shared/bytes.js';
+import { type Links, decode, encodeArgs } from '../shared/codec.js';
+import { LuaCellError, busy, closed, invalid, lossyText, messageOf, ourError, shownOf, shownOfModules, unfit } from '../shared/errors.js';
+import { type HostFunction, MultipleResults } from '../shared/functions.js';
+import { HeldFunctions } from '../shared/held.js';
+import { HostErrors } from '../shared/host-errors.js';
+import type { Module } from '../shared/modules.js';
+import { checkPath, checkSource } from '../shared/options.js';
+import { Outcome } from '../shared/outcome.js';
+import { abandon, atOnce, isThenable } from '../shared/promises.js';
+import type { StoredTable } from '../shared/stored.js';
+import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../shared/values.js';
+import { addAdapter, connection, newJob, newNumber, removeAdapter, runJob } from './connection.js';
 import { failureError, passableNumber } from './failures.js';
 import { type Failure, type Finished, NativeSandbox, type NativeSnapshot, call, callFunction, compute, computeWith } from './native.js';
 import {
@@ -24,7 +24,7 @@ import {
   type TableStore,
   runSettings,
   sandboxSettings,
-} from './options.js';
+} from './settings.js';
 import { Views } from './views.js';
 
 /** How an encoded answer of a host function begins. */
@@ -46,7 +46,7 @@ function writing<T>(write: (out: Writer) => void, use: (bytes: Uint8Array) => T)
   }
 }
 
-export class Core implements Links {
+export class Adapter implements Links {
   readonly exact: boolean;
   readonly options: SandboxOptions;
   readonly home: StoredTable;
@@ -64,7 +64,7 @@ export class Core implements Links {
   readonly #modules: Exclude<Modules, string> | undefined;
   readonly #store: TableStore | undefined;
   /** Exceptions of the run that is under way, which may come out as its cause. */
-  readonly #thrown = new Kept<unknown>();
+  readonly #thrown = new HostErrors<unknown>();
   /** What onPrint threw. */
   #failed: { error: unknown } | null = null;
   /** How many host functions are running. */
@@ -78,12 +78,12 @@ export class Core implements Links {
   isClosed = false;
 
   /** A sandbox whose store, a file or a server, was opened on another thread. */
-  static async later(options: SandboxOptions): Promise<Core> {
+  static async later(options: SandboxOptions): Promise<Adapter> {
     const number = newNumber();
     const settings = sandboxSettings(number, options);
-    if (settings.store === undefined) return new Core(options);
+    if (settings.store === undefined) return new Adapter(options);
     const made = await runJob(newJob(), (job) => NativeSandbox.createLater(connection, job, options.engine?.native, settings));
-    return new Core(options, number, made as NativeSandbox | Failure);
+    return new Adapter(options, number, made as NativeSandbox | Failure);
   }
 
   constructor(options: SandboxOptions, number = newNumber(), made?: NativeSandbox | Failure) {
@@ -95,10 +95,10 @@ export class Core implements Links {
     this.#onPrint = onPrint;
     this.#modules = modules === undefined || typeof modules === 'string' ? undefined : modules;
     this.#store = typeof store === 'object' ? store : undefined;
-    addCore(this, this.#number);
+    addAdapter(this, this.#number);
     const native = made ?? NativeSandbox.create(connection, options.engine?.native, settings);
     if (!(native instanceof NativeSandbox)) {
-      removeCore(this.#number);
+      removeAdapter(this.#number);
       throw this.error(native);
     }
     this.native = native;
@@ -166,7 +166,7 @@ export class Core implements Links {
 
   idOf(table: StoredTable): number {
     const views = table.owner;
-    if (!(views instanceof Views) || views.core !== this) throw invalid("a stored table of another sandbox can't be passed; pass table.copy()");
+    if (!(views instanceof Views) || views.adapter !== this) throw invalid("a stored table of another sandbox can't be passed; pass table.copy()");
     views.checkAlive();
     this.#links++;
     return table.id;
@@ -533,7 +533,7 @@ export class Core implements Links {
   }
 
   /** Registers all functions there as well. */
-  copyFunctions(to: Core): void {
+  copyFunctions(to: Adapter): void {
     for (const [name, number] of this.#names) {
       const f = this.#functions[number];
       if (f) to.register(name, f);
@@ -550,11 +550,11 @@ export class Core implements Links {
     this.interrupt();
     if (this.#jobs === 0) {
       this.native.close();
-      if (this.#depth === 0) removeCore(this.#number);
+      if (this.#depth === 0) removeAdapter(this.#number);
       return;
     }
     await runJob(newJob(), (job) => this.native.closeLater(job));
     await this.#job?.ended;
-    removeCore(this.#number);
+    removeAdapter(this.#number);
   }
 }

@@ -1,12 +1,12 @@
-import { type Links } from '../wasm/src/codec.js';
-import { LuaCellError } from '../wasm/src/errors.js';
-import { type HostFunction } from '../wasm/src/functions.js';
-import { Outcome } from '../wasm/src/outcome.js';
-import type { StoredTable } from '../wasm/src/stored.js';
-import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue } from '../wasm/src/values.js';
+import { type Links } from '../shared/codec.js';
+import { LuaCellError } from '../shared/errors.js';
+import { type HostFunction } from '../shared/functions.js';
+import { Outcome } from '../shared/outcome.js';
+import type { StoredTable } from '../shared/stored.js';
+import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue } from '../shared/values.js';
 import { type Failure, NativeSandbox, type NativeSnapshot } from './native.js';
-import { type AsyncRunOptions, type RunOptions, type SandboxOptions } from './options.js';
-export declare class Core implements Links {
+import { type AsyncRunOptions, type RunOptions, type SandboxOptions } from './settings.js';
+export declare class Adapter implements Links {
     #private;
     readonly exact: boolean;
     readonly options: SandboxOptions;
@@ -16,7 +16,7 @@ export declare class Core implements Links {
     readonly slot: number;
     isClosed: boolean;
     /** A sandbox whose store, a file or a server, was opened on another thread. */
-    static later(options: SandboxOptions): Promise<Core>;
+    static later(options: SandboxOptions): Promise<Adapter>;
     constructor(options: SandboxOptions, number?: number, made?: NativeSandbox | Failure);
     /** What a call of the native part gave: a simple value, encoded ones, or an error, which is thrown. */
     result(result: unknown): any;
@@ -62,7 +62,7 @@ export declare class Core implements Links {
     /** `fork`: this is a new sandbox that becomes what another one is. */
     restore(snapshot: NativeSnapshot, tables?: boolean, fork?: boolean): void;
     /** Registers all functions there as well. */
-    copyFunctions(to: Core): void;
+    copyFunctions(to: Adapter): void;
     reset(): void;
     /** The promise is kept when no run is left. */
     close(): Promise<void>;

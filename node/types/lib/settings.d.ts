@@ -1,6 +1,6 @@
-import { type LimitOptions } from '../wasm/src/limits.js';
-import type { Modules as GivenModules } from '../wasm/src/modules.js';
-import type { LuaInput } from '../wasm/src/values.js';
+import { type LimitOptions } from '../shared/limits.js';
+import type { Modules as GivenModules } from '../shared/modules.js';
+import type { LuaInput } from '../shared/values.js';
 import { Engine } from './engine.js';
 /**
  * A store of your own: tables with numbers from 1, entries of text keys and bytes. The five methods work at once; a promise is no answer.

@@ -13,7 +13,7 @@ interface Entry<T> {
 /** What lies behind an error that this one causes, or null when that is too much. */
 export declare function behindCause({ behind: { causes }, characters }: Entry<unknown>): Behind | null;
 /** What host functions threw in a run, by number from 1 on. A number is given once in a run. */
-export declare class Kept<T> {
+export declare class HostErrors<T> {
     #private;
     keep(thing: T, ownCharacters: number, behind?: Behind): number;
     get(number: number): Entry<T> | undefined;
