@@ -1,4 +1,5 @@
-// What a sandbox of the addon does behind its methods: it adapts the native part to JavaScript. Values in and out, host functions, notes.
+// What a sandbox of the addon does behind its methods: it adapts the native part to JavaScript. Values in and out, host
+// functions, notes.
 
 import { Reader, Writer, checkText, textOf, utf8 } from '../shared/bytes.js';
 import { type Links, decode, encodeArgs } from '../shared/codec.js';

@@ -1,4 +1,5 @@
-// The native part, as napi-rs lays it out: a file beside the package while developing, else the package of this platform.
+// The native part, as napi-rs lays it out: a file beside the package while developing, else the package of this
+// platform.
 
 import type * as Native from '../native.js';
 

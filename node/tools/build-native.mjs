@@ -1,5 +1,6 @@
-// Builds the addon with plain cargo, into the workspace's own target folder, so that what other parts have built is used; `napi build`
-// names the target, and would build everything once more. Writes what `napi build` writes: the addon for this platform, native.js, native.d.ts.
+// Builds the addon with plain cargo, into the workspace's own target folder, so that what other parts have built is
+// used; `napi build` names the target, and would build everything once more. Writes what `napi build` writes: the addon
+// for this platform, native.js, native.d.ts.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -13,7 +14,8 @@ const settings = JSON.parse(readFileSync(join(node, 'package.json'), 'utf8'));
 const { binaryName } = settings.napi;
 
 const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
-// napi-derive writes types while it compiles; when nothing is compiled, they are still there from before. Else it is made to compile.
+// napi-derive writes types while it compiles; when nothing is compiled, they are still there from before. Else it is
+// made to compile.
 const types = join(target, 'napi-types');
 mkdirSync(types, { recursive: true });
 const force = existsSync(join(types, 'luacell-node')) ? {} : { NAPI_FORCE_BUILD_LUACELL_NODE: String(Date.now()) };

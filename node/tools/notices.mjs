@@ -1,4 +1,5 @@
-// Before `npm pack` and `npm publish`: licences and notices lie at the top of the repository, and a package has to bring its own.
+// Before `npm pack` and `npm publish`: licences and notices lie at the top of the repository, and a package has to
+// bring its own.
 import { copyFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

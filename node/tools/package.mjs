@@ -1,5 +1,5 @@
-// node tools/package.mjs STAGE OUT: the packages as they are published, from what was built before. Prints their paths: luacell, and
-// the one with the addon for this platform, which npm picks for the user among the optional dependencies.
+// node tools/package.mjs STAGE OUT: the packages as they are published, from what was built before. Prints their paths:
+// luacell, and the one with the addon for this platform, which npm picks for the user among the optional dependencies.
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// The host's side of the five functions that the guest imports: docs/HOST_FUNCTION_IMPORTS.md. Every number that comes from the
-// guest is untrusted: pointers and lengths are checked against the memory of this moment.
+// The host's side of the five functions that the guest imports: docs/HOST_FUNCTION_IMPORTS.md. Every number that comes
+// from the guest is untrusted: pointers and lengths are checked against the memory of this moment.
 
 import { Writer, textOf, utf8 } from '../../shared/bytes.js';
 import { decode, encodeArgs } from '../../shared/codec.js';
@@ -521,7 +521,8 @@ export class Host {
   #putError(out: Writer, thrown: unknown, links: SandboxLinks): void {
     const ours = ourError(thrown);
     const nested = ours?.nested === true;
-    // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing catches them.
+    // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing
+    // catches them.
     const passes = nested && ours.kind !== 'HostFunction';
     const raisesValue = ours && (ours.raises || ours.value !== undefined);
     const bytes = ours?.shown === undefined ? ours?.messageBytes : undefined;

@@ -1,7 +1,7 @@
 // Waiting inside of a run, where the engine can put a wasm stack aside (JavaScript Promise Integration).
 //
-// Most calls of `js_ext_table_get` are answered at once, and must not pay for it. So a few instructions of wasm stand between guest and
-// host: they call the host's function, and only when it answers `WAIT` the one that suspends.
+// Most calls of `js_ext_table_get` are answered at once, and must not pay for it. So a few instructions of wasm stand
+// between guest and host: they call the host's function, and only when it answers `WAIT` the one that suspends.
 
 /** "The answer comes later." No length is that large. */
 export const WAIT = -0x7fffffff;

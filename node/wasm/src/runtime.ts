@@ -1,4 +1,5 @@
-// What runs Lua here, where there is no native part. All handles of one sandbox share it: the guest, the tables, and who may use them when.
+// What runs Lua here, where there is no native part. All handles of one sandbox share it: the guest, the tables, and
+// who may use them when.
 
 import { Writer } from '../../shared/bytes.js';
 import type { Engine } from './engine.js';
@@ -138,7 +139,8 @@ export class Runtime {
       try {
         guest.nameFunction('register_function', name, id);
       } catch (error) {
-        // One that has no place any more, because of what a script had made of its name, is left out: without it the sandbox goes on.
+        // One that has no place any more, because of what a script had made of its name, is left out: without it the
+        // sandbox goes on.
         if (!(error instanceof LuaCellError) || error.fatal) throw error;
       }
     }
@@ -375,7 +377,8 @@ export class Runtime {
       host.shares.pop();
       if (!host.broken) {
         guest.apply(limits);
-        // The outer run goes on when the limit was not its own. How many instructions it has left it is asked in any case.
+        // The outer run goes on when the limit was not its own. How many instructions it has left it is asked in any
+        // case.
         const isInner =
           (kind === 'Timeout' && performance.now() < deadline) ||
           (kind === 'InstructionLimit' && own.instructions !== Infinity) ||

@@ -1,4 +1,5 @@
-// The whole corpus against luacell/wasm in Node.js. `CASES=part,part` runs only cases whose name or file contains one of the parts.
+// The whole corpus against luacell/wasm in Node.js. `CASES=part,part` runs only cases whose name or file contains one
+// of the parts.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";

@@ -1,4 +1,5 @@
-// What `cargo xtask test wasm-entry` and `browser` run: `node test.mjs FOLDER` builds luacell/wasm, and runs the tests of that folder.
+// What `cargo xtask test wasm-entry` and `browser` run: `node test.mjs FOLDER` builds luacell/wasm, and runs the tests
+// of that folder.
 
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
