@@ -45,13 +45,14 @@
 #define LUACELL_ZERO (UINT64_MAX - 1)
 
 /**
- * Cancels the runs that it was given to in luacell_compute_options, and no others. May be used by any number of threads.
+ * Cancels the runs that it was given to in luacell_compute_options, and no others. May be used by any number of
+ * threads.
  */
 typedef struct luacell_canceller luacell_canceller;
 
 /**
- * The compiled guest and a pool of prepared memory, shared by any number of sandboxes and threads. Few programs need one: where NULL is given for an
- * engine, one that the whole process shares is used.
+ * The compiled guest and a pool of prepared memory, shared by any number of sandboxes and threads. Few programs need
+ * one: where NULL is given for an engine, one that the whole process shares is used.
  */
 typedef struct luacell_engine luacell_engine;
 
@@ -71,9 +72,9 @@ typedef struct luacell_interrupter luacell_interrupter;
 typedef struct luacell_outcome luacell_outcome;
 
 /**
- * One isolated Lua with its state. It may be shared between threads and is used by one at a time: a second one gets LUACELL_BUSY at
- * once, unless what runs was interrupted: then it waits for the end of that, no longer than the sandbox's timeout. Host functions may use the
- * sandbox that calls them.
+ * One isolated Lua with its state. It may be shared between threads and is used by one at a time: a second one gets
+ * LUACELL_BUSY at once, unless what runs was interrupted: then it waits for the end of that, no longer than the
+ * sandbox's timeout. Host functions may use the sandbox that calls them.
  */
 typedef struct luacell_sandbox luacell_sandbox;
 
@@ -83,8 +84,8 @@ typedef struct luacell_sandbox luacell_sandbox;
 typedef struct luacell_sink luacell_sink;
 
 /**
- * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, never changes, and may be used by any
- * number of threads.
+ * A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, never
+ * changes, and may be used by any number of threads.
  */
 typedef struct luacell_snapshot luacell_snapshot;
 
@@ -94,13 +95,15 @@ typedef struct luacell_snapshot luacell_snapshot;
 typedef struct luacell_store luacell_store;
 
 /**
- * Makes tables that refer to each other: shared ones, cycles, tables as keys. Tables are named by numbers while they are built.
+ * Makes tables that refer to each other: shared ones, cycles, tables as keys. Tables are named by numbers while they
+ * are built.
  */
 typedef struct luacell_table_builder luacell_table_builder;
 
 /**
- * A Lua value: plain data that outlives its sandbox and may move between threads, except that a function can only be called, and a
- * stored table only be used, while the sandbox lives. Used by one thread at a time while somebody changes it.
+ * A Lua value: plain data that outlives its sandbox and may move between threads, except that a function can only be
+ * called, and a stored table only be used, while the sandbox lives. Used by one thread at a time while somebody
+ * changes it.
  */
 typedef struct luacell_value luacell_value;
 
@@ -115,8 +118,8 @@ typedef struct luacell_values luacell_values;
 typedef int32_t luacell_status;
 
 /**
- * Called once, when `userdata` is not needed any more, on whichever thread that is; also when the call that was given it fails. NULL when there
- * is nothing to do.
+ * Called once, when `userdata` is not needed any more, on whichever thread that is; also when the call that was given
+ * it fails. NULL when there is nothing to do.
  */
 typedef void (*luacell_finalizer)(void *userdata);
 
@@ -186,7 +189,8 @@ typedef struct luacell_file_options {
    */
   bool relaxed;
   /**
-   * Nothing is written to the file, so that it needs no permission to write and several processes may read it. It has to be there.
+   * Nothing is written to the file, so that it needs no permission to write and several processes may read it. It
+   * has to be there.
    */
   bool read_only;
 } luacell_file_options;
@@ -228,11 +232,11 @@ typedef struct luacell_server_options {
 /**
  * A store of the caller's own: entries of UTF-8 keys and opaque values, in tables with numbers from 1.
  *
- * The functions are called from one thread at a time, never while another one runs, and can't use the sandbox. What one call
- * wrote is there when the next call comes. Each returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the
- * library (luacell_error_new makes one); the run fails with LUACELL_STORE then, and the script does not see the message. Keys and values are lent
- * for the time of the call.
- * Later versions may add fields at the end.
+ * The functions are called from one thread at a time, never while another one runs, and can't use the sandbox. What
+ * one call wrote is there when the next call comes. Each returns LUACELL_OK, or any other status with an error in
+ * `*error` that then belongs to the library (luacell_error_new makes one); the run fails with LUACELL_STORE then, and
+ * the script does not see the message. Keys and values are lent for the time of the call. Later versions may add
+ * fields at the end.
  */
 typedef struct luacell_table_store {
   /**
@@ -279,7 +283,8 @@ typedef struct luacell_table_store {
    */
   luacell_status (*count)(void *userdata, uint32_t table, uint64_t *count, struct luacell_error **error);
   /**
-   * Puts every key into the sink, one after another, in an order that does not change while the table does not change.
+   * Puts every key into the sink, one after another, in an order that does not change while the table does not
+   * change.
    */
   luacell_status (*keys)(void *userdata,
                          uint32_t table,
@@ -296,24 +301,26 @@ typedef struct luacell_engine_config {
    */
   size_t size;
   /**
-   * How many sandboxes at a time come from a pool, which makes them cheap to create. Each takes about 4 GiB of address space, not of
-   * memory. Further ones work too. 0: the default, 1000; LUACELL_ZERO: no pool.
+   * How many sandboxes at a time come from a pool, which makes them cheap to create. Each takes about 4 GiB of
+   * address space, not of memory. Further ones work too. 0: the default, 1000; LUACELL_ZERO: no pool.
    */
   uint64_t pool_size;
   /**
-   * The most memory that a sandbox may take in bytes, everything included. 0: the default, 1 GiB. From 2 MiB to 4 GiB.
+   * The most memory that a sandbox may take in bytes, everything included. 0: the default, 1 GiB. From 2 MiB to 4
+   * GiB.
    */
   uint64_t max_memory;
   /**
-   * The most native stack that a sandbox uses, in bytes; threads that run sandboxes must have this much left, and 64 KiB: with less
-   * a call gives LUACELL_INVALID_ARGUMENT (on Linux; elsewhere the process may crash). 0: the default, 512 KiB. From 64 KiB to 1.5 MiB.
+   * The most native stack that a sandbox uses, in bytes; threads that run sandboxes must have this much left, and 64
+   * KiB: with less a call gives LUACELL_INVALID_ARGUMENT (on Linux; elsewhere the process may crash). 0: the
+   * default, 512 KiB. From 64 KiB to 1.5 MiB.
    */
   uint64_t max_stack;
 } luacell_engine_config;
 
 /**
- * What bounds a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit. Later versions may add fields
- * at the end.
+ * What bounds a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit. Later
+ * versions may add fields at the end.
  */
 typedef struct luacell_limits {
   /**
@@ -321,13 +328,13 @@ typedef struct luacell_limits {
    */
   size_t size;
   /**
-   * Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall sees, or LUACELL_MEMORY.
-   * Default 256 MiB.
+   * Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall sees, or
+   * LUACELL_MEMORY. Default 256 MiB.
    */
   uint64_t memory_limit;
   /**
-   * Instructions; the count is the same in every run of a script. Beyond: LUACELL_INSTRUCTION_LIMIT, which a script can't catch, like all
-   * that follow. Default: no limit.
+   * Instructions; the count is the same in every run of a script. Beyond: LUACELL_INSTRUCTION_LIMIT, which a script
+   * can't catch, like all that follow. Default: no limit.
    */
   uint64_t instruction_limit;
   /**
@@ -357,15 +364,15 @@ typedef struct luacell_limits {
 } luacell_limits;
 
 /**
- * Gets what scripts print at once, one call for each print, its newline included. Runs on the thread that runs the script, and can't use the
- * sandbox.
+ * Gets what scripts print at once, one call for each print, its newline included. Runs on the thread that runs the
+ * script, and can't use the sandbox.
  */
 typedef void (*luacell_print)(void *userdata, const char *text, size_t text_len);
 
 /**
- * Finds a module's source for require: hands it to `source` with luacell_sink_put, or does not when there is no such module. The name comes
- * from the script and may be anything. The chunk is named after the module. A status other than LUACELL_OK, with an error that now belongs to
- * the library, is raised in the script.
+ * Finds a module's source for require: hands it to `source` with luacell_sink_put, or does not when there is no such
+ * module. The name comes from the script and may be anything. The chunk is named after the module. A status other than
+ * LUACELL_OK, with an error that now belongs to the library, is raised in the script.
  */
 typedef luacell_status (*luacell_find_module)(void *userdata,
                                               const char *name,
@@ -374,8 +381,8 @@ typedef luacell_status (*luacell_find_module)(void *userdata,
                                               struct luacell_error **error);
 
 /**
- * Settings of a sandbox. All zeroes but the size mean defaults. Later versions may add fields at the end. A struct whose userdata has a
- * finalizer is good for one sandbox.
+ * Settings of a sandbox. All zeroes but the size mean defaults. Later versions may add fields at the end. A struct
+ * whose userdata has a finalizer is good for one sandbox.
  */
 typedef struct luacell_sandbox_config {
   /**
@@ -387,7 +394,8 @@ typedef struct luacell_sandbox_config {
    */
   const struct luacell_limits *limits;
   /**
-   * Where _home is kept: the path of a file, also as file://PATH?read_only=true, or a server's URL (redis://, rediss://, valkey://, valkeys://). NULL: in memory.
+   * Where _home is kept: the path of a file, also as file://PATH?read_only=true, or a server's URL (redis://,
+   * rediss://, valkey://, valkeys://). NULL: in memory.
    */
   const char *location;
   /**
@@ -395,11 +403,13 @@ typedef struct luacell_sandbox_config {
    */
   size_t location_len;
   /**
-   * A store that was opened before, instead of `location`. The sandbox takes a share of it: the handle may be freed afterwards.
+   * A store that was opened before, instead of `location`. The sandbox takes a share of it: the handle may be freed
+   * afterwards.
    */
   const struct luacell_store *store;
   /**
-   * How often a run is repeated after a conflict with another sandbox on the same store. 0: the default, 10. Negative: never.
+   * How often a run is repeated after a conflict with another sandbox on the same store. 0: the default, 10.
+   * Negative: never.
    */
   int32_t conflict_retries;
   /**
@@ -447,7 +457,8 @@ typedef struct luacell_sandbox_config {
    */
   luacell_finalizer find_module_finalizer;
   /**
-   * Takes no functions from the store, because others can write to it: they are bytecode, which Lua does not verify. Reading one gives LUACELL_STORE.
+   * Takes no functions from the store, because others can write to it: they are bytecode, which Lua does not verify.
+   * Reading one gives LUACELL_STORE.
    */
   bool no_stored_functions;
 } luacell_sandbox_config;
@@ -461,7 +472,8 @@ typedef struct luacell_compute_options {
    */
   size_t size;
   /**
-   * The chunk's name for messages, as in Lua: =name is shown as it is, @name as a file's. NULL: after the source. Not for calls.
+   * The chunk's name for messages, as in Lua: =name is shown as it is, @name as a file's. NULL: after the source.
+   * Not for calls.
    */
   const char *name;
   /**
@@ -477,7 +489,8 @@ typedef struct luacell_compute_options {
    */
   const struct luacell_limits *limits;
   /**
-   * What can cancel the run, before it begins and while it is under way; NULL for none. Not for runs within a host function.
+   * What can cancel the run, before it begins and while it is under way; NULL for none. Not for runs within a host
+   * function.
    */
   const struct luacell_canceller *canceller;
 } luacell_compute_options;
@@ -507,12 +520,13 @@ typedef struct luacell_memory_stats {
 /**
  * A function of the host that Lua can call. `args` belongs to the library; results are appended to `results`.
  *
- * It returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the library: made by luacell_error_new or
- * luacell_error_raise, or what another call of this library gave. The error is raised in the script; when the script does not catch it, the run
- * fails with LUACELL_HOST_FUNCTION, or with the status of a run inside the function whose error it was.
+ * It returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the library: made by
+ * luacell_error_new or luacell_error_raise, or what another call of this library gave. The error is raised in the
+ * script; when the script does not catch it, the run fails with LUACELL_HOST_FUNCTION, or with the status of a run
+ * inside the function whose error it was.
  *
- * It runs on the thread that runs the script, and may use the sandbox: run code, call functions, read and write tables. All of that is part of
- * the script's run. It must return: neither longjmp nor a C++ exception may leave it.
+ * It runs on the thread that runs the script, and may use the sandbox: run code, call functions, read and write
+ * tables. All of that is part of the script's run. It must return: neither longjmp nor a C++ exception may leave it.
  */
 typedef luacell_status (*luacell_host_function)(void *userdata,
                                                 const struct luacell_values *args,
@@ -659,7 +673,8 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * The name of a status, such as "InstructionLimit", the same in every language; "Ok" for LUACELL_OK, NULL for a number that is none.
+ * The name of a status, such as "InstructionLimit", the same in every language; "Ok" for LUACELL_OK, NULL for a number
+ * that is none.
  */
 const char *luacell_status_name(luacell_status status);
 
@@ -669,8 +684,9 @@ const char *luacell_status_name(luacell_status status);
 const char *luacell_version(void);
 
 /**
- * For callbacks: an error with this message, as UTF-8. `userdata` is what luacell_error_userdata gives, also of the error with which
- * the run fails when the script does not catch this one; NULL when it is not needed. NULL when there is no memory for it.
+ * For callbacks: an error with this message, as UTF-8. `userdata` is what luacell_error_userdata gives, also of the
+ * error with which the run fails when the script does not catch this one; NULL when it is not needed. NULL when there
+ * is no memory for it.
  */
 struct luacell_error *luacell_error_new(const char *message,
                                         size_t message_len,
@@ -678,15 +694,16 @@ struct luacell_error *luacell_error_new(const char *message,
                                         luacell_finalizer finalizer);
 
 /**
- * An error of this kind with this message, as UTF-8, for what is built on this library. NULL when the status is LUACELL_OK or none, or when there is
- * no memory for it.
+ * An error of this kind with this message, as UTF-8, for what is built on this library. NULL when the status is
+ * LUACELL_OK or none, or when there is no memory for it.
  */
 struct luacell_error *luacell_error_of(luacell_status status,
                                        const char *message,
                                        size_t message_len);
 
 /**
- * For host functions: an error that raises a copy of this value in the script, as error(value) does there. NULL stands for nil.
+ * For host functions: an error that raises a copy of this value in the script, as error(value) does there. NULL stands
+ * for nil.
  */
 struct luacell_error *luacell_error_raise(const struct luacell_value *value);
 
@@ -706,13 +723,14 @@ void luacell_error_free(struct luacell_error *error);
 luacell_status luacell_error_status(const struct luacell_error *error);
 
 /**
- * The message. Of a Lua error it is what Lua would print, with position, without traceback; a script can put any bytes into it.
- * Belongs to the error.
+ * The message. Of a Lua error it is what Lua would print, with position, without traceback; a script can put any bytes
+ * into it. Belongs to the error.
  */
 struct luacell_bytes luacell_error_message(const struct luacell_error *error);
 
 /**
- * The chunk in which a Lua error happened, as Lua shows it; `data` is NULL when that is not known. Belongs to the error.
+ * The chunk in which a Lua error happened, as Lua shows it; `data` is NULL when that is not known. Belongs to the
+ * error.
  */
 struct luacell_bytes luacell_error_chunk(const struct luacell_error *error);
 
@@ -737,15 +755,16 @@ struct luacell_bytes luacell_error_output(const struct luacell_error *error);
 const struct luacell_value *luacell_error_value(const struct luacell_error *error);
 
 /**
- * What the script used before it failed; see luacell_outcome_metrics. `failure` takes the error of this call, which may be NULL.
+ * What the script used before it failed; see luacell_outcome_metrics. `failure` takes the error of this call, which
+ * may be NULL.
  */
 luacell_status luacell_error_metrics(const struct luacell_error *error,
                                      struct luacell_metrics *metrics,
                                      struct luacell_error **failure);
 
 /**
- * The `userdata` of luacell_error_new, when this is such an error or a run failed because of one; otherwise NULL. It is valid as long
- * as the error.
+ * The `userdata` of luacell_error_new, when this is such an error or a run failed because of one; otherwise NULL. It
+ * is valid as long as the error.
  */
 void *luacell_error_userdata(const struct luacell_error *error);
 
@@ -775,7 +794,8 @@ struct luacell_value *luacell_value_new_float(double number);
 struct luacell_value *luacell_value_new_string(const char *data, size_t len);
 
 /**
- * A new empty table; to be freed. luacell_table_set and its like fill it; luacell_table_builder makes tables that refer to each other.
+ * A new empty table; to be freed. luacell_table_set and its like fill it; luacell_table_builder makes tables that
+ * refer to each other.
  */
 struct luacell_value *luacell_value_new_table(void);
 
@@ -823,22 +843,23 @@ luacell_status luacell_value_to_string(const struct luacell_value *value,
                                        struct luacell_error **error);
 
 /**
- * The name of a built-in function, such as "string.format", or of a host function, when a stored one was read; otherwise `data` is NULL.
- * Belongs to the value.
+ * The name of a built-in function, such as "string.format", or of a host function, when a stored one was read;
+ * otherwise `data` is NULL. Belongs to the value.
  */
 struct luacell_bytes luacell_value_builtin_name(const struct luacell_value *value);
 
 /**
- * Whether two values are equal by content. Tables are compared deeply, cycles included; 3 and 3.0 differ, and NaN equals nothing.
+ * Whether two values are equal by content. Tables are compared deeply, cycles included; 3 and 3.0 differ, and NaN
+ * equals nothing.
  */
 bool luacell_value_equal(const struct luacell_value *a,
                          const struct luacell_value *b);
 
 /**
- * Whether two values are one and the same table: of one result or one built table, or of one store. False for everything else.
+ * Whether two values are one and the same table: of one result or one built table, or of one store. False for
+ * everything else.
  */
-bool luacell_value_same_table(const struct luacell_value *a,
-                              const struct luacell_value *b);
+bool luacell_value_same_table(const struct luacell_value *a, const struct luacell_value *b);
 
 /**
  * A new empty list; to be freed.
@@ -856,8 +877,8 @@ void luacell_values_free(struct luacell_values *values);
 size_t luacell_values_len(const struct luacell_values *values);
 
 /**
- * The value at a position, from 0; NULL, which is nil to all functions here, beyond the last. Belongs to the list, and is valid until the list
- * is changed.
+ * The value at a position, from 0; NULL, which is nil to all functions here, beyond the last. Belongs to the list, and
+ * is valid until the list is changed.
  */
 const struct luacell_value *luacell_values_get(const struct luacell_values *values,
                                                size_t position);
@@ -912,8 +933,9 @@ luacell_status luacell_values_set(struct luacell_values *values,
                                   struct luacell_error **error);
 
 /**
- * Reads the value under a key; nil when there is none. The value belongs to the caller. Works for a table by value and a stored one, from
- * which tables come as stored ones. LUACELL_CONVERSION when `table` is no table, or for a key that stored tables can't have.
+ * Reads the value under a key; nil when there is none. The value belongs to the caller. Works for a table by value and
+ * a stored one, from which tables come as stored ones. LUACELL_CONVERSION when `table` is no table, or for a key that
+ * stored tables can't have.
  */
 luacell_status luacell_table_get(const struct luacell_value *table,
                                  const struct luacell_value *key,
@@ -930,8 +952,8 @@ luacell_status luacell_table_get_field(const struct luacell_value *table,
                                        struct luacell_error **error);
 
 /**
- * Puts a copy of a value under a key; nil removes the key. Writing to a stored table is a transaction of its own, within a host
- * function a part of the script's run. LUACELL_INVALID_ARGUMENT for nil or NaN as the key.
+ * Puts a copy of a value under a key; nil removes the key. Writing to a stored table is a transaction of its own,
+ * within a host function a part of the script's run. LUACELL_INVALID_ARGUMENT for nil or NaN as the key.
  */
 luacell_status luacell_table_set(struct luacell_value *table,
                                  const struct luacell_value *key,
@@ -962,16 +984,16 @@ luacell_status luacell_table_count(const struct luacell_value *table,
                                    struct luacell_error **error);
 
 /**
- * All entries of a table as they are at this moment: key, value, key, value, ... The list belongs to the caller. Tables in a stored table
- * come as stored ones.
+ * All entries of a table as they are at this moment: key, value, key, value, ... The list belongs to the caller.
+ * Tables in a stored table come as stored ones.
  */
 luacell_status luacell_table_entries(const struct luacell_value *table,
                                      struct luacell_values **entries,
                                      struct luacell_error **error);
 
 /**
- * A deep copy of a table as a table by value, of a stored one taken at one moment; shared tables and cycles are kept. Belongs to the
- * caller.
+ * A deep copy of a table as a table by value, of a stored one taken at one moment; shared tables and cycles are kept.
+ * Belongs to the caller.
  */
 luacell_status luacell_table_copy(const struct luacell_value *table,
                                   struct luacell_value **copy,
@@ -1075,8 +1097,8 @@ luacell_status luacell_sink_put(struct luacell_sink *sink,
 void luacell_store_free(struct luacell_store *store);
 
 /**
- * Opens a file for tables, or makes it. `options` may be NULL. LUACELL_STORE when it can't be opened, is something else, or another process
- * has it.
+ * Opens a file for tables, or makes it. `options` may be NULL. LUACELL_STORE when it can't be opened, is something
+ * else, or another process has it.
  */
 luacell_status luacell_store_open_file(const char *path,
                                        size_t path_len,
@@ -1091,8 +1113,9 @@ luacell_status luacell_store_sync(const struct luacell_store *store,
                                   struct luacell_error **error);
 
 /**
- * Opens a store on a Redis or Valkey server: redis://[user:password@]host[:port][/number][?namespace=name], rediss:// for TLS. `options` may be
- * NULL. LUACELL_STORE when the server can't be reached, or the namespace holds something else.
+ * Opens a store on a Redis or Valkey server: redis://[user:password@]host[:port][/number][?namespace=name], rediss://
+ * for TLS. `options` may be NULL. LUACELL_STORE when the server can't be reached, or the namespace holds something
+ * else.
  */
 luacell_status luacell_store_open_server(const char *url,
                                          size_t url_len,
@@ -1101,15 +1124,16 @@ luacell_status luacell_store_open_server(const char *url,
                                          struct luacell_error **error);
 
 /**
- * Makes a store of the caller's own functions; `functions` is copied. One sandbox at a time can use it: giving it to a second one
- * is LUACELL_INVALID_ARGUMENT.
+ * Makes a store of the caller's own functions; `functions` is copied. One sandbox at a time can use it: giving it to a
+ * second one is LUACELL_INVALID_ARGUMENT.
  */
 luacell_status luacell_store_new(const struct luacell_table_store *functions,
                                  struct luacell_store **store,
                                  struct luacell_error **error);
 
 /**
- * Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded, LUACELL_INVALID_ARGUMENT for settings out of their range.
+ * Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded, LUACELL_INVALID_ARGUMENT for
+ * settings out of their range.
  */
 luacell_status luacell_engine_new(const struct luacell_engine_config *config,
                                   struct luacell_engine **engine,
@@ -1126,8 +1150,8 @@ void luacell_engine_free(struct luacell_engine *engine);
 bool luacell_engine_is_pooled(const struct luacell_engine *engine);
 
 /**
- * Makes a sandbox. `engine` may be NULL for the shared one, `config` for the defaults. LUACELL_MEMORY when there is no memory for one
- * more, LUACELL_STORE when the store fails.
+ * Makes a sandbox. `engine` may be NULL for the shared one, `config` for the defaults. LUACELL_MEMORY when there is no
+ * memory for one more, LUACELL_STORE when the store fails.
  */
 luacell_status luacell_sandbox_new(const struct luacell_engine *engine,
                                    const struct luacell_sandbox_config *config,
@@ -1135,25 +1159,27 @@ luacell_status luacell_sandbox_new(const struct luacell_engine *engine,
                                    struct luacell_error **error);
 
 /**
- * Ends a sandbox and frees what it holds. Not while another thread uses it, and not from its host functions: luacell_sandbox_close can be
- * called then, and waits for what other threads run. NULL is ignored.
+ * Ends a sandbox and frees what it holds. Not while another thread uses it, and not from its host functions:
+ * luacell_sandbox_close can be called then, and waits for what other threads run. NULL is ignored.
  */
 void luacell_sandbox_free(struct luacell_sandbox *sandbox);
 
 /**
- * Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in another thread comes
- * to its end first, its host functions included, and this waits for it: when it returns no run is left, and the handle can be freed once no
- * thread begins another call with it. luacell_sandbox_interrupt shortens the waiting. From within a host function of this sandbox it does not wait: the
- * sandbox ends with the run that called the function. The handle is still to be freed.
+ * Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in
+ * another thread comes to its end first, its host functions included, and this waits for it: when it returns no run is
+ * left, and the handle can be freed once no thread begins another call with it. luacell_sandbox_interrupt shortens the
+ * waiting. From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
+ * function. The handle is still to be freed.
  */
 luacell_status luacell_sandbox_close(struct luacell_sandbox *sandbox,
                                      struct luacell_error **error);
 
 /**
- * Runs Lua source, text or any bytes. `options` may be NULL. The outcome belongs to the caller; `outcome` may be NULL when it is not wanted.
+ * Runs Lua source, text or any bytes. `options` may be NULL. The outcome belongs to the caller; `outcome` may be NULL
+ * when it is not wanted.
  *
- * The run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works
- * as if nothing had happened; after LUACELL_TRAP globals are gone.
+ * The run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After
+ * an error the next run works as if nothing had happened; after LUACELL_TRAP globals are gone.
  */
 luacell_status luacell_compute(struct luacell_sandbox *sandbox,
                                const char *source,
@@ -1163,8 +1189,9 @@ luacell_status luacell_compute(struct luacell_sandbox *sandbox,
                                struct luacell_error **error);
 
 /**
- * Calls a global Lua function. Dots in the name reach into tables: game.player.move. The arguments are in `options`, which may be NULL.
- * The outcome belongs to the caller; `outcome` may be NULL. LUACELL_RUNTIME when there is no such function.
+ * Calls a global Lua function. Dots in the name reach into tables: game.player.move. The arguments are in `options`,
+ * which may be NULL. The outcome belongs to the caller; `outcome` may be NULL. LUACELL_RUNTIME when there is no such
+ * function.
  */
 luacell_status luacell_call(struct luacell_sandbox *sandbox,
                             const char *name,
@@ -1174,8 +1201,9 @@ luacell_status luacell_call(struct luacell_sandbox *sandbox,
                             struct luacell_error **error);
 
 /**
- * Calls a function that a script returned, or passed to a host function. `args` may be NULL for none; they are copied. The outcome belongs to the
- * caller; `outcome` may be NULL. LUACELL_CLOSED when its sandbox is gone or was reset, LUACELL_CONVERSION when `function` is no function.
+ * Calls a function that a script returned, or passed to a host function. `args` may be NULL for none; they are copied.
+ * The outcome belongs to the caller; `outcome` may be NULL. LUACELL_CLOSED when its sandbox is gone or was reset,
+ * LUACELL_CONVERSION when `function` is no function.
  */
 luacell_status luacell_function_call(const struct luacell_value *function,
                                      const struct luacell_values *args,
@@ -1183,8 +1211,9 @@ luacell_status luacell_function_call(const struct luacell_value *function,
                                      struct luacell_error **error);
 
 /**
- * Ends the run that is under way in another thread with LUACELL_INTERRUPTED, which the script can't catch; does nothing when nothing runs. May be called
- * from any thread, and from a signal handler. The only call that takes a sandbox in use.
+ * Ends the run that is under way in another thread with LUACELL_INTERRUPTED, which the script can't catch; does
+ * nothing when nothing runs. May be called from any thread, and from a signal handler. The only call that takes a
+ * sandbox in use.
  */
 void luacell_sandbox_interrupt(const struct luacell_sandbox *sandbox);
 
@@ -1211,7 +1240,8 @@ void luacell_interrupter_free(struct luacell_interrupter *interrupter);
 struct luacell_canceller *luacell_canceller_new(void);
 
 /**
- * Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a sandbox next does.
+ * Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a
+ * sandbox next does.
  */
 void luacell_canceller_cancel(const struct luacell_canceller *canceller);
 
@@ -1306,8 +1336,8 @@ luacell_status luacell_sandbox_export_home(struct luacell_sandbox *sandbox,
                                            struct luacell_error **error);
 
 /**
- * Replaces _home by what luacell_sandbox_export_home gave, in one transaction. A blob with functions is LUACELL_INVALID_ARGUMENT: they are bytecode, which Lua does
- * not verify. See luacell_sandbox_import_trusted_home.
+ * Replaces _home by what luacell_sandbox_export_home gave, in one transaction. A blob with functions is
+ * LUACELL_INVALID_ARGUMENT: they are bytecode, which Lua does not verify. See luacell_sandbox_import_trusted_home.
  */
 luacell_status luacell_sandbox_import_home(struct luacell_sandbox *sandbox,
                                            const char *blob,
@@ -1315,8 +1345,8 @@ luacell_status luacell_sandbox_import_home(struct luacell_sandbox *sandbox,
                                            struct luacell_error **error);
 
 /**
- * As luacell_sandbox_import_home, functions included: for a blob that nobody else could change. With bytecode that somebody made on purpose a script can take over
- * the guest.
+ * As luacell_sandbox_import_home, functions included: for a blob that nobody else could change. With bytecode that
+ * somebody made on purpose a script can take over the guest.
  */
 luacell_status luacell_sandbox_import_trusted_home(struct luacell_sandbox *sandbox,
                                                    const char *blob,
@@ -1324,9 +1354,9 @@ luacell_status luacell_sandbox_import_trusted_home(struct luacell_sandbox *sandb
                                                    struct luacell_error **error);
 
 /**
- * Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when they are missing. A function
- * that had the name before is replaced. It stays when the sandbox is reset. The finalizer runs when the sandbox does not need the function any
- * more, and when this call fails.
+ * Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when they
+ * are missing. A function that had the name before is replaced. It stays when the sandbox is reset. The finalizer runs
+ * when the sandbox does not need the function any more, and when this call fails.
  */
 luacell_status luacell_register(struct luacell_sandbox *sandbox,
                                 const char *name,
@@ -1337,8 +1367,8 @@ luacell_status luacell_register(struct luacell_sandbox *sandbox,
                                 struct luacell_error **error);
 
 /**
- * As luacell_register, for a function that may be called again when a run is repeated after a conflict: because it only looks something up,
- * for one.
+ * As luacell_register, for a function that may be called again when a run is repeated after a conflict: because it
+ * only looks something up, for one.
  */
 luacell_status luacell_register_repeatable(struct luacell_sandbox *sandbox,
                                            const char *name,
@@ -1349,8 +1379,8 @@ luacell_status luacell_register_repeatable(struct luacell_sandbox *sandbox,
                                            struct luacell_error **error);
 
 /**
- * Takes a host function away: the global goes, and scripts that kept the function get an error when they call it. `was_there` may be
- * NULL.
+ * Takes a host function away: the global goes, and scripts that kept the function get an error when they call it.
+ * `was_there` may be NULL.
  */
 luacell_status luacell_unregister(struct luacell_sandbox *sandbox,
                                   const char *name,
@@ -1359,24 +1389,27 @@ luacell_status luacell_unregister(struct luacell_sandbox *sandbox,
                                   struct luacell_error **error);
 
 /**
- * Copies the sandbox as it is now; to be freed. LUACELL_BUSY also from within a host function of this sandbox, LUACELL_STORE when the store fails.
+ * Copies the sandbox as it is now; to be freed. LUACELL_BUSY also from within a host function of this sandbox,
+ * LUACELL_STORE when the store fails.
  */
 luacell_status luacell_sandbox_snapshot(struct luacell_sandbox *sandbox,
                                         struct luacell_snapshot **snapshot,
                                         struct luacell_error **error);
 
 /**
- * Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own; functions and stored tables that the host
- * got before give LUACELL_CLOSED afterwards. On an error the sandbox is as it was. Tables in memory become those of the snapshot; a sandbox with a store keeps what that
- * holds, and the snapshot is LUACELL_INVALID_ARGUMENT when Lua holds kept tables in it. See luacell_sandbox_restore_tables.
+ * Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own;
+ * functions and stored tables that the host got before give LUACELL_CLOSED afterwards. On an error the sandbox is as
+ * it was. Tables in memory become those of the snapshot; a sandbox with a store keeps what that holds, and the
+ * snapshot is LUACELL_INVALID_ARGUMENT when Lua holds kept tables in it. See luacell_sandbox_restore_tables.
  */
 luacell_status luacell_sandbox_restore(struct luacell_sandbox *sandbox,
                                        const struct luacell_snapshot *snapshot,
                                        struct luacell_error **error);
 
 /**
- * As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and everything else that the store holds is
- * removed; LUACELL_INVALID_ARGUMENT when others use the store at this time. Without, the sandbox keeps its own.
+ * As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and
+ * everything else that the store holds is removed; LUACELL_INVALID_ARGUMENT when others use the store at this time.
+ * Without, the sandbox keeps its own.
  */
 luacell_status luacell_sandbox_restore_tables(struct luacell_sandbox *sandbox,
                                               const struct luacell_snapshot *snapshot,
@@ -1384,16 +1417,17 @@ luacell_status luacell_sandbox_restore_tables(struct luacell_sandbox *sandbox,
                                               struct luacell_error **error);
 
 /**
- * Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables of its own in memory; to be freed.
- * Both share the host functions' userdata, whose finalizer runs when neither needs it.
+ * Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables
+ * of its own in memory; to be freed. Both share the host functions' userdata, whose finalizer runs when neither needs
+ * it.
  */
 luacell_status luacell_sandbox_fork(struct luacell_sandbox *sandbox,
                                     struct luacell_sandbox **fork,
                                     struct luacell_error **error);
 
 /**
- * Makes a sandbox that begins as the snapshot says; to be freed. `engine` may be NULL for the shared one, `config` for the defaults. Host functions are
- * registered anew.
+ * Makes a sandbox that begins as the snapshot says; to be freed. `engine` may be NULL for the shared one, `config` for
+ * the defaults. Host functions are registered anew.
  */
 luacell_status luacell_sandbox_new_from_snapshot(const struct luacell_engine *engine,
                                                  const struct luacell_snapshot *snapshot,
@@ -1402,16 +1436,17 @@ luacell_status luacell_sandbox_new_from_snapshot(const struct luacell_engine *en
                                                  struct luacell_error **error);
 
 /**
- * The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. Data that has to outlive versions goes
- * through luacell_sandbox_export_home.
+ * The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. Data
+ * that has to outlive versions goes through luacell_sandbox_export_home.
  */
 luacell_status luacell_snapshot_to_bytes(const struct luacell_snapshot *snapshot,
                                          struct luacell_value **blob,
                                          struct luacell_error **error);
 
 /**
- * What luacell_snapshot_to_bytes gave, in this or another process; to be freed. `engine` may be NULL for the shared one. LUACELL_INVALID_ARGUMENT for
- * damaged bytes and those of another version. Take bytes only from where nobody can have changed them on purpose.
+ * What luacell_snapshot_to_bytes gave, in this or another process; to be freed. `engine` may be NULL for the shared
+ * one. LUACELL_INVALID_ARGUMENT for damaged bytes and those of another version. Take bytes only from where nobody can
+ * have changed them on purpose.
  */
 luacell_status luacell_snapshot_from_bytes(const struct luacell_engine *engine,
                                            const char *blob,

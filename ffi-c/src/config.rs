@@ -19,18 +19,18 @@ pub const LUACELL_UNLIMITED: u64 = 0xFFFF_FFFF_FFFF_FFFF;
 /// In place of a number for which 0 means the default: 0 itself.
 pub const LUACELL_ZERO: u64 = 0xFFFF_FFFF_FFFF_FFFE;
 
-/// What bounds a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit. Later versions may add fields
-/// at the end.
+/// What bounds a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit. Later
+/// versions may add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_limits {
     /// sizeof(luacell_limits)
     pub size: usize,
-    /// Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall sees, or LUACELL_MEMORY.
-    /// Default 256 MiB.
+    /// Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall sees, or
+    /// LUACELL_MEMORY. Default 256 MiB.
     pub memory_limit: u64,
-    /// Instructions; the count is the same in every run of a script. Beyond: LUACELL_INSTRUCTION_LIMIT, which a script can't catch, like all
-    /// that follow. Default: no limit.
+    /// Instructions; the count is the same in every run of a script. Beyond: LUACELL_INSTRUCTION_LIMIT, which a script
+    /// can't catch, like all that follow. Default: no limit.
     pub instruction_limit: u64,
     /// How long a run may take, in milliseconds. Beyond: LUACELL_TIMEOUT. Default 60,000.
     pub timeout_ms: u64,
@@ -90,13 +90,13 @@ macro_rules! set_limits {
     };
 }
 
-/// Gets what scripts print at once, one call for each print, its newline included. Runs on the thread that runs the script, and can't use the
-/// sandbox.
+/// Gets what scripts print at once, one call for each print, its newline included. Runs on the thread that runs the
+/// script, and can't use the sandbox.
 pub type luacell_print = Option<unsafe extern "C" fn(userdata: *mut c_void, text: *const c_char, text_len: usize)>;
 
-/// Finds a module's source for require: hands it to `source` with luacell_sink_put, or does not when there is no such module. The name comes
-/// from the script and may be anything. The chunk is named after the module. A status other than LUACELL_OK, with an error that now belongs to
-/// the library, is raised in the script.
+/// Finds a module's source for require: hands it to `source` with luacell_sink_put, or does not when there is no such
+/// module. The name comes from the script and may be anything. The chunk is named after the module. A status other than
+/// LUACELL_OK, with an error that now belongs to the library, is raised in the script.
 pub type luacell_find_module = Option<
     unsafe extern "C" fn(
         userdata: *mut c_void,
@@ -107,8 +107,8 @@ pub type luacell_find_module = Option<
     ) -> luacell_status,
 >;
 
-/// Settings of a sandbox. All zeroes but the size mean defaults. Later versions may add fields at the end. A struct whose userdata has a
-/// finalizer is good for one sandbox.
+/// Settings of a sandbox. All zeroes but the size mean defaults. Later versions may add fields at the end. A struct
+/// whose userdata has a finalizer is good for one sandbox.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_sandbox_config {
@@ -116,13 +116,16 @@ pub struct luacell_sandbox_config {
     pub size: usize,
     /// Limits of every run; NULL for the defaults.
     pub limits: *const luacell_limits,
-    /// Where _home is kept: the path of a file, also as file://PATH?read_only=true, or a server's URL (redis://, rediss://, valkey://, valkeys://). NULL: in memory.
+    /// Where _home is kept: the path of a file, also as file://PATH?read_only=true, or a server's URL (redis://,
+    /// rediss://, valkey://, valkeys://). NULL: in memory.
     pub location: *const c_char,
     /// Length of `location`.
     pub location_len: usize,
-    /// A store that was opened before, instead of `location`. The sandbox takes a share of it: the handle may be freed afterwards.
+    /// A store that was opened before, instead of `location`. The sandbox takes a share of it: the handle may be freed
+    /// afterwards.
     pub store: *const luacell_store,
-    /// How often a run is repeated after a conflict with another sandbox on the same store. 0: the default, 10. Negative: never.
+    /// How often a run is repeated after a conflict with another sandbox on the same store. 0: the default, 10.
+    /// Negative: never.
     pub conflict_retries: i32,
     /// Leaves out the global Memory, another name of _home.
     pub no_memory_alias: bool,
@@ -146,7 +149,8 @@ pub struct luacell_sandbox_config {
     pub find_module_userdata: *mut c_void,
     /// Ends `find_module_userdata`.
     pub find_module_finalizer: luacell_finalizer,
-    /// Takes no functions from the store, because others can write to it: they are bytecode, which Lua does not verify. Reading one gives LUACELL_STORE.
+    /// Takes no functions from the store, because others can write to it: they are bytecode, which Lua does not verify.
+    /// Reading one gives LUACELL_STORE.
     pub no_stored_functions: bool,
 }
 
@@ -215,7 +219,8 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
 pub struct luacell_compute_options {
     /// sizeof(luacell_compute_options)
     pub size: usize,
-    /// The chunk's name for messages, as in Lua: =name is shown as it is, @name as a file's. NULL: after the source. Not for calls.
+    /// The chunk's name for messages, as in Lua: =name is shown as it is, @name as a file's. NULL: after the source.
+    /// Not for calls.
     pub name: *const c_char,
     /// Length of `name`.
     pub name_len: usize,
@@ -223,7 +228,8 @@ pub struct luacell_compute_options {
     pub args: *const luacell_values,
     /// Limits that hold instead of the sandbox's where they are set; NULL for none.
     pub limits: *const luacell_limits,
-    /// What can cancel the run, before it begins and while it is under way; NULL for none. Not for runs within a host function.
+    /// What can cancel the run, before it begins and while it is under way; NULL for none. Not for runs within a host
+    /// function.
     pub canceller: *const luacell_canceller,
 }
 

@@ -9,8 +9,8 @@ use crate::pointers::{Opaque, Place, borrow, from_raw};
 use crate::size_prefixed;
 use crate::status::luacell_status;
 
-/// The compiled guest and a pool of prepared memory, shared by any number of sandboxes and threads. Few programs need one: where NULL is given for an
-/// engine, one that the whole process shares is used.
+/// The compiled guest and a pool of prepared memory, shared by any number of sandboxes and threads. Few programs need
+/// one: where NULL is given for an engine, one that the whole process shares is used.
 pub struct luacell_engine {
     _private: (),
 }
@@ -25,20 +25,23 @@ impl Opaque for luacell_engine {
 pub struct luacell_engine_config {
     /// sizeof(luacell_engine_config)
     pub size: usize,
-    /// How many sandboxes at a time come from a pool, which makes them cheap to create. Each takes about 4 GiB of address space, not of
-    /// memory. Further ones work too. 0: the default, 1000; LUACELL_ZERO: no pool.
+    /// How many sandboxes at a time come from a pool, which makes them cheap to create. Each takes about 4 GiB of
+    /// address space, not of memory. Further ones work too. 0: the default, 1000; LUACELL_ZERO: no pool.
     pub pool_size: u64,
-    /// The most memory that a sandbox may take in bytes, everything included. 0: the default, 1 GiB. From 2 MiB to 4 GiB.
+    /// The most memory that a sandbox may take in bytes, everything included. 0: the default, 1 GiB. From 2 MiB to 4
+    /// GiB.
     pub max_memory: u64,
-    /// The most native stack that a sandbox uses, in bytes; threads that run sandboxes must have this much left, and 64 KiB: with less
-    /// a call gives LUACELL_INVALID_ARGUMENT (on Linux; elsewhere the process may crash). 0: the default, 512 KiB. From 64 KiB to 1.5 MiB.
+    /// The most native stack that a sandbox uses, in bytes; threads that run sandboxes must have this much left, and 64
+    /// KiB: with less a call gives LUACELL_INVALID_ARGUMENT (on Linux; elsewhere the process may crash). 0: the
+    /// default, 512 KiB. From 64 KiB to 1.5 MiB.
     pub max_stack: u64,
 }
 
 // SAFETY: numbers, the size first.
 unsafe impl size_prefixed::SizePrefixed for luacell_engine_config {}
 
-/// Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded, LUACELL_INVALID_ARGUMENT for settings out of their range.
+/// Makes an engine. `config` may be NULL. LUACELL_INTERNAL when the guest can't be loaded, LUACELL_INVALID_ARGUMENT for
+/// settings out of their range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_engine_new(
     config: *const luacell_engine_config,

@@ -40,8 +40,9 @@ impl fmt::Debug for Cause {
 
 impl std::error::Error for Cause {}
 
-/// For callbacks: an error with this message, as UTF-8. `userdata` is what luacell_error_userdata gives, also of the error with which
-/// the run fails when the script does not catch this one; NULL when it is not needed. NULL when there is no memory for it.
+/// For callbacks: an error with this message, as UTF-8. `userdata` is what luacell_error_userdata gives, also of the
+/// error with which the run fails when the script does not catch this one; NULL when it is not needed. NULL when there
+/// is no memory for it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_new(
     message: *const c_char,
@@ -56,8 +57,8 @@ pub unsafe extern "C" fn luacell_error_new(
     })
 }
 
-/// An error of this kind with this message, as UTF-8, for what is built on this library. NULL when the status is LUACELL_OK or none, or when there is
-/// no memory for it.
+/// An error of this kind with this message, as UTF-8, for what is built on this library. NULL when the status is
+/// LUACELL_OK or none, or when there is no memory for it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_of(
     status: luacell_status,
@@ -71,7 +72,8 @@ pub unsafe extern "C" fn luacell_error_of(
     })
 }
 
-/// For host functions: an error that raises a copy of this value in the script, as error(value) does there. NULL stands for nil.
+/// For host functions: an error that raises a copy of this value in the script, as error(value) does there. NULL stands
+/// for nil.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_raise(value: *const luacell_value) -> *mut luacell_error {
     guard::plain(std::ptr::null_mut(), || into_raw(Error::raise(borrow(value, "value").cloned().unwrap_or_default())))
@@ -102,14 +104,15 @@ unsafe fn part<'a>(error: *const luacell_error, part: impl FnOnce(&'a Error) -> 
     })
 }
 
-/// The message. Of a Lua error it is what Lua would print, with position, without traceback; a script can put any bytes into it.
-/// Belongs to the error.
+/// The message. Of a Lua error it is what Lua would print, with position, without traceback; a script can put any bytes
+/// into it. Belongs to the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_message(error: *const luacell_error) -> luacell_bytes {
     part(error, |error| Some(error.message_bytes()))
 }
 
-/// The chunk in which a Lua error happened, as Lua shows it; `data` is NULL when that is not known. Belongs to the error.
+/// The chunk in which a Lua error happened, as Lua shows it; `data` is NULL when that is not known. Belongs to the
+/// error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_chunk(error: *const luacell_error) -> luacell_bytes {
     part(error, |error| error.chunk().map(str::as_bytes))
@@ -139,7 +142,8 @@ pub unsafe extern "C" fn luacell_error_value(error: *const luacell_error) -> *co
     borrow(error, "error").map_or(std::ptr::null(), |error| view(error.value()))
 }
 
-/// What the script used before it failed; see luacell_outcome_metrics. `failure` takes the error of this call, which may be NULL.
+/// What the script used before it failed; see luacell_outcome_metrics. `failure` takes the error of this call, which
+/// may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_metrics(
     error: *const luacell_error,
@@ -149,8 +153,8 @@ pub unsafe extern "C" fn luacell_error_metrics(
     guard::status(failure, || write_metrics(borrow(error, "error")?.metrics(), metrics))
 }
 
-/// The `userdata` of luacell_error_new, when this is such an error or a run failed because of one; otherwise NULL. It is valid as long
-/// as the error.
+/// The `userdata` of luacell_error_new, when this is such an error or a run failed because of one; otherwise NULL. It
+/// is valid as long as the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_userdata(error: *const luacell_error) -> *mut c_void {
     guard::plain(std::ptr::null_mut(), || {

@@ -9,7 +9,8 @@ use crate::error::luacell_error;
 use crate::pointers::into_raw;
 use crate::status::{LUACELL_OK, luacell_status, status_of};
 
-/// Runs what may fail. The status is the error's kind; the error itself goes to `error`, if that is not NULL. A panic is an error as well.
+/// Runs what may fail. The status is the error's kind; the error itself goes to `error`, if that is not NULL. A panic
+/// is an error as well.
 pub(crate) unsafe fn status(error: *mut *mut luacell_error, body: impl FnOnce() -> Result<()>) -> luacell_status {
     match catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(&*panic))) {
         Ok(()) => LUACELL_OK,

@@ -12,12 +12,13 @@ use crate::value::luacell_values;
 
 /// A function of the host that Lua can call. `args` belongs to the library; results are appended to `results`.
 ///
-/// It returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the library: made by luacell_error_new or
-/// luacell_error_raise, or what another call of this library gave. The error is raised in the script; when the script does not catch it, the run
-/// fails with LUACELL_HOST_FUNCTION, or with the status of a run inside the function whose error it was.
+/// It returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the library: made by
+/// luacell_error_new or luacell_error_raise, or what another call of this library gave. The error is raised in the
+/// script; when the script does not catch it, the run fails with LUACELL_HOST_FUNCTION, or with the status of a run
+/// inside the function whose error it was.
 ///
-/// It runs on the thread that runs the script, and may use the sandbox: run code, call functions, read and write tables. All of that is part of
-/// the script's run. It must return: neither longjmp nor a C++ exception may leave it.
+/// It runs on the thread that runs the script, and may use the sandbox: run code, call functions, read and write
+/// tables. All of that is part of the script's run. It must return: neither longjmp nor a C++ exception may leave it.
 pub type luacell_host_function = Option<
     unsafe extern "C" fn(
         userdata: *mut c_void,
@@ -27,9 +28,9 @@ pub type luacell_host_function = Option<
     ) -> luacell_status,
 >;
 
-/// Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when they are missing. A function
-/// that had the name before is replaced. It stays when the sandbox is reset. The finalizer runs when the sandbox does not need the function any
-/// more, and when this call fails.
+/// Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when they
+/// are missing. A function that had the name before is replaced. It stays when the sandbox is reset. The finalizer runs
+/// when the sandbox does not need the function any more, and when this call fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_register(
     sandbox: *mut luacell_sandbox,
@@ -47,8 +48,8 @@ pub unsafe extern "C" fn luacell_register(
     })
 }
 
-/// As luacell_register, for a function that may be called again when a run is repeated after a conflict: because it only looks something up,
-/// for one.
+/// As luacell_register, for a function that may be called again when a run is repeated after a conflict: because it
+/// only looks something up, for one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_register_repeatable(
     sandbox: *mut luacell_sandbox,
@@ -82,8 +83,8 @@ fn adapter(
     })
 }
 
-/// Takes a host function away: the global goes, and scripts that kept the function get an error when they call it. `was_there` may be
-/// NULL.
+/// Takes a host function away: the global goes, and scripts that kept the function get an error when they call it.
+/// `was_there` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_unregister(
     sandbox: *mut luacell_sandbox,

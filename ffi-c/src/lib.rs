@@ -1,4 +1,5 @@
-//! libluacell: the C interface of luacell. `include/luacell.h` is generated from the public items here, comments included.
+//! libluacell: the C interface of luacell. `include/luacell.h` is generated from the public items here, comments
+//! included.
 //!
 //! Every function goes through [`guard`], which turns errors into status codes and panics into `LUACELL_INTERNAL`.
 

@@ -109,8 +109,8 @@ pub(crate) struct Userdata {
     finalizer: luacell_finalizer,
 }
 
-/// Called once, when `userdata` is not needed any more, on whichever thread that is; also when the call that was given it fails. NULL when there
-/// is nothing to do.
+/// Called once, when `userdata` is not needed any more, on whichever thread that is; also when the call that was given
+/// it fails. NULL when there is nothing to do.
 pub type luacell_finalizer = Option<unsafe extern "C" fn(userdata: *mut c_void)>;
 
 // SAFETY: the header demands that callbacks and finalizers can be called from any thread.

@@ -15,21 +15,21 @@ use crate::size_prefixed;
 use crate::status::luacell_status;
 use crate::value::{any_value, any_values, luacell_value, luacell_values};
 
-/// One isolated Lua with its state. It may be shared between threads and is used by one at a time: a second one gets LUACELL_BUSY at
-/// once, unless what runs was interrupted: then it waits for the end of that, no longer than the sandbox's timeout. Host functions may use the
-/// sandbox that calls them.
+/// One isolated Lua with its state. It may be shared between threads and is used by one at a time: a second one gets
+/// LUACELL_BUSY at once, unless what runs was interrupted: then it waits for the end of that, no longer than the
+/// sandbox's timeout. Host functions may use the sandbox that calls them.
 pub struct luacell_sandbox {
     _private: (),
 }
 
 impl Opaque for luacell_sandbox {
-    /// A call has a share of its own: what it does at its very end may come after the end of `luacell_sandbox_close`, and so after
-    /// `luacell_sandbox_free`.
+    /// A call has a share of its own: what it does at its very end may come after the end of `luacell_sandbox_close`,
+    /// and so after `luacell_sandbox_free`.
     type Behind = Arc<Sandbox>;
 }
 
-/// Makes a sandbox. `engine` may be NULL for the shared one, `config` for the defaults. LUACELL_MEMORY when there is no memory for one
-/// more, LUACELL_STORE when the store fails.
+/// Makes a sandbox. `engine` may be NULL for the shared one, `config` for the defaults. LUACELL_MEMORY when there is no
+/// memory for one more, LUACELL_STORE when the store fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_new(
     engine: *const luacell_engine,
@@ -46,17 +46,18 @@ pub unsafe extern "C" fn luacell_sandbox_new(
     })
 }
 
-/// Ends a sandbox and frees what it holds. Not while another thread uses it, and not from its host functions: luacell_sandbox_close can be
-/// called then, and waits for what other threads run. NULL is ignored.
+/// Ends a sandbox and frees what it holds. Not while another thread uses it, and not from its host functions:
+/// luacell_sandbox_close can be called then, and waits for what other threads run. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_free(sandbox: *mut luacell_sandbox) {
     guard::plain((), || drop(from_raw(sandbox)));
 }
 
-/// Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in another thread comes
-/// to its end first, its host functions included, and this waits for it: when it returns no run is left, and the handle can be freed once no
-/// thread begins another call with it. luacell_sandbox_interrupt shortens the waiting. From within a host function of this sandbox it does not wait: the
-/// sandbox ends with the run that called the function. The handle is still to be freed.
+/// Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in
+/// another thread comes to its end first, its host functions included, and this waits for it: when it returns no run is
+/// left, and the handle can be freed once no thread begins another call with it. luacell_sandbox_interrupt shortens the
+/// waiting. From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
+/// function. The handle is still to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_close(
     sandbox: *mut luacell_sandbox,
@@ -87,10 +88,11 @@ unsafe fn deliver(target: *mut *mut luacell_outcome, outcome: Outcome) {
     }
 }
 
-/// Runs Lua source, text or any bytes. `options` may be NULL. The outcome belongs to the caller; `outcome` may be NULL when it is not wanted.
+/// Runs Lua source, text or any bytes. `options` may be NULL. The outcome belongs to the caller; `outcome` may be NULL
+/// when it is not wanted.
 ///
-/// The run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works
-/// as if nothing had happened; after LUACELL_TRAP globals are gone.
+/// The run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After
+/// an error the next run works as if nothing had happened; after LUACELL_TRAP globals are gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_compute(
     sandbox: *mut luacell_sandbox,
@@ -111,8 +113,9 @@ pub unsafe extern "C" fn luacell_compute(
     })
 }
 
-/// Calls a global Lua function. Dots in the name reach into tables: game.player.move. The arguments are in `options`, which may be NULL.
-/// The outcome belongs to the caller; `outcome` may be NULL. LUACELL_RUNTIME when there is no such function.
+/// Calls a global Lua function. Dots in the name reach into tables: game.player.move. The arguments are in `options`,
+/// which may be NULL. The outcome belongs to the caller; `outcome` may be NULL. LUACELL_RUNTIME when there is no such
+/// function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_call(
     sandbox: *mut luacell_sandbox,
@@ -129,8 +132,9 @@ pub unsafe extern "C" fn luacell_call(
     })
 }
 
-/// Calls a function that a script returned, or passed to a host function. `args` may be NULL for none; they are copied. The outcome belongs to the
-/// caller; `outcome` may be NULL. LUACELL_CLOSED when its sandbox is gone or was reset, LUACELL_CONVERSION when `function` is no function.
+/// Calls a function that a script returned, or passed to a host function. `args` may be NULL for none; they are copied.
+/// The outcome belongs to the caller; `outcome` may be NULL. LUACELL_CLOSED when its sandbox is gone or was reset,
+/// LUACELL_CONVERSION when `function` is no function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_function_call(
     function: *const luacell_value,
@@ -146,8 +150,9 @@ pub unsafe extern "C" fn luacell_function_call(
     })
 }
 
-/// Ends the run that is under way in another thread with LUACELL_INTERRUPTED, which the script can't catch; does nothing when nothing runs. May be called
-/// from any thread, and from a signal handler. The only call that takes a sandbox in use.
+/// Ends the run that is under way in another thread with LUACELL_INTERRUPTED, which the script can't catch; does
+/// nothing when nothing runs. May be called from any thread, and from a signal handler. The only call that takes a
+/// sandbox in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_interrupt(sandbox: *const luacell_sandbox) {
     if let Ok(sandbox) = borrow(sandbox, "sandbox") {
@@ -191,7 +196,8 @@ pub unsafe extern "C" fn luacell_interrupter_free(interrupter: *mut luacell_inte
     guard::plain((), || drop(from_raw(interrupter)));
 }
 
-/// Cancels the runs that it was given to in luacell_compute_options, and no others. May be used by any number of threads.
+/// Cancels the runs that it was given to in luacell_compute_options, and no others. May be used by any number of
+/// threads.
 pub struct luacell_canceller {
     _private: (),
 }
@@ -206,7 +212,8 @@ pub unsafe extern "C" fn luacell_canceller_new() -> *mut luacell_canceller {
     into_raw(Canceller::new())
 }
 
-/// Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a sandbox next does.
+/// Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a
+/// sandbox next does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_canceller_cancel(canceller: *const luacell_canceller) {
     if let Ok(canceller) = borrow(canceller, "canceller") {
@@ -391,8 +398,8 @@ pub unsafe extern "C" fn luacell_sandbox_export_home(
     read(sandbox, blob, error, |sandbox| Ok(LuaString::from(sandbox.export_home()?).into()))
 }
 
-/// Replaces _home by what luacell_sandbox_export_home gave, in one transaction. A blob with functions is LUACELL_INVALID_ARGUMENT: they are bytecode, which Lua does
-/// not verify. See luacell_sandbox_import_trusted_home.
+/// Replaces _home by what luacell_sandbox_export_home gave, in one transaction. A blob with functions is
+/// LUACELL_INVALID_ARGUMENT: they are bytecode, which Lua does not verify. See luacell_sandbox_import_trusted_home.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_import_home(
     sandbox: *mut luacell_sandbox,
@@ -403,8 +410,8 @@ pub unsafe extern "C" fn luacell_sandbox_import_home(
     with(sandbox, error, |sandbox| sandbox.import_home(bytes(blob, blob_len, "blob")?))
 }
 
-/// As luacell_sandbox_import_home, functions included: for a blob that nobody else could change. With bytecode that somebody made on purpose a script can take over
-/// the guest.
+/// As luacell_sandbox_import_home, functions included: for a blob that nobody else could change. With bytecode that
+/// somebody made on purpose a script can take over the guest.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_import_trusted_home(
     sandbox: *mut luacell_sandbox,

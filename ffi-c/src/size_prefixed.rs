@@ -1,4 +1,5 @@
-//! Structs that begin with their size, so that later versions can add fields: programs that were compiled before leave them out.
+//! Structs that begin with their size, so that later versions can add fields: programs that were compiled before leave
+//! them out.
 
 use luacell::Result;
 
@@ -24,8 +25,8 @@ pub(crate) unsafe fn read<T: SizePrefixed>(pointer: *const T, name: &str) -> Res
     Ok(Some(value))
 }
 
-/// What can be read of a struct that `read` refuses, so that its userdata can be ended. A size that makes no sense was most likely forgotten: then
-/// all that this version knows is there.
+/// What can be read of a struct that `read` refuses, so that its userdata can be ended. A size that makes no sense was
+/// most likely forgotten: then all that this version knows is there.
 pub(crate) unsafe fn refused<T: SizePrefixed>(pointer: *const T, name: &str) -> T {
     let known = check(pointer.cast(), name).map_or(size_of::<T>(), |size| size.min(size_of::<T>()));
     let mut value: T = std::mem::zeroed();

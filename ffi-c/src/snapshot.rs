@@ -14,8 +14,8 @@ use crate::sandbox::{luacell_sandbox, with};
 use crate::status::luacell_status;
 use crate::value::luacell_value;
 
-/// A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, never changes, and may be used by any
-/// number of threads.
+/// A copy of a whole sandbox: globals, closures, suspended coroutines and tables. It belongs to no sandbox, never
+/// changes, and may be used by any number of threads.
 pub struct luacell_snapshot {
     _private: (),
 }
@@ -24,7 +24,8 @@ impl Opaque for luacell_snapshot {
     type Behind = Snapshot;
 }
 
-/// Copies the sandbox as it is now; to be freed. LUACELL_BUSY also from within a host function of this sandbox, LUACELL_STORE when the store fails.
+/// Copies the sandbox as it is now; to be freed. LUACELL_BUSY also from within a host function of this sandbox,
+/// LUACELL_STORE when the store fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_snapshot(
     sandbox: *mut luacell_sandbox,
@@ -38,9 +39,10 @@ pub unsafe extern "C" fn luacell_sandbox_snapshot(
     })
 }
 
-/// Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own; functions and stored tables that the host
-/// got before give LUACELL_CLOSED afterwards. On an error the sandbox is as it was. Tables in memory become those of the snapshot; a sandbox with a store keeps what that
-/// holds, and the snapshot is LUACELL_INVALID_ARGUMENT when Lua holds kept tables in it. See luacell_sandbox_restore_tables.
+/// Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own;
+/// functions and stored tables that the host got before give LUACELL_CLOSED afterwards. On an error the sandbox is as
+/// it was. Tables in memory become those of the snapshot; a sandbox with a store keeps what that holds, and the
+/// snapshot is LUACELL_INVALID_ARGUMENT when Lua holds kept tables in it. See luacell_sandbox_restore_tables.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_restore(
     sandbox: *mut luacell_sandbox,
@@ -50,8 +52,9 @@ pub unsafe extern "C" fn luacell_sandbox_restore(
     with(sandbox, error, |sandbox| sandbox.restore(borrow(snapshot, "snapshot")?))
 }
 
-/// As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and everything else that the store holds is
-/// removed; LUACELL_INVALID_ARGUMENT when others use the store at this time. Without, the sandbox keeps its own.
+/// As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and
+/// everything else that the store holds is removed; LUACELL_INVALID_ARGUMENT when others use the store at this time.
+/// Without, the sandbox keeps its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_restore_tables(
     sandbox: *mut luacell_sandbox,
@@ -63,8 +66,9 @@ pub unsafe extern "C" fn luacell_sandbox_restore_tables(
     with(sandbox, error, |sandbox| sandbox.restore_with(borrow(snapshot, "snapshot")?, &options))
 }
 
-/// Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables of its own in memory; to be freed.
-/// Both share the host functions' userdata, whose finalizer runs when neither needs it.
+/// Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables
+/// of its own in memory; to be freed. Both share the host functions' userdata, whose finalizer runs when neither needs
+/// it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_fork(
     sandbox: *mut luacell_sandbox,
@@ -78,8 +82,8 @@ pub unsafe extern "C" fn luacell_sandbox_fork(
     })
 }
 
-/// Makes a sandbox that begins as the snapshot says; to be freed. `engine` may be NULL for the shared one, `config` for the defaults. Host functions are
-/// registered anew.
+/// Makes a sandbox that begins as the snapshot says; to be freed. `engine` may be NULL for the shared one, `config` for
+/// the defaults. Host functions are registered anew.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_new_from_snapshot(
     engine: *const luacell_engine,
@@ -97,8 +101,8 @@ pub unsafe extern "C" fn luacell_sandbox_new_from_snapshot(
     })
 }
 
-/// The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. Data that has to outlive versions goes
-/// through luacell_sandbox_export_home.
+/// The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. Data
+/// that has to outlive versions goes through luacell_sandbox_export_home.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_snapshot_to_bytes(
     snapshot: *const luacell_snapshot,
@@ -112,8 +116,9 @@ pub unsafe extern "C" fn luacell_snapshot_to_bytes(
     })
 }
 
-/// What luacell_snapshot_to_bytes gave, in this or another process; to be freed. `engine` may be NULL for the shared one. LUACELL_INVALID_ARGUMENT for
-/// damaged bytes and those of another version. Take bytes only from where nobody can have changed them on purpose.
+/// What luacell_snapshot_to_bytes gave, in this or another process; to be freed. `engine` may be NULL for the shared
+/// one. LUACELL_INVALID_ARGUMENT for damaged bytes and those of another version. Take bytes only from where nobody can
+/// have changed them on purpose.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_snapshot_from_bytes(
     engine: *const luacell_engine,

@@ -36,7 +36,8 @@ macro_rules! names {
 
 luacell::for_each_error_kind!(names);
 
-/// The name of a status, such as "InstructionLimit", the same in every language; "Ok" for LUACELL_OK, NULL for a number that is none.
+/// The name of a status, such as "InstructionLimit", the same in every language; "Ok" for LUACELL_OK, NULL for a number
+/// that is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn luacell_status_name(status: luacell_status) -> *const c_char {
     name(status).map_or(std::ptr::null(), CStr::as_ptr)

@@ -59,15 +59,16 @@ pub struct luacell_file_options {
     pub cache_size: u64,
     /// A run is on the disk within a second, not at once when it has succeeded.
     pub relaxed: bool,
-    /// Nothing is written to the file, so that it needs no permission to write and several processes may read it. It has to be there.
+    /// Nothing is written to the file, so that it needs no permission to write and several processes may read it. It
+    /// has to be there.
     pub read_only: bool,
 }
 
 // SAFETY: numbers, the size first.
 unsafe impl size_prefixed::SizePrefixed for luacell_file_options {}
 
-/// Opens a file for tables, or makes it. `options` may be NULL. LUACELL_STORE when it can't be opened, is something else, or another process
-/// has it.
+/// Opens a file for tables, or makes it. `options` may be NULL. LUACELL_STORE when it can't be opened, is something
+/// else, or another process has it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_store_open_file(
     path: *const c_char,
@@ -128,8 +129,9 @@ pub struct luacell_server_options {
 // SAFETY: numbers and nullable pointers, the size first.
 unsafe impl size_prefixed::SizePrefixed for luacell_server_options {}
 
-/// Opens a store on a Redis or Valkey server: redis://[user:password@]host[:port][/number][?namespace=name], rediss:// for TLS. `options` may be
-/// NULL. LUACELL_STORE when the server can't be reached, or the namespace holds something else.
+/// Opens a store on a Redis or Valkey server: redis://[user:password@]host[:port][/number][?namespace=name], rediss://
+/// for TLS. `options` may be NULL. LUACELL_STORE when the server can't be reached, or the namespace holds something
+/// else.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_store_open_server(
     url: *const c_char,
@@ -167,11 +169,11 @@ pub unsafe extern "C" fn luacell_store_open_server(
 
 /// A store of the caller's own: entries of UTF-8 keys and opaque values, in tables with numbers from 1.
 ///
-/// The functions are called from one thread at a time, never while another one runs, and can't use the sandbox. What one call
-/// wrote is there when the next call comes. Each returns LUACELL_OK, or any other status with an error in `*error` that then belongs to the
-/// library (luacell_error_new makes one); the run fails with LUACELL_STORE then, and the script does not see the message. Keys and values are lent
-/// for the time of the call.
-/// Later versions may add fields at the end.
+/// The functions are called from one thread at a time, never while another one runs, and can't use the sandbox. What
+/// one call wrote is there when the next call comes. Each returns LUACELL_OK, or any other status with an error in
+/// `*error` that then belongs to the library (luacell_error_new makes one); the run fails with LUACELL_STORE then, and
+/// the script does not see the message. Keys and values are lent for the time of the call. Later versions may add
+/// fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_table_store {
@@ -223,7 +225,8 @@ pub struct luacell_table_store {
             error: *mut *mut luacell_error,
         ) -> luacell_status,
     >,
-    /// Puts every key into the sink, one after another, in an order that does not change while the table does not change.
+    /// Puts every key into the sink, one after another, in an order that does not change while the table does not
+    /// change.
     pub keys: Option<
         unsafe extern "C" fn(
             userdata: *mut c_void,
@@ -248,8 +251,8 @@ pub(crate) struct OwnStore {
 unsafe impl Send for OwnStore {}
 unsafe impl Sync for OwnStore {}
 
-/// Makes a store of the caller's own functions; `functions` is copied. One sandbox at a time can use it: giving it to a second one
-/// is LUACELL_INVALID_ARGUMENT.
+/// Makes a store of the caller's own functions; `functions` is copied. One sandbox at a time can use it: giving it to a
+/// second one is LUACELL_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_store_new(
     functions: *const luacell_table_store,

@@ -26,8 +26,9 @@ fn set(table: &mut Value, key: Value, value: Value) -> Result<()> {
     }
 }
 
-/// Reads the value under a key; nil when there is none. The value belongs to the caller. Works for a table by value and a stored one, from
-/// which tables come as stored ones. LUACELL_CONVERSION when `table` is no table, or for a key that stored tables can't have.
+/// Reads the value under a key; nil when there is none. The value belongs to the caller. Works for a table by value and
+/// a stored one, from which tables come as stored ones. LUACELL_CONVERSION when `table` is no table, or for a key that
+/// stored tables can't have.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_table_get(
     table: *const luacell_value,
@@ -58,8 +59,8 @@ pub unsafe extern "C" fn luacell_table_get_field(
     })
 }
 
-/// Puts a copy of a value under a key; nil removes the key. Writing to a stored table is a transaction of its own, within a host
-/// function a part of the script's run. LUACELL_INVALID_ARGUMENT for nil or NaN as the key.
+/// Puts a copy of a value under a key; nil removes the key. Writing to a stored table is a transaction of its own,
+/// within a host function a part of the script's run. LUACELL_INVALID_ARGUMENT for nil or NaN as the key.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_table_set(
     table: *mut luacell_value,
@@ -125,8 +126,8 @@ pub unsafe extern "C" fn luacell_table_count(
     })
 }
 
-/// All entries of a table as they are at this moment: key, value, key, value, ... The list belongs to the caller. Tables in a stored table
-/// come as stored ones.
+/// All entries of a table as they are at this moment: key, value, key, value, ... The list belongs to the caller.
+/// Tables in a stored table come as stored ones.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_table_entries(
     table: *const luacell_value,
@@ -144,8 +145,8 @@ pub unsafe extern "C" fn luacell_table_entries(
     })
 }
 
-/// A deep copy of a table as a table by value, of a stored one taken at one moment; shared tables and cycles are kept. Belongs to the
-/// caller.
+/// A deep copy of a table as a table by value, of a stored one taken at one moment; shared tables and cycles are kept.
+/// Belongs to the caller.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_table_copy(
     table: *const luacell_value,
@@ -179,7 +180,8 @@ pub unsafe extern "C" fn luacell_table_clear(
     })
 }
 
-/// Makes tables that refer to each other: shared ones, cycles, tables as keys. Tables are named by numbers while they are built.
+/// Makes tables that refer to each other: shared ones, cycles, tables as keys. Tables are named by numbers while they
+/// are built.
 pub struct luacell_table_builder {
     _private: (),
 }

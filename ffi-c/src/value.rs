@@ -9,8 +9,9 @@ use crate::guard;
 use crate::pointers::{Opaque, Place, borrow, borrow_mut, bytes, from_raw, into_raw, invalid, luacell_bytes, view};
 use crate::status::luacell_status;
 
-/// A Lua value: plain data that outlives its sandbox and may move between threads, except that a function can only be called, and a
-/// stored table only be used, while the sandbox lives. Used by one thread at a time while somebody changes it.
+/// A Lua value: plain data that outlives its sandbox and may move between threads, except that a function can only be
+/// called, and a stored table only be used, while the sandbox lives. Used by one thread at a time while somebody
+/// changes it.
 pub struct luacell_value {
     _private: (),
 }
@@ -95,7 +96,8 @@ pub unsafe extern "C" fn luacell_value_new_string(data: *const c_char, len: usiz
     new(|| LuaString::new(bytes).into())
 }
 
-/// A new empty table; to be freed. luacell_table_set and its like fill it; luacell_table_builder makes tables that refer to each other.
+/// A new empty table; to be freed. luacell_table_set and its like fill it; luacell_table_builder makes tables that
+/// refer to each other.
 #[unsafe(no_mangle)]
 pub extern "C" fn luacell_value_new_table() -> *mut luacell_value {
     new(|| Table::new().into())
@@ -192,21 +194,23 @@ pub unsafe extern "C" fn luacell_value_to_string(
     read(value, result, error, "string", |value| value.as_bytes().map(luacell_bytes::of))
 }
 
-/// The name of a built-in function, such as "string.format", or of a host function, when a stored one was read; otherwise `data` is NULL.
-/// Belongs to the value.
+/// The name of a built-in function, such as "string.format", or of a host function, when a stored one was read;
+/// otherwise `data` is NULL. Belongs to the value.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_builtin_name(value: *const luacell_value) -> luacell_bytes {
     let name = borrow(value, "value").ok().and_then(Value::as_function).and_then(luacell::Function::builtin_name);
     name.map(|name| luacell_bytes::of(name.as_bytes())).unwrap_or_default()
 }
 
-/// Whether two values are equal by content. Tables are compared deeply, cycles included; 3 and 3.0 differ, and NaN equals nothing.
+/// Whether two values are equal by content. Tables are compared deeply, cycles included; 3 and 3.0 differ, and NaN
+/// equals nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_equal(a: *const luacell_value, b: *const luacell_value) -> bool {
     guard::plain(false, || any_value(a) == any_value(b))
 }
 
-/// Whether two values are one and the same table: of one result or one built table, or of one store. False for everything else.
+/// Whether two values are one and the same table: of one result or one built table, or of one store. False for
+/// everything else.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_same_table(a: *const luacell_value, b: *const luacell_value) -> bool {
     match (borrow(a, "a"), borrow(b, "b")) {
@@ -234,8 +238,8 @@ pub unsafe extern "C" fn luacell_values_len(values: *const luacell_values) -> us
     any_values(values).len()
 }
 
-/// The value at a position, from 0; NULL, which is nil to all functions here, beyond the last. Belongs to the list, and is valid until the list
-/// is changed.
+/// The value at a position, from 0; NULL, which is nil to all functions here, beyond the last. Belongs to the list, and
+/// is valid until the list is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_values_get(values: *const luacell_values, position: usize) -> *const luacell_value {
     any_values(values).get(position).map_or(std::ptr::null(), view)

@@ -18,8 +18,8 @@ use crate::handles::Handles;
 use crate::jobs;
 use crate::value::{FromJs, ToJs, encode};
 
-/// Sandbox, call (0 when the answer is what is returned), function, number of arguments (-1: the first one is all of them, encoded),
-/// and the first three.
+/// Sandbox, call (0 when the answer is what is returned), function, number of arguments (-1: the first one is all of
+/// them, encoded), and the first three.
 type CallArgs = FnArgs<(u32, u32, u32, i32, ToJs, ToJs, ToJs)>;
 /// What it is about, sandbox, call or job, a number, and the rest.
 type NoteArgs = FnArgs<(u32, u32, u32, u32, ToJs)>;

@@ -27,9 +27,9 @@ struct Functions {
     numbers: HashMap<Function, u32>,
 }
 
-/// Errors by number. The core keeps errors too, for one run (`host_errors.rs`), and then starts again at 1. Here a number
-/// means one error for good, because JavaScript may hold on to what it stands for. A script can make any number of them,
-/// so the earliest are let go.
+/// Errors by number. The core keeps errors too, for one run (`host_errors.rs`), and then starts again at 1. Here a
+/// number means one error for good, because JavaScript may hold on to what it stands for. A script can make any number
+/// of them, so the earliest are let go.
 #[derive(Default)]
 struct PassableErrors {
     list: VecDeque<(Error, usize)>,

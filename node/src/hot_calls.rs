@@ -1,5 +1,5 @@
-//! The hot calls: what is called most often, as functions that are given the slot of the sandbox. As methods they would cost 200 ns more a call,
-//! for finding and guarding the instance behind a JavaScript object.
+//! The hot calls: what is called most often, as functions that are given the slot of the sandbox. As methods they would
+//! cost 200 ns more a call, for finding and guarding the instance behind a JavaScript object.
 
 use std::cell::RefCell;
 use std::sync::Arc;

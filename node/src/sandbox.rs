@@ -20,7 +20,8 @@ use crate::hot_calls;
 use crate::snapshot::NativeSnapshot;
 use crate::value::{FromJs, ToJs};
 
-/// JavaScript's garbage collector is told what a sandbox weighs, so that forgotten ones are found in time: when that has changed by so much.
+/// JavaScript's garbage collector is told what a sandbox weighs, so that forgotten ones are found in time: when that
+/// has changed by so much.
 const STEP: i64 = 64 << 10;
 
 /// Memory of a sandbox.
@@ -179,7 +180,8 @@ impl NativeSandbox {
         })
     }
 
-    /// As `create`, on another thread, because opening a store may take long; the result comes as a note of this job. The store can't be JavaScript's.
+    /// As `create`, on another thread, because opening a store may take long; the result comes as a note of this job.
+    /// The store can't be JavaScript's.
     #[napi(ts_return_type = "unknown")]
     pub fn create_later(
         connection: &Connection,
@@ -218,7 +220,8 @@ impl NativeSandbox {
         self.inner.jobs().insert(job, canceller.clone());
         let source = bytes(&source).to_vec();
         let inner = Arc::clone(&self.inner);
-        // Not as a future: Lua would have a stack of its own then, from where a later run would call JavaScript, which does not stand that.
+        // Not as a future: Lua would have a stack of its own then, from where a later run would call JavaScript, which
+        // does not stand that.
         threads::spawn(&canceller, move |place| {
             let result = place.and_then(|()| {
                 if is_call {
@@ -421,8 +424,8 @@ impl NativeSandbox {
         self.inner.weigh();
     }
 
-    /// Ends the sandbox when other threads have done with it, which takes a thread: JavaScript's may not wait, for they may wait for it. That it has
-    /// ended comes as a note of this job.
+    /// Ends the sandbox when other threads have done with it, which takes a thread: JavaScript's may not wait, for they
+    /// may wait for it. That it has ended comes as a note of this job.
     #[napi(ts_return_type = "unknown")]
     pub fn close_later(&self, job: u32) -> ToJs {
         let inner = Arc::clone(&self.inner);

@@ -1,6 +1,7 @@
 //! What a sandbox calls in Python: host functions, the print sink, the store, the module function, the signal check.
 //!
-//! The sandbox's Python object owns these objects through this, so that the garbage collector sees them; the core's closures hold numbers or nothing.
+//! The sandbox's Python object owns these objects through this, so that the garbage collector sees them; the core's
+//! closures hold numbers or nothing.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -25,7 +26,8 @@ pub struct Callbacks {
     pub print: Slot,
     pub modules: Slot,
     pub store: Slot,
-    /// Exceptions that end a run and come out of it as themselves, such as `KeyboardInterrupt`. While one is on its way out, another caller may begin.
+    /// Exceptions that end a run and come out of it as themselves, such as `KeyboardInterrupt`. While one is on its way
+    /// out, another caller may begin.
     endings: Mutex<Vec<(Caller, PyErr)>>,
     has_ending: AtomicBool,
     interrupter: OnceLock<Interrupter>,
@@ -221,7 +223,8 @@ impl Callbacks {
         from_exception(py, exception)
     }
 
-    /// The same for the function that finds modules: the script sees the text of an error that is made for scripts, and no other.
+    /// The same for the function that finds modules: the script sees the text of an error that is made for scripts, and
+    /// no other.
     pub fn no_module(&self, py: Python<'_>, exception: PyErr) -> Error {
         if ends_run(py, &exception) || has_kind(py, &exception, ErrorKind::HostFunction) {
             return self.failed(py, exception);
@@ -318,7 +321,8 @@ impl Callbacks {
         self.interrupt();
     }
 
-    /// The sandbox is closed: nothing is called any more. Only the store is, to roll back; it goes with the core's part of it.
+    /// The sandbox is closed: nothing is called any more. Only the store is, to roll back; it goes with the core's part
+    /// of it.
     pub fn close(&self) {
         self.begin_close();
         let functions = std::mem::take(&mut *lock(&self.functions));

@@ -40,7 +40,8 @@ impl Raised {
         Raised { message: if text.is_empty() { name() } else { text }, exception }
     }
 
-    /// Whether the text is its author's: not when there is none, or when the system or the interpreter made it, with names of files in it.
+    /// Whether the text is its author's: not when there is none, or when the system or the interpreter made it, with
+    /// names of files in it.
     fn is_for_scripts(&self, py: Python<'_>) -> bool {
         let value = self.exception.value(py);
         let is_systems = value.is_instance_of::<PyOSError>()
@@ -193,7 +194,8 @@ impl<T> OrRaise<T> for luacell::Result<T> {
     }
 }
 
-/// Whether an exception is to end the run instead of being an error of the script: `KeyboardInterrupt`, `SystemExit` and the like.
+/// Whether an exception is to end the run instead of being an error of the script: `KeyboardInterrupt`, `SystemExit`
+/// and the like.
 pub fn ends_run(py: Python<'_>, exception: &PyErr) -> bool {
     !exception.is_instance_of::<PyException>(py)
 }

@@ -1,4 +1,5 @@
-//! The native part of the Python package luacell: types, exceptions, callbacks and threads mapped to the core's. All else is the core's.
+//! The native part of the Python package luacell: types, exceptions, callbacks and threads mapped to the core's. All
+//! else is the core's.
 
 mod callbacks;
 mod config;

@@ -19,16 +19,17 @@ use crate::{table, to_lua, to_python, waiting, weight};
 
 /// One isolated Lua with its state.
 ///
-/// Globals stay from run to run, and so do the tables in `home`. Every run is a transaction: what it wrote to stored tables is kept when it succeeds
-/// and dropped when it fails. A sandbox may be used from any thread, by one caller at a time: a second one gets
-/// LuaBusyError at once. Close it when you are done, or use it in a `with` statement.
+/// Globals stay from run to run, and so do the tables in `home`. Every run is a transaction: what it wrote to stored
+/// tables is kept when it succeeds and dropped when it fails. A sandbox may be used from any thread, by one caller at a
+/// time: a second one gets LuaBusyError at once. Close it when you are done, or use it in a `with` statement.
 ///
-/// Limits: memory_limit (256 MiB), instruction_limit (none), timeout (60 s), output_limit (16 MiB), store_limit (1 GiB) with
-/// store_entries (10 million), host_call_limit (none), source_limit (16 MiB). Sizes are numbers of bytes or text such as "64MiB"; times
-/// are seconds, text such as "500ms", or a timedelta; None is no limit.
+/// Limits: memory_limit (256 MiB), instruction_limit (none), timeout (60 s), output_limit (16 MiB), store_limit (1 GiB)
+/// with store_entries (10 million), host_call_limit (none), source_limit (16 MiB). Sizes are numbers of bytes or text
+/// such as "64MiB"; times are seconds, text such as "500ms", or a timedelta; None is no limit.
 ///
-/// store: where `home` is kept: a path, a redis:// URL, or an object with get, set, delete, size and keys. on_print: gets what scripts print, at
-/// once, as text in which bytes that are no UTF-8 are shown as `\xff`. modules: where `require` looks: a dict of sources, a folder, or a function. seed: makes runs repeatable.
+/// store: where `home` is kept: a path, a redis:// URL, or an object with get, set, delete, size and keys. on_print:
+/// gets what scripts print, at once, as text in which bytes that are no UTF-8 are shown as `\xff`. modules: where
+/// `require` looks: a dict of sources, a folder, or a function. seed: makes runs repeatable.
 #[pyclass(frozen, subclass, weakref, name = "_SandboxBase", module = "luacell._luacell")]
 pub struct Sandbox {
     pub sandbox: luacell::Sandbox,
@@ -152,8 +153,8 @@ impl Sandbox {
 
     /// Runs Lua source and gives what it returns: None for nothing, a tuple for several values.
     ///
-    /// The arguments are the chunk's `...`. name is the chunk's name in messages, as in Lua: "=rules" or "@rules.lua". Limits hold for this
-    /// run instead of the sandbox's.
+    /// The arguments are the chunk's `...`. name is the chunk's name in messages, as in Lua: "=rules" or "@rules.lua".
+    /// Limits hold for this run instead of the sandbox's.
     #[pyo3(signature = (code, /, *args, name=None, memory_limit=Given::ABSENT, instruction_limit=Given::ABSENT, timeout=Given::ABSENT, output_limit=Given::ABSENT, store_limit=Given::ABSENT, store_entries=Given::ABSENT, host_call_limit=Given::ABSENT, source_limit=Given::ABSENT))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn compute<'py>(
@@ -284,11 +285,13 @@ impl Sandbox {
 
     /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
     ///
-    /// Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on with that; a snapshot in which Lua holds
-    /// kept tables, in variables or upvalues, is refused then. `tables=True` makes `home` and all else what they were, and removes everything else from the
-    /// store; `tables=False` keeps tables in memory as well.
+    /// Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on
+    /// with that; a snapshot in which Lua holds kept tables, in variables or upvalues, is refused then. `tables=True`
+    /// makes `home` and all else what they were, and removes everything else from the store; `tables=False` keeps
+    /// tables in memory as well.
     ///
-    /// Functions that Python still has give LuaClosedError afterwards, and so do views of tables other than `home` when tables were restored.
+    /// Functions that Python still has give LuaClosedError afterwards, and so do views of tables other than `home` when
+    /// tables were restored.
     #[pyo3(signature = (snapshot, *, tables=None))]
     fn restore(&self, py: Python<'_>, snapshot: &Bound<'_, Snapshot>, tables: Option<bool>) -> PyResult<()> {
         let snapshot = &snapshot.get().0;
@@ -380,8 +383,8 @@ impl Sandbox {
         self.access(py, luacell::Sandbox::clear_io)
     }
 
-    /// Ends the run that is under way in another thread, or that was started on asyncio, with LuaInterruptedError, which the script can't catch. Does
-    /// nothing when nothing runs.
+    /// Ends the run that is under way in another thread, or that was started on asyncio, with LuaInterruptedError,
+    /// which the script can't catch. Does nothing when nothing runs.
     fn interrupt(&self) {
         self.callbacks.interrupt();
     }
@@ -411,16 +414,18 @@ impl Sandbox {
         self.access(py, luacell::Sandbox::export_home).map(|blob| PyBytes::new(py, &blob))
     }
 
-    /// Replaces all that `home` holds by what export_home gave. A blob with functions is refused unless it is `trusted`: they are bytecode, which Lua does not
-    /// verify, and with some that was made on purpose a script can take over the guest.
+    /// Replaces all that `home` holds by what export_home gave. A blob with functions is refused unless it is
+    /// `trusted`: they are bytecode, which Lua does not verify, and with some that was made on purpose a script can
+    /// take over the guest.
     #[pyo3(signature = (blob, *, trusted=false))]
     fn import_home(&self, py: Python<'_>, blob: &[u8], trusted: bool) -> PyResult<()> {
         let options = ImportOptions::new().trusted(trusted);
         self.access(py, |sandbox| sandbox.import_home_with(blob, &options))
     }
 
-    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is interrupted, and has ended when this returns: a
-    /// host function that is running is waited for. A host function of that very run does not wait for it.
+    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is
+    /// interrupted, and has ended when this returns: a host function that is running is waited for. A host function of
+    /// that very run does not wait for it.
     fn close(&self, py: Python<'_>) {
         py.detach(|| {
             self.callbacks.begin_close();

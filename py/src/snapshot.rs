@@ -8,7 +8,8 @@ use crate::errors::OrRaise;
 
 /// A whole sandbox at one moment: globals, closures, suspended coroutines and tables.
 ///
-/// It belongs to no sandbox: any number can be restored from it. It can be pickled, for programs with the same version of luacell.
+/// It belongs to no sandbox: any number can be restored from it. It can be pickled, for programs with the same version
+/// of luacell.
 #[pyclass(frozen, module = "luacell")]
 pub struct Snapshot(pub luacell::Snapshot);
 

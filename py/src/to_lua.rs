@@ -1,6 +1,7 @@
 //! Python objects as values, written directly in the form in which they cross.
 //!
-//! Nothing here recurses, and nothing relies on containers staying as they are: converting an element may run Python code.
+//! Nothing here recurses, and nothing relies on containers staying as they are: converting an element may run Python
+//! code.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
@@ -154,7 +155,8 @@ enum Frame<'py> {
     ),
 }
 
-/// An object that makes its items, or its pairs of key and value, while they are read. They have to be as many as its `len` said.
+/// An object that makes its items, or its pairs of key and value, while they are read. They have to be as many as its
+/// `len` said.
 struct Made<'py> {
     owner: Bound<'py, PyAny>,
     items: Bound<'py, PyIterator>,
@@ -209,7 +211,8 @@ struct Writer<'py> {
     made: usize,
 }
 
-/// Objects may make new ones whenever they are looked at: what makes more than this, or so deep in each other, is taken for endless.
+/// Objects may make new ones whenever they are looked at: what makes more than this, or so deep in each other, is taken
+/// for endless.
 const MOST_MADE: usize = 1 << 24;
 const DEEPEST: usize = 100_000;
 /// A table counts as so many values.

@@ -22,7 +22,8 @@ pub fn string<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyAny> {
     }
 }
 
-/// Printed text and messages: always `str`, which can be encoded whatever the script did; bytes that are not UTF-8 are shown as `\xff`.
+/// Printed text and messages: always `str`, which can be encoded whatever the script did; bytes that are not UTF-8 are
+/// shown as `\xff`.
 pub fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(PyString::new(py, text).into_any()),

@@ -54,7 +54,8 @@ impl RunState {
         self.canceller.cancel();
     }
 
-    /// Ends it here and now, wherever it waits, or when the thread has done with it that is at it; except when that is this one.
+    /// Ends it here and now, wherever it waits, or when the thread has done with it that is at it; except when that is
+    /// this one.
     pub fn end(&self) {
         self.cancel();
         if RUNNING.with_borrow(|running| running.as_ref().is_some_and(|run| std::ptr::eq(Arc::as_ptr(run), self))) {
@@ -115,8 +116,8 @@ impl Run {
 
 #[pymethods]
 impl Run {
-    /// Calls `begin` when there is a place for the run to compute in, at once or later and from any thread: with true, and it has `poll` called on another
-    /// thread, which it gives; with false when the run was ended meanwhile.
+    /// Calls `begin` when there is a place for the run to compute in, at once or later and from any thread: with true,
+    /// and it has `poll` called on another thread, which it gives; with false when the run was ended meanwhile.
     fn enqueue(&self, py: Python<'_>, begin: Py<PyAny>) {
         let state = Arc::clone(&self.state);
         let start = move |place: luacell::Result<()>| {

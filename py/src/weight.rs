@@ -1,5 +1,5 @@
-//! Forgotten sandboxes. Those that nothing refers to go at once; those that refer to themselves, by a host function for one, go when Python's garbage
-//! collector finds them, which sees a few small objects in place of each.
+//! Forgotten sandboxes. Those that nothing refers to go at once; those that refer to themselves, by a host function for
+//! one, go when Python's garbage collector finds them, which sees a few small objects in place of each.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,8 +10,8 @@ const LEAST: u64 = 128 << 20;
 
 static BOUND: AtomicU64 = AtomicU64::new(LEAST);
 
-/// There is to be one more sandbox: when all of them take too much, Python is to look for forgotten ones. What they take afterwards is not forgotten: only
-/// when there is as much again it is worth while once more.
+/// There is to be one more sandbox: when all of them take too much, Python is to look for forgotten ones. What they
+/// take afterwards is not forgotten: only when there is as much again it is worth while once more.
 pub fn relieve(py: Python<'_>) -> PyResult<()> {
     if luacell::memory_in_use() > BOUND.load(Ordering::Relaxed) {
         // Others need not do the same meanwhile.

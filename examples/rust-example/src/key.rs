@@ -2,7 +2,8 @@
 
 use crate::Value;
 
-/// The Lua key behind the text of a stored table's key. What starts like an escaped key and is none is the string itself.
+/// The Lua key behind the text of a stored table's key. What starts like an escaped key and is none is the string
+/// itself.
 pub fn decode_key(text: &str) -> Value {
     let other = match text.split_at_checked(2) {
         Some(("\\s", rest)) => unescape(rest).map(Value::String),

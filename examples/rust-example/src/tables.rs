@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// Table id -> key text -> encoded value. One map can serve several VMs, one after another; a real program would keep it
-/// in a file or a database.
+/// Table id -> key text -> encoded value. One map can serve several VMs, one after another; a real program would keep
+/// it in a file or a database.
 #[derive(Debug, Default)]
 pub struct Tables(HashMap<u32, HashMap<String, Vec<u8>>>);
 
