@@ -23,7 +23,10 @@ export declare class NativeEngine {
 export declare class NativeSandbox {
   /** A new sandbox, or what is wrong. */
   static create(connection: Connection, engine: NativeEngine | undefined | null, settings: SandboxSettings): NativeSandbox | Failure
-  /** As `create`, on another thread, because opening a store may take long; the result comes as a note of this job. The store can't be JavaScript's. */
+  /**
+   * As `create`, on another thread, because opening a store may take long; the result comes as a note of this job.
+   * The store can't be JavaScript's.
+   */
   static createLater(connection: Connection, job: number, engine: NativeEngine | undefined | null, settings: SandboxSettings): unknown
   /** Runs source, or calls a function, on another thread; the result comes as a note of this job. */
   start(job: number, isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
@@ -43,7 +46,7 @@ export declare class NativeSandbox {
   ioSet(which: number, value: unknown): unknown
   /** Removes all three. */
   clearIo(): unknown
-  /** Its number in the functions of `quick.rs`. */
+  /** Its number in the functions of `hot_calls.rs`. */
   get slot(): number
   /** Removes everything. */
   tableClear(table: number): unknown
@@ -74,8 +77,8 @@ export declare class NativeSandbox {
   /** Ends the sandbox, which no other thread uses. */
   close(): void
   /**
-   * Ends the sandbox when other threads have done with it, which takes a thread: JavaScript's may not wait, for they may wait for it. That it has
-   * ended comes as a note of this job.
+   * Ends the sandbox when other threads have done with it, which takes a thread: JavaScript's may not wait, for they
+   * may wait for it. That it has ended comes as a note of this job.
    */
   closeLater(job: number): unknown
 }
