@@ -286,6 +286,10 @@ impl Attack {
     }
 
     fn instance(&self) -> u64 {
+        if NATIVE {
+            // What is seen of it is a window with gaps: printed text lies at 384 MiB.
+            return 0;
+        }
         self.lua.memory_stats().map_or(0, |stats| stats.wasm_bytes)
     }
 

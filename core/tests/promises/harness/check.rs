@@ -8,6 +8,7 @@ use luacell::{ErrorKind, Interrupter, Result, Sandbox};
 use super::case::{Case, INSTRUCTIONS, INTERRUPT_AFTER, Limit, Prepared, RETRIES, State, TIMEOUT, wide};
 use super::measure::{Begun, Clock, Memory, Spent};
 use super::store::Fault;
+use super::worker::step;
 use crate::scripts::Then;
 
 /// What this machine and this build take for what is known: times of the processor.
@@ -127,6 +128,7 @@ impl Act<'_> {
     /// Whether it succeeded. `surely`: it can only end by a limit.
     fn perform(&self, found: &mut Findings, surely: bool, run: impl FnOnce() -> Result<()>) -> bool {
         let before = self.home(found);
+        step();
         let clock = Clock::now();
         let (result, spent) = if self.case.limit == Limit::Interrupt {
             let (result, before) = during_interrupts(&self.lua.interrupter(), run);
@@ -209,6 +211,7 @@ fn works(case: &Case, lua: &Sandbox, name: &str, finalizers: bool, found: &mut F
     let tries = if finalizers { 12 } else { 1 };
     let mut result = Ok(());
     for _ in 0..tries {
+        step();
         result = lua.compute_with("return 1 + 1", wide()).and_then(|out| out.get::<i64>()).map(|n| {
             if n != 2 {
                 found.add(format!("{name}: 1 + 1 is {n}"));

@@ -19,7 +19,7 @@ const ASKED: &str = "LUACELL_PROMISES";
 /// The name of that engine, as against any other.
 const HARDENED: &str = "hardened";
 
-/// Beyond this a case does not end.
+/// Beyond this a step of a case does not end.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Which cases.
@@ -79,10 +79,17 @@ impl Selection {
     }
 }
 
-/// What the worker is at.
+/// When the step began that the worker is at.
 static AT: Mutex<Option<(ProcessTime, Instant)>> = Mutex::new(None);
 
-/// Ends the process when a case does not.
+/// Another step begins. Each run of a script is one: a case may run its script a dozen times, on an interpreter for longer than [`PATIENCE`] in all.
+pub fn step() {
+    if let Ok(mut at) = AT.lock() {
+        *at = Some((ProcessTime::now(), Instant::now()));
+    }
+}
+
+/// Ends the process when a step does not.
 fn watchdog() {
     loop {
         std::thread::sleep(Duration::from_millis(200));
@@ -141,9 +148,7 @@ fn work(asked: &str, strict: bool) -> Result<(), Box<dyn std::error::Error>> {
         }
         writeln!(out, "@begin {number}")?;
         out.flush()?;
-        if let Ok(mut at) = AT.lock() {
-            *at = Some((ProcessTime::now(), Instant::now()));
-        }
+        step();
         let found = check(&case, &pace);
         if let Ok(mut at) = AT.lock() {
             *at = None;
