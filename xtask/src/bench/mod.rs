@@ -164,13 +164,14 @@ fn system_lua(contestants: &Contestants, rounds: Rounds) -> Result<Vec<Row>> {
 
 /// Where the figures come from: machine and versions, as a list in Markdown.
 fn machine() -> Result<String> {
-    let first_line = |program: &str, argument: &str| {
-        let text = printed(Command::new(program).arg(argument)).unwrap_or_default();
+    let first_line = |program: &str, arguments: &[&str]| {
+        let text = printed(Command::new(program).args(arguments)).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").to_owned()
     };
     let table = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = table.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let processor = name.map_or_else(|| first_line("uname", "-p"), |(_, name)| name.to_owned());
+    let processor =
+        name.map_or_else(|| first_line("sysctl", &["-n", "machdep.cpu.brand_string"]), |(_, name)| name.to_owned());
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let wasmtime = printed(&mut crate::steps::cargo(&["pkgid", "wasmtime"]))?;
     let (_, wasmtime) = wasmtime.trim().rsplit_once('@').context("cargo pkgid gives no version")?;
@@ -179,8 +180,8 @@ fn machine() -> Result<String> {
         std::env::consts::OS,
         std::env::consts::ARCH,
         crate::guest::recipe::LUA_FOLDER.trim_start_matches("lua-"),
-        first_line(&build::compiler(), "--version"),
+        first_line(&build::compiler(), &["--version"]),
         env!("CARGO_PKG_VERSION"),
-        first_line("rustc", "--version"),
+        first_line("rustc", &["--version"]),
     ))
 }
