@@ -11,7 +11,7 @@ use crate::run::cancel::{self, Cancellable, Interrupter};
 use crate::run::inputs::{enter_call, enter_compute, enter_compute_with};
 use crate::run::{SandboxCell, SandboxState};
 use crate::store::reserved::{HOME, IO};
-use crate::value::{ArgList, Error, Home, IntoArgs, MemoryStats, Outcome, Owner, Result, StoredTable, Value};
+use crate::value::{ArgList, Error, Home, IntoArgs, MemoryStats, Outcome, Result, StoredTable, Value};
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
@@ -214,7 +214,7 @@ impl Sandbox {
     }
 
     fn stored(&self, id: u32) -> StoredTable {
-        StoredTable::new(&(Arc::clone(&self.cell) as Arc<dyn Owner>), id, false)
+        StoredTable::new(Arc::downgrade(&self.cell) as _, &self.cell.held, id, false)
     }
 
     /// The kept table `_home`, as a live view.

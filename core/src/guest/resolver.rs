@@ -39,7 +39,7 @@ impl SandboxResolver {
 
 impl Resolver for SandboxResolver {
     fn stored(&self, id: u32, cell: bool) -> StoredTable {
-        StoredTable::new(&self.owner, id, cell)
+        StoredTable::new(self.weak(), self.owner.held(), id, cell)
     }
 
     fn handle(&self, id: u32) -> Function {

@@ -209,13 +209,12 @@ impl SandboxState {
         }
     }
 
-    /// What is done from here on is no run's concern.
+    /// What is done from here on is not for the limit to end that ended the attempt. The deadline ends with the run.
     #[inline]
     fn forget_limit(&mut self) {
         if let Ok(host) = self.host() {
             host.forget_limit();
             host.tables.set_own_end(0);
-            host.tables.set_deadline(None, None, u64::MAX);
         }
     }
 

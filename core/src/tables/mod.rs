@@ -470,11 +470,11 @@ impl Tables {
 
     /// Until when the present run may take, who can end it sooner, and how much a store may hold for it.
     #[inline]
-    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, control: Option<&Arc<StopSignal>>, room: u64) {
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>, signal: Option<&Arc<StopSignal>>, room: u64) {
         self.deadline = deadline;
         if let Backing::Tiered(store) = &mut self.backing {
             let room = usize::try_from(room).unwrap_or(usize::MAX);
-            store.set_cancel(&CancelToken::new(deadline, control.cloned()).with_room(room));
+            store.set_cancel(&CancelToken::new(deadline, signal.cloned()).with_room(room));
         }
     }
 

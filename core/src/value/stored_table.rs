@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::owner::{self, Owner};
+use super::owner::{self, HeldByHost, Owner};
 use super::protocol::table_id::{HOME, IO};
 use super::{Error, ErrorKind, Result, Table};
 
@@ -39,9 +39,9 @@ impl Drop for View {
 }
 
 impl StoredTable {
-    pub(crate) fn new(owner: &Arc<dyn Owner>, id: u32, cell: bool) -> Self {
-        let era = if id > IO { owner.held().tables.add(id) } else { 0 };
-        StoredTable(Arc::new(View { owner: Arc::downgrade(owner), id, era, cell }))
+    pub(crate) fn new(owner: Weak<dyn Owner>, held: &HeldByHost, id: u32, cell: bool) -> Self {
+        let era = if id > IO { held.tables.add(id) } else { 0 };
+        StoredTable(Arc::new(View { owner, id, era, cell }))
     }
 
     /// A view of nothing.
