@@ -87,6 +87,10 @@ export const Operation = {
   Limits: 0x06,
   Entries: 0x07,
   StoreFailure: 0x08,
+  /** A call that may be answered later. */
+  Request: 0x09,
+  /** Nobody waits for that answer any more. */
+  Drop: 0x0a,
 } as const;
 
 /** How the answer of a host function begins. */
@@ -94,8 +98,10 @@ export const Status = {
   Results: 0x00,
   Error: 0x01,
   Limit: 0x02,
-  /** It has to be waited for. */
+  /** It has to be waited for, with all of the guest on the stack. */
   Pending: 0x03,
+  /** It comes later: the guest returns meanwhile. */
+  Waiting: 0x04,
 } as const;
 
 /** How the answer to a search for a module begins. */
@@ -126,6 +132,8 @@ export const Code = {
   Absent: -1,
   /** The store failed: for a guest of revision 2. */
   StoreFailed: -2_147_483_648,
+  /** Of a run: it waits for the host. */
+  RunWaits: -2_147_483_648,
 } as const;
 
 /** The ids of tables that are always there. */
@@ -143,10 +151,13 @@ export const TableId = {
 } as const;
 
 /** The revision of the contract that guest and hosts speak. */
-export const PROTOCOL_REVISION = 2;
+export const PROTOCOL_REVISION = 3;
 
 /** Room that is there without asking: in the I/O buffer, and for a value or a key of a host of revision 1. */
 export const BUFFER_SIZE = 65_536;
+
+/** In place of the number of a host function: to let some seconds pass, its argument. */
+export const SLEEP = 4_294_967_295;
 
 /** In place of a value's length, in a portion: the value is left out. */
 export const NO_VALUE = 4_294_967_295;

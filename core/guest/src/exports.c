@@ -9,7 +9,7 @@
 static Bytes io = {.p = IO_START, .cap = BUFFER_SIZE, .fixed = IO_START, .fixed_cap = BUFFER_SIZE};
 
 enum { RUN_SOURCE, RUN_GLOBAL, RUN_HANDLE, RUN_REGISTER, RUN_UNREGISTER,
-       RUN_COLLECTION };
+       RUN_COLLECTION, RUN_ANSWERS };
 
 /*
 ** What the host asked for. It points into the buffer, which belongs to whoever
@@ -29,6 +29,8 @@ typedef struct Request {
 /* CLOSED: the request of the run still lies in the buffer, and finalizers run. */
 enum { IDLE, BUSY, CLOSED };
 static int busy;
+
+static int waiting; /* does a run wait for the host? */
 
 static int in_memory (const void *p, size_t n) {
   uint64_t size = (uint64_t)__builtin_wasm_memory_size(0) * 65536;
@@ -181,7 +183,7 @@ int get_protocol_revision (void) { return PROTOCOL_REVISION; }
 
 EXPORT(set_host_revision)
 void set_host_revision (int revision) {
-  guest.revision = revision >= 2 ? 2 : 1;
+  guest.revision = revision < 1 ? 1 : revision < 3 ? revision : 3;
 }
 
 EXPORT(set_transactional)
@@ -274,7 +276,7 @@ static void leave_step (lua_State *L, void *ud) {
 /* From here on there are other tables: 'next_id' is the next of theirs. */
 EXPORT(leave_tables)
 int leave_tables (unsigned next_id) {
-  if (!guarded(leave_step)) return -1;
+  if (waiting || !guarded(leave_step)) return -1;
   if (left == 0) guest.next_id = next_id;
   return left;
 }
@@ -551,7 +553,8 @@ static void make_room (lua_State *L) {
   busy = BUSY;
 }
 
-/* Runs what was asked for; the number of its results, at the top. */
+/* Runs what was asked for; the number of its results, at the top, or -1: it
+   waits for the host. */
 static int run_script (lua_State *L, const Request *r) {
   int at = lua_gettop(L) + 1;
   int n;
@@ -562,17 +565,40 @@ static int run_script (lua_State *L, const Request *r) {
   luacell_in_script = 1;
   luaC_checkGC(L); /* small runs might never come to a step of their own */
   if (r->what == RUN_GLOBAL) find_global(L, at);
-  lua_call(L, n, LUA_MULTRET);
+  if (guest.depth == 1 && tasks_may_wait()) n = tasks_run(L, n);
+  else {
+    lua_call(L, n, LUA_MULTRET);
+    n = lua_gettop(L) - at + 1;
+  }
   luacell_in_script = 0;
   luacell_not_refused(L);
-  return lua_gettop(L) - at + 1;
+  return n;
 }
 
+static int go_on (lua_State *L, const Request *r) {
+  int n;
+  tasks_read_answers(L, r->args, r->args_len);
+  luacell_in_script = 1;
+  n = tasks_go_on(L);
+  luacell_in_script = 0;
+  return n;
+}
+
+typedef struct Run {
+  Request request;
+  int result;
+  int waits; /* for the host */
+} Run;
+
 static void run_request (lua_State *L, void *ud) {
-  const Request *r = ud;
+  Run *run = ud;
+  const Request *r = &run->request;
   int n = 0;
   error_make_room(L);
-  if (guest.depth == 1) luacell_forget_host_errors(L);
+  if (guest.depth == 1 && r->what != RUN_ANSWERS) {
+    luacell_forget_host_errors(L);
+    tasks_begin_run(L);
+  }
   switch (r->what) {
     case RUN_REGISTER:
       register_name(L, (const char *)r->code, r->code_len, r->handle);
@@ -587,9 +613,15 @@ static void run_request (lua_State *L, void *ud) {
       luacell_in_script = 0;
       luacell_not_refused(L);
       break;
+    case RUN_ANSWERS:
+      n = go_on(L, r);
+      break;
     default:
       n = run_script(L, r);
   }
+  run->waits = n < 0;
+  if (run->waits) return;
+  if (guest.depth == 1) tasks_end_run(L);
   need_stack(L, LUA_MINSTACK);
   if (guest.depth == 1) closures_end_run(L);
   write_output(L);
@@ -636,31 +668,37 @@ static void undo (lua_State *L) {
   tables_forget_made(L); /* no number is left that somebody else may get */
 }
 
-typedef struct Run {
-  Request request;
-  int result;
-} Run;
-
 static void run_protected (lua_State *L, void *ud) {
   Run *r = ud;
   CallInfo *outer = guest.run_ci;
-  int outermost = guest.depth++ == 0;
+  int goes_on = r->request.what == RUN_ANSWERS;
+  int outermost = goes_on || guest.depth == 0;
   int base = outermost ? 0 : stack_base(L);
   int status;
   ptrdiff_t top;
+  if (!goes_on) guest.depth++;
   if (outermost) {
     clear_stack(L, 0);
     need_stack(L, LUA_MINSTACK);
-    budget_begin_run();
   }
   guest.run_ci = L->ci;
-  luacell_forget_error(outermost);
+  if (!goes_on) {
+    if (outermost) budget_begin_run();
+    luacell_forget_error(outermost);
+  }
   lua_pushcfunction(L, luacell_message_handler);
   top = savestack(L, L->top.p);
-  status = luaD_pcall(L, run_request, &r->request, top,
+  status = luaD_pcall(L, run_request, r, top,
                       top - (ptrdiff_t)sizeof(StackValue));
   gc_drop_holds(L);
   luacell_running = L;
+  if (outermost) waiting = status == LUA_OK && r->waits;
+  if (outermost && waiting) {
+    metrics.instructions = budget_used();
+    r->result = CODE_RUN_WAITS;
+    clear_stack(L, base);
+    return;
+  }
   if (l_unlikely(status != LUA_OK)) {
     io.len = 0;
     budget_reporting(1);
@@ -696,7 +734,7 @@ static void undo_run_step (lua_State *L, void *ud) {
 /* The last run had succeeded, and then its writes could not be stored. */
 EXPORT(undo_run)
 void undo_run (void) {
-  if (guest.transactional) guarded(undo_run_step);
+  if (guest.transactional && !waiting) guarded(undo_run_step);
 }
 
 static void begin_transaction (lua_State *L, void *ud) {
@@ -707,6 +745,7 @@ static void begin_transaction (lua_State *L, void *ud) {
 
 EXPORT(set_transaction)
 void set_transaction (int flag) {
+  if (waiting) return;
   guarded(begin_transaction);
   guest.in_transaction = flag != 0;
 }
@@ -718,9 +757,10 @@ EXPORT(get_run_metrics)
 const void *get_run_metrics (void) { return &metrics; }
 
 static int run (const Request *request) {
-  Run r = {*request, -1};
+  Run r = {*request, -1, 0};
   luacell_forget_reads();
-  if (guest.depth == 0) {
+  if (request->what == RUN_ANSWERS) host_begin_run();
+  else if (guest.depth == 0) {
     luacell_begin_peak();
     output_begin_run();
     host_begin_run();
@@ -817,6 +857,33 @@ int call_handle (unsigned handle, size_t args_len) {
   r.args = io.p;
   r.args_len = args_len;
   return run(&r);
+}
+
+/* Runs that begin from here on may wait. */
+EXPORT(set_waiting)
+void set_waiting (int flag) { tasks_allow(flag); }
+
+/* Answers to requests of the run that waits stand in the buffer. */
+EXPORT(resume)
+int resume (size_t len) {
+  Request r = {.what = RUN_ANSWERS};
+  if (!waiting || busy || !is_open() || !fit(len, 0, 0)) return -1;
+  r.args = io.p;
+  r.args_len = len;
+  return run(&r);
+}
+
+static void list_requests_step (lua_State *L, void *ud) {
+  (void)ud;
+  io.len = 0;
+  tasks_list_requests(L, &io);
+}
+
+/* What the run that waits has asked the host. */
+EXPORT(list_requests)
+int list_requests (void) {
+  if (!waiting) return 0;
+  return guarded(list_requests_step) ? (int)io.len : -1;
 }
 
 /* The name of a host function stands at the start of the buffer. */

@@ -122,6 +122,10 @@ typedef struct Guest {
   Table *package; /* what scripts see under this name */
   Table *loading; /* weak: name of a module -> thread that loads it */
   Table *bigint_meta; /* of all arbitrary-precision integers */
+  Table *task_meta; /* of all tasks */
+  Table *tasks; /* strong: number -> task that has not ended */
+  Table *requests; /* strong: number -> task that waits for its answer */
+  Table *answers; /* number -> answer that came; the first task as 0 */
   unsigned next_handle;
   int depth; /* of runs: a host function may run Lua again */
   CallInfo *run_ci; /* where the present run was entered */

@@ -68,6 +68,8 @@ enum {
   OPERATION_LIMITS = 0x06,
   OPERATION_ENTRIES = 0x07,
   OPERATION_STORE_FAILURE = 0x08,
+  OPERATION_REQUEST = 0x09, /* A call that may be answered later. */
+  OPERATION_DROP = 0x0A, /* Nobody waits for that answer any more. */
 };
 
 /* How the answer of a host function begins. */
@@ -75,7 +77,8 @@ enum {
   STATUS_RESULTS = 0x00,
   STATUS_ERROR = 0x01,
   STATUS_LIMIT = 0x02,
-  STATUS_PENDING = 0x03, /* It has to be waited for. */
+  STATUS_PENDING = 0x03, /* It has to be waited for, with all of the guest on the stack. */
+  STATUS_WAITING = 0x04, /* It comes later: the guest returns meanwhile. */
 };
 
 /* How the answer to a search for a module begins. */
@@ -102,6 +105,7 @@ enum {
 enum {
   CODE_ABSENT = -1, /* No such table, key or operation, or a pointer that points nowhere. */
   CODE_STORE_FAILED = INT32_MIN, /* The store failed: for a guest of revision 2. */
+  CODE_RUN_WAITS = INT32_MIN, /* Of a run: it waits for the host. */
 };
 
 /* The ids of tables that are always there. */
@@ -113,10 +117,13 @@ enum {
 };
 
 /* The revision of the contract that guest and hosts speak. */
-#define PROTOCOL_REVISION 2u
+#define PROTOCOL_REVISION 3u
 
 /* Room that is there without asking: in the I/O buffer, and for a value or a key of a host of revision 1. */
 #define BUFFER_SIZE 65536u
+
+/* In place of the number of a host function: to let some seconds pass, its argument. */
+#define SLEEP 4294967295u
 
 /* In place of a value's length, in a portion: the value is left out. */
 #define NO_VALUE 4294967295u

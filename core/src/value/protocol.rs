@@ -96,6 +96,10 @@ pub(crate) mod operation {
     pub(crate) const LIMITS: u8 = 0x06;
     pub(crate) const ENTRIES: u8 = 0x07;
     pub(crate) const STORE_FAILURE: u8 = 0x08;
+    /// A call that may be answered later.
+    pub(crate) const REQUEST: u8 = 0x09;
+    /// Nobody waits for that answer any more.
+    pub(crate) const DROP: u8 = 0x0A;
 }
 
 /// How the answer of a host function begins.
@@ -103,8 +107,10 @@ pub(crate) mod status {
     pub(crate) const RESULTS: u8 = 0x00;
     pub(crate) const ERROR: u8 = 0x01;
     pub(crate) const LIMIT: u8 = 0x02;
-    /// It has to be waited for.
+    /// It has to be waited for, with all of the guest on the stack.
     pub(crate) const PENDING: u8 = 0x03;
+    /// It comes later: the guest returns meanwhile.
+    pub(crate) const WAITING: u8 = 0x04;
 }
 
 /// How the answer to a search for a module begins.
@@ -135,6 +141,8 @@ pub(crate) mod code {
     pub(crate) const ABSENT: i32 = -1;
     /// The store failed: for a guest of revision 2.
     pub(crate) const STORE_FAILED: i32 = -2_147_483_648;
+    /// Of a run: it waits for the host.
+    pub(crate) const RUN_WAITS: i32 = -2_147_483_648;
 }
 
 /// The ids of tables that are always there.
@@ -152,10 +160,13 @@ pub(crate) mod table_id {
 }
 
 /// The revision of the contract that guest and hosts speak.
-pub(crate) const PROTOCOL_REVISION: u32 = 2;
+pub(crate) const PROTOCOL_REVISION: u32 = 3;
 
 /// Room that is there without asking: in the I/O buffer, and for a value or a key of a host of revision 1.
 pub(crate) const BUFFER_SIZE: u32 = 65_536;
+
+/// In place of the number of a host function: to let some seconds pass, its argument.
+pub(crate) const SLEEP: u32 = 4_294_967_295;
 
 /// In place of a value's length, in a portion: the value is left out.
 pub(crate) const NO_VALUE: u32 = 4_294_967_295;

@@ -179,7 +179,7 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
 int host_call (const byte *request, size_t n, byte *answer, size_t max) {
   int r = js_ext_table_get(TABLE_ID_CHANNEL, (const char *)request, n, answer,
                            max);
-  if (request[0] == OPERATION_CALL) {
+  if (request[0] == OPERATION_CALL || request[0] == OPERATION_REQUEST) {
     changes++;
     luacell_forget_reads();
   }
@@ -226,4 +226,12 @@ int host_limits (int64_t used, int64_t *ticks) {
     return 0;
   *ticks = get_u32(answer + 4);
   return (int)get_u32(answer);
+}
+
+/* Nobody waits for this answer any more. */
+void host_drop_request (unsigned request) {
+  byte message[5], answer[1];
+  message[0] = OPERATION_DROP;
+  put_u32(message + 1, request);
+  host_call(message, sizeof message, answer, sizeof answer);
 }

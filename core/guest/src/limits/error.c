@@ -110,6 +110,7 @@ int luacell_levels (lua_State *L) {
   const CallInfo *ci;
   int levels = 0;
   for (ci = L->ci; ci != &L->base_ci; ci = ci->previous) levels++;
+  if (levels > 0 && (luacell_flags(L) & THREAD_TASK)) levels--;
   return levels;
 }
 

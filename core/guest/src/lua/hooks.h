@@ -85,6 +85,23 @@ void luacell_mark (global_State *g, GCObject *o);
 #define luacell_GUESTS	UINT_MAX
 #define luacell_is_guests(t)	((t)->extmark == luacell_GUESTS)
 
+/* {== Waiting: see scheduler.c */
+
+/* What a thread is, in the space that Lua leaves for such. */
+#define luacell_flags(L)	(*(lu_byte *)lua_getextraspace(L))
+#define THREAD_TASK	1u  /* scripts see it as the main one */
+#define THREAD_WAITS	2u  /* 'normal': it can't be resumed by a script */
+#define THREAD_DONE	4u  /* 'dead', whatever is on its stack */
+#define THREAD_CHAIN	8u  /* all that resumed it can wait */
+
+/* Can the function that is running wait? */
+int luacell_can_wait (lua_State *L);
+
+/* Is a task on its way down to the scheduler? */
+extern int luacell_suspending;
+
+/* }== */
+
 /* Frees what nothing refers to, before an allocation is tried again. */
 void luacell_make_room (lua_State *L);
 

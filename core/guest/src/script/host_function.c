@@ -56,18 +56,27 @@ static int finish (lua_State *L, const byte *answer, size_t n) {
   broken(L);
 }
 
+static int answered (lua_State *L, int status, lua_KContext request);
+
+static l_noret cant_wait (lua_State *L) {
+  lua_pushfstring(L, "'%s'", name_of(L));
+  tasks_cant_wait(L, lua_tostring(L, -1));
+}
+
 /* The arguments are at the top of the stack, the results are in the end. */
-static int call (lua_State *L, lua_Integer id) {
+static int call (lua_State *L, unsigned id) {
   byte answer[256];
   int n;
   int before = luacell_in_host_call;
+  int can_wait = luacell_can_wait(L);
   bytes_shrink(&request); /* an error may have left it large */
-  request.len = 5;
-  request.p[0] = OPERATION_CALL;
-  put_u32(request.p + 1, (uint32_t)id);
+  request.p[0] = can_wait ? OPERATION_REQUEST : OPERATION_CALL;
+  put_u32(request.p + 1, id);
+  put_u32(request.p + 5, can_wait ? tasks_next_request() : 0);
+  request.len = can_wait ? 9 : 5;
   encode_values(L, "argument", 1, lua_gettop(L), &request);
   luacell_count(16 + (request.len >> 5));
-  L->top.p = L->ci->func.p + 1;
+  if (!can_wait) L->top.p = L->ci->func.p + 1;
   luacell_in_host_call = 1;
   n = host_call(request.p, request.len, answer, sizeof answer);
   if (n == 1 && answer[0] == STATUS_PENDING) n = host_wait();
@@ -75,6 +84,11 @@ static int call (lua_State *L, lua_Integer id) {
   luacell_running = L;
   bytes_shrink(&request);
   luacell_not_refused(L); /* a run inside this one may have been stopped */
+  if (l_unlikely(n == 1 && answer[0] == STATUS_WAITING)) {
+    if (can_wait) return tasks_wait_for_host(L, answered);
+    cant_wait(L);
+  }
+  L->top.p = L->ci->func.p + 1;
   if (l_likely(n >= 0 && (size_t)n <= sizeof answer))
     return finish(L, answer, (size_t)n);
   if (n == CODE_ABSENT)
@@ -89,11 +103,32 @@ static int call (lua_State *L, lua_Integer id) {
 }
 
 /* Nothing of a script runs while its messages are made and read. */
-int host_function_call (lua_State *L) {
+static int ask (lua_State *L, unsigned id) {
   int n;
   luacell_in_script = 0;
-  n = call(L, lua_tointeger(L, lua_upvalueindex(1)));
+  n = call(L, id);
   luacell_in_script = 1;
   luaC_checkGC(L);
   return n;
 }
+
+/* Goes on with the answer that came later. */
+static int answered (lua_State *L, int status, lua_KContext request) {
+  size_t n;
+  const byte *answer;
+  (void)status;
+  luacell_in_script = 0;
+  lua_settop(L, 0);
+  answer = tasks_answer(L, (unsigned)request, &n);
+  status = finish(L, answer, n);
+  luacell_in_script = 1;
+  luaC_checkGC(L);
+  return status;
+}
+
+int host_function_call (lua_State *L) {
+  return ask(L, (unsigned)lua_tointeger(L, lua_upvalueindex(1)));
+}
+
+/* The seconds are the argument. */
+int host_function_sleep (lua_State *L) { return ask(L, SLEEP); }

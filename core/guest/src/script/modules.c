@@ -19,14 +19,17 @@ static int search_preload (lua_State *L) {
   return 2;
 }
 
-static int load_bigint (lua_State *L) {
-  return builtin_push(L, "bigint", 6);
+static int load_builtin (lua_State *L) {
+  size_t n;
+  const char *name = luaL_checklstring(L, 1, &n);
+  return builtin_push(L, name, n);
 }
 
 /* What comes with the guest. */
 static int search_guest (lua_State *L) {
-  if (strcmp(luaL_checkstring(L, 1), "bigint") != 0) return 0;
-  lua_pushcfunction(L, load_bigint);
+  const char *name = luaL_checkstring(L, 1);
+  if (strcmp(name, "bigint") != 0 && strcmp(name, "task") != 0) return 0;
+  lua_pushcfunction(L, load_builtin);
   lua_pushliteral(L, ":builtin:");
   return 2;
 }
@@ -135,7 +138,8 @@ static int luacell_require (lua_State *L);
 */
 static int loads (lua_State *L, lua_State *thread, const TValue *name) {
   const CallInfo *ci;
-  if (thread->status != LUA_OK) return 0;
+  if (thread->status != LUA_OK && !(luacell_flags(thread) & THREAD_WAITS))
+    return 0;
   for (ci = thread->ci; ci != NULL; ci = ci->previous) {
     const TValue *f = s2v(ci->func.p);
     if (ci != L->ci && ttislcf(f) && fvalue(f) == luacell_require &&
@@ -184,50 +188,31 @@ static void note_loading (lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* Pushes the loader and its second argument. */
-static void find_loader (lua_State *L) {
-  int i, searchers, text;
-  sethvalue2s(L, L->top.p, guest.package);
-  api_incr_top(L);
-  if (lua_getfield(L, -1, "searchers") != LUA_TTABLE)
-    luaL_error(L, "'package.searchers' must be a table");
-  searchers = lua_gettop(L);
-  lua_pushliteral(L, "");
-  text = lua_gettop(L);
-  for (i = 1; lua_rawgeti(L, searchers, i) != LUA_TNIL; i++) {
-    lua_pushvalue(L, 1);
-    lua_call(L, 1, 2);
-    if (lua_isfunction(L, -2)) return;
-    lua_pop(L, 1);
-    if (lua_isstring(L, -1)) {
-      lua_pushliteral(L, "\n\t");
-      lua_insert(L, -2);
-      lua_concat(L, 3);
-    }
-    lua_settop(L, text);
-  }
-  luaL_error(L, "module '%s' not found:%s", lua_tostring(L, 1),
-             lua_tostring(L, text));
-}
+/*
+** 'require' goes on where it was when it had to wait: in a searcher, or in the
+** loader that one found.
+*/
+enum { NAME = 1, LOADED, SEARCHERS, TEXT, SEARCHED };
+enum { LOADER = 3, DATA, RESULT };
 
-static int luacell_require (lua_State *L) {
-  enum { NAME = 1, LOADED, LOADER, DATA, RESULT };
-  luaL_checkstring(L, NAME);
-  lua_settop(L, NAME);
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushvalue(L, NAME);
-  lua_gettable(L, LOADED);
-  if (lua_toboolean(L, -1)) return 1;
-  lua_settop(L, LOADED);
-  note_loading(L);
-  find_loader(L);
+static int loaded (lua_State *L, int status, lua_KContext ctx);
+static int searched (lua_State *L, int status, lua_KContext i);
+
+/* The loader and its argument are at the top. */
+static int load_module (lua_State *L) {
   lua_replace(L, DATA);
   lua_replace(L, LOADER);
   lua_settop(L, DATA);
   lua_pushvalue(L, LOADER);
   lua_pushvalue(L, NAME);
   lua_pushvalue(L, DATA);
-  lua_call(L, 2, 1);
+  lua_callk(L, 2, 1, 0, loaded);
+  return loaded(L, LUA_OK, 0);
+}
+
+static int loaded (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
   if (lua_isnil(L, RESULT)) { /* unless the module has set it itself */
     lua_pop(L, 1);
     lua_pushvalue(L, NAME);
@@ -241,6 +226,49 @@ static int luacell_require (lua_State *L) {
   lua_settable(L, LOADED);
   lua_pushvalue(L, DATA);
   return 2;
+}
+
+/* What the searcher gave is at the top. */
+static int searched (lua_State *L, int status, lua_KContext i) {
+  (void)status;
+  for (;;) {
+    luacell_look(L);
+    if (lua_isfunction(L, SEARCHED)) return load_module(L);
+    lua_pop(L, 1);
+    if (lua_isstring(L, SEARCHED)) {
+      lua_pushvalue(L, TEXT);
+      lua_pushliteral(L, "\n\t");
+      lua_pushvalue(L, SEARCHED);
+      lua_concat(L, 3);
+      lua_replace(L, TEXT);
+    }
+    lua_settop(L, TEXT);
+    if (lua_rawgeti(L, SEARCHERS, ++i) == LUA_TNIL)
+      return luaL_error(L, "module '%s' not found:%s", lua_tostring(L, NAME),
+                        lua_tostring(L, TEXT));
+    lua_pushvalue(L, NAME);
+    lua_callk(L, 1, 2, i, searched);
+  }
+}
+
+static int luacell_require (lua_State *L) {
+  luaL_checkstring(L, NAME);
+  lua_settop(L, NAME);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushvalue(L, NAME);
+  lua_gettable(L, LOADED);
+  if (lua_toboolean(L, -1)) return 1;
+  lua_settop(L, LOADED);
+  note_loading(L);
+  sethvalue2s(L, L->top.p, guest.package);
+  api_incr_top(L);
+  if (lua_getfield(L, -1, "searchers") != LUA_TTABLE)
+    luaL_error(L, "'package.searchers' must be a table");
+  lua_replace(L, SEARCHERS);
+  lua_pushliteral(L, "");
+  lua_pushnil(L);
+  lua_pushnil(L);
+  return searched(L, LUA_OK, 0);
 }
 
 /* }== */

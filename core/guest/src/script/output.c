@@ -42,15 +42,14 @@ static void send_output (lua_State *L, size_t start) {
   if (n == 0) budget_ask(L); /* the host may have had enough */
 }
 
-int luacell_print (lua_State *L) {
+/* The values have become texts. */
+static int print_line (lua_State *L) {
   int n = lua_gettop(L);
   int i;
   size_t start, room = 2; /* for the operation, and the end of the line */
-  for (i = 1; i <= n; i++) { /* all texts first: making them may print too */
-    size_t len;
+  for (i = 1; i <= n; i++) {
+    size_t len = lua_rawlen(L, i);
     luacell_look(L);
-    luaL_tolstring(L, i, &len);
-    lua_replace(L, i);
     room = len < INT_MAX - room ? room + len + 1 : INT_MAX;
   }
   /* a lack of memory must leave no part of a line, which would count */
@@ -72,3 +71,39 @@ int luacell_print (lua_State *L) {
   if (streaming) send_output(L, start);
   return 0;
 }
+
+static int text_made (lua_State *L, int status, lua_KContext i);
+
+/* The text for the value at this index is at the top. */
+static void check_text (lua_State *L, int i) {
+  if (!lua_isstring(L, -1))
+    luaL_error(L, "'__tostring' must return a string");
+  lua_tolstring(L, -1, NULL); /* of a number, maybe */
+  lua_replace(L, i);
+}
+
+/* All texts first: making them may print too, and wait. */
+static int make_texts (lua_State *L, int i) {
+  int n = lua_gettop(L);
+  for (; i <= n; i++) {
+    luacell_look(L);
+    if (luacell_can_wait(L) &&
+        luaL_getmetafield(L, i, "__tostring") != LUA_TNIL) {
+      lua_pushvalue(L, i);
+      lua_callk(L, 1, 1, i, text_made);
+      check_text(L, i);
+      continue;
+    }
+    luaL_tolstring(L, i, NULL);
+    lua_replace(L, i);
+  }
+  return print_line(L);
+}
+
+static int text_made (lua_State *L, int status, lua_KContext i) {
+  (void)status;
+  check_text(L, (int)i);
+  return make_texts(L, (int)i + 1);
+}
+
+int luacell_print (lua_State *L) { return make_texts(L, 1); }

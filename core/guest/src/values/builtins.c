@@ -69,6 +69,12 @@ int host_function_is (const TValue *v, unsigned id) {
          ivalue(&clCvalue(v)->upvalue[0]) == (lua_Integer)id;
 }
 
+/* Of a function that asks the host. */
+unsigned host_function_number (const TValue *v) {
+  return is_host_function(v) ? (unsigned)ivalue(&clCvalue(v)->upvalue[0])
+                             : SLEEP;
+}
+
 /* The name of a built-in function or library; NULL for anything else. */
 const char *builtin_name (const TValue *v, size_t *len) {
   const TValue *name = is_host_function(v) ? &clCvalue(v)->upvalue[1]

@@ -50,6 +50,7 @@ int builtin_push (lua_State *L, const char *name, size_t len);
 void host_function_push (lua_State *L, const char *name, size_t len,
                          unsigned id);
 int host_function_is (const TValue *v, unsigned id);
+unsigned host_function_number (const TValue *v);
 
 /* bytecode.c: functions that are nothing but their code */
 int closure_is_plain (const LClosure *cl);
