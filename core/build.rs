@@ -7,13 +7,8 @@ mod exports;
 #[path = "src/machine/preset.rs"]
 mod preset;
 #[cfg(not(feature = "static"))]
-#[path = "src/value/protocol.rs"]
+#[path = "src/protocol/mod.rs"]
 mod protocol;
-/// As in the library, for what both share.
-#[cfg(not(feature = "static"))]
-mod value {
-    pub(crate) use super::protocol;
-}
 #[cfg(feature = "static")]
 #[path = "build/translated.rs"]
 mod translated;
@@ -44,7 +39,7 @@ fn main() -> Result<()> {
     for file in [
         "build.rs",
         "build",
-        "src/value/protocol.rs",
+        "src/protocol/mod.rs",
         "src/machine/preset.rs",
         "src/machine/wasm_config.rs",
         "src/machine/exports.rs",

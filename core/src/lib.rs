@@ -43,6 +43,7 @@ compile_error!("luacell needs one of the features `wasmtime` (a default) and `st
 mod api;
 mod guest;
 mod machine;
+mod protocol;
 mod run;
 mod snapshot;
 mod store;
@@ -67,7 +68,7 @@ pub use store::{RedisOptions, RedisStore};
 pub use tables::StoreLimit;
 pub use value::{
     Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Outcome, Result,
-    StoredTable, Table, TableBuilder, TableRef, Value, wire,
+    StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,
 };
 
 /// The programs in the README and the documents are tests.

@@ -19,7 +19,7 @@ fn crash(sandbox: &Sandbox) -> Error {
     let result = sandbox.cell().access(|access| match access {
         Access::Exclusive(state) => {
             let result = state.guest().and_then(|mut guest| run(&mut guest));
-            state.check(result)
+            state.roll_back_on_error(result)
         }
         Access::Reentrant(guest) => run(guest),
     });

@@ -178,7 +178,7 @@ impl Sandbox {
             if result.is_err() {
                 access.host()?.functions.put_back(id, before);
             }
-            access.check(result)
+            access.roll_back_on_error(result)
         })
     }
 
@@ -194,7 +194,7 @@ impl Sandbox {
                 return Ok(false);
             };
             let result = access.guest().and_then(|mut guest| unregister(&mut guest, name, id));
-            access.check(result).map(|()| true)
+            access.roll_back_on_error(result).map(|()| true)
         })
     }
 
@@ -296,7 +296,7 @@ impl Sandbox {
     pub fn memory_stats(&self) -> Result<MemoryStats> {
         self.cell.access_whole(|state| {
             let result = state.guest().and_then(|mut guest| guest.memory_stats());
-            state.check(result)
+            state.roll_back_on_error(result)
         })
     }
 

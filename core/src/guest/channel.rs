@@ -5,13 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Host;
 use super::imports::too_small;
-use super::memory::{part, part_mut};
+use super::memory_slice::{part, part_mut};
 use crate::guest::modules;
+use crate::protocol::code::ABSENT;
+use crate::protocol::{LARGEST_ENTRY, NO_VALUE, PORTION_SIZE, clock, operation, portion};
 use crate::store::StoreResult;
 use crate::store::reserved::is_valid;
 use crate::util::{ByteReader, lock};
-use crate::value::protocol::code::ABSENT;
-use crate::value::protocol::{LARGEST_ENTRY, NO_VALUE, PORTION_SIZE, clock, operation, portion};
 use crate::value::{Error, Value};
 
 impl Host {
@@ -59,7 +59,7 @@ impl Host {
                         self.keep_module_failure(payload, error);
                         answer
                     });
-                    if self.passed_meanwhile().is_some() {
+                    if self.check_limits_cheaply().is_some() {
                         return ABSENT;
                     }
                     answer

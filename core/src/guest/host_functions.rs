@@ -7,10 +7,10 @@ use std::vec::Drain;
 
 use super::resolver::SandboxResolver;
 use super::{GuestMut, Host, reentry};
+use crate::protocol::status;
 #[cfg(feature = "async")]
 use crate::util::block_on;
 use crate::util::compute_slot;
-use crate::value::protocol::status;
 use crate::value::{Error, ErrorKind, FromValue, IntoArgs, LuaString, Result, Value, codec};
 
 /// A future that gives a host function's results.
@@ -241,7 +241,7 @@ fn release_handles(guest: &mut GuestMut<'_>) {
 /// The function's number; its arguments are added to `values`.
 fn read_call(guest: &mut GuestMut<'_>, request: i32, len: i32, values: &mut Vec<Value>) -> Option<Result<i32>> {
     let (memory, host) = guest.memory_and_host().ok()?;
-    let payload = super::memory::part(memory, request, len)?.get(1..)?;
+    let payload = super::memory_slice::part(memory, request, len)?.get(1..)?;
     let (number, args) = payload.split_first_chunk()?;
     let resolver = host.run.resolver.as_ref()?;
     Some(codec::decode_into(args, resolver, values).map(|()| i32::from_le_bytes(*number)))
@@ -293,7 +293,7 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, values: &mut 
             return Answer::of(block_on(super::waiting::finish(guest, &resolver, pending)), values);
         }
     };
-    if let Some(kind) = guest.host().passed_meanwhile() {
+    if let Some(kind) = guest.host().check_limits_cheaply() {
         return Answer::Limit(kind);
     }
     match result {

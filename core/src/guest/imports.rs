@@ -3,13 +3,13 @@
 //! Every number that comes from the guest is untrusted: pointers and lengths are checked against the memory of this
 //! moment, and nothing here panics.
 
-use super::memory::{part, part_mut, with_key};
+use super::memory_slice::{part, part_mut, with_key};
 use super::{GuestMut, GuestState, Host, host_functions};
 use crate::machine::{At, Imports, Machine};
+use crate::protocol::code::{ABSENT, STORE_FAILED};
 use crate::store::StoreError;
 use crate::store::reserved::is_valid;
 use crate::tables::Clock;
-use crate::value::protocol::code::{ABSENT, STORE_FAILED};
 use crate::value::{Error, ErrorKind};
 
 /// "Too small, this many bytes are needed."
@@ -58,10 +58,10 @@ impl Imports for GuestState {
     }
 
     #[cfg(any(not(feature = "static"), feature = "hardened"))]
-    fn passed_limit(&mut self) -> Option<ErrorKind> {
+    fn check_limits(&mut self) -> Option<ErrorKind> {
         // Between runs there are none.
         self.host.run.resolver.as_ref()?;
-        self.host.passed_limit()
+        self.host.check_limits()
     }
 }
 
@@ -239,7 +239,7 @@ impl Host {
         match result {
             Err(error) => self.failed(error),
             Ok(()) if clock.was_over() || self.waited_too_long() => {
-                self.passed_limit();
+                self.check_limits();
                 self.failure_code()
             }
             Ok(()) if self.holds_too_much() => STORE_FAILED,

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::Host;
 use super::settings::Settings;
 use crate::machine::{At, Entry, Export, Machine, NotStarted, Owned};
-use crate::value::protocol::{INSTRUCTION_GRANT, PROTOCOL_REVISION};
+use crate::protocol::{INSTRUCTION_GRANT, PROTOCOL_REVISION};
 use crate::value::{Error, ErrorKind, Result};
 
 /// One running guest.

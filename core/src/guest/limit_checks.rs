@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::Host;
+use crate::protocol::{INSTRUCTION_GRANT, LIMITS_UNDO, UNDO_MILLISECONDS};
 use crate::store::reserved::OWN;
 use crate::util::lock;
 use crate::value::ErrorKind;
-use crate::value::protocol::{INSTRUCTION_GRANT, LIMITS_UNDO, UNDO_MILLISECONDS};
 
 /// How long the store may take where the guest takes a run back that had to end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -20,12 +20,12 @@ impl Host {
 
     /// The limit that was passed, apart from instructions.
     #[inline]
-    pub(crate) fn passed_limit(&mut self) -> Option<ErrorKind> {
-        self.passes_limit_within(Duration::ZERO)
+    pub(crate) fn check_limits(&mut self) -> Option<ErrorKind> {
+        self.check_limits_within(Duration::ZERO)
     }
 
     /// The same for what can't be stopped and takes this long.
-    pub(crate) fn passes_limit_within(&mut self, time: Duration) -> Option<ErrorKind> {
+    pub(crate) fn check_limits_within(&mut self, time: Duration) -> Option<ErrorKind> {
         if self.run.attempt.limit.is_some() {
             return self.run.attempt.limit;
         }
@@ -41,17 +41,17 @@ impl Host {
     /// The limit that was passed while something went on that takes as long as it takes. To be asked after each of
     /// that, so it costs little.
     #[inline]
-    pub(crate) fn passed_meanwhile(&mut self) -> Option<ErrorKind> {
+    pub(crate) fn check_limits_cheaply(&mut self) -> Option<ErrorKind> {
         let look = self.run.attempt.limit.is_some()
             || self.signal.is_interrupted()
             || (self.run.deadline.is_some() && self.tick.passed());
-        if look { self.passed_limit() } else { None }
+        if look { self.check_limits() } else { None }
     }
 
     /// Whether somebody may have waited for the store, and longer than the run may take.
     #[inline]
     pub(super) fn waited_too_long(&mut self) -> bool {
-        self.tables.has_waited() && !self.run.attempt.undoing && self.passed_meanwhile().is_some()
+        self.tables.has_waited() && !self.run.attempt.undoing && self.check_limits_cheaply().is_some()
     }
 
     /// Whether the run makes the host hold more than it may, so that it has to end.
@@ -136,7 +136,7 @@ impl Host {
         {
             self.signal.interrupt();
         }
-        let mut kind = self.passed_limit();
+        let mut kind = self.check_limits();
         if kind.is_none() && left == 0 {
             kind = Some(self.end_by(ErrorKind::InstructionLimit));
         }

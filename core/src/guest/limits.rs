@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::tables::StoreLimit;
-use crate::value::protocol::{
+use crate::protocol::{
     DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT, DEFAULT_SOURCE_LIMIT, DEFAULT_STORE_BYTES, DEFAULT_STORE_ENTRIES,
     DEFAULT_TIMEOUT_MILLISECONDS, NEW_GUEST_MEMORY, TAKEN_BEYOND_TWICE_THE_LIMIT,
 };
+use crate::tables::StoreLimit;
 
 /// The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says,
 /// beside what a new one has.

@@ -3,6 +3,7 @@
 mod buffer;
 mod channel;
 pub(crate) mod factory;
+pub(crate) mod held_tables;
 mod host;
 pub(crate) mod host_functions;
 mod imports;
@@ -10,15 +11,14 @@ mod instance;
 mod kept_errors;
 mod limit_checks;
 pub(crate) mod limits;
-mod memory;
 pub(crate) mod memory_delta;
+mod memory_slice;
 pub(crate) mod modules;
 pub(crate) mod reentry;
 pub(crate) mod registration;
 pub(crate) mod resolver;
 mod run;
 pub(crate) mod settings;
-pub(crate) mod table_ids;
 pub(crate) mod virtual_clock;
 #[cfg(feature = "async")]
 mod waiting;

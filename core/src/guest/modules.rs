@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use crate::value::protocol::search;
+use crate::protocol::search;
 use crate::value::{Error, Result};
 
 /// A module's source.

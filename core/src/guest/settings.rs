@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::GuestMut;
 use super::limits::Limits;
+use crate::protocol::INSTRUCTION_GRANT;
 use crate::value::Result;
-use crate::value::protocol::INSTRUCTION_GRANT;
 
 /// What an instance was told, and its number. It lives and dies with the instance: a new one knows nothing of what an
 /// earlier one was told.

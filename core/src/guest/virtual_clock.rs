@@ -1,6 +1,6 @@
 //! Clock and randomness that are the same in every run.
 
-use crate::value::protocol::clock;
+use crate::protocol::clock;
 
 /// 2000-01-01 00:00:00 UTC in nanoseconds since 1970.
 const START: i64 = 946_684_800_000_000_000;

@@ -63,7 +63,7 @@ pub(crate) async fn finish(
             host.postpone_deadline(queued);
             timer = None;
         }
-        if let Some(kind) = host.passed_limit() {
+        if let Some(kind) = host.check_limits() {
             return Poll::Ready(Err(kind));
         }
         let deadline = host.run.deadline;

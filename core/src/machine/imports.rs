@@ -32,5 +32,5 @@ pub(crate) trait Imports: Sized + Send + 'static {
 
     /// Why the present run has to end; `None` between runs.
     #[cfg(any(not(feature = "static"), feature = "hardened"))]
-    fn passed_limit(&mut self) -> Option<ErrorKind>;
+    fn check_limits(&mut self) -> Option<ErrorKind>;
 }

@@ -1,6 +1,6 @@
 //! What the guest is told before the first sandbox begins. The build script and the library share this file.
 
-use crate::value::protocol::{DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT, INSTRUCTION_GRANT, PROTOCOL_REVISION};
+use crate::protocol::{DEFAULT_MEMORY_LIMIT, DEFAULT_OUTPUT_LIMIT, INSTRUCTION_GRANT, PROTOCOL_REVISION};
 
 /// Exports that are called after `init`, and with what, so that a sandbox with defaults need not be told. From then on
 /// the guest knows the revision that its host speaks and that it drops the writes of failed runs.

@@ -49,7 +49,7 @@ impl Watchdog {
         if now.saturating_duration_since(self.entered) >= self.longest_call {
             return Some(ErrorKind::Timeout);
         }
-        let kind = imports.passed_limit()?;
+        let kind = imports.check_limits()?;
         let since = *self.overdue.get_or_insert(now);
         (now.saturating_duration_since(since) >= GRACE).then_some(kind)
     }

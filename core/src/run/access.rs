@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::access_lock::SandboxCell;
 use super::limits::LimitOverrides;
+use super::sandbox_cell::SandboxCell;
 use super::state::SandboxState;
+use crate::guest::held_tables::allocate_ids;
 use crate::guest::resolver::SandboxResolver;
-use crate::guest::table_ids::allocate_ids;
 use crate::guest::{GuestMut, Host};
 use crate::machine::Entry;
 use crate::tables::{StoreLimit, Tables};
@@ -77,9 +77,9 @@ impl Access<'_> {
     }
 
     /// The result of a call into the guest that is no run.
-    pub(crate) fn check<T>(&mut self, result: Result<T>) -> Result<T> {
+    pub(crate) fn roll_back_on_error<T>(&mut self, result: Result<T>) -> Result<T> {
         match self {
-            Access::Exclusive(state) => state.check(result),
+            Access::Exclusive(state) => state.roll_back_on_error(result),
             Access::Reentrant(guest) => guest.or_ends_run(result),
         }
     }

@@ -1,7 +1,7 @@
 //! What was written to tables comes to the store, and what nothing refers to goes.
 
 use super::state::{Instance, SandboxState};
-use crate::guest::table_ids::{forget_tables, held_tables};
+use crate::guest::held_tables::{forget_tables, held_tables};
 use crate::value::{Error, Result};
 
 impl SandboxState {
@@ -11,7 +11,7 @@ impl SandboxState {
             None => self.commit(),
             Some(_) => Ok(()),
         });
-        self.check(result)
+        self.roll_back_on_error(result)
     }
 
     /// Stores what was written.
@@ -38,7 +38,7 @@ impl SandboxState {
     }
 
     /// The result of something that is no run: what fails is taken back.
-    pub(crate) fn check<T>(&mut self, result: Result<T>) -> Result<T> {
+    pub(crate) fn roll_back_on_error<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
             self.roll_back(error);
         }

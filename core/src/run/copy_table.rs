@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::access::Access;
-use super::access_lock::SandboxCell;
+use super::sandbox_cell::SandboxCell;
 use crate::value::codec::{self, Resolver};
 use crate::value::{Error, ErrorKind, Graph, Node, Result, Slot, StoredTable, Table, Value, keys};
 

@@ -5,17 +5,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 use futures_timer::Delay;
 
-use super::access_lock::{AfterAccess, SandboxCell};
+use super::at_work::AtWork;
 use super::cancel::Canceller;
 use super::lifecycle::{pause_before_retry, stopped_between_tries};
 use super::limits::LimitOverrides;
-use super::lock_guard::Locked;
+use super::sandbox_cell::{AfterAccess, SandboxCell};
 use super::state::{Instance, SandboxState};
 use crate::guest::resolver::SandboxResolver;
 use crate::guest::{Guest, GuestMut};
@@ -47,7 +47,9 @@ impl Flight {
     #[cold]
     fn lose(&mut self) {
         self.future = None;
-        self.cell.lock_away().lose_guest();
+        let mut state = self.cell.lock_away();
+        let _at_work = AtWork::begin(&self.cell);
+        state.lose_guest();
     }
 }
 
@@ -92,6 +94,7 @@ impl Drop for Flight {
         self.future = None;
         let _after = AfterAccess(&self.cell);
         let mut state = self.cell.lock_away();
+        let _at_work = AtWork::begin(&self.cell);
         state.bring_guest(guest);
         // Nobody hears of it: whatever it was, it is not kept.
         state.drop_run(result);
@@ -118,15 +121,15 @@ impl<'a> Held<'a> {
         let mut delay = Delay::new(until.saturating_duration_since(Instant::now()));
         std::future::poll_fn(|task| {
             host.signal.waker.register(task.waker());
-            match host.passed_limit() {
+            match host.check_limits() {
                 Some(kind) => Poll::Ready(Some(kind)),
-                None => Pin::new(&mut delay).poll(task).map(|()| host.passed_limit()),
+                None => Pin::new(&mut delay).poll(task).map(|()| host.check_limits()),
             }
         })
         .await
     }
 
-    fn give_back(&mut self) -> Locked<'a> {
+    fn give_back(&mut self) -> MutexGuard<'a, SandboxState> {
         let mut state = self.cell.lock_away();
         if let Some(running) = self.instance.take() {
             state.instance = running;
@@ -139,7 +142,9 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         if self.instance.is_some() {
             let _after = AfterAccess(self.cell);
-            self.give_back().finish_run();
+            let mut state = self.give_back();
+            let _at_work = AtWork::begin(self.cell);
+            state.finish_run();
         }
     }
 }
@@ -169,6 +174,7 @@ pub(crate) async fn run(
         let (conflict, mut held) = {
             let _after = AfterAccess(&cell);
             let mut state = cell.lock_away();
+            let _at_work = AtWork::begin(&cell);
             state.bring_guest(landed);
             let ended = state.end_attempt(executed);
             cell.weigh(&mut state);
@@ -185,6 +191,7 @@ pub(crate) async fn run(
         }
         let _after = AfterAccess(&cell);
         let mut state = held.give_back();
+        let _at_work = AtWork::begin(&cell);
         if cell.is_closed() {
             return Err(Error::closed());
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access_lock::SandboxCell;
+use super::sandbox_cell::SandboxCell;
 use crate::guest::GuestMut;
 use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::access_lock::SandboxCell;
 use super::limits::LimitOverrides;
+use super::sandbox_cell::SandboxCell;
 use super::state::{Instance, SandboxState};
 use crate::guest::GuestMut;
 use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;
+use crate::protocol::{BUFFER_SIZE, KEPT_BUFFER};
 use crate::store::Uncertain;
-use crate::value::protocol::{BUFFER_SIZE, KEPT_BUFFER};
 use crate::value::{Error, ErrorKind, Outcome, Result};
 
 /// How a run failed.
@@ -102,7 +102,7 @@ impl SandboxState {
         let until = pause_before_retry(tries);
         let until = host.run.deadline.map_or(until, |deadline| until.min(deadline));
         Arc::clone(&host.signal).pause(until);
-        match host.passed_limit() {
+        match host.check_limits() {
             Some(kind) => Err(stopped_between_tries(kind, conflict)),
             None => Ok(()),
         }
@@ -174,7 +174,7 @@ impl SandboxState {
                 Err(self.take_back(error, undo))
             }
             result => {
-                self.note_numbers();
+                self.note_ids();
                 result.map_err(|failure| failure.error)
             }
         };
@@ -274,7 +274,7 @@ impl SandboxState {
         /// Who takes many numbers for tables runs at least so long.
         const LONG: u64 = 1 << 20;
         if metrics.instructions > LONG && self.transaction.is_none() {
-            self.trim_numbers()?;
+            self.trim_ids()?;
         }
         if self.transaction.is_none()
             && self.tables()?.is_open()
@@ -296,7 +296,7 @@ impl SandboxState {
         if time < SHORT && !host.tables.waits() {
             return self.commit();
         }
-        if let Some(kind) = host.passes_limit_within(time) {
+        if let Some(kind) = host.check_limits_within(time) {
             return Err(Error::limit(kind));
         }
         let error = match self.commit() {
@@ -305,7 +305,7 @@ impl SandboxState {
         };
         // It may have been left for that. A limit says that nothing was stored.
         let uncertain = std::error::Error::source(&error).is_some_and(|cause| cause.is::<Uncertain>());
-        Err(match self.host()?.passed_limit() {
+        Err(match self.host()?.check_limits() {
             Some(kind) if !uncertain => Error::limit(kind).with_source(error),
             _ => error,
         })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access_lock::SandboxCell;
+use super::sandbox_cell::SandboxCell;
 use super::transaction::Transaction;
 use crate::guest::factory::GuestFactory;
 use crate::guest::limits::Limits;

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::thread::ThreadId;
 
-use super::access_lock::SandboxCell;
-use super::lock_guard::this_thread;
+use super::at_work::this_thread;
+use super::sandbox_cell::SandboxCell;
 use super::state::{Instance, SandboxState};
 use crate::value::{Error, Result};
 
@@ -49,7 +49,7 @@ impl SandboxState {
     fn begin_transaction(&mut self) -> Result<()> {
         self.outside_transaction("another transaction")?;
         let told = self.guest().and_then(|mut guest| guest.set_in_transaction(true));
-        self.check(told)?;
+        self.roll_back_on_error(told)?;
         self.transaction = Some(Transaction { thread: std::thread::current().id(), failed: None });
         Ok(())
     }
@@ -66,7 +66,7 @@ impl SandboxState {
                 if let Ok(tables) = self.tables() {
                     tables.rollback();
                     let used = tables.highest_in_lua();
-                    self.give_numbers_back(used);
+                    self.reclaim_ids(used);
                 }
                 undone
             }
@@ -77,9 +77,9 @@ impl SandboxState {
             _ => Ok(()),
         };
         if result.is_ok() && told.is_ok() {
-            self.note_numbers();
+            self.note_ids();
         }
-        let checked = self.check(told);
+        let checked = self.roll_back_on_error(told);
         self.finish_run();
         result.and(checked)
     }

@@ -55,6 +55,6 @@ impl SandboxState {
             host.tables.rollback();
             used = host.tables.highest_in_lua();
         }
-        self.give_numbers_back(used);
+        self.reclaim_ids(used);
     }
 }

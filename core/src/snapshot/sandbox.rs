@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::{Parts, RestoreOptions, Snapshot, check_guest};
 use crate::guest::Guest;
+use crate::guest::held_tables::held_tables;
 use crate::guest::limits::most_memory;
 use crate::guest::memory_delta::MemoryDelta;
 use crate::guest::registration::register_all;
 use crate::guest::settings::GuestLimits;
-use crate::guest::table_ids::held_tables;
 use crate::run::{Instance, SandboxCell, SandboxState};
 use crate::tables::Tables;
 use crate::value::{Error, ErrorKind, Result};
@@ -28,7 +28,7 @@ impl SandboxState {
             }
             Ok((held, next))
         });
-        let (held, next) = self.check(result)?;
+        let (held, next) = self.roll_back_on_error(result)?;
         let tables = self.tables()?.snapshot(held, next)?;
         let guest = *self.factory.guest_id();
         let mut context = self.guest()?;
@@ -89,7 +89,7 @@ impl SandboxState {
         }
         guest.take_over(host);
         self.instance = Instance::Live(Box::new(guest));
-        self.note_numbers();
+        self.note_ids();
         if with_tables {
             self.held.tables.end_era();
         }

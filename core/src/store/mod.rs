@@ -4,11 +4,11 @@ mod batch;
 mod cancel;
 mod file;
 mod into_store;
-mod journal;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod reserved;
+mod undo_log;
 
 use std::fmt;
 
@@ -18,10 +18,10 @@ pub(crate) use batch::{WriteList, WriteSource};
 pub use cancel::CancelToken;
 pub use file::{Durability, FileOptions, FileStore};
 pub use into_store::IntoStore;
-pub(crate) use journal::recover;
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisOptions, RedisStore};
+pub(crate) use undo_log::recover;
 
 /// Why a store failed.
 ///
@@ -299,7 +299,7 @@ pub trait TableStore: Send {
     /// # Errors
     /// When the store failed; the run then fails with the kind `Store`. See also [`StoreError::conflict`].
     fn commit(&mut self, batch: &mut Batch<'_>) -> StoreResult<()> {
-        journal::commit(self, batch)
+        undo_log::commit(self, batch)
     }
 
     /// Ends a run that writes nothing.

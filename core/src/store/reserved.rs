@@ -1,7 +1,7 @@
 //! Numbers and keys of tables that mean something to the library.
 
+pub(crate) use crate::protocol::table_id::{FIRST_FREE, HOME, IO, OWN};
 use crate::value::codec::tag;
-pub(crate) use crate::value::protocol::table_id::{FIRST_FREE, HOME, IO, OWN};
 
 /// The next free table number.
 pub(crate) const NEXT_KEY: &str = "next";

@@ -2,7 +2,7 @@
 
 mod clock;
 mod compact;
-mod ids;
+mod id_lease;
 
 pub(crate) mod meter;
 pub(crate) mod overlay;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::clock::Clock;
-pub(crate) use self::ids::{IdSet, id_set};
+pub(crate) use self::id_lease::{IdSet, id_set};
 pub use self::meter::StoreLimit;
 pub(crate) use self::snapshot::TableSnapshot;
 use self::sweep::{SWEPT_KEY, decode_swept};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::value::protocol::LIMIT_MESSAGES;
+use crate::protocol::LIMIT_MESSAGES;
 use crate::value::{LuaString, Metrics, Value};
 
 /// What a script sees of a failure about which the host chose to say nothing.

@@ -1,6 +1,7 @@
 //! Lua values on the host's side.
 
 pub(crate) mod args;
+pub mod binding_codec;
 pub(crate) mod codec;
 mod compare;
 mod convert;
@@ -15,12 +16,10 @@ mod outcome;
 pub(crate) mod owner;
 pub(crate) mod path;
 mod pins;
-pub(crate) mod protocol;
 mod release_queue;
 mod stored_table;
 mod string;
 mod table;
-pub mod wire;
 
 pub(crate) use args::ArgList;
 pub use args::Args;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::owner::{self, HeldByHost, Owner};
-use super::protocol::table_id::{HOME, IO};
 use super::{Error, ErrorKind, Result, Table};
+use crate::protocol::table_id::{HOME, IO};
 
 /// The kept table `_home`.
 pub type Home = StoredTable;

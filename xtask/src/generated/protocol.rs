@@ -82,7 +82,7 @@ pub fn files(root: &Path) -> Result<Vec<(&'static str, String)>> {
     let protocol: Protocol = toml::from_str(&text).with_context(|| format!("reading {TABLE}"))?;
     Ok(vec![
         ("core/guest/src/protocol.h", protocol.c()?),
-        ("core/src/value/protocol.rs", protocol.rust()?),
+        ("core/src/protocol/mod.rs", protocol.rust()?),
         ("ffi-c/src/status/kinds.rs", protocol.statuses()?),
         ("node/shared/protocol.ts", protocol.typescript()?),
     ])

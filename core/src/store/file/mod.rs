@@ -1,9 +1,11 @@
 //! Tables in one file, on redb.
 
 mod backend;
+mod commit;
 mod format;
 mod identity;
 mod open_file;
+mod opening;
 mod registry;
 
 use std::collections::HashSet;
@@ -15,7 +17,7 @@ use ahash::RandomState;
 use redb::ReadableTable;
 
 use self::format::{Entries, Key, Walk};
-use self::open_file::Shared;
+use self::open_file::OpenFile;
 use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Usage, Write};
 use crate::store::reserved::{NEXT_KEY, OWN, decode_next};
 use crate::value::Result;
@@ -101,7 +103,7 @@ impl Default for FileOptions {
 /// repeated. Keys come in the order of their bytes. After an error of the system (a full disk, for one) the file is
 /// opened anew with the next run; when it was deleted, replaced or cut off meanwhile, runs fail with `Store`.
 pub struct FileStore {
-    shared: Arc<Shared>,
+    shared: Arc<OpenFile>,
     durability: Durability,
     /// Whether this handle was opened for reading only.
     reads_only: bool,
@@ -160,7 +162,7 @@ impl FileStore {
     fn end_view(&mut self) -> Option<View> {
         let view = self.view.take()?;
         if self.shared.is_of_other_process() {
-            // See `Shared::remove_handle`.
+            // See `OpenFile::remove_handle`.
             std::mem::forget(view);
             return None;
         }

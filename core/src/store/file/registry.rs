@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, Weak};
 
-use super::open_file::Shared;
+use super::open_file::OpenFile;
 use crate::util::process::PerProcess;
 
-type Files = Mutex<Vec<Weak<Shared>>>;
+type Files = Mutex<Vec<Weak<OpenFile>>>;
 
 const fn none() -> Files {
     Mutex::new(Vec::new())

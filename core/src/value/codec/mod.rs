@@ -13,7 +13,7 @@ pub(crate) use self::encode::{
     encode_args, encode_reference, encode_stored, put_boolean, put_bytes, put_number, put_reference, put_u32,
 };
 pub(crate) use self::references::{has_function, may_refer, references, renumber};
-pub(crate) use crate::value::protocol::tag;
+pub(crate) use crate::protocol::tag;
 use crate::value::{Function, Handle, LuaString, Result, StoredTable};
 
 /// What values of one sandbox refer to.

@@ -12,7 +12,7 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::access::Access;
-use super::lock_guard::{Locked, this_thread};
+use super::at_work::{AtWork, this_thread};
 use super::state::{Instance, SandboxState};
 use super::weight::Weight;
 use crate::guest::reentry;
@@ -56,7 +56,7 @@ impl Drop for AfterAccess<'_> {
 /// Who has a sandbox.
 enum Hold<'a> {
     /// Now the caller.
-    Free(Locked<'a>),
+    Free(MutexGuard<'a, SandboxState>),
     /// A thread that is at work in it.
     Working,
     /// Somebody who may be doing something else: a run that is driven as a future, or a transaction.
@@ -114,9 +114,11 @@ impl SandboxCell {
                 .unwrap_or_else(|| Err(Error::busy()));
         };
         let _after = AfterAccess(self);
+        let at_work = AtWork::begin(self);
         let result = f(&mut Access::Exclusive(&mut state));
         state.end_access();
         self.weigh(&mut state);
+        drop(at_work);
         // What closes the sandbox now needs the lock.
         drop(state);
         result
@@ -128,16 +130,18 @@ impl SandboxCell {
             return Err(Error::busy());
         };
         let _after = AfterAccess(self);
+        let at_work = AtWork::begin(self);
         let result = f(&mut state);
         state.end_access();
         self.weigh(&mut state);
+        drop(at_work);
         drop(state);
         result
     }
 
     /// `None` when somebody else has it.
     #[inline]
-    fn lock(&self) -> Result<Option<Locked<'_>>> {
+    fn lock(&self) -> Result<Option<MutexGuard<'_, SandboxState>>> {
         match self.try_lock()? {
             Hold::Free(guard) => Ok(Some(guard)),
             Hold::Working if !self.is_held_here() => self.lock_later(),
@@ -156,12 +160,13 @@ impl SandboxCell {
             return Err(Error::closed());
         }
         let guard = match locked {
-            Ok(guard) => Locked::new(self, guard),
+            Ok(guard) => guard,
             Err(TryLockError::WouldBlock) => return Ok(Hold::Working),
             Err(TryLockError::Poisoned(poisoned)) => {
                 // A store of the user's panicked in the middle of something: nothing of the instance can be relied on.
                 self.state.clear_poison();
-                let mut guard = Locked::new(self, poisoned.into_inner());
+                let mut guard = poisoned.into_inner();
+                let _at_work = AtWork::begin(self);
                 guard.restart();
                 guard.finish_run();
                 guard
@@ -187,7 +192,7 @@ impl SandboxCell {
     /// And a run that was told to end does not make the sandbox busy: who comes next waits for its end. Not forever,
     /// for a host function of it may wait for who comes.
     #[cold]
-    fn lock_later(&self) -> Result<Option<Locked<'_>>> {
+    fn lock_later(&self) -> Result<Option<MutexGuard<'_, SandboxState>>> {
         if self.transaction_thread.load(Ordering::Relaxed) == this_thread() {
             return match self.hold(self.state.lock().map_err(TryLockError::Poisoned))? {
                 Hold::Free(guard) => Ok(Some(guard)),
@@ -208,8 +213,8 @@ impl SandboxCell {
 
     /// As `lock`, for somebody who brings back what was away.
     #[cfg(feature = "async")]
-    pub(crate) fn lock_away(&self) -> Locked<'_> {
-        Locked::new(self, lock(&self.state))
+    pub(crate) fn lock_away(&self) -> MutexGuard<'_, SandboxState> {
+        lock(&self.state)
     }
 
     /// Counts what the sandbox takes now.

@@ -1,13 +1,13 @@
 //! Numbers of tables that a run took, and gives back.
 
 use super::state::{Instance, SandboxState};
-use crate::guest::table_ids::held_tables;
+use crate::guest::held_tables::held_tables;
 use crate::value::Result;
 
 impl SandboxState {
     /// What was done stays: Lua goes on with the tables that it holds by now.
     #[inline]
-    pub(crate) fn note_numbers(&mut self) {
+    pub(crate) fn note_ids(&mut self) {
         if self.transaction.is_some() {
             return;
         }
@@ -22,7 +22,7 @@ impl SandboxState {
 
     /// Numbers of tables that a run took and nobody uses are given again: those behind `used` and behind what the host
     /// has views of.
-    pub(super) fn give_numbers_back(&mut self, used: u32) {
+    pub(super) fn reclaim_ids(&mut self, used: u32) {
         let used = used.max(self.held.tables.highest());
         if let Instance::Live(guest) = &mut self.instance {
             let takes_back = guest.get_mut().has_table_counter();
@@ -42,7 +42,7 @@ impl SandboxState {
     /// After a run that took many numbers, before it is stored: those of tables that neither Lua holds nor anything
     /// that was written refers to are free again.
     #[cold]
-    pub(super) fn trim_numbers(&mut self) -> Result<()> {
+    pub(super) fn trim_ids(&mut self) -> Result<()> {
         /// Fewer are not worth a collection.
         const MANY: u32 = 1 << 16;
         let mut guest = self.guest()?;
@@ -59,7 +59,7 @@ impl SandboxState {
         let written = guest.host().tables.highest_written();
         let used = held.into_iter().fold(written, u32::max);
         if used < next {
-            self.give_numbers_back(used);
+            self.reclaim_ids(used);
         }
         Ok(())
     }
