@@ -53,7 +53,7 @@ mod value;
 
 #[cfg(feature = "testkit")]
 pub use api::testkit;
-pub use api::{ComputeOptions, Engine, Sandbox, SandboxConfig, parse_size, parse_time};
+pub use api::{ComputeOptions, Engine, Request, Run, Sandbox, SandboxConfig, parse_size, parse_time};
 pub use guest::host_functions::FromArgs;
 pub use guest::modules::{Folder, Module, ModuleResolver, Resolved};
 pub use machine::EngineConfig;

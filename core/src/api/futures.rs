@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ComputeOptions, Sandbox};
 use crate::guest::host_functions::{FromArgs, HostFunction, Pending};
-use crate::run::future::run;
+use crate::run::driven::run;
 use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::value::{IntoArgs, Outcome, Result, Value};
 
@@ -12,9 +12,7 @@ impl Sandbox {
     /// As [`compute_with`](Self::compute_with), as a future that any executor can drive: while a host function is
     /// waited for, the thread does other things. The timeout counts while waiting.
     ///
-    /// The first such run of a sandbox moves it to an instance that can wait, with all its state; functions that the
-    /// host has stay valid. The run begins when the future is first polled. Until it ends the sandbox is in use, and
-    /// others get `Busy`. Dropping the future ends the run as [`interrupt`](Self::interrupt) does; the sandbox can be
+    /// The run begins when the future is first polled. Until it ends the sandbox is in use, and others get `Busy`. Dropping the future ends the run as [`interrupt`](Self::interrupt) does; the sandbox can be
     /// used afterwards.
     ///
     /// # Errors

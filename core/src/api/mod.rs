@@ -9,6 +9,7 @@ mod function;
 mod futures;
 mod limit_setters;
 mod parse_units;
+mod run;
 mod sandbox;
 pub(crate) mod stored_table;
 #[cfg(feature = "testkit")]
@@ -18,4 +19,5 @@ mod transaction;
 pub use self::config::{ComputeOptions, SandboxConfig};
 pub use self::engine::Engine;
 pub use self::parse_units::{parse_size, parse_time};
+pub use self::run::{Request, Run};
 pub use self::sandbox::Sandbox;

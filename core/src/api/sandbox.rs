@@ -46,7 +46,7 @@ impl Sandbox {
 
     pub(crate) fn create(engine: &Engine, config: SandboxConfig) -> Result<Sandbox> {
         let mut state = config.into_state(engine)?;
-        state.start(false)?;
+        state.start()?;
         Sandbox::around(state)
     }
 
@@ -339,7 +339,7 @@ impl Sandbox {
         self.cell.access_whole(|state| {
             state.outside_transaction("a reset")?;
             state.restart();
-            state.start(false)
+            state.start()
         })
     }
 

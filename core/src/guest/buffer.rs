@@ -75,16 +75,6 @@ impl GuestMut<'_> {
         Ok(())
     }
 
-    /// Makes this new instance one that goes on where another one stands between two runs. Then the memory is
-    /// everything that a guest is: its wasm globals have their first values.
-    #[cfg(feature = "async")]
-    pub(crate) fn go_on_from(&mut self, other: &mut GuestMut<'_>) -> Result<()> {
-        let memory = other.memory()?;
-        self.grown(memory.len())?.copy_from_slice(memory);
-        *self.settings() = *other.settings();
-        self.refresh_buffer()
-    }
-
     /// Makes this new instance one that goes on where the delta was taken.
     pub(crate) fn put_delta(&mut self, delta: &MemoryDelta, whole: bool) -> Result<()> {
         let memory = self.grown(delta.size())?;

@@ -18,7 +18,8 @@ impl Host {
     /// Whether a request is a call of a host function.
     #[inline]
     pub(crate) fn is_call(memory: &[u8], ptr: i32, len: i32) -> bool {
-        part(memory, ptr, len).is_some_and(|request| request.first() == Some(&operation::CALL))
+        part(memory, ptr, len)
+            .is_some_and(|request| matches!(request.first(), Some(&(operation::CALL | operation::REQUEST))))
     }
 
     /// A request over the channel that is no call of a function.
@@ -32,6 +33,13 @@ impl Host {
         }
         let mut answer = match *operation {
             operation::FETCH => std::mem::take(&mut self.run.attempt.answer),
+            operation::DROP => match payload.first_chunk() {
+                Some(number) => {
+                    self.run.attempt.requests.drop_request(u32::from_le_bytes(*number));
+                    return 0;
+                }
+                None => return ABSENT,
+            },
             operation::CLOCK => match self.clock(payload) {
                 Some(nanoseconds) => nanoseconds.to_le_bytes().to_vec(),
                 None => return ABSENT,

@@ -79,21 +79,21 @@ impl GuestFactory {
         if let Some(base) = self.base.get() {
             return Ok(Arc::clone(base));
         }
-        let mut guest = self.blank(false)?;
+        let mut guest = self.blank()?;
         let base = Arc::new(BaseMemory::new(guest.get_mut().memory()?));
         Ok(Arc::clone(self.base.get_or_init(|| base)))
     }
 
     /// An instance that belongs to no sandbox yet.
-    pub(crate) fn blank(&self, waits: bool) -> Result<Guest> {
-        self.instantiate(Host::new(Tables::in_memory()), waits).map_err(|not_started| not_started.error)
+    pub(crate) fn blank(&self) -> Result<Guest> {
+        self.instantiate(Host::new(Tables::in_memory())).map_err(|not_started| not_started.error)
     }
 
     /// A new instance of the guest.
-    pub(crate) fn instantiate(&self, host: Host, waits: bool) -> Result<Guest, Box<NotStarted>> {
+    pub(crate) fn instantiate(&self, host: Host) -> Result<Guest, Box<NotStarted>> {
         let max_memory = usize::try_from(self.max_memory()).unwrap_or(usize::MAX);
         let state = GuestState::new(host, self.is_foreign());
-        let machine = self.machines.instantiate(state, max_memory, waits);
+        let machine = self.machines.instantiate(state, max_memory);
         let mut guest = machine
             .and_then(|machine| Guest::start(machine, &self.layout))
             .map_err(|not_started| Box::new(NotStarted { error: not_started.error, host: not_started.imports.host }))?;

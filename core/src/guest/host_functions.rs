@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::vec::Drain;
 
+use super::requests::{OpenRequest, Waits, nobody_answers};
 use super::resolver::SandboxResolver;
 use super::{GuestMut, Host, reentry};
-use crate::protocol::status;
+use crate::protocol::{SLEEP, operation, status};
 #[cfg(feature = "async")]
 use crate::util::block_on;
 use crate::util::compute_slot;
@@ -27,6 +29,8 @@ pub(crate) enum HostFunction {
     Plain(ArgsFn<Result<()>>),
     #[cfg(feature = "async")]
     Future(ArgsFn<Pending>),
+    /// Its calls are for whoever has started the run.
+    Declared,
 }
 
 impl HostFunction {
@@ -142,8 +146,8 @@ impl HostFunctions {
     }
 
     /// `None` when it was taken away.
-    fn find(&self, number: i32) -> Option<HostFunction> {
-        self.list.get(&number).map(|registered| registered.function.clone())
+    fn find(&self, number: i32) -> Option<(HostFunction, Arc<str>)> {
+        self.list.get(&number).map(|registered| (registered.function.clone(), Arc::clone(&registered.name)))
     }
 }
 
@@ -160,19 +164,18 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 }
 
 /// What a call gave.
-enum Answer {
+pub(super) enum Answer {
     /// In the list of the call.
     Results,
     Error(Error),
     Limit(ErrorKind),
-    #[cfg(feature = "async")]
+    /// It comes later; to a call that can't wait, that it can't be had.
     Later,
 }
 
-#[cfg(feature = "async")]
 impl Answer {
     /// What a function gave that was waited for, or the limit that ended it.
-    fn of(result: Result<Result<Vec<Value>>, ErrorKind>, values: &mut Vec<Value>) -> Self {
+    pub(super) fn of(result: Result<Result<Vec<Value>>, ErrorKind>, values: &mut Vec<Value>) -> Self {
         match result {
             Ok(Ok(results)) => {
                 *values = results;
@@ -193,7 +196,7 @@ pub(crate) fn answer_call(guest: &mut GuestMut<'_>, request: i32, len: i32, answ
     let mut values = std::mem::take(&mut guest.host().values);
     let behind = std::mem::take(&mut guest.host().run.attempt.causes);
     let given = match read_call(guest, request, len, &mut values) {
-        Some(Ok(number)) => call(guest, number, &mut values),
+        Some(Ok(called)) => call(guest, called, &mut values),
         // Lua's own mistake, not that of a host function.
         Some(Err(error)) => Some(Answer::Error(error.nested())),
         None => None,
@@ -238,17 +241,31 @@ fn release_handles(guest: &mut GuestMut<'_>) {
     }
 }
 
-/// The function's number; its arguments are added to `values`.
-fn read_call(guest: &mut GuestMut<'_>, request: i32, len: i32, values: &mut Vec<Value>) -> Option<Result<i32>> {
+/// What the guest calls.
+#[derive(Clone, Copy)]
+struct Called {
+    number: i32,
+    /// The number for an answer that comes later, where the call can wait.
+    request: Option<u32>,
+}
+
+/// The arguments are added to `values`.
+fn read_call(guest: &mut GuestMut<'_>, request: i32, len: i32, values: &mut Vec<Value>) -> Option<Result<Called>> {
     let (memory, host) = guest.memory_and_host().ok()?;
-    let payload = super::memory_slice::part(memory, request, len)?.get(1..)?;
-    let (number, args) = payload.split_first_chunk()?;
+    let (operation, payload) = super::memory_slice::part(memory, request, len)?.split_first()?;
+    let (number, mut args) = payload.split_first_chunk()?;
+    let mut request = None;
+    if *operation == operation::REQUEST {
+        let (number, rest) = args.split_first_chunk()?;
+        (request, args) = (Some(u32::from_le_bytes(*number)), rest);
+    }
     let resolver = host.run.resolver.as_ref()?;
-    Some(codec::decode_into(args, resolver, values).map(|()| i32::from_le_bytes(*number)))
+    let called = Called { number: i32::from_le_bytes(*number), request };
+    Some(codec::decode_into(args, resolver, values).map(|()| called))
 }
 
 /// `None` when there is no such function any more; the guest knows its name.
-fn call(guest: &mut GuestMut<'_>, number: i32, values: &mut Vec<Value>) -> Option<Answer> {
+fn call(guest: &mut GuestMut<'_>, called: Called, values: &mut Vec<Value>) -> Option<Answer> {
     let host = guest.host();
     if let Some(kind) = host.run.attempt.limit {
         return Some(Answer::Limit(kind));
@@ -257,14 +274,32 @@ fn call(guest: &mut GuestMut<'_>, number: i32, values: &mut Vec<Value>) -> Optio
         return Some(Answer::Limit(host.end_by(ErrorKind::HostCallLimit)));
     }
     host.run.attempt.host_calls += 1;
-    let function = host.functions.find(number)?;
-    host.run.attempt.called_unrepeatable |= !host.functions.is_repeatable(number);
-    Some(call_function(guest, function, values))
+    if called.number == SLEEP.cast_signed() {
+        return Some(sleep(guest, called.request, values));
+    }
+    let (function, name) = host.functions.find(called.number)?;
+    host.run.attempt.called_unrepeatable |= !host.functions.is_repeatable(called.number);
+    Some(call_function(guest, function, &name, called.request, values))
 }
 
-fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, values: &mut Vec<Value>) -> Answer {
+fn call_function(
+    guest: &mut GuestMut<'_>,
+    function: HostFunction,
+    name: &Arc<str>,
+    request: Option<u32>,
+    values: &mut Vec<Value>,
+) -> Answer {
     let host = guest.host();
     let result = match function {
+        HostFunction::Declared => match (host.run.waits, request) {
+            (Waits::Started, Some(number)) => {
+                let args = std::mem::take(values);
+                host.run.attempt.requests.open.insert(number, OpenRequest { name: Arc::clone(name), args });
+                return Answer::Later;
+            }
+            (Waits::Started, None) => return Answer::Later,
+            _ => Err(nobody_answers(name)),
+        },
         HostFunction::Plain(function) => {
             let Some(sandbox) = host.run.resolver.as_ref().map(|resolver| Arc::as_ptr(resolver.owner()).cast::<()>())
             else {
@@ -278,19 +313,23 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, values: &mut 
         }
         #[cfg(feature = "async")]
         HostFunction::Future(function) => {
+            let driven = host.run.waits == Waits::Driven && host.run.attempt.nesting == 0;
+            if driven && request.is_none() {
+                return Answer::Later;
+            }
             let pending = match catch_unwind(AssertUnwindSafe(|| function(values))) {
                 Ok(pending) => pending,
                 Err(panic) => return Answer::Error(panicked(&*panic)),
             };
-            if guest.waits() && guest.host().run.attempt.nesting == 0 {
-                guest.host().run.attempt.pending = Some(pending);
+            if driven && let Some(number) = request {
+                guest.host().run.attempt.requests.begun.push((number, pending));
                 return Answer::Later;
             }
             let Some(resolver) = guest.host().run.resolver.clone() else {
                 return Answer::Error(Error::internal("a host function is called outside of a run"));
             };
             // Nobody further out can wait: this thread does.
-            return Answer::of(block_on(super::waiting::finish(guest, &resolver, pending)), values);
+            return Answer::of(block_on(super::host_future::drive(guest, &resolver, pending)), values);
         }
     };
     if let Some(kind) = guest.host().check_limits_cheaply() {
@@ -302,25 +341,57 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, values: &mut 
     }
 }
 
+/// A script lets some seconds pass, the first of `values`.
+fn sleep(guest: &mut GuestMut<'_>, request: Option<u32>, values: &mut Vec<Value>) -> Answer {
+    let host = guest.host();
+    let seconds = values.first().and_then(Value::as_number).unwrap_or_default();
+    let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    if let Some(clock) = &mut host.virtual_clock {
+        clock.pass(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        values.clear();
+        return Answer::Results;
+    }
+    match (host.run.waits, request) {
+        #[cfg(feature = "async")]
+        (Waits::Driven, Some(number)) => {
+            let pending: Pending = Box::pin(async move {
+                futures_timer::Delay::new(time).await;
+                Ok(Vec::new())
+            });
+            host.run.attempt.requests.begun.push((number, pending));
+            Answer::Later
+        }
+        (Waits::Started, Some(number)) => {
+            let args = std::mem::take(values);
+            host.run.attempt.requests.open.insert(number, OpenRequest { name: "task.sleep".into(), args });
+            Answer::Later
+        }
+        (Waits::Never, _) => {
+            values.clear();
+            let until = Instant::now().checked_add(time);
+            let signal = Arc::clone(&host.signal);
+            loop {
+                let end = [until, host.run.deadline].into_iter().flatten().min();
+                compute_slot::in_host(|| signal.pause(end.unwrap_or_else(|| Instant::now() + Duration::from_secs(1))));
+                if let Some(kind) = host.check_limits() {
+                    return Answer::Limit(kind);
+                }
+                if until.is_some_and(|until| until <= Instant::now()) {
+                    return Answer::Results;
+                }
+            }
+        }
+        _ => Answer::Later,
+    }
+}
+
 /// What a panic in a host function becomes. The panic's own text has gone to where panics go.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Error::opaque(format!("the host function panicked: {}", text.unwrap_or("no message")))
 }
 
-/// The answer of a function that was waited for, ready to be fetched; its length as the channel names it.
-#[cfg(feature = "async")]
-pub(crate) fn keep_answer(guest: &mut GuestMut<'_>, result: Result<Result<Vec<Value>>, ErrorKind>) -> i32 {
-    let host = guest.host();
-    let mut values = Vec::new();
-    let answer = Answer::of(result, &mut values);
-    let mut bytes = Vec::new();
-    encode(host, answer, &values, &mut bytes);
-    host.run.attempt.causes = Default::default();
-    host.keep(bytes)
-}
-
-fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) {
+pub(super) fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) {
     out.clear();
     let resolver = host.run.resolver.as_ref();
     let error = match answer {
@@ -336,8 +407,7 @@ fn encode(host: &mut Host, answer: Answer, values: &[Value], out: &mut Vec<u8>) 
             out.extend_from_slice(&host.report_limit(kind).to_le_bytes());
             return;
         }
-        #[cfg(feature = "async")]
-        Answer::Later => return out.push(status::PENDING),
+        Answer::Later => return out.push(status::WAITING),
         Answer::Error(error) => error,
     };
     out.clear();

@@ -48,11 +48,6 @@ impl Imports for GuestState {
         self.host.size(table)
     }
 
-    #[cfg(feature = "async")]
-    async fn wait(guest: &mut At<'_, Self>) -> i32 {
-        super::waiting::wait(&mut GuestMut::new(guest.reborrow())).await
-    }
-
     fn keys(&mut self, memory: &mut [u8], table: i32, keys: i32, max_len: i32) -> i32 {
         self.host.keys(memory, table, keys, max_len)
     }

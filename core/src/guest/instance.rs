@@ -98,12 +98,6 @@ impl Guest {
         &mut self.0.data_mut().imports.host
     }
 
-    /// Sees to it that host functions may be futures; whether that was possible with this instance.
-    #[cfg(feature = "async")]
-    pub(crate) fn make_waiting(&mut self) -> bool {
-        self.0.make_waiting()
-    }
-
     /// Makes a blank instance that of a sandbox.
     pub(crate) fn take_over(&mut self, host: Host) {
         let state = &mut self.0.data_mut().imports;
@@ -157,12 +151,6 @@ impl GuestMut<'_> {
         self.state().layout.revision
     }
 
-    /// Whether host functions may be futures.
-    #[cfg(feature = "async")]
-    pub(crate) fn waits(&self) -> bool {
-        self.0.data().waits
-    }
-
     /// The same guest, for a shorter time.
     #[inline]
     pub(crate) fn reborrow(&mut self) -> GuestMut<'_> {
@@ -173,12 +161,6 @@ impl GuestMut<'_> {
     #[inline]
     pub(crate) fn execute(&mut self, entry: Entry) -> Result<i32> {
         self.0.execute(entry)
-    }
-
-    /// As [`execute`](Self::execute), for an instance whose host functions may be futures.
-    #[cfg(feature = "async")]
-    pub(crate) async fn execute_async(&mut self, entry: Entry) -> Result<i32> {
-        self.0.execute_async(entry).await
     }
 
     /// All of the guest's memory.
@@ -298,4 +280,5 @@ offers! {
     has_error_details: get_error_details;
     has_deterministic: set_deterministic;
     has_instruction_grant: set_instruction_grant;
+    has_waiting: set_waiting;
 }

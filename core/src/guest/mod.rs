@@ -6,6 +6,8 @@ pub(crate) mod factory;
 pub(crate) mod held_tables;
 mod host;
 pub(crate) mod host_functions;
+#[cfg(feature = "async")]
+pub(crate) mod host_future;
 mod imports;
 mod instance;
 mod kept_errors;
@@ -16,12 +18,11 @@ mod memory_slice;
 pub(crate) mod modules;
 pub(crate) mod reentry;
 pub(crate) mod registration;
+pub(crate) mod requests;
 pub(crate) mod resolver;
 mod run;
 pub(crate) mod settings;
 pub(crate) mod virtual_clock;
-#[cfg(feature = "async")]
-mod waiting;
 
 pub(crate) use self::host::{Check, Host, PrintSink};
 pub(crate) use self::instance::{Guest, GuestMut, GuestState};

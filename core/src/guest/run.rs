@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::kept_errors::{Causes, KeptErrors};
 use super::limits::Limits;
+use super::requests::{Requests, Waits};
 use super::resolver::SandboxResolver;
 use crate::value::{Error, ErrorKind};
 
@@ -15,6 +16,8 @@ pub(crate) struct Run {
     pub(crate) limits: Limits,
     pub(crate) started: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
+    /// Who answers calls that are not answered at once.
+    pub(crate) waits: Waits,
     /// How values are tied to the sandbox. `None` while no script can run.
     pub(crate) resolver: Option<SandboxResolver>,
     /// Errors that host functions gave.
@@ -53,8 +56,8 @@ pub(crate) struct Attempt {
     pub(crate) unreported: Option<Error>,
     /// An answer that did not fit, to be fetched.
     pub(super) answer: Vec<u8>,
-    #[cfg(feature = "async")]
-    pub(crate) pending: Option<super::host_functions::Pending>,
+    /// Calls that are answered later.
+    pub(crate) requests: Requests,
 }
 
 /// How many instructions a run inside another one may use.

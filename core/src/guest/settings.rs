@@ -17,8 +17,8 @@ pub(crate) struct Settings {
     pub(crate) limits: GuestLimits,
     /// Whether a transaction is open.
     pub(crate) in_transaction: bool,
-    /// Whether anything was run in it.
-    pub(crate) ran: bool,
+    /// Whether its runs may wait.
+    pub(crate) waits: bool,
 }
 
 impl Settings {
@@ -27,7 +27,7 @@ impl Settings {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let limits = if foreign { GuestLimits::UNSET } else { GuestLimits::of(&Limits::default()) };
-        Settings { number, limits, in_transaction: false, ran: false }
+        Settings { number, limits, in_transaction: false, waits: false }
     }
 }
 

@@ -9,6 +9,7 @@ macro_rules! for_each_export {
             compute_named(name_len: i32, code_len: i32, args_len: i32) -> i32;
             call(path_len: i32, args_len: i32) -> i32;
             call_handle(handle: i32, args_len: i32) -> i32;
+            resume(len: i32) -> i32;
             register_function(name_len: i32, id: i32) -> i32;
             unregister_function(name_len: i32, id: i32) -> i32;
             init() -> i32;
@@ -42,6 +43,8 @@ macro_rules! for_each_export {
             set_deterministic(flag: i32);
             set_instruction_grant(ticks: i32);
             get_run_metrics() -> i32;
+            set_waiting(flag: i32);
+            list_requests() -> i32;
         }
     };
 }

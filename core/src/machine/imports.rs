@@ -22,11 +22,6 @@ pub(crate) trait Imports: Sized + Send + 'static {
     /// `js_ext_table_size`
     fn size(&mut self, table: i32) -> i32;
 
-    /// `js_ext_table_size` of table 0, where the guest can wait: it does, for the host function that it called. How
-    /// long the answer is.
-    #[cfg(feature = "async")]
-    fn wait(guest: &mut At<'_, Self>) -> impl Future<Output = i32> + Send;
-
     /// `js_ext_table_keys`
     fn keys(&mut self, memory: &mut [u8], table: i32, keys: i32, max_len: i32) -> i32;
 

@@ -82,12 +82,35 @@ exports::for_each_export!(export_names);
 /// A run of the guest that is ready to begin: what it needs lies in the buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry {
-    Compute { ptr: i32, len: i32 },
-    ComputeNamed { name_len: i32, code_len: i32, args_len: i32 },
-    Call { path_len: i32, args_len: i32 },
-    CallHandle { handle: i32, args_len: i32 },
-    RegisterFunction { name_len: i32, id: i32 },
-    UnregisterFunction { name_len: i32, id: i32 },
+    Compute {
+        ptr: i32,
+        len: i32,
+    },
+    ComputeNamed {
+        name_len: i32,
+        code_len: i32,
+        args_len: i32,
+    },
+    Call {
+        path_len: i32,
+        args_len: i32,
+    },
+    CallHandle {
+        handle: i32,
+        args_len: i32,
+    },
+    RegisterFunction {
+        name_len: i32,
+        id: i32,
+    },
+    UnregisterFunction {
+        name_len: i32,
+        id: i32,
+    },
+    /// A run that waits goes on with the answers in the buffer.
+    Resume {
+        len: i32,
+    },
 }
 
 /// What is kept with a guest.
@@ -96,8 +119,6 @@ pub(crate) struct Data<I: Imports> {
     pub(crate) imports: I,
     /// The most that the guest's memory may grow to, in bytes.
     pub(crate) max_memory: usize,
-    /// Whether host functions may be futures.
-    pub(crate) waits: bool,
     #[cfg(not(feature = "static"))]
     own: wasm::Own<I>,
 }

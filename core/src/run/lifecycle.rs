@@ -7,6 +7,7 @@ use super::limits::LimitOverrides;
 use super::sandbox_cell::SandboxCell;
 use super::state::{Instance, SandboxState};
 use crate::guest::GuestMut;
+use crate::guest::requests::Waits;
 use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;
 use crate::protocol::{BUFFER_SIZE, KEPT_BUFFER};
@@ -52,7 +53,7 @@ impl SandboxState {
     ) -> Result<Outcome> {
         let mut tries = 0;
         loop {
-            let entry = self.begin_attempt(cell, set, tries, &enter)?;
+            let entry = self.begin_attempt(cell, set, tries, Waits::Never, &enter)?;
             let executed = self.guest().and_then(|mut guest| guest.execute(entry));
             let conflict = match self.end_attempt(executed) {
                 Err(error) if self.repeats(&error, &mut tries) => error,
@@ -66,7 +67,7 @@ impl SandboxState {
     pub(crate) fn collect(&mut self, cell: &Arc<SandboxCell>) -> Result<()> {
         self.factory.check_stack()?;
         let tells = !self.factory.is_foreign();
-        self.begin_attempt(cell, None, 0, |guest, _, _| Ok(guest.compute_entry(0)))?;
+        self.begin_attempt(cell, None, 0, Waits::Never, |guest, _, _| Ok(guest.compute_entry(0)))?;
         let collected = self.guest().and_then(|mut guest| {
             guest.run_gc()?;
             let failed = tells && guest.get_error_details()? != 0;
@@ -97,7 +98,7 @@ impl SandboxState {
 
     /// Waits before a run is repeated, unless it has to end meanwhile; then with this error.
     #[cold]
-    fn pause(&mut self, tries: u32, conflict: Error) -> Result<()> {
+    pub(super) fn pause(&mut self, tries: u32, conflict: Error) -> Result<()> {
         let host = self.host()?;
         let until = pause_before_retry(tries);
         let until = host.run.deadline.map_or(until, |deadline| until.min(deadline));
@@ -116,9 +117,10 @@ impl SandboxState {
         cell: &Arc<SandboxCell>,
         set: Option<&LimitOverrides>,
         tries: u32,
+        waits: Waits,
         enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Entry> {
-        self.enter_run(cell, set, tries, enter).map_err(|error| {
+        self.enter_run(cell, set, tries, waits, enter).map_err(|error| {
             let error = self.take_back(error, false);
             self.finish_run();
             error
@@ -131,6 +133,7 @@ impl SandboxState {
         cell: &Arc<SandboxCell>,
         set: Option<&LimitOverrides>,
         tries: u32,
+        waits: Waits,
         enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Entry> {
         let started = Instant::now();
@@ -147,13 +150,15 @@ impl SandboxState {
         if !in_transaction && let Some(next) = guest.host().tables.pass_by() {
             guest.sync_external_table_counter(next.cast_signed())?;
         }
-        guest.settings().ran = true;
         if tries == 0 {
             guest.host().begin_run(started, &limits);
         } else {
             guest.host().begin_attempt();
         }
-        let result = guest.set_limits(&limits).and_then(|()| enter(&mut guest, &resolver, &mut args));
+        let result = guest
+            .set_limits(&limits)
+            .and_then(|()| guest.set_waits(waits))
+            .and_then(|()| enter(&mut guest, &resolver, &mut args));
         guest.host().run.resolver = Some(resolver);
         if args.capacity() <= KEPT_BUFFER as usize {
             self.args = args;
@@ -219,12 +224,15 @@ impl SandboxState {
     }
 
     /// The last part of a run that nobody waits for any more: nothing of it is kept.
-    #[cfg(feature = "async")]
-    pub(crate) fn drop_run(&mut self, executed: Result<i32>) {
+    pub(crate) fn drop_waiting_run(&mut self) {
+        if self.waiting.take().is_none() {
+            return;
+        }
         if let Ok(host) = self.host() {
             host.end_by(ErrorKind::Interrupted);
             host.run.limits.commit_on_error = false;
         }
+        let executed = self.guest().and_then(|mut guest| guest.end_waiting_run());
         let _ = self.end_attempt(executed);
         self.finish_run();
     }

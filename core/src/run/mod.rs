@@ -6,7 +6,7 @@ pub(crate) mod cancel;
 mod commit;
 pub(crate) mod copy_table;
 #[cfg(feature = "async")]
-pub(crate) mod future;
+pub(crate) mod driven;
 mod id_reclaim;
 pub(crate) mod inputs;
 pub(crate) mod lifecycle;
@@ -14,6 +14,7 @@ pub(crate) mod limits;
 mod nested;
 mod results;
 mod sandbox_cell;
+pub(crate) mod started;
 mod state;
 pub mod threads;
 mod transaction;

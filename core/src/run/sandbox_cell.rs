@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::access::Access;
 use super::at_work::{AtWork, this_thread};
-use super::state::{Instance, SandboxState};
+use super::state::{Instance, SandboxState, Waiting};
 use super::weight::Weight;
 use crate::guest::reentry;
 use crate::util::{StopSignal, lock};
@@ -57,6 +57,8 @@ impl Drop for AfterAccess<'_> {
 enum Hold<'a> {
     /// Now the caller.
     Free(MutexGuard<'a, SandboxState>),
+    /// The caller, who has started a run that waits.
+    Waiting(MutexGuard<'a, SandboxState>),
     /// A thread that is at work in it.
     Working,
     /// Somebody who may be doing something else: a run that is driven as a future, or a transaction.
@@ -109,9 +111,17 @@ impl SandboxCell {
     /// Hands the sandbox to `f` if nobody else has it, or if it runs a host function on this very thread.
     #[inline]
     pub(crate) fn access<T>(self: &Arc<Self>, f: impl FnOnce(&mut Access<'_>) -> Result<T>) -> Result<T> {
-        let Some(mut state) = self.lock()? else {
-            return reentry::find(self.address(), |guest| f(&mut Access::Reentrant(guest)))
-                .unwrap_or_else(|| Err(Error::busy()));
+        let mut state = match self.lock()? {
+            Hold::Free(state) => state,
+            Hold::Waiting(mut state) => {
+                let _after = AfterAccess(self);
+                let _at_work = AtWork::begin(self);
+                return state.use_waiting_run(f);
+            }
+            _ => {
+                return reentry::find(self.address(), |guest| f(&mut Access::Reentrant(guest)))
+                    .unwrap_or_else(|| Err(Error::busy()));
+            }
         };
         let _after = AfterAccess(self);
         let at_work = AtWork::begin(self);
@@ -126,7 +136,7 @@ impl SandboxCell {
 
     /// As `access`, for what can't be done in the middle of a run.
     pub(crate) fn access_whole<T>(&self, f: impl FnOnce(&mut SandboxState) -> Result<T>) -> Result<T> {
-        let Some(mut state) = self.lock()? else {
+        let Hold::Free(mut state) = self.lock()? else {
             return Err(Error::busy());
         };
         let _after = AfterAccess(self);
@@ -139,13 +149,11 @@ impl SandboxCell {
         result
     }
 
-    /// `None` when somebody else has it.
     #[inline]
-    fn lock(&self) -> Result<Option<MutexGuard<'_, SandboxState>>> {
+    fn lock(&self) -> Result<Hold<'_>> {
         match self.try_lock()? {
-            Hold::Free(guard) => Ok(Some(guard)),
             Hold::Working if !self.is_held_here() => self.lock_later(),
-            _ => Ok(None),
+            hold => Ok(hold),
         }
     }
 
@@ -172,9 +180,10 @@ impl SandboxCell {
                 guard
             }
         };
-        #[cfg(feature = "async")]
-        if matches!(guard.instance, Instance::Lent) {
-            return Ok(Hold::Kept);
+        match guard.waiting {
+            Some(Waiting::Started { thread, .. }) if thread == this_thread() => return Ok(Hold::Waiting(guard)),
+            Some(_) => return Ok(Hold::Kept),
+            None => {}
         }
         if guard.transaction.as_ref().is_some_and(|t| t.thread != std::thread::current().id()) {
             return Ok(Hold::Kept);
@@ -192,28 +201,28 @@ impl SandboxCell {
     /// And a run that was told to end does not make the sandbox busy: who comes next waits for its end. Not forever,
     /// for a host function of it may wait for who comes.
     #[cold]
-    fn lock_later(&self) -> Result<Option<MutexGuard<'_, SandboxState>>> {
+    fn lock_later(&self) -> Result<Hold<'_>> {
         if self.transaction_thread.load(Ordering::Relaxed) == this_thread() {
-            return match self.hold(self.state.lock().map_err(TryLockError::Poisoned))? {
-                Hold::Free(guard) => Ok(Some(guard)),
-                _ => Ok(None),
-            };
+            return self.hold(self.state.lock().map_err(TryLockError::Poisoned));
         }
         if !self.signal.is_ending() || reentry::is_within(self.address()) {
-            return Ok(None);
+            return Ok(Hold::Working);
         }
         let begun = Instant::now();
         self.signal.wait_for(|| match self.try_lock() {
-            Ok(Hold::Free(guard)) => Some(Ok(Some(guard))),
             Ok(Hold::Working) if self.signal.is_ending() && begun.elapsed() < self.patience => None,
-            Ok(_) => Some(Ok(None)),
-            Err(closed) => Some(Err(closed)),
+            found => Some(found),
         })
     }
 
-    /// As `lock`, for somebody who brings back what was away.
+    /// As `lock`, for whoever has the run that waits, unless the sandbox is used for it on another thread.
+    pub(super) fn try_lock_waiting(&self) -> Result<MutexGuard<'_, SandboxState>> {
+        self.state.try_lock().map_err(|_| Error::busy())
+    }
+
+    /// As `lock`, for whoever has the run that waits.
     #[cfg(feature = "async")]
-    pub(crate) fn lock_away(&self) -> MutexGuard<'_, SandboxState> {
+    pub(crate) fn lock_waiting(&self) -> MutexGuard<'_, SandboxState> {
         lock(&self.state)
     }
 
@@ -255,7 +264,7 @@ impl SandboxCell {
     fn free(&self) -> bool {
         let running = match self.state.try_lock() {
             #[cfg(feature = "async")]
-            Ok(state) if matches!(state.instance, Instance::Lent) => return true,
+            Ok(state) if state.waiting == Some(Waiting::Driven) => return true,
             Ok(mut state) => self.take(&mut state),
             Err(TryLockError::Poisoned(poisoned)) => self.take(&mut poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => return false,

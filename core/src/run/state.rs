@@ -1,6 +1,7 @@
 //! A sandbox: what stays from run to run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::sandbox_cell::SandboxCell;
 use super::transaction::Transaction;
@@ -26,6 +27,18 @@ pub(crate) struct SandboxState {
     pub(crate) held: Arc<HeldByHost>,
     /// What the host does as one transaction.
     pub(super) transaction: Option<Transaction>,
+    /// A run that waits for answers, while no thread is at work for it.
+    pub(super) waiting: Option<Waiting>,
+}
+
+/// Whose a run is that waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// It is a future.
+    #[cfg(feature = "async")]
+    Driven,
+    /// Somebody has started it, on this thread, who may use the sandbox for it. How much of its time is left.
+    Started { thread: usize, left: Option<Duration> },
 }
 
 /// How a sandbox is set up.
@@ -41,9 +54,6 @@ pub(crate) struct SandboxSettings {
 /// The guest of a sandbox.
 pub(crate) enum Instance {
     Live(Box<Guest>),
-    /// A future has the guest.
-    #[cfg(feature = "async")]
-    Lent,
     /// No instance could be made; the next call tries again.
     Stopped(Box<Host>),
     Closed,
@@ -70,6 +80,7 @@ impl SandboxState {
             args: Vec::new(),
             held: Arc::new(HeldByHost::new(settings.deterministic)),
             transaction: None,
+            waiting: None,
         }
     }
 
@@ -89,11 +100,7 @@ impl SandboxState {
     }
 
     pub(crate) fn host(&mut self) -> Result<&mut Host> {
-        match &mut self.instance {
-            #[cfg(feature = "async")]
-            Instance::Lent => Err(Error::busy()),
-            running => running.host().ok_or_else(Error::closed),
-        }
+        self.instance.host().ok_or_else(Error::closed)
     }
 
     pub(crate) fn tables(&mut self) -> Result<&mut Tables> {
@@ -103,6 +110,9 @@ impl SandboxState {
     /// What was only read needs no end of its own, and what somebody began to write and did not finish is dropped.
     #[inline]
     pub(super) fn end_access(&mut self) {
+        if self.waiting.is_some() {
+            return;
+        }
         let open = self.transaction.is_some();
         if let Ok(tables) = self.tables() {
             tables.set_deadline(None, None, u64::MAX);
@@ -130,7 +140,7 @@ impl SandboxState {
     #[inline]
     pub(crate) fn guest(&mut self) -> Result<GuestMut<'_>> {
         if !matches!(self.instance, Instance::Live(_)) {
-            self.start(false)?;
+            self.start()?;
         }
         match &mut self.instance {
             Instance::Live(guest) => Ok(guest.get_mut()),
@@ -140,7 +150,7 @@ impl SandboxState {
 
     /// Makes an instance for the tables that there are.
     #[cold]
-    pub(crate) fn start(&mut self, waits: bool) -> Result<()> {
+    pub(crate) fn start(&mut self) -> Result<()> {
         let pinned = self.held.tables.highest();
         let host = match std::mem::replace(&mut self.instance, Instance::Closed) {
             Instance::Stopped(mut host) => {
@@ -156,7 +166,7 @@ impl SandboxState {
             }
         };
         // Without the guest's own bound the whole memory has to be bounded.
-        match self.factory.instantiate(host, waits) {
+        match self.factory.instantiate(host) {
             Ok(mut guest) => match self.prepare(&mut guest) {
                 Ok(()) => {
                     self.instance = Instance::Live(Box::new(guest));
@@ -202,6 +212,7 @@ impl SandboxState {
     /// Gives up the instance, with everything that was not stored.
     #[cold]
     pub(crate) fn restart(&mut self) {
+        self.waiting = None;
         self.instance = match std::mem::replace(&mut self.instance, Instance::Closed) {
             Instance::Live(guest) => Instance::Stopped(Box::new(guest.into_host())),
             other => other,
@@ -219,50 +230,5 @@ impl SandboxState {
                 .failed
                 .get_or_insert_with(|| Error::new(ErrorKind::Trap, "Lua was started anew within the transaction"));
         }
-    }
-
-    /// Takes the guest away, for somebody who brings it back.
-    #[cfg(feature = "async")]
-    pub(crate) fn take_guest(&mut self) -> Result<Box<Guest>> {
-        match std::mem::replace(&mut self.instance, Instance::Lent) {
-            Instance::Live(guest) => Ok(guest),
-            other => {
-                self.instance = other;
-                Err(Error::internal("there is no guest"))
-            }
-        }
-    }
-
-    #[cfg(feature = "async")]
-    pub(crate) fn bring_guest(&mut self, guest: Box<Guest>) {
-        self.instance = Instance::Live(guest);
-    }
-
-    /// The guest will not come back, nor what it had of the tables.
-    #[cfg(feature = "async")]
-    pub(crate) fn lose_guest(&mut self) {
-        self.instance = Instance::Closed;
-    }
-
-    /// Sees to it that the instance can wait for futures.
-    #[cfg(feature = "async")]
-    pub(crate) fn make_waiting(&mut self) -> Result<()> {
-        self.outside_transaction("an asynchronous run")?;
-        let Instance::Live(guest) = &mut self.instance else {
-            return self.start(true);
-        };
-        if guest.make_waiting() || guest.is_foreign() {
-            return Ok(());
-        }
-        if !guest.settings().ran {
-            // What never ran is as good new.
-            self.restart();
-            return self.start(true);
-        }
-        let mut waiting = self.factory.blank(true)?;
-        waiting.get_mut().go_on_from(&mut guest.get_mut())?;
-        let host = std::mem::replace(&mut **guest, waiting).into_host();
-        guest.take_over(host);
-        Ok(())
     }
 }

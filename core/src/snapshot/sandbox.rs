@@ -53,7 +53,7 @@ impl SandboxState {
         if keep_limits {
             self.check_size(parts, with_tables)?;
         }
-        let mut guest = self.factory.blank(false)?;
+        let mut guest = self.factory.blank()?;
         let functions = self.host()?.functions.renumbered(&parts.functions)?;
         let known: HashSet<i32> = parts.functions.list.iter().map(|(number, _)| *number).collect();
         let added: Vec<_> = functions.iter().filter(|(number, _)| !known.contains(number)).collect();
@@ -78,10 +78,7 @@ impl SandboxState {
         let mut host = match std::mem::replace(&mut self.instance, Instance::Closed) {
             Instance::Live(old) => old.into_host(),
             Instance::Stopped(host) => *host,
-            other => {
-                self.instance = other;
-                return Err(Error::busy());
-            }
+            Instance::Closed => return Err(Error::closed()),
         };
         host.functions = functions;
         if host.virtual_clock.is_some() && parts.virtual_clock.is_some() {
@@ -154,8 +151,10 @@ impl SandboxState {
         if context.has_deterministic() {
             context.set_deterministic(i32::from(self.settings.deterministic))?;
         }
+        if context.has_waiting() {
+            context.set_waiting(0)?;
+        }
         let settings = context.settings();
-        settings.ran = true;
         settings.limits = GuestLimits::of(&self.settings.limits).none_of_these();
         context.set_limits(&self.settings.limits)
     }

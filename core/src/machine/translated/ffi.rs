@@ -53,8 +53,6 @@ pub(super) struct Api {
     pub(super) machine_memory: unsafe extern "C" fn(*const RawMachine, *mut usize) -> *mut u8,
     pub(super) machine_grow: unsafe extern "C" fn(*mut RawMachine, u64, u64) -> u64,
     pub(super) machine_call: unsafe extern "C" fn(*mut RawMachine, *mut c_void, u32, u32, u32, u32, *mut u32) -> i32,
-    #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "a run stays in its thread"))]
-    pub(super) swap_active: unsafe extern "C" fn(*mut RawMachine) -> *mut RawMachine,
     pub(super) image_new: unsafe extern "C" fn(*const RawMachine) -> *mut RawImage,
     pub(super) image_free: unsafe extern "C" fn(*mut RawImage),
 }

@@ -4,8 +4,6 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::ffi::{ABANDON, Hooks};
-#[cfg(feature = "async")]
-use super::fiber;
 use super::{At, Cell, Imports, Machine};
 #[cfg(feature = "hardened")]
 use crate::machine::watchdog::Stopped;
@@ -77,13 +75,7 @@ unsafe extern "C" fn delete<I: Imports>(host: *mut c_void, t: u32, k: u32, kl: u
 
 unsafe extern "C" fn size<I: Imports>(host: *mut c_void, t: u32) -> i64 {
     let t = t.cast_signed();
-    let answer = |guest: &mut At<'_, I>| {
-        #[cfg(feature = "async")]
-        if t == 0 && guest.data().waits {
-            return fiber::wait(guest);
-        }
-        guest.data_mut().imports.size(t)
-    };
+    let answer = |guest: &mut At<'_, I>| guest.data_mut().imports.size(t);
     // SAFETY: C passes the host of the present call.
     unsafe { hook(host, answer) }
 }

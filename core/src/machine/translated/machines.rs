@@ -111,12 +111,7 @@ impl<I: Imports> Machines<I> {
     }
 
     /// A new instance.
-    pub(crate) fn instantiate(
-        &self,
-        imports: I,
-        max_memory: usize,
-        waits: bool,
-    ) -> Result<Owned<I>, Box<NotStarted<I>>> {
+    pub(crate) fn instantiate(&self, imports: I, max_memory: usize) -> Result<Owned<I>, Box<NotStarted<I>>> {
         let fail = |error, imports| Err(Box::new(NotStarted { error, imports }));
         let blueprint = match self.blueprint() {
             Ok(blueprint) => Arc::clone(blueprint),
@@ -131,7 +126,7 @@ impl<I: Imports> Machines<I> {
         #[cfg(feature = "hardened")]
         let watchdog =
             self.config.hardened.then(|| Watchdog::new(self.config.call_deadline.unwrap_or(std::time::Duration::MAX)));
-        let data = Data { imports, max_memory, waits };
+        let data = Data { imports, max_memory };
         Ok(Owned {
             cell: Cell {
                 data,
@@ -142,8 +137,6 @@ impl<I: Imports> Machines<I> {
                 watchdog,
                 #[cfg(feature = "hardened")]
                 stopped: None,
-                #[cfg(feature = "async")]
-                fiber: None,
             },
         })
     }

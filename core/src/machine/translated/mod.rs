@@ -15,8 +15,6 @@
 #![allow(unsafe_code, reason = "calls of C; each says why it is sound")]
 
 mod ffi;
-#[cfg(feature = "async")]
-mod fiber;
 mod hooks;
 mod machines;
 mod params;
@@ -48,9 +46,6 @@ struct Cell<I: Imports> {
     /// Why the watchdog wants the guest to be left.
     #[cfg(feature = "hardened")]
     stopped: Option<Stopped>,
-    /// The stack that the present run has for itself.
-    #[cfg(feature = "async")]
-    fiber: Option<fiber::Current>,
 }
 
 /// An instance.
@@ -77,13 +72,6 @@ impl<I: Imports> Owned<I> {
     /// Ends the instance and gives back what outlives it.
     pub(crate) fn into_imports(self) -> I {
         self.cell.data.imports
-    }
-
-    /// Sees to it that host functions may be futures; whether that was possible with this instance: it always is.
-    #[cfg(feature = "async")]
-    pub(crate) fn make_waiting(&mut self) -> bool {
-        self.cell.data.waits = true;
-        true
     }
 }
 
@@ -130,13 +118,6 @@ impl<I: Imports> At<'_, I> {
             return Error::new(stopped.0, stopped.to_string()).fatal();
         }
         trap(code)
-    }
-
-    /// As `execute`, on a stack of its own, so that the run can wait.
-    #[cfg(feature = "async")]
-    pub(crate) async fn execute_async(&mut self, entry: Entry) -> Result<i32> {
-        let mut run = fiber::Run::new(self.0, entry)?;
-        std::future::poll_fn(|task| run.poll(task)).await
     }
 }
 
@@ -190,6 +171,7 @@ impl<I: Imports> Machine<I> for At<'_, I> {
             Entry::CallHandle { handle, args_len } => self.call(Export::call_handle, (handle, args_len)),
             Entry::RegisterFunction { name_len, id } => self.call(Export::register_function, (name_len, id)),
             Entry::UnregisterFunction { name_len, id } => self.call(Export::unregister_function, (name_len, id)),
+            Entry::Resume { len } => self.call(Export::resume, (len,)),
         }
     }
 }

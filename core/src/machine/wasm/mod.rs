@@ -7,8 +7,6 @@ mod page_aligned;
 mod pool;
 
 use std::sync::Arc;
-#[cfg(feature = "async")]
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use wasmtime::{
@@ -19,8 +17,6 @@ use wasmtime::{
 pub(crate) use self::pool::Machines;
 use super::watchdog::{Stopped, Watchdog};
 use super::{Data, Entry, Export, Imports, Machine, NotStarted};
-#[cfg(feature = "async")]
-use crate::util::block_on;
 use crate::value::{Error, ErrorKind, Result};
 
 /// What an export takes.
@@ -76,8 +72,8 @@ fn parts<'a, I: Imports>(caller: &'a mut Caller<'_, Data<I>>) -> Option<(&'a mut
     Some((bytes, &mut data.imports))
 }
 
-/// The five functions. With `waits`, the one that waits for host functions does so as a future.
-fn linker<I: Imports>(engine: &Engine, waits: bool) -> wasmtime::Result<Linker<Data<I>>> {
+/// The five functions.
+fn linker<I: Imports>(engine: &Engine) -> wasmtime::Result<Linker<Data<I>>> {
     let mut linker = Linker::new(engine);
     linker.func_wrap(
         "env",
@@ -99,21 +95,9 @@ fn linker<I: Imports>(engine: &Engine, waits: bool) -> wasmtime::Result<Linker<D
     linker.func_wrap("env", "js_ext_table_delete", |mut c: Caller<'_, Data<I>>, t: i32, k: i32, kl: i32| {
         parts(&mut c).map_or(-1, |(memory, imports)| imports.delete(memory, t, k, kl))
     })?;
-    if waits {
-        #[cfg(feature = "async")]
-        linker.func_wrap_async("env", "js_ext_table_size", |mut c: Caller<'_, Data<I>>, (t,): (i32,)| {
-            Box::new(async move {
-                if t == 0 {
-                    return I::wait(&mut At(c.as_context_mut())).await;
-                }
-                parts(&mut c).map_or(0, |(_, imports)| imports.size(t))
-            })
-        })?;
-    } else {
-        linker.func_wrap("env", "js_ext_table_size", |mut c: Caller<'_, Data<I>>, t: i32| {
-            parts(&mut c).map_or(0, |(_, imports)| imports.size(t))
-        })?;
-    }
+    linker.func_wrap("env", "js_ext_table_size", |mut c: Caller<'_, Data<I>>, t: i32| {
+        parts(&mut c).map_or(0, |(_, imports)| imports.size(t))
+    })?;
     linker.func_wrap("env", "js_ext_table_keys", |mut c: Caller<'_, Data<I>>, t: i32, b: i32, m: i32| {
         parts(&mut c).map_or(-1, |(memory, imports)| imports.keys(memory, t, b, m))
     })?;
@@ -126,14 +110,12 @@ struct Runners {
     next_table_id: Option<TypedFunc<(i32,), i32>>,
     two: [Option<TypedFunc<(i32, i32), i32>>; 5],
     compute_named: Option<TypedFunc<(i32, i32, i32), i32>>,
+    resume: Option<TypedFunc<(i32,), i32>>,
 }
 
 /// A module that is ready to be instantiated.
 struct Blueprint<I: Imports> {
     pre: InstancePre<Data<I>>,
-    /// The same with host functions that may be futures, once somebody wants that.
-    #[cfg(feature = "async")]
-    waiting: OnceLock<InstancePre<Data<I>>>,
     memory: ModuleExport,
     /// Where the exports are in the module.
     exports: Vec<Option<ModuleExport>>,
@@ -147,12 +129,10 @@ impl<I: Imports> Blueprint<I> {
         check_imports(module)?;
         check_exports(module)?;
         let memory = module.get_export_index("memory").ok_or_else(|| refused("it exports no memory"))?;
-        let linker = linker(module.engine(), false).map_err(|e| Error::internal(e.to_string()))?;
+        let linker = linker(module.engine()).map_err(|e| Error::internal(e.to_string()))?;
         let pre = linker.instantiate_pre(module).map_err(|e| refused(&e.to_string()))?;
         Ok(Blueprint {
             pre,
-            #[cfg(feature = "async")]
-            waiting: OnceLock::new(),
             memory,
             exports: Export::NAMES.iter().map(|name| module.get_export_index(name)).collect(),
             longest_call,
@@ -161,16 +141,6 @@ impl<I: Imports> Blueprint<I> {
 
     fn export(&self, export: Export) -> Option<&ModuleExport> {
         self.exports.get(export as usize).and_then(Option::as_ref)
-    }
-
-    #[cfg(feature = "async")]
-    fn waiting(&self) -> wasmtime::Result<&InstancePre<Data<I>>> {
-        if let Some(pre) = self.waiting.get() {
-            return Ok(pre);
-        }
-        let module = self.pre.module();
-        let pre = linker(module.engine(), true)?.instantiate_pre(module)?;
-        Ok(self.waiting.get_or_init(|| pre))
     }
 }
 
@@ -272,25 +242,20 @@ pub(crate) struct Owned<I: Imports> {
 }
 
 impl<I: Imports> Owned<I> {
-    fn new(
-        blueprint: &Arc<Blueprint<I>>,
-        imports: I,
-        max_memory: usize,
-        waits: bool,
-    ) -> Result<Self, Box<NotStarted<I>>> {
+    fn new(blueprint: &Arc<Blueprint<I>>, imports: I, max_memory: usize) -> Result<Self, Box<NotStarted<I>>> {
         let own = Own {
             blueprint: Arc::clone(blueprint),
             parts: None,
             runners: Runners::default(),
             watchdog: blueprint.longest_call.map(Watchdog::new),
         };
-        let mut store = Store::new(blueprint.pre.module().engine(), Data { imports, max_memory, waits, own });
+        let mut store = Store::new(blueprint.pre.module().engine(), Data { imports, max_memory, own });
         store.limiter(|data| data);
         if blueprint.longest_call.is_some() {
             store.set_epoch_deadline(1);
             store.epoch_deadline_callback(tick);
         }
-        match instantiate(blueprint, &mut store, waits) {
+        match blueprint.pre.instantiate(&mut store) {
             Ok(instance) => {
                 let memory =
                     instance.get_module_export(&mut store, &blueprint.memory).and_then(wasmtime::Extern::into_memory);
@@ -324,30 +289,6 @@ impl<I: Imports> Owned<I> {
     pub(crate) fn into_imports(self) -> I {
         self.store.into_data().imports
     }
-
-    /// Sees to it that host functions may be futures; whether that was possible with this instance.
-    #[cfg(feature = "async")]
-    pub(crate) fn make_waiting(&mut self) -> bool {
-        self.data().waits
-    }
-}
-
-#[cfg(not(feature = "async"))]
-fn instantiate<I: Imports>(
-    blueprint: &Blueprint<I>,
-    store: &mut Store<Data<I>>,
-    _: bool,
-) -> wasmtime::Result<Instance> {
-    blueprint.pre.instantiate(store)
-}
-
-#[cfg(feature = "async")]
-fn instantiate<I: Imports>(
-    blueprint: &Blueprint<I>,
-    store: &mut Store<Data<I>>,
-    waits: bool,
-) -> wasmtime::Result<Instance> {
-    if waits { block_on(blueprint.waiting()?.instantiate_async(store)) } else { blueprint.pre.instantiate(store) }
 }
 
 /// An instance that somebody has at hand.
@@ -381,18 +322,9 @@ impl<I: Imports> At<'_, I> {
     #[inline]
     fn invoke<P: Params, R: Answer>(&mut self, function: &TypedFunc<P, R>, params: P) -> Result<R> {
         self.before_call();
-        let result = self.call_typed(function, params);
+        let result = function.call(&mut self.0, params);
         self.after_call();
         result.map_err(|error| trap(&error))
-    }
-
-    #[inline]
-    fn call_typed<P: Params, R: Answer>(&mut self, function: &TypedFunc<P, R>, params: P) -> wasmtime::Result<R> {
-        #[cfg(feature = "async")]
-        if self.data().waits {
-            return block_on(function.call_async(&mut self.0, params));
-        }
-        function.call(&mut self.0, params)
     }
 
     #[cold]
@@ -419,6 +351,13 @@ impl<I: Imports> At<'_, I> {
                 };
                 return Ok(Runner::Three(function, (name_len, code_len, args_len)));
             }
+            Entry::Resume { len } => {
+                let function = match self.data_mut().own.runners.resume.take() {
+                    Some(function) => function,
+                    None => self.resolve(Export::resume)?,
+                };
+                return Ok(Runner::One(function, (len,)));
+            }
             Entry::Compute { ptr, len } => (0, (ptr, len), Export::compute),
             Entry::Call { path_len, args_len } => (1, (path_len, args_len), Export::call),
             Entry::CallHandle { handle, args_len } => (2, (handle, args_len), Export::call_handle),
@@ -443,21 +382,8 @@ impl<I: Imports> At<'_, I> {
                 }
             }
             Runner::Three(function, _) => runners.compute_named = Some(function),
+            Runner::One(function, _) => runners.resume = Some(function),
         }
-    }
-
-    /// As [`execute`](Self::execute), for an instance whose host functions may be futures.
-    #[cfg(feature = "async")]
-    pub(crate) async fn execute_async(&mut self, entry: Entry) -> Result<i32> {
-        let runner = self.runner(entry)?;
-        self.before_call();
-        let result = match &runner {
-            Runner::Two(_, function, args) => function.call_async(&mut self.0, *args).await,
-            Runner::Three(function, args) => function.call_async(&mut self.0, *args).await,
-        };
-        self.after_call();
-        self.keep_runner(runner);
-        result.map_err(|error| trap(&error))
     }
 }
 
@@ -516,6 +442,7 @@ impl<I: Imports> Machine<I> for At<'_, I> {
         let result = match &runner {
             Runner::Two(_, function, args) => self.invoke(function, *args),
             Runner::Three(function, args) => self.invoke(function, *args),
+            Runner::One(function, args) => self.invoke(function, *args),
         };
         self.keep_runner(runner);
         result
@@ -526,4 +453,5 @@ impl<I: Imports> Machine<I> for At<'_, I> {
 enum Runner {
     Two(usize, TypedFunc<(i32, i32), i32>, (i32, i32)),
     Three(TypedFunc<(i32, i32, i32), i32>, (i32, i32, i32)),
+    One(TypedFunc<(i32,), i32>, (i32,)),
 }

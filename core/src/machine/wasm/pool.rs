@@ -24,8 +24,6 @@ pub(crate) struct Machines<I: Imports> {
     foreign: Option<Foreign<I>>,
     /// `None` when there is no pool.
     pooled: OnceLock<Option<Arc<Blueprint<I>>>>,
-    #[cfg(feature = "async")]
-    waiting_pool: OnceLock<Option<Arc<Blueprint<I>>>>,
     on_demand: OnceLock<Result<Arc<Blueprint<I>>>>,
 }
 
@@ -47,14 +45,7 @@ impl<I: Imports> Machines<I> {
     }
 
     fn with(config: EngineConfig, foreign: Option<Foreign<I>>) -> Self {
-        Machines {
-            config,
-            foreign,
-            pooled: OnceLock::new(),
-            #[cfg(feature = "async")]
-            waiting_pool: OnceLock::new(),
-            on_demand: OnceLock::new(),
-        }
+        Machines { config, foreign, pooled: OnceLock::new(), on_demand: OnceLock::new() }
     }
 
     pub(crate) fn config(&self) -> &EngineConfig {
@@ -82,17 +73,10 @@ impl<I: Imports> Machines<I> {
     }
 
     fn pooled(&self) -> Option<&Arc<Blueprint<I>>> {
-        self.pooled.get_or_init(|| self.load_pool(false)).as_ref()
+        self.pooled.get_or_init(|| self.load_pool()).as_ref()
     }
 
-    /// As `pooled`, for instances that can wait.
-    #[cfg(feature = "async")]
-    fn waiting_pool(&self) -> Option<&Arc<Blueprint<I>>> {
-        self.waiting_pool.get_or_init(|| self.load_pool(true)).as_ref()
-    }
-
-    #[cfg_attr(not(feature = "async"), allow(unused_variables, reason = "nothing waits"))]
-    fn load_pool(&self, waits: bool) -> Option<Arc<Blueprint<I>>> {
+    fn load_pool(&self) -> Option<Arc<Blueprint<I>>> {
         if self.config.pool_size == 0 {
             return None;
         }
@@ -105,10 +89,6 @@ impl<I: Imports> Machines<I> {
             .max_core_instance_size(64 << 10)
             .table_keep_resident(64 << 10)
             .max_unused_warm_slots(16);
-        // The guard pages of a thousand stacks are a thousand calls of the system, which would make the first sandbox
-        // wait for milliseconds.
-        #[cfg(feature = "async")]
-        pool.total_stacks(if waits { n } else { 1 });
         if PoolingAllocationConfig::is_pagemap_scan_available() {
             // The system tells which pages a sandbox wrote to; those are restored by copying, and the next sandbox
             // finds them in place.
@@ -126,27 +106,18 @@ impl<I: Imports> Machines<I> {
     }
 
     /// A new instance.
-    pub(crate) fn instantiate(
-        &self,
-        mut imports: I,
-        max_memory: usize,
-        waits: bool,
-    ) -> Result<Owned<I>, Box<NotStarted<I>>> {
+    pub(crate) fn instantiate(&self, mut imports: I, max_memory: usize) -> Result<Owned<I>, Box<NotStarted<I>>> {
         if let Some(foreign) = &self.foreign {
-            return Owned::new(&foreign.blueprint, imports, max_memory, waits);
+            return Owned::new(&foreign.blueprint, imports, max_memory);
         }
-        #[cfg(feature = "async")]
-        let pooled = if waits { self.waiting_pool() } else { self.pooled() };
-        #[cfg(not(feature = "async"))]
-        let pooled = self.pooled();
-        if let Some(pooled) = pooled {
-            match Owned::new(pooled, imports, max_memory, waits) {
+        if let Some(pooled) = self.pooled() {
+            match Owned::new(pooled, imports, max_memory) {
                 Err(not_started) if not_started.exhausted => imports = not_started.imports,
                 other => return other,
             }
         }
         match self.on_demand() {
-            Ok(blueprint) => Owned::new(blueprint, imports, max_memory, waits),
+            Ok(blueprint) => Owned::new(blueprint, imports, max_memory),
             Err(error) => Err(Box::new(NotStarted { error, imports, exhausted: false })),
         }
     }

@@ -17,7 +17,7 @@ use crate::value::{ErrorKind, Result, Value};
 
 /// Since when a run that waited could go on.
 #[derive(Default)]
-struct Ready {
+pub(crate) struct Ready {
     since: Mutex<Option<Instant>>,
     waker: AtomicWaker,
 }
@@ -27,14 +27,19 @@ struct Ready {
 const QUEUED: Duration = Duration::from_millis(1);
 
 impl Ready {
-    /// What a host function's future is to wake.
-    fn waker(ready: &Arc<Ready>, task: &Waker) -> Waker {
-        ready.waker.register(task);
-        Waker::from(Arc::clone(ready))
+    /// Whom to wake.
+    pub(crate) fn register(&self, task: &Waker) {
+        self.waker.register(task);
+    }
+
+    /// The run can go on.
+    pub(crate) fn wake(&self) {
+        lock(&self.since).get_or_insert_with(Instant::now);
+        self.waker.wake();
     }
 
     /// How long it was not polled although it could have gone on.
-    fn queued(&self) -> Option<Duration> {
+    pub(crate) fn queued(&self) -> Option<Duration> {
         let since = lock(&self.since).take()?;
         Some(since.elapsed()).filter(|queued| *queued >= QUEUED)
     }
@@ -42,13 +47,12 @@ impl Ready {
 
 impl Wake for Ready {
     fn wake(self: Arc<Self>) {
-        lock(&self.since).get_or_insert_with(Instant::now);
-        self.waker.wake();
+        Ready::wake(&self);
     }
 }
 
 /// Waits for a host function, but no longer than the run may take: else the limit, which ends the run then.
-pub(crate) async fn finish(
+pub(crate) async fn drive(
     guest: &mut GuestMut<'_>,
     resolver: &SandboxResolver,
     mut pending: Pending,
@@ -68,7 +72,8 @@ pub(crate) async fn finish(
         }
         let deadline = host.run.deadline;
         host.run.attempt.nesting += 1;
-        let waker = Ready::waker(&ready, task.waker());
+        ready.register(task.waker());
+        let waker = Waker::from(Arc::clone(&ready));
         let polled = reentry::while_in_host_function(guest, Arc::as_ptr(resolver.owner()).cast(), || {
             catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(&mut TaskContext::from_waker(&waker))))
         });
@@ -92,14 +97,4 @@ pub(crate) async fn finish(
         Poll::Pending
     })
     .await
-}
-
-/// The guest waits for the host function that it called; how long the answer is, which it fetches.
-pub(crate) async fn wait(guest: &mut GuestMut<'_>) -> i32 {
-    let host = guest.host();
-    let (Some(pending), Some(resolver)) = (host.run.attempt.pending.take(), host.run.resolver.clone()) else {
-        return -1;
-    };
-    let result = finish(guest, &resolver, pending).await;
-    host_functions::keep_answer(guest, result)
 }

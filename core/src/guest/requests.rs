@@ -1,0 +1,108 @@
+//! Calls of host functions that are answered later: the run waits as a value, with nothing of it on any stack.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::GuestMut;
+#[cfg(feature = "async")]
+use super::host_functions::Pending;
+use super::host_functions::{Answer, encode};
+use crate::machine::Entry;
+use crate::protocol::code::RUN_WAITS;
+use crate::value::{Error, ErrorKind, Result, Value};
+
+/// Who answers calls that are not answered at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// Nobody: the thread waits for futures, and nothing else can be waited for.
+    #[default]
+    Never,
+    /// Whoever polls the run, which is a future.
+    #[cfg(feature = "async")]
+    Driven,
+    /// Whoever has started it.
+    Started,
+}
+
+/// What a run waits for.
+#[derive(Default)]
+pub(crate) struct Requests {
+    /// By the numbers that the guest gave them. In the order in which they came.
+    pub(crate) open: BTreeMap<u32, OpenRequest>,
+    /// Futures that nobody has begun to drive.
+    #[cfg(feature = "async")]
+    pub(crate) begun: Vec<(u32, Pending)>,
+    /// Requests that nobody waits for any more.
+    #[cfg(feature = "async")]
+    pub(crate) dropped: Vec<u32>,
+    /// Answers for the guest, as it takes them.
+    answers: Vec<u8>,
+}
+
+/// A call that whoever has started the run answers.
+#[derive(Clone)]
+pub(crate) struct OpenRequest {
+    pub(crate) name: Arc<str>,
+    pub(crate) args: Vec<Value>,
+}
+
+impl Requests {
+    /// The guest does not wait for that any more.
+    pub(crate) fn drop_request(&mut self, number: u32) {
+        if self.open.remove(&number).is_none() {
+            #[cfg(feature = "async")]
+            self.dropped.push(number);
+        }
+    }
+}
+
+impl GuestMut<'_> {
+    /// The run that begins may wait, for whoever it is. What a guest can't do is waited for by the thread.
+    pub(crate) fn set_waits(&mut self, waits: Waits) -> Result<()> {
+        let can = waits != Waits::Never && self.has_waiting();
+        if self.settings().waits != can {
+            self.set_waiting(i32::from(can))?;
+            self.settings().waits = can;
+        }
+        self.host().run.waits = if can { waits } else { Waits::Never };
+        Ok(())
+    }
+
+    /// Keeps the answer to a request until the run goes on.
+    pub(crate) fn add_answer(&mut self, number: u32, result: Result<Result<Vec<Value>>, ErrorKind>) {
+        let host = self.host();
+        let mut values = Vec::new();
+        let answer = Answer::of(result, &mut values);
+        let mut bytes = Vec::new();
+        encode(host, answer, &values, &mut bytes);
+        host.run.attempt.causes = Default::default();
+        let answers = &mut host.run.attempt.requests.answers;
+        answers.extend_from_slice(&number.to_le_bytes());
+        answers.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        answers.extend_from_slice(&bytes);
+    }
+
+    /// The run goes on with what was answered.
+    pub(crate) fn resume_run(&mut self) -> Result<i32> {
+        let answers = std::mem::take(&mut self.host().run.attempt.requests.answers);
+        self.reserve(answers.len())?;
+        self.write(&[&answers])?;
+        self.execute(Entry::Resume { len: answers.len() as i32 })
+    }
+
+    /// Has a run that waits end, for the limit that was noted.
+    pub(crate) fn end_waiting_run(&mut self) -> Result<i32> {
+        self.review_limits()?;
+        self.execute(Entry::Resume { len: 0 })
+    }
+}
+
+/// Whether a run waits, by what it gave.
+pub(crate) fn is_waiting(executed: &Result<i32>) -> bool {
+    matches!(executed, Ok(RUN_WAITS))
+}
+
+/// Nobody answers such a call in this run.
+pub(crate) fn nobody_answers(name: &str) -> Error {
+    Error::host(format!("'{name}' is answered by whoever starts the run: use `start`"))
+}

@@ -1,0 +1,265 @@
+//! A run as a future: whoever polls it drives the host functions that the run waits for.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use futures_timer::Delay;
+
+use super::at_work::AtWork;
+use super::cancel::Canceller;
+use super::lifecycle::{pause_before_retry, stopped_between_tries};
+use super::limits::LimitOverrides;
+use super::sandbox_cell::{AfterAccess, SandboxCell};
+use super::state::{Instance, SandboxState, Waiting};
+use crate::guest::host_functions::{Pending, panicked};
+use crate::guest::host_future::Ready;
+use crate::guest::requests::{Waits, is_waiting};
+use crate::guest::resolver::SandboxResolver;
+use crate::guest::{GuestMut, reentry};
+use crate::machine::Entry;
+use crate::util::lock;
+use crate::value::{Error, ErrorKind, Outcome, Result, Value};
+
+/// The host functions that a run waits for, by the numbers of their requests.
+///
+/// A set of futures from a library would do, but those wake themselves, and then nobody knows how long a run that could
+/// go on has waited for its thread.
+#[derive(Default)]
+struct HostFutures {
+    list: HashMap<u32, Pending>,
+    woken: Arc<Woken>,
+}
+
+impl HostFutures {
+    /// Takes over what the guest has asked for, and lets go of what it needs no more.
+    fn collect(&mut self, state: &mut SandboxState) -> Result<()> {
+        let requests = &mut state.host()?.run.attempt.requests;
+        for (number, future) in requests.begun.drain(..) {
+            self.list.insert(number, future);
+            self.woken.add(number);
+        }
+        for number in requests.dropped.drain(..) {
+            self.list.remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Polls those that were woken; what those gave that are done.
+    fn poll(&mut self) -> Vec<(u32, Result<Vec<Value>>)> {
+        let mut done = Vec::new();
+        for number in self.woken.take() {
+            let Some(future) = self.list.get_mut(&number) else { continue };
+            let waker = Waker::from(Arc::new(WakesOne { number, all: Arc::clone(&self.woken) }));
+            let result =
+                match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut TaskContext::from_waker(&waker)))) {
+                    Ok(Poll::Pending) => continue,
+                    Ok(Poll::Ready(result)) => result,
+                    Err(panic) => Err(panicked(&*panic)),
+                };
+            self.list.remove(&number);
+            done.push((number, result));
+        }
+        done
+    }
+}
+
+/// Which futures can go on.
+#[derive(Default)]
+struct Woken {
+    numbers: Mutex<Vec<u32>>,
+    ready: Ready,
+}
+
+impl Woken {
+    fn add(&self, number: u32) {
+        lock(&self.numbers).push(number);
+    }
+
+    fn take(&self) -> Vec<u32> {
+        std::mem::take(&mut *lock(&self.numbers))
+    }
+}
+
+/// Wakes the run for one of them.
+struct WakesOne {
+    number: u32,
+    all: Arc<Woken>,
+}
+
+impl Wake for WakesOne {
+    fn wake(self: Arc<Self>) {
+        self.all.add(self.number);
+        self.all.ready.wake();
+    }
+}
+
+/// The right to a run that waits: dropped in the middle, it ends the run.
+struct Driver<'a> {
+    cell: &'a Arc<SandboxCell>,
+    over: bool,
+}
+
+impl<'a> Driver<'a> {
+    fn lock(&self) -> (AfterAccess<'a>, MutexGuard<'a, SandboxState>, AtWork<'a>) {
+        let after = AfterAccess(self.cell);
+        let state = self.cell.lock_waiting();
+        (after, state, AtWork::begin(self.cell))
+    }
+
+    /// Waits until one of the host functions is done, or for the limit that ends the run.
+    async fn wait(&self, futures: &mut HostFutures) -> Result<(), ErrorKind> {
+        let mut timer: Option<Delay> = None;
+        std::future::poll_fn(|task| {
+            let (_after, mut state, _at_work) = self.lock();
+            let Instance::Live(guest) = &mut state.instance else {
+                return Poll::Ready(Err(ErrorKind::Closed));
+            };
+            let host = guest.host();
+            host.signal.waker.register(task.waker());
+            let ready = &futures.woken.ready;
+            ready.register(task.waker());
+            if let Some(queued) = ready.queued() {
+                // That an executor has no thread for the run is none of its own doing.
+                host.postpone_deadline(queued);
+                timer = None;
+            }
+            if let Some(kind) = host.check_limits() {
+                return Poll::Ready(Err(kind));
+            }
+            let deadline = host.run.deadline;
+            host.run.attempt.nesting += 1;
+            let mut guest = guest.get_mut();
+            let done = reentry::while_in_host_function(&mut guest, self.cell.address(), || futures.poll());
+            guest.host().run.attempt.nesting -= 1;
+            if let Some(kind) = guest.host().run.attempt.limit {
+                // A run inside it has ended this one.
+                return Poll::Ready(Err(kind));
+            }
+            if !done.is_empty() {
+                for (number, result) in done {
+                    guest.add_answer(number, Ok(result));
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(deadline) = deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let timer = timer.get_or_insert_with(|| Delay::new(left));
+                if Pin::new(timer).poll(task).is_ready() {
+                    return Poll::Ready(Err(guest.host().end_by(ErrorKind::Timeout)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits before the run is repeated; the limit, if one ends it meanwhile.
+    async fn pause(&self, tries: u32) -> Option<ErrorKind> {
+        let until = pause_before_retry(tries);
+        let mut delay = Delay::new(Duration::ZERO);
+        let mut set = false;
+        std::future::poll_fn(|task| {
+            let (_after, mut state, _at_work) = self.lock();
+            let Ok(host) = state.host() else {
+                return Poll::Ready(Some(ErrorKind::Closed));
+            };
+            if !set {
+                let until = host.run.deadline.map_or(until, |deadline| until.min(deadline));
+                delay.reset(until.saturating_duration_since(Instant::now()));
+                set = true;
+            }
+            host.signal.waker.register(task.waker());
+            match host.check_limits() {
+                Some(kind) => Poll::Ready(Some(kind)),
+                None => Pin::new(&mut delay).poll(task).map(|()| host.check_limits()),
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Driver<'_> {
+    /// Somebody lost interest: the script is stopped as by `interrupt`, so that Lua stays whole.
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let (_after, mut state, _at_work) = self.lock();
+        if std::thread::panicking() {
+            // A store of the user's did, in the middle of the run: nothing of the instance can be relied on.
+            state.restart();
+            state.finish_run();
+        } else {
+            state.drop_waiting_run();
+        }
+    }
+}
+
+/// A run as a future.
+pub(crate) async fn run(
+    cell: Arc<SandboxCell>,
+    set: LimitOverrides,
+    canceller: Option<Canceller>,
+    enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry> + Send + Sync,
+) -> Result<Outcome> {
+    let run = canceller.map(|canceller| canceller.expect(&cell.signal)).transpose()?;
+    let enter = |guest: &mut GuestMut<'_>, resolver: &SandboxResolver, args: &mut Vec<u8>| {
+        super::cancel::begin(run.as_ref())?;
+        enter(guest, resolver, args)
+    };
+    let mut tries = 0;
+    // From the first lock to the last the sandbox is this run's.
+    let mut executed = cell.access_whole(|state| {
+        state.outside_transaction("an asynchronous run")?;
+        state.factory.check_stack()?;
+        let entry = state.begin_attempt(&cell, Some(&set), 0, Waits::Driven, enter)?;
+        let executed = state.guest().and_then(|mut guest| guest.execute(entry));
+        state.waiting = Some(Waiting::Driven);
+        Ok(executed)
+    })?;
+    let mut driver = Driver { cell: &cell, over: false };
+    loop {
+        let mut futures = HostFutures::default();
+        while is_waiting(&executed) {
+            futures.collect(&mut driver.lock().1)?;
+            let waited = driver.wait(&mut futures).await;
+            let (_after, mut state, _at_work) = driver.lock();
+            if waited == Err(ErrorKind::Closed) {
+                return Err(Error::closed());
+            }
+            let mut guest = state.guest()?;
+            executed = if waited.is_ok() { guest.resume_run() } else { guest.end_waiting_run() };
+        }
+        let conflict = {
+            let (_after, mut state, _at_work) = driver.lock();
+            state.waiting = None;
+            let ended = state.end_attempt(executed);
+            cell.weigh(&mut state);
+            match ended {
+                Err(error) if state.repeats(&error, &mut tries) => {
+                    state.waiting = Some(Waiting::Driven);
+                    error
+                }
+                result => {
+                    state.finish_run();
+                    state.end_access();
+                    driver.over = true;
+                    return result;
+                }
+            }
+        };
+        if let Some(kind) = driver.pause(tries).await {
+            return Err(stopped_between_tries(kind, conflict));
+        }
+        let (_after, mut state, _at_work) = driver.lock();
+        if cell.is_closed() {
+            return Err(Error::closed());
+        }
+        let entry = state.begin_attempt(&cell, Some(&set), tries, Waits::Driven, enter)?;
+        executed = state.guest().and_then(|mut guest| guest.execute(entry));
+    }
+}

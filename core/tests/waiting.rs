@@ -1,0 +1,245 @@
+//! Runs that are started and answered by whoever holds them.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use luacell::{ComputeOptions, Error, ErrorKind, Run, Sandbox, SandboxConfig, Value};
+
+fn options() -> ComputeOptions {
+    ComputeOptions::new()
+}
+
+fn sandbox() -> Sandbox {
+    let lua = Sandbox::new().unwrap();
+    lua.declare("ask").unwrap();
+    lua.declare("web.fetch").unwrap();
+    lua
+}
+
+fn start(lua: &Sandbox, source: &str) -> Run {
+    lua.start(source, options()).unwrap()
+}
+
+/// The open requests, as `id:name(args)`.
+fn open(run: &Run) -> Vec<String> {
+    let shown = |value: &Value| format!("{value:?}");
+    run.requests()
+        .unwrap()
+        .iter()
+        .map(|r| format!("{}:{}({})", r.id, r.name, r.args.iter().map(shown).collect::<Vec<_>>().join(",")))
+        .collect()
+}
+
+#[test]
+fn a_run_waits_for_its_answer() {
+    let lua = sandbox();
+    let mut run = start(&lua, "print('a') local a = ask('q', 1) print('b') return a, 2");
+    assert!(run.is_waiting());
+    assert_eq!(open(&run), ["1:ask(\"q\",1)"]);
+    run.answer(1, "yes").unwrap();
+    assert!(run.requests().unwrap().is_empty());
+    run.resume().unwrap();
+    let outcome = run.into_result().unwrap();
+    assert_eq!(outcome.values, ["yes".into(), Value::Integer(2)]);
+    assert_eq!(outcome.output, "a\nb\n");
+    assert_eq!(outcome.metrics.host_calls, 1);
+    assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
+}
+
+#[test]
+fn a_run_that_need_not_wait_is_done_at_once() {
+    let lua = sandbox();
+    lua.register("now", |()| Ok(5)).unwrap();
+    let run = start(&lua, "return now() + ...");
+    assert!(!run.is_waiting());
+    assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Runtime);
+    let run = lua.start("return now() + ...", options().args(1)).unwrap();
+    assert_eq!(run.into_result().unwrap().values, [6.into()]);
+    assert_eq!(start(&lua, "return +").into_result().unwrap_err().kind(), ErrorKind::Syntax);
+    lua.compute("function f(x) return ask(x) end").unwrap();
+    let mut run = lua.start_call("f", options().args("x")).unwrap();
+    run.answer(1, 7).unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap().values, [7.into()]);
+}
+
+#[test]
+fn answers_come_in_any_order_and_only_once() {
+    let lua = sandbox();
+    let source = "return require('task').all(function() return ask(1) end, function() return web.fetch(2) end)";
+    let mut run = start(&lua, source);
+    assert_eq!(open(&run), ["1:ask(1)", "2:web.fetch(2)"]);
+    run.answer(2, "second").unwrap();
+    for id in [2, 3, 0, u64::MAX] {
+        assert_eq!(run.answer(id, 1).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    run.resume().unwrap();
+    assert_eq!(open(&run), ["1:ask(1)"]);
+    run.resume().unwrap();
+    assert!(run.is_waiting(), "nothing was answered");
+    run.fail(1, Error::host("no luck")).unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.resume().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let error = run.into_result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HostFunction);
+    assert!(error.message().contains("no luck"), "{error}");
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn nobody_answers_in_other_runs() {
+    let lua = sandbox();
+    let error = lua.compute("ask()").unwrap_err();
+    assert!(error.message().contains("'ask'") && error.message().contains("start"), "{error}");
+    assert_eq!(lua.compute("return (pcall(ask))").unwrap().values, [false.into()]);
+}
+
+#[test]
+fn it_is_one_transaction() {
+    let lua = sandbox();
+    let mut run = start(&lua, "_home.x = 1 x = 1 ask() _home.y = 2 ask()");
+    run.answer(1, ()).unwrap();
+    run.resume().unwrap();
+    assert!(run.is_waiting());
+    run.cancel();
+    assert_eq!(lua.compute("return _home.x, _home.y").unwrap().values, [Value::Nil, Value::Nil]);
+    let mut run = start(&lua, "_home.x = 1 ask() _home.y = 2");
+    run.answer(1, ()).unwrap();
+    run.resume().unwrap();
+    run.into_result().unwrap();
+    assert_eq!(lua.compute("return _home.x, _home.y").unwrap().values, [1.into(), 2.into()]);
+    let mut run = start(&lua, "_home.x = 9 ask()");
+    run.fail(1, Error::host("x")).unwrap();
+    run.resume().unwrap();
+    run.into_result().unwrap_err();
+    assert_eq!(lua.home().get("x").unwrap(), 1.into());
+}
+
+#[test]
+fn limits_hold_over_all_of_it() {
+    let lua = sandbox();
+    let all = || options().instruction_limit(200_000).output_limit(100).host_call_limit(3);
+    let mut run =
+        lua.start("for i = 1, 1e9 do if i % 10000 == 1 then ask(i) end end", all().host_call_limit(1000)).unwrap();
+    let mut turns = 0;
+    while run.is_waiting() {
+        turns += 1;
+        run.answer(run.requests().unwrap()[0].id, ()).unwrap();
+        run.resume().unwrap();
+    }
+    assert!(turns > 2, "{turns}");
+    let error = run.into_result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InstructionLimit);
+    for (source, kind) in [
+        ("print(('x'):rep(60)) ask() print(('x'):rep(60))", ErrorKind::OutputLimit),
+        ("ask() pcall(ask) ask() ask()", ErrorKind::HostCallLimit),
+        ("ask() pcall(function() while true do end end)", ErrorKind::InstructionLimit),
+    ] {
+        let mut run = lua.start(source, all()).unwrap();
+        while run.is_waiting() {
+            run.answer(run.requests().unwrap()[0].id, ()).unwrap();
+            run.resume().unwrap();
+        }
+        assert_eq!(run.into_result().unwrap_err().kind(), kind, "{source}");
+        assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
+    }
+}
+
+/// The time that it waits is not its own.
+#[test]
+fn its_time_stands_still_while_it_waits() {
+    let lua = sandbox();
+    let timeout = Duration::from_millis(100);
+    let mut run = lua.start("ask() return 1", options().timeout(timeout)).unwrap();
+    std::thread::sleep(timeout * 2);
+    run.answer(1, ()).unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap().values, [1.into()]);
+    let mut run = lua.start("ask() while true do end", options().timeout(timeout)).unwrap();
+    run.answer(1, ()).unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[test]
+fn it_can_be_interrupted_and_cancelled_while_it_waits() {
+    let lua = sandbox();
+    let mut run = start(&lua, "_home.x = 1 pcall(ask) return 1");
+    lua.interrupt();
+    run.answer(1, ()).unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Interrupted);
+    assert_eq!(lua.compute("return _home.x").unwrap().values, [Value::Nil]);
+    let canceller = luacell::Canceller::new();
+    let mut run = lua.start("ask()", options().canceller(&canceller)).unwrap();
+    canceller.cancel();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Interrupted);
+    drop(start(&lua, "ask()"));
+    assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
+}
+
+#[test]
+fn who_holds_it_uses_the_sandbox_and_others_do_not() {
+    let lua = Arc::new(sandbox());
+    let mut run = start(&lua, "_home.n = 1 local r = ask(function(x) return x + _home.n end) return r, _home.n, g");
+    let f = run.requests().unwrap()[0].args[0].as_function().unwrap().clone();
+    assert_eq!(f.call(41).unwrap().values, [42.into()]);
+    assert_eq!(lua.home().get("n").unwrap(), 1.into(), "what the run wrote is seen");
+    lua.home().set("n", 5).unwrap();
+    assert_eq!(lua.compute("g = 7 return _home.n").unwrap().values, [5.into()]);
+    assert!(lua.compute("ask()").unwrap_err().message().contains("'ask' can't wait here"));
+    let (other, g) = (Arc::clone(&lua), f.clone());
+    std::thread::spawn(move || {
+        assert_eq!(other.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(other.home().get("n").unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(g.call(1).unwrap_err().kind(), ErrorKind::Busy);
+    })
+    .join()
+    .unwrap();
+    assert_eq!(lua.start("return 1", options()).unwrap_err().kind(), ErrorKind::Busy);
+    run.answer(1, "done").unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap().values, ["done".into(), Value::Integer(5), Value::Integer(7)]);
+    assert_eq!(lua.home().get("n").unwrap(), 5.into());
+    // On another thread it goes on as well.
+    let mut run = start(&lua, "return ask()");
+    let lua = std::thread::spawn(move || {
+        run.answer(1, 1).unwrap();
+        run.resume().unwrap();
+        run.into_result().unwrap();
+        lua
+    })
+    .join()
+    .unwrap();
+    lua.compute("return 1").unwrap();
+}
+
+#[test]
+fn a_closed_sandbox_ends_it() {
+    let lua = sandbox();
+    let mut run = start(&lua, "ask()");
+    lua.close();
+    assert_eq!(run.requests().unwrap_err().kind(), ErrorKind::Closed);
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn with_a_seed_sleeping_costs_no_time() {
+    let lua = Sandbox::with_config(SandboxConfig::new().deterministic(1)).unwrap();
+    let source = "local t = os.time() require('task').sleep(3600) return os.time() - t";
+    assert_eq!(lua.compute(source).unwrap().values, [3600.into()]);
+}
+
+#[test]
+fn a_million_tasks_end_at_a_limit() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(16 << 20)).unwrap();
+    lua.declare("ask").unwrap();
+    let run =
+        lua.start("local t = require 'task' for i = 1, 1e6 do t.spawn(function() ask(i) end) end", options()).unwrap();
+    assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Memory);
+    assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
+}
