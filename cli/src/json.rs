@@ -72,7 +72,7 @@ impl<'de> Visitor<'de> for Exact {
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Json, E> {
         if self.in_array && !self.gaps {
-            return Err(E::custom("null in an array: a table holds no nil, so the places after it would be lost"));
+            return Err(E::custom("null in an array: a table can't hold nil, so what follows would be lost"));
         }
         Ok(Json::Null)
     }

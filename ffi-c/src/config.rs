@@ -182,7 +182,7 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
             with_sink(
                 &mut |source| match found.replace(Module::new(name, source)) {
                     None => Ok(()),
-                    Some(_) => Err(invalid("a module has one source")),
+                    Some(_) => Err(invalid("a module can have only one source")),
                 },
                 |sink| {
                     callback_result("the search for a module", |error| {
@@ -199,7 +199,7 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
     }
     set_limits!(config, size_prefixed::read(given.limits, "luacell_limits")?);
     match (given.store.is_null(), given.location.is_null()) {
-        (false, false) => return Err(invalid("a sandbox has one store: set location or store")),
+        (false, false) => return Err(invalid("a sandbox can have only one store: set location or store")),
         (false, true) => config = config.store(borrow(given.store, "store")?.share()?),
         (true, false) => config = config.store(text(given.location, given.location_len, "location")?),
         (true, true) => {}

@@ -109,5 +109,5 @@ export class Functions {
 /** A name that can be registered: Lua names with dots between them. */
 export function checkName(name: string): void {
   if (typeof name === 'string' && /^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*$/.test(name)) return;
-  throw invalid(`'${String(name)}' is no name for a host function: use Lua names with dots between them`);
+  throw invalid(`'${String(name)}' is not a name for a host function: use Lua names with dots between them`);
 }

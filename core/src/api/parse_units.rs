@@ -37,7 +37,7 @@ pub fn parse_size(text: &str) -> Result<u64> {
     whole()
         .or_else(fraction)
         .filter(|&bytes| bytes > 0)
-        .ok_or_else(|| Error::invalid(format!("'{text}' is no size: 65536, 64KiB or 16M is expected")))
+        .ok_or_else(|| Error::invalid(format!("'{text}' is not a size: expected something like 65536, 64KiB or 16M")))
 }
 
 /// A length of time: `2`, `0.5`, `500ms`, `1.5s`, `2m`, `1h`; seconds when there is no unit.
@@ -58,7 +58,7 @@ pub fn parse_time(text: &str) -> Result<Duration> {
     seconds
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| Error::invalid(format!("'{text}' is no time: 2, 0.5, 500ms or 1m is expected")))
+        .ok_or_else(|| Error::invalid(format!("'{text}' is not a time: expected something like 2, 0.5, 500ms or 1m")))
 }
 
 #[cfg(test)]

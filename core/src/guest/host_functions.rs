@@ -156,7 +156,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     if name.split('.').all(is_name) {
         return Ok(());
     }
-    Err(Error::invalid(format!("'{name}' is no name for a host function: use Lua names with dots between them")))
+    Err(Error::invalid(format!("'{name}' is not a name for a host function: use Lua names with dots between them")))
 }
 
 /// What a call gave.

@@ -127,7 +127,7 @@ impl ModuleResolver for Folder {
         let is_plain =
             |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
         if !name.split('.').all(is_plain) {
-            return Ok(Resolved::Missing(format!("no file: '{name}' is no module's name")));
+            return Ok(Resolved::Missing(format!("no file: '{name}' is not a module's name")));
         }
         let relative: PathBuf = name.split('.').collect();
         let mut tried = Vec::new();
@@ -147,7 +147,7 @@ pub(crate) fn answer(resolver: &dyn ModuleResolver, name: &[u8]) -> Result<Vec<u
     let resolved = match std::str::from_utf8(name) {
         Ok(name) => catch_unwind(AssertUnwindSafe(|| resolver.resolve(name)))
             .unwrap_or_else(|_| Err(Error::opaque("the search for a module panicked")))?,
-        Err(_) => Resolved::Missing("the name is no valid UTF-8".to_owned()),
+        Err(_) => Resolved::Missing("the name is not valid UTF-8".to_owned()),
     };
     let mut out = Vec::new();
     match resolved {

@@ -183,21 +183,21 @@ fn checksum(blob: &[u8]) -> u32 {
 }
 
 fn invalid(why: &str) -> Error {
-    Error::invalid(format!("this is no exported _home that can be loaded: {why}"))
+    Error::invalid(format!("this exported _home can't be loaded: {why}"))
 }
 
 /// Everything in the blob, checked.
 fn parse(blob: &[u8]) -> Result<Vec<Entries<'_>>> {
     let cut_off = || invalid("it was cut off");
     if !blob.starts_with(MAGIC) {
-        return Err(invalid("it begins otherwise"));
+        return Err(invalid("its first bytes are wrong"));
     }
     let (head, rest) = blob.split_at_checked(HEAD).ok_or_else(cut_off)?;
     let mut numbers = ByteReader::new(head.get(MAGIC.len()..).unwrap_or_default());
     let (format, checked, len) = (numbers.u32(), numbers.u32(), numbers.u64());
     if format != Some(FORMAT) {
         let format = format.unwrap_or_default();
-        return Err(invalid(&format!("it has format {format}, and this version of luacell reads {FORMAT} only")));
+        return Err(invalid(&format!("it has format {format}, but this version of luacell reads only {FORMAT}")));
     }
     if len != Some(rest.len() as u64) {
         return Err(cut_off());
@@ -230,5 +230,5 @@ fn parse(blob: &[u8]) -> Result<Vec<Entries<'_>>> {
         Some(all)
     };
     let all = read().filter(|all| !all.is_empty()).ok_or_else(|| invalid("its content makes no sense"))?;
-    if reader.rest.is_empty() { Ok(all) } else { Err(invalid("something follows its content")) }
+    if reader.rest.is_empty() { Ok(all) } else { Err(invalid("there is something after its content")) }
 }

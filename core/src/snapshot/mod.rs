@@ -131,13 +131,13 @@ impl Snapshot {
     pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Snapshot> {
         let factory = &engine.0;
         if !bytes.starts_with(MAGIC) {
-            return Err(invalid("it begins otherwise"));
+            return Err(invalid("its first bytes are wrong"));
         }
         let (head, packed) = bytes.split_at_checked(HEAD).ok_or_else(|| invalid("it was cut off"))?;
         let number = |at: usize| head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |n| u32::from_le_bytes(*n));
         let format = number(8);
         if format != FORMAT {
-            return Err(invalid(&format!("it has format {format}, and this version of luacell reads {FORMAT} only")));
+            return Err(invalid(&format!("it has format {format}, but this version of luacell reads only {FORMAT}")));
         }
         if number(12) != checksum(bytes) {
             return Err(invalid("it is damaged or was cut off: its checksum is wrong"));
@@ -146,7 +146,7 @@ impl Snapshot {
         check_guest(factory, &guest)?;
         let base = factory.base()?;
         if number(48) != base.sum() {
-            return Err(invalid("it was made by another version of luacell, whose guest starts otherwise"));
+            return Err(invalid("it was made by another version of luacell, with a different guest"));
         }
         let broken = || invalid("its content makes no sense");
         let most = factory.max_memory();
@@ -163,7 +163,7 @@ impl Snapshot {
         let virtual_clock = content.virtual_clock().ok_or_else(broken)?;
         let tables = content.tables(&mut room).ok_or_else(broken)?.ok_or_else(|| too_large("tables", most))?;
         if content.left > 0 {
-            return Err(invalid("something follows its content"));
+            return Err(invalid("there is something after its content"));
         }
         Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables }))
     }
@@ -196,7 +196,7 @@ fn too_large(what: &str, most: u64) -> Error {
 }
 
 fn invalid(why: &str) -> Error {
-    Error::invalid(format!("this is no snapshot that can be restored: {why}"))
+    Error::invalid(format!("this snapshot can't be restored: {why}"))
 }
 
 /// Of everything but the checksum itself.

@@ -102,9 +102,9 @@ pub fn encode(values: &[Value], out: &mut Vec<u8>, handles: &dyn Handles) -> Res
 /// more.
 pub fn decode(bytes: &[u8], handles: &dyn Handles) -> Result<Vec<Value>> {
     let resolver = HandleResolver { handles, unknown: Cell::new(false) };
-    let values = codec::decode(bytes, &resolver).map_err(|_| Error::invalid("these bytes are no encoded values"))?;
+    let values = codec::decode(bytes, &resolver).map_err(|_| Error::invalid("these bytes are not encoded values"))?;
     if resolver.unknown.get() {
-        return Err(Error::new(ErrorKind::Closed, "a function or table that was passed has been given up already"));
+        return Err(Error::new(ErrorKind::Closed, "a function or table that was passed has already been released"));
     }
     Ok(values)
 }

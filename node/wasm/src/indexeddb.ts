@@ -66,7 +66,7 @@ export class IndexedDBStore implements TableStore {
   entries(): Iterable<Entry> {
     this.#check();
     const entries = this.#entries;
-    if (!entries) throw storeError('this store has a sandbox already: open one for each sandbox');
+    if (!entries) throw storeError('this store already has a sandbox: open one for each sandbox');
     this.#entries = null;
     return entries;
   }
@@ -143,7 +143,7 @@ async function lock(name: string, patience: number): Promise<() => void> {
     const signal = AbortSignal.timeout(patience);
     const held = locks.request(`luacell ${name}`, { signal }, () => new Promise<void>((release) => resolve(release)));
     held.catch((error: unknown) =>
-      reject(storeError(`the database '${name}' is in use, by another tab or worker perhaps`, error)),
+      reject(storeError(`the database '${name}' is in use, perhaps by another tab or worker`, error)),
     );
   });
 }
@@ -155,7 +155,7 @@ export async function openIndexedDB(name: string, options: IndexedDBOptions = {}
   checkOptions(options, ['onError', 'lockTimeout']);
   checkType(options, 'onError', 'function', 'a function');
   checkCount('lockTimeout', options.lockTimeout, 53);
-  if (typeof indexedDB === 'undefined') throw storeError('there is no IndexedDB here: it is a part of browsers');
+  if (typeof indexedDB === 'undefined') throw storeError('there is no IndexedDB here: only browsers have it');
   const release = await lock(name, options.lockTimeout ?? 5000);
   let db: IDBDatabase | undefined;
   try {

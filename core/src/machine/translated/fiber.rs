@@ -54,7 +54,7 @@ impl Run {
     pub(super) fn new<I: Imports>(cell: &mut Cell<I>, entry: Entry) -> Result<Self> {
         let size = cell.blueprint.config.max_stack + ROOM;
         let stack = DefaultStack::new(size)
-            .map_err(|e| Error::new(ErrorKind::Memory, "there is no memory for a stack").with_source(e))?;
+            .map_err(|e| Error::new(ErrorKind::Memory, "not enough memory for a stack").with_source(e))?;
         let Raw { machine, api, .. } = cell.raw;
         let cell = Exclusive(NonNull::from(cell));
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<Task, ()>, task| {

@@ -165,7 +165,7 @@ impl<I: Imports> Machine<I> for At<'_, I> {
         if self.0.raw.grow(pages, self.0.data.max_memory as u64) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Memory, "no memory for the sandbox").fatal())
+        Err(Error::new(ErrorKind::Memory, "not enough memory for the sandbox").fatal())
     }
 
     #[inline]

@@ -249,7 +249,7 @@ impl<'a> Walk<'a> {
         };
         value_of(key.value(), stored.value())?;
         if entry_key(key.value()).is_none() {
-            return Err(damaged(key.value(), "has a key that is no text"));
+            return Err(damaged(key.value(), "has a key that is not text"));
         }
         (self.key, self.stored) = (key, stored);
         Ok(true)

@@ -78,7 +78,7 @@ impl FileOptions {
     /// Opens the file, or makes it. The folder has to exist.
     ///
     /// # Errors
-    /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later
+    /// `Store` when another process has it open, when it is not a luacell store, is damaged, or was written by a later
     /// version that this one does not understand; the file is left as it is then. When the system refuses to open it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
         let shared = open_file::open(path.as_ref(), self.access, self.cache_size)?;
@@ -235,7 +235,7 @@ impl FileStore {
         shared.write(self.durability, view.is_some(), |table, commit| {
             match view {
                 Some(view) if view.generation != shared.generation() => {
-                    return Err(StoreError::conflict("the file was opened anew"));
+                    return Err(StoreError::conflict("the file was opened again"));
                 }
                 Some(view) if view.commit != commit => view.check(table)?,
                 _ => {}

@@ -267,7 +267,7 @@ impl RedisStore {
             if self.cache.held.saturating_add(held) > self.cancel.room() {
                 // The run ends for that.
                 self.cache.held += held;
-                return Err("the run reads more than it may make its host hold".into());
+                return Err("the run reads more than the host may hold for it".into());
             }
             if portion.cursor == 0 {
                 break;
