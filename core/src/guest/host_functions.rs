@@ -369,15 +369,15 @@ fn encode_values(values: &[Value], out: &mut Vec<u8>, resolver: Option<&SandboxR
     codec::encode_args(values, out, resolver)
 }
 
-/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for whatever
-/// comes.
+/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for any
+/// arguments.
 ///
-/// Arguments that are missing are nil, those beyond are dropped, as in Lua.
+/// Missing arguments are nil, and extra ones are dropped, as in Lua.
 pub trait FromArgs: Sized {
     /// The arguments as these types.
     ///
     /// # Errors
-    /// `Conversion` when one does not fit, naming its position.
+    /// `Conversion` if one does not fit, naming its position.
     fn from_args(args: Drain<'_, Value>) -> Result<Self>;
 }
 

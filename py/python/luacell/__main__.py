@@ -1,4 +1,4 @@
-"""`python -m luacell`: type Lua and see what it gives."""
+"""`python -m luacell`: type Lua and see what it returns."""
 
 from __future__ import annotations
 
