@@ -3,7 +3,7 @@
 import { invalid } from './errors.js';
 import type { LuaInput } from './values.js';
 
-/** A function of the host. What it returns is its result; an array of several results is made by `multiple`. */
+/** A function of the host. What it returns is its result; use `multiple` to return several results. */
 export type HostFunction = (...args: any[]) => HostResult | PromiseLike<HostResult>;
 
 type HostResult = LuaInput | void | MultipleResults;
@@ -13,7 +13,7 @@ export class MultipleResults {
   constructor(readonly values: readonly LuaInput[]) {}
 }
 
-/** For host functions: returns these as so many results, where an array would be one table. */
+/** For host functions: returns these as several results; an array would be one table. */
 export const multiple = (...values: LuaInput[]): MultipleResults => new MultipleResults(values);
 
 interface Registered {

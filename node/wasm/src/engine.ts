@@ -43,7 +43,7 @@ export class Engine {
   }
 
   /**
-   * Fetches and compiles `lua.wasm`. Without a source it is the file that lies beside this code; that engine is kept, and is the one of
+   * Fetches and compiles `lua.wasm`. Without a source, it is the file next to this code; that engine is kept, and is the one of
    * sandboxes that are made without any.
    */
   static async load(source?: WasmSource): Promise<Engine> {

@@ -6,7 +6,7 @@ import type { TableStore, Write } from './tables.js';
 
 /** Settings of a store in IndexedDB. */
 export interface IndexedDBOptions {
-  /** Hears at once that writes could not be kept. Without it, `flush` and the next run tell. */
+  /** Called immediately if writes could not be stored. Without it, you learn of it from `flush` and the next run. */
   onError?: (error: LuaCellError) => void;
   /** Milliseconds to wait for another user of the same database, such as the page before a reload. Default 5,000. */
   lockTimeout?: number;
@@ -83,13 +83,13 @@ export class IndexedDBStore implements TableStore {
     this.#writing ??= this.#write();
   }
 
-  /** Returns when everything that was committed before is kept. Rejects when it could not be. */
+  /** Resolves when everything that was committed before is stored. Rejects if that failed. */
   async flush(): Promise<void> {
     while (this.#writing) await this.#writing;
     if (this.#failure) throw this.#failure;
   }
 
-  /** Keeps what is left, and closes the database. The sandbox can't store anything after that. */
+  /** Stores what is left, and closes the database. The sandbox can't store anything after that. */
   async close(): Promise<void> {
     if (this.#closed) return;
     try {

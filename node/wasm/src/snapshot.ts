@@ -18,7 +18,7 @@ export class Snapshot {
     this.image = image;
   }
 
-  /** As bytes, to be kept, with a checksum. They can be restored with the same `lua.wasm` only. */
+  /** As bytes, to be kept, with a checksum. They can only be restored with the same `lua.wasm`. */
   toBytes(): Uint8Array {
     const { guest, memory, tables, functions, time } = this.image;
     const out = new Writer();
