@@ -17,7 +17,7 @@ _converters: dict[type, Callable[[Any], Any]] = {}
 
 
 def converter(cls: type[T], /) -> Callable[[Callable[[T], Any]], Callable[[T], Any]]:
-    """Says how objects of a class (and of its subclasses) go to Lua.
+    """Says how objects of a class (and of its subclasses) are passed to Lua.
 
     >>> from decimal import Decimal
     >>> @luacell.converter(Decimal)
