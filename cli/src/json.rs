@@ -1,5 +1,5 @@
-//! JSON in and out; how values and JSON correspond is the core's affair. What would be lost on the way is an error
-//! here.
+//! JSON in and out. The core defines how values and JSON correspond. Here it is an error if something would be lost on
+//! the way.
 
 use std::fmt;
 

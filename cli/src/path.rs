@@ -1,4 +1,4 @@
-//! The way to a value in `_home`, as people write it: `players.1.name`, `["a.b"][true]`.
+//! Paths to values in `_home`, as people write them: `players.1.name`, `["a.b"][true]`.
 
 use std::iter::Peekable;
 use std::str::Chars;

@@ -1,4 +1,5 @@
-//! The guest as C code: wasm2c translates `lua.wasm`, and the platform's C compiler makes a part of this library of it.
+//! The guest as C code: wasm2c translates `lua.wasm`, and the platform's C compiler turns that into a part of this
+//! library.
 
 use std::env;
 use std::path::{Path, PathBuf};

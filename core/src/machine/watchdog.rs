@@ -1,4 +1,4 @@
-//! The second line of defence: a clock outside of the guest, for engines whose code is compiled with checks for it.
+//! The second line of defence: a clock outside the guest, for engines whose code is compiled with checks for it.
 
 use std::fmt;
 use std::time::{Duration, Instant};

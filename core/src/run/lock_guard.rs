@@ -1,4 +1,4 @@
-//! The lock of a sandbox, and who has it.
+//! The lock of a sandbox, and who holds it.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;

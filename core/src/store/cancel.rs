@@ -1,4 +1,4 @@
-//! When a store need not go on.
+//! When a store need not continue.
 
 use std::fmt;
 use std::sync::Arc;

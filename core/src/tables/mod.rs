@@ -1,4 +1,4 @@
-//! A sandbox's tables: a store, and before it the writes of the present run.
+//! A sandbox's tables: a store, and in front of it the writes of the current run.
 
 mod clock;
 mod compact;

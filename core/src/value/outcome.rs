@@ -1,4 +1,4 @@
-//! What runs give.
+//! The results of runs.
 
 use crate::value::{FromValue, LuaString, Metrics, Result, Value};
 

@@ -1,4 +1,5 @@
-//! Runs that can wait: each has a stack of its own, and its thread does other things while a host function is not done.
+//! Runs that can wait: each has a stack of its own, and its thread does other things until a host function has
+//! finished.
 
 use std::cell::Cell as Changing;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,5 +1,5 @@
-//! A file that is only written to when it has turned out to be ours, may be written to, and by the process that opened
-//! it.
+//! A file that is only written to once it is known that it is ours, that it may be written to, and that this process
+//! opened it.
 
 use std::fmt;
 use std::fs::File;

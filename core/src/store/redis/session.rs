@@ -1,4 +1,4 @@
-//! One user of a namespace: a sandbox, which must never go on with something else than what it has seen.
+//! One user of a namespace: a sandbox, which must never continue with anything but what it has seen.
 
 use std::collections::HashMap;
 use std::sync::Arc;
