@@ -1,4 +1,5 @@
-//! Runs that can wait: each has a stack of its own, and its thread does other things while a host function is not done.
+//! Runs that can wait: each has a stack of its own, and its thread does other things until a host function has
+//! finished.
 
 use std::cell::Cell as Changing;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -54,7 +55,7 @@ impl Run {
     pub(super) fn new<I: Imports>(cell: &mut Cell<I>, entry: Entry) -> Result<Self> {
         let size = cell.blueprint.config.max_stack + ROOM;
         let stack = DefaultStack::new(size)
-            .map_err(|e| Error::new(ErrorKind::Memory, "there is no memory for a stack").with_source(e))?;
+            .map_err(|e| Error::new(ErrorKind::Memory, "not enough memory for a stack").with_source(e))?;
         let Raw { machine, api, .. } = cell.raw;
         let cell = Exclusive(NonNull::from(cell));
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<Task, ()>, task| {
