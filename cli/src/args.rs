@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Runs untrusted Lua 5.4 in a sandbox.
 ///
-/// Exit status: 0 success, 1 a Lua error, 2 wrong use, 3 a limit of the sandbox.
+/// Exit status: 0 success, 1 a Lua error, 2 wrong usage, 3 a limit of the sandbox.
 #[derive(Debug, Parser)]
 #[command(name = "luacell", version)]
 pub struct Cli {
@@ -22,9 +22,9 @@ pub enum Command {
     Run(RunArgs),
     /// Run Lua code from the command line and print what it returns
     Eval(EvalArgs),
-    /// Type Lua and see what it gives
+    /// Type Lua and see what it returns
     Repl(ReplArgs),
-    /// Look into a kept _home, change it, save it or load it
+    /// Look at a kept _home, change it, save it or load it
     #[command(subcommand)]
     Home(HomeCommand),
 }
@@ -35,20 +35,21 @@ pub enum HomeCommand {
     Dump {
         #[command(flatten)]
         store: StoreArgs,
-        /// Where to; standard output when it is not given
+        /// Where to write; standard output if not given
         file: Option<PathBuf>,
-        /// As JSON, for people; what would not come back from it, such as functions and numbers beside other keys, is
-        /// an error
+        /// As JSON, for people; it is an error if something would not come back from JSON, such as functions, or
+        /// numbers next to other keys
         #[arg(long)]
         json: bool,
     },
-    /// Replace all of it by what a file or standard input holds
+    /// Replace all of it with what a file or standard input holds
     Load {
         #[command(flatten)]
         store: StoreArgs,
-        /// Where from; standard input when it is not given
+        /// Where to read from; standard input if not given
         file: Option<PathBuf>,
-        /// Take functions too: they are bytecode, which Lua does not verify, so for what nobody else could change
+        /// Accept functions too. They are bytecode, which Lua does not verify: only for data that nobody else could
+        /// change
         #[arg(long)]
         trusted: bool,
         /// JSON: an object or an array. An empty array and an empty object are the same table; null in an array is an
@@ -60,8 +61,8 @@ pub enum HomeCommand {
     Get {
         #[command(flatten)]
         store: StoreArgs,
-        /// Keys joined with dots, digits for an integer key: players.1.name; any key in brackets, as in Lua: ["1"],
-        /// ["a.b"], [true], [0.5], ["\xff"]
+        /// Keys joined with dots, digits for an integer key: players.1.name. Any key can be in brackets, as in Lua:
+        /// ["1"], ["a.b"], [true], [0.5], ["\xff"]
         #[arg(allow_negative_numbers = true)]
         path: String,
     },
@@ -136,30 +137,30 @@ pub struct TaskArgs {
 /// Settings of the sandbox, the same for every command.
 #[derive(Args, Debug)]
 pub struct SandboxArgs {
-    /// At most so much memory for Lua, in bytes or with K, M or G behind the number
+    /// The most memory that Lua may use, in bytes or with K, M or G after the number
     #[arg(long, value_name = "SIZE", value_parser = luacell::parse_size)]
     pub memory: Option<u64>,
-    /// End a run that takes longer, in seconds, or with ms, s, m or h behind the number; without it Ctrl-C ends it
+    /// End a run that takes longer, in seconds, or with ms, s, m or h after the number; Ctrl-C ends it in any case
     #[arg(long, value_name = "TIME", value_parser = luacell::parse_time)]
     pub timeout: Option<Duration>,
-    /// End a run that takes more instructions of the Lua machine
+    /// End a run that takes more Lua instructions
     #[arg(long, value_name = "NUMBER")]
     pub instructions: Option<u64>,
     /// Where require finds modules: NAME.lua or NAME/init.lua in this folder. May be given several times; the first
-    /// that has it counts
+    /// folder that has the module is used
     #[arg(long, value_name = "FOLDER")]
     pub module_path: Vec<PathBuf>,
-    /// Make the run repeatable: random numbers from this seed, and a clock that instructions drive
+    /// Make the run repeatable: random numbers from this seed, and a clock that counts instructions
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
     /// Keep _home in this file, or on the server with this URL (redis://...)
     #[arg(long, value_name = "FILE|URL")]
     pub home: Option<String>,
-    /// Take no functions out of it, because others can write to it: they are bytecode, which Lua does not verify
+    /// Load no functions from _home, because others can write to it: they are bytecode, which Lua does not verify
     #[arg(long, requires = "home")]
     pub no_stored_functions: bool,
-    /// Let the terminal obey what the script prints and returns: colours, cursor movements. Without it they are shown
-    /// as escape sequences; files and pipes get all bytes in any case
+    /// Send what the script prints and returns to the terminal unchanged, including colours and cursor movements.
+    /// Without this they are shown as escape sequences. Files and pipes always get all bytes
     #[arg(long)]
     pub raw: bool,
 }

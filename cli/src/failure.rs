@@ -1,4 +1,4 @@
-//! What can go wrong, how it is told and with which exit status.
+//! What can go wrong, how it is reported, and with which exit status.
 
 use std::io::Write;
 use std::process::ExitCode;

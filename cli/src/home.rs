@@ -72,7 +72,7 @@ fn dump(sandbox: &Sandbox, file: Option<&Path>, as_json: bool) -> Result<(), Fai
         (Some(json), None) => output::json(&json),
         (None, Some(file)) => write(file, &sandbox.export_home()?),
         (None, None) if std::io::stdout().is_terminal() => {
-            Err(Failure::Usage(anyhow!("this is nothing for a terminal: name a file, or use --json")))
+            Err(Failure::Usage(anyhow!("a terminal can't show a dump: name a file, or use --json")))
         }
         (None, None) => output::to_stdout(&sandbox.export_home()?),
     }
@@ -115,7 +115,7 @@ fn load(sandbox: &Sandbox, content: &[u8], trusted: bool, value: Option<Value>) 
         return Ok(sandbox.import_home_with(content, &ImportOptions::new().trusted(trusted))?);
     };
     if !matches!(value, Value::Table(_)) {
-        return Err(Failure::Usage(anyhow!("_home is a table: a JSON object or array is expected")));
+        return Err(Failure::Usage(anyhow!("_home is a table: expected a JSON object or array")));
     }
     sandbox.set_input(value)?;
     // One run, so one transaction.

@@ -1,5 +1,5 @@
-//! JSON in and out; how values and JSON correspond is the core's affair. What would be lost on the way is an error
-//! here.
+//! JSON in and out. The core defines how values and JSON correspond. Here it is an error if something would be lost on
+//! the way.
 
 use std::fmt;
 
@@ -72,7 +72,7 @@ impl<'de> Visitor<'de> for Exact {
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Json, E> {
         if self.in_array && !self.gaps {
-            return Err(E::custom("null in an array: a table holds no nil, so the places after it would be lost"));
+            return Err(E::custom("null in an array: a table can't hold nil, so what follows would be lost"));
         }
         Ok(Json::Null)
     }

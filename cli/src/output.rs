@@ -1,4 +1,4 @@
-//! Writing results: in one go, and quiet when the reader has left.
+//! Writing results: in one go, and without an error if the reader is gone.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 

@@ -1,4 +1,4 @@
-//! The way to a value in `_home`, as people write it: `players.1.name`, `["a.b"][true]`.
+//! Paths to values in `_home`, as people write them: `players.1.name`, `["a.b"][true]`.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -32,7 +32,7 @@ pub fn parse(path: &str) -> Result<Vec<Value>> {
             None => return Ok(keys),
             Some('.') => drop(rest.next()),
             Some('[') => {}
-            Some(_) => bail!("after ] comes a dot, another [, or nothing, in the path {path}"),
+            Some(_) => bail!("after ] there has to be a dot, another [, or nothing, in the path {path}"),
         }
     }
 }
@@ -61,7 +61,7 @@ fn literal(rest: &mut Peekable<Chars<'_>>) -> Result<Value> {
                 _ => match (word.parse::<i64>(), word.parse::<f64>()) {
                     (Ok(integer), _) => Value::Integer(integer),
                     (_, Ok(float)) if float.is_finite() && word.contains(['.', 'e', 'E']) => Value::Float(float),
-                    _ => bail!("[{word}] is no key: a string stands in quotes"),
+                    _ => bail!("[{word}] is not a key: put a string in quotes"),
                 },
             }
         }
@@ -87,18 +87,18 @@ fn string(rest: &mut Peekable<Chars<'_>>, quote: char) -> Result<Vec<u8>> {
                     let digits: String = rest.by_ref().take(2).collect();
                     bytes.push(
                         u8::from_str_radix(&digits, 16)
-                            .with_context(|| format!("\\x{digits} has two hexadecimal digits"))?,
+                            .with_context(|| format!("\\x{digits} needs two hexadecimal digits"))?,
                     );
                 }
                 'u' => {
                     let digits: String = rest.by_ref().take_while(|c| *c != '}').collect();
                     let number = digits.strip_prefix('{').and_then(|digits| u32::from_str_radix(digits, 16).ok());
                     let c =
-                        number.and_then(char::from_u32).with_context(|| format!("\\u{digits}}} is no character"))?;
+                        number.and_then(char::from_u32).with_context(|| format!("\\u{digits}}} is not a character"))?;
                     push(&mut bytes, c);
                 }
                 c @ ('\\' | '"' | '\'') => push(&mut bytes, c),
-                c => bail!("\\{c} is no escape sequence: there are \\n \\r \\t \\\\ \\\" \\' \\x41 \\u{{41}}"),
+                c => bail!("\\{c} is not an escape sequence: there are \\n \\r \\t \\\\ \\\" \\' \\x41 \\u{{41}}"),
             },
             c => push(&mut bytes, c),
         }

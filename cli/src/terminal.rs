@@ -1,4 +1,4 @@
-//! Text of scripts on its way to a terminal, which obeys some characters instead of showing them.
+//! Text of scripts on its way to a terminal, which would obey some characters instead of showing them.
 
 /// Whether a character does something else than to be seen: it moves the cursor, changes colours, is invisible or turns
 /// text around.

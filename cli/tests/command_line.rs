@@ -423,7 +423,7 @@ fn home_is_kept_in_a_file() {
     let absent = folder.path().join("absent");
     luacell(&["home", "keys", absent.to_str().unwrap()]).assert().code(2).stderr(contains("there is no"));
     assert!(!absent.exists());
-    luacell(&["eval", "return 1", "--home", blob]).assert().code(1).stderr(contains("no store of luacell"));
+    luacell(&["eval", "return 1", "--home", blob]).assert().code(1).stderr(contains("not a luacell store"));
 }
 
 #[test]

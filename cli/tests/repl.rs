@@ -98,7 +98,7 @@ fn commands() {
     session.send_line(":help").unwrap();
     session.exp_string(":quit").unwrap();
     session.send_line(":nonsense").unwrap();
-    session.exp_string("there is no :nonsense").unwrap();
+    session.exp_string("there is no command :nonsense").unwrap();
     session.send_line(":quit").unwrap();
     session.exp_eof().unwrap();
 }

@@ -1,4 +1,5 @@
-//! The guest as C code: wasm2c translates `lua.wasm`, and the platform's C compiler makes a part of this library of it.
+//! The guest as C code: wasm2c translates `lua.wasm`, and the platform's C compiler turns that into a part of this
+//! library.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub(crate) fn build(wasm: &Path, out: &Path) -> Result<()> {
     let mut wasm2c = Command::new(folder.join("bin").join(format!("wasm2c{}", env::consts::EXE_SUFFIX)));
     let version = wasm2c.arg("--version").output()?.stdout;
     if String::from_utf8_lossy(&version).trim() != VERSION {
-        return Err(format!("wasm2c in {} is not of version {VERSION}", folder.display()).into());
+        return Err(format!("wasm2c in {} does not have the version {VERSION}", folder.display()).into());
     }
     let program = wasm2c.get_program().to_owned();
     let status =

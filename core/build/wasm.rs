@@ -36,7 +36,7 @@ fn snapshot(wasm: &[u8]) -> Result<Vec<u8>> {
     let mut linker = Linker::new(&engine);
     for import in module.imports() {
         let ty = import.ty();
-        let ty = ty.func().ok_or("the guest imports something that is no function")?;
+        let ty = ty.func().ok_or("the guest imports something that is not a function")?;
         // No table exists while the guest starts.
         linker.func_new(import.module(), import.name(), ty.clone(), |_, _, results| {
             results.fill(Val::I32(-1));

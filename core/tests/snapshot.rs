@@ -633,8 +633,8 @@ fn bytes_that_are_no_snapshot() {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         error.message().to_owned()
     };
-    assert!(refused(b"").contains("begins otherwise"));
-    assert!(refused(&sandbox.export_home().unwrap()).contains("begins otherwise"));
+    assert!(refused(b"").contains("its first bytes are wrong"));
+    assert!(refused(&sandbox.export_home().unwrap()).contains("its first bytes are wrong"));
     for len in [9, 30, 51, 52, 60, bytes.len() / 2, bytes.len() - 1] {
         refused(&bytes[..len]);
     }

@@ -1,4 +1,4 @@
-/* Runs Lua, reads what it gives, and what went wrong. */
+/* Runs Lua, and reads what it returns and what went wrong. */
 #include <inttypes.h>
 #include <luacell.h>
 #include <stdio.h>

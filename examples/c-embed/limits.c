@@ -1,4 +1,4 @@
-/* Scripts that take too much are ended; the sandbox goes on. */
+/* Scripts that use too much are stopped; the sandbox can still be used. */
 #include <luacell.h>
 #include <stdio.h>
 #include <string.h>

@@ -31,7 +31,7 @@ static luacell_status price(void *userdata, const luacell_values *args, luacell_
   return luacell_values_push_nil(results, error);
 }
 
-/* Ends the program with what is known. */
+/* Ends the program and prints everything that is known. */
 static void must(luacell_status status, luacell_error *error) {
   if (status == LUACELL_OK) return;
   luacell_bytes message = luacell_error_message(error);
@@ -39,7 +39,7 @@ static void must(luacell_status status, luacell_error *error) {
   exit(1);
 }
 
-/* Puts a value into a table, and ends it. */
+/* Puts a value into a table, and frees it. */
 static void set(luacell_value *table, const char *name, luacell_value *value) {
   must(luacell_table_set_field(table, name, strlen(name), value, NULL), NULL);
   luacell_value_free(value);

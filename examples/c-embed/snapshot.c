@@ -1,4 +1,4 @@
-/* Goes back to a moment, in the same process and from bytes. */
+/* Goes back to an earlier state, in the same process and from bytes. */
 #include <luacell.h>
 #include <stdio.h>
 #include <string.h>

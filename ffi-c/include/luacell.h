@@ -173,7 +173,7 @@ typedef struct luacell_metrics {
 typedef int32_t luacell_type;
 
 /**
- * How a file is opened. All zeroes but the size mean defaults. Later versions may add fields at the end.
+ * How a file is opened. Zero in all fields except size means the defaults. Later versions may add fields at the end.
  */
 typedef struct luacell_file_options {
   /**
@@ -185,18 +185,18 @@ typedef struct luacell_file_options {
    */
   uint64_t cache_size;
   /**
-   * A run is on the disk within a second, not at once when it has succeeded.
+   * A run is on the disk within a second, not immediately when it has succeeded.
    */
   bool relaxed;
   /**
-   * Nothing is written to the file, so that it needs no permission to write and several processes may read it. It
-   * has to be there.
+   * Nothing is written to the file, so no permission to write is needed and several processes may read it. It has to
+   * exist.
    */
   bool read_only;
 } luacell_file_options;
 
 /**
- * How a server is reached. All zeroes but the size mean defaults. Later versions may add fields at the end.
+ * How a server is reached. Zero in all fields except size means the defaults. Later versions may add fields at the end.
  */
 typedef struct luacell_server_options {
   /**
@@ -212,11 +212,11 @@ typedef struct luacell_server_options {
    */
   size_t namespace_name_len;
   /**
-   * How long a request may take, connecting included, in milliseconds. 0: the default, 5,000.
+   * How long a request may take, including connecting, in milliseconds. 0: the default, 5,000.
    */
   uint64_t timeout_ms;
   /**
-   * The certificate, as PEM, that the server's has to be signed by. NULL: those that the system trusts.
+   * The certificate, as PEM, that must have signed the server's certificate. NULL: those that the system trusts.
    */
   const char *root_certificate;
   /**
@@ -224,7 +224,7 @@ typedef struct luacell_server_options {
    */
   size_t root_certificate_len;
   /**
-   * Nothing is written to the server: for a user who may not, or a replica. The namespace has to be there.
+   * Nothing is written to the server: for a user who may not write, or a replica. The namespace has to exist.
    */
   bool read_only;
 } luacell_server_options;
@@ -232,11 +232,11 @@ typedef struct luacell_server_options {
 /**
  * A store of the caller's own: entries of UTF-8 keys and opaque values, in tables with numbers from 1.
  *
- * The functions are called from one thread at a time, never while another one runs, and can't use the sandbox. What
- * one call wrote is there when the next call comes. Each returns LUACELL_OK, or any other status with an error in
- * `*error` that then belongs to the library (luacell_error_new makes one); the run fails with LUACELL_STORE then, and
- * the script does not see the message. Keys and values are lent for the time of the call. Later versions may add
- * fields at the end.
+ * The functions are called from one thread at a time, never while another call is running, and can't use the sandbox.
+ * What one call wrote is there at the next call. Each returns LUACELL_OK, or any other status with an error in
+ * `*error` that then belongs to the library (luacell_error_new makes one); the run then fails with LUACELL_STORE, and
+ * the script does not see the message. Keys and values are only valid during the call. Later versions may add fields
+ * at the end.
  */
 typedef struct luacell_table_store {
   /**
@@ -248,11 +248,11 @@ typedef struct luacell_table_store {
    */
   void *userdata;
   /**
-   * Ends `userdata`, when no handle and no sandbox has the store any more.
+   * Ends `userdata`, when no handle and no sandbox uses the store any more.
    */
   luacell_finalizer finalizer;
   /**
-   * Puts the value under a key into the sink, once; does nothing when there is no such table or key.
+   * Puts the value under a key into the sink, once; does nothing if there is no such table or key.
    */
   luacell_status (*get)(void *userdata,
                         uint32_t table,
@@ -293,7 +293,7 @@ typedef struct luacell_table_store {
 } luacell_table_store;
 
 /**
- * Settings of an engine. All zeroes but the size mean defaults. Later versions may add fields at the end.
+ * Settings of an engine. Zero in all fields except size means the defaults. Later versions may add fields at the end.
  */
 typedef struct luacell_engine_config {
   /**
@@ -319,8 +319,8 @@ typedef struct luacell_engine_config {
 } luacell_engine_config;
 
 /**
- * What bounds a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit. Later
- * versions may add fields at the end.
+ * The limits of a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit.
+ * Later versions may add fields at the end.
  */
 typedef struct luacell_limits {
   /**
@@ -328,7 +328,7 @@ typedef struct luacell_limits {
    */
   size_t size;
   /**
-   * Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall sees, or
+   * Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall can catch, or
    * LUACELL_MEMORY. Default 256 MiB.
    */
   uint64_t memory_limit;
@@ -350,7 +350,7 @@ typedef struct luacell_limits {
    */
   uint64_t store_limit;
   /**
-   * Entries in stored tables. Default 10 million. When only one of both is set the other has no limit.
+   * Entries in stored tables. Default 10 million. If only one of the two is set, the other has no limit.
    */
   uint64_t store_entries;
   /**
@@ -364,15 +364,15 @@ typedef struct luacell_limits {
 } luacell_limits;
 
 /**
- * Gets what scripts print at once, one call for each print, its newline included. Runs on the thread that runs the
+ * Receives printed text immediately, one call for each print, including its newline. Runs on the thread that runs the
  * script, and can't use the sandbox.
  */
 typedef void (*luacell_print)(void *userdata, const char *text, size_t text_len);
 
 /**
- * Finds a module's source for require: hands it to `source` with luacell_sink_put, or does not when there is no such
+ * Finds a module's source for require: passes it to `source` with luacell_sink_put, or does not if there is no such
  * module. The name comes from the script and may be anything. The chunk is named after the module. A status other than
- * LUACELL_OK, with an error that now belongs to the library, is raised in the script.
+ * LUACELL_OK, with an error that then belongs to the library, is raised in the script.
  */
 typedef luacell_status (*luacell_find_module)(void *userdata,
                                               const char *name,
@@ -381,7 +381,7 @@ typedef luacell_status (*luacell_find_module)(void *userdata,
                                               struct luacell_error **error);
 
 /**
- * Settings of a sandbox. All zeroes but the size mean defaults. Later versions may add fields at the end. A struct
+ * Settings of a sandbox. Zero in all fields except size means the defaults. Later versions may add fields at the end. A struct
  * whose userdata has a finalizer is good for one sandbox.
  */
 typedef struct luacell_sandbox_config {
@@ -403,7 +403,7 @@ typedef struct luacell_sandbox_config {
    */
   size_t location_len;
   /**
-   * A store that was opened before, instead of `location`. The sandbox takes a share of it: the handle may be freed
+   * A store that was opened before, instead of `location`. The sandbox shares it: the handle may be freed
    * afterwards.
    */
   const struct luacell_store *store;
@@ -413,7 +413,7 @@ typedef struct luacell_sandbox_config {
    */
   int32_t conflict_retries;
   /**
-   * Leaves out the global Memory, another name of _home.
+   * Leaves out the global Memory, which is another name for _home.
    */
   bool no_memory_alias;
   /**
@@ -425,7 +425,7 @@ typedef struct luacell_sandbox_config {
    */
   uint64_t seed;
   /**
-   * What gets the text that scripts print; NULL: it is collected for the outcome.
+   * Receives the text that scripts print; NULL: it is collected for the outcome.
    */
   luacell_print print;
   /**
@@ -457,14 +457,14 @@ typedef struct luacell_sandbox_config {
    */
   luacell_finalizer find_module_finalizer;
   /**
-   * Takes no functions from the store, because others can write to it: they are bytecode, which Lua does not verify.
+   * Loads no functions from the store, because others can write to it: they are bytecode, which Lua does not verify.
    * Reading one gives LUACELL_STORE.
    */
   bool no_stored_functions;
 } luacell_sandbox_config;
 
 /**
- * Settings of one run. All zeroes but the size mean defaults. Later versions may add fields at the end.
+ * Settings of one run. Zero in all fields except size means the defaults. Later versions may add fields at the end.
  */
 typedef struct luacell_compute_options {
   /**
@@ -729,18 +729,18 @@ luacell_status luacell_error_status(const struct luacell_error *error);
 struct luacell_bytes luacell_error_message(const struct luacell_error *error);
 
 /**
- * The chunk in which a Lua error happened, as Lua shows it; `data` is NULL when that is not known. Belongs to the
+ * The chunk in which a Lua error happened, as Lua shows it; `data` is NULL if that is not known. Belongs to the
  * error.
  */
 struct luacell_bytes luacell_error_chunk(const struct luacell_error *error);
 
 /**
- * The line in the chunk, from 1; 0 when that is not known.
+ * The line in the chunk, from 1; 0 if that is not known.
  */
 uint32_t luacell_error_line(const struct luacell_error *error);
 
 /**
- * Lua's traceback, several lines; `data` is NULL when there is none. Belongs to the error.
+ * Lua's traceback, several lines; `data` is NULL if there is none. Belongs to the error.
  */
 struct luacell_bytes luacell_error_traceback(const struct luacell_error *error);
 
@@ -750,7 +750,7 @@ struct luacell_bytes luacell_error_traceback(const struct luacell_error *error);
 struct luacell_bytes luacell_error_output(const struct luacell_error *error);
 
 /**
- * The Lua error value when it was not a string, as after error({code = 7}); otherwise nil. Belongs to the error.
+ * The Lua error value if it was not a string, as after error({code = 7}); otherwise nil. Belongs to the error.
  */
 const struct luacell_value *luacell_error_value(const struct luacell_error *error);
 
@@ -815,28 +815,28 @@ void luacell_value_free(struct luacell_value *value);
 luacell_type luacell_value_type(const struct luacell_value *value);
 
 /**
- * Reads a boolean. LUACELL_CONVERSION when the value is none.
+ * Reads a boolean. LUACELL_CONVERSION if the value is not one.
  */
 luacell_status luacell_value_to_boolean(const struct luacell_value *value,
                                         bool *result,
                                         struct luacell_error **error);
 
 /**
- * Reads an integer, also a float that has no fraction. LUACELL_CONVERSION when the value is none.
+ * Reads an integer, also a float that has no fraction. LUACELL_CONVERSION if the value is not one.
  */
 luacell_status luacell_value_to_integer(const struct luacell_value *value,
                                         int64_t *result,
                                         struct luacell_error **error);
 
 /**
- * Reads a number as a float. LUACELL_CONVERSION when the value is none, or an integer that a float does not hold.
+ * Reads a number as a float. LUACELL_CONVERSION if the value is not one, or an integer that a float does not hold.
  */
 luacell_status luacell_value_to_number(const struct luacell_value *value,
                                        double *result,
                                        struct luacell_error **error);
 
 /**
- * Reads a string; the bytes belong to the value. LUACELL_CONVERSION when the value is none.
+ * Reads a string; the bytes belong to the value. LUACELL_CONVERSION if the value is not one.
  */
 luacell_status luacell_value_to_string(const struct luacell_value *value,
                                        struct luacell_bytes *result,
@@ -933,7 +933,7 @@ luacell_status luacell_values_set(struct luacell_values *values,
                                   struct luacell_error **error);
 
 /**
- * Reads the value under a key; nil when there is none. The value belongs to the caller. Works for a table by value and
+ * Reads the value under a key; nil if there is none. The value belongs to the caller. Works for a table by value and
  * a stored one, from which tables come as stored ones. LUACELL_CONVERSION when `table` is no table, or for a key that
  * stored tables can't have.
  */
@@ -1159,27 +1159,27 @@ luacell_status luacell_sandbox_new(const struct luacell_engine *engine,
                                    struct luacell_error **error);
 
 /**
- * Ends a sandbox and frees what it holds. Not while another thread uses it, and not from its host functions:
- * luacell_sandbox_close can be called then, and waits for what other threads run. NULL is ignored.
+ * Ends a sandbox and frees what it holds. Don't call this while another thread uses the sandbox, or from its host
+ * functions: luacell_sandbox_close can be called then, and waits for what other threads run. NULL is ignored.
  */
 void luacell_sandbox_free(struct luacell_sandbox *sandbox);
 
 /**
- * Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in
- * another thread comes to its end first, its host functions included, and this waits for it: when it returns no run is
- * left, and the handle can be freed once no thread begins another call with it. luacell_sandbox_interrupt shortens the
- * waiting. From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
- * function. The handle is still to be freed.
+ * Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also on values that belong to it. If another
+ * thread is running something, this waits until that run has finished, including its host functions. When it returns,
+ * no run is left, and the handle can be freed once no thread begins another call with it. luacell_sandbox_interrupt
+ * shortens the wait. Inside a host function of this sandbox it does not wait: the sandbox ends with the run that
+ * called the function. The handle still has to be freed.
  */
 luacell_status luacell_sandbox_close(struct luacell_sandbox *sandbox,
                                      struct luacell_error **error);
 
 /**
  * Runs Lua source, text or any bytes. `options` may be NULL. The outcome belongs to the caller; `outcome` may be NULL
- * when it is not wanted.
+ * if it is not wanted.
  *
- * The run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After
- * an error the next run works as if nothing had happened; after LUACELL_TRAP globals are gone.
+ * The run is a transaction: what it wrote to stored tables is kept if it succeeds and dropped if it fails. After an
+ * error the next run works as if nothing had happened; after LUACELL_TRAP globals are gone.
  */
 luacell_status luacell_compute(struct luacell_sandbox *sandbox,
                                const char *source,
@@ -1190,7 +1190,7 @@ luacell_status luacell_compute(struct luacell_sandbox *sandbox,
 
 /**
  * Calls a global Lua function. Dots in the name reach into tables: game.player.move. The arguments are in `options`,
- * which may be NULL. The outcome belongs to the caller; `outcome` may be NULL. LUACELL_RUNTIME when there is no such
+ * which may be NULL. The outcome belongs to the caller; `outcome` may be NULL. LUACELL_RUNTIME if there is no such
  * function.
  */
 luacell_status luacell_call(struct luacell_sandbox *sandbox,
@@ -1202,8 +1202,8 @@ luacell_status luacell_call(struct luacell_sandbox *sandbox,
 
 /**
  * Calls a function that a script returned, or passed to a host function. `args` may be NULL for none; they are copied.
- * The outcome belongs to the caller; `outcome` may be NULL. LUACELL_CLOSED when its sandbox is gone or was reset,
- * LUACELL_CONVERSION when `function` is no function.
+ * The outcome belongs to the caller; `outcome` may be NULL. LUACELL_CLOSED if its sandbox is gone or was reset,
+ * LUACELL_CONVERSION if `function` is not a function.
  */
 luacell_status luacell_function_call(const struct luacell_value *function,
                                      const struct luacell_values *args,
@@ -1211,14 +1211,14 @@ luacell_status luacell_function_call(const struct luacell_value *function,
                                      struct luacell_error **error);
 
 /**
- * Ends the run that is under way in another thread with LUACELL_INTERRUPTED, which the script can't catch; does
- * nothing when nothing runs. May be called from any thread, and from a signal handler. The only call that takes a
+ * Ends the current run, from another thread, with LUACELL_INTERRUPTED, which the script can't catch; does nothing if
+ * nothing is running. May be called from any thread, and from a signal handler. It is the only call that accepts a
  * sandbox in use.
  */
 void luacell_sandbox_interrupt(const struct luacell_sandbox *sandbox);
 
 /**
- * Makes something that can interrupt this sandbox and may outlive it; to be freed.
+ * Makes a handle that can interrupt this sandbox and may outlive it; to be freed.
  */
 luacell_status luacell_interrupter_new(const struct luacell_sandbox *sandbox,
                                        struct luacell_interrupter **interrupter,
@@ -1240,8 +1240,8 @@ void luacell_interrupter_free(struct luacell_interrupter *interrupter);
 struct luacell_canceller *luacell_canceller_new(void);
 
 /**
- * Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a
- * sandbox next does.
+ * Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait until they have ended; the next
+ * user of such a sandbox does.
  */
 void luacell_canceller_cancel(const struct luacell_canceller *canceller);
 
@@ -1272,7 +1272,7 @@ luacell_status luacell_sandbox_set_input(struct luacell_sandbox *sandbox,
                                          struct luacell_error **error);
 
 /**
- * Reads _io.output, which a script sets; the value belongs to the caller. A table comes as a stored one.
+ * Reads _io.output, which a script sets; the value belongs to the caller. A table is returned as a stored one.
  */
 luacell_status luacell_sandbox_output(struct luacell_sandbox *sandbox,
                                       struct luacell_value **value,
@@ -1312,7 +1312,7 @@ luacell_status luacell_sandbox_memory_stats(struct luacell_sandbox *sandbox,
                                             struct luacell_error **error);
 
 /**
- * Counts the tables in the store. LUACELL_INVALID_ARGUMENT when the store can't list them.
+ * Counts the tables in the store. LUACELL_INVALID_ARGUMENT if the store can't list them.
  */
 luacell_status luacell_sandbox_table_count(struct luacell_sandbox *sandbox,
                                            size_t *count,
@@ -1324,7 +1324,7 @@ luacell_status luacell_sandbox_table_count(struct luacell_sandbox *sandbox,
 luacell_status luacell_sandbox_gc(struct luacell_sandbox *sandbox, struct luacell_error **error);
 
 /**
- * Starts Lua anew: globals and functions are gone, stored tables and host functions stay.
+ * Restarts Lua: globals and functions are gone, stored tables and host functions stay.
  */
 luacell_status luacell_sandbox_reset(struct luacell_sandbox *sandbox, struct luacell_error **error);
 
@@ -1336,7 +1336,7 @@ luacell_status luacell_sandbox_export_home(struct luacell_sandbox *sandbox,
                                            struct luacell_error **error);
 
 /**
- * Replaces _home by what luacell_sandbox_export_home gave, in one transaction. A blob with functions is
+ * Replaces _home with what luacell_sandbox_export_home returned, in one transaction. A blob with functions is
  * LUACELL_INVALID_ARGUMENT: they are bytecode, which Lua does not verify. See luacell_sandbox_import_trusted_home.
  */
 luacell_status luacell_sandbox_import_home(struct luacell_sandbox *sandbox,
@@ -1345,8 +1345,8 @@ luacell_status luacell_sandbox_import_home(struct luacell_sandbox *sandbox,
                                            struct luacell_error **error);
 
 /**
- * As luacell_sandbox_import_home, functions included: for a blob that nobody else could change. With bytecode that
- * somebody made on purpose a script can take over the guest.
+ * Like luacell_sandbox_import_home, but also accepts functions: for a blob that nobody else could change. With
+ * bytecode that somebody made on purpose a script can take over the guest.
  */
 luacell_status luacell_sandbox_import_trusted_home(struct luacell_sandbox *sandbox,
                                                    const char *blob,
@@ -1354,9 +1354,9 @@ luacell_status luacell_sandbox_import_trusted_home(struct luacell_sandbox *sandb
                                                    struct luacell_error **error);
 
 /**
- * Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when they
+ * Makes a function callable from Lua, as the global of that name. Dots put it into tables, which are created if they
  * are missing. A function that had the name before is replaced. It stays when the sandbox is reset. The finalizer runs
- * when the sandbox does not need the function any more, and when this call fails.
+ * when the sandbox no longer needs the function, and if this call fails.
  */
 luacell_status luacell_register(struct luacell_sandbox *sandbox,
                                 const char *name,
@@ -1367,8 +1367,8 @@ luacell_status luacell_register(struct luacell_sandbox *sandbox,
                                 struct luacell_error **error);
 
 /**
- * As luacell_register, for a function that may be called again when a run is repeated after a conflict: because it
- * only looks something up, for one.
+ * Like luacell_register, for a function that may be called again when a run is repeated after a conflict, for example
+ * because it only looks something up.
  */
 luacell_status luacell_register_repeatable(struct luacell_sandbox *sandbox,
                                            const char *name,
@@ -1379,7 +1379,7 @@ luacell_status luacell_register_repeatable(struct luacell_sandbox *sandbox,
                                            struct luacell_error **error);
 
 /**
- * Takes a host function away: the global goes, and scripts that kept the function get an error when they call it.
+ * Removes a host function: the global goes away, and scripts that kept the function get an error when they call it.
  * `was_there` may be NULL.
  */
 luacell_status luacell_unregister(struct luacell_sandbox *sandbox,
@@ -1389,27 +1389,27 @@ luacell_status luacell_unregister(struct luacell_sandbox *sandbox,
                                   struct luacell_error **error);
 
 /**
- * Copies the sandbox as it is now; to be freed. LUACELL_BUSY also from within a host function of this sandbox,
- * LUACELL_STORE when the store fails.
+ * Copies the sandbox as it is now; to be freed. LUACELL_BUSY, also inside a host function of this sandbox;
+ * LUACELL_STORE if the store fails.
  */
 luacell_status luacell_sandbox_snapshot(struct luacell_sandbox *sandbox,
                                         struct luacell_snapshot **snapshot,
                                         struct luacell_error **error);
 
 /**
- * Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own;
+ * Resets the sandbox to a snapshot, of itself or of another one. It keeps its own settings and host functions;
  * functions and stored tables that the host got before give LUACELL_CLOSED afterwards. On an error the sandbox is as
- * it was. Tables in memory become those of the snapshot; a sandbox with a store keeps what that holds, and the
- * snapshot is LUACELL_INVALID_ARGUMENT when Lua holds kept tables in it. See luacell_sandbox_restore_tables.
+ * it was. Tables in memory become those of the snapshot. A sandbox with a store keeps what the store holds; if Lua
+ * holds kept tables in the snapshot, that is LUACELL_INVALID_ARGUMENT. See luacell_sandbox_restore_tables.
  */
 luacell_status luacell_sandbox_restore(struct luacell_sandbox *sandbox,
                                        const struct luacell_snapshot *snapshot,
                                        struct luacell_error **error);
 
 /**
- * As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and
- * everything else that the store holds is removed; LUACELL_INVALID_ARGUMENT when others use the store at this time.
- * Without, the sandbox keeps its own.
+ * Like luacell_sandbox_restore, but you choose what happens to the tables. If `tables` is true, _home and all other
+ * tables become those of the snapshot, and everything else that the store holds is removed; that is
+ * LUACELL_INVALID_ARGUMENT if others are using the store. If it is false, the sandbox keeps its own.
  */
 luacell_status luacell_sandbox_restore_tables(struct luacell_sandbox *sandbox,
                                               const struct luacell_snapshot *snapshot,
@@ -1419,15 +1419,15 @@ luacell_status luacell_sandbox_restore_tables(struct luacell_sandbox *sandbox,
 /**
  * Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables
  * of its own in memory; to be freed. Both share the host functions' userdata, whose finalizer runs when neither needs
- * it.
+ * it any more.
  */
 luacell_status luacell_sandbox_fork(struct luacell_sandbox *sandbox,
                                     struct luacell_sandbox **fork,
                                     struct luacell_error **error);
 
 /**
- * Makes a sandbox that begins as the snapshot says; to be freed. `engine` may be NULL for the shared one, `config` for
- * the defaults. Host functions are registered anew.
+ * Makes a sandbox that begins in the state of the snapshot; to be freed. `engine` may be NULL for the shared one,
+ * `config` for the defaults. Host functions have to be registered again.
  */
 luacell_status luacell_sandbox_new_from_snapshot(const struct luacell_engine *engine,
                                                  const struct luacell_snapshot *snapshot,
@@ -1436,17 +1436,17 @@ luacell_status luacell_sandbox_new_from_snapshot(const struct luacell_engine *en
                                                  struct luacell_error **error);
 
 /**
- * The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. Data
- * that has to outlive versions goes through luacell_sandbox_export_home.
+ * The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. For
+ * data that has to outlive versions, use luacell_sandbox_export_home.
  */
 luacell_status luacell_snapshot_to_bytes(const struct luacell_snapshot *snapshot,
                                          struct luacell_value **blob,
                                          struct luacell_error **error);
 
 /**
- * What luacell_snapshot_to_bytes gave, in this or another process; to be freed. `engine` may be NULL for the shared
- * one. LUACELL_INVALID_ARGUMENT for damaged bytes and those of another version. Take bytes only from where nobody can
- * have changed them on purpose.
+ * Reads what luacell_snapshot_to_bytes returned, in this or another process; to be freed. `engine` may be NULL for the
+ * shared one. LUACELL_INVALID_ARGUMENT for damaged bytes and those of another version. Accept bytes only from places
+ * where nobody can have changed them on purpose.
  */
 luacell_status luacell_snapshot_from_bytes(const struct luacell_engine *engine,
                                            const char *blob,

@@ -1,11 +1,11 @@
 /*
- * luacell for C++17: objects that end what they hold, std::string_view, exceptions. A thin layer over luacell.h, which says what everything
+ * luacell for C++17: objects that free what they hold, std::string_view, exceptions. A thin layer over luacell.h, which says what everything
  * means; nothing here has to be linked.
  *
  *   luacell::Sandbox sandbox;
  *   auto sum = sandbox.compute("local a, b = ... return a + b", {1, 2}).value().as<int64_t>();
  *
- * Every failing call throws luacell::Error. Objects can be moved; values, errors and snapshots of which there is something to share can be copied. `get()` gives the
+ * Every failing call throws luacell::Error. Objects can be moved; values, errors and snapshots can also be copied. `get()` returns the
  * C object, for what is missing here. Threads: as in C.
  */
 #ifndef LUACELL_HPP
@@ -139,16 +139,16 @@ class Error : public std::exception {
   const char *what() const noexcept override { return what_.c_str(); }
   std::string_view message() const { return detail::view(luacell_error_message(error_.get())); }
   std::string_view chunk() const { return detail::view(luacell_error_chunk(error_.get())); }
-  /** From 1; 0 when it is not known. */
+  /** From 1; 0 if it is not known. */
   uint32_t line() const { return luacell_error_line(error_.get()); }
   std::string_view traceback() const { return detail::view(luacell_error_traceback(error_.get())); }
   /** What was printed before. */
   std::string_view output() const { return detail::view(luacell_error_output(error_.get())); }
-  /** What error() was given in Lua when that was no string; otherwise nil. */
+  /** What error() was given in Lua, if that was not a string; otherwise nil. */
   Value value() const;
   /** What the script used before. */
   luacell_metrics metrics() const;
-  /** What a host function threw, when that is behind this error; otherwise nothing. */
+  /** What a host function threw, if that caused this error; otherwise nothing. */
   std::exception_ptr cause() const { return detail::Thrown::behind(error_.get()); }
   const luacell_error *get() const { return error_.get(); }
 
@@ -199,21 +199,24 @@ luacell_outcome *run(F function, Args... args) {
 
 class Outcome;
 
-/** A Lua value. Reading one as a type that it is not, or that it does not fit, throws an Error with LUACELL_CONVERSION; so does making one of a number that Lua does not have. */
+/**
+ * A Lua value. Reading one as a type that it is not, or that it does not fit, throws an Error with LUACELL_CONVERSION; so does making one from a
+ * number that Lua does not have.
+ */
 class Value {
  public:
   /** nil */
   Value(std::nullptr_t = nullptr) : value_(luacell_value_new_nil()) {}
   template <typename T, std::enable_if_t<std::is_same_v<T, bool>, int> = 0>
   Value(T boolean) : value_(luacell_value_new_boolean(boolean)) {}
-  /** Of any integer type that fits 64 bits with sign. */
+  /** From any integer type that fits into 64 bits with sign. */
   template <typename T, std::enable_if_t<std::is_integral_v<T> && !std::is_same_v<T, bool>, long> = 0>
   Value(T integer) : value_(luacell_value_new_integer(exactly<int64_t>(integer))) {}
-  /** An enumerator is its number. */
+  /** An enumerator becomes its number. */
   template <typename T, std::enable_if_t<std::is_enum_v<T> && std::is_convertible_v<T, int64_t>, short> = 0>
   Value(T enumerator) : Value(static_cast<std::underlying_type_t<T>>(enumerator)) {}
   Value(double number) : value_(luacell_value_new_float(number)) {}
-  /** One that a double holds. */
+  /** A floating-point number that a double can hold. */
   template <typename T, std::enable_if_t<std::is_same_v<T, long double>, char> = 0>
   Value(T number) : value_(luacell_value_new_float(exactly<double>(number))) {}
   Value(std::string_view text) : value_(luacell_value_new_string(text.data(), text.size())) {}
@@ -379,7 +382,7 @@ inline std::vector<std::pair<Value, Value>> Value::entries() const {
   return all;
 }
 
-/** What a run gave. */
+/** The results of a run. */
 class Outcome {
  public:
   explicit Outcome(luacell_outcome *outcome) : outcome_(outcome) {}
@@ -466,15 +469,15 @@ struct Config {
   std::string location;
   /** Instead of `location`; needed only until the sandbox is made. */
   const Store *store = nullptr;
-  /** Gets what is printed, at once. What it throws ends the run, and comes out of the call that began it. */
+  /** Receives printed text immediately. If it throws, that ends the run, and the call that began the run throws it again. */
   std::function<void(std::string_view)> print;
-  /** Everything else. Where it sets something that is above too, what is above holds, except for limits: they are set in one of the two places. */
+  /** Everything else. If both set the same thing, the setting above counts, except for limits: set them in only one of the two places. */
   luacell_sandbox_config more = detail::sized<luacell_sandbox_config>();
 };
 
 /**
  * A function of the host. What it throws is an error in the script: an Error as it is, anything else with the message of a std::exception, unless the
- * system or the language worded it, as with std::system_error or std::bad_alloc. Error::cause gives it back.
+ * system or the language worded it, as with std::system_error or std::bad_alloc. Error::cause returns it.
  */
 using HostFunction = std::function<Values(Values)>;
 
@@ -537,7 +540,7 @@ class Sandbox {
   }
   /** Tables in memory become those of the snapshot; a sandbox with a store keeps its own. */
   void restore(const Snapshot &snapshot) { detail::check(luacell_sandbox_restore, get(), snapshot.get()); }
-  /** With tables everything else that the sandbox's store holds is removed. */
+  /** With `tables`, everything else that the sandbox's store holds is removed. */
   void restore(const Snapshot &snapshot, bool tables) { detail::check(luacell_sandbox_restore_tables, get(), snapshot.get(), tables); }
   Sandbox fork() const {
     luacell_sandbox *fork = nullptr;

@@ -19,14 +19,14 @@ pub const LUACELL_UNLIMITED: u64 = 0xFFFF_FFFF_FFFF_FFFF;
 /// In place of a number for which 0 means the default: 0 itself.
 pub const LUACELL_ZERO: u64 = 0xFFFF_FFFF_FFFF_FFFE;
 
-/// What bounds a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit. Later
-/// versions may add fields at the end.
+/// The limits of a run. In each field 0 means the default, LUACELL_ZERO nothing at all, LUACELL_UNLIMITED no limit.
+/// Later versions may add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_limits {
     /// sizeof(luacell_limits)
     pub size: usize,
-    /// Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall sees, or
+    /// Bytes for Lua's heap and the buffers of the run. Beyond: "not enough memory", which pcall can catch, or
     /// LUACELL_MEMORY. Default 256 MiB.
     pub memory_limit: u64,
     /// Instructions; the count is the same in every run of a script. Beyond: LUACELL_INSTRUCTION_LIMIT, which a script
@@ -38,7 +38,7 @@ pub struct luacell_limits {
     pub output_limit: u64,
     /// Bytes of keys and values in stored tables. Beyond: LUACELL_STORE_LIMIT. Default 1 GiB.
     pub store_limit: u64,
-    /// Entries in stored tables. Default 10 million. When only one of both is set the other has no limit.
+    /// Entries in stored tables. Default 10 million. If only one of the two is set, the other has no limit.
     pub store_entries: u64,
     /// Calls of host functions in a run. Beyond: LUACELL_HOST_CALL_LIMIT. Default: no limit.
     pub host_call_limit: u64,
@@ -90,13 +90,13 @@ macro_rules! set_limits {
     };
 }
 
-/// Gets what scripts print at once, one call for each print, its newline included. Runs on the thread that runs the
+/// Receives printed text immediately, one call for each print, including its newline. Runs on the thread that runs the
 /// script, and can't use the sandbox.
 pub type luacell_print = Option<unsafe extern "C" fn(userdata: *mut c_void, text: *const c_char, text_len: usize)>;
 
-/// Finds a module's source for require: hands it to `source` with luacell_sink_put, or does not when there is no such
+/// Finds a module's source for require: passes it to `source` with luacell_sink_put, or does not if there is no such
 /// module. The name comes from the script and may be anything. The chunk is named after the module. A status other than
-/// LUACELL_OK, with an error that now belongs to the library, is raised in the script.
+/// LUACELL_OK, with an error that then belongs to the library, is raised in the script.
 pub type luacell_find_module = Option<
     unsafe extern "C" fn(
         userdata: *mut c_void,
@@ -107,7 +107,7 @@ pub type luacell_find_module = Option<
     ) -> luacell_status,
 >;
 
-/// Settings of a sandbox. All zeroes but the size mean defaults. Later versions may add fields at the end. A struct
+/// Settings of a sandbox. Zero in all fields except size means the defaults. Later versions may add fields at the end. A struct
 /// whose userdata has a finalizer is good for one sandbox.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -121,19 +121,19 @@ pub struct luacell_sandbox_config {
     pub location: *const c_char,
     /// Length of `location`.
     pub location_len: usize,
-    /// A store that was opened before, instead of `location`. The sandbox takes a share of it: the handle may be freed
+    /// A store that was opened before, instead of `location`. The sandbox shares it: the handle may be freed
     /// afterwards.
     pub store: *const luacell_store,
     /// How often a run is repeated after a conflict with another sandbox on the same store. 0: the default, 10.
     /// Negative: never.
     pub conflict_retries: i32,
-    /// Leaves out the global Memory, another name of _home.
+    /// Leaves out the global Memory, which is another name for _home.
     pub no_memory_alias: bool,
     /// Makes runs repeatable: randomness comes from `seed`, the clock is virtual.
     pub deterministic: bool,
     /// For `deterministic`.
     pub seed: u64,
-    /// What gets the text that scripts print; NULL: it is collected for the outcome.
+    /// Receives the text that scripts print; NULL: it is collected for the outcome.
     pub print: luacell_print,
     /// Passed to `print`.
     pub print_userdata: *mut c_void,
@@ -149,7 +149,7 @@ pub struct luacell_sandbox_config {
     pub find_module_userdata: *mut c_void,
     /// Ends `find_module_userdata`.
     pub find_module_finalizer: luacell_finalizer,
-    /// Takes no functions from the store, because others can write to it: they are bytecode, which Lua does not verify.
+    /// Loads no functions from the store, because others can write to it: they are bytecode, which Lua does not verify.
     /// Reading one gives LUACELL_STORE.
     pub no_stored_functions: bool,
 }
@@ -182,7 +182,7 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
             with_sink(
                 &mut |source| match found.replace(Module::new(name, source)) {
                     None => Ok(()),
-                    Some(_) => Err(invalid("a module has one source")),
+                    Some(_) => Err(invalid("a module can have only one source")),
                 },
                 |sink| {
                     callback_result("the search for a module", |error| {
@@ -199,7 +199,7 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
     }
     set_limits!(config, size_prefixed::read(given.limits, "luacell_limits")?);
     match (given.store.is_null(), given.location.is_null()) {
-        (false, false) => return Err(invalid("a sandbox has one store: set location or store")),
+        (false, false) => return Err(invalid("a sandbox can have only one store: set location or store")),
         (false, true) => config = config.store(borrow(given.store, "store")?.share()?),
         (true, false) => config = config.store(text(given.location, given.location_len, "location")?),
         (true, true) => {}
@@ -213,7 +213,7 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
     Ok(config.memory_alias(!given.no_memory_alias).stored_functions(!given.no_stored_functions))
 }
 
-/// Settings of one run. All zeroes but the size mean defaults. Later versions may add fields at the end.
+/// Settings of one run. Zero in all fields except size means the defaults. Later versions may add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_compute_options {

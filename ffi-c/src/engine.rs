@@ -19,7 +19,7 @@ impl Opaque for luacell_engine {
     type Behind = Engine;
 }
 
-/// Settings of an engine. All zeroes but the size mean defaults. Later versions may add fields at the end.
+/// Settings of an engine. Zero in all fields except size means the defaults. Later versions may add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_engine_config {

@@ -111,20 +111,20 @@ pub unsafe extern "C" fn luacell_error_message(error: *const luacell_error) -> l
     part(error, |error| Some(error.message_bytes()))
 }
 
-/// The chunk in which a Lua error happened, as Lua shows it; `data` is NULL when that is not known. Belongs to the
+/// The chunk in which a Lua error happened, as Lua shows it; `data` is NULL if that is not known. Belongs to the
 /// error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_chunk(error: *const luacell_error) -> luacell_bytes {
     part(error, |error| error.chunk().map(str::as_bytes))
 }
 
-/// The line in the chunk, from 1; 0 when that is not known.
+/// The line in the chunk, from 1; 0 if that is not known.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_line(error: *const luacell_error) -> u32 {
     borrow(error, "error").ok().and_then(Error::line).unwrap_or(0)
 }
 
-/// Lua's traceback, several lines; `data` is NULL when there is none. Belongs to the error.
+/// Lua's traceback, several lines; `data` is NULL if there is none. Belongs to the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_traceback(error: *const luacell_error) -> luacell_bytes {
     part(error, |error| error.traceback().map(str::as_bytes))
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn luacell_error_output(error: *const luacell_error) -> lu
     part(error, |error| Some(error.output().as_bytes()))
 }
 
-/// The Lua error value when it was not a string, as after error({code = 7}); otherwise nil. Belongs to the error.
+/// The Lua error value if it was not a string, as after error({code = 7}); otherwise nil. Belongs to the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_error_value(error: *const luacell_error) -> *const luacell_value {
     borrow(error, "error").map_or(std::ptr::null(), |error| view(error.value()))

@@ -28,9 +28,9 @@ pub type luacell_host_function = Option<
     ) -> luacell_status,
 >;
 
-/// Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when they
+/// Makes a function callable from Lua, as the global of that name. Dots put it into tables, which are created if they
 /// are missing. A function that had the name before is replaced. It stays when the sandbox is reset. The finalizer runs
-/// when the sandbox does not need the function any more, and when this call fails.
+/// when the sandbox no longer needs the function, and if this call fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_register(
     sandbox: *mut luacell_sandbox,
@@ -48,8 +48,8 @@ pub unsafe extern "C" fn luacell_register(
     })
 }
 
-/// As luacell_register, for a function that may be called again when a run is repeated after a conflict: because it
-/// only looks something up, for one.
+/// Like luacell_register, for a function that may be called again when a run is repeated after a conflict, for example
+/// because it only looks something up.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_register_repeatable(
     sandbox: *mut luacell_sandbox,
@@ -83,7 +83,7 @@ fn adapter(
     })
 }
 
-/// Takes a host function away: the global goes, and scripts that kept the function get an error when they call it.
+/// Removes a host function: the global goes away, and scripts that kept the function get an error when they call it.
 /// `was_there` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_unregister(

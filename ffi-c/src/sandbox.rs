@@ -46,18 +46,18 @@ pub unsafe extern "C" fn luacell_sandbox_new(
     })
 }
 
-/// Ends a sandbox and frees what it holds. Not while another thread uses it, and not from its host functions:
-/// luacell_sandbox_close can be called then, and waits for what other threads run. NULL is ignored.
+/// Ends a sandbox and frees what it holds. Don't call this while another thread uses the sandbox, or from its host
+/// functions: luacell_sandbox_close can be called then, and waits for what other threads run. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_free(sandbox: *mut luacell_sandbox) {
     guard::plain((), || drop(from_raw(sandbox)));
 }
 
-/// Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also of values that belong to it. A run in
-/// another thread comes to its end first, its host functions included, and this waits for it: when it returns no run is
-/// left, and the handle can be freed once no thread begins another call with it. luacell_sandbox_interrupt shortens the
-/// waiting. From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
-/// function. The handle is still to be freed.
+/// Ends the sandbox for everybody: every later call gives LUACELL_CLOSED, also on values that belong to it. If another
+/// thread is running something, this waits until that run has finished, including its host functions. When it returns,
+/// no run is left, and the handle can be freed once no thread begins another call with it. luacell_sandbox_interrupt
+/// shortens the wait. Inside a host function of this sandbox it does not wait: the sandbox ends with the run that
+/// called the function. The handle still has to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_close(
     sandbox: *mut luacell_sandbox,
@@ -89,10 +89,10 @@ unsafe fn deliver(target: *mut *mut luacell_outcome, outcome: Outcome) {
 }
 
 /// Runs Lua source, text or any bytes. `options` may be NULL. The outcome belongs to the caller; `outcome` may be NULL
-/// when it is not wanted.
+/// if it is not wanted.
 ///
-/// The run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After
-/// an error the next run works as if nothing had happened; after LUACELL_TRAP globals are gone.
+/// The run is a transaction: what it wrote to stored tables is kept if it succeeds and dropped if it fails. After an
+/// error the next run works as if nothing had happened; after LUACELL_TRAP globals are gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_compute(
     sandbox: *mut luacell_sandbox,
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn luacell_compute(
 }
 
 /// Calls a global Lua function. Dots in the name reach into tables: game.player.move. The arguments are in `options`,
-/// which may be NULL. The outcome belongs to the caller; `outcome` may be NULL. LUACELL_RUNTIME when there is no such
+/// which may be NULL. The outcome belongs to the caller; `outcome` may be NULL. LUACELL_RUNTIME if there is no such
 /// function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_call(
@@ -133,8 +133,8 @@ pub unsafe extern "C" fn luacell_call(
 }
 
 /// Calls a function that a script returned, or passed to a host function. `args` may be NULL for none; they are copied.
-/// The outcome belongs to the caller; `outcome` may be NULL. LUACELL_CLOSED when its sandbox is gone or was reset,
-/// LUACELL_CONVERSION when `function` is no function.
+/// The outcome belongs to the caller; `outcome` may be NULL. LUACELL_CLOSED if its sandbox is gone or was reset,
+/// LUACELL_CONVERSION if `function` is not a function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_function_call(
     function: *const luacell_value,
@@ -150,8 +150,8 @@ pub unsafe extern "C" fn luacell_function_call(
     })
 }
 
-/// Ends the run that is under way in another thread with LUACELL_INTERRUPTED, which the script can't catch; does
-/// nothing when nothing runs. May be called from any thread, and from a signal handler. The only call that takes a
+/// Ends the current run, from another thread, with LUACELL_INTERRUPTED, which the script can't catch; does nothing if
+/// nothing is running. May be called from any thread, and from a signal handler. It is the only call that accepts a
 /// sandbox in use.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_interrupt(sandbox: *const luacell_sandbox) {
@@ -169,7 +169,7 @@ impl Opaque for luacell_interrupter {
     type Behind = Interrupter;
 }
 
-/// Makes something that can interrupt this sandbox and may outlive it; to be freed.
+/// Makes a handle that can interrupt this sandbox and may outlive it; to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_interrupter_new(
     sandbox: *const luacell_sandbox,
@@ -212,8 +212,8 @@ pub unsafe extern "C" fn luacell_canceller_new() -> *mut luacell_canceller {
     into_raw(Canceller::new())
 }
 
-/// Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait for their ends; who uses such a
-/// sandbox next does.
+/// Ends its runs with LUACELL_INTERRUPTED, now or as soon as they begin. Does not wait until they have ended; the next
+/// user of such a sandbox does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_canceller_cancel(canceller: *const luacell_canceller) {
     if let Ok(canceller) = borrow(canceller, "canceller") {
@@ -271,7 +271,7 @@ pub unsafe extern "C" fn luacell_sandbox_set_input(
     with(sandbox, error, |sandbox| sandbox.set_input(any_value(value)))
 }
 
-/// Reads _io.output, which a script sets; the value belongs to the caller. A table comes as a stored one.
+/// Reads _io.output, which a script sets; the value belongs to the caller. A table is returned as a stored one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_output(
     sandbox: *mut luacell_sandbox,
@@ -356,7 +356,7 @@ pub unsafe extern "C" fn luacell_sandbox_memory_stats(
     })
 }
 
-/// Counts the tables in the store. LUACELL_INVALID_ARGUMENT when the store can't list them.
+/// Counts the tables in the store. LUACELL_INVALID_ARGUMENT if the store can't list them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_table_count(
     sandbox: *mut luacell_sandbox,
@@ -379,7 +379,7 @@ pub unsafe extern "C" fn luacell_sandbox_gc(
     with(sandbox, error, Sandbox::gc)
 }
 
-/// Starts Lua anew: globals and functions are gone, stored tables and host functions stay.
+/// Restarts Lua: globals and functions are gone, stored tables and host functions stay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_reset(
     sandbox: *mut luacell_sandbox,
@@ -398,7 +398,7 @@ pub unsafe extern "C" fn luacell_sandbox_export_home(
     read(sandbox, blob, error, |sandbox| Ok(LuaString::from(sandbox.export_home()?).into()))
 }
 
-/// Replaces _home by what luacell_sandbox_export_home gave, in one transaction. A blob with functions is
+/// Replaces _home with what luacell_sandbox_export_home returned, in one transaction. A blob with functions is
 /// LUACELL_INVALID_ARGUMENT: they are bytecode, which Lua does not verify. See luacell_sandbox_import_trusted_home.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_import_home(
@@ -410,8 +410,8 @@ pub unsafe extern "C" fn luacell_sandbox_import_home(
     with(sandbox, error, |sandbox| sandbox.import_home(bytes(blob, blob_len, "blob")?))
 }
 
-/// As luacell_sandbox_import_home, functions included: for a blob that nobody else could change. With bytecode that
-/// somebody made on purpose a script can take over the guest.
+/// Like luacell_sandbox_import_home, but also accepts functions: for a blob that nobody else could change. With
+/// bytecode that somebody made on purpose a script can take over the guest.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_import_trusted_home(
     sandbox: *mut luacell_sandbox,

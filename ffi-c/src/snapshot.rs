@@ -24,8 +24,8 @@ impl Opaque for luacell_snapshot {
     type Behind = Snapshot;
 }
 
-/// Copies the sandbox as it is now; to be freed. LUACELL_BUSY also from within a host function of this sandbox,
-/// LUACELL_STORE when the store fails.
+/// Copies the sandbox as it is now; to be freed. LUACELL_BUSY, also inside a host function of this sandbox;
+/// LUACELL_STORE if the store fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_snapshot(
     sandbox: *mut luacell_sandbox,
@@ -39,10 +39,10 @@ pub unsafe extern "C" fn luacell_sandbox_snapshot(
     })
 }
 
-/// Sets the sandbox back to a snapshot, of itself or of another one. Its settings and host functions stay its own;
+/// Resets the sandbox to a snapshot, of itself or of another one. It keeps its own settings and host functions;
 /// functions and stored tables that the host got before give LUACELL_CLOSED afterwards. On an error the sandbox is as
-/// it was. Tables in memory become those of the snapshot; a sandbox with a store keeps what that holds, and the
-/// snapshot is LUACELL_INVALID_ARGUMENT when Lua holds kept tables in it. See luacell_sandbox_restore_tables.
+/// it was. Tables in memory become those of the snapshot. A sandbox with a store keeps what the store holds; if Lua
+/// holds kept tables in the snapshot, that is LUACELL_INVALID_ARGUMENT. See luacell_sandbox_restore_tables.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_restore(
     sandbox: *mut luacell_sandbox,
@@ -52,9 +52,9 @@ pub unsafe extern "C" fn luacell_sandbox_restore(
     with(sandbox, error, |sandbox| sandbox.restore(borrow(snapshot, "snapshot")?))
 }
 
-/// As luacell_sandbox_restore, with a choice. With tables _home and all other tables become those of the snapshot, and
-/// everything else that the store holds is removed; LUACELL_INVALID_ARGUMENT when others use the store at this time.
-/// Without, the sandbox keeps its own.
+/// Like luacell_sandbox_restore, but you choose what happens to the tables. If `tables` is true, _home and all other
+/// tables become those of the snapshot, and everything else that the store holds is removed; that is
+/// LUACELL_INVALID_ARGUMENT if others are using the store. If it is false, the sandbox keeps its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_restore_tables(
     sandbox: *mut luacell_sandbox,
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn luacell_sandbox_restore_tables(
 
 /// Makes a second sandbox that continues from where this one is, with the same settings and host functions, and tables
 /// of its own in memory; to be freed. Both share the host functions' userdata, whose finalizer runs when neither needs
-/// it.
+/// it any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_fork(
     sandbox: *mut luacell_sandbox,
@@ -82,8 +82,8 @@ pub unsafe extern "C" fn luacell_sandbox_fork(
     })
 }
 
-/// Makes a sandbox that begins as the snapshot says; to be freed. `engine` may be NULL for the shared one, `config` for
-/// the defaults. Host functions are registered anew.
+/// Makes a sandbox that begins in the state of the snapshot; to be freed. `engine` may be NULL for the shared one,
+/// `config` for the defaults. Host functions have to be registered again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_sandbox_new_from_snapshot(
     engine: *const luacell_engine,
@@ -101,8 +101,8 @@ pub unsafe extern "C" fn luacell_sandbox_new_from_snapshot(
     })
 }
 
-/// The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. Data
-/// that has to outlive versions goes through luacell_sandbox_export_home.
+/// The snapshot as bytes, for this version of luacell on any platform: a string value that belongs to the caller. For
+/// data that has to outlive versions, use luacell_sandbox_export_home.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_snapshot_to_bytes(
     snapshot: *const luacell_snapshot,
@@ -116,9 +116,9 @@ pub unsafe extern "C" fn luacell_snapshot_to_bytes(
     })
 }
 
-/// What luacell_snapshot_to_bytes gave, in this or another process; to be freed. `engine` may be NULL for the shared
-/// one. LUACELL_INVALID_ARGUMENT for damaged bytes and those of another version. Take bytes only from where nobody can
-/// have changed them on purpose.
+/// Reads what luacell_snapshot_to_bytes returned, in this or another process; to be freed. `engine` may be NULL for the
+/// shared one. LUACELL_INVALID_ARGUMENT for damaged bytes and those of another version. Accept bytes only from places
+/// where nobody can have changed them on purpose.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_snapshot_from_bytes(
     engine: *const luacell_engine,

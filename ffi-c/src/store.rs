@@ -49,7 +49,7 @@ pub unsafe extern "C" fn luacell_store_free(store: *mut luacell_store) {
     guard::plain((), || drop(from_raw(store)));
 }
 
-/// How a file is opened. All zeroes but the size mean defaults. Later versions may add fields at the end.
+/// How a file is opened. Zero in all fields except size means the defaults. Later versions may add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_file_options {
@@ -57,10 +57,10 @@ pub struct luacell_file_options {
     pub size: usize,
     /// Bytes that are kept in memory. 0: the default, 64 MiB.
     pub cache_size: u64,
-    /// A run is on the disk within a second, not at once when it has succeeded.
+    /// A run is on the disk within a second, not immediately when it has succeeded.
     pub relaxed: bool,
-    /// Nothing is written to the file, so that it needs no permission to write and several processes may read it. It
-    /// has to be there.
+    /// Nothing is written to the file, so no permission to write is needed and several processes may read it. It has to
+    /// exist.
     pub read_only: bool,
 }
 
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn luacell_store_sync(
     })
 }
 
-/// How a server is reached. All zeroes but the size mean defaults. Later versions may add fields at the end.
+/// How a server is reached. Zero in all fields except size means the defaults. Later versions may add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_server_options {
@@ -116,13 +116,13 @@ pub struct luacell_server_options {
     pub namespace_name: *const c_char,
     /// Length of `namespace_name`.
     pub namespace_name_len: usize,
-    /// How long a request may take, connecting included, in milliseconds. 0: the default, 5,000.
+    /// How long a request may take, including connecting, in milliseconds. 0: the default, 5,000.
     pub timeout_ms: u64,
-    /// The certificate, as PEM, that the server's has to be signed by. NULL: those that the system trusts.
+    /// The certificate, as PEM, that must have signed the server's certificate. NULL: those that the system trusts.
     pub root_certificate: *const c_char,
     /// Length of `root_certificate`.
     pub root_certificate_len: usize,
-    /// Nothing is written to the server: for a user who may not, or a replica. The namespace has to be there.
+    /// Nothing is written to the server: for a user who may not write, or a replica. The namespace has to exist.
     pub read_only: bool,
 }
 
@@ -169,11 +169,11 @@ pub unsafe extern "C" fn luacell_store_open_server(
 
 /// A store of the caller's own: entries of UTF-8 keys and opaque values, in tables with numbers from 1.
 ///
-/// The functions are called from one thread at a time, never while another one runs, and can't use the sandbox. What
-/// one call wrote is there when the next call comes. Each returns LUACELL_OK, or any other status with an error in
-/// `*error` that then belongs to the library (luacell_error_new makes one); the run fails with LUACELL_STORE then, and
-/// the script does not see the message. Keys and values are lent for the time of the call. Later versions may add
-/// fields at the end.
+/// The functions are called from one thread at a time, never while another call is running, and can't use the sandbox.
+/// What one call wrote is there at the next call. Each returns LUACELL_OK, or any other status with an error in
+/// `*error` that then belongs to the library (luacell_error_new makes one); the run then fails with LUACELL_STORE, and
+/// the script does not see the message. Keys and values are only valid during the call. Later versions may add fields
+/// at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct luacell_table_store {
@@ -181,9 +181,9 @@ pub struct luacell_table_store {
     pub size: usize,
     /// Passed to all functions.
     pub userdata: *mut c_void,
-    /// Ends `userdata`, when no handle and no sandbox has the store any more.
+    /// Ends `userdata`, when no handle and no sandbox uses the store any more.
     pub finalizer: luacell_finalizer,
-    /// Puts the value under a key into the sink, once; does nothing when there is no such table or key.
+    /// Puts the value under a key into the sink, once; does nothing if there is no such table or key.
     pub get: Option<
         unsafe extern "C" fn(
             userdata: *mut c_void,

@@ -26,7 +26,7 @@ fn set(table: &mut Value, key: Value, value: Value) -> Result<()> {
     }
 }
 
-/// Reads the value under a key; nil when there is none. The value belongs to the caller. Works for a table by value and
+/// Reads the value under a key; nil if there is none. The value belongs to the caller. Works for a table by value and
 /// a stored one, from which tables come as stored ones. LUACELL_CONVERSION when `table` is no table, or for a key that
 /// stored tables can't have.
 #[unsafe(no_mangle)]

@@ -154,7 +154,7 @@ pub(crate) fn not_a(wanted: &str, value: &Value) -> Error {
     Error::new(ErrorKind::Conversion, message)
 }
 
-/// Reads a boolean. LUACELL_CONVERSION when the value is none.
+/// Reads a boolean. LUACELL_CONVERSION if the value is not one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_to_boolean(
     value: *const luacell_value,
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn luacell_value_to_boolean(
     read(value, result, error, "boolean", Value::as_bool)
 }
 
-/// Reads an integer, also a float that has no fraction. LUACELL_CONVERSION when the value is none.
+/// Reads an integer, also a float that has no fraction. LUACELL_CONVERSION if the value is not one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_to_integer(
     value: *const luacell_value,
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn luacell_value_to_integer(
     read(value, result, error, "integer", Value::as_integer)
 }
 
-/// Reads a number as a float. LUACELL_CONVERSION when the value is none, or an integer that a float does not hold.
+/// Reads a number as a float. LUACELL_CONVERSION if the value is not one, or an integer that a float does not hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_to_number(
     value: *const luacell_value,
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn luacell_value_to_number(
     read(value, result, error, "number", Value::as_number)
 }
 
-/// Reads a string; the bytes belong to the value. LUACELL_CONVERSION when the value is none.
+/// Reads a string; the bytes belong to the value. LUACELL_CONVERSION if the value is not one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_value_to_string(
     value: *const luacell_value,

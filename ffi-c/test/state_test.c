@@ -198,7 +198,7 @@ static void snapshots(void) {
   CHECK(luacell_snapshot_from_bytes(NULL, blob.data, blob.len, &read, NULL) == LUACELL_OK);
   CHECK(luacell_sandbox_new_from_snapshot(NULL, read, NULL, &other, NULL) == LUACELL_OK);
   luacell_outcome_free(run(other, "assert(n == 1 and _home.n == 1 and next() == 2 and not pcall(seven))"));
-  fails(luacell_snapshot_from_bytes(NULL, blob.data, blob.len - 1, &read, &last), LUACELL_INVALID_ARGUMENT, "no snapshot");
+  fails(luacell_snapshot_from_bytes(NULL, blob.data, blob.len - 1, &read, &last), LUACELL_INVALID_ARGUMENT, "snapshot can't be restored");
   Own own = {NULL, 0, false};
   luacell_table_store functions = {.size = sizeof functions, .userdata = &own, .finalizer = own_end, .get = own_get,
                                    .set = own_set, .remove = own_remove, .count = own_count, .keys = own_keys};

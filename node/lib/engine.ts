@@ -20,7 +20,7 @@ const bytes = (options: EngineOptions, name: 'maxMemory' | 'maxStack'): number |
   return size === undefined ? undefined : bytesOf(name, size);
 };
 
-/** The compiled Lua and its pool of instances, shared by any number of sandboxes. Most programs need none of their own. */
+/** The compiled Lua and its pool of instances, shared by any number of sandboxes. Most programs don't need one of their own. */
 export class Engine {
   /** @internal */
   readonly native: NativeEngine;
@@ -37,7 +37,7 @@ export class Engine {
     }
   }
 
-  /** Whether sandboxes come from a pool: not when the system refuses so much address space. */
+  /** Whether sandboxes come from a pool: not if the system refuses so much address space. */
   get isPooled(): boolean {
     return this.native.isPooled;
   }

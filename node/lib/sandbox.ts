@@ -10,7 +10,7 @@ import { Snapshot } from './snapshot.js';
 
 /** Bytes of memory at one moment. */
 export interface MemoryStats {
-  /** The buffer through which source and results travel. */
+  /** The buffer for source and results. */
   bufferBytes: number;
   /** In use by Lua's own heap. */
   luaBytes: number;
@@ -21,9 +21,9 @@ export interface MemoryStats {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `home`.
  *
- * It is used by one caller at a time; others get an error of the kind `Busy`. Only a host function may use the sandbox that called it. Every
- * run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works
- * as if nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
+ * Only one caller can use it at a time; others get an error of the kind `Busy`. Only a host function may use the sandbox that called it. Every
+ * run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped if it fails. After an error the next run works
+ * as if nothing had happened; after a `Trap` globals are gone, because Lua is restarted, and stored tables are as before the run.
  */
 export class Sandbox {
   readonly #adapter: Adapter;
@@ -33,35 +33,35 @@ export class Sandbox {
   }
 
   /**
-   * As `new Sandbox(options)`, but a store, a file or a server, is opened on another thread: the event loop goes on meanwhile. Also for programs that run with
+   * Like `new Sandbox(options)`, but a store (a file or a server) is opened on another thread: the event loop goes on meanwhile. Also for programs that run with
    * `luacell/wasm`, where loading takes time.
    */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
     return new Sandbox((await Adapter.later(options)) as SandboxOptions);
   }
 
-  /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
+  /** Runs Lua source. Returns what the source returns: one value, an array for several, undefined for none. */
   compute(source: string | Uint8Array, ...args: LuaInput[]): any {
     return this.#adapter.compute(source, args);
   }
 
-  /** Runs Lua source with a chunk name, arguments and limits of its own; gives output and metrics too. */
+  /** Runs Lua source with a chunk name, arguments and limits of its own; returns output and metrics too. */
   computeWith(source: string | Uint8Array, options: RunOptions = {}): Outcome {
     return this.#adapter.computeWith(source, options);
   }
 
   /**
-   * As `compute`, on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
+   * Like `compute`, but on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
    * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
    *
-   * When a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: a promise of a host function that it waits for
-   * is not waited for. The sandbox can be used then. An asynchronous run that is begun before waits for that.
+   * If a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: if the run waits for the promise of a
+   * host function, that waiting stops. Then the sandbox can be used again. An asynchronous run that is begun earlier waits until then.
    */
   async computeAsync(source: string | Uint8Array, options: AsyncRunOptions = {}): Promise<any> {
     return this.#adapter.later(false, source, options, false);
   }
 
-  /** As `computeAsync`, with output and metrics. */
+  /** Like `computeAsync`, with output and metrics. */
   async computeAsyncWith(source: string | Uint8Array, options: AsyncRunOptions = {}): Promise<Outcome> {
     return this.#adapter.later(false, source, options, true) as Promise<Outcome>;
   }
@@ -71,19 +71,19 @@ export class Sandbox {
     return this.#adapter.call(path, args);
   }
 
-  /** As `call`, with arguments and limits from options; gives output and metrics too. A name has no meaning here. */
+  /** Like `call`, with arguments and limits from options; returns output and metrics too. A name has no meaning here. */
   callWith(path: string, options: RunOptions = {}): Outcome {
     return this.#adapter.callWith(path, options);
   }
 
-  /** As `call`, in the way of `computeAsync`; arguments come in the options. */
+  /** Like `call`, but asynchronous as `computeAsync` is; arguments come in the options. */
   async callAsync(path: string, options: AsyncRunOptions = {}): Promise<any> {
     return this.#adapter.later(true, path, options, false);
   }
 
   /**
    * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
-   * it throws becomes a Lua error, and comes out as the `cause` when no script catches it. It may be async where `computeAsync` or `callAsync`
+   * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It may be async where `computeAsync` or `callAsync`
    * run the script. It stays when the sandbox is reset.
    */
   register(name: string, f: HostFunction): this {
@@ -91,7 +91,7 @@ export class Sandbox {
     return this;
   }
 
-  /** Takes a host function away; whether it was there. */
+  /** Removes a host function. Returns whether it was there. */
   unregister(name: string): boolean {
     return this.#adapter.unregister(name);
   }
@@ -109,7 +109,7 @@ export class Sandbox {
     this.#adapter.ioSet(0, value);
   }
 
-  /** `_io.output`, which a script sets. A table comes as a live view. */
+  /** `_io.output`, which a script sets. A table is returned as a live view. */
   get output(): any {
     return this.#adapter.ioGet(1);
   }
@@ -130,7 +130,7 @@ export class Sandbox {
     this.#adapter.clearIo();
   }
 
-  /** Ends the run that is under way, with an error of the kind `Interrupted` that no script can catch. */
+  /** Ends the current run with an error of the kind `Interrupted` that no script can catch. */
   interrupt(): void {
     this.#adapter.interrupt();
   }
@@ -140,7 +140,7 @@ export class Sandbox {
     return this.#adapter.memoryStats();
   }
 
-  /** How many tables there are, `_home` and `_io` included when they were written to; undefined when the store can't list them. */
+  /** How many tables there are, including `_home` and `_io` if they were written to; undefined if the store can't list them. */
   get tableCount(): number | undefined {
     return this.#adapter.tableCount();
   }
@@ -150,7 +150,7 @@ export class Sandbox {
     this.#adapter.gc();
   }
 
-  /** Starts Lua anew: globals and functions are gone, stored tables and host functions stay. */
+  /** Restarts Lua: globals and functions are gone, stored tables and host functions stay. */
   reset(): void {
     this.#adapter.reset();
   }
@@ -161,11 +161,11 @@ export class Sandbox {
   }
 
   /**
-   * Makes everything as it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
+   * Resets everything to what it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
    * views of tables that the host still has give `Closed`.
    *
-   * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; a snapshot in which Lua holds kept tables, in variables or
-   * upvalues, is refused then. `{ tables: true }` makes `_home` and all else what they were, and removes everything else from the store;
+   * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; then a snapshot is refused if Lua holds kept
+   * tables in it, in variables or upvalues. `{ tables: true }` makes `_home` and all other tables what they were, and removes everything else from the store;
    * `{ tables: false }` keeps tables in memory as well.
    */
   restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
@@ -185,13 +185,13 @@ export class Sandbox {
 
   /**
    * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way on another thread is interrupted and ends soon:
-   * `closeAsync` tells when. Sandboxes that are forgotten are closed too.
+   * `closeAsync` says when. Sandboxes that are forgotten are closed too.
    */
   close(): void {
     void this.#adapter.close();
   }
 
-  /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
+  /** Like `close`. The promise resolves when no run is left; inside a host function it resolves at once. */
   closeAsync(): Promise<void> {
     return this.#adapter.close();
   }

@@ -19,7 +19,7 @@ export class Snapshot {
       bytes = this.native.toBytes();
     } catch (error) {
       // Node.js has no buffer that large.
-      throw new LuaCellError('Memory', `the snapshot can't be made bytes: ${messageOf(error)}`, { cause: error });
+      throw new LuaCellError('Memory', `the snapshot can't be turned into bytes: ${messageOf(error)}`, { cause: error });
     }
     if (bytes instanceof Uint8Array) return bytes;
     throw new LuaCellError(bytes.kind as ErrorKind, bytes.message);

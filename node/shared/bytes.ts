@@ -14,7 +14,7 @@ export function isWellFormed(text: string): boolean {
 
 /** Refuses text that UTF-8 can't say: it would arrive as something else. */
 export function checkText(text: string): string {
-  if (!isWellFormed(text)) throw conversion('a string with half a surrogate pair is no text that Lua can be given');
+  if (!isWellFormed(text)) throw conversion("a string with half a surrogate pair can't be passed to Lua");
   return text;
 }
 

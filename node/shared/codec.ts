@@ -347,7 +347,7 @@ export function replaced(value: unknown): unknown {
     if (value instanceof StoredTable || value instanceof Uint8Array) return value;
     const hook = (value as { toLua?: unknown }).toLua;
     if (typeof hook !== 'function' || functionKinds.has(hook as LuaFunction)) return value;
-    if (i === 8) throw conversion('toLua gives one object with toLua after the other');
+    if (i === 8) throw conversion('toLua keeps returning objects that have toLua');
     value = (hook as () => unknown).call(value);
   }
   return value;
@@ -420,7 +420,7 @@ export function putPlain(out: Writer, value: unknown, links: Links, float: boole
     out.u8(value.isCell ? Tag.StoredUpvalue : Tag.External);
     return out.u32(links.idOf(value));
   }
-  throw conversion(`can't pass a ${className(value as object)}: give it a method toLua, or pass what it consists of`);
+  throw conversion(`can't pass a ${className(value as object)}: give it a method toLua, or pass plain values`);
 }
 
 /** A table that is being written. */

@@ -73,7 +73,7 @@ export class LuaCellError extends Error {
 
   /** For host functions: throw the result to raise this value in the script, as `error(value)` does there. */
   static raise(value: LuaInput): LuaCellError {
-    const text = typeof value === 'string' ? value : 'a host function raised a value that is no text';
+    const text = typeof value === 'string' ? value : 'a host function raised a value that is not text';
     const error = new LuaCellError('HostFunction', text);
     error.value = value as LuaValue;
     error.raises = true;
@@ -83,7 +83,7 @@ export class LuaCellError extends Error {
 Object.defineProperty(LuaCellError.prototype, 'name', { value: 'LuaCellError', configurable: true, writable: true });
 
 export const busy = (): LuaCellError =>
-  new LuaCellError('Busy', 'the sandbox is in use at this moment: wait for the run that is under way');
+  new LuaCellError('Busy', 'the sandbox is in use: wait until the current run has ended');
 export const closed = (): LuaCellError => new LuaCellError('Closed', 'the sandbox is closed');
 export const invalid = (message: string): LuaCellError => new LuaCellError('InvalidArgument', message);
 export const conversion = (message: string): LuaCellError => new LuaCellError('Conversion', message);
@@ -123,7 +123,7 @@ export const HOST_FAILED = 'the host function failed';
 /** What a host function returned can't be passed: scripts don't hear what it was. */
 export function unfit(error: unknown): unknown {
   const ours = ourError(error);
-  if (ours) ours.shown = 'the host function gave a result that can not be passed';
+  if (ours) ours.shown = "the host function gave a result that can't be passed";
   return error;
 }
 

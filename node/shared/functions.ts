@@ -3,7 +3,7 @@
 import { invalid } from './errors.js';
 import type { LuaInput } from './values.js';
 
-/** A function of the host. What it returns is its result; an array of several results is made by `multiple`. */
+/** A function of the host. What it returns is its result; use `multiple` to return several results. */
 export type HostFunction = (...args: any[]) => HostResult | PromiseLike<HostResult>;
 
 type HostResult = LuaInput | void | MultipleResults;
@@ -13,7 +13,7 @@ export class MultipleResults {
   constructor(readonly values: readonly LuaInput[]) {}
 }
 
-/** For host functions: returns these as so many results, where an array would be one table. */
+/** For host functions: returns these as several results; an array would be one table. */
 export const multiple = (...values: LuaInput[]): MultipleResults => new MultipleResults(values);
 
 interface Registered {
@@ -109,5 +109,5 @@ export class Functions {
 /** A name that can be registered: Lua names with dots between them. */
 export function checkName(name: string): void {
   if (typeof name === 'string' && /^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*$/.test(name)) return;
-  throw invalid(`'${String(name)}' is no name for a host function: use Lua names with dots between them`);
+  throw invalid(`'${String(name)}' is not a name for a host function: use Lua names with dots between them`);
 }

@@ -122,7 +122,7 @@ export function checkSameKeys(pairs: readonly unknown[]): void {
   for (let i = 0; i < pairs.length; i += 2) {
     if (!isKey(pairs[i])) continue;
     const text = encodeKey(pairs[i]);
-    if (seen.has(text)) throw conversion(`two keys of a map are one key in Lua: ${pathText('', [decodeKey(text, false)]).replace(/^\./, '')}`);
+    if (seen.has(text)) throw conversion(`two keys of a map are the same key in Lua: ${pathText('', [decodeKey(text, false)]).replace(/^\./, '')}`);
     seen.add(text);
   }
 }

@@ -103,13 +103,13 @@ export function bytesOf(name: string, value: Size | null): number {
   const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*$/i.exec(value);
   const unit = match && units[match[2]!.toLowerCase()];
   if (!match || unit === undefined || unit === null)
-    throw invalid(`${name}: '${value}' is no size; write a number of bytes, or '64MiB', '1.5GB'`);
+    throw invalid(`${name}: '${value}' is not a size; write a number of bytes, or '64MiB', '1.5GB'`);
   return Math.floor(Number(match[1]) * unit);
 }
 
 function count(name: string, value: number | null): number {
   if (value === null) return Infinity;
-  if (typeof value !== 'number' || !(value >= 0)) throw invalid(`${name} has to be a number from 0 on, not ${String(value)}`);
+  if (typeof value !== 'number' || !(value >= 0)) throw invalid(`${name} has to be a number that is 0 or more, not ${String(value)}`);
   return Math.floor(value);
 }
 

@@ -27,7 +27,7 @@ function resolve(modules: Modules, name: string): [found: Source | null | undefi
 export function answerModule(modules: Modules, name: string | null, failed: (name: string, thrown: unknown) => void): Uint8Array {
   const out = new Writer();
   try {
-    const [given, where] = name === null ? [null, 'the name is no valid UTF-8'] : resolve(modules, name);
+    const [given, where] = name === null ? [null, 'the name is not valid UTF-8'] : resolve(modules, name);
     const found = atOnce(given, 'the function for modules');
     if (found === null || found === undefined) {
       out.u32(Search.Missing);

@@ -27,7 +27,7 @@ export function checkType(options: object, name: string, type: 'boolean' | 'func
 /** A whole number from 0 on, of so many bits. */
 export function checkCount(name: string, value: unknown, bits: number): void {
   if (value === undefined) return;
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value >= 2 ** bits) throw invalid(`${name} has to be a whole number from 0 on`);
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value >= 2 ** bits) throw invalid(`${name} has to be a whole number that is 0 or more`);
 }
 
 /** What both entries ask of a sandbox's options, apart from limits and stores. `engine`: the class that engines have. */

@@ -65,12 +65,12 @@ export class StoredTable implements Iterable<[LuaValue, LuaValue]> {
     return this.#owner.storedSize(this.#id);
   }
 
-  /** The value under a key, undefined when there is none. Nested tables come as live views. */
+  /** The value under a key, undefined if there is none. Nested tables are returned as live views. */
   get(key: LuaInput): any {
     return this.#owner.getStored(this.#id, key);
   }
 
-  /** Sets the value under a key; null and undefined remove it. Arrays, maps and objects become stored tables themselves, deeply. */
+  /** Sets the value under a key; null and undefined remove it. Arrays, maps and objects become stored tables too, at every level. */
   set(key: LuaInput, value: LuaInput): this {
     this.#owner.setStored(this.#id, key, value);
     return this;
@@ -81,7 +81,7 @@ export class StoredTable implements Iterable<[LuaValue, LuaValue]> {
     return this.#owner.hasStored(this.#id, key);
   }
 
-  /** Removes a key; whether it was there. */
+  /** Removes a key. Returns whether it was there. */
   delete(key: LuaInput): boolean {
     return this.#owner.deleteStored(this.#id, key);
   }
@@ -115,7 +115,7 @@ export class StoredTable implements Iterable<[LuaValue, LuaValue]> {
     for (const [key, value] of this.entries()) f.call(self, value, key, this);
   }
 
-  /** A deep copy as array, object or map; sharing and cycles are kept. */
+  /** A deep copy as array, object or map; sharing and cycles are preserved. */
   copy(): any {
     return this.#owner.copyStored(this.#id);
   }

@@ -1,4 +1,4 @@
-//! Calls of JavaScript: at once on its own thread, through its queue from any other.
+//! Calls of JavaScript: directly on its own thread, through its queue from any other.
 
 use std::cell::Cell;
 use std::collections::HashMap;

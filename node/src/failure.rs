@@ -1,4 +1,4 @@
-//! What JavaScript hears of runs.
+//! What JavaScript hears about runs.
 
 use std::fmt;
 

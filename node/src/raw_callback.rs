@@ -1,6 +1,6 @@
-//! The call that scripts are mostly run by, as a raw callback of Node-API. For each callback of its own napi-rs notes
-//! on the heap and behind a lock what the callback borrows from JavaScript; this one borrows nothing, and is done in
-//! three quarters of the time.
+//! The call that runs most scripts, as a raw callback of Node-API. For each of its own callbacks, napi-rs records on
+//! the heap and behind a lock what the callback borrows from JavaScript. This one borrows nothing, and takes three
+//! quarters of the time.
 
 #![allow(
     unsafe_code,

@@ -1,4 +1,4 @@
-//! Things by number; numbers of things that were given up are used again.
+//! Things by number; the numbers of things that were released are used again.
 
 pub(crate) struct Slots<T> {
     things: Vec<Option<T>>,

@@ -337,7 +337,7 @@ impl Callbacks {
 }
 
 /// What a script sees of a result that is no value.
-const UNFIT: &str = "the host function gave a result that can not be passed";
+const UNFIT: &str = "the host function gave a result that can't be passed";
 
 /// How often it is looked for signals; each look takes the GIL.
 const SIGNALS: Duration = Duration::from_millis(15);

@@ -9,8 +9,8 @@ use crate::options;
 /// The compiled guest and a pool of instances, shared by many sandboxes and threads.
 ///
 /// Without one, all sandboxes of the process share a default engine. pool_size is how many sandboxes at a time come
-/// from prepared memory (default 1000; 0 turns the pool off), max_memory the most that one sandbox's memory may take
-/// whatever its limits say (default 1 GiB, from 2 MiB to 4 GiB).
+/// from prepared memory (default 1000; 0 turns the pool off). max_memory is the most that one sandbox's memory may
+/// take, whatever its limits say (default 1 GiB, from 2 MiB to 4 GiB).
 #[pyclass(frozen, module = "luacell")]
 pub struct Engine(pub luacell::Engine);
 

@@ -8,7 +8,7 @@ use pyo3::types::PyTuple;
 use crate::errors::OrRaise;
 use crate::{to_lua, to_python};
 
-/// A Lua function. Call it as any other; it can be called while its sandbox lives. Two that are the same function in
+/// A Lua function. Call it like any other; it can be called while its sandbox lives. Two that are the same function in
 /// Lua are equal.
 #[pyclass(frozen, module = "luacell")]
 pub struct Function(pub luacell::Function);

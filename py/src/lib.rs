@@ -1,5 +1,5 @@
-//! The native part of the Python package luacell: types, exceptions, callbacks and threads mapped to the core's. All
-//! else is the core's.
+//! The native part of the Python package luacell: it maps types, exceptions, callbacks and threads to those of the
+//! core. The core does everything else.
 
 mod callbacks;
 mod config;

@@ -58,7 +58,7 @@ impl Metrics {
 #[pyclass(frozen, get_all, eq, module = "luacell")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MemoryStats {
-    /// Size of the buffer through which source and results travel.
+    /// Size of the buffer for source and results.
     buffer_bytes: u64,
     /// In use by Lua's own heap.
     lua_bytes: u64,
@@ -82,7 +82,7 @@ impl MemoryStats {
     }
 }
 
-/// What a successful run gave besides its values.
+/// What a successful run returned besides its values.
 #[pyclass(frozen, module = "luacell")]
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -93,7 +93,7 @@ pub struct Outcome {
 
 #[pymethods]
 impl Outcome {
-    /// What the script printed. Bytes that are no UTF-8 are shown as `\xff`.
+    /// What the script printed. Bytes that are not UTF-8 are shown as `\xff`.
     #[getter]
     fn output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         to_python::text(py, self.output.as_bytes())

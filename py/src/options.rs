@@ -29,7 +29,7 @@ pub fn wrong_type(value: &Bound<'_, PyAny>, wanted: &str) -> PyErr {
 
 /// Text for Rust. Python's may hold lone surrogates.
 pub fn text<'a>(text: &'a Bound<'_, PyString>, name: &str) -> PyResult<&'a str> {
-    text.to_str().map_err(|_| errors::conversion(text.py(), format!("text with lone surrogates is no UTF-8 ({name})")))
+    text.to_str().map_err(|_| errors::conversion(text.py(), format!("text with lone surrogates is not UTF-8 ({name})")))
 }
 
 /// Lua source: text or bytes.

@@ -20,16 +20,16 @@ use crate::{table, to_lua, to_python, waiting, weight};
 /// One isolated Lua with its state.
 ///
 /// Globals stay from run to run, and so do the tables in `home`. Every run is a transaction: what it wrote to stored
-/// tables is kept when it succeeds and dropped when it fails. A sandbox may be used from any thread, by one caller at a
-/// time: a second one gets LuaBusyError at once. Close it when you are done, or use it in a `with` statement.
+/// tables is kept if it succeeds and dropped if it fails. A sandbox may be used from any thread, but only by one caller
+/// at a time: a second one gets LuaBusyError at once. Close it when you are done, or use it in a `with` statement.
 ///
 /// Limits: memory_limit (256 MiB), instruction_limit (none), timeout (60 s), output_limit (16 MiB), store_limit (1 GiB)
 /// with store_entries (10 million), host_call_limit (none), source_limit (16 MiB). Sizes are numbers of bytes or text
-/// such as "64MiB"; times are seconds, text such as "500ms", or a timedelta; None is no limit.
+/// such as "64MiB"; times are seconds, text such as "500ms", or a timedelta; None means no limit.
 ///
 /// store: where `home` is kept: a path, a redis:// URL, or an object with get, set, delete, size and keys. on_print:
-/// gets what scripts print, at once, as text in which bytes that are no UTF-8 are shown as `\xff`. modules: where
-/// `require` looks: a dict of sources, a folder, or a function. seed: makes runs repeatable.
+/// receives printed text immediately, with bytes that are not UTF-8 shown as `\xff`. modules: where `require` looks: a
+/// dict of sources, a folder, or a function. seed: makes runs repeatable.
 #[pyclass(frozen, subclass, weakref, name = "_SandboxBase", module = "luacell._luacell")]
 pub struct Sandbox {
     pub sandbox: luacell::Sandbox,
@@ -151,10 +151,10 @@ impl Sandbox {
         }
     }
 
-    /// Runs Lua source and gives what it returns: None for nothing, a tuple for several values.
+    /// Runs Lua source and returns what it returns: None for nothing, a tuple for several values.
     ///
     /// The arguments are the chunk's `...`. name is the chunk's name in messages, as in Lua: "=rules" or "@rules.lua".
-    /// Limits hold for this run instead of the sandbox's.
+    /// Limits replace the sandbox's for this run.
     #[pyo3(signature = (code, /, *args, name=None, memory_limit=Given::ABSENT, instruction_limit=Given::ABSENT, timeout=Given::ABSENT, output_limit=Given::ABSENT, store_limit=Given::ABSENT, store_entries=Given::ABSENT, host_call_limit=Given::ABSENT, source_limit=Given::ABSENT))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn compute<'py>(
@@ -192,7 +192,7 @@ impl Sandbox {
         self.conclude(py, result)
     }
 
-    /// Calls a global Lua function and gives what it returns. Dots reach into tables: "game.player.move".
+    /// Calls a global Lua function and returns what it returns. Dots reach into tables: "game.player.move".
     #[pyo3(signature = (path, /, *args, memory_limit=Given::ABSENT, instruction_limit=Given::ABSENT, timeout=Given::ABSENT, output_limit=Given::ABSENT, store_limit=Given::ABSENT, store_entries=Given::ABSENT, host_call_limit=Given::ABSENT, source_limit=Given::ABSENT))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn call<'py>(
@@ -225,7 +225,7 @@ impl Sandbox {
         self.conclude(py, result)
     }
 
-    /// What the last successful run gave besides its values: printed text, metrics, how many values.
+    /// What the last successful run returned besides its values: printed text, metrics, how many values.
     #[getter]
     fn outcome(&self) -> Outcome {
         lock(&self.outcome).clone()
@@ -260,7 +260,7 @@ impl Sandbox {
         result.map_err(|error| to_exception(py, error))
     }
 
-    /// Takes a host function away; whether it was there.
+    /// Removes a host function. Returns whether it was there.
     fn unregister(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
         let name = options::text(name, "name")?;
         let there = self.access(py, |sandbox| sandbox.unregister(name))?;
@@ -286,12 +286,12 @@ impl Sandbox {
     /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
     ///
     /// Tables in memory become what they were then. A sandbox with a store keeps what the store holds, and Lua goes on
-    /// with that; a snapshot in which Lua holds kept tables, in variables or upvalues, is refused then. `tables=True`
-    /// makes `home` and all else what they were, and removes everything else from the store; `tables=False` keeps
-    /// tables in memory as well.
+    /// with that; then a snapshot is refused if Lua holds kept tables in it, in variables or upvalues. `tables=True`
+    /// makes `home` and all other tables what they were, and removes everything else from the store; `tables=False`
+    /// keeps tables in memory as well.
     ///
-    /// Functions that Python still has give LuaClosedError afterwards, and so do views of tables other than `home` when
-    /// tables were restored.
+    /// Functions that Python still has give LuaClosedError afterwards. If tables were restored, so do views of tables
+    /// other than `home`.
     #[pyo3(signature = (snapshot, *, tables=None))]
     fn restore(&self, py: Python<'_>, snapshot: &Bound<'_, Snapshot>, tables: Option<bool>) -> PyResult<()> {
         let snapshot = &snapshot.get().0;
@@ -356,7 +356,7 @@ impl Sandbox {
         self.set_io(value, |sandbox, value| sandbox.set_input(value))
     }
 
-    /// `_io.output`, which a script sets; a table comes as a live view.
+    /// `_io.output`, which a script sets; a table is returned as a live view.
     #[getter]
     fn get_output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         to_python::value(py, &self.access(py, luacell::Sandbox::output)?)
@@ -383,13 +383,13 @@ impl Sandbox {
         self.access(py, luacell::Sandbox::clear_io)
     }
 
-    /// Ends the run that is under way in another thread, or that was started on asyncio, with LuaInterruptedError,
-    /// which the script can't catch. Does nothing when nothing runs.
+    /// Ends the current run, in another thread or on asyncio, with LuaInterruptedError, which the script can't catch.
+    /// Does nothing if nothing is running.
     fn interrupt(&self) {
         self.callbacks.interrupt();
     }
 
-    /// Starts Lua anew: globals and functions are gone; stored tables and host functions stay.
+    /// Restarts Lua: globals and functions are gone; stored tables and host functions stay.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         self.access(py, luacell::Sandbox::reset)
     }
@@ -404,28 +404,28 @@ impl Sandbox {
         self.access(py, luacell::Sandbox::memory_stats).map(MemoryStats::from)
     }
 
-    /// How many tables the store holds; None when it can't list them.
+    /// How many tables the store holds; None if it can't list them.
     fn table_count(&self, py: Python<'_>) -> PyResult<Option<usize>> {
         self.access(py, luacell::Sandbox::table_count)
     }
 
-    /// All that `home` holds, functions too, as one portable blob.
+    /// Everything that `home` holds, including functions, as one portable blob.
     fn export_home<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.access(py, luacell::Sandbox::export_home).map(|blob| PyBytes::new(py, &blob))
     }
 
-    /// Replaces all that `home` holds by what export_home gave. A blob with functions is refused unless it is
-    /// `trusted`: they are bytecode, which Lua does not verify, and with some that was made on purpose a script can
-    /// take over the guest.
+    /// Replaces everything that `home` holds with what export_home returned. A blob with functions is refused unless it
+    /// is `trusted`: they are bytecode, which Lua does not verify, and with bytecode made on purpose a script can take
+    /// over the guest.
     #[pyo3(signature = (blob, *, trusted=false))]
     fn import_home(&self, py: Python<'_>, blob: &[u8], trusted: bool) -> PyResult<()> {
         let options = ImportOptions::new().trusted(trusted);
         self.access(py, |sandbox| sandbox.import_home_with(blob, &options))
     }
 
-    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. A run that is under way is
-    /// interrupted, and has ended when this returns: a host function that is running is waited for. A host function of
-    /// that very run does not wait for it.
+    /// Ends the sandbox and frees what it holds; later calls give LuaClosedError. The current run is interrupted, and
+    /// has ended when this returns: if a host function is running, this waits for it. A host function of that same run
+    /// does not wait.
     fn close(&self, py: Python<'_>) {
         py.detach(|| {
             self.callbacks.begin_close();

@@ -8,14 +8,14 @@ use crate::errors::OrRaise;
 
 /// A whole sandbox at one moment: globals, closures, suspended coroutines and tables.
 ///
-/// It belongs to no sandbox: any number can be restored from it. It can be pickled, for programs with the same version
-/// of luacell.
+/// It belongs to no sandbox: any number of sandboxes can be restored from it. It can be pickled, for programs with the
+/// same version of luacell.
 #[pyclass(frozen, module = "luacell")]
 pub struct Snapshot(pub luacell::Snapshot);
 
 #[pymethods]
 impl Snapshot {
-    /// What to_bytes gave, in this or another process. Take it only from people whom you trust.
+    /// Reads what to_bytes returned, in this or another process. Accept it only from people whom you trust.
     #[classmethod]
     #[pyo3(signature = (data, /, engine=None))]
     fn from_bytes(

@@ -90,7 +90,7 @@ impl TableBase {
         py.detach(|| self.0.clear()).or_raise(py)
     }
 
-    /// A deep copy taken at one moment: a list for a sequence, else a dict; sharing and cycles are kept.
+    /// A deep copy taken at one moment: a list for a sequence, else a dict; sharing and cycles are preserved.
     fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let table = py.detach(|| self.0.to_table()).or_raise(py)?;
         to_python::value(py, &Value::Table(table))

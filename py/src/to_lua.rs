@@ -72,7 +72,7 @@ fn scalar(object: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
 
 fn text_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
     text.to_str()
-        .map_err(|_| errors::conversion(text.py(), "text with lone surrogates is no UTF-8; pass bytes instead"))
+        .map_err(|_| errors::conversion(text.py(), "text with lone surrogates is not UTF-8; pass bytes instead"))
 }
 
 fn integer(number: &Bound<'_, PyAny>) -> PyResult<i64> {
@@ -116,7 +116,7 @@ fn check_keys(py: Python<'_>, keys: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)]) -> 
             let shown = shown_key(key);
             return Err(errors::conversion(
                 py,
-                format!("{shown} is there as text and as bytes, which are one key in Lua"),
+                format!("{shown} is there as text and as bytes, which are the same key in Lua"),
             ));
         }
     }
@@ -357,7 +357,7 @@ impl<'py> Writer<'py> {
             }
             object = replaced;
         }
-        Err(errors::conversion(self.py, "converters give each other objects without end"))
+        Err(errors::conversion(self.py, "converters keep returning new objects without end"))
     }
 
     /// Counts what was made on demand, and looks for signals: it may be much.
@@ -367,7 +367,7 @@ impl<'py> Writer<'py> {
         let what = if self.made > MOST_MADE {
             format!("more than {MOST_MADE} values in objects that make them on demand")
         } else if self.frames.len() > DEEPEST {
-            format!("objects that make others on demand, more than {DEEPEST} inside each other")
+            format!("objects that make others on demand, more than {DEEPEST} levels deep")
         } else {
             return Ok(());
         };

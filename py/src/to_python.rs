@@ -42,7 +42,7 @@ fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
         Value::String(s) => string(py, s.as_bytes()),
         Value::StoredTable(t) => table::view(py, t)?,
         Value::Function(f) => Bound::new(py, Function(f.clone()))?.into_any(),
-        other => return Err(errors::conversion(py, format!("this {} has no form in Python", other.type_name()))),
+        other => return Err(errors::conversion(py, format!("this {} can't be passed to Python", other.type_name()))),
     })
 }
 

@@ -1,5 +1,6 @@
-//! Forgotten sandboxes. Those that nothing refers to go at once; those that refer to themselves, by a host function for
-//! one, go when Python's garbage collector finds them, which sees a few small objects in place of each.
+//! Forgotten sandboxes. Those that nothing refers to are freed at once. Those that refer to themselves, for example
+//! through a host function, are freed when Python's garbage collector finds them; it sees only a few small objects for
+//! each.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -171,7 +171,7 @@ def test_scripts_see_of_exceptions_what_was_said_to_them(raised: Exception, show
 def test_scripts_see_nothing_of_what_can_not_be_passed() -> None:
     lua = luacell.Sandbox()
     lua.register("odd", lambda: [Odd()])
-    assert lua.compute("return pcall(odd)") == (False, "the host function gave a result that can not be passed")
+    assert lua.compute("return pcall(odd)") == (False, "the host function gave a result that can't be passed")
     with pytest.raises(luacell.LuaCellError, match=r"Odd can't be passed to Lua"):
         lua.compute("odd()")
 

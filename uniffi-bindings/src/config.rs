@@ -47,7 +47,7 @@ pub struct Limits {
 
 /// A number for which less than 0 makes no sense.
 pub(crate) fn setting<N: Copy + std::fmt::Display, T: TryFrom<N>>(name: &str, n: N) -> luacell::Result<T> {
-    T::try_from(n).map_err(|_| invalid(format!("{name} is {n}, which is no number from 0 on")))
+    T::try_from(n).map_err(|_| invalid(format!("{name} is {n}, but has to be 0 or more")))
 }
 
 /// A negative number is more than any.
@@ -174,7 +174,7 @@ impl SandboxConfig {
         let mut config = apply_limits!(self.limits.unwrap_or_default(), luacell::SandboxConfig::new());
         config = config.memory_alias(self.memory_alias).stored_functions(self.stored_functions);
         config = match (self.store, self.own_store) {
-            (Some(_), Some(_)) => return Err(invalid("a sandbox has one store, not two")),
+            (Some(_), Some(_)) => return Err(invalid("a sandbox can have only one store")),
             (Some(place), None) => config.store(place),
             (None, Some(store)) => config.store(OwnStore(store)),
             (None, None) => config,
@@ -190,7 +190,7 @@ impl SandboxConfig {
             (Some(modules), None, None) => config.modules(sources(modules)?),
             (None, Some(folder), None) => config.modules(Folder::new(folder)),
             (None, None, Some(source)) => config.modules(FromHost(source)),
-            _ => return Err(invalid("modules come from one place")),
+            _ => return Err(invalid("modules can come from only one place")),
         };
         if let Some(seed) = self.seed {
             config = config.deterministic(seed.cast_unsigned());

@@ -1,5 +1,5 @@
-//! The code in all pages: a test runs each block, or, where that would build or install something, it is looked up here
-//! whether there is what its commands name.
+//! The code in all pages. A test runs each block. If running it would build or install something, this checks that what
+//! its commands name exists.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

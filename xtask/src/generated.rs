@@ -1,5 +1,5 @@
-//! `cargo xtask verify-generated`: files that are made from others, and are committed because people read them.
-//! It also looks whether all packages have the same version, and whether the notices name all that asks for one.
+//! `cargo xtask verify-generated`: files that are made from others, and are committed because people read them. It also
+//! checks that all packages have the same version, and that the notices name everything that asks for one.
 
 mod bindings;
 mod notices;

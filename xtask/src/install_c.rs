@@ -1,4 +1,4 @@
-//! `cargo xtask install-c`: libluacell as C programs expect to find it.
+//! `cargo xtask install-c`: installs libluacell as C programs expect to find it.
 
 #[path = "../../ffi-c/soname.rs"]
 mod soname;

@@ -1,4 +1,4 @@
-//! What the commands here do again and again: call programs, read and write files.
+//! What the commands here do often: call programs, read and write files.
 
 use std::ffi::OsStr;
 use std::fs;

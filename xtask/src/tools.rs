@@ -1,4 +1,4 @@
-//! Programs that commands here need and registries have: pinned, and installed below `target/` when they are first
+//! Programs that commands here need and that registries have: pinned, and installed below `target/` when they are first
 //! needed.
 
 use std::path::{Path, PathBuf};

@@ -101,7 +101,7 @@ fn obey(sandbox: &Sandbox, line: &str) -> Result<Said, Failure> {
         None => answer(sandbox, line)?,
         Some("help" | "h") => output::to_stdout(HELP.as_bytes())?,
         Some("quit" | "q") => return Ok(Said::Quit),
-        Some(other) => output::to_stderr(format!("there is no :{other}; :help lists what there is\n").as_bytes())?,
+        Some(other) => output::to_stderr(format!("there is no command :{other}; :help lists them\n").as_bytes())?,
     }
     Ok(Said::More)
 }

@@ -43,7 +43,7 @@ impl SandboxConfig {
     }
 
     /// Where `_home` is kept: a store, the path of a [`FileStore`](crate::FileStore), or a server's URL (feature
-    /// `redis`). When it can't be opened, making the sandbox fails with the kind `Store`. Default: memory; `_home` ends
+    /// `redis`). If it can't be opened, making the sandbox fails with the kind `Store`. Default: memory; `_home` ends
     /// with the sandbox.
     #[must_use]
     pub fn store(mut self, store: impl IntoStore) -> Self {
@@ -51,19 +51,19 @@ impl SandboxConfig {
         self
     }
 
-    /// Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: whoever can
-    /// write to the store can take over the guest with one that was made on purpose, and then no limit holds but those
-    /// of [`EngineConfig`](crate::EngineConfig). Default: they are, so give a sandbox only a store that nobody can
-    /// write to whom you don't trust, or set this to false; reading a function then fails with `Store`.
+    /// Whether functions in the store are loaded. They are bytecode, which Lua does not verify. Whoever can write to
+    /// the store could put one there that takes over the guest, and then only the limits of
+    /// [`EngineConfig`](crate::EngineConfig) hold. Default: they are loaded. So use a store that only people you trust
+    /// can write to, or set this to false; then reading a function fails with `Store`.
     #[must_use]
     pub fn stored_functions(mut self, loaded: bool) -> Self {
         self.no_stored_functions = !loaded;
         self
     }
 
-    /// How often a run is repeated when somebody else, who uses the same store, changed what it had read. Then it fails
-    /// with the kind `Conflict`. Globals that the run has set stay set, as after an error. A run that called a host
-    /// function is not repeated, unless all functions that it called were registered as
+    /// How often a run is repeated if somebody else, who uses the same store, changed what it had read. Then it fails
+    /// with the kind `Conflict`. Globals that the run has set stay set, as after an error. If a run called a host
+    /// function, it is repeated only if all functions that it called were registered as
     /// [repeatable](crate::Sandbox::register_repeatable). Default 10.
     #[must_use]
     pub fn conflict_retries(mut self, times: u32) -> Self {
@@ -78,7 +78,7 @@ impl SandboxConfig {
         self
     }
 
-    /// Gets what scripts print at once, one call for each `print`, its newline included;
+    /// Receives printed text immediately, one call for each `print`, including its newline;
     /// [`Outcome::output`](crate::Outcome) then stays empty. It runs on the thread that runs the script, and can't use
     /// the sandbox.
     #[must_use]
@@ -87,9 +87,9 @@ impl SandboxConfig {
         self
     }
 
-    /// Called on the thread that runs the script, each 100,000 instructions or so, which is several times in a
-    /// millisecond: for what a host has to look after meanwhile, such as signals. When it gives false, the run ends as
-    /// by [`interrupt`](crate::Sandbox::interrupt). It can't use the sandbox.
+    /// Called on the thread that runs the script, about every 100,000 instructions, which is several times in a
+    /// millisecond: for things that a host has to watch meanwhile, such as signals. If it returns false, the run ends
+    /// as by [`interrupt`](crate::Sandbox::interrupt). It can't use the sandbox.
     #[must_use]
     pub fn on_check(mut self, check: impl FnMut() -> bool + Send + 'static) -> Self {
         self.check = Some(Arc::new(Mutex::new(check)));
@@ -97,7 +97,7 @@ impl SandboxConfig {
     }
 
     /// Where `require` finds modules: a map from names to sources, [`Folder`](crate::Folder), or a function. Default:
-    /// only what the guest brings along (`bigint`).
+    /// only the guest's own (`bigint`).
     #[must_use]
     pub fn modules(mut self, resolver: impl ModuleResolver + 'static) -> Self {
         self.modules = Some(Arc::new(resolver));
@@ -107,8 +107,8 @@ impl SandboxConfig {
     /// Makes runs repeatable: random numbers come from this seed, the clock is virtual (it starts at 2000-01-01
     /// 00:00:00 UTC and advances a nanosecond with each instruction), and NaN has one form. The same calls on a new
     /// sandbox then give the same results, output and instruction counts, byte for byte, on every platform; wall time
-    /// is reported as 0. Use an instruction limit with it, for a timeout depends on the machine. Default: off, with
-    /// randomness from the system.
+    /// is reported as 0. Combine it with an instruction limit, because a timeout depends on the machine. Default: off,
+    /// with randomness from the system.
     #[must_use]
     pub fn deterministic(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -156,7 +156,7 @@ impl fmt::Debug for SandboxConfig {
     }
 }
 
-/// Settings of one run. Limits that are set here hold instead of the sandbox's. More will come.
+/// Settings of one run. Limits that are set here replace the sandbox's. More will come.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ComputeOptions {
@@ -169,13 +169,13 @@ pub struct ComputeOptions {
 limit_setters!(ComputeOptions);
 
 impl ComputeOptions {
-    /// The defaults: no arguments, a chunk that is named after its source, the sandbox's limits.
+    /// The defaults: no arguments, a chunk named after its source, the sandbox's limits.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The chunk's name for messages, as in Lua: `=name` is shown as it is, `@name` as a file's.
+    /// The chunk's name for messages, as in Lua: `=name` is shown as it is, `@name` as a file's name.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -189,8 +189,8 @@ impl ComputeOptions {
         self
     }
 
-    /// What can cancel the run, before it begins and while it is under way. Not for runs within a host function: they
-    /// end with the run that called it.
+    /// What can cancel the run, before it begins and while it is running. Not for runs inside a host function: they end
+    /// with the run that called it.
     #[must_use]
     pub fn canceller(mut self, canceller: &Canceller) -> Self {
         self.canceller = Some(canceller.clone());

@@ -1,4 +1,4 @@
-//! Crashes, whatever it is that executes the guest.
+//! Crashes, on each machine that can execute the guest.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};

@@ -11,10 +11,10 @@ use crate::value::{Error, Result};
 
 /// The compiled guest, shared by any number of sandboxes and threads. Cloning is cheap and gives the same engine.
 ///
-/// [`Engine::default`] is one that the whole process shares. Loading the guest takes a fraction of a millisecond and
-/// happens with the first sandbox.
+/// [`Engine::default`] is shared by the whole process. Loading the guest takes a fraction of a millisecond and happens
+/// with the first sandbox.
 ///
-/// Threads that create and drop many thousand sandboxes a second wait for each other a little when they share an
+/// Threads that create and drop many thousands of sandboxes a second slow each other down a little if they share an
 /// engine: give each its own, for 1 MB more.
 #[derive(Clone)]
 pub struct Engine(pub(crate) Arc<GuestFactory>);
@@ -23,8 +23,8 @@ impl Engine {
     /// An engine with these settings.
     ///
     /// # Errors
-    /// `Internal` when the guest can't be loaded, for example because the processor lacks instructions that every
-    /// x86-64 processor since 2009 has; `InvalidArgument` for settings out of their range.
+    /// `Internal` if the guest can't be loaded, for example because the processor lacks instructions that every x86-64
+    /// processor since 2009 has; `InvalidArgument` for settings that are out of range.
     pub fn new(config: EngineConfig) -> Result<Engine> {
         config.check()?;
         let factory = GuestFactory::new(config);
@@ -32,12 +32,12 @@ impl Engine {
         Ok(Engine(Arc::new(factory)))
     }
 
-    /// An engine around somebody else's `lua.wasm`, compiled here and now. The module is treated as hostile: it can
-    /// reach nothing but the sandbox's tables, and whatever it does wrong gives errors. A module of revision 1 runs
-    /// plain [`compute`](Sandbox::compute) only.
+    /// An engine for somebody else's `lua.wasm`, compiled here and now. The module is treated as hostile: it can reach
+    /// only the sandbox's tables, and whatever it does wrong gives errors. A module of revision 1 can only run plain
+    /// [`compute`](Sandbox::compute).
     ///
     /// # Errors
-    /// `InvalidArgument` when the feature `jit` is off, the bytes are no such module, or a setting is out of its range.
+    /// `InvalidArgument` if the feature `jit` is off, the bytes are not such a module, or a setting is out of range.
     pub fn from_wasm(wasm: impl AsRef<[u8]>, config: EngineConfig) -> Result<Engine> {
         config.check()?;
         Ok(Engine(Arc::new(GuestFactory::from_wasm(wasm.as_ref(), config)?)))
@@ -46,7 +46,7 @@ impl Engine {
     /// As [`from_wasm`](Self::from_wasm), from a file.
     ///
     /// # Errors
-    /// As `from_wasm`; `InvalidArgument` also when the file can't be read.
+    /// As `from_wasm`; also `InvalidArgument` if the file can't be read.
     pub fn from_wasm_file(path: impl AsRef<Path>, config: EngineConfig) -> Result<Engine> {
         let path = path.as_ref();
         let wasm = std::fs::read(path)
@@ -57,7 +57,7 @@ impl Engine {
     /// A new sandbox.
     ///
     /// # Errors
-    /// `Memory` when there is no memory for one more, `Store` when the store fails.
+    /// `Memory` if there is not enough memory for another one, `Store` if the store fails.
     pub fn sandbox(&self, config: SandboxConfig) -> Result<Sandbox> {
         Sandbox::create(self, config)
     }

@@ -7,7 +7,7 @@ impl Function {
     /// Calls the function.
     ///
     /// # Errors
-    /// Whatever the function fails with; `Closed` when the sandbox is gone or was reset, `Busy` while it runs,
+    /// Whatever the function fails with; `Closed` if the sandbox is gone or was reset, `Busy` while it runs,
     /// `InvalidArgument` for a function that is not in a running sandbox.
     pub fn call(&self, args: impl IntoArgs) -> Result<Outcome> {
         match &*self.0 {

@@ -9,11 +9,11 @@ use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::value::{IntoArgs, Outcome, Result, Value};
 
 impl Sandbox {
-    /// As [`compute_with`](Self::compute_with), as a future that any executor can drive: while a host function is
-    /// waited for, the thread does other things. The timeout counts while waiting.
+    /// Like [`compute_with`](Self::compute_with), as a future that any executor can drive: while the script waits for a
+    /// host function, the thread does other things. The timeout counts while waiting.
     ///
-    /// The run begins when the future is first polled. Until it ends the sandbox is in use, and others get `Busy`. Dropping the future ends the run as [`interrupt`](Self::interrupt) does; the sandbox can be
-    /// used afterwards.
+    /// The run begins when the future is first polled. Until it ends the sandbox is in use, and others get `Busy`.
+    /// Dropping the future ends the run as [`interrupt`](Self::interrupt) does; the sandbox can be used afterwards.
     ///
     /// # Errors
     /// As `compute_with`.
@@ -45,13 +45,13 @@ impl Sandbox {
         })
     }
 
-    /// As [`register`](Self::register), for a function whose results come later. In a script it is called like any
-    /// other function. In `compute_async` and `call_async` the script's thread is free while the future is pending; in
-    /// the other runs, and when the script is itself called by a host function, the thread sleeps. The future is
-    /// dropped when the run ends before it.
+    /// Like [`register`](Self::register), for a function whose results come later. A script calls it like any other
+    /// function. In `compute_async` and `call_async`, the script's thread is free while the future is pending. In other
+    /// runs, and if a host function has called the script, the thread sleeps. If the run ends first, the future is
+    /// dropped.
     ///
-    /// While it is polled the future may use the sandbox as other host functions may; what it spawns elsewhere gets
-    /// `Busy`.
+    /// While it is being polled, the future may use the sandbox as other host functions may; what it spawns elsewhere
+    /// gets `Busy`.
     ///
     /// # Errors
     /// As `register`.

@@ -4,16 +4,17 @@
 macro_rules! limit_setters {
     ($type:ty) => {
         impl $type {
-            /// At most this many bytes for Lua's heap and the buffers of the run. What goes beyond fails as it does in
-            /// Lua: "not enough memory", which `pcall` sees, and which is an error of the kind `Memory` when nothing
-            /// catches it. Default 256 MiB; the engine's [`max_memory`](crate::EngineConfig::max_memory) holds besides.
+            /// At most this many bytes for Lua's heap and the buffers of the run. Beyond that, allocations fail as they
+            /// do in Lua: "not enough memory", which `pcall` can catch. If nothing catches it, it is an error of the
+            /// kind `Memory`. Default 256 MiB; the engine's [`max_memory`](crate::EngineConfig::max_memory) applies as
+            /// well.
             #[must_use]
             pub fn memory_limit(mut self, bytes: u64) -> Self {
                 self.limits.memory = Some(bytes);
                 self
             }
 
-            /// At most this many instructions, about those of the Lua machine; work in libraries counts by its size.
+            /// At most this many instructions, roughly those of the Lua machine; work in libraries counts by its size.
             /// Beyond: an error of the kind `InstructionLimit`, which a script can't catch. The count is the same in
             /// every run of the same script. Default: no limit, `u64::MAX`.
             #[must_use]
@@ -22,9 +23,9 @@ macro_rules! limit_setters {
                 self
             }
 
-            /// How long a run may take, host functions that it waits for included. Beyond: an error of the kind
-            /// `Timeout`, which a script can't catch. A host function that is running is not stopped; the run ends when
-            /// it returns. Default 60 seconds; `None` for no limit.
+            /// How long a run may take, including host functions that it waits for. Beyond: an error of the kind
+            /// `Timeout`, which a script can't catch. A running host function is not stopped; the run ends when it
+            /// returns. Default 60 seconds; `None` for no limit.
             #[must_use]
             pub fn timeout(mut self, timeout: impl Into<Option<std::time::Duration>>) -> Self {
                 self.limits.timeout = Some(timeout.into());
@@ -39,8 +40,8 @@ macro_rules! limit_setters {
                 self
             }
 
-            /// How much stored tables may hold. A script that writes beyond gets an error of the kind `StoreLimit`,
-            /// which it can't catch; what the host writes counts too, but is not refused. Default 1 GiB and 10 million
+            /// How much stored tables may hold. If a script writes more, it gets an error of the kind `StoreLimit`,
+            /// which it can't catch. What the host writes counts too, but is not refused. Default 1 GiB and 10 million
             /// entries.
             #[must_use]
             pub fn store_limit(mut self, limit: impl Into<$crate::tables::StoreLimit>) -> Self {
@@ -57,16 +58,15 @@ macro_rules! limit_setters {
             }
 
             /// At most this many bytes of source for one run. Longer source is refused with `InvalidArgument`. Default
-            /// 16 MiB. What a script passes to `load` is bounded by its memory.
+            /// 16 MiB. What a script passes to `load` is limited by its memory.
             #[must_use]
             pub fn source_limit(mut self, bytes: u64) -> Self {
                 self.limits.source = Some(bytes);
                 self
             }
 
-            /// Whether what a run wrote to tables is kept although it fails, by an error or a limit: everything up to
-            /// the failure. A crash of the guest (`Trap`) takes its writes along all the same. Default: a run that
-            /// fails stores nothing.
+            /// Whether a failed run keeps what it wrote to tables before it failed, by an error or a limit. A crash of
+            /// the guest (`Trap`) loses these writes all the same. Default: a run that fails stores nothing.
             #[must_use]
             pub fn commit_on_error(mut self, on: bool) -> Self {
                 self.limits.commit_on_error = Some(on);

@@ -16,7 +16,7 @@ fn split(text: &str) -> (&str, &str) {
 /// `iB`; KB, MB and GB are powers of 1000.
 ///
 /// # Errors
-/// `InvalidArgument` when it is no size, or 0.
+/// `InvalidArgument` if it is not a size, or 0.
 pub fn parse_size(text: &str) -> Result<u64> {
     let (number, unit) = split(text);
     let unit: Option<u64> = match unit.to_ascii_lowercase().as_str() {
@@ -37,13 +37,13 @@ pub fn parse_size(text: &str) -> Result<u64> {
     whole()
         .or_else(fraction)
         .filter(|&bytes| bytes > 0)
-        .ok_or_else(|| Error::invalid(format!("'{text}' is no size: 65536, 64KiB or 16M is expected")))
+        .ok_or_else(|| Error::invalid(format!("'{text}' is not a size: expected something like 65536, 64KiB or 16M")))
 }
 
-/// A length of time: `2`, `0.5`, `500ms`, `1.5s`, `2m`, `1h`; seconds when there is no unit.
+/// A length of time: `2`, `0.5`, `500ms`, `1.5s`, `2m`, `1h`; seconds if there is no unit.
 ///
 /// # Errors
-/// `InvalidArgument` when it is no time, or not more than 0.
+/// `InvalidArgument` if it is not a time, or not more than 0.
 pub fn parse_time(text: &str) -> Result<Duration> {
     let (number, unit) = split(text);
     let seconds = match unit {
@@ -58,7 +58,7 @@ pub fn parse_time(text: &str) -> Result<Duration> {
     seconds
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| Error::invalid(format!("'{text}' is no time: 2, 0.5, 500ms or 1m is expected")))
+        .ok_or_else(|| Error::invalid(format!("'{text}' is not a time: expected something like 2, 0.5, 500ms or 1m")))
 }
 
 #[cfg(test)]

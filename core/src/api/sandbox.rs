@@ -15,13 +15,14 @@ use crate::value::{ArgList, Error, Home, IntoArgs, MemoryStats, Outcome, Result,
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///
-/// A sandbox may be moved and shared between threads, and is used by one caller at a time: a second one gets `Busy` at
-/// once, unless what runs was interrupted or cancelled: then it waits for the end of that, no longer than the sandbox's
-/// timeout. Only a host function may use the sandbox that called it. Every run is a transaction: what it wrote to
-/// stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
-/// had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
+/// A sandbox may be moved and shared between threads, but only one caller can use it at a time. A second caller gets
+/// `Busy` at once, unless the current run was interrupted or cancelled: then it waits for that run to end, but no
+/// longer than the sandbox's timeout. Only a host function may use the sandbox that called it. Every run is a
+/// transaction: what it wrote to stored tables is kept if it succeeds and dropped if it fails. After an error the next
+/// run works as if nothing had happened. After a `Trap` globals are gone, because Lua is restarted, and stored tables
+/// are as they were before the run.
 ///
-/// What a script may use is bounded from the start; the methods of [`SandboxConfig`] name the limits and their
+/// What a script may use is limited from the start; the methods of [`SandboxConfig`] name the limits and their
 /// defaults.
 pub struct Sandbox {
     pub(crate) cell: Arc<SandboxCell>,
@@ -59,7 +60,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// `Syntax`, `Runtime` and whatever else the script fails with; the kind of a limit that it reached; `Conversion`
-    /// when a result can't leave Lua; `HostFunction` when a host function failed; `Store` when the store fails; `Busy`,
+    /// if a result can't leave Lua; `HostFunction` if a host function failed; `Store` if the store fails; `Busy`,
     /// `Closed`, `Trap`.
     pub fn compute(&self, source: impl AsRef<[u8]>) -> Result<Outcome> {
         let source = source.as_ref();
@@ -68,12 +69,12 @@ impl Sandbox {
 
     /// Runs Lua source with a chunk name, arguments and limits of its own.
     ///
-    /// From within a host function the limits can only be narrower than those of the run that called it, and end the
-    /// inner run alone: the function gets the error and may go on. `commit_on_error` can't be given there.
+    /// Inside a host function, the limits can only be narrower than those of the run that called it. They end only the
+    /// inner run: the function gets the error and may go on. `commit_on_error` can't be set there.
     ///
     /// # Errors
-    /// As [`compute`](Self::compute); `Conversion` also for an argument that can't be passed, `InvalidArgument` for a
-    /// value of another sandbox.
+    /// As [`compute`](Self::compute); also `Conversion` for an argument that can't be passed, and `InvalidArgument` for
+    /// a value of another sandbox.
     pub fn compute_with(&self, source: impl AsRef<[u8]>, options: ComputeOptions) -> Result<Outcome> {
         let source = source.as_ref();
         self.cancellable(&options, |access, run| {
@@ -87,7 +88,7 @@ impl Sandbox {
     /// Calls a global Lua function. Dots reach into tables: `game.player.move`.
     ///
     /// # Errors
-    /// As [`compute_with`](Self::compute_with); `Runtime` when there is no such function.
+    /// As [`compute_with`](Self::compute_with); `Runtime` if there is no such function.
     pub fn call(&self, path: &str, args: impl IntoArgs) -> Result<Outcome> {
         let values = ArgList::Values(args.into_args());
         self.cell.access(|access| {
@@ -124,8 +125,8 @@ impl Sandbox {
         })
     }
 
-    /// Makes a function callable from Lua, as the global of that name; dots put it into tables, which are made when
-    /// they are missing. A function that had the name before is replaced. It stays when the sandbox is reset.
+    /// Makes a function callable from Lua, as the global of that name. Dots put it into tables, which are created if
+    /// they are missing. A function that had the name before is replaced. The function stays when the sandbox is reset.
     ///
     /// ```
     /// # fn main() -> Result<(), luacell::Error> {
@@ -139,14 +140,15 @@ impl Sandbox {
     /// # }
     /// ```
     ///
-    /// The function runs on the thread that runs the script. It may use the sandbox it is called from: run code, call
-    /// functions that it was passed, read and write tables; all of that is part of the script's run. Its errors become
-    /// Lua errors, which `pcall` sees; one that nothing catches comes out of the run with the kind `HostFunction` and
-    /// the function's error as its [`source`](std::error::Error::source). A panic becomes such an error too.
+    /// The function runs on the thread that runs the script. It may use the sandbox that called it: run code, call
+    /// functions that it was passed, read and write tables. All of that is part of the script's run. Its errors become
+    /// Lua errors, which `pcall` can catch. If nothing catches an error, the run fails with the kind `HostFunction`,
+    /// and the function's error is its [`source`](std::error::Error::source). A panic becomes such an error too.
     /// [`Error::raise`] raises any Lua value.
     ///
     /// # Errors
-    /// `InvalidArgument` for a name that is none, or that leads through something that is no table; `Busy`, `Closed`.
+    /// `InvalidArgument` for a name that is not valid, or that leads through something that is not a table; `Busy`,
+    /// `Closed`.
     pub fn register<A: FromArgs, R: IntoArgs>(
         &self,
         name: &str,
@@ -156,7 +158,7 @@ impl Sandbox {
     }
 
     /// As [`register`](Self::register), for a function that may be called again when a run is repeated after a
-    /// [conflict](SandboxConfig::conflict_retries): because it only looks something up, for one.
+    /// [conflict](SandboxConfig::conflict_retries), for example because it only looks something up.
     ///
     /// # Errors
     /// As `register`.
@@ -182,8 +184,8 @@ impl Sandbox {
         })
     }
 
-    /// Takes a host function away: the global goes, and scripts that kept the function get an error when they call it.
-    /// Whether it was there.
+    /// Removes a host function: the global goes away, and scripts that kept the function get an error when they call
+    /// it. Returns whether it was there.
     ///
     /// # Errors
     /// `Busy`, `Closed`, `Trap`.
@@ -198,12 +200,12 @@ impl Sandbox {
         })
     }
 
-    /// Ends the run that is under way in another thread; see [`Interrupter::interrupt`].
+    /// Ends the current run, from another thread; see [`Interrupter::interrupt`].
     pub fn interrupt(&self) {
         self.cell.signal.interrupt();
     }
 
-    /// Something small that can interrupt this sandbox and be passed around; it does not keep the sandbox alive.
+    /// A small handle that can interrupt this sandbox and be passed around; it does not keep the sandbox alive.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
         Interrupter(Arc::clone(&self.cell.signal))
@@ -239,7 +241,7 @@ impl Sandbox {
         self.stored(IO).set("input", value)
     }
 
-    /// The value of `_io.output`, which a script sets. A table comes as a live view.
+    /// The value of `_io.output`, which a script sets. A table is returned as a live view.
     ///
     /// # Errors
     /// As [`StoredTable::get`].
@@ -274,7 +276,7 @@ impl Sandbox {
     /// Removes `_io.input`, `_io.output` and `_io.meta`.
     ///
     /// # Errors
-    /// `Store` when the store fails, `Busy`, `Closed`.
+    /// `Store` if the store fails, `Busy`, `Closed`.
     pub fn clear_io(&self) -> Result<()> {
         self.cell.access(|access| {
             let tables = access.tables()?;
@@ -300,27 +302,28 @@ impl Sandbox {
         })
     }
 
-    /// About how many bytes of memory the sandbox takes: Lua's, and those of tables that are kept in memory. As it was
-    /// after the last call when it is in use; 0 when it is closed. See [`memory_in_use`](crate::memory_in_use).
+    /// About how many bytes of memory the sandbox takes: Lua's, and those of tables that are kept in memory. While the
+    /// sandbox is in use, this is the number after the last call. It is 0 when the sandbox is closed. See
+    /// [`memory_in_use`](crate::memory_in_use).
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.cell.weight()
     }
 
-    /// How many tables the store holds, `_home` and `_io` included when they were written to; `None` when the store
-    /// can't list them.
+    /// How many tables the store holds, including `_home` and `_io` if they were written to; `None` if the store can't
+    /// list them.
     ///
     /// # Errors
-    /// `Store` when the store fails, `Busy`, `Closed`.
+    /// `Store` if the store fails, `Busy`, `Closed`.
     pub fn table_count(&self) -> Result<Option<usize>> {
         self.cell.access(|access| access.tables()?.count().map_err(Error::from))
     }
 
-    /// Collects garbage: all of Lua's, and stored tables that nothing refers to. Finalizers of scripts run, as in a run
-    /// of their own that the sandbox's limits bound.
+    /// Collects garbage: all of Lua's, and stored tables that nothing refers to. Finalizers of scripts run in a run of
+    /// their own, under the sandbox's limits.
     ///
     /// # Errors
-    /// The kind of a limit that finalizers reached; `Store` when the store fails, `Busy`, `Closed`, `Trap`.
+    /// The kind of a limit that finalizers reached; `Store` if the store fails, `Busy`, `Closed`, `Trap`.
     pub fn gc(&self) -> Result<()> {
         self.cell.access_whole(|state| {
             state.outside_transaction("a collection")?;
@@ -330,11 +333,11 @@ impl Sandbox {
         })
     }
 
-    /// Starts Lua anew: globals and functions are gone, stored tables and host functions stay. Functions that the host
+    /// Restarts Lua: globals and functions are gone, stored tables and host functions stay. Functions that the host
     /// still has give `Closed`.
     ///
     /// # Errors
-    /// `Memory` when there is no memory for a new instance, `Busy`, `Closed`.
+    /// `Memory` if there is not enough memory for a new instance, `Busy`, `Closed`.
     pub fn reset(&self) -> Result<()> {
         self.cell.access_whole(|state| {
             state.outside_transaction("a reset")?;
@@ -343,12 +346,12 @@ impl Sandbox {
         })
     }
 
-    /// Ends the sandbox and frees what it holds. Every later call gives `Closed`, also of values that belong to it. A
-    /// run in another thread comes to its end first, and this waits for it, its host functions included;
-    /// [`interrupt`](Self::interrupt) shortens that.
+    /// Ends the sandbox and frees what it holds. Every later call gives `Closed`, also on values that belong to it. If
+    /// another thread is running something, this waits until that run has finished, including its host functions;
+    /// [`interrupt`](Self::interrupt) shortens the wait.
     ///
-    /// From within a host function of this sandbox it does not wait: the sandbox ends with the run that called the
-    /// function. Nor does it wait for a run that is driven as a future, for it may be this thread that drives it.
+    /// Inside a host function of this sandbox it does not wait: the sandbox ends with the run that called the function.
+    /// It does not wait for a run that is driven as a future either, because this thread may be the one that drives it.
     pub fn close(&self) {
         self.cell.close();
     }

@@ -20,7 +20,7 @@ impl StoredTable {
         })
     }
 
-    /// The value under a key; nil when there is none. Nested tables come as live views.
+    /// The value under a key; nil if there is none. Nested tables are returned as live views.
     ///
     /// # Errors
     /// `Conversion` for a key that stored tables can't have (a table, a function), `InvalidArgument` for nil or NaN;
@@ -42,11 +42,11 @@ impl StoredTable {
         })
     }
 
-    /// Sets the value under a key; nil removes it. A nested [`Table`] becomes a stored table itself, deeply, with
+    /// Sets the value under a key; nil removes it. A nested [`Table`] becomes a stored table too, at every level, with
     /// sharing and cycles.
     ///
     /// # Errors
-    /// `Conversion` for a key or value that can't be stored (a function of the running sandbox, for one), naming its
+    /// `Conversion` for a key or value that can't be stored (such as a function of the running sandbox), naming its
     /// place; `InvalidArgument` for a nil or NaN key or a view of another sandbox's table; see also the type's
     /// description.
     pub fn set(&self, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
@@ -65,7 +65,7 @@ impl StoredTable {
         })
     }
 
-    /// Removes a key; whether it was there.
+    /// Removes a key. Returns whether it was there.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -133,7 +133,7 @@ impl StoredTable {
         Ok(all)
     }
 
-    /// All entries as they are at this moment. Nested tables come as live views.
+    /// All entries as they are at this moment. Nested tables are returned as live views.
     ///
     /// # Errors
     /// See the type's description.
@@ -153,7 +153,7 @@ impl StoredTable {
     }
 }
 
-/// How often a write from the host is repeated when somebody else was faster.
+/// How often a write from the host is repeated if somebody else was faster.
 const RETRIES: u32 = 100;
 
 /// Repeats a write from the host after a conflict.
@@ -173,13 +173,13 @@ pub(crate) fn retrying<T>(write: impl Fn() -> Result<T>) -> Result<T> {
 /// A table on its way into the store.
 struct Pending {
     table: Table,
-    /// Which one holds it, and under which key, for messages.
+    /// Which table holds it, and under which key, for messages.
     parent: Option<usize>,
     key: Value,
 }
 
-/// Writes a value, and all tables in it, as part of the present transaction. Nothing is written before everything is
-/// known to be storable.
+/// Writes a value, and all tables in it, as part of the current transaction. Nothing is written until it is known that
+/// everything can be stored.
 fn write(
     access: &mut Access<'_>,
     cell: &Arc<SandboxCell>,

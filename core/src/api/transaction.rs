@@ -5,9 +5,9 @@ use crate::run::OpenTransaction;
 use crate::value::Result;
 
 impl Sandbox {
-    /// Runs `body` as one transaction: what its runs and its writes to tables store is committed together when it
-    /// succeeds, and when it fails, by an error or a panic, nothing is, and Lua's own view of `_home` agrees with that.
-    /// Globals stay as they are.
+    /// Runs `body` as one transaction: if it succeeds, everything that its runs and its writes to tables store is
+    /// committed together. If it fails, by an error or a panic, nothing is, and Lua's own view of `_home` agrees with
+    /// that. Globals stay as they are.
     ///
     /// ```
     /// # fn main() -> Result<(), luacell::Error> {
@@ -25,13 +25,13 @@ impl Sandbox {
     /// ```
     ///
     /// `body` gets this sandbox and may use it and its tables as usual, on this thread; others get `Busy` until it
-    /// ends. A run or a write that fails in it ends the transaction: nothing of it is kept, later ones give the same
-    /// error, and so does the transaction. In a store that several sandboxes use it is not repeated after a conflict:
-    /// it fails with `Conflict`, and the caller may begin again.
+    /// ends. If a run or a write in it fails, that ends the transaction: nothing of it is kept, later runs and writes
+    /// give the same error, and so does the transaction. In a store that several sandboxes use, a transaction is not
+    /// repeated after a conflict: it fails with `Conflict`, and the caller may start it again.
     ///
     /// # Errors
-    /// What `body` gives; what a run or a write in it failed with; `Store` and `Conflict` of the commit;
-    /// `InvalidArgument` within another transaction of this sandbox; `Busy`, `Closed`. Within a transaction `gc`,
+    /// The error of `body`; the error of a run or a write in it; `Store` and `Conflict` of the commit;
+    /// `InvalidArgument` inside another transaction of this sandbox; `Busy`, `Closed`. Inside a transaction `gc`,
     /// `reset`, `snapshot`, `restore`, `fork` and asynchronous runs give `InvalidArgument`.
     pub fn transaction<T>(&self, body: impl FnOnce(&Sandbox) -> Result<T>) -> Result<T> {
         let open = OpenTransaction::begin(self.cell())?;

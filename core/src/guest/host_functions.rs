@@ -160,7 +160,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     if name.split('.').all(is_name) {
         return Ok(());
     }
-    Err(Error::invalid(format!("'{name}' is no name for a host function: use Lua names with dots between them")))
+    Err(Error::invalid(format!("'{name}' is not a name for a host function: use Lua names with dots between them")))
 }
 
 /// What a call gave.
@@ -439,15 +439,15 @@ fn encode_values(values: &[Value], out: &mut Vec<u8>, resolver: Option<&SandboxR
     codec::encode_args(values, out, resolver)
 }
 
-/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for whatever
-/// comes.
+/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for any
+/// arguments.
 ///
-/// Arguments that are missing are nil, those beyond are dropped, as in Lua.
+/// Missing arguments are nil, and extra ones are dropped, as in Lua.
 pub trait FromArgs: Sized {
     /// The arguments as these types.
     ///
     /// # Errors
-    /// `Conversion` when one does not fit, naming its position.
+    /// `Conversion` if one does not fit, naming its position.
     fn from_args(args: Drain<'_, Value>) -> Result<Self>;
 }
 

@@ -1,7 +1,7 @@
 //! The five functions that the guest imports. The contract is in `docs/HOST_FUNCTION_IMPORTS.md`.
 //!
-//! Every number that comes from the guest is untrusted: pointers and lengths are checked against the memory of this
-//! moment, and nothing here panics.
+//! Every number that comes from the guest is untrusted: pointers and lengths are checked against the current size of
+//! the memory, and nothing here panics.
 
 use super::memory_slice::{part, part_mut, with_key};
 use super::{GuestMut, GuestState, Host, host_functions};

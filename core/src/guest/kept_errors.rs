@@ -1,4 +1,4 @@
-//! Errors that host functions gave in a run, for when one of them comes out of it.
+//! Errors of host functions in a run, kept in case one of them is the error of the run.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Whether the present run has to end, and how many instructions it may still use.
+//! Whether the current run has to end, and how many instructions it may still use.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A guest's memory, as what differs from that of a new one.
+//! A guest's memory, as the difference from that of a new guest.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Parts of the guest's memory, by numbers that the guest gave.
+//! Parts of the guest's memory, found by numbers that come from the guest.
 
 /// Keys up to this length are copied to the stack.
 const SHORT_KEY: usize = 64;

@@ -1,4 +1,4 @@
-//! What the core says to the guest and hears from it.
+//! What the core says to the guest, and what it hears from it.
 
 mod buffer;
 mod channel;

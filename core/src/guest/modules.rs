@@ -25,12 +25,12 @@ impl Module {
     }
 }
 
-/// What a resolver says of a name.
+/// What a resolver says about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
     /// Here it is.
     Found(Module),
-    /// There is none. The text says where was looked, one line for each place, as in `no file 'lib/x.lua'`.
+    /// There is none. The text says where it looked, one line for each place, as in `no file 'lib/x.lua'`.
     Missing(String),
 }
 
@@ -41,8 +41,8 @@ pub trait ModuleResolver: Send + Sync {
     /// The module of that name. A name comes from the script and may be anything.
     ///
     /// # Errors
-    /// Anything. `require` raises an error in the script: with the text of [`Error::host`], which is meant for scripts,
-    /// else only saying that the host failed. The host gets the error as the cause.
+    /// Anything. `require` raises an error in the script. It has the text of [`Error::host`], which is meant for
+    /// scripts; otherwise it only says that the host failed. The host gets the error as the cause.
     fn resolve(&self, name: &str) -> Result<Resolved>;
 }
 
@@ -76,8 +76,8 @@ impl<F: Fn(&str) -> Result<Option<Module>> + Send + Sync> ModuleResolver for F {
 
 /// Modules that are files in a folder: `require "a.b"` reads `a/b.lua`, or else `a/b/init.lua`.
 ///
-/// Nothing outside of the folder is read: the parts of a name may hold letters, digits, `_` and `-` only, and a link
-/// that leads out of the folder is refused or, to a folder, not followed.
+/// Nothing outside the folder is read: the parts of a name may only contain letters, digits, `_` and `-`. A link to a
+/// file outside the folder is refused, and a link to a folder outside it is not followed.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -89,8 +89,8 @@ impl Folder {
         Folder { path: path.into() }
     }
 
-    /// What is outside a script does not learn, not even whether it is there: a link to a folder out there is no
-    /// folder, and a link to a file out there is refused, wherever it leads.
+    /// A script does not learn what is outside, not even whether it exists: a link to a folder out there does not count
+    /// as a folder, and a link to a file out there is refused, wherever it leads.
     fn read(&self, file: &Path) -> Result<Option<Vec<u8>>> {
         let fail = |e: io::Error| Error::opaque(format!("can't read '{}': {e}", self.path.join(file).display()));
         let is_missing = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
@@ -127,7 +127,7 @@ impl ModuleResolver for Folder {
         let is_plain =
             |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
         if !name.split('.').all(is_plain) {
-            return Ok(Resolved::Missing(format!("no file: '{name}' is no module's name")));
+            return Ok(Resolved::Missing(format!("no file: '{name}' is not a module's name")));
         }
         let relative: PathBuf = name.split('.').collect();
         let mut tried = Vec::new();
@@ -147,7 +147,7 @@ pub(crate) fn answer(resolver: &dyn ModuleResolver, name: &[u8]) -> Result<Vec<u
     let resolved = match std::str::from_utf8(name) {
         Ok(name) => catch_unwind(AssertUnwindSafe(|| resolver.resolve(name)))
             .unwrap_or_else(|_| Err(Error::opaque("the search for a module panicked")))?,
-        Err(_) => Resolved::Missing("the name is no valid UTF-8".to_owned()),
+        Err(_) => Resolved::Missing("the name is not valid UTF-8".to_owned()),
     };
     let mut out = Vec::new();
     match resolved {
@@ -168,7 +168,7 @@ pub(crate) fn answer(resolver: &dyn ModuleResolver, name: &[u8]) -> Result<Vec<u
     Ok(out)
 }
 
-/// The same when there is none because of an error: what of it the script may see.
+/// The same if there is none because of an error: what the script may see of it.
 pub(crate) fn failed(error: &Error) -> Vec<u8> {
     let text = error.chosen().unwrap_or_else(|| "the host could not provide it".into());
     [&search::FAILED.to_le_bytes(), text.as_bytes()].concat()

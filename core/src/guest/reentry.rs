@@ -1,4 +1,4 @@
-//! Sandboxes that run a host function on this thread: those the function may use, although they are in use.
+//! Sandboxes that run a host function on this thread: the function may use them, although they are in use.
 
 #![allow(
     unsafe_code,

@@ -69,7 +69,7 @@ impl Resolver for SandboxResolver {
             return Err(Error::invalid("a function of another sandbox can't be passed"));
         }
         if function.instance != self.instance {
-            return Err(Error::new(ErrorKind::Closed, "the function is gone: its sandbox was started anew"));
+            return Err(Error::new(ErrorKind::Closed, "the function is gone: its sandbox was restarted"));
         }
         Ok(function.id)
     }

@@ -1,4 +1,4 @@
-//! What an instance was told of its sandbox, and telling it.
+//! What an instance was told about its sandbox, and telling it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -24,15 +24,15 @@ impl EngineConfig {
 
     /// How many sandboxes at a time come from a pool of prepared memory, which makes them cheap to create. Default
     /// 1000. Each takes about 4 GiB of address space, not of memory. Further sandboxes work as well and take a little
-    /// longer to make; 0 turns the pool off. When the system refuses that much address space, there is no pool.
+    /// longer to make; 0 turns the pool off. If the system refuses that much address space, there is no pool.
     #[must_use]
     pub fn pool_size(mut self, sandboxes: u32) -> Self {
         self.pool_size = sandboxes;
         self
     }
 
-    /// The most memory that a sandbox's wasm module may take, in bytes, everything included: a ceiling that also holds
-    /// for a guest that does not bound itself. Default 1 GiB; from 2 MiB, with which a guest starts, to 4 GiB.
+    /// The most memory that a sandbox's wasm module may take, in bytes, everything included. This ceiling holds even
+    /// for a guest that ignores its own limits. Default 1 GiB; from 2 MiB, with which a guest starts, to 4 GiB.
     #[must_use]
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.max_memory = bytes;
@@ -40,7 +40,7 @@ impl EngineConfig {
     }
 
     /// The most native stack that a sandbox uses, in bytes. Default 512 KiB, from 64 KiB to 1.5 MiB. The threads that
-    /// run sandboxes must have this much left and 64 KiB more, for luacell itself: on Linux and Android a run on a
+    /// run sandboxes must have this much left, and 64 KiB more for luacell itself: on Linux and Android a run on a
     /// thread with less is refused with `InvalidArgument`.
     #[must_use]
     pub fn max_stack(mut self, bytes: usize) -> Self {
@@ -48,8 +48,8 @@ impl EngineConfig {
         self
     }
 
-    /// A second line of defence, for hosts that distrust the guest itself: its code is compiled with checks that a
-    /// clock outside of it drives, so that a guest whose Lua was taken over, and which ignores its limits, is stopped
+    /// A second line of defence, for hosts that distrust the guest itself. Its code is compiled with checks that are
+    /// driven by a clock outside it. Even a guest whose Lua was taken over, and which ignores its limits, is stopped
     /// soon after its timeout or an interrupt, or after the [`call_deadline`](Self::call_deadline). The sandbox then
     /// continues with a new guest and its kept tables. Costs about a quarter of the speed. Needs the feature
     /// `hardened`. Default: off.
@@ -61,7 +61,7 @@ impl EngineConfig {
 
     /// For [`Engine::from_wasm`](crate::Engine::from_wasm) and [hardened](Self::hardened) engines: how long one call
     /// into the guest may take before it is stopped with the kind `Timeout`, whatever the sandbox's own timeout is.
-    /// Default 60 seconds; `None` for no bound.
+    /// Default 60 seconds; `None` for no limit.
     #[must_use]
     pub fn call_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.call_deadline = deadline.into();

@@ -1,4 +1,4 @@
-//! What a machine has to know of those who use it.
+//! What a machine has to know about those who use it.
 
 use super::At;
 use crate::value::ErrorKind;

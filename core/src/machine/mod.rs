@@ -1,4 +1,4 @@
-//! How the guest is executed: what the rest of the crate needs of that, and two ways to do it.
+//! How the guest is executed: what the rest of the crate needs for that, and two ways to do it.
 //!
 //! `wasm` runs a module on wasmtime: as machine code that was compiled ahead of time or, with the feature `pulley`,
 //! interpreted. `translated`, with the feature `static`, is the guest as C code inside this library. The choice is made

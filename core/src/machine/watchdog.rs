@@ -1,4 +1,4 @@
-//! The second line of defence: a clock outside of the guest, for engines whose code is compiled with checks for it.
+//! The second line of defence: a clock outside the guest, for engines whose code is compiled with checks for it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -80,6 +80,6 @@ pub(crate) fn start_clock(mut tick: impl FnMut() -> bool + Send + 'static) -> Re
     std::thread::Builder::new()
         .name("luacell-clock".to_owned())
         .spawn(run)
-        .map_err(|e| Error::internal("no thread for the clock could be started").with_source(e))?;
+        .map_err(|e| Error::internal("can't start a thread for the clock").with_source(e))?;
     Ok(())
 }

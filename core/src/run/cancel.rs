@@ -13,10 +13,10 @@ use crate::value::{Error, ErrorKind, Result};
 pub struct Interrupter(pub(crate) Arc<StopSignal>);
 
 impl Interrupter {
-    /// Ends the run that is under way with an error of the kind `Interrupted`, which the script can't catch. A run that
-    /// is repeated after conflicts is one run, its pauses included. Does nothing when nothing runs: the next run does
-    /// not hear of it. Takes effect within a fraction of a millisecond, or when the host function returns that is
-    /// running.
+    /// Ends the current run with an error of the kind `Interrupted`, which the script can't catch. A run that is
+    /// repeated after conflicts is one run, including its pauses. Does nothing if nothing is running, and does not
+    /// affect the next run. Takes effect within a fraction of a millisecond, or, if a host function is running, when it
+    /// returns.
     pub fn interrupt(&self) {
         self.0.interrupt();
     }
@@ -28,9 +28,8 @@ impl fmt::Debug for Interrupter {
     }
 }
 
-/// Cancels the runs that it was [given to](crate::ComputeOptions::canceller), from any thread, and no others: those
-/// that are under way as [`interrupt`](crate::Sandbox::interrupt) does, and those that have not begun before they
-/// begin.
+/// Cancels the runs that it was [given to](crate::ComputeOptions::canceller), from any thread, and no others. Runs that
+/// are under way end as by [`interrupt`](crate::Sandbox::interrupt); runs that have not begun end before they begin.
 #[derive(Clone, Default)]
 pub struct Canceller(Arc<Cancelling>);
 
@@ -54,14 +53,14 @@ struct Expected {
 }
 
 impl Canceller {
-    /// One that nothing was given to.
+    /// A canceller that was not given to any run.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Ends the runs with the kind `Interrupted`, now or as soon as they begin. Does not wait for their ends; whoever
-    /// uses such a sandbox next does.
+    /// Ends the runs with the kind `Interrupted`, now or as soon as they begin. Does not wait until they have ended;
+    /// the next user of such a sandbox does.
     pub fn cancel(&self) {
         let mut told = Vec::new();
         {

@@ -1,4 +1,4 @@
-//! What was written to tables comes to the store, and what nothing refers to goes.
+//! What a run wrote to tables goes into the store, and tables that nothing refers to are removed.
 
 use super::state::{Instance, SandboxState};
 use crate::guest::held_tables::{forget_tables, held_tables};

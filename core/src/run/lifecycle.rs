@@ -1,4 +1,4 @@
-//! A run from its start to its end: begun, executed, stored or taken back, and repeated after a conflict.
+//! A run from its start to its end: begun, executed, stored or rolled back, and repeated after a conflict.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

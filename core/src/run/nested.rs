@@ -43,10 +43,10 @@ impl GuestMut<'_> {
     /// The host's part of narrower limits. `widen` has to follow.
     fn narrow(&mut self, set: &LimitOverrides) -> Result<Outer> {
         if set.commit_on_error.is_some() {
-            return Err(Error::invalid("commit_on_error is for the outermost run to decide"));
+            return Err(Error::invalid("only the outermost run can set commit_on_error"));
         }
         if !self.has_limit_review() {
-            return Err(Error::invalid("this guest can't bound a run inside another one"));
+            return Err(Error::invalid("this guest can't limit a run inside another one"));
         }
         let printed = self.review_limits()?.cast_unsigned().into();
         let host = self.host();

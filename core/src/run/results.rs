@@ -1,4 +1,4 @@
-//! What the guest answers, as what the caller gets.
+//! The guest's answers, turned into what the caller gets.
 
 use crate::guest::GuestMut;
 use crate::guest::resolver::SandboxResolver;

@@ -1,9 +1,9 @@
 //! What all handles of one sandbox share, and who may use it when.
 //!
-//! Locks, in the order in which they are taken: `state` is held for as long as somebody uses the sandbox, also while a
-//! script calls a host function. It is tried, and waited for only by the thread whose transaction is open; `freeing`,
-//! the sleepers of [`StopSignal`], and what the values hold together in [`HeldByHost`] are held for a moment, with
-//! nothing locked behind them.
+//! Locks, in the order in which they are taken. `state` is held for as long as somebody uses the sandbox, also while a
+//! script calls a host function. Others only try to take it; only the thread whose transaction is open waits for it.
+//! `freeing`, the sleepers of [`StopSignal`], and what the values hold together in [`HeldByHost`] are held for a
+//! moment, and no other lock is taken meanwhile.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

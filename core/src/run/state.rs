@@ -228,7 +228,7 @@ impl SandboxState {
             // What earlier runs of it had written is gone.
             transaction
                 .failed
-                .get_or_insert_with(|| Error::new(ErrorKind::Trap, "Lua was started anew within the transaction"));
+                .get_or_insert_with(|| Error::new(ErrorKind::Trap, "Lua was restarted during the transaction"));
         }
     }
 }

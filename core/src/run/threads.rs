@@ -1,9 +1,10 @@
-//! Which runs compute at a time, and threads for them: what the bindings run asynchronous calls on.
+//! Which runs compute at a time, and threads for them: the bindings run asynchronous calls on this.
 //!
-//! Few compute at a time, so that each gets on, and those that have not begun wait where their time does not count. But
-//! a run may wait for another run, in a host function for one, and if that had to wait for its place, neither would
-//! ever end. So who is in a host function does not count for long, and where nothing gets on at all, for whatever
-//! reason, there is room for one more now and then: however many runs wait for each other, all of them begin.
+//! Only a few runs compute at a time, so that each makes progress; those that have not begun wait where their time does
+//! not count. But a run may wait for another run, for example in a host function. If that other run had to wait for a
+//! place, neither would ever end. So a run in a host function does not count for long. And if nothing makes progress at
+//! all, for whatever reason, now and then there is room for one more: however many runs wait for each other, all of
+//! them begin.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

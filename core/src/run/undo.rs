@@ -1,4 +1,4 @@
-//! Taking back what failed.
+//! Rolling back what failed.
 
 use super::state::{Instance, SandboxState};
 use crate::value::{Error, Result};

@@ -1,5 +1,5 @@
-//! How much memory the sandboxes of this process take, for garbage collectors of the host's language, which see a small
-//! object in place of each.
+//! How much memory the sandboxes of this process take, for garbage collectors of the host's language, which see only a
+//! small object for each.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ static IN_USE: AtomicU64 = AtomicU64::new(0);
 
 /// About how many bytes all sandboxes of this process take now: Lua's memory, and tables that are kept in memory.
 ///
-/// What a garbage collector is to be told of, or to be asked to run for when this has become too much.
+/// Tell a garbage collector about it, or ask it to run when this has become too much.
 #[must_use]
 pub fn memory_in_use() -> u64 {
     IN_USE.load(Ordering::Relaxed)

@@ -15,7 +15,7 @@ const FORMAT: u32 = 1;
 /// Magic, format, checksum and length of what follows.
 const HEAD: usize = 8 + 4 + 4 + 8;
 
-/// How a blob is taken in, for [`Sandbox::import_home_with`].
+/// How a blob is imported, for [`Sandbox::import_home_with`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ImportOptions {
@@ -29,9 +29,9 @@ impl ImportOptions {
         ImportOptions::default()
     }
 
-    /// Whether functions in the blob are taken in. They are bytecode, which Lua does not verify: with one that somebody
-    /// made on purpose a script can take over the guest, and then no limit holds but those of
-    /// [`EngineConfig`](crate::EngineConfig). So this is for blobs that nobody else could change.
+    /// Whether functions in the blob are imported. They are bytecode, which Lua does not verify: with bytecode made on
+    /// purpose a script can take over the guest, and then only the limits of [`EngineConfig`](crate::EngineConfig)
+    /// hold. So use this only for blobs that nobody else could change.
     #[must_use]
     pub fn trusted(mut self, trusted: bool) -> Self {
         self.trusted = trusted;
@@ -43,27 +43,27 @@ impl ImportOptions {
 type Entries<'a> = Vec<(&'a str, &'a [u8])>;
 
 impl Sandbox {
-    /// All that `_home` holds, nested tables and stored functions too, as one portable blob with a version and a
-    /// checksum.
+    /// Everything that `_home` holds, including nested tables and stored functions, as one portable blob with a version
+    /// and a checksum.
     ///
     /// # Errors
-    /// `Store` when the store fails, `Busy`, `Closed`.
+    /// `Store` if the store fails, `Busy`, `Closed`.
     pub fn export_home(&self) -> Result<Vec<u8>> {
         self.cell().access(|access| export(access.tables()?))
     }
 
-    /// Replaces all that `_home` holds by what [`export_home`](Self::export_home) gave, in one transaction. A blob with
-    /// functions is refused: see [`import_home_with`](Self::import_home_with).
+    /// Replaces everything that `_home` holds with what [`export_home`](Self::export_home) returned, in one
+    /// transaction. A blob with functions is refused: see [`import_home_with`](Self::import_home_with).
     ///
     /// # Errors
-    /// `InvalidArgument` when the blob is damaged, no such blob, of a later version, or holds functions; `StoreLimit`
-    /// when it holds more than the sandbox's limit allows; nothing is changed then. `Store` when the store fails,
-    /// `Busy`, `Closed`.
+    /// `InvalidArgument` if the blob is damaged, is not such a blob, has a later version, or holds functions;
+    /// `StoreLimit` if it holds more than the sandbox's limit allows. Nothing is changed then. `Store` if the store
+    /// fails, `Busy`, `Closed`.
     pub fn import_home(&self, blob: &[u8]) -> Result<()> {
         self.import_home_with(blob, &ImportOptions::new())
     }
 
-    /// As [`import_home`](Self::import_home), also for a blob with functions.
+    /// Like [`import_home`](Self::import_home), but can also accept a blob with functions.
     ///
     /// # Errors
     /// As `import_home`.
@@ -183,21 +183,21 @@ fn checksum(blob: &[u8]) -> u32 {
 }
 
 fn invalid(why: &str) -> Error {
-    Error::invalid(format!("this is no exported _home that can be loaded: {why}"))
+    Error::invalid(format!("this exported _home can't be loaded: {why}"))
 }
 
 /// Everything in the blob, checked.
 fn parse(blob: &[u8]) -> Result<Vec<Entries<'_>>> {
     let cut_off = || invalid("it was cut off");
     if !blob.starts_with(MAGIC) {
-        return Err(invalid("it begins otherwise"));
+        return Err(invalid("its first bytes are wrong"));
     }
     let (head, rest) = blob.split_at_checked(HEAD).ok_or_else(cut_off)?;
     let mut numbers = ByteReader::new(head.get(MAGIC.len()..).unwrap_or_default());
     let (format, checked, len) = (numbers.u32(), numbers.u32(), numbers.u64());
     if format != Some(FORMAT) {
         let format = format.unwrap_or_default();
-        return Err(invalid(&format!("it has format {format}, and this version of luacell reads {FORMAT} only")));
+        return Err(invalid(&format!("it has format {format}, but this version of luacell reads only {FORMAT}")));
     }
     if len != Some(rest.len() as u64) {
         return Err(cut_off());
@@ -230,5 +230,5 @@ fn parse(blob: &[u8]) -> Result<Vec<Entries<'_>>> {
         Some(all)
     };
     let all = read().filter(|all| !all.is_empty()).ok_or_else(|| invalid("its content makes no sense"))?;
-    if reader.rest.is_empty() { Ok(all) } else { Err(invalid("something follows its content")) }
+    if reader.rest.is_empty() { Ok(all) } else { Err(invalid("there is something after its content")) }
 }

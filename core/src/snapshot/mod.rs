@@ -33,8 +33,8 @@ const PIECE: usize = 4 << 20;
 /// [`Sandbox::snapshot`](crate::Sandbox::snapshot).
 ///
 /// It belongs to no sandbox: any number of sandboxes, of any engine with the same guest, can be restored from it.
-/// Cloning gives the same snapshot. It holds the pages of memory that were written since Lua started, and a copy of the
-/// tables.
+/// Cloning gives the same snapshot. It holds the pages of memory that were written to since Lua started, and a copy of
+/// the tables.
 #[derive(Clone)]
 pub struct Snapshot(Arc<Parts>);
 
@@ -54,7 +54,7 @@ impl RestoreOptions {
     }
 
     /// Whether `_home` and all other tables become those of the snapshot too. Then everything else that the sandbox's
-    /// store holds is **removed**. By default that is done for tables in memory, and a sandbox with a store of its own
+    /// store holds is **removed**. By default this is done for tables in memory, while a sandbox with its own store
     /// keeps what the store holds.
     #[must_use]
     pub fn tables(mut self, tables: bool) -> Self {
@@ -89,9 +89,9 @@ impl Snapshot {
         &self.0
     }
 
-    /// The snapshot as bytes: packed, with a checksum, for any platform. They are for this version of the guest:
-    /// [`from_bytes`](Self::from_bytes) of a program with another `lua.wasm` refuses them. For data that has to outlive
-    /// versions there is [`Sandbox::export_home`](crate::Sandbox::export_home).
+    /// The snapshot as bytes: packed, with a checksum, for any platform. They are for this version of the guest: in a
+    /// program with another `lua.wasm`, [`from_bytes`](Self::from_bytes) refuses them. For data that has to outlive
+    /// versions, use [`Sandbox::export_home`](crate::Sandbox::export_home).
     ///
     /// # Errors
     /// None so far.
@@ -117,27 +117,28 @@ impl Snapshot {
         Ok(bytes)
     }
 
-    /// What [`to_bytes`](Self::to_bytes) gave, in this or another process.
+    /// Reads what [`to_bytes`](Self::to_bytes) returned, in this or another process.
     ///
-    /// The checksum finds accidents, not intent. Bytes that somebody made on purpose can do what a script could do that
-    /// has taken over the guest: nothing outside of the sandbox, but run in circles inside, past every limit. Restore
-    /// snapshots from people whom you don't trust in a [hardened](crate::EngineConfig::hardened) engine only, which
-    /// ends that.
+    /// The checksum detects accidents, not intent. Bytes that somebody made on purpose can do what a script that has
+    /// taken over the guest could do: they can't reach anything outside the sandbox, but they can run endlessly inside
+    /// it, past every limit. If you don't trust where a snapshot comes from, restore it only in a
+    /// [hardened](crate::EngineConfig::hardened) engine, which stops that.
     ///
     /// # Errors
-    /// `InvalidArgument` when the bytes are no snapshot, damaged, of another format, or of another guest, and when the
-    /// guest's memory or the tables in it are larger than the engine's [`max_memory`](crate::EngineConfig::max_memory),
-    /// which is known before they are unpacked; `Memory` when there is no memory for a guest.
+    /// `InvalidArgument` if the bytes are not a snapshot, are damaged, or belong to another format or another guest.
+    /// Also if the guest's memory or the tables in it are larger than the engine's
+    /// [`max_memory`](crate::EngineConfig::max_memory), which is checked before they are unpacked. `Memory` if there is
+    /// not enough memory for a guest.
     pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Snapshot> {
         let factory = &engine.0;
         if !bytes.starts_with(MAGIC) {
-            return Err(invalid("it begins otherwise"));
+            return Err(invalid("its first bytes are wrong"));
         }
         let (head, packed) = bytes.split_at_checked(HEAD).ok_or_else(|| invalid("it was cut off"))?;
         let number = |at: usize| head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |n| u32::from_le_bytes(*n));
         let format = number(8);
         if format != FORMAT {
-            return Err(invalid(&format!("it has format {format}, and this version of luacell reads {FORMAT} only")));
+            return Err(invalid(&format!("it has format {format}, but this version of luacell reads only {FORMAT}")));
         }
         if number(12) != checksum(bytes) {
             return Err(invalid("it is damaged or was cut off: its checksum is wrong"));
@@ -146,7 +147,7 @@ impl Snapshot {
         check_guest(factory, &guest)?;
         let base = factory.base()?;
         if number(48) != base.sum() {
-            return Err(invalid("it was made by another version of luacell, whose guest starts otherwise"));
+            return Err(invalid("it was made by another version of luacell, with a different guest"));
         }
         let broken = || invalid("its content makes no sense");
         let most = factory.max_memory();
@@ -163,7 +164,7 @@ impl Snapshot {
         let virtual_clock = content.virtual_clock().ok_or_else(broken)?;
         let tables = content.tables(&mut room).ok_or_else(broken)?.ok_or_else(|| too_large("tables", most))?;
         if content.left > 0 {
-            return Err(invalid("something follows its content"));
+            return Err(invalid("there is something after its content"));
         }
         Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables }))
     }
@@ -196,7 +197,7 @@ fn too_large(what: &str, most: u64) -> Error {
 }
 
 fn invalid(why: &str) -> Error {
-    Error::invalid(format!("this is no snapshot that can be restored: {why}"))
+    Error::invalid(format!("this snapshot can't be restored: {why}"))
 }
 
 /// Of everything but the checksum itself.

@@ -47,7 +47,7 @@ impl SandboxState {
         let with_tables = options.tables.unwrap_or(!self.tables()?.has_store());
         if with_tables && self.tables()?.is_shared() {
             return Err(Error::invalid(
-                "a store that others use too can't be taken back to a snapshot; restore it to a sandbox with a store of its own",
+                "a store that others use too can't be reset to a snapshot; restore it in a sandbox with its own store",
             ));
         }
         if keep_limits {

@@ -5,8 +5,8 @@ use crate::api::{Engine, Sandbox, SandboxConfig};
 use crate::value::Result;
 
 impl Engine {
-    /// A new sandbox that goes on where the snapshot was taken, as [`Sandbox::restore`] does it. Host functions that it
-    /// uses are linked by their names when they are registered.
+    /// A new sandbox that continues from the moment of the snapshot, as after [`Sandbox::restore`]. Host functions that
+    /// it uses are linked by their names when they are registered.
     ///
     /// # Errors
     /// As [`sandbox`](Self::sandbox) and [`Sandbox::restore`].
@@ -18,11 +18,11 @@ impl Engine {
 }
 
 impl Sandbox {
-    /// Copies everything: globals, closures, coroutines that wait in the middle of something, and all tables. Host
-    /// functions are in it by name only.
+    /// Copies everything: globals, closures, suspended coroutines, and all tables. Host functions are included by name
+    /// only.
     ///
     /// The tables are those that `_home` and `_io` reach or that Lua holds, wherever they are kept: a snapshot of a
-    /// sandbox with a store holds a copy of what the store holds.
+    /// sandbox with a store contains a copy of what the store holds.
     ///
     /// ```
     /// # fn main() -> Result<(), luacell::Error> {
@@ -37,36 +37,38 @@ impl Sandbox {
     /// ```
     ///
     /// # Errors
-    /// `Busy` also from within a host function of this sandbox; `Store` when the store fails, `Closed`, `Trap`.
+    /// `Busy`, also inside a host function of this sandbox; `Store` if the store fails, `Closed`, `Trap`.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.cell().access_whole(|state| state.snapshot(self.cell()))
     }
 
     /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
     ///
-    /// Tables in memory become what they were then. A sandbox with a store of its own keeps its tables: nothing in the
-    /// store changes, and Lua goes on with the `_home` that is there. [`restore_with`](Self::restore_with) gives the
-    /// choice.
+    /// Tables in memory become what they were then. A sandbox with its own store keeps its tables: nothing in the store
+    /// changes, and Lua goes on with the `_home` that is there. With [`restore_with`](Self::restore_with) you can
+    /// choose.
     ///
-    /// Limits, where printed text goes and where modules come from stay as they are. Host functions are linked by their
-    /// names: those that the snapshot uses and this sandbox does not have give an error when a script calls them, until
-    /// they are registered; those that the snapshot does not know become globals. With a virtual clock that goes on
-    /// from the time of the snapshot. Random numbers go on from where they were, in each copy.
+    /// Limits, the target of printed text and the source of modules stay as they are. Host functions are linked by
+    /// their names. If the snapshot uses functions that this sandbox does not have, they give an error when a script
+    /// calls them, until they are registered. If this sandbox has functions that the snapshot does not know, they
+    /// become globals. A virtual clock continues from the time of the snapshot. Random numbers continue from where they
+    /// were, in each copy.
     ///
-    /// Functions that the host still has give `Closed` afterwards, and so do views of tables other than `_home` and
-    /// `_io` when tables were restored.
+    /// Functions that the host still has give `Closed` afterwards. If tables were restored, so do views of tables other
+    /// than `_home` and `_io`.
     ///
     /// # Errors
-    /// `InvalidArgument` for a snapshot of another guest; when the sandbox keeps its tables and Lua holds kept tables
-    /// in the snapshot, in variables, upvalues or coroutines: they are not those of this store; when it does not, and
-    /// others use its store at this time: theirs would be taken back too. `Memory` when there is no memory for it, or
-    /// it is larger than this sandbox's limit; `StoreLimit` when its tables are; `Store` when the store fails, `Busy`
-    /// also from within a host function of this sandbox, `Closed`, `Trap`. The sandbox is as before then.
+    /// `InvalidArgument` for a snapshot of another guest; also if the sandbox keeps its tables and Lua holds kept
+    /// tables in the snapshot, in variables, upvalues or coroutines (they are not tables of this store); and if it does
+    /// not keep its tables and others are using its store (their tables would be rolled back too). `Memory` if there is
+    /// not enough memory for the snapshot, or it is larger than this sandbox's limit; `StoreLimit` if its tables are;
+    /// `Store` if the store fails; `Busy`, also inside a host function of this sandbox; `Closed`, `Trap`. The sandbox
+    /// is then as it was before.
     pub fn restore(&self, snapshot: &Snapshot) -> Result<()> {
         self.restore_with(snapshot, &RestoreOptions::new())
     }
 
-    /// As [`restore`](Self::restore), with a choice of what happens to the tables.
+    /// Like [`restore`](Self::restore), but you choose what happens to the tables.
     ///
     /// ```
     /// # fn main() -> Result<(), luacell::Error> {
@@ -91,12 +93,12 @@ impl Sandbox {
         self.cell().access_whole(|state| state.restore(snapshot, options, !options.whatever_size))
     }
 
-    /// A second sandbox that is as this one is now, with the same settings and host functions, and independent of it
-    /// from here on. Its tables are a copy in memory, whatever store this one has. Memory that neither wrote since Lua
-    /// started is shared; the rest is copied.
+    /// A second sandbox in the same state as this one, with the same settings and host functions, and independent of it
+    /// from now on. Its tables are a copy in memory, whatever store this sandbox has. Memory that neither has written
+    /// to since Lua started is shared; the rest is copied.
     ///
     /// # Errors
-    /// As [`snapshot`](Self::snapshot); `Memory` when there is no memory for one more.
+    /// As [`snapshot`](Self::snapshot); `Memory` if there is not enough memory for another sandbox.
     pub fn fork(&self) -> Result<Sandbox> {
         Sandbox::around(self.cell().access_whole(|state| state.fork(self.cell()))?)
     }

@@ -1,4 +1,4 @@
-//! When a store need not go on.
+//! When a store need not continue.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::StoreResult;
 use crate::util::StopSignal;
 
-/// Tells a store when what it is asked for is of no use any more: the run that asks has passed its deadline, or was
+/// Tells a store when its answer is no longer of any use: the run that asks has passed its deadline, or was
 /// interrupted. See [`TableStore::set_cancel`](crate::TableStore::set_cancel).
 #[derive(Clone)]
 pub struct CancelToken {
@@ -32,8 +32,8 @@ impl CancelToken {
         CancelToken { room, ..self }
     }
 
-    /// How many bytes of memory the store may hold for the run: see [`TableStore::held`](crate::TableStore::held). One
-    /// that reads much at a time gives up, with any error, when it would hold more.
+    /// How many bytes of memory the store may hold for the run: see [`TableStore::held`](crate::TableStore::held). A
+    /// store that reads a lot at a time gives up, with any error, before it holds more.
     #[must_use]
     pub fn room(&self) -> usize {
         self.room

@@ -40,10 +40,7 @@ impl IntoStore for &str {
             "redis" | "rediss" | "valkey" | "valkeys" => {
                 Err("this build of luacell has no server store; turn on the feature `redis`".into())
             }
-            _ => {
-                Err(format!("there is no store for {scheme}:// (a path, file://, redis:// and rediss:// are known)")
-                    .into())
-            }
+            _ => Err(format!("there is no store for {scheme}:// (use a path, file://, redis:// or rediss://)").into()),
         }
     }
 }
@@ -81,8 +78,7 @@ fn open_file(rest: &str) -> StoreResult<FileStore> {
             Some(("read_only", "true")) => options.read_only(true),
             Some(("read_only", "false")) => options.read_only(false),
             _ => {
-                let why =
-                    format!("file:// does not know the parameter '{parameter}' (read_only=true, read_only=false)");
+                let why = format!("file:// has no parameter '{parameter}' (use read_only=true or read_only=false)");
                 return Err(why.into());
             }
         };
@@ -92,7 +88,7 @@ fn open_file(rest: &str) -> StoreResult<FileStore> {
 
 /// Text with `%20` and the like as what they stand for.
 fn percent_decoded(text: &str) -> StoreResult<String> {
-    let wrong = || format!("'{text}' has a % that no two hexadecimal digits of a UTF-8 text follow");
+    let wrong = || format!("'{text}' has a % that is not followed by two hexadecimal digits of UTF-8 text");
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((byte, tail)) = rest.split_first() {

@@ -13,7 +13,7 @@ use crate::util::ordered_map::OrderedMap;
 
 /// Tables in memory: the default. They live as long as the sandbox.
 ///
-/// Keys come in the order in which they were first set, so that a script sees the same order in every run; hashes are
+/// Keys come in the order in which they were first set, so that a script sees the same order in every run. Hashes are
 /// keyed, so that a script can't choose keys that collide.
 #[derive(Clone)]
 pub struct MemoryStore {

@@ -32,7 +32,7 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// What [`TableStore::commit`] gives when somebody else has changed what the run read. Nothing was written; the run
+    /// What [`TableStore::commit`] returns if somebody else has changed what the run read. Nothing was written; the run
     /// is repeated, or fails with the kind `Conflict`.
     pub fn conflict(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         StoreError { cause: cause.into(), conflict: true }
@@ -44,7 +44,7 @@ impl StoreError {
         self.conflict
     }
 
-    /// Whether a commit may have been done all the same.
+    /// Whether a commit may have been done even so.
     #[cfg(feature = "redis")]
     pub(crate) fn is_uncertain(&self) -> bool {
         self.cause.is::<Uncertain>()
@@ -100,34 +100,34 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Keeps tables: entries of UTF-8 keys and opaque values, in tables with numbers from 1.
 ///
-/// The first five functions are all that a store needs; the others have defaults that build on them and may be replaced
-/// by something faster. A sandbox calls them from one thread at a time, never while another one runs. The feature
-/// `testkit` checks any store against the laws below.
+/// A store only needs the first five functions. The others have defaults that build on them and may be replaced by
+/// something faster. A sandbox calls them from one thread at a time, and never while another call is running. The
+/// feature `testkit` checks any store against the laws below.
 ///
 /// Laws:
-/// - `get` after `set` of the same key gives the value, until the next `set` or `delete` of it or `remove_table` of its
-///   table.
-/// - `keys` gives every key exactly once, in an order that does not change while the table does not change.
-/// - `size` is the number of keys that `keys` gives; 0 for a table that was never written.
-/// - Values and keys come back byte for byte; empty ones and those of many megabytes too. Keys are compared byte by
-///   byte.
-/// - What one call wrote is written completely or not at all, and is there when the next call comes; in a store that
-///   outlives the process, also after a crash.
+/// - `get` after `set` of the same key returns the value, until the next `set` or `delete` of it or `remove_table` of
+///   its table.
+/// - `keys` returns every key exactly once, in an order that does not change while the table does not change.
+/// - `size` is the number of keys that `keys` returns; 0 for a table that was never written.
+/// - Values and keys come back byte for byte, including empty ones and those of many megabytes. Keys are compared byte
+///   by byte.
+/// - What one call wrote is written completely or not at all, and is there at the next call; in a store that outlives
+///   the process, also after a crash.
 /// - `commit` writes all or nothing. The default keeps that promise for a store that obeys the law above and has one
-///   user at a time: before it writes more than one key, it sets aside what was there before, and an interrupted commit
-///   is taken back when the store is used next.
-/// - In a store that several sandboxes use at a time, `commit` fails with a [conflict](StoreError::conflict) when what
-///   was read since `begin` is not what is there now, and [`reserve_ids`](Self::reserve_ids) never gives a number
+///   user at a time: before it writes more than one key, it saves the old values, and an interrupted commit is rolled
+///   back when the store is next used.
+/// - In a store that several sandboxes use at a time, `commit` fails with a [conflict](StoreError::conflict) if what
+///   was read since `begin` is not what is there now, and [`reserve_ids`](Self::reserve_ids) never returns a number
 ///   twice.
 ///
 /// What a run writes arrives together, through [`commit`](Self::commit), when the run has succeeded; until then the
-/// sandbox only reads. `_io` and tables that nothing in `_home` refers to never come to a store.
+/// sandbox only reads. `_io` and tables that nothing in `_home` refers to never go into a store.
 ///
-/// Table 4294967295 is the library's own: it keeps the next free table number under the key `next`, what an interrupted
-/// commit has to take back under `undo`, and who has written last under `writer`.
+/// Table 4294967295 is the library's own. It keeps the next free table number under the key `next`, what has to be
+/// rolled back after an interrupted commit under `undo`, and who wrote last under `writer`.
 pub trait TableStore: Send {
-    /// Hands the value under a key to `read` and gives true; false when there is no such table or key. `read` is called
-    /// at most once, so that the value can be read in place.
+    /// Passes the value under a key to `read` and returns true; returns false if there is no such table or key. `read`
+    /// is called at most once, so that the value can be read in place.
     ///
     /// # Errors
     /// When the store failed; the run then fails with the kind `Store`.
@@ -151,7 +151,7 @@ pub trait TableStore: Send {
     /// When the store failed.
     fn size(&mut self, table: u32) -> StoreResult<u64>;
 
-    /// Hands every key to `visit`.
+    /// Passes every key to `visit`.
     ///
     /// # Errors
     /// When the store failed.
@@ -165,7 +165,7 @@ pub trait TableStore: Send {
         self.get(table, key, &mut |_| {})
     }
 
-    /// Hands every entry to `visit`, in the order of [`keys`](Self::keys).
+    /// Passes every entry to `visit`, in the order of [`keys`](Self::keys).
     ///
     /// # Errors
     /// When the store failed.
@@ -188,8 +188,8 @@ pub trait TableStore: Send {
         keys.iter().try_for_each(|key| self.delete(table, key))
     }
 
-    /// Hands the number of every table to `visit` and gives true; false when the store can't list them. Then only
-    /// tables made since the sandbox was opened are removed when nothing refers to them any more.
+    /// Passes the number of every table to `visit` and returns true; returns false if the store can't list them. Then
+    /// only tables made since the sandbox was opened are removed when nothing refers to them any more.
     ///
     /// # Errors
     /// When the store failed.
@@ -198,9 +198,9 @@ pub trait TableStore: Send {
         Ok(false)
     }
 
-    /// How much all tables but the library's own hold, if the store keeps count; it should be quick. A sandbox's
-    /// [`store_limit`](crate::SandboxConfig::store_limit) bounds the whole store by it; where a store does not know, it
-    /// bounds what a single run adds.
+    /// How much all tables except the library's own hold, if the store keeps count; it should be quick. A sandbox's
+    /// [`store_limit`](crate::SandboxConfig::store_limit) limits the whole store by it; if a store does not know, it
+    /// limits what a single run adds.
     ///
     /// # Errors
     /// When the store failed.
@@ -208,13 +208,13 @@ pub trait TableStore: Send {
         Ok(None)
     }
 
-    /// How many bytes of memory the store holds for the present run: what it has read and remembers, for one. A run
-    /// that makes this grow too far is ended by [`store_limit`](crate::SandboxConfig::store_limit).
+    /// How many bytes of memory the store holds for the current run, for example what it has read and remembers. If a
+    /// run makes this grow too far, [`store_limit`](crate::SandboxConfig::store_limit) ends it.
     fn held(&self) -> usize {
         0
     }
 
-    /// Hands at most `limit` keys to `visit`: those that come after the key `after` in the order of
+    /// Passes at most `limit` keys to `visit`: those that come after the key `after` in the order of
     /// [`keys`](Self::keys), or the first ones. `after` is a key of the table.
     ///
     /// # Errors
@@ -237,7 +237,7 @@ pub trait TableStore: Send {
         })
     }
 
-    /// Hands entries to `visit` until that gives false: those that come after the key `after` in the order of
+    /// Passes entries to `visit` until that returns false: those that come after the key `after` in the order of
     /// [`keys`](Self::keys), or from the first one on. `after` is a key of the table. A script's `pairs` reads large
     /// tables this way.
     ///
@@ -268,7 +268,7 @@ pub trait TableStore: Send {
         }
     }
 
-    /// Says that these keys are about to be read, so that they can be fetched together. The default does nothing.
+    /// Says that these keys will be read soon, so that they can be fetched together. The default does nothing.
     ///
     /// # Errors
     /// When the store failed.
@@ -277,10 +277,10 @@ pub trait TableStore: Send {
         Ok(())
     }
 
-    /// Says when reading is of no use any more: until the next call of this, whoever waits for a server or a lock may
-    /// give up with any error once the token is cancelled, and the run then ends with the limit that it reached. A
+    /// Says when reading is no longer of any use. Until the next call of this, code that waits for a server or a lock
+    /// may give up with any error once the token is cancelled; the run then ends with the limit that it reached. A
     /// [`commit`](Self::commit) may give up only as long as it is certain that nothing was written. The default does
-    /// nothing; what takes long between two calls is noticed in any case.
+    /// nothing; if something takes long between two calls, that is noticed in any case.
     fn set_cancel(&mut self, token: &CancelToken) {
         let _ = token;
     }
@@ -294,7 +294,7 @@ pub trait TableStore: Send {
         Ok(())
     }
 
-    /// Applies all writes of one run, or nothing; an empty batch ends a run that only read.
+    /// Applies all writes of one run, or none; an empty batch ends a run that only read.
     ///
     /// # Errors
     /// When the store failed; the run then fails with the kind `Store`. See also [`StoreError::conflict`].
@@ -305,9 +305,9 @@ pub trait TableStore: Send {
     /// Ends a run that writes nothing.
     fn rollback(&mut self) {}
 
-    /// Takes `count` numbers for new tables out of those that were never given to anybody, and gives the first; with 0,
-    /// the next one that would be given. `None`, the default: one sandbox at a time uses the store and counts by
-    /// itself.
+    /// Takes `count` numbers for new tables out of those that were never given to anybody, and returns the first; with
+    /// 0, the next one that would be given. `None`, the default, means that one sandbox at a time uses the store and
+    /// counts by itself.
     ///
     /// # Errors
     /// When the store failed.
@@ -316,16 +316,16 @@ pub trait TableStore: Send {
         Ok(None)
     }
 
-    /// The next number that [`reserve_ids`](Self::reserve_ids) would give, when that costs nothing to know.
+    /// The next number that [`reserve_ids`](Self::reserve_ids) would return, if it costs nothing to know.
     #[doc(hidden)]
     fn known_next_id(&self) -> Option<u32> {
         None
     }
 
-    /// For a store that others use too: these are all of its tables that this sandbox holds in variables, in views of
-    /// the host, or in what it has in memory, between two runs. With `collect` the store may remove what neither they
-    /// nor `_home`, nor any other sandbox, can reach; the default removes nothing. Without, it is told because it
-    /// [asked](Self::asks_for_held).
+    /// For a store that others use too: these are all of its tables that this sandbox holds between two runs, in
+    /// variables, in views of the host, or in what it has in memory. With `collect`, the store may remove what neither
+    /// they nor `_home`, nor any other sandbox, can reach; the default removes nothing. Without it, the store is told
+    /// because it [asked](Self::asks_for_held).
     ///
     /// # Errors
     /// When the store failed.
@@ -339,7 +339,7 @@ pub trait TableStore: Send {
         false
     }
 
-    /// Whether somebody else may use the store at the same time. Tables that nothing refers to are not removed then,
+    /// Whether somebody else may use the store at the same time. Then tables that nothing refers to are not removed,
     /// because somebody may hold one in a variable.
     fn is_shared(&self) -> bool {
         false

@@ -1,7 +1,7 @@
 //! All or nothing for stores that only promise it for a single write.
 //!
-//! Before a commit writes more than one key, what was there before is set aside under one key of the library's own
-//! table. The commit is done when that key is deleted; found later, it is taken back first.
+//! Before a commit writes more than one key, the old values are saved under one key of the library's own table. The
+//! commit is done when that key is deleted. If the key is found later, the commit is rolled back first.
 
 use super::{Batch, StoreResult, TableStore, Write};
 use crate::store::reserved::{OWN, UNDO_KEY};

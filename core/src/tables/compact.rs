@@ -1,4 +1,4 @@
-//! Numbers from the end of their range: before they run out, tables get low ones.
+//! Table numbers near the end of their range: before they run out, tables get low ones.
 
 use std::collections::HashMap;
 

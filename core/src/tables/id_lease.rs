@@ -140,7 +140,7 @@ impl Tables {
         let needed = self.next_id - end;
         if needed > MOST_TAKEN {
             return Err(format!(
-                "the run took {needed} numbers for new tables, more than the {MOST_TAKEN} that one run may in a store that others use"
+                "the run took {needed} numbers for new tables, more than the {MOST_TAKEN} that one run may take in a store that others use"
             )
             .into());
         }

@@ -1,4 +1,4 @@
-//! A sandbox's tables: a store, and before it the writes of the present run.
+//! A sandbox's tables: a store, and in front of it the writes of the current run.
 
 mod clock;
 mod compact;
@@ -584,7 +584,7 @@ impl Tables {
         self.backing.store().get(OWN, WRITER_KEY, &mut |value| writer = Some(value.to_vec()))?;
         let is_own = writer.as_deref() == Some(&self.own_mark);
         if !is_own && writer != self.writer {
-            return Err("another sandbox has written to it since this one opened it, and it is one for a single sandbox at a time".into());
+            return Err("another sandbox has written to it since this one opened it, but only one sandbox at a time may use this store".into());
         }
         Ok(!is_own)
     }
@@ -610,7 +610,7 @@ impl Tables {
 
 fn function_refused(table: u32, key: &str) -> StoreError {
     let key = key.escape_debug();
-    format!("there is a function in table {table} under '{key}', and this sandbox takes none from its store (stored_functions)").into()
+    format!("there is a function in table {table} under '{key}', and this sandbox loads none from its store (stored_functions)").into()
 }
 
 /// Adds the ids of the tables that a value refers to.

@@ -1,4 +1,4 @@
-//! Removal of orphans: of tables that nothing refers to any more.
+//! Removal of orphans: tables that nothing refers to any more.
 
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! Keeps what is worth keeping in a store, and everything else in memory.
 //!
 //! A new table lives in memory, and so does `_io`, until something in the store refers to the table: then it moves
-//! there, with all that it refers to. So a store holds what can be reached from `_home`, nothing of one sandbox's `_io`
-//! shows in another one that shares the store, and the store never refers to memory.
+//! there, with everything that it refers to. So a store holds what can be reached from `_home`. A sandbox's `_io` is
+//! not visible in another sandbox that shares the store, and the store never refers to memory.
 
 use crate::store::reserved::{FIRST_FREE, IO, NEXT_KEY, OWN, encode_next};
 use crate::store::{Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Usage, Write, WriteList};

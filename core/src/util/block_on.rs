@@ -1,4 +1,4 @@
-//! Futures on a thread that has nothing else to do.
+//! Drives futures on a thread that has nothing else to do.
 
 use std::pin::pin;
 use std::sync::Arc;

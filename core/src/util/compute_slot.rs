@@ -1,4 +1,4 @@
-//! Threads that compute, and whether they wait in a host function instead: what `run::threads` counts.
+//! Threads that compute, and whether they are waiting in a host function instead: what `run::threads` counts.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What has nothing to do with Lua.
+//! Helpers that have nothing to do with Lua.
 
 #[cfg(feature = "async")]
 mod block_on;

@@ -1,4 +1,4 @@
-//! What other threads tell a run, and waiting for its end.
+//! What other threads tell a run, and waiting until it has ended.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};

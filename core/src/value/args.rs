@@ -1,13 +1,13 @@
-//! Arguments that are written in the form in which they cross, for callers who have objects of another language to
-//! convert and want no `Value` in between.
+//! Arguments that are written in the form in which they cross the border, for callers who convert objects of another
+//! language and don't want a `Value` in between.
 
 use crate::value::codec::{self, Resolver, tag};
 use crate::value::{Error, ErrorKind, Function, LuaString, Result, Slot, StoredTable, Value};
 
 /// Values on their way into Lua, written one after the other.
 ///
-/// A table is announced by [`table`](Self::table) and followed by all that is in it: first the values of its array
-/// part, then key and value of each other entry in turn, nested tables with theirs.
+/// A table is announced by [`table`](Self::table), and everything in it follows: first the values of its array part,
+/// then key and value of each other entry in turn. Nested tables are followed by their own content.
 ///
 /// ```
 /// # use luacell::{Args, ComputeOptions, Sandbox};
@@ -67,17 +67,17 @@ impl Args {
     /// Adds a string of these bytes.
     ///
     /// # Errors
-    /// `Conversion` for one of 4 GiB or more.
+    /// `Conversion` for a string of 4 GiB or more.
     #[inline]
     pub fn string(&mut self, bytes: &[u8]) -> Result<()> {
         codec::put_bytes(&mut self.bytes, tag::STRING, bytes)
     }
 
-    /// Begins a table with this many array values and other entries. Gives its number, for
+    /// Begins a table with this many array values and other entries. Returns its number, for
     /// [`table_again`](Self::table_again).
     ///
     /// # Errors
-    /// `Conversion` when there are more than a table can have.
+    /// `Conversion` if there are more than a table can have.
     pub fn table(&mut self, array: usize, entries: usize) -> Result<u32> {
         let count = |n: usize| u32::try_from(n).map_err(|_| Error::conversion("a table has too many entries"));
         let (array, entries) = (count(array)?, count(entries)?);
@@ -88,10 +88,10 @@ impl Args {
         Ok(number)
     }
 
-    /// Adds a table that was begun before, itself: this is how tables are shared and how cycles are made.
+    /// Adds a table that was begun before, itself. This is how tables are shared and how cycles are made.
     ///
     /// # Errors
-    /// `InvalidArgument` when there is no table with that number.
+    /// `InvalidArgument` if there is no table with that number.
     pub fn table_again(&mut self, number: u32) -> Result<()> {
         if number >= self.tables {
             return Err(Error::invalid(format!("there is no table {number} yet")));
@@ -120,7 +120,7 @@ impl Args {
     /// The same as values.
     ///
     /// # Errors
-    /// `InvalidArgument` when a table was announced that did not come, or not completely.
+    /// `InvalidArgument` if a table was announced that did not follow, or not completely.
     pub fn into_values(self) -> Result<Vec<Value>> {
         let resolver = References(&self.references);
         codec::decode(&self.bytes, &resolver).map_err(|e| match e.kind() {

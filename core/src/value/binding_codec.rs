@@ -1,7 +1,7 @@
-//! Values as bytes, for bindings that make their language's values from bytes faster than by a call for each.
+//! Values as bytes, for bindings that can make their language's values faster from bytes than by a call for each value.
 //!
-//! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that a function (0x0A) and a stored table (0x07) are
-//! numbers which the binding gives and takes back: see [`Handles`].
+//! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that functions (0x0A) and stored tables (0x07) are numbers
+//! that the binding hands out and takes back: see [`Handles`].
 //!
 //! ```
 //! use luacell::{Value, wire};
@@ -18,19 +18,19 @@ use std::cell::Cell;
 use crate::value::codec::{self, Resolver};
 use crate::value::{Error, ErrorKind, Function, Handle, LuaString, Result, StoredTable, Value};
 
-/// Who keeps functions and stored tables for the other side of the border, by number.
+/// Keeps functions and stored tables for the other side of the border, by number.
 pub trait Handles {
-    /// Keeps a function; its number.
+    /// Keeps a function and returns its number.
     fn keep_function(&self, function: &Function) -> u32;
-    /// The function of that number, if it is still kept.
+    /// The function with that number, if it is still kept.
     fn function(&self, number: u32) -> Option<Function>;
-    /// Keeps a view of a stored table; its number.
+    /// Keeps a view of a stored table and returns its number.
     fn keep_table(&self, table: &StoredTable) -> u32;
-    /// The view of that number, if it is still kept.
+    /// The view with that number, if it is still kept.
     fn table(&self, number: u32) -> Option<StoredTable>;
 }
 
-/// A [`Handles`] for values without functions and stored tables; those it meets can't be read back.
+/// A [`Handles`] for values without functions and stored tables; if there are any, they can't be read back.
 #[derive(Clone, Copy, Debug)]
 pub struct NoHandles;
 
@@ -95,16 +95,15 @@ pub fn encode(values: &[Value], out: &mut Vec<u8>, handles: &dyn Handles) -> Res
     codec::encode_args(values, out, &HandleResolver { handles, unknown: Cell::new(false) })
 }
 
-/// The values that these bytes are.
+/// The values that these bytes encode.
 ///
 /// # Errors
-/// `InvalidArgument` for bytes that are no values; `Closed` for a function or table that the handles do not keep any
-/// more.
+/// `InvalidArgument` for bytes that are not values; `Closed` for a function or table that the handles no longer keep.
 pub fn decode(bytes: &[u8], handles: &dyn Handles) -> Result<Vec<Value>> {
     let resolver = HandleResolver { handles, unknown: Cell::new(false) };
-    let values = codec::decode(bytes, &resolver).map_err(|_| Error::invalid("these bytes are no encoded values"))?;
+    let values = codec::decode(bytes, &resolver).map_err(|_| Error::invalid("these bytes are not encoded values"))?;
     if resolver.unknown.get() {
-        return Err(Error::new(ErrorKind::Closed, "a function or table that was passed has been given up already"));
+        return Err(Error::new(ErrorKind::Closed, "a function or table that was passed has already been released"));
     }
     Ok(values)
 }

@@ -115,7 +115,7 @@ pub trait FromValue: Sized {
     /// The value as this type.
     ///
     /// # Errors
-    /// `Conversion` when it does not fit.
+    /// `Conversion` if it does not fit.
     fn from_value(value: Value) -> Result<Self>;
 }
 
@@ -153,7 +153,7 @@ impl FromValue for bool {
 macro_rules! integer_from_value {
     ($($type:ty)+) => {$(
         impl FromValue for $type {
-            /// From an integer in range, or a float that is one.
+            /// From an integer in range, or a float with an integer value in range.
             #[inline]
             fn from_value(value: Value) -> Result<Self> {
                 match value.as_integer() {
@@ -294,7 +294,7 @@ macro_rules! try_from_value {
 
 try_from_value!(() bool f64 String LuaString Table StoredTable Function);
 
-/// What can be passed as arguments or given as a host function's results: a single value, or several as a tuple, an
+/// What can be passed as arguments or returned as a host function's results: a single value, or several as a tuple, an
 /// array, a `Vec`, or a slice of values; `()` for none.
 pub trait IntoArgs {
     /// Appends the values to the list, in order.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::protocol::LIMIT_MESSAGES;
 use crate::value::{LuaString, Metrics, Value};
 
-/// What a script sees of a failure about which the host chose to say nothing.
+/// What a script sees of a failure that the host chose to say nothing about.
 pub(crate) const HOST_FAILED: &str = "the host function failed";
 
 /// The result of an operation on a sandbox.
@@ -64,8 +64,8 @@ impl fmt::Display for ErrorKind {
 
 /// A failure, with everything that is known about it.
 ///
-/// It is one pointer wide and cheap to return. [`Display`](fmt::Display) gives the message; chunk and line of a Lua
-/// error are part of its message already, as PUC Lua words it.
+/// It is one pointer wide and cheap to return. [`Display`](fmt::Display) gives the message. Chunk and line of a Lua
+/// error are already part of its message, as in PUC Lua.
 #[derive(Clone)]
 pub struct Error(Box<Details>);
 
@@ -73,7 +73,7 @@ pub struct Error(Box<Details>);
 struct Details {
     kind: ErrorKind,
     message: String,
-    /// The message where it is not UTF-8.
+    /// The message, if it is not UTF-8.
     raw_message: Option<LuaString>,
     chunk: Option<String>,
     line: Option<u32>,
@@ -82,9 +82,9 @@ struct Details {
     value: Value,
     metrics: Metrics,
     source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
-    /// What scripts get to see, where the message is for the host alone.
+    /// What scripts get to see, if the message is only for the host.
     shown: Option<LuaString>,
-    /// The part of the message that is for the host alone, where it stands behind what scripts see.
+    /// The part of the message that is only for the host, if it comes after what scripts see.
     hidden: Option<String>,
     /// Whether the guest can't be used after this.
     fatal: bool,
@@ -116,9 +116,9 @@ impl Error {
         }))
     }
 
-    /// For host functions, and where modules come from: an error with this cause, text or any error. The script sees
-    /// its text, so give it one that is meant for scripts. The cause comes out of the run as the
-    /// [`source`](std::error::Error::source) when the script does not catch it.
+    /// For host functions, and for sources of modules: an error with this cause, text or any error. The script sees its
+    /// text, so use text that is meant for scripts. If the script does not catch the error, the cause is the
+    /// [`source`](std::error::Error::source) of the run's error.
     pub fn host(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause = cause.into();
         let mut error = Error::new(ErrorKind::HostFunction, cause.to_string());
@@ -126,26 +126,26 @@ impl Error {
         error
     }
 
-    /// As [`host`](Self::host), with a cause whose text is not for scripts, such as an error of the operating system:
+    /// Like [`host`](Self::host), with a cause whose text is not for scripts, such as an error of the operating system:
     /// they see only that the host failed. The host finds the text in the message of the run's error.
     pub fn opaque(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error::host(cause).shown_as(HOST_FAILED)
     }
 
-    /// The same with another text for scripts to see: the message is for the host alone.
+    /// The same error, with another text for scripts to see: the message is only for the host.
     #[must_use]
     pub fn shown_as(mut self, text: &str) -> Self {
         self.0.shown = Some(text.into());
         self
     }
 
-    /// What scripts see of it, where the message is for the host alone.
+    /// What scripts see of it, if the message is only for the host.
     #[must_use]
     pub fn shown(&self) -> Option<&LuaString> {
         self.0.shown.as_ref()
     }
 
-    /// For host functions: raises this value in the script, as `error(value)` does there.
+    /// For host functions: raises this value in the script, as `error(value)` does in Lua.
     pub fn raise(value: impl Into<Value>) -> Self {
         let value = value.into();
         let message = match &value {
@@ -163,14 +163,14 @@ impl Error {
         self.0.kind
     }
 
-    /// The message. For a Lua error it is what PUC Lua would print, with position, without traceback.
+    /// The message. For a Lua error it is what PUC Lua would print, with the position but without the traceback.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The message as the script made it: a Lua message may be any bytes, and [`message`](Self::message) shows U+FFFD
-    /// for what is not UTF-8.
+    /// The message as the script made it. A Lua message may be any bytes; [`message`](Self::message) shows U+FFFD for
+    /// bytes that are not UTF-8.
     #[must_use]
     pub fn message_bytes(&self) -> &[u8] {
         self.0.raw_message.as_ref().map_or(self.0.message.as_bytes(), LuaString::as_bytes)
@@ -200,7 +200,7 @@ impl Error {
         &self.0.output
     }
 
-    /// The Lua error value when it was not a string (`error({code = 7})`), else [`Value::Nil`].
+    /// The Lua error value if it was not a string (`error({code = 7})`), else [`Value::Nil`].
     #[must_use]
     pub fn value(&self) -> &Value {
         &self.0.value
@@ -275,7 +275,7 @@ impl Error {
         self
     }
 
-    /// What Lua gets to see of it.
+    /// What Lua sees of it.
     pub(crate) fn lua_value(&self) -> Value {
         match &self.0.value {
             Value::Nil if !self.0.raises => Value::String(self.lua_text()),
@@ -292,7 +292,7 @@ impl Error {
         }
     }
 
-    /// The text that the host chose for scripts, where it did.
+    /// The text that the host chose for scripts, if it did.
     pub(crate) fn chosen(&self) -> Option<LuaString> {
         (self.0.kind == ErrorKind::HostFunction && self.0.shown.is_none()).then(|| self.lua_text())
     }

@@ -9,9 +9,9 @@ use super::{LuaString, StoredTable};
 
 /// A Lua function.
 ///
-/// One that a script returned or passed can be called while its sandbox lives and was not reset; afterwards calls give
-/// `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored table can be
-/// stored again, but not be called from here. Two that are the same function in Lua are equal.
+/// A function that a script returned or passed can be called while its sandbox lives and was not reset; after that,
+/// calls give `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored
+/// table can be stored again, but not called from the host. Two values that are the same function in Lua are equal.
 #[derive(Clone)]
 pub struct Function(pub(crate) Arc<FunctionKind>);
 
@@ -50,12 +50,12 @@ impl Drop for Handle {
 }
 
 impl Function {
-    /// A built-in of that name, of no sandbox.
+    /// A built-in of that name, which belongs to no sandbox.
     pub(crate) fn detached(name: LuaString) -> Function {
         Function(Arc::new(FunctionKind::Builtin(Builtin { name, owner: owner::nobody() })))
     }
 
-    /// The name of a built-in function, such as `string.format`, when this is one by name.
+    /// The name of a built-in function, such as `string.format`, if this is one by name.
     #[must_use]
     pub fn builtin_name(&self) -> Option<&str> {
         match &*self.0 {

@@ -4,8 +4,8 @@ use serde_json::{Map, Number, Value as Json};
 
 use crate::value::{Error, Result, Table, TableBuilder, TableRef, Value};
 
-/// A small table that is shared many times would become arbitrarily large as JSON. Written out, a value may have this
-/// many times as many parts as it really has.
+/// A small table that is shared many times would become arbitrarily large as JSON. A value that is written out may have
+/// this many times as many parts as it really has.
 const MAX_REPEATS: usize = 10;
 /// Or as many as this, if that is more.
 const FREE_VALUES: usize = 100_000;
@@ -13,8 +13,8 @@ const FREE_VALUES: usize = 100_000;
 /// Deeper JSON is refused, because `serde_json::Value` itself is dropped recursively.
 const MAX_DEPTH: usize = 500;
 
-/// Objects become tables with string keys, arrays become sequences (null leaves a gap), numbers integers when they are
-/// written as such and fit, else floats.
+/// Objects become tables with string keys, and arrays become sequences (null leaves a gap). Numbers become integers if
+/// they are written as integers and fit, else floats.
 impl From<Json> for Value {
     fn from(json: Json) -> Self {
         let mut builder = TableBuilder::new();
@@ -67,8 +67,8 @@ struct Open {
     json: Json,
 }
 
-/// A sequence becomes an array, another table an object with its string keys, or the decimal form of integer keys; an
-/// empty table becomes an empty object. A stored table is read through.
+/// A sequence becomes an array. Any other table becomes an object with its string keys, or the decimal form of integer
+/// keys. An empty table becomes an empty object. A stored table is read through.
 ///
 /// `Conversion`, naming the place, for what JSON does not have: floats that are not finite, strings that are not UTF-8,
 /// other keys, two keys with the same text (`1` and `"1"`), functions, cycles, more than 500 levels, and tables that

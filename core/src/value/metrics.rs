@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Metrics {
     /// Wall time from entering the sandbox to the finished result.
     pub wall_time: Duration,
-    /// Instructions that the script took, about those of the Lua machine; the same in every run of the same script.
+    /// Instructions that the script took, roughly those of the Lua machine; the same in every run of the same script.
     pub instructions: u64,
     /// The most bytes that Lua had in use at once.
     pub peak_memory: u64,
@@ -22,7 +22,7 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryStats {
-    /// Size of the buffer through which source and results travel, in bytes.
+    /// Size of the buffer for source and results, in bytes.
     pub buffer_bytes: u64,
     /// Bytes in use by Lua's own heap.
     pub lua_bytes: u64,

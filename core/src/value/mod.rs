@@ -37,8 +37,8 @@ pub use table::{Table, TableBuilder, TableRef};
 
 /// A Lua value.
 ///
-/// Values are plain data that may be moved between threads and outlive the sandbox, except that a [`Function`] can only
-/// be called and a [`StoredTable`] only be read while its sandbox lives. Cloning is cheap, and nothing here recurses:
+/// Values are plain data that may be moved between threads and outlive the sandbox. Only a [`Function`] can't be
+/// called, and a [`StoredTable`] can't be read, once its sandbox is gone. Cloning is cheap, and nothing here recurses:
 /// values nested a million levels deep can be cloned, compared, printed and dropped on a small stack.
 #[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -63,7 +63,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The name of the type, as Lua's `type` gives it.
+    /// The name of the type, as Lua's `type` returns it.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -101,7 +101,7 @@ impl Value {
         }
     }
 
-    /// The number as a float, if it is one that a float holds: of integers beyond 2^53 not all are.
+    /// The number as a float, if a float can hold it: beyond 2^53, not every integer fits.
     #[must_use]
     pub fn as_number(&self) -> Option<f64> {
         match self {

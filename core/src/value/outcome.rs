@@ -1,8 +1,8 @@
-//! What runs give.
+//! The results of runs.
 
 use crate::value::{FromValue, LuaString, Metrics, Result, Value};
 
-/// What a run gave.
+/// The results of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -30,15 +30,15 @@ impl Outcome {
     /// The first returned value as a Rust type.
     ///
     /// # Errors
-    /// `Conversion` when it does not fit.
+    /// `Conversion` if it does not fit.
     pub fn get<T: FromValue>(&self) -> Result<T> {
         self.get_at(0)
     }
 
-    /// The returned value at a position, from 0, as a Rust type; nil beyond the last.
+    /// The returned value at a position, from 0, as a Rust type; nil after the last one.
     ///
     /// # Errors
-    /// `Conversion` when it does not fit.
+    /// `Conversion` if it does not fit.
     pub fn get_at<T: FromValue>(&self, position: usize) -> Result<T> {
         T::from_value(self.values.get(position).cloned().unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! Functions that the host needs no more.
+//! Functions that the host no longer needs.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

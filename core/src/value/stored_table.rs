@@ -10,12 +10,12 @@ use crate::protocol::table_id::{HOME, IO};
 /// The kept table `_home`.
 pub type Home = StoredTable;
 
-/// A live view of a table in the sandbox's store. Cloning gives another view of the same table; while one exists, the
-/// table is not removed.
+/// A live view of a table in the sandbox's store. Cloning gives another view of the same table. While a view exists,
+/// the table is not removed.
 ///
-/// Every method that reads or writes gives `Busy` while the sandbox runs, `Closed` when it is gone, and `Store` when
-/// the store fails. Each write is a transaction of its own: it is there completely or not at all. A host function may
-/// use tables of the sandbox that called it; what it writes is kept or dropped with the script's run.
+/// Every method that reads or writes gives `Busy` while the sandbox runs, `Closed` if it is gone, and `Store` if the
+/// store fails. Each write is a transaction of its own: it is made completely or not at all. A host function may use
+/// tables of the sandbox that called it; what it writes is kept or dropped with the script's run.
 #[derive(Clone)]
 pub struct StoredTable(Arc<View>);
 
@@ -53,8 +53,8 @@ impl StoredTable {
         self.0.cell
     }
 
-    /// A deep copy as a plain table, taken at one moment; sharing and cycles are kept. Stored functions stay what they
-    /// are.
+    /// A deep copy as a plain table, taken at one moment; sharing and cycles are preserved. Stored functions stay what
+    /// they are.
     ///
     /// # Errors
     /// See the type's description.
@@ -71,7 +71,7 @@ impl StoredTable {
         std::ptr::addr_eq(self.0.owner.as_ptr(), owner)
     }
 
-    /// Gives `Closed` when the number means another table now.
+    /// Gives `Closed` if the number now means another table.
     pub(crate) fn check(&self, owner: &dyn Owner) -> Result<()> {
         if self.0.id > IO && owner.held().tables.era() != self.0.era {
             return Err(Error::new(ErrorKind::Closed, "the table is gone: its sandbox was restored from a snapshot"));

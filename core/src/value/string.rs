@@ -24,7 +24,7 @@ impl LuaString {
         self.0.as_slice()
     }
 
-    /// The text, when it is valid UTF-8.
+    /// The text, if it is valid UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(self.as_bytes()).ok()

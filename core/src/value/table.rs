@@ -15,9 +15,9 @@ use crate::value::{Error, Result};
 
 /// A table by value.
 ///
-/// Sharing and cycles inside it are kept. A clone is independent: changing one does not show in the other.
+/// Sharing and cycles inside it are preserved. A clone is independent: changing one does not change the other.
 ///
-/// Tables used as keys are found by identity ([`identity`](Self::identity)), as in Lua; a change to the outer table may
+/// Tables used as keys are found by identity ([`identity`](Self::identity)), as in Lua. A change to the outer table may
 /// give its inner tables new identities.
 #[derive(Clone)]
 pub struct Table {
@@ -362,8 +362,8 @@ impl Table {
         }
     }
 
-    /// Sets the value under a key; nil removes it. The value is taken as it is now: later changes to a clone of it do
-    /// not show here.
+    /// Sets the value under a key; nil removes it. The value is taken as it is now: later changes to a clone of it have
+    /// no effect here.
     ///
     /// # Errors
     /// `InvalidArgument` for a nil or NaN key.
@@ -436,7 +436,7 @@ impl Table {
         self.own_node().array.iter().map(|slot| self.slot_value(slot))
     }
 
-    /// All entries: the sequence first, then the others in the order in which they came.
+    /// All entries: the sequence first, then the others in the order in which they were added.
     pub fn pairs(&self) -> impl Iterator<Item = (Value, Value)> + '_ {
         let node = self.own_node();
         let array = node.array.iter().enumerate().filter(|(_, slot)| !slot.is_nil());
@@ -445,8 +445,8 @@ impl Table {
             .chain(node.hash.iter().map(|(key, value)| (self.slot_value(key), self.slot_value(value))))
     }
 
-    /// What tells this very table from others: equal for two views of one table that is shared or part of a cycle.
-    /// Valid while one of them lives.
+    /// What distinguishes this table from all others: equal for two views of one table that is shared or part of a
+    /// cycle. Valid while one of them lives.
     #[must_use]
     pub fn identity(&self) -> (usize, u32) {
         (Arc::as_ptr(&self.graph).addr(), self.node)
@@ -474,7 +474,7 @@ impl<V: Into<Value>> FromIterator<V> for Table {
     }
 }
 
-/// Builds tables that share tables or hold themselves.
+/// Builds tables that share tables or contain themselves.
 ///
 /// ```
 /// # use luacell::{TableBuilder, Value};
@@ -500,7 +500,7 @@ impl TableBuilder {
         Self::default()
     }
 
-    /// A new empty table. At most `u32::MAX` per builder; what comes after that is the last one again.
+    /// A new empty table. At most `u32::MAX` per builder; after that, the last one is returned again.
     pub fn table(&mut self) -> TableRef {
         TableRef(self.0.add(Node::default()).unwrap_or(u32::MAX))
     }
@@ -513,7 +513,7 @@ impl TableBuilder {
         self.put(table, Slot::Value(key.into()), Slot::Value(value.into()))
     }
 
-    /// Sets a table of this builder as value.
+    /// Sets a table of this builder as a value.
     ///
     /// # Errors
     /// `InvalidArgument` for a nil or NaN key.
@@ -535,7 +535,7 @@ impl TableBuilder {
         Ok(())
     }
 
-    /// The finished table, with everything that it reaches.
+    /// The finished table, with everything that can be reached from it.
     #[must_use]
     pub fn finish(self, table: TableRef) -> Table {
         Table { graph: Arc::new(self.0), node: table.0 }

@@ -94,14 +94,14 @@ const session = new Session({
   saved: () => (saved.textContent = "Saved"),
   restarted: () => {
     output.clear();
-    output.note("Lua was started anew: globals are gone, kept tables are as they were.");
+    output.note("Lua was restarted: globals are gone, kept tables are as they were.");
     status.textContent = "Ready";
   },
   notice: ({ text }) => notice(text),
   broken: ({ text }) => notice(`Lua could not be started: ${text}`),
   ended: () => {
     ready = false;
-    output.note("Stopped, and Lua was started anew. Kept tables are as before the run.");
+    output.note("Stopped, and Lua was restarted. Kept tables are as before the run.");
     finish("Ready");
   },
 });

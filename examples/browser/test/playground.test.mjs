@@ -129,12 +129,12 @@ test("stops it where the engine can't put wasm aside, too", async () => {
   await page.click("#run");
   await page.click("#stop");
   await page.waitForSelector("#stop", { state: "hidden" });
-  assert.match(await text("#output"), /Lua was started anew/);
+  assert.match(await text("#output"), /Lua was restarted/);
   await ready(page);
   await run("return _home.before, _home.lost");
   assert.equal(await text("#output"), "1, nil");
   await run("sleep(1)");
-  assert.match(await text("#output"), /can't wait inside of WebAssembly/);
+  assert.match(await text("#output"), /can't wait inside WebAssembly/);
 });
 
 test("a script that waits leaves the page alone", async () => {

@@ -1,4 +1,4 @@
-//! Keys of stored tables: text, in which the keys that are no plain text travel escaped.
+//! Keys of stored tables as text; keys that are not plain text are escaped.
 
 use crate::Value;
 

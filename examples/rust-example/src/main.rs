@@ -1,4 +1,4 @@
-//! A guided tour: everything that a host of `lua.wasm` does, in the order in which one meets it.
+//! A guided tour: everything that a host of `lua.wasm` does, in the order in which you meet it.
 //!
 //! ```text
 //! rust-example [path of lua.wasm]
@@ -110,7 +110,7 @@ fn title(text: &str) {
     println!("\n== {text}");
 }
 
-/// Runs source and prints everything that comes of it. Lua's errors are part of the show, others are ours.
+/// Runs source and prints everything that results. Errors of Lua are part of the tour; others are ours.
 fn run(vm: &mut Vm, source: &str) -> Result<(), Error> {
     println!("> {source}");
     match vm.compute(source) {

@@ -13,7 +13,7 @@ impl Tables {
         Self::default()
     }
 
-    /// Stores a value; the table comes into being when it is new.
+    /// Stores a value; creates the table if it is new.
     pub fn set(&mut self, id: u32, key: &str, value: &[u8]) {
         self.0.entry(id).or_default().insert(key.to_owned(), value.to_owned());
     }
@@ -23,13 +23,13 @@ impl Tables {
         Some(self.0.get(&id)?.get(key)?)
     }
 
-    /// Removes a key; whether there is such a table.
+    /// Removes a key. Returns whether there is such a table.
     pub fn delete(&mut self, id: u32, key: &str) -> bool {
         let table = self.0.get_mut(&id);
         table.map(|table| table.remove(key)).is_some()
     }
 
-    /// How many entries the table has; 0 when it does not exist.
+    /// How many entries the table has; 0 if it does not exist.
     pub fn size(&self, id: u32) -> usize {
         self.0.get(&id).map_or(0, HashMap::len)
     }

@@ -8,9 +8,9 @@ export interface EngineOptions {
     /** The most native stack that a sandbox uses. Default 512 KiB, from 64 KiB to 1.5 MiB. */
     maxStack?: LimitOptions['memoryLimit'];
 }
-/** The compiled Lua and its pool of instances, shared by any number of sandboxes. Most programs need none of their own. */
+/** The compiled Lua and its pool of instances, shared by any number of sandboxes. Most programs don't need one of their own. */
 export declare class Engine {
     constructor(options?: EngineOptions);
-    /** Whether sandboxes come from a pool: not when the system refuses so much address space. */
+    /** Whether sandboxes come from a pool: not if the system refuses so much address space. */
     get isPooled(): boolean;
 }

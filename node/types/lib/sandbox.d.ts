@@ -7,7 +7,7 @@ import type { AsyncRunOptions, RunOptions, SandboxOptions } from './settings.js'
 import { Snapshot } from './snapshot.js';
 /** Bytes of memory at one moment. */
 export interface MemoryStats {
-    /** The buffer through which source and results travel. */
+    /** The buffer for source and results. */
     bufferBytes: number;
     /** In use by Lua's own heap. */
     luaBytes: number;
@@ -17,52 +17,52 @@ export interface MemoryStats {
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `home`.
  *
- * It is used by one caller at a time; others get an error of the kind `Busy`. Only a host function may use the sandbox that called it. Every
- * run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run works
- * as if nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
+ * Only one caller can use it at a time; others get an error of the kind `Busy`. Only a host function may use the sandbox that called it. Every
+ * run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped if it fails. After an error the next run works
+ * as if nothing had happened; after a `Trap` globals are gone, because Lua is restarted, and stored tables are as before the run.
  */
 export declare class Sandbox {
     #private;
     constructor(options?: SandboxOptions);
     /**
-     * As `new Sandbox(options)`, but a store, a file or a server, is opened on another thread: the event loop goes on meanwhile. Also for programs that run with
+     * Like `new Sandbox(options)`, but a store (a file or a server) is opened on another thread: the event loop goes on meanwhile. Also for programs that run with
      * `luacell/wasm`, where loading takes time.
      */
     static create(options?: SandboxOptions): Promise<Sandbox>;
-    /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
+    /** Runs Lua source. Returns what the source returns: one value, an array for several, undefined for none. */
     compute(source: string | Uint8Array, ...args: LuaInput[]): any;
-    /** Runs Lua source with a chunk name, arguments and limits of its own; gives output and metrics too. */
+    /** Runs Lua source with a chunk name, arguments and limits of its own; returns output and metrics too. */
     computeWith(source: string | Uint8Array, options?: RunOptions): Outcome;
     /**
-     * As `compute`, on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
+     * Like `compute`, but on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
      * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
      *
-     * When a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: a promise of a host function that it waits for
-     * is not waited for. The sandbox can be used then. An asynchronous run that is begun before waits for that.
+     * If a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: if the run waits for the promise of a
+     * host function, that waiting stops. Then the sandbox can be used again. An asynchronous run that is begun earlier waits until then.
      */
     computeAsync(source: string | Uint8Array, options?: AsyncRunOptions): Promise<any>;
-    /** As `computeAsync`, with output and metrics. */
+    /** Like `computeAsync`, with output and metrics. */
     computeAsyncWith(source: string | Uint8Array, options?: AsyncRunOptions): Promise<Outcome>;
     /** Calls a global Lua function. Dots reach into tables: `game.player.move`. */
     call(path: string, ...args: LuaInput[]): any;
-    /** As `call`, with arguments and limits from options; gives output and metrics too. A name has no meaning here. */
+    /** Like `call`, with arguments and limits from options; returns output and metrics too. A name has no meaning here. */
     callWith(path: string, options?: RunOptions): Outcome;
-    /** As `call`, in the way of `computeAsync`; arguments come in the options. */
+    /** Like `call`, but asynchronous as `computeAsync` is; arguments come in the options. */
     callAsync(path: string, options?: AsyncRunOptions): Promise<any>;
     /**
      * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
-     * it throws becomes a Lua error, and comes out as the `cause` when no script catches it. It may be async where `computeAsync` or `callAsync`
+     * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It may be async where `computeAsync` or `callAsync`
      * run the script. It stays when the sandbox is reset.
      */
     register(name: string, f: HostFunction): this;
-    /** Takes a host function away; whether it was there. */
+    /** Removes a host function. Returns whether it was there. */
     unregister(name: string): boolean;
     /** The kept table `_home`, as a live view. */
     get home(): StoredTable;
     /** `_io.input`, the script's input. */
     get input(): any;
     set input(value: LuaInput);
-    /** `_io.output`, which a script sets. A table comes as a live view. */
+    /** `_io.output`, which a script sets. A table is returned as a live view. */
     get output(): any;
     set output(value: LuaInput);
     /** `_io.meta` */
@@ -70,24 +70,24 @@ export declare class Sandbox {
     set meta(value: LuaInput);
     /** Removes `_io.input`, `_io.output` and `_io.meta`. */
     clearIo(): void;
-    /** Ends the run that is under way, with an error of the kind `Interrupted` that no script can catch. */
+    /** Ends the current run with an error of the kind `Interrupted` that no script can catch. */
     interrupt(): void;
     /** How much memory the sandbox uses now. */
     memoryStats(): MemoryStats;
-    /** How many tables there are, `_home` and `_io` included when they were written to; undefined when the store can't list them. */
+    /** How many tables there are, including `_home` and `_io` if they were written to; undefined if the store can't list them. */
     get tableCount(): number | undefined;
     /** Collects garbage: all of Lua's, and stored tables that nothing refers to. */
     gc(): void;
-    /** Starts Lua anew: globals and functions are gone, stored tables and host functions stay. */
+    /** Restarts Lua: globals and functions are gone, stored tables and host functions stay. */
     reset(): void;
     /** A copy of everything: Lua with its globals, closures and coroutines, and all tables. */
     snapshot(): Snapshot;
     /**
-     * Makes everything as it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
+     * Resets everything to what it was when the snapshot was taken, here or in another sandbox. Host functions are found by name. Functions and
      * views of tables that the host still has give `Closed`.
      *
-     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; a snapshot in which Lua holds kept tables, in variables or
-     * upvalues, is refused then. `{ tables: true }` makes `_home` and all else what they were, and removes everything else from the store;
+     * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; then a snapshot is refused if Lua holds kept
+     * tables in it, in variables or upvalues. `{ tables: true }` makes `_home` and all other tables what they were, and removes everything else from the store;
      * `{ tables: false }` keeps tables in memory as well.
      */
     restore(snapshot: Snapshot, options?: RestoreOptions): void;
@@ -95,10 +95,10 @@ export declare class Sandbox {
     fork(): Sandbox;
     /**
      * Ends the sandbox and frees what it holds: every later call gives `Closed`. A run that is under way on another thread is interrupted and ends soon:
-     * `closeAsync` tells when. Sandboxes that are forgotten are closed too.
+     * `closeAsync` says when. Sandboxes that are forgotten are closed too.
      */
     close(): void;
-    /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
+    /** Like `close`. The promise resolves when no run is left; inside a host function it resolves at once. */
     closeAsync(): Promise<void>;
     /** Whether it was closed. */
     get closed(): boolean;

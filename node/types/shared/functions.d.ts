@@ -1,5 +1,5 @@
 import type { LuaInput } from './values.js';
-/** A function of the host. What it returns is its result; an array of several results is made by `multiple`. */
+/** A function of the host. What it returns is its result; use `multiple` to return several results. */
 export type HostFunction = (...args: any[]) => HostResult | PromiseLike<HostResult>;
 type HostResult = LuaInput | void | MultipleResults;
 /** Several results of a host function. */
@@ -7,7 +7,7 @@ export declare class MultipleResults {
     readonly values: readonly LuaInput[];
     constructor(values: readonly LuaInput[]);
 }
-/** For host functions: returns these as so many results, where an array would be one table. */
+/** For host functions: returns these as several results; an array would be one table. */
 export declare const multiple: (...values: LuaInput[]) => MultipleResults;
 /** The numbers that a guest knows functions by. */
 export interface FunctionNames {

@@ -23,13 +23,13 @@ export declare class StoredTable implements Iterable<[LuaValue, LuaValue]> {
     get id(): number;
     /** The number of entries. */
     get size(): number;
-    /** The value under a key, undefined when there is none. Nested tables come as live views. */
+    /** The value under a key, undefined if there is none. Nested tables are returned as live views. */
     get(key: LuaInput): any;
-    /** Sets the value under a key; null and undefined remove it. Arrays, maps and objects become stored tables themselves, deeply. */
+    /** Sets the value under a key; null and undefined remove it. Arrays, maps and objects become stored tables too, at every level. */
     set(key: LuaInput, value: LuaInput): this;
     /** Whether there is a value under this key. */
     has(key: LuaInput): boolean;
-    /** Removes a key; whether it was there. */
+    /** Removes a key. Returns whether it was there. */
     delete(key: LuaInput): boolean;
     /** Removes all entries. */
     clear(): void;
@@ -42,7 +42,7 @@ export declare class StoredTable implements Iterable<[LuaValue, LuaValue]> {
     [Symbol.iterator](): IterableIterator<[LuaValue, any]>;
     /** Calls a function for each entry. */
     forEach(f: (value: any, key: LuaValue, table: StoredTable) => void, self?: unknown): void;
-    /** A deep copy as array, object or map; sharing and cycles are kept. */
+    /** A deep copy as array, object or map; sharing and cycles are preserved. */
     copy(): any;
     /**
      * For `JSON.stringify`: a deep copy as arrays and objects; keys become text, and functions are left out, as JSON does. Two keys with the same text, `1` and

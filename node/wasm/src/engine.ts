@@ -39,16 +39,16 @@ async function compile(source: WasmSource): Promise<WebAssembly.Module> {
 export class Engine {
   /** Takes a compiled module. */
   constructor(readonly module: WebAssembly.Module) {
-    if (!(module instanceof WebAssembly.Module)) throw invalid('an engine is made of a WebAssembly.Module, or by await Engine.load()');
+    if (!(module instanceof WebAssembly.Module)) throw invalid('make an engine from a WebAssembly.Module, or with await Engine.load()');
   }
 
   /**
-   * Fetches and compiles `lua.wasm`. Without a source it is the file that lies beside this code; that engine is kept, and is the one of
+   * Fetches and compiles `lua.wasm`. Without a source, it is the file next to this code; that engine is kept, and is the one of
    * sandboxes that are made without any.
    */
   static async load(source?: WasmSource): Promise<Engine> {
     if (source === undefined) {
-      if (place === undefined) throw invalid('it is not known where lua.wasm lies: pass its URL or bytes to Engine.load');
+      if (place === undefined) throw invalid("lua.wasm can't be found: pass its URL or bytes to Engine.load");
       const url = place;
       loading ??= Engine.load(url).then((engine) => (loaded = engine));
       return loading.catch((error: unknown) => {

@@ -87,13 +87,13 @@ export class Guest {
     try {
       instance = new WebAssembly.Instance(module, { env });
     } catch (error) {
-      const what = error instanceof WebAssembly.LinkError ? 'this is no lua.wasm that luacell can use' : 'no sandbox could be made';
+      const what = error instanceof WebAssembly.LinkError ? 'this is not a lua.wasm that luacell can use' : "can't make a sandbox";
       throw new LuaCellError(error instanceof WebAssembly.LinkError ? 'InvalidArgument' : 'Memory', `${what}: ${messageOf(error)}`, { cause: error });
     }
     const { memory } = instance.exports;
     const missing = REQUIRED.find((name) => typeof instance.exports[name] !== 'function');
     if (!(memory instanceof WebAssembly.Memory) || missing)
-      throw new LuaCellError('InvalidArgument', `this is no lua.wasm that luacell can use: it lacks the export ${missing ?? 'memory'}`);
+      throw new LuaCellError('InvalidArgument', `this is not a lua.wasm that luacell can use: it lacks the export ${missing ?? 'memory'}`);
     this.#memory = memory;
     this.#exports = instance.exports as unknown as Exports;
     host.guest = this;
@@ -288,7 +288,7 @@ export class Guest {
     try {
       if (missing > 0) this.#memory.grow(missing);
     } catch (error) {
-      throw new LuaCellError('Memory', `no memory for the sandbox: ${messageOf(error)}`, { cause: error });
+      throw new LuaCellError('Memory', `not enough memory for the sandbox: ${messageOf(error)}`, { cause: error });
     }
     this.memory.fill(0);
     this.memory.set(copy);

@@ -438,10 +438,10 @@ export class Host {
 
   #whyNot(id: number): string {
     const what = `the host function '${this.functions.name(id)}' returned a promise`;
-    if (this.depth > 0) return `${what}, which can't be waited for inside of another host function`;
+    if (this.depth > 0) return `${what}, which can't be waited for inside another host function`;
     if (this.guest!.canWait) return `${what}: use computeAsync or callAsync, which wait for it`;
     return (
-      `${what}, and this JavaScript engine can't wait inside of WebAssembly (it lacks WebAssembly.Suspending): ` +
+      `${what}, and this JavaScript engine can't wait inside WebAssembly (it lacks WebAssembly.Suspending): ` +
       `get the value before the run, and pass it in`
     );
   }
@@ -539,7 +539,7 @@ export class Host {
     try {
       write(value, thrown);
     } catch {
-      write('the host function failed with a value that can not be passed', thrown);
+      write("the host function failed with a value that can't be passed", thrown);
     }
   }
 

@@ -6,7 +6,7 @@ import type { TableStore, Write } from './tables.js';
 
 /** Settings of a store in IndexedDB. */
 export interface IndexedDBOptions {
-  /** Hears at once that writes could not be kept. Without it, `flush` and the next run tell. */
+  /** Called immediately if writes could not be stored. Without it, you learn of it from `flush` and the next run. */
   onError?: (error: LuaCellError) => void;
   /** Milliseconds to wait for another user of the same database, such as the page before a reload. Default 5,000. */
   lockTimeout?: number;
@@ -66,7 +66,7 @@ export class IndexedDBStore implements TableStore {
   entries(): Iterable<Entry> {
     this.#check();
     const entries = this.#entries;
-    if (!entries) throw storeError('this store has a sandbox already: open one for each sandbox');
+    if (!entries) throw storeError('this store already has a sandbox: open one for each sandbox');
     this.#entries = null;
     return entries;
   }
@@ -83,13 +83,13 @@ export class IndexedDBStore implements TableStore {
     this.#writing ??= this.#write();
   }
 
-  /** Returns when everything that was committed before is kept. Rejects when it could not be. */
+  /** Resolves when everything that was committed before is stored. Rejects if that failed. */
   async flush(): Promise<void> {
     while (this.#writing) await this.#writing;
     if (this.#failure) throw this.#failure;
   }
 
-  /** Keeps what is left, and closes the database. The sandbox can't store anything after that. */
+  /** Stores what is left, and closes the database. The sandbox can't store anything after that. */
   async close(): Promise<void> {
     if (this.#closed) return;
     try {
@@ -143,7 +143,7 @@ async function lock(name: string, patience: number): Promise<() => void> {
     const signal = AbortSignal.timeout(patience);
     const held = locks.request(`luacell ${name}`, { signal }, () => new Promise<void>((release) => resolve(release)));
     held.catch((error: unknown) =>
-      reject(storeError(`the database '${name}' is in use, by another tab or worker perhaps`, error)),
+      reject(storeError(`the database '${name}' is in use, perhaps by another tab or worker`, error)),
     );
   });
 }
@@ -155,7 +155,7 @@ export async function openIndexedDB(name: string, options: IndexedDBOptions = {}
   checkOptions(options, ['onError', 'lockTimeout']);
   checkType(options, 'onError', 'function', 'a function');
   checkCount('lockTimeout', options.lockTimeout, 53);
-  if (typeof indexedDB === 'undefined') throw storeError('there is no IndexedDB here: it is a part of browsers');
+  if (typeof indexedDB === 'undefined') throw storeError('there is no IndexedDB here: only browsers have it');
   const release = await lock(name, options.lockTimeout ?? 5000);
   let db: IDBDatabase | undefined;
   try {

@@ -40,7 +40,7 @@ export class SandboxLinks implements Links {
 
   handleOf(kind: FunctionKind & { type: 'live' }): number {
     if (kind.owner !== this.runtime) throw invalid("a function of another sandbox can't be passed");
-    if (kind.instance !== this.instance) throw new LuaCellError('Closed', 'the function is gone: its sandbox was started anew');
+    if (kind.instance !== this.instance) throw new LuaCellError('Closed', 'the function is gone: its sandbox was restarted');
     return kind.id;
   }
 }

@@ -602,7 +602,7 @@ export class Runtime {
   /** `keepsLimits`: a snapshot that is larger than this sandbox may be is refused. */
   restore(image: Image, withTables = this.host.tables.store === null, keepsLimits = true): void {
     this.#enterWhole();
-    if (image.guest !== this.engine.fingerprint) throw invalid('the snapshot is of another lua.wasm: it can be restored with that one only');
+    if (image.guest !== this.engine.fingerprint) throw invalid('the snapshot was made with another lua.wasm, and can only be restored with that one');
     if (keepsLimits) this.#checkSize(image, withTables);
     this.#running = true;
     const { host } = this;

@@ -19,27 +19,27 @@ export interface SandboxOptions extends LimitOptions {
   engine?: Engine;
   /** Where `_home` is kept. Default: in memory; it ends with the sandbox. */
   store?: TableStore | null;
-  /** Gets what scripts print at once, a call for each `print`, its newline included; `output` then stays empty. It can't use the sandbox. */
+  /** Receives printed text immediately, one call for each `print`, including its newline; `output` then stays empty. It can't use the sandbox. */
   onPrint?: (text: string) => void;
   /** Where `require` finds modules. */
   modules?: Modules;
   /**
    * Makes runs repeatable: random numbers follow from the seed, the clock from the number of instructions, and wall time is reported as
-   * 0. Set an `instructionLimit` with it, for a timeout depends on the machine.
+   * 0. Combine it with an `instructionLimit`, because a timeout depends on the machine.
    */
   seed?: number | bigint;
-  /** Integers come as BigInt and floats as number, and go the same way, so that 3 and 3.0 stay apart everywhere. Default: false. */
+  /** Integers are BigInt and floats are numbers, in both directions, so that 3 and 3.0 stay different everywhere. Default: false. */
   exactNumbers?: boolean;
   /** Whether `_home` is also the global `Memory`. Default: true. */
   memoryAlias?: boolean;
   /**
-   * Whether functions that the store holds are loaded. They are bytecode, which Lua does not verify: not from a store that somebody can write to whom you don't
-   * trust. Reading one then fails with `Store`. Default: true.
+   * Whether functions in the store are loaded. They are bytecode, which Lua does not verify: set this to false if people you don't trust can write
+   * to the store. Reading a function then fails with `Store`. Default: true.
    */
   storedFunctions?: boolean;
 }
 
-/** Settings of one run. Limits that are set here hold instead of the sandbox's. */
+/** Settings of one run. Limits that are set here replace the sandbox's. */
 export interface RunOptions extends LimitOptions {
   /** The chunk's arguments, its `...`; the function's when it is a call. */
   args?: readonly LuaInput[];
@@ -55,7 +55,7 @@ export interface AsyncRunOptions extends RunOptions {
 
 /** Bytes of memory at one moment. */
 export interface MemoryStats {
-  /** The buffer through which source and results travel. */
+  /** The buffer for source and results. */
   bufferBytes: number;
   /** In use by Lua's own heap. */
   luaBytes: number;
@@ -68,8 +68,8 @@ const limitsOf = (options: RunOptions | undefined): LimitOptions | null => optio
 /**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `home`.
  *
- * Every run is a transaction: what it wrote to stored tables is kept when it succeeds and dropped when it fails. After an error the next run
- * works as if nothing had happened; after a `Trap` globals are gone, because Lua starts anew, and stored tables are as before the run.
+ * Every run is a transaction: what it wrote to stored tables is kept if it succeeds and dropped if it fails. After an error the next run
+ * works as if nothing had happened; after a `Trap` globals are gone, because Lua is restarted, and stored tables are as before the run.
  */
 export class Sandbox {
   readonly #runtime: Runtime;
@@ -78,13 +78,13 @@ export class Sandbox {
     this.#runtime = options instanceof Runtime ? options : makeRuntime(options);
   }
 
-  /** As `new Sandbox(options)`, after loading the default engine when there is none. */
+  /** Like `new Sandbox(options)`, after loading the default engine if there is none. */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
     checkSandboxOptions(options, sandboxNames, Engine);
     return new Sandbox({ ...options, engine: options.engine ?? (await Engine.load()) });
   }
 
-  /** Runs Lua source. Gives the value that it returns, an array of several, undefined for none. */
+  /** Runs Lua source. Returns what the source returns: one value, an array for several, undefined for none. */
   compute(source: string | Uint8Array, ...args: LuaInput[]): any {
     return (args.length === 0 ? this.computeWith(source) : this.computeWith(source, { args })).value;
   }
@@ -103,14 +103,14 @@ export class Sandbox {
   }
 
   /**
-   * As `compute`, and host functions may return promises. The page or process goes on meanwhile, in engines that have
+   * Like `compute`, but host functions may return promises. The page or process goes on meanwhile, in engines that have
    * `WebAssembly.Suspending`; in others the run takes place at once, and a host function must not return a promise.
    */
   async computeAsync(source: string | Uint8Array, options?: AsyncRunOptions): Promise<any> {
     return (await this.computeAsyncWith(source, options)).value;
   }
 
-  /** As `computeAsync`, with the whole outcome. */
+  /** Like `computeAsync`, with the whole outcome. */
   async computeAsyncWith(source: string | Uint8Array, options?: AsyncRunOptions): Promise<Outcome> {
     const entry = this.#source(source, options, true);
     const signal = options?.signal;
@@ -123,14 +123,14 @@ export class Sandbox {
     return this.#runtime.run(null, callEntry(path, args)).value;
   }
 
-  /** As `call`, with arguments and limits from options; a name has no meaning here. */
+  /** Like `call`, with arguments and limits from options; a name has no meaning here. */
   callWith(path: string, options: RunOptions = {}): Outcome {
     checkPath(path);
     checkRunOptions(options, false);
     return this.#runtime.run(options, callEntry(path, options.args ?? []));
   }
 
-  /** As `call`, in the way of `computeAsync`. */
+  /** Like `call`, but asynchronous as `computeAsync` is. */
   async callAsync(path: string, options: AsyncRunOptions = {}): Promise<any> {
     checkPath(path);
     checkRunOptions(options, true);
@@ -139,14 +139,14 @@ export class Sandbox {
 
   /**
    * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
-   * it throws becomes a Lua error, and comes out as the `cause` when no script catches it. It stays when the sandbox is reset.
+   * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It stays when the sandbox is reset.
    */
   register(name: string, f: HostFunction): this {
     this.#runtime.register(name, f);
     return this;
   }
 
-  /** Takes a host function away; whether it was there. */
+  /** Removes a host function. Returns whether it was there. */
   unregister(name: string): boolean {
     checkPath(name);
     return this.#runtime.unregister(name);
@@ -165,7 +165,7 @@ export class Sandbox {
     this.#runtime.io.set('input', value);
   }
 
-  /** `_io.output`, which a script sets. A table comes as a live view. */
+  /** `_io.output`, which a script sets. A table is returned as a live view. */
   get output(): any {
     return this.#runtime.io.get('output');
   }
@@ -186,8 +186,8 @@ export class Sandbox {
     this.#runtime.clearIo();
   }
 
-  /** Ends the run that is under way, with an error of the kind `Interrupted` that no script can catch: from a host function, or while a
-   * run waits. A worker that runs without a pause hears nothing; end it with a `timeout` or with `worker.terminate()`. */
+  /** Ends the current run with an error of the kind `Interrupted` that no script can catch: from a host function, or while a
+   * run waits. A worker that runs without a pause does not notice it; end it with a `timeout` or with `worker.terminate()`. */
   interrupt(): void {
     this.#runtime.host.interrupt();
   }
@@ -197,7 +197,7 @@ export class Sandbox {
     return this.#runtime.memoryStats();
   }
 
-  /** How many tables there are, `_home` and `_io` included when they were written to. */
+  /** How many tables there are, including `_home` and `_io` if they were written to. */
   get tableCount(): number {
     return this.#runtime.tableCount;
   }
@@ -207,7 +207,7 @@ export class Sandbox {
     this.#runtime.gc();
   }
 
-  /** Starts Lua anew: globals and functions are gone, stored tables and host functions stay. */
+  /** Restarts Lua: globals and functions are gone, stored tables and host functions stay. */
   reset(): void {
     this.#runtime.reset();
   }
@@ -218,10 +218,10 @@ export class Sandbox {
   }
 
   /**
-   * Makes everything as it was in the snapshot. Host functions are found by name. Functions that the host still has give `Closed`.
+   * Resets everything to what it was in the snapshot. Host functions are found by name. Functions that the host still has give `Closed`.
    *
-   * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; a snapshot in which Lua holds kept tables, in variables or
-   * upvalues, is refused then. `{ tables: true }` makes `_home` and all else what they were, and removes everything else from the store;
+   * Tables in memory become what they were then. A sandbox with a store keeps what the store holds; then a snapshot is refused if Lua holds kept
+   * tables in it, in variables or upvalues. `{ tables: true }` makes `_home` and all other tables what they were, and removes everything else from the store;
    * `{ tables: false }` keeps tables in memory as well.
    */
   restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
@@ -243,13 +243,13 @@ export class Sandbox {
 
   /**
    * Ends the sandbox and frees what it holds: every later call gives `Closed`. A store stays open. A run that waits is interrupted and ends soon:
-   * `closeAsync` tells when.
+   * `closeAsync` says when.
    */
   close(): void {
     void this.#runtime.close();
   }
 
-  /** As `close`. The promise is kept when no run is left; for a host function of a run at once. */
+  /** Like `close`. The promise resolves when no run is left; inside a host function it resolves at once. */
   closeAsync(): Promise<void> {
     return this.#runtime.close();
   }

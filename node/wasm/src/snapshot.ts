@@ -18,7 +18,7 @@ export class Snapshot {
     this.image = image;
   }
 
-  /** As bytes, to be kept, with a checksum. They can be restored with the same `lua.wasm` only. */
+  /** As bytes, to be kept, with a checksum. They can only be restored with the same `lua.wasm`. */
   toBytes(): Uint8Array {
     const { guest, memory, tables, functions, time } = this.image;
     const out = new Writer();
@@ -63,7 +63,7 @@ export class Snapshot {
     try {
       return new Snapshot(read(bytes));
     } catch (error) {
-      throw invalid(`these bytes are no snapshot that this version can read (${error instanceof Error ? error.message : String(error)})`);
+      throw invalid(`these bytes are not a snapshot that this version can read (${error instanceof Error ? error.message : String(error)})`);
     }
   }
 }
@@ -76,8 +76,8 @@ function read(bytes: Uint8Array): Image {
     if (text === null) throw new Error('a text is not UTF-8');
     return text;
   };
-  if (textOf(reader.take(MAGIC.length)) !== MAGIC) throw new Error('they begin otherwise');
-  if (new Reader(bytes.subarray(end)).u32() !== crc32(reader.bytes)) throw new Error('they were damaged: the checksum is another');
+  if (textOf(reader.take(MAGIC.length)) !== MAGIC) throw new Error('their first bytes are wrong');
+  if (new Reader(bytes.subarray(end)).u32() !== crc32(reader.bytes)) throw new Error('they were damaged: the checksum is wrong');
   const guest = reader.u32();
   const functions: FunctionNames = { next: reader.u32(), list: [] };
   for (let n = reader.u32(); n > 0; n--) functions.list.push([reader.u32(), text(reader.counted())]);

@@ -146,7 +146,7 @@ export class Tables {
   /** Why a value must not be read, if it must not. */
   refusal(id: number, key: string, value: Uint8Array): LuaCellError | null {
     if (!this.#refused.has(value)) return null;
-    return storeError(`there is a function in table ${id} under '${key}', and this sandbox takes none from its store (storedFunctions)`);
+    return storeError(`there is a function in table ${id} under '${key}', and this sandbox loads none from its store (storedFunctions)`);
   }
 
   #load(id: number, key: string, value: Uint8Array): void {
@@ -156,7 +156,7 @@ export class Tables {
       this.#noteId(this.#saved - 1);
       return;
     }
-    if (!Number.isInteger(id) || !isValid(id) || id > TableId.Own) throw new RangeError(`${id} is no table number`);
+    if (!Number.isInteger(id) || !isValid(id) || id > TableId.Own) throw new RangeError(`${id} is not a table number`);
     this.#kept.add(id);
     this.#put(id, key, value);
     this.#journal = [];
@@ -349,7 +349,7 @@ export class Tables {
 
   #commitTo(store: TableStore, writes: readonly Write[]): void {
     if (writers.get(store) !== this.#writer)
-      throw storeError('another sandbox has written to the store since this one opened it, and a store is for a single sandbox at a time');
+      throw storeError('another sandbox has written to the store since this one opened it, but only one sandbox at a time may use a store');
     try {
       atOnce<unknown>(store.commit(writes), "the store's commit");
     } catch (error) {

@@ -1,4 +1,4 @@
-"""`python -m luacell`: type Lua and see what it gives."""
+"""`python -m luacell`: type Lua and see what it returns."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read(lua: luacell.Sandbox) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m luacell", description="Type Lua and see what it gives. Ctrl-C stops a script, Ctrl-D ends.")
+    parser = argparse.ArgumentParser(prog="python -m luacell", description="Type Lua and see what it returns. Ctrl-C stops a script, Ctrl-D ends.")
     parser.add_argument("--home", metavar="FILE|URL", help="keep _home in this file, or on the server with this URL")
     home = parser.parse_args().home
     if sys.stdin.isatty():

@@ -17,7 +17,7 @@ _converters: dict[type, Callable[[Any], Any]] = {}
 
 
 def converter(cls: type[T], /) -> Callable[[Callable[[T], Any]], Callable[[T], Any]]:
-    """Says how objects of a class (and of its subclasses) go to Lua.
+    """Says how objects of a class (and of its subclasses) are passed to Lua.
 
     >>> from decimal import Decimal
     >>> @luacell.converter(Decimal)
@@ -67,7 +67,7 @@ def fallback(value: Any) -> tuple[int, Any]:
             return _PLAIN, plain
     name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     if callable(value):
-        advice = "make it known to the script with register"
+        advice = "use register to make it callable from Lua"
     else:
-        advice = "luacell.converter says how a class goes to Lua"
+        advice = "use luacell.converter to say how its class is passed"
     raise LuaConversionError(f"a value of the type {name} can't be passed to Lua; {advice}")

@@ -16,8 +16,8 @@ class LuaCellError(Exception):
 
     A Python exception that a host function raised, and that the script did not catch, is the `__cause__`.
 
-    All text can be encoded, whatever the script did: bytes that are no UTF-8 are shown as `\\xff` in message and output, and as U+FFFD in chunk and
-    traceback. Strings in `value` that are no UTF-8 are bytes.
+    All text can be encoded, whatever the script did: bytes that are not UTF-8 are shown as `\\xff` in message and output, and as U+FFFD in chunk and
+    traceback. Strings in `value` that are not UTF-8 are bytes.
     """
 
     #: The name of the kind, the same in every language.
@@ -30,7 +30,7 @@ class LuaCellError(Exception):
     traceback: str | None = None
     #: What the script printed before it failed.
     output: str = ""
-    #: The Lua error value when it was not a string, as in `error({code = 7})`.
+    #: The Lua error value if it was not a string, as in `error({code = 7})`.
     value: Any = None
     #: What the script used before it failed.
     metrics: Metrics | None = None
@@ -52,7 +52,7 @@ class LuaCellError(Exception):
 
     @property
     def message(self) -> str:
-        """The message; for a Lua error with the position in front, as Lua words it."""
+        """The message; for a Lua error with the position in front, as in Lua."""
         return LuaCellError.__str__(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -113,7 +113,7 @@ _NOT_GIVEN: Any = object()
 class LuaHostFunctionError(LuaCellError, kind="HostFunction"):
     """A host function failed; its exception is the `__cause__`.
 
-    A host function may raise it itself: with a message, which the script sees as it is, or with `value`, to raise any Lua value as
+    A host function may raise it too: with a message, which the script sees unchanged, or with `value`, to raise any Lua value as
     `error(value)` does in Lua.
     """
 
@@ -125,7 +125,7 @@ class LuaHostFunctionError(LuaCellError, kind="HostFunction"):
 
 
 class LuaConversionError(LuaCellError, TypeError, ValueError, kind="Conversion"):
-    """A value cannot travel between Lua and Python."""
+    """A value can't be passed between Lua and Python."""
 
 
 class LuaStoreError(LuaCellError, kind="Store"):
@@ -137,11 +137,11 @@ class LuaConflictError(LuaCellError, kind="Conflict"):
 
 
 class LuaTrapError(LuaCellError, kind="Trap"):
-    """The guest crashed; the sandbox continues with a fresh one and its kept tables."""
+    """The guest crashed; the sandbox continues with a new guest and its kept tables."""
 
 
 class LuaBusyError(LuaCellError, kind="Busy"):
-    """The sandbox is in use by another caller at this moment."""
+    """Another caller is using the sandbox at the moment."""
 
 
 class LuaClosedError(LuaCellError, kind="Closed"):

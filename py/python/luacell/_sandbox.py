@@ -61,10 +61,9 @@ class Sandbox(_SandboxBase):
     def register(self, name: str, function: Callable[..., Any], /, *, repeatable: bool = False) -> None:
         """Makes a Python function callable from Lua, as the global of that name; dots put it into tables: "shop.price".
 
-        The function gets its arguments as compute gives results, and may return any value; a tuple is several results. It runs on the thread that
-        runs the script and may use the sandbox. What it raises is an error that pcall sees; when nothing in the script
-        catches it, it is the `__cause__` of the exception that comes out of the run. An `async def` function works in compute_async and
-        call_async.
+        The function gets its arguments in the form in which compute returns results, and may return any value; a tuple means several results. It
+        runs on the thread that runs the script and may use the sandbox. What it raises is an error that pcall can catch. If nothing in the script
+        catches it, it is the `__cause__` of the exception that the run raises. An `async def` function works in compute_async and call_async.
 
         repeatable says that the function may be called again when a run is repeated after a conflict in the store.
         """
@@ -75,7 +74,7 @@ class Sandbox(_SandboxBase):
     @overload
     def function(self, name: str | None = None, /, *, repeatable: bool = False) -> Callable[[F], F]: ...
     def function(self, function: Any = None, /, *, repeatable: bool = False) -> Any:
-        """Decorator: makes a Python function callable from Lua, by its own name or by the one that is given.
+        """Decorator: makes a Python function callable from Lua, under its own name or the given one.
 
         >>> @lua.function
         ... def price(article): ...
@@ -93,9 +92,9 @@ class Sandbox(_SandboxBase):
         return register
 
     def fork(self) -> Self:
-        """A second sandbox that is as this one is now, with the same settings and host functions, and independent of it from here on. Its
-        tables are a copy in memory, whatever store this one has. Of a subclass it is an object of that class with the same attributes, for which
-        neither `__new__` nor `__init__` of the class is called.
+        """A second sandbox in the same state as this one, with the same settings and host functions, and independent of it from now on. Its
+        tables are a copy in memory, whatever store this one has. The fork of a subclass is an object of that class with the same attributes;
+        neither `__new__` nor `__init__` of the class is called for it.
         """
         fork = _SandboxBase.__new__(type(self), **self._settings())
         for name, value in _attributes(self):
@@ -108,18 +107,18 @@ class Sandbox(_SandboxBase):
     async def compute_async(
         self, code: str | bytes, /, *args: Any, name: str | None = None, **limits: Unpack[Limits]
     ) -> Any:
-        """As compute, for asyncio. Lua runs on a thread of luacell's own; while the script waits for an `async def` host function it takes
-        none. Plain host functions are called on that thread. Where many scripts compute, some wait for their turn, and their time does not count.
+        """Like compute, for asyncio. Lua runs on one of luacell's own threads; while the script waits for an `async def` host function it takes
+        up no thread. Plain host functions are called on the thread that runs Lua. If many scripts compute, some wait for their turn; that time does not count.
 
-        When the task is cancelled, the script is interrupted, and what it wrote to stored tables is dropped, unless it had come to its end just before. When the task has ended the sandbox can be used
-        again. A host function that the script waits for is cancelled too, and has come to its end when this does.
+        When the task is cancelled, the script is interrupted, and what it wrote to stored tables is dropped, unless it had just finished. A host
+        function that the script waits for is cancelled too. Once the task has ended, both have ended, and the sandbox can be used again.
         """
         from ._async import drive
 
         return await drive(self, False, code, args, name, dict(limits) if limits else None)
 
     async def aclose(self) -> None:
-        """As close, for asyncio: the event loop goes on while a host function is waited for."""
+        """Like close, for asyncio: the event loop is not blocked while this waits for a host function."""
         from ._async import close
 
         await close(self)
@@ -131,7 +130,7 @@ class Sandbox(_SandboxBase):
         await self.aclose()
 
     async def call_async(self, path: str, /, *args: Any, **limits: Unpack[Limits]) -> Any:
-        """As call, for asyncio; see compute_async."""
+        """Like call, for asyncio; see compute_async."""
         from ._async import drive
 
         return await drive(self, True, path, args, None, dict(limits) if limits else None)

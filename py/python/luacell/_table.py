@@ -20,7 +20,7 @@ class Table(_TableBase, _Mapping):
     """A live view of a table in the sandbox's store, as a mapping.
 
     Reading and writing go to the store at once; nested tables are views too. Setting a key to None removes it, as in Lua. Every write is a
-    transaction of its own. `to_python` gives a plain copy.
+    transaction of its own. `to_python` returns a plain copy.
     """
 
     __slots__ = ()
@@ -48,7 +48,7 @@ class Table(_TableBase, _Mapping):
 class Entries(list):  # type: ignore[type-arg]
     """The entries of a table that a dict can't hold: a list of pairs of key and value.
 
-    Such are tables with tables as keys, and those with both 1 and true as keys, which are one key in Python. Pass one to give Lua such a table.
+    These are tables with tables as keys, and tables with both 1 and true as keys, which are the same key in Python. To create such a table in Lua, pass Entries.
     """
 
     __slots__ = ()

@@ -1,4 +1,5 @@
-//! What programs measure of themselves: each does one thing many times in a process, and prints what one time took.
+//! What programs measure about themselves: each does one thing many times in a process, and prints how long it took
+//! once.
 
 use std::path::Path;
 use std::process::Command;

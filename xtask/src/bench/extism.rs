@@ -1,4 +1,4 @@
-//! extism: a Lua plug-in that gets JSON and gives JSON.
+//! extism: a Lua plug-in that receives JSON and returns JSON.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Tables with a column for each way to run the guest, beside native Lua: `lua.wasm` on each runtime, and the builds
-//! without executable memory.
+//! Tables with a column for each way to run the guest, compared with native Lua: `lua.wasm` on each runtime, and the
+//! builds without executable memory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Bindings beside what people use else in their language: the languages' own benchmarks measure, this builds and
-//! reads.
+//! Bindings compared with what people use otherwise in their language. The languages' own benchmarks measure; this
+//! builds them and reads the results.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Interleaved measuring: both sides take turns, so that a change in the machine's mood meets both.
+//! Interleaved measuring: both sides take turns, so that both are affected when the machine becomes slower or faster.
 
 use anyhow::Result;
 

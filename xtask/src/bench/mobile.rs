@@ -1,4 +1,4 @@
-//! The Kotlin artifact and the Swift package, beside the Rust interface that they lead to.
+//! The Kotlin artifact and the Swift package, compared with the Rust interface that they lead to.
 
 use std::collections::HashMap;
 use std::path::Path;

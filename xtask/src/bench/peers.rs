@@ -1,6 +1,6 @@
-//! `cargo xtask bench --peers`: other ways for a program to run Lua, each beside luacell in the same run. mlua is a
-//! program of its own; extism is its library from PyPI with a plug-in that the guest's compiler makes; a plain host of
-//! lua.wasm is the example in JavaScript.
+//! `cargo xtask bench --peers`: other ways for a program to run Lua, each compared with luacell in the same run. mlua
+//! is a program of its own. extism is its library from PyPI, with a plug-in that the guest's compiler makes. The plain
+//! host of lua.wasm is the example in JavaScript.
 
 use anyhow::Result;
 

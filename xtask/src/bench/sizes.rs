@@ -1,4 +1,4 @@
-//! How large the files are that ship.
+//! The sizes of the files that ship.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What the linked and the finished module must be like.
+//! What the linked module and the finished module must look like.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! `cargo xtask sanitize`: the tests again, with what compilers can watch. Instrumented builds have a folder of their
-//! own below `target/`.
+//! `cargo xtask sanitize`: the tests again, with the checks that compilers can add. Instrumented builds have their own
+//! folder below `target/`.
 
 mod guest;
 

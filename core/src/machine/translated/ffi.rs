@@ -75,7 +75,7 @@ pub(super) fn api(hardened: bool) -> Result<&'static Api> {
     // SAFETY: called once for each copy of the code. From then on faults that are no guest's are handled by whoever
     // handled them before.
     if !faults.get_or_init(|| unsafe { (api.handle_faults)() } == 0) {
-        return Err(Error::internal("the system lets nobody handle faults in memory"));
+        return Err(Error::internal("the system does not let luacell handle memory faults"));
     }
     Ok(api)
 }

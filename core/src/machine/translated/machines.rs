@@ -27,7 +27,7 @@ impl Blueprint {
     fn new(config: &EngineConfig) -> Result<Self> {
         let api = api(config.hardened)?;
         let clock = Arc::<AtomicU32>::default();
-        let none = || Error::new(ErrorKind::Memory, "there is no memory for the guest");
+        let none = || Error::new(ErrorKind::Memory, "not enough memory for the guest");
         let machine = Raw::uninitialised(api, &STARTING, &clock, config).ok_or_else(none)?;
         let call = |number: u32, argument: i32| {
             let mut result = 0;
@@ -119,7 +119,7 @@ impl<I: Imports> Machines<I> {
         };
         let Some(raw) = blueprint.machine::<I>() else {
             return fail(
-                Error::new(ErrorKind::Memory, "no sandbox could be made: the system gives no more memory"),
+                Error::new(ErrorKind::Memory, "can't make a sandbox: the system gives no more memory"),
                 imports,
             );
         };

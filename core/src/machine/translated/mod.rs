@@ -1,16 +1,16 @@
-//! The guest as C code: wasm2c has translated it, and it is a part of this library. No memory has to become executable
-//! for it.
+//! The guest as C code: wasm2c has translated it, and it is a part of this library. It needs no memory that becomes
+//! executable.
 //!
-//! All of this crate's unsafe code that deals with it is in this module. Three rules keep it sound:
+//! All unsafe code of this crate that deals with it is in this module. Three rules keep it sound:
 //!
 //! - The guest's code, and what `runtime.c` adds to it, touches nothing but its own memory and its `luacell_machine`.
 //!   Each access to memory either lands in address space that is reserved for it, or is checked.
 //! - When the guest crashes, C's `longjmp` leaves its frames behind. No frame of Rust's is ever among them: Rust calls
 //!   the guest only through `machine_call`, where such a jump ends, and the guest calls Rust only through the functions
-//!   in [`hooks`], which have returned before anybody jumps. They let no panic out either: it is kept, the guest is
-//!   left, and the panic goes on behind it.
-//! - While the guest runs, the [`Cell`] belongs to whom it calls: the pointer that C hands back is made from the
-//!   exclusive borrow that waits for the call's end.
+//!   in [`hooks`], which have returned before anybody jumps. They let no panic out either: it is held back until the
+//!   guest has been left, and then goes on.
+//! - While the guest runs, the [`Cell`] belongs to the code that it calls: the pointer that C hands back is made from
+//!   the exclusive borrow that waits until the call has ended.
 
 #![allow(unsafe_code, reason = "calls of C; each says why it is sound")]
 
@@ -146,7 +146,7 @@ impl<I: Imports> Machine<I> for At<'_, I> {
         if self.0.raw.grow(pages, self.0.data.max_memory as u64) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Memory, "no memory for the sandbox").fatal())
+        Err(Error::new(ErrorKind::Memory, "not enough memory for the sandbox").fatal())
     }
 
     #[inline]

@@ -1,4 +1,4 @@
-//! What exports take and give, as the words that C passes.
+//! Parameters and results of exports, as the words that C passes.
 
 /// What an export takes.
 pub(crate) trait Params {

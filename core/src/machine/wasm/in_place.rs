@@ -1,4 +1,4 @@
-//! The guest's code executed where it lies in the program's file, not in a copy of it: a start touches a tenth of the
+//! Executes the guest's code directly from the program's file, not from a copy of it: a start touches a tenth of the
 //! pages, and processes share them.
 
 use std::ptr::NonNull;

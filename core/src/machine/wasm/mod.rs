@@ -145,7 +145,7 @@ impl<I: Imports> Blueprint<I> {
 }
 
 fn refused(why: &str) -> Error {
-    Error::invalid(format!("this is no lua.wasm that luacell can run: {why}"))
+    Error::invalid(format!("this is not a lua.wasm that luacell can run: {why}"))
 }
 
 fn check_imports(module: &Module) -> Result<()> {
@@ -162,7 +162,10 @@ fn check_imports(module: &Module) -> Result<()> {
             _ => false,
         };
         if !fits {
-            return Err(refused(&format!("it imports {}.{name}, or with another type", import.module())));
+            return Err(refused(&format!(
+                "it imports {}.{name}, which is unknown or has another type",
+                import.module()
+            )));
         }
     }
     Ok(())
@@ -218,7 +221,7 @@ fn trap(error: &wasmtime::Error) -> Error {
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         // It has not begun: no stack was free for it.
-        return Error::new(ErrorKind::Memory, format!("there is no memory for a run: {error}"));
+        return Error::new(ErrorKind::Memory, format!("not enough memory for a run: {error}"));
     }
     let error = match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => Error::new(ErrorKind::Trap, format!("the guest crashed: {trap}")),
@@ -233,7 +236,7 @@ fn not_started(error: &wasmtime::Error) -> Error {
     if error.is::<wasmtime::Trap>() || error.is::<Stopped>() {
         return trap(error);
     }
-    Error::new(ErrorKind::Memory, format!("no sandbox could be made: {error:#}"))
+    Error::new(ErrorKind::Memory, format!("can't make a sandbox: {error:#}"))
 }
 
 /// An instance.
@@ -329,7 +332,7 @@ impl<I: Imports> At<'_, I> {
 
     #[cold]
     fn resolve<P: Params, R: Answer>(&mut self, export: Export) -> Result<TypedFunc<P, R>> {
-        let missing = || Error::invalid(format!("this guest does not offer that: it lacks the export {export:?}"));
+        let missing = || Error::invalid(format!("this guest can't do that: it lacks the export {export:?}"));
         let instance = self.parts()?.instance;
         let blueprint = Arc::clone(&self.data().own.blueprint);
         let index = blueprint.export(export).ok_or_else(missing)?;
@@ -411,7 +414,8 @@ impl<I: Imports> Machine<I> for At<'_, I> {
 
     fn grow(&mut self, pages: u64) -> Result<()> {
         let grown = self.parts()?.memory.grow(&mut self.0, pages);
-        grown.map_err(|e| Error::new(ErrorKind::Memory, format!("no memory for the sandbox: {e:#}")).fatal())?;
+        grown
+            .map_err(|e| Error::new(ErrorKind::Memory, format!("not enough memory for the sandbox: {e:#}")).fatal())?;
         Ok(())
     }
 

@@ -205,7 +205,7 @@ fn compile<I: Imports>(wasm: &[u8], settings: &EngineConfig) -> Result<Foreign<I
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
     let engine = Engine::new(&config).map_err(|e| Error::internal(format!("{e:#}")))?;
     let module = Module::from_binary(&engine, wasm)
-        .map_err(|e| Error::invalid(format!("this is no lua.wasm that luacell can run: {e:#}")))?;
+        .map_err(|e| Error::invalid(format!("this is not a lua.wasm that luacell can run: {e:#}")))?;
     let longest_call = settings.call_deadline.unwrap_or(Duration::MAX);
     let blueprint = Arc::new(Blueprint::new(&module, Some(longest_call))?);
     start_clock(&engine)?;

@@ -1,5 +1,5 @@
-//! A file that is only written to when it has turned out to be ours, may be written to, and by the process that opened
-//! it.
+//! A file that is only written to once it is known that it is ours, that it may be written to, and that this process
+//! opened it.
 
 use std::fmt;
 use std::fs::File;
@@ -22,7 +22,7 @@ const HEAD: usize = 320;
 type Head = [u8; HEAD];
 
 /// What is said of a file that is not where it was, or not what it was.
-pub(super) const REPLACED: &str = "it was deleted, moved or replaced while it was open; open it anew";
+pub(super) const REPLACED: &str = "it was deleted, moved or replaced while it was open; open it again";
 
 type Result<T> = std::result::Result<T, BackendError>;
 /// What redb's version 4 wants of a backend's input and output.

@@ -1,15 +1,15 @@
 //! What is in the file.
 //!
-//! One redb table `luacell` of text to numbers says that it is ours and in which format; another one, `entries`, holds
-//! everything else. Its keys begin with the table's number, big-endian, so that a table lies together. A 0 follows for
-//! the number of entries (u64, little-endian; absent when there are none), or a 1 and the key for an entry. Table 0 is
-//! none: under its number of entries is what all tables but the library's own hold, bytes and entries (u64 both); it is
-//! always there, and the first of all.
+//! One redb table, `luacell`, maps text to numbers and says that the file is ours and in which format. Another one,
+//! `entries`, holds everything else. Its keys begin with the table's number, big-endian, so that the entries of a table
+//! are next to each other. Then comes a 0 for the number of entries (u64, little-endian; absent if there are none), or
+//! a 1 and the key for an entry. Table 0 does not exist: its number of entries is replaced by what all tables except
+//! the library's own hold, bytes and entries (u64 both). That entry is always there, and is the first one.
 //!
-//! redb looks at its own checksums after a crash only. So behind each value stand two of ours (u32, little-endian): the
-//! CRC-32 of key and value, and the link to what follows, the CRC-32 of this key, the byte 255 and the next key in the
-//! file, or nothing for the last one. What is read has to match the first; where nothing is found, or a walk goes on,
-//! the links on both sides have to match: damage can't hide an entry.
+//! redb only checks its own checksums after a crash. So each value is followed by two of ours (u32, little-endian): the
+//! CRC-32 of key and value; and the link to what follows, which is the CRC-32 of this key, the byte 255 and the next
+//! key in the file, or nothing for the last one. What is read has to match the first. If nothing is found, or a walk
+//! goes on, the links on both sides have to match: damage can't hide an entry.
 
 use std::fmt;
 
@@ -249,7 +249,7 @@ impl<'a> Walk<'a> {
         };
         value_of(key.value(), stored.value())?;
         if entry_key(key.value()).is_none() {
-            return Err(damaged(key.value(), "has a key that is no text"));
+            return Err(damaged(key.value(), "has a key that is not text"));
         }
         (self.key, self.stored) = (key, stored);
         Ok(true)

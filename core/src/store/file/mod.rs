@@ -26,7 +26,7 @@ use crate::value::Result;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// When it is on the disk: it survives a crash of the process and of the machine. Default.
+    /// When it is on the disk: it survives a crash of the process and of the machine. This is the default.
     #[default]
     Full,
     /// When the next run would see it. A crash of the process or of the machine may lose the commits of the last
@@ -60,7 +60,7 @@ impl FileOptions {
         self
     }
 
-    /// How much of the file is kept in memory, in bytes. Default 64 MiB. What the first one to open the file says
+    /// How much of the file is kept in memory, in bytes. Default 64 MiB. The setting of the first one to open the file
     /// counts for the whole process.
     #[must_use]
     pub fn cache_size(mut self, bytes: usize) -> Self {
@@ -68,20 +68,21 @@ impl FileOptions {
         self
     }
 
-    /// Only reads: nothing is written to the file, so it needs no permission to write; it has to be there. Several
-    /// processes may read a file in this way, but not while one has it open for writing. A run that stores something
-    /// fails with `Store`. As a path for the bindings: `file://PATH?read_only=true`.
+    /// Only reads: nothing is written to the file, so no permission to write is needed. The file has to exist. Several
+    /// processes may read a file in this way, but not while a process has it open for writing. A run that stores
+    /// something fails with `Store`. As a path for the bindings: `file://PATH?read_only=true`.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.access = if read_only { Access::ReadOnly } else { Access::Full };
         self
     }
 
-    /// Opens the file, or makes it. The folder has to exist.
+    /// Opens the file, or creates it. The folder has to exist.
     ///
     /// # Errors
-    /// `Store` when another process has it open, when it is no store of luacell, is damaged, or was written by a later
-    /// version that this one does not understand; the file is left as it is then. When the system refuses to open it.
+    /// `Store` if another process has it open, or if it is not a luacell store, is damaged, or was written by a later
+    /// version that this one does not understand; the file is then left as it is. Also if the system refuses to open
+    /// it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
         let shared = open_file::open(path.as_ref(), self.access, self.cache_size)?;
         let reads_only = self.access != Access::Full;
@@ -97,11 +98,11 @@ impl Default for FileOptions {
 
 /// Tables in one file. A commit is there completely or not at all, whatever crashes.
 ///
-/// One process at a time has the file open, and a process that is forked off does not have it: it gets `Store` until it
-/// opens the file itself. Within a process any number of sandboxes may use the file: opening it again, by any of its
-/// names, or cloning, gives another handle to the same one, and a run that read what another one changed meanwhile is
-/// repeated. Keys come in the order of their bytes. After an error of the system (a full disk, for one) the file is
-/// opened anew with the next run; when it was deleted, replaced or cut off meanwhile, runs fail with `Store`.
+/// One process at a time has the file open. A forked process does not have it: it gets `Store` until it opens the file
+/// itself. Within a process, any number of sandboxes may use the file: opening it again, by any of its names, or
+/// cloning gives another handle to the same file. If a run read something that another run changed meanwhile, it is
+/// repeated. Keys come in the order of their bytes. After an error of the system (such as a full disk), the file is
+/// opened again with the next run; if it was deleted, replaced or cut off meanwhile, runs fail with `Store`.
 pub struct FileStore {
     shared: Arc<OpenFile>,
     durability: Durability,
@@ -130,7 +131,7 @@ struct Reads {
 }
 
 impl FileStore {
-    /// Opens a file, or makes it, with the default options.
+    /// Opens a file, or creates it, with the default options.
     ///
     /// # Errors
     /// As [`FileOptions::open`].
@@ -138,7 +139,7 @@ impl FileStore {
         FileOptions::default().open(path)
     }
 
-    /// For other than the default options.
+    /// For options other than the defaults.
     #[must_use]
     pub fn options() -> FileOptions {
         FileOptions::default()
@@ -150,10 +151,10 @@ impl FileStore {
         self.shared.path()
     }
 
-    /// Puts all that was committed on the disk; for [`Durability::Relaxed`].
+    /// Puts everything that was committed on the disk; for [`Durability::Relaxed`].
     ///
     /// # Errors
-    /// `Store` when the system fails to.
+    /// `Store` if the system fails to do so.
     pub fn sync(&self) -> Result<()> {
         Ok(self.shared.sync()?)
     }
@@ -237,7 +238,7 @@ impl FileStore {
         shared.write(self.durability, view.is_some(), |table, commit| {
             match view {
                 Some(view) if view.generation != shared.generation() => {
-                    return Err(StoreError::conflict("the file was opened anew"));
+                    return Err(StoreError::conflict("the file was opened again"));
                 }
                 Some(view) if view.commit != commit => view.check(table)?,
                 _ => {}

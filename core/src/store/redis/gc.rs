@@ -1,13 +1,13 @@
 //! Removal of tables that nobody needs, while others use the store.
 //!
-//! A table that can't be reached from `_home` may still be held by a sandbox in a variable. So each sandbox is known to
-//! the server, with the highest position that it can have seen, and what it held when it told last. It can't hold a
-//! table that was made later, nor one that nothing referred to before it told and that is not among those: what nobody
-//! can reach nobody can come upon.
+//! A table that can't be reached from `_home` may still be held by a sandbox in a variable. So the server knows each
+//! sandbox, the highest position that it can have seen, and what it held at its last report. A sandbox can't hold a
+//! table that was made after that position. Nor can it hold a table that was already out of reach at its last report
+//! and is not in that report: nobody can find what nobody can reach.
 //!
-//! Tables are looked at one after another while others change them. From the beginning on, commits note the tables that
-//! the values they write refer to; these count as reached. A table that was made before, was not reached, and was not
-//! changed has thus been out of reach since the end at the latest.
+//! Tables are examined one after another while others change them. From the beginning on, commits note the tables that
+//! the values they write refer to; these count as reached. So a table that was made before, was not reached, and was
+//! not changed has been out of reach since the end at the latest.
 
 use std::collections::BTreeMap;
 

@@ -59,24 +59,24 @@ impl RedisOptions {
         self
     }
 
-    /// How long a request may take, connecting included. A run's own timeout, and an interrupt, end its reading sooner.
-    /// Default 5 seconds, at most a day.
+    /// How long a request may take, including connecting. A run's own timeout, and an interrupt, end its reading
+    /// sooner. Default 5 seconds, at most a day.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.clamp(Duration::from_millis(1), Duration::from_secs(24 * 60 * 60));
         self
     }
 
-    /// The certificate, in PEM form, that the server's has to be signed by, for `rediss://`. Default: those that the
-    /// system trusts.
+    /// The certificate, in PEM form, that must have signed the server's certificate, for `rediss://`. Default: those
+    /// that the system trusts.
     #[must_use]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificate = Some(pem.into());
         self
     }
 
-    /// Whether nothing is ever written to the server: for a user who may not, or a replica. A run that would change
-    /// `_home` fails with `Store`. Others don't see such a reader: a table that nothing but its variables refers to may
+    /// Whether nothing is ever written to the server: for a user who may not write, or a replica. A run that would
+    /// change `_home` fails with `Store`. Others don't see such a reader: a table that only its variables refer to may
     /// be removed. Default: the URL's `read_only=true`, or false.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
@@ -88,7 +88,7 @@ impl RedisOptions {
     /// `valkey://` and `valkeys://` mean the same.
     ///
     /// # Errors
-    /// `Store` when the URL makes no sense, the server can't be reached, its user lacks a permission, or the namespace
+    /// `Store` if the URL is not valid, the server can't be reached, its user lacks a permission, or the namespace
     /// holds something else.
     pub fn open(&self, url: &str) -> Result<RedisStore> {
         let pool = Pool::open(url, self)?;
@@ -107,10 +107,10 @@ impl Default for RedisOptions {
 /// Tables on a Redis (5 or later) or Valkey server. Any number of sandboxes, on any number of hosts, may use the same
 /// namespace at a time.
 ///
-/// A run's reads are remembered, and its writes are made in one round trip if nothing of what was read has changed;
-/// otherwise the run is repeated. Values that were read are kept for the run; small tables come as a whole, and what
+/// A run's reads are remembered, and its writes are made in one round trip if nothing that was read has changed;
+/// otherwise the run is repeated. Values that were read are kept for the run. Small tables arrive as a whole, and what
 /// the last run read is fetched with the first thing that a run reads, so most runs take two round trips. What a server
-/// loses when it crashes is up to its own settings (`appendonly`, replication). When the connection breaks during a
+/// loses when it crashes depends on its own settings (`appendonly`, replication). If the connection breaks during a
 /// commit, the run fails with `Store` and may have been stored, as a whole. Cloning gives another user of the same pool
 /// of connections.
 pub struct RedisStore {
@@ -135,7 +135,7 @@ impl RedisStore {
         RedisOptions::default().open(url)
     }
 
-    /// For other than the default options.
+    /// For options other than the defaults.
     #[must_use]
     pub fn options() -> RedisOptions {
         RedisOptions::default()
@@ -261,7 +261,7 @@ impl RedisStore {
             if self.cache.held.saturating_add(held) > self.cancel.room() {
                 // The run ends for that.
                 self.cache.held += held;
-                return Err("the run reads more than it may make its host hold".into());
+                return Err("the run reads more than the host may hold for it".into());
             }
             if portion.cursor == 0 {
                 break;

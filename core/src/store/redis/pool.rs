@@ -248,7 +248,7 @@ impl Pool {
     /// Waits for somebody else.
     pub(super) fn wait(&self, time: Duration, cancel: &CancelToken) -> StoreResult<()> {
         let patience = Patience::new(self.timeout.max(2 * time), cancel.clone());
-        patience.pause(time).map_err(|_| self.error("the run had to end before another one's commit was made"))
+        patience.pause(time).map_err(|_| self.error("the run had to end before another run's commit was complete"))
     }
 
     /// Runs `f` on a connection to the node that has the namespace, which is followed when a cluster moves it. All of
@@ -265,7 +265,7 @@ impl Pool {
         mut f: impl FnMut(&mut Connection) -> RedisResult<T>,
     ) -> StoreResult<T> {
         if self.is_of_other_process() {
-            return Err(format!("{}: the process was forked; its child has to open the store anew", self.name).into());
+            return Err(format!("{}: the process was forked; the child has to open the store again", self.name).into());
         }
         let patience = Patience::new(self.timeout, cancel.clone());
         let (mut again, mut replica, mut redirects, mut wait) = (true, false, 0, BACK_OFF);

@@ -1,4 +1,4 @@
-//! One user of a namespace: a sandbox, which must never go on with something else than what it has seen.
+//! One user of a namespace: a sandbox, which must never continue with anything but what it has seen.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -185,7 +185,7 @@ impl Session {
         let (word, mut parts) = split(answer).ok_or_else(|| self.pool.strange())?;
         match word.as_slice() {
             b"ok" => Ok(()),
-            b"none" => Err(self.pool.error("there is nothing to read; a store opened for writing makes the namespace, or brings it to the present format")),
+            b"none" => Err(self.pool.error("there is nothing to read; opening it for writing creates the namespace, or converts it to the current format")),
             b"format" => {
                 let format = parts.next().and_then(bytes).flatten().unwrap_or_default();
                 let format = String::from_utf8_lossy(&format).into_owned();
@@ -201,7 +201,7 @@ impl Session {
         let key = key.and_then(bytes).flatten().unwrap_or_default();
         let key = String::from_utf8_lossy(&key).into_owned();
         self.pool.error(&format!(
-            "the server has lost a part of it ('{key}', or what was known of it): bring back a backup, or delete all of its keys"
+            "the server has lost a part of it ('{key}', or what was known about it): restore a backup, or delete all of its keys"
         ))
     }
 
@@ -272,7 +272,7 @@ impl Session {
                 b"own" => state.own = number(parts.next()).ok_or_else(|| self.pool.strange())?,
                 b"gone" => {
                     return Err(self.pool.error(
-                        "the server has lost all of it; a store that is opened anew begins with what is there",
+                        "the server has lost all of it; a store that is opened again begins with what is there now",
                     ));
                 }
                 b"back" => return Err(self.forgotten()),

@@ -1,5 +1,5 @@
-//! A connection whose every wait ends in time: redis's own has a time-out for each piece that arrives, so that a server
-//! which sends one byte after another holds its client for ever.
+//! A connection on which every wait ends in time. redis's own has a time-out for each piece that arrives, so a server
+//! that sends one byte after another could hold its client for ever.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! Writes on their way to the server, in parts of a size that it can make without keeping others waiting.
+//! Writes on their way to the server, in parts that are small enough not to keep others waiting.
 
 use ahash::HashMap;
 

@@ -1,4 +1,4 @@
-//! What the store gets of a run that has succeeded.
+//! What the store gets from a run that has succeeded.
 
 use super::{InStore, Overlay};
 use crate::store::{Write, WriteSource};

@@ -1,6 +1,6 @@
 //! The writes of one run, between the guest and the store.
 //!
-//! A run sees its own writes; the store gets them together when the run has succeeded, or never.
+//! A run sees its own writes. The store gets them all together when the run has succeeded, or never.
 
 mod commit;
 mod scan;

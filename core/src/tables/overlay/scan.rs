@@ -1,4 +1,4 @@
-//! Going through a table as the present run sees it: what the store holds, changed by what the run wrote.
+//! Going through a table as the current run sees it: what the store holds, changed by what the run wrote.
 
 use super::{Entry, InStore, NONE, Overlay};
 use crate::store::{StoreResult, TableStore};

@@ -150,7 +150,7 @@ impl Decoder<'_> {
 fn too_large() -> Error {
     Error::new(
         ErrorKind::Memory,
-        "not enough memory for so many tables and functions as values of the host: memory_limit bounds these too",
+        "not enough memory for so many tables and functions in the host: memory_limit covers these too",
     )
 }
 
@@ -161,7 +161,7 @@ fn nil_key() -> Error {
 /// One of the values would be lost.
 #[cold]
 fn same_key() -> Error {
-    Error::conversion("two entries of a table have the same key in Lua, as text and the same bytes have")
+    Error::conversion("two entries of a table have the same key in Lua, such as text and the same bytes")
 }
 
 impl Open {

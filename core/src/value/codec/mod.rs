@@ -1,6 +1,6 @@
 //! Values as bytes and back. The format is in `docs/MEMORY_PROTOCOL.md`.
 //!
-//! What comes in is untrusted: every length is checked against what is there before anything is allocated for it.
+//! Incoming bytes are untrusted: every length is checked against what is there before anything is allocated for it.
 //! Nothing recurses.
 
 mod decode;

@@ -139,7 +139,7 @@ export const crossing = {
     }
     class Confidential {}
     lua.register("unfit", () => [{ x: new Confidential() }]);
-    equal(lua.compute("return select(2, pcall(unfit))"), "the host function gave a result that can not be passed");
+    equal(lua.compute("return select(2, pcall(unfit))"), "the host function gave a result that can't be passed");
     ok(fails("HostFunction", () => lua.compute("unfit()")).message.includes("can't pass a Confidential"));
     lua.register("inner", () => lua.compute("fail()")).register("elsewhere", () => other.compute("fail()"));
     lua.register("fail", () => {

@@ -33,7 +33,7 @@ export const values = {
     ].map((entries) => new Map(entries));
     for (const map of twice) {
       const error = fails("Conversion", () => lua.compute("return ...", 0, [{ x: map }]));
-      ok(error.message.includes("one key in Lua") && error.message.includes("(argument 2[1].x)"), error.message);
+      ok(error.message.includes("same key in Lua") && error.message.includes("(argument 2[1].x)"), error.message);
       fails("Conversion", () => lua.home.set("x", map));
       fails("Conversion", () => lua.home.set("x", { y: map }));
       fails("Conversion", () => void (lua.input = map));

@@ -136,7 +136,7 @@ export const waitingSuite = {
     lua.register("later", async () => 1);
     lua.register("eval", (source) => lua.compute(source));
     const error = await rejects("HostFunction", lua.computeAsync("return eval('return later()')"));
-    ok(error.message.includes("inside of another host function"), error.message);
+    ok(error.message.includes("inside another host function"), error.message);
     equal(await lua.computeAsync("return later()"), 1);
   },
 };

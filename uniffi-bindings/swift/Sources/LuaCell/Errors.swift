@@ -16,16 +16,16 @@ extension LuaError {
     /// The kind.
     public var kind: ErrorKind { details.kind }
 
-    /// The message: for a Lua error what Lua would print, with position, without traceback.
+    /// The message. For a Lua error it is what Lua would print, with the position but without the traceback.
     public var message: String { details.message }
 
-    /// The line in the chunk, from 1, when it is a Lua error with a position.
+    /// The line in the chunk, from 1, if it is a Lua error with a position.
     public var line: Int? { details.line.map(Int.init) }
 
     /// What the script printed before it failed.
     public var output: String { String(decoding: details.outputData, as: UTF8.self) }
 
-    /// The error that code of the host in Swift had thrown, when that is behind this one.
+    /// The error that the host's Swift code threw, if that caused this one.
     public var underlying: (any Error)? { (details.failure as? Thrown)?.error }
 }
 
@@ -68,6 +68,6 @@ private func chosenMessage(_ error: any Error) -> String? {
 }
 
 extension HostError {
-    /// Raises a value as Lua's `error(value)` does, when a host function throws it.
+    /// Raises a value as Lua's `error(value)` does, if a host function throws it.
     public static func raise(_ value: LuaValue) -> HostError { .Raised(value: value) }
 }

@@ -17,14 +17,14 @@ private final class PrintClosure: Printer {
     func print(text: Data) throws { body(String(decoding: text, as: UTF8.self)) }
 }
 
-/// Gets what scripts print at once, on the thread that runs the script; it can't use the sandbox.
+/// Receives printed text immediately, on the thread that runs the script; it can't use the sandbox.
 public func printer(_ body: @escaping @Sendable (String) -> Void) -> Printer { PrintClosure(body) }
 
 extension Sandbox {
     /// A new sandbox of the default engine.
     ///
-    /// - Throws: `LuaError.Store` when the store can't be opened, `LuaError.Memory` when there is no memory for one
-    ///   more.
+    /// - Throws: `LuaError.Store` if the store can't be opened, `LuaError.Memory` if there is not enough memory for
+    ///   another one.
     public convenience init(limits: Limits, store: String? = nil) throws {
         try self.init(config: SandboxConfig(limits: limits, store: store))
     }
@@ -47,7 +47,7 @@ extension Sandbox {
 
     /// Runs Lua source on a thread of its own. Cancelling the task ends the run.
     ///
-    /// - Throws: `LuaError`, whatever the script fails with; `CancellationError` when the task was cancelled.
+    /// - Throws: `LuaError`, whatever the script fails with; `CancellationError` if the task was cancelled.
     @discardableResult
     public func computeAsync(_ source: String, _ args: LuaValue..., name: String? = nil, limits: Limits? = nil) async throws -> Outcome {
         let options = options(args, name, limits)
@@ -58,7 +58,7 @@ extension Sandbox {
 
     /// Calls a global Lua function on a thread of its own. Cancelling the task ends the run.
     ///
-    /// - Throws: `LuaError`, whatever the function fails with; `CancellationError` when the task was cancelled.
+    /// - Throws: `LuaError`, whatever the function fails with; `CancellationError` if the task was cancelled.
     @discardableResult
     public func callAsync(_ path: String, _ args: LuaValue..., limits: Limits? = nil) async throws -> Outcome {
         let options = options(args, nil, limits)
@@ -71,15 +71,15 @@ extension Sandbox {
     ///
     /// It is called on the thread that runs the script, and may use the sandbox that calls it. What it throws becomes a
     /// Lua error with the text of a `LocalizedError` or `CustomStringConvertible`, or without one, and is the
-    /// `underlying` error of the run when the script does not catch it. One that is `repeatable`, because it only looks
+    /// `underlying` error of the run if the script does not catch it. One that is `repeatable`, because it only looks
     /// something up, does not keep a run from being repeated after a conflict.
     ///
-    /// - Throws: `LuaError.InvalidArgument` for a name that is none.
+    /// - Throws: `LuaError.InvalidArgument` for a name that is not valid.
     public func register(_ name: String, repeatable: Bool = false, _ body: @escaping @Sendable ([LuaValue]) throws -> LuaValue) throws {
         try register(name: name, function: Closure { [try body($0)] }, repeatable: repeatable)
     }
 
-    /// As `register`, for a closure with any number of results.
+    /// Like `register`, for a closure with any number of results.
     public func registerMany(_ name: String, repeatable: Bool = false, _ body: @escaping @Sendable ([LuaValue]) throws -> [LuaValue]) throws {
         try register(name: name, function: Closure(body), repeatable: repeatable)
     }
@@ -90,7 +90,7 @@ extension Sandbox {
     }
 }
 
-/// Hands the cancelling of a task on to a run.
+/// Passes the cancelling of a task on to a run.
 private func cancellable(_ run: (Canceller) async throws -> Outcome) async throws -> Outcome {
     let canceller = Canceller()
     do {

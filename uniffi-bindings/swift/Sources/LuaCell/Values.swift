@@ -30,7 +30,7 @@ extension LuaValue: ExpressibleByArrayLiteral {
 }
 
 extension LuaValue: ExpressibleByDictionaryLiteral {
-    /// A table with these entries; the last one of several with the same key holds, and the key `nil` or NaN is left
+    /// A table with these entries; if several have the same key the last one counts, and the key `nil` or NaN is left
     /// out.
     public init(dictionaryLiteral entries: (LuaValue, LuaValue)...) {
         self = .table(table: LuaTable(entries: entries))
@@ -80,7 +80,7 @@ extension LuaValue {
         }
     }
 
-    /// The number as a double, if it is one that a double holds.
+    /// The number as a double, if a double can hold it.
     public var double: Double? {
         switch self {
         case .integer(let value): return Double(exactly: value)
@@ -130,8 +130,8 @@ extension LuaValue {
 }
 
 extension LuaValue: Equatable {
-    /// Tables are equal when their contents are, stored tables and functions when they are the same. As in Lua, NaN
-    /// equals nothing; unlike there, `1` and `1.0` differ.
+    /// Tables are equal if their contents are; stored tables and functions if they are the same. As in Lua, NaN
+    /// equals nothing; unlike in Lua, `1` and `1.0` differ.
     public static func == (a: LuaValue, b: LuaValue) -> Bool {
         switch (a, b) {
         case (.nil, .nil): return true
@@ -182,7 +182,7 @@ extension LuaTable {
         self.init(node: TableNode(items: values.map { .plain(value: $0) }, entries: []))
     }
 
-    /// A table with these entries; the last one of several with the same key holds, and the key `nil` or NaN is left
+    /// A table with these entries; if several have the same key the last one counts, and the key `nil` or NaN is left
     /// out.
     public convenience init(entries: [(LuaValue, LuaValue)]) {
         let all = entries.map { NodeEntry(key: .plain(value: $0.0), value: .plain(value: $0.1)) }
@@ -195,12 +195,12 @@ extension LuaTable {
         self.init(unsafeFromHandle: table.uniffiCloneHandle())
     }
 
-    /// The value under a key; nil when there is none.
+    /// The value under a key; nil if there is none.
     public subscript(key: LuaValue) -> LuaValue { return self.get(key: key) }
 }
 
 extension StoredTable {
-    /// The value under a key; nil when there is none.
+    /// The value under a key; nil if there is none.
     public func get(_ key: LuaValue) throws -> LuaValue { try get(key: key) }
 
     /// Sets the value under a key; nil removes it.

@@ -59,7 +59,7 @@ private class Graph(private val name: String) {
             TableNode(emptyList(), content.map { (key, value) ->
                 next()
                 val entry = NodeEntry(nodeValue(key, container, null), nodeValue(value, container, key))
-                if (keys != null && same(entry.key)?.let(keys::add) == false) throw refused("a map with two keys that are one in Lua", place(container) + step(key))
+                if (keys != null && same(entry.key)?.let(keys::add) == false) throw refused("a map with two keys that are the same in Lua", place(container) + step(key))
                 entry
             })
         } else {

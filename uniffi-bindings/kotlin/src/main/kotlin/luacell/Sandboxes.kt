@@ -10,7 +10,7 @@ import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.future.future
 
-/** A host function as a lambda: gets the arguments, gives a result that [LuaValue.Companion.of] takes, [Results], or nothing. */
+/** A host function as a lambda: receives the arguments, and returns a result that [LuaValue.Companion.of] takes, [Results], or nothing. */
 fun interface LuaCallback {
     /**
      * Called on the thread that runs the script; it may use the sandbox that calls it. Whatever it throws becomes a Lua error: its message if it has one,
@@ -30,7 +30,7 @@ private class Thrown(val throwable: Throwable) : HostFailure {
     override fun describe() = description(throwable)
 }
 
-/** What code of ours had thrown, when that is behind this error. */
+/** What the host's own code threw, if that caused this error. */
 internal fun ErrorDetails.thrown(): Throwable? = (failure as? Thrown)?.throwable
 
 private class Adapter(private val callback: LuaCallback) : HostFunction {
@@ -75,17 +75,17 @@ private fun description(e: Throwable): String = try {
 
 /**
  * Makes a function callable from Lua, as the global of that name; dots put it into tables. What it throws becomes a Lua error, and is the `cause` of
- * the exception of the run when the script does not catch it.
+ * the exception of the run if the script does not catch it.
  *
  * @param repeatable whether a run that calls it may be repeated after a conflict, because it only looks something up
- * @throws LuaException.InvalidArgument for a name that is none
+ * @throws LuaException.InvalidArgument for a name that is not valid
  */
 @JvmOverloads
 @Throws(LuaException::class)
 fun Sandbox.register(name: String, repeatable: Boolean = false, callback: LuaCallback) =
     register(name, Adapter(callback) as HostFunction, repeatable)
 
-/** Raises a value as Lua's `error(value)` does, from within a host function. */
+/** Raises a value as Lua's `error(value)` does, inside a host function. */
 fun raise(value: Any?): Nothing = throw HostException.Raised(luaValueOf(value))
 
 /** Settings of a run, with arguments that [LuaValue.Companion.of] takes. */
@@ -111,16 +111,16 @@ fun Sandbox.call(path: String, vararg args: Any?): Outcome = call(path, runOptio
 fun LuaFunction.call(vararg args: Any?): Outcome = call(luaValuesOf(args.asList(), "argument"))
 
 /**
- * For Java: runs Lua source on another thread. Cancelling the future interrupts the run, and does not wait for its end: the next call of the
- * sandbox does.
+ * For Java: runs Lua source on another thread. Cancelling the future interrupts the run, and does not wait until it has ended: the next
+ * call of the sandbox does.
  */
 @JvmOverloads
 fun Sandbox.computeFuture(source: String, options: RunOptions? = null): CompletableFuture<Outcome> =
     CoroutineScope(Dispatchers.Default).future { computeAsync(source, options) }
 
 /**
- * For Java: calls a global Lua function on another thread. Cancelling the future interrupts the run, and does not wait for its end: the next call of the
- * sandbox does.
+ * For Java: calls a global Lua function on another thread. Cancelling the future interrupts the run, and does not wait until it has ended: the next
+ * call of the sandbox does.
  */
 @JvmOverloads
 fun Sandbox.callFuture(path: String, options: RunOptions? = null): CompletableFuture<Outcome> =
@@ -142,10 +142,10 @@ val LuaException.output: String get() = details.outputData.decodeToString()
 /** The kind. */
 val LuaException.kind: ErrorKind get() = details.kind
 
-/** The line in the chunk, from 1, when it is a Lua error with a position. */
+/** The line in the chunk, from 1, if it is a Lua error with a position. */
 val LuaException.line: Int? get() = details.line
 
-/** The value under a key, which may be any value that [LuaValue.Companion.of] takes; nil when there is none. */
+/** The value under a key, which may be any value that [LuaValue.Companion.of] takes; nil if there is none. */
 @Throws(LuaException::class)
 @JvmSynthetic
 operator fun StoredTable.get(key: Any?): LuaValue = get(luaValueOf(key, "key"))
@@ -155,7 +155,7 @@ operator fun StoredTable.get(key: Any?): LuaValue = get(luaValueOf(key, "key"))
 @JvmName("put")
 operator fun StoredTable.set(key: Any?, value: Any?) = set(luaValueOf(key, "key"), luaValueOf(value))
 
-/** Makes sandboxes, step by step; for Java above all. */
+/** Makes sandboxes, step by step; mainly for Java. */
 class SandboxBuilder {
     private var limits = Limits()
     private var config = SandboxConfig()
@@ -164,7 +164,7 @@ class SandboxBuilder {
     /** Bytes for Lua's heap and the buffers of a run. */
     fun memoryLimit(bytes: Long) = apply { limits = limits.copy(memory = bytes) }
 
-    /** Instructions of a run, about those of the Lua machine. */
+    /** Instructions of a run, roughly those of the Lua machine. */
     fun instructionLimit(instructions: Long) = apply { limits = limits.copy(instructions = instructions) }
 
     /** Wall time of a run; null for no limit. */
@@ -179,10 +179,10 @@ class SandboxBuilder {
     /** Where `_home` is kept: a store of your own. */
     fun store(store: TableStore) = apply { config = config.copy(ownStore = store) }
 
-    /** Whether functions that the store holds are loaded: see [SandboxConfig.storedFunctions]. */
+    /** Whether functions in the store are loaded: see [SandboxConfig.storedFunctions]. */
     fun storedFunctions(loaded: Boolean) = apply { config = config.copy(storedFunctions = loaded) }
 
-    /** Gets what scripts print at once. */
+    /** Receives printed text immediately. */
     fun onPrint(printer: Printer) = apply { config = config.copy(printer = printer) }
 
     /** Modules for `require`: their sources by name. */
@@ -201,7 +201,7 @@ class SandboxBuilder {
     /**
      * The sandbox; the caller closes it.
      *
-     * @throws LuaException.Store when the store can't be opened
+     * @throws LuaException.Store if the store can't be opened
      */
     @Throws(LuaException::class)
     fun build(): Sandbox = Sandbox(config.copy(limits = limits), engine)

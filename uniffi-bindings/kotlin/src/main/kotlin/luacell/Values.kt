@@ -9,7 +9,7 @@ import java.time.Duration
 
 /**
  * The Lua value of a Kotlin one: null, booleans, whole numbers (integers), floats and doubles (floats), text, byte arrays (strings), iterables and all other
- * arrays (a sequence), maps, and what is a Lua value, table or function already. Sharing and cycles are kept.
+ * arrays (a sequence), maps, and what is already a Lua value, table or function. Sharing and cycles are preserved.
  *
  * @throws LuaException.Conversion for anything else, for whole numbers of more than 64 bits, text with half a surrogate pair, maps with keys that are
  * one in Lua (`1` and `1L`), and for what does not seem to end, naming its place
@@ -18,7 +18,7 @@ import java.time.Duration
 @Throws(LuaException::class)
 fun LuaValue.Companion.of(value: Any?): LuaValue = luaValueOf(value)
 
-/** As `LuaValue.of`, for Java. */
+/** Like `LuaValue.of`, for Java. */
 @JvmName("of")
 @Throws(LuaException::class)
 fun luaValueOf(value: Any?): LuaValue = luaValueOf(value, "value")
@@ -45,8 +45,8 @@ fun LuaTable.Companion.of(content: Any?): LuaTable {
 
 /**
  * The value as Kotlin's own: null, Boolean, Long, Double, String, ByteArray (for a string that is not UTF-8), List (for a table that is a
- * sequence and not empty), Map (for any other table), [StoredTable], [LuaFunction]. Sharing and cycles are kept. `toString` leaves out what is nested too
- * deeply. A table that is a key somewhere equals nothing but itself, as in Lua. To compare other tables that a script may have nested deeply, compare
+ * sequence and not empty), Map (for any other table), [StoredTable], [LuaFunction]. Sharing and cycles are preserved. `toString` leaves out what is nested too
+ * deeply. A table that is used as a key equals only itself, as in Lua. To compare other tables that a script may have nested deeply, compare
  * [LuaTable]s.
  */
 fun LuaValue.toKotlin(): Any? = when (this) {
@@ -61,7 +61,7 @@ fun LuaValue.toKotlin(): Any? = when (this) {
     is LuaValue.Function -> function
 }
 
-/** The table as a List when it is a sequence and not empty, else as a Map; see [LuaValue.toKotlin]. */
+/** The table as a List if it is a sequence and not empty, else as a Map; see [LuaValue.toKotlin]. */
 fun LuaTable.toKotlin(): Any {
     val nodes = nodes()
     val keys = HashSet<Int>()
@@ -97,7 +97,7 @@ val LuaValue.long: Long?
         else -> null
     }
 
-/** The number as a double, if it is one that a double holds. */
+/** The number as a double, if a double can hold it. */
 val LuaValue.double: Double?
     get() = when (this) {
         is LuaValue.Integer -> value.toDouble().takeIf { it.toLong() == value && it < 9.223372036854775807E18 }
@@ -125,7 +125,7 @@ val LuaValue.stored: StoredTable? get() = (this as? LuaValue.Stored)?.table
 /** The function, if it is one. */
 val LuaValue.function: LuaFunction? get() = (this as? LuaValue.Function)?.function
 
-/** The value under a key, which may be any value that [LuaValue.Companion.of] takes; nil when there is none. */
+/** The value under a key, which may be any value that [LuaValue.Companion.of] takes; nil if there is none. */
 @JvmSynthetic
 operator fun LuaTable.get(key: Any?): LuaValue = get(luaValueOf(key))
 

@@ -58,7 +58,7 @@ class ExactTest {
             mapOf(byteArrayOf(-1) to 1, byteArrayOf(-1) to 2), mapOf(LuaValue.Integer(5) to 1, 5 to 2), mapOf("k" to 1, LuaValue.Text("k") to 2),
         )) {
             conversion("(argument 1.x") { lua.compute("return 1", runOptions(listOf(mapOf("x" to map)))) }
-            conversion("one in Lua") { lua.home()["x"] = map }
+            conversion("the same in Lua") { lua.home()["x"] = map }
         }
         val several = mapOf(1 to "a", "1" to "b", true to "c", 1.5 to "d", byteArrayOf(-1) to "e", byteArrayOf(-2) to "f")
         assertEquals("abcdef", lua.compute("local t = ... return t[1] .. t['1'] .. t[true] .. t[1.5] .. t['\\xff'] .. t['\\xfe']", runOptions(listOf(several))).value.text)
