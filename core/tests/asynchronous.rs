@@ -404,3 +404,35 @@ fn waiting_for_a_thread_is_not_the_scripts_time() {
         assert_eq!(out.unwrap_err().kind(), ErrorKind::Timeout, "{source}");
     }
 }
+
+/// Side by side: all of them have begun before the first is done.
+#[test]
+fn one_script_waits_for_many_at_once() {
+    let lua = Sandbox::new().unwrap();
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = (Arc::clone(&open), Arc::clone(&most));
+    lua.register_async("fetch", move |n: i64| {
+        let (open, most) = (Arc::clone(&counts.0), Arc::clone(&counts.1));
+        async move {
+            let now = open.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+            futures_timer::Delay::new(Duration::from_millis(20)).await;
+            open.fetch_sub(1, Ordering::SeqCst);
+            Ok(n * 2)
+        }
+    })
+    .unwrap();
+    let source = "local task = require 'task'
+        local a, b = task.all(function() return fetch(1) end, function() return fetch(2) end)
+        local list = {} for i = 1, 50 do list[i] = i end
+        local sum = 0 for _, v in ipairs(task.each(list, fetch, {limit = 7})) do sum = sum + v end
+        local first = task.race(function() task.sleep(0.001) return 'slept' end, function() return fetch(3) end)
+        return a, b, sum, first";
+    let out = block_on(lua.compute_async(source, options())).unwrap();
+    assert_eq!(out.values, [2.into(), 4.into(), 2550.into(), "slept".into()]);
+    assert_eq!(most.load(Ordering::SeqCst), 7);
+    // The same script without a future: one after another.
+    most.store(0, Ordering::SeqCst);
+    assert_eq!(lua.compute(source).unwrap().values, out.values);
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+}
