@@ -160,3 +160,55 @@ proptest! {
         prop_assert!(sandbox.compute("return _home.here").unwrap().get::<bool>().unwrap());
     }
 }
+
+/// A blob that says what it likes, with a checksum that is right.
+fn blob_of(tables: &[&[(&str, &[u8])]]) -> Vec<u8> {
+    let mut body = (tables.len() as u32).to_le_bytes().to_vec();
+    for entries in tables {
+        body.extend((entries.len() as u64).to_le_bytes());
+        for (key, value) in *entries {
+            for part in [key.as_bytes(), value] {
+                body.extend((part.len() as u64).to_le_bytes());
+                body.extend(part);
+            }
+        }
+    }
+    let head = [b"LUACELL\n".as_slice(), &1u32.to_le_bytes()].concat();
+    let rest = [(body.len() as u64).to_le_bytes().as_slice(), &body].concat();
+    let sum = crc32fast::hash(&[head.as_slice(), &rest].concat());
+    [head.as_slice(), &sum.to_le_bytes(), &rest].concat()
+}
+
+#[test]
+fn an_edited_blob_is_refused_or_means_one_thing() {
+    const ONE: &[u8] = &[2, 1, 0, 0, 0, 0, 0, 0, 0];
+    const TWO: &[u8] = &[2, 2, 0, 0, 0, 0, 0, 0, 0];
+    let sandbox = Sandbox::new().unwrap();
+    sandbox.compute("_home.here = true").unwrap();
+    let two_values = [ONE, TWO].concat();
+    for entries in [
+        &[("a", ONE), ("a", TWO)][..],
+        &[("1", ONE), ("\\f1", TWO)],
+        &[("abc", ONE), ("\\sabc", TWO)],
+        &[("\\f1.5", ONE), ("\\f1.50", TWO)],
+        &[("a", &[])],
+        &[("a", &[0])],
+        &[("a", &two_values)],
+        &[("a", &[9, 0, 0, 0, 0])],
+        &[("a", &[8, 1, 0, 0, 0, 0, 0, 0, 0])],
+    ] {
+        let error = sandbox.import_home(&blob_of(&[entries])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{entries:?}");
+        assert!(sandbox.compute("return _home.here").unwrap().get::<bool>().unwrap());
+    }
+    // A key in another form than Lua's is the same key.
+    let odd = [("\\f2", TWO), ("\\sabc", ONE), ("\\f1.50", ONE), ("\\odd", ONE), ("", ONE), ("-0", ONE)];
+    sandbox.import_home(&blob_of(&[&odd])).unwrap();
+    let source = r"
+        assert(_home[2] == 2 and _home.abc == 1 and _home[1.5] == 1 and _home['\\odd'] == 1 and _home[''] == 1 and _home['-0'] == 1)
+        local n = 0
+        for k, v in pairs(_home) do assert(_home[k] == v) n = n + 1 end
+        for k in pairs(_home) do _home[k] = nil end
+        return n == 6 and next(_home) == nil";
+    assert!(sandbox.compute(source).unwrap().get::<bool>().unwrap());
+}

@@ -296,6 +296,8 @@ const MOST_VALUES = 2 ** 27 - 2 ** 16;
 /** Objects may make new ones whenever they are looked at: what has more tables in it than this, or so deep in each other, is taken for endless. */
 const MOST_TABLES = 2 ** 22;
 const DEEPEST = 200_000;
+/** The same for the entries of tables inside each other: as many as the largest map has, and some. */
+const MOST_ENTRIES = 2 ** 24 + 2 ** 20;
 
 /** Counts one more table. */
 export function checkTables(tables: number, depth: number): void {
@@ -303,7 +305,14 @@ export function checkTables(tables: number, depth: number): void {
   if (depth > DEEPEST) throw conversion(`more than ${DEEPEST} tables inside each other: do they make new ones without end?`);
 }
 
+/** Checks how many entries are held at a time while tables are taken apart. */
+export function checkEntries(entries: number): void {
+  if (entries > MOST_ENTRIES) throw conversion(`more than ${MOST_ENTRIES} entries in tables inside each other: do they make new ones without end?`);
+}
+
 function checkLength(length: number): void {
+  // A proxy may say anything.
+  if (!Number.isInteger(length) || length < 0) throw conversion('an array whose length is no number of elements');
   if (length > MOST_VALUES) throw conversion(`an array of ${length} elements is longer than the ${MOST_VALUES} that a Lua table can hold`);
 }
 
@@ -446,6 +455,8 @@ function checkKey(key: unknown): void {
 class Encoder {
   readonly #numbers = new Map<object, number>();
   readonly open: Writing[] = [];
+  /** Of the open ones. */
+  #entriesHeld = 0;
 
   constructor(
     readonly out: Writer,
@@ -473,6 +484,7 @@ class Encoder {
     out.u32(parts.length);
     out.u32(parts.pairs.length / 2);
     if (parts.length + parts.pairs.length === 0) return false;
+    checkEntries((this.#entriesHeld += parts.pairs.length / 2));
     this.open.push(new Writing(parts));
     return true;
   }
@@ -497,6 +509,7 @@ class Encoder {
       if (typeof item !== 'object' || item === null) putPlain(out, item, links, float, true);
       else if (this.#object(item, float)) return;
     }
+    this.#entriesHeld -= pairs.length / 2;
     this.open.pop();
   }
 

@@ -1,6 +1,6 @@
 // Keys of stored tables: Lua values as UTF-8 text and back. The forms are in docs/MEMORY_PROTOCOL.md.
 
-import { checkText, isWellFormed, textOf, utf8 } from './bytes.js';
+import { Writer, checkText, isWellFormed, textOf, utf8 } from './bytes.js';
 import { conversion, invalid } from './errors.js';
 import { pathText } from './path.js';
 import { LuaFloat, type LuaValue } from './values.js';
@@ -32,24 +32,33 @@ export function stringKey(text: string): string {
 
 /** Length of the UTF-8 sequence that begins here; 0 when none does. */
 function sequence(bytes: Uint8Array, at: number): number {
-  for (let n = 1; n <= 4 && at + n <= bytes.length; n++) {
-    const text = textOf(bytes.subarray(at, at + n));
-    if (text !== null) return n;
-  }
-  return 0;
+  const first = bytes[at]!;
+  if (first < 0x80) return 1;
+  const n = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  for (let i = 1; i < n; i++) if ((bytes[at + i] ?? 0) >> 6 !== 2) return 0;
+  const second = bytes[at + 1] ?? 0;
+  // Longer forms than needed, halves of pairs, and what is beyond Unicode.
+  const isOdd =
+    (first === 0xe0 && second < 0xa0) || (first === 0xed && second > 0x9f) || (first === 0xf0 && second < 0x90) || (first === 0xf4 && second > 0x8f);
+  return isOdd ? 0 : n;
 }
 
+/** A script may have chosen the key: it takes no longer than its length. */
 function bytesKey(bytes: Uint8Array): string {
   const text = textOf(bytes);
   if (text !== null) return stringKey(text);
   let out = '\\s';
+  let start = 0;
   for (let at = 0; at < bytes.length; ) {
     const n = sequence(bytes, at);
-    if (n === 0) out += `\\x${bytes[at++]!.toString(16).padStart(2, '0')}`;
-    else out += escaped(textOf(bytes.subarray(at, at + n)) ?? '');
-    at += n;
+    if (n > 0) {
+      at += n;
+      continue;
+    }
+    out += `${escaped(textOf(bytes, start, at) ?? '')}\\x${bytes[at]!.toString(16).padStart(2, '0')}`;
+    start = ++at;
   }
-  return out;
+  return out + escaped(textOf(bytes, start) ?? '');
 }
 
 const trimZeros = (text: string): string => (text.includes('.') ? text.replace(/\.?0+$/, '') : text);
@@ -128,15 +137,18 @@ export function checkSameKeys(pairs: readonly unknown[]): void {
 }
 
 function unescaped(text: string): string | Uint8Array | null {
-  if (!/^(?:[^\\]|\\\\|\\n|\\x[0-9a-f]{2})*$/su.test(text)) return null;
-  if (!text.includes('\\x')) return text.replace(/\\(.)/gsu, (_, c: string) => (c === 'n' ? '\n' : c));
-  const out: number[] = [];
-  for (const [part] of text.matchAll(/\\x..|\\.|[^\\]+/gsu)) {
-    if (part.startsWith('\\x')) out.push(Number.parseInt(part.slice(2), 16));
-    else out.push(...utf8(part === '\\n' ? '\n' : part === '\\\\' ? '\\' : part));
+  // Without backtracking, which a long key has no room for.
+  if (text.replace(/\\(?:[\\n]|x[0-9a-f]{2})/g, '').includes('\\')) return null;
+  if (!text.includes('\\x')) {
+    const parts = text.split('\\\\').map((part) => part.replaceAll('\\n', '\n'));
+    return parts.join('\\');
   }
-  const bytes = Uint8Array.from(out);
-  return textOf(bytes) ?? bytes;
+  const out = new Writer();
+  for (const [part] of text.matchAll(/\\x..|\\.|[^\\]+/g)) {
+    if (part.startsWith('\\x')) out.u8(Number.parseInt(part.slice(2), 16));
+    else out.raw(utf8(part === '\\n' ? '\n' : part === '\\\\' ? '\\' : part));
+  }
+  return textOf(out.written) ?? out.written.slice();
 }
 
 function floatText(text: string): number | null {

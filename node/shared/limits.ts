@@ -91,6 +91,9 @@ export const within = (outer: Limits, set: Limits, calls: number, printed: numbe
 /** The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has. */
 export const mostMemory = (limit: number): number => 2 * limit + TAKEN_BEYOND_TWICE_THE_LIMIT + NEW_GUEST_MEMORY;
 
+/** What may be held in memory for the tables that a run uses, beside what they hold in the end: what it has overwritten and deleted. */
+export const mostHeld = ({ storeBytes, memory }: Limits): number => storeBytes + Math.min(memory, 2 ** 32) + 2 ** 22;
+
 const units: Record<string, number> = { '': 1, b: 1 };
 for (const [i, letter] of ['k', 'm', 'g', 't'].entries()) {
   units[letter] = units[`${letter}ib`] = 1024 ** (i + 1);

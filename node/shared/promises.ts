@@ -3,7 +3,7 @@ export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 
 /** Nobody will hear of its failure. */
-export const abandon = (promise: PromiseLike<unknown>): void => void Promise.resolve(promise).catch(() => {});
+export const abandon = (promise: PromiseLike<unknown>): void => void new Promise((resolve) => resolve(promise)).catch(() => {});
 
 /** What was asked for at once. A promise is no answer. */
 export function atOnce<T>(answer: T, what: string): T {

@@ -206,10 +206,15 @@ impl Callbacks {
         Python::try_attach(call).unwrap_or_else(|| Err(finalizing()))
     }
 
-    /// What a host function returned. When that can't be passed, the script does not hear what it was.
+    /// What a host function returned.
     pub fn results(&self, result: &Bound<'_, PyAny>) -> luacell::Result<Vec<Value>> {
-        to_lua::results(result).map_err(|exception| {
-            let error = self.failed(result.py(), exception);
+        self.passed(result.py(), to_lua::results(result))
+    }
+
+    /// The same once it was read. When it can't be passed, the script does not hear what it was.
+    pub fn passed(&self, py: Python<'_>, results: PyResult<Vec<Value>>) -> luacell::Result<Vec<Value>> {
+        results.map_err(|exception| {
+            let error = self.failed(py, exception);
             if error.kind() == ErrorKind::Conversion { error.shown_as(UNFIT) } else { error }
         })
     }

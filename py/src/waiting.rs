@@ -9,8 +9,9 @@ use luacell::{Canceller, Error, ErrorKind, Outcome, Value, threads};
 use pyo3::prelude::*;
 
 use crate::callbacks::{Callbacks, Caller, finalizing, lock};
+use crate::errors::ends_run;
 use crate::sandbox::Sandbox;
-use crate::to_python;
+use crate::{to_lua, to_python};
 
 type Future = Pin<Box<dyn std::future::Future<Output = luacell::Result<Outcome>> + Send>>;
 
@@ -172,6 +173,8 @@ pub struct CallState {
     waker: Option<Waker>,
     /// Cancels the task.
     cancel: Option<Py<PyAny>>,
+    /// What reading the result raised, when that is to end the run.
+    ending: Option<PyErr>,
 }
 
 /// Where a task leaves its result.
@@ -182,10 +185,11 @@ struct Call {
 }
 
 impl Call {
-    fn finish(&self, result: luacell::Result<Vec<Value>>) {
+    fn finish(&self, result: luacell::Result<Vec<Value>>, ending: Option<PyErr>) {
         let waker = {
             let mut state = lock(&self.state);
             state.result = Some(result);
+            state.ending = ending;
             state.waker.take()
         };
         if let Some(waker) = waker {
@@ -196,35 +200,52 @@ impl Call {
 
 #[pymethods]
 impl Call {
-    /// The function returned this.
+    /// The function returned this. It is the run that an exception ends here, not the event loop's thread, and only if
+    /// the run is still there.
     fn returned(&self, value: &Bound<'_, PyAny>) {
-        self.finish(self.callbacks.results(value));
+        match to_lua::results(value) {
+            Err(exception) if ends_run(value.py(), &exception) => {
+                self.finish(Err(Error::host("the run ends")), Some(exception));
+            }
+            results => self.finish(self.callbacks.passed(value.py(), results), None),
+        }
     }
 
     /// The function raised this.
     fn raised(&self, exception: &Bound<'_, PyAny>) {
         let py = exception.py();
-        self.finish(Err(crate::errors::from_exception(py, PyErr::from_value(exception.clone()))));
+        self.finish(Err(crate::errors::from_exception(py, PyErr::from_value(exception.clone()))), None);
     }
 }
 
 /// Waits for a task.
-pub struct Waiting(luacell::Result<Arc<Mutex<CallState>>, Option<Error>>);
+pub struct Waiting {
+    call: luacell::Result<Arc<Mutex<CallState>>, Option<Error>>,
+    callbacks: Arc<Callbacks>,
+}
 
 impl std::future::Future for Waiting {
     type Output = luacell::Result<Vec<Value>>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let state = match &mut self.0 {
-            Ok(state) => state,
+        let call = match &mut self.call {
+            Ok(call) => Arc::clone(call),
             Err(error) => {
                 let gone = || Error::new(ErrorKind::Internal, "a call that has failed was waited for");
                 return Poll::Ready(Err(error.take().unwrap_or_else(gone)));
             }
         };
-        let mut state = lock(state);
+        let mut state = lock(&call);
         match state.result.take() {
-            Some(result) => Poll::Ready(result),
+            Some(result) => {
+                let ending = state.ending.take();
+                drop(state);
+                let Some(exception) = ending else { return Poll::Ready(result) };
+                // The run sees that it was interrupted before it asks here again.
+                self.callbacks.end_with(exception);
+                task.waker().wake_by_ref();
+                Poll::Pending
+            }
             None => {
                 state.waker = Some(task.waker().clone());
                 Poll::Pending
@@ -235,7 +256,7 @@ impl std::future::Future for Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let Ok(state) = &self.0 else { return };
+        let Ok(state) = &self.call else { return };
         let cancel = lock(state).cancel.take();
         if let Some(cancel) = cancel {
             // Does nothing to a task that is done.
@@ -252,7 +273,8 @@ pub fn host_function(
     let callbacks = Arc::clone(callbacks);
     move |args: Vec<Value>| {
         let started = Python::try_attach(|py| start(py, &callbacks, number, &args));
-        Waiting(started.unwrap_or_else(|| Err(finalizing())).map_err(Some))
+        let call = started.unwrap_or_else(|| Err(finalizing())).map_err(Some);
+        Waiting { call, callbacks: Arc::clone(&callbacks) }
     }
 }
 

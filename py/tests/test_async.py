@@ -401,3 +401,36 @@ async def test_hundreds_of_scripts_wait_at_a_time(_: luacell.Sandbox) -> None:
         box.register("wait", wait)
     results: list[Any] = await asyncio.gather(*(box.compute_async("return wait(...)", at) for at, box in enumerate(boxes)))
     assert results == list(range(count))
+
+
+@on_loop
+async def test_a_result_that_ends_a_cancelled_run_ends_no_other(lua: luacell.Sandbox) -> None:
+    waiting = asyncio.Event()
+
+    class Odd:
+        def __lua__(self) -> object:
+            raise KeyboardInterrupt("late")
+
+    @lua.function
+    async def stubborn() -> Odd:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+        return Odd()
+
+    running = asyncio.ensure_future(lua.compute_async("stubborn()"))
+    await waiting.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert lua.compute("_home.n = 1 return _home.n") == 1
+
+    @lua.function
+    async def odd() -> Odd:
+        return Odd()
+
+    with pytest.raises(KeyboardInterrupt, match="late"):
+        await lua.compute_async("pcall(odd) _home.n = 2")
+    assert lua.compute("return _home.n") == 1

@@ -1,13 +1,16 @@
 //! All of `_home` as one blob, for backups and for moving it to another store. The format is in `docs/state.md`.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use ahash::RandomState;
 
 use crate::api::Sandbox;
 use crate::api::stored_table::retrying;
 use crate::store::reserved::HOME;
 use crate::tables::Tables;
 use crate::util::ByteReader;
-use crate::value::{Error, ErrorKind, Result, codec};
+use crate::value::{Error, ErrorKind, Result, codec, keys};
 
 const MAGIC: &[u8; 8] = b"LUACELL\n";
 const FORMAT: u32 = 1;
@@ -40,7 +43,7 @@ impl ImportOptions {
 }
 
 /// One table: keys and encoded values, in which tables have the blob's numbers.
-type Entries<'a> = Vec<(&'a str, &'a [u8])>;
+type Entries<'a> = Vec<(Cow<'a, str>, &'a [u8])>;
 
 impl Sandbox {
     /// Everything that `_home` holds, including nested tables and stored functions, as one portable blob with a version
@@ -212,10 +215,12 @@ fn parse(blob: &[u8]) -> Result<Vec<Entries<'_>>> {
         for _ in 0..tables {
             let count = reader.u64()?;
             let mut entries = Vec::new();
+            let mut keys = HashSet::with_hasher(RandomState::new());
             for _ in 0..count {
-                let key = std::str::from_utf8(reader.bytes_64()?).ok()?;
+                // Lua finds an entry under one form of its key only.
+                let key = keys::canonical(std::str::from_utf8(reader.bytes_64()?).ok()?);
                 let value = reader.bytes_64()?;
-                let mut known = true;
+                let mut known = codec::is_kept(value) && keys.insert(key.clone());
                 codec::renumber(value, &mut |number| {
                     known &= (1..=tables).contains(&number);
                     number

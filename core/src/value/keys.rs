@@ -1,5 +1,6 @@
 //! Keys of stored tables: Lua values as UTF-8 text and back. The forms are in `docs/MEMORY_PROTOCOL.md`.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::value::{Error, LuaString, Result, Value, exact_integer};
@@ -125,6 +126,16 @@ pub(crate) fn decode(text: &[u8]) -> Value {
         _ => None,
     };
     value.unwrap_or_else(|| Value::String(LuaString::new(text)))
+}
+
+/// The one form of the key that a text means.
+pub(crate) fn canonical(text: &str) -> Cow<'_, str> {
+    let is_plain = !text.is_empty() && !text.starts_with([ESCAPE, BYTE_ORDER_MARK]) && !text.contains('\n');
+    let mut form = String::new();
+    if is_plain || encode(&decode(text.as_bytes()), &mut form).is_err() || form == text {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(form)
 }
 
 fn unescape(text: &[u8]) -> Option<Vec<u8>> {

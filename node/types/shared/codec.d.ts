@@ -40,6 +40,8 @@ export interface Parts {
 }
 /** Counts one more table. */
 export declare function checkTables(tables: number, depth: number): void;
+/** Checks how many entries are held at a time while tables are taken apart. */
+export declare function checkEntries(entries: number): void;
 /** A table by value, taken apart. */
 export declare function partsOf(value: object): Parts;
 export declare const isTable: (value: unknown) => value is object;

@@ -40,6 +40,8 @@ export declare function onlySet(set: LimitOptions | null): Limits | null;
 export declare const within: (outer: Limits, set: Limits, calls: number, printed: number) => Limits;
 /** The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has. */
 export declare const mostMemory: (limit: number) => number;
+/** What may be held in memory for the tables that a run uses, beside what they hold in the end: what it has overwritten and deleted. */
+export declare const mostHeld: ({ storeBytes, memory }: Limits) => number;
 /** A size as a number. */
 export declare function bytesOf(name: string, value: Size | null): number;
 /** These limits with what is set in their place. */

@@ -8,7 +8,7 @@ import { type Functions, MultipleResults } from '../../shared/functions.js';
 import type { Guest } from './guest.js';
 import { behindCause, HostErrors, nothingBehind } from '../../shared/host-errors.js';
 import { WAIT } from './jspi.js';
-import { type Limits, defaultLimits } from '../../shared/limits.js';
+import { type Limits, defaultLimits, mostHeld } from '../../shared/limits.js';
 import { type Modules, answerModule } from '../../shared/modules.js';
 import type { SandboxLinks } from './links.js';
 import { abandon, isThenable } from '../../shared/promises.js';
@@ -199,8 +199,16 @@ export class Host {
       this.#refuse('StoreLimit');
       return Code.Absent;
     }
+    if (this.#holdsTooMuch()) return Code.Absent;
     this.bytesStored += (kl >>> 0) + value.length;
     return 0;
+  }
+
+  /** Whether the run makes the tables hold more than it may, so that it has to end. */
+  #holdsTooMuch(): boolean {
+    if (this.refused || this.tables.held <= mostHeld(this.limits)) return false;
+    this.#refuse('StoreLimit');
+    return true;
   }
 
   #get(id: number, kp: number, kl: number, vp: number, max: number): number {
@@ -224,7 +232,7 @@ export class Host {
     const key = this.#key(kp, kl);
     if (key === null || !this.tables.exists(id)) return Code.Absent;
     this.tables.delete(id, key);
-    return 0;
+    return this.#holdsTooMuch() ? Code.StoreFailed : 0;
   }
 
   #keys(id: number, bp: number, max: number): number {
@@ -399,12 +407,15 @@ export class Host {
     const f = this.functions.find(id);
     if (f === undefined) return Code.Absent;
     let result: unknown;
+    let waits: boolean;
     const before = this.isOpen;
     try {
       // The guest's own room is used again while the function runs.
       const args = decode(request.subarray(5), links);
       this.isOpen = true;
       result = f(...args);
+      // Asking a hostile object may throw.
+      waits = isThenable(result);
     } catch (error) {
       const ours = ourError(error);
       if (ours?.fatal) this.broken ??= ours;
@@ -413,7 +424,7 @@ export class Host {
       this.isOpen = before;
       if (this.broken) throw this.broken;
     }
-    if (isThenable(result)) return this.#later(links, id, result, vp, max);
+    if (waits) return this.#later(links, id, result as PromiseLike<unknown>, vp, max);
     return this.#finish(links, this.#passedLimit(), { result }, vp, max);
   }
 

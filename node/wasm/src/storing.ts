@@ -1,6 +1,6 @@
 // Values on their way into a store, and stored entries as a sequence.
 
-import { type Parts, checkTables, isTable, partsOf, readingError, replaced } from '../../shared/codec.js';
+import { type Parts, checkEntries, checkTables, isTable, partsOf, readingError, replaced } from '../../shared/codec.js';
 import { pathText } from '../../shared/path.js';
 import type { LuaValue } from '../../shared/values.js';
 
@@ -27,8 +27,13 @@ export function* entriesOf(parts: Parts): Generator<[key: unknown, value: unknow
 export function collect(root: object, key: unknown): Pending[] {
   const seen = new Set<object>([root]);
   const all: Pending[] = [{ source: root, parts: located(() => [key], () => partsOf(root)), parent: -1, depth: 0, key }];
+  let entries = 0;
   for (let at = 0; at < all.length; at++) {
     const pending = all[at]!;
+    located(
+      () => wayTo(all, pending.parent, pending.key),
+      () => checkEntries((entries += pending.parts.pairs.length / 2)),
+    );
     const array: unknown[] = [];
     const pairs: unknown[] = [];
     const add = (key: unknown, item: unknown): unknown =>

@@ -47,7 +47,7 @@ class Table {
   }
 }
 
-/** What one write replaced. `made`: the table was new. */
+/** What the present run's first write under a key replaced. `made`: the table was new. */
 interface Step {
   id: number;
   table: Table;
@@ -69,6 +69,10 @@ interface Cursor {
 
 /** Copies of all tables at one moment. */
 export type TableImage = Map<number, Map<string, Uint8Array>>;
+
+/** About what a step takes beside its key and the old value, and what a new table does. */
+const STEP = 100;
+const NEW_TABLE = 400;
 
 /** Bytes of a key as text in UTF-8. */
 function keyBytes(key: string): number {
@@ -106,6 +110,10 @@ export const isValid = (id: number): boolean => id !== 0 && id !== TableId.Own;
 export class Tables {
   #tables = new Map<number, Table>();
   #journal: Step[] = [];
+  /** The keys that the journal has. */
+  #touched = new Map<Table, Set<string>>();
+  /** Bytes that the journal keeps alive, with keys that are gone and keep their places. */
+  held = 0;
   #cursor: Cursor | null = null;
   /** Bytes of all keys and values. */
   bytes = 0;
@@ -159,7 +167,7 @@ export class Tables {
     if (!Number.isInteger(id) || !isValid(id) || id > TableId.Own) throw new RangeError(`${id} is not a table number`);
     this.#kept.add(id);
     this.#put(id, key, value);
-    this.#journal = [];
+    this.#forgetJournal();
   }
 
   #noteId(id: number): void {
@@ -232,8 +240,25 @@ export class Tables {
     const had = table.entries.has(key);
     const old = table.set(key, value);
     this.#count(key, old, value);
-    this.#journal.push({ id, table, key, old, had, made });
+    this.#note({ id, table, key, old, had, made });
     if (value) references(value, (other) => this.#noteId(other));
+  }
+
+  /** Only what was there before the run is of use: a run may write to one key again and again. */
+  #note(step: Step): void {
+    const { table, key, old } = step;
+    let keys = this.#touched.get(table);
+    if (keys === undefined) this.#touched.set(table, (keys = new Set()));
+    if (keys.has(key)) return;
+    keys.add(key);
+    this.#journal.push(step);
+    this.held += STEP + keyBytes(key) + (old?.length ?? 0) + (step.made ? NEW_TABLE : 0);
+  }
+
+  #forgetJournal(): void {
+    this.#journal = [];
+    this.#touched = new Map();
+    this.held = 0;
   }
 
   #count(key: string, old: Uint8Array | undefined, value: Uint8Array | undefined): void {
@@ -274,7 +299,7 @@ export class Tables {
         this.#created--;
       }
     }
-    this.#journal = [];
+    this.#forgetJournal();
     this.nextId = this.#floor;
   }
 
@@ -307,7 +332,7 @@ export class Tables {
     this.#cursor = null;
     if (journal.length === 0) return;
     if (this.store) this.#hand(this.store, journal);
-    this.#journal = [];
+    this.#forgetJournal();
     this.#floor = this.nextId;
     for (const { table, key } of journal) if (table.entries.get(key) === undefined) table.entries.delete(key);
   }
@@ -323,9 +348,8 @@ export class Tables {
         adopted.add(id);
         fresh.push(id);
       });
-    const seen = new Set<string>();
     for (const { id, table, key } of journal) {
-      if (!this.#kept.has(id) || seen.size === seen.add(`${id} ${key}`).size) continue;
+      if (!this.#kept.has(id)) continue;
       const value = table.entries.get(key);
       writes.push([id, key, value ?? null]);
       if (value) follow(value);

@@ -220,6 +220,16 @@ export const crossing = {
       lua.register("odd", () => [odd]);
       ok(fails("HostFunction", () => lua.compute("odd()")).message.includes("(result 1[1]"));
     }
+    // Wide and deep: what is held on the way would be more than there is memory.
+    const many = new Map(Array.from({ length: 100000 }, (_, i) => [`k${i}`, i]));
+    const wide = () => new Map([["next", { toLua: wide }], ...many]);
+    ok(/without end\? \(argument 1\.next\.next/.test(fails("Conversion", () => lua.compute("return ...", wide())).message));
+    ok(/without end\? \(x\.next\.next/.test(fails("Conversion", () => lua.home.set("x", wide())).message));
+    for (const length of [-1, NaN, 1.5, "2", { valueOf: () => 2 }, 2 ** 53]) {
+      const lying = new Proxy([], { get: (target, key) => (key === "length" ? length : Reflect.get(target, key)) });
+      ok(fails("Conversion", () => lua.compute("return ...", [lying])).message.endsWith("(argument 1[1])"));
+      ok(fails("Conversion", () => lua.home.set("x", [lying])).message.endsWith("(x[1])"));
+    }
     equal(lua.home.size, 0);
     equal(fails("Conversion", () => lua.compute("return ...", throwing)).cause.message, "no");
     // What is looked at once is what was there then.

@@ -3,6 +3,21 @@
 import { equal, fails, forever, ok, same } from "../check.js";
 
 export const hostFunctions = {
+  "results that can't even be asked whether they are promises": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.compute("kept = 1");
+    const revoked = Proxy.revocable({}, {});
+    revoked.revoke();
+    const hostile = { get then() { throw new Error("no"); } };
+    const odd = Object.defineProperty(Promise.resolve(1), "constructor", { get() { throw new Error("no"); } });
+    for (const result of [revoked.proxy, hostile, odd]) {
+      lua.register("odd", () => result);
+      fails("HostFunction", () => lua.compute("kept = kept + 1 odd()"));
+      equal(lua.compute("return (pcall(odd))"), false);
+    }
+    equal(lua.compute("return kept"), 4);
+  },
+
   "host functions": ({ Sandbox, multiple, LuaCellError }) => {
     const lua = new Sandbox();
     lua.register("shop.price", (name) => ({ tea: 3.5 })[name]).register("two", () => multiple(1, [2]));

@@ -35,6 +35,33 @@ export const storedTables = {
     equal(JSON.stringify(home), '{"x":{"n":1,"list":[1,{"deep":true}],"map":{"1":2,"k":3}}}');
   },
 
+  "a run holds what it overwrites once, and what it deletes for so long only": ({ Sandbox }) => {
+    const lua = new Sandbox({ memoryLimit: "8MiB", storeLimit: "1MiB" });
+    lua.compute("_home.x, _home.y = 'before', 1");
+    lua.compute("for i = 1, 300000 do _home.x = i end");
+    equal(lua.home.get("x"), 300000);
+    fails("Runtime", () => lua.compute("for i = 1, 10 do _home.x = i _home.y = nil _home.z = i _home.y = i _home.z = nil end error 'x'"));
+    same([...lua.home.entries()], [["y", 1], ["x", 300000]]);
+    // Keys that are gone keep their places until the run ends.
+    fails("StoreLimit", () => lua.compute("for i = 1, 1e6 do _home[i] = 1 _home[i] = nil end"));
+    fails("StoreLimit", () => lua.compute("for i = 1, 1e6 do ext.table().x = 1 end"));
+    same([...lua.home.entries()], [["y", 1], ["x", 300000]]);
+    equal(lua.compute("for i = 1, 1000 do _home[i] = 1 _home[i] = nil end return _home.x"), 300000);
+  },
+
+  "long keys of bytes and of lines are read": ({ Sandbox }) => {
+    const lua = new Sandbox();
+    lua.register("same", (value) => value);
+    const bytes = ["('a'):rep(300000) .. '\\xff'", "('\\xff'):rep(300000)", "'\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80\\xc0\\x80\\xe0\\x80\\x80ä€𝄞\\xf0\\x9d'"];
+    for (const key of [...bytes, "('\\n\\\\'):rep(300000)", "'\\\\n\\n\\\\\\\\n\\xe4'"]) {
+      lua.compute(`_home.t = {[${key}] = 1}`);
+      const [read] = [...lua.home.get("t").keys()];
+      equal(lua.compute(`return ... == ${key}`, read), true);
+      equal(lua.home.get("t").get(read), 1);
+      equal(lua.compute(`return same({[${key}] = 1})[${key}]`), 1);
+    }
+  },
+
   "keys that can't be there are absent": ({ Sandbox, LuaFloat }) => {
     const lua = new Sandbox();
     const { home } = lua;
