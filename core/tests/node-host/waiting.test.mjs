@@ -191,6 +191,24 @@ describe("a call that is answered later", () => {
 });
 
 describe("scripts don't see it", () => {
+  test("they yield no further than ever", () => {
+    const source = `local function try(f) local co = coroutine.create(f) local ok, e = coroutine.resume(co) return ok, e end
+      local y = function() return coroutine.isyieldable(), coroutine.yield() end
+      local r = {}
+      for _, f in ipairs {
+        function() return ('x'):gsub('x', y) end,
+        function() return tostring(setmetatable({}, {__tostring = y})) end,
+        function() return print(setmetatable({}, {__tostring = y})) end,
+        function() package.preload.yields = y return require 'yields' end,
+        function() return pcall(y) end,
+      } do r[#r + 1] = select(2, try(f)) or 'ok' end
+      return table.unpack(r)`;
+    const boundary = "attempt to yield across a C-call boundary";
+    const expected = [boundary, boundary, boundary, boundary, "ok"];
+    assert.deepEqual(runToEnd(source), expected);
+    assert.deepEqual(new Sandbox({ revision: 2 }).compute(source).values.map(plainValue), expected);
+  });
+
   test("the main chunk is the main one", () => {
     const source = `local co, main = coroutine.running()
       local ok, e = pcall(coroutine.yield, 1)

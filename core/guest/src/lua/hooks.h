@@ -97,6 +97,13 @@ void luacell_mark (global_State *g, GCObject *o);
 /* Can the function that is running wait? */
 int luacell_can_wait (lua_State *L);
 
+/* Calls what may wait, where it can, and what can't yield to a script. */
+void luacell_callk (lua_State *L, int nargs, int nresults, lua_KContext ctx,
+                    lua_KFunction k);
+int luacell_pcallk (lua_State *L, int nargs, int nresults, lua_KContext ctx,
+                    lua_KFunction k);
+int luacell_can_yield (lua_State *L);
+
 /* Is a task on its way down to the scheduler? */
 extern int luacell_suspending;
 

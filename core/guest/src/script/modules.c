@@ -206,7 +206,7 @@ static int load_module (lua_State *L) {
   lua_pushvalue(L, LOADER);
   lua_pushvalue(L, NAME);
   lua_pushvalue(L, DATA);
-  lua_callk(L, 2, 1, 0, loaded);
+  luacell_callk(L, 2, 1, 0, loaded);
   return loaded(L, LUA_OK, 0);
 }
 
@@ -247,7 +247,7 @@ static int searched (lua_State *L, int status, lua_KContext i) {
       return luaL_error(L, "module '%s' not found:%s", lua_tostring(L, NAME),
                         lua_tostring(L, TEXT));
     lua_pushvalue(L, NAME);
-    lua_callk(L, 1, 2, i, searched);
+    luacell_callk(L, 1, 2, i, searched);
   }
 }
 

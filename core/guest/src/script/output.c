@@ -90,7 +90,7 @@ static int make_texts (lua_State *L, int i) {
     if (luacell_can_wait(L) &&
         luaL_getmetafield(L, i, "__tostring") != LUA_TNIL) {
       lua_pushvalue(L, i);
-      lua_callk(L, 1, 1, i, text_made);
+      luacell_callk(L, 1, 1, i, text_made);
       check_text(L, i);
       continue;
     }

@@ -85,6 +85,36 @@ int luacell_can_wait (lua_State *L) {
          yieldable(L);
 }
 
+/*
+** Functions of the library can't be yielded out of, except for 'pcall' and the
+** like. Those that wait all the same are marked as they call.
+*/
+#define CIST_WAITS	(1 << 14)
+
+void luacell_callk (lua_State *L, int nargs, int nresults, lua_KContext ctx,
+                    lua_KFunction k) {
+  if (luacell_can_wait(L)) L->ci->callstatus |= CIST_WAITS;
+  else k = NULL;
+  lua_callk(L, nargs, nresults, ctx, k);
+}
+
+int luacell_pcallk (lua_State *L, int nargs, int nresults, lua_KContext ctx,
+                    lua_KFunction k) {
+  if (luacell_can_wait(L)) L->ci->callstatus |= CIST_WAITS;
+  else k = NULL;
+  return lua_pcallk(L, nargs, nresults, 0, ctx, k);
+}
+
+/* May a script yield from here, as far as that goes? */
+int luacell_can_yield (lua_State *L) {
+  const CallInfo *ci;
+  if (luacell_flags(L) & THREAD_TASK) return 0;
+  if (may_wait)
+    for (ci = L->ci; ci != &L->base_ci; ci = ci->previous)
+      if (ci->callstatus & CIST_WAITS) return 0;
+  return 1;
+}
+
 /* What it is that can't wait, for messages. */
 l_noret tasks_cant_wait (lua_State *L, const char *who) {
   CallInfo *ci;
