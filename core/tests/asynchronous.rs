@@ -432,7 +432,30 @@ fn one_script_waits_for_many_at_once() {
     assert_eq!(out.values, [2.into(), 4.into(), 2550.into(), "slept".into()]);
     assert_eq!(most.load(Ordering::SeqCst), 7);
     // The same script without a future: one after another.
+    open.store(0, Ordering::SeqCst);
     most.store(0, Ordering::SeqCst);
     assert_eq!(lua.compute(source).unwrap().values, out.values);
     assert_eq!(most.load(Ordering::SeqCst), 1);
+}
+
+/// What a host function does in the run that waits for it may be what another part of that run waits for.
+#[test]
+fn a_host_function_lets_the_run_that_waits_for_it_go_on() {
+    let lua = Sandbox::new().unwrap();
+    lua.register_async("never", |()| std::future::pending::<luacell::Result<()>>()).unwrap();
+    lua.register_async("later", |f: Function| async move {
+        futures_timer::Delay::new(Duration::from_millis(1)).await;
+        f.call(())?;
+        std::future::pending::<()>().await;
+        Ok(())
+    })
+    .unwrap();
+    let source = "local task = require 'task'
+        local a = task.spawn(never)
+        local b = task.spawn(later, function() a:cancel() end)
+        local ok, e = pcall(a.wait, a)
+        b:cancel()
+        return ok, e";
+    let out = block_on(lua.compute_async(source, options())).unwrap();
+    assert_eq!(out.values, [false.into(), "the task was cancelled".into()]);
 }

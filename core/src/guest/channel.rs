@@ -35,7 +35,7 @@ impl Host {
             operation::FETCH => std::mem::take(&mut self.run.attempt.answer),
             operation::DROP => match payload.first_chunk() {
                 Some(number) => {
-                    self.run.attempt.requests.drop_request(u32::from_le_bytes(*number));
+                    self.run.attempt.requests().drop_request(u32::from_le_bytes(*number));
                     return 0;
                 }
                 None => return ABSENT,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::host_functions::HostFunctions;
 use super::limits::Limits;
 use super::modules::ModuleResolver;
-use super::run::{Attempt, Run};
+use super::run::{Attempt, HostFailures, Run};
 use super::virtual_clock::VirtualClock;
 use crate::tables::Tables;
 use crate::util::{CoarseTick, StopSignal};
@@ -88,8 +88,7 @@ impl Host {
     #[inline]
     pub(crate) fn end_script(&mut self) {
         self.run.resolver = None;
-        self.run.errors.clear();
-        self.run.module_failures.clear();
+        self.run.failures = None;
         self.run.attempt.store_failure = None;
     }
 
@@ -116,14 +115,19 @@ impl Host {
         self.set_deadline(self.run.deadline.and_then(|deadline| deadline.checked_add(time)));
     }
 
+    fn failures(&mut self) -> &mut HostFailures {
+        self.run.failures.get_or_insert_default()
+    }
+
     /// Keeps an error that a host function gave, which Lua sees as a value of this many bytes; its number.
     pub(crate) fn keep_error(&mut self, error: Error, bytes: usize) -> u32 {
-        self.run.errors.keep(error, bytes, self.run.attempt.causes)
+        let causes = self.run.attempt.causes;
+        self.failures().errors.keep(error, bytes, causes)
     }
 
     /// The error with the host's error of this number as its cause; as it was when too much came after that one.
     fn caused_by(&mut self, error: Error, number: i64) -> Result<Error, Error> {
-        match self.run.errors.get(number) {
+        match self.run.failures.as_ref().and_then(|failures| failures.errors.get(number)) {
             None => Err(error),
             Some((cause, None)) => Ok(error.ending_causes(&cause)),
             Some((cause, Some(behind))) => {
@@ -137,12 +141,13 @@ impl Host {
     pub(crate) fn keep_module_failure(&mut self, name: &[u8], error: Error) {
         const MOST: usize = 16;
         const NAME: usize = 100;
-        if self.run.module_failures.len() >= MOST {
-            self.run.module_failures.pop_front();
+        let modules = &mut self.failures().modules;
+        if modules.len() >= MOST {
+            modules.pop_front();
         }
         let name = String::from_utf8_lossy(name).chars().take(NAME).collect();
         let number = self.keep_error(error, 0);
-        self.run.module_failures.push_back((name, number));
+        self.failures().modules.push_back((name, number));
     }
 
     /// A failed run's error with what lies behind it on the host's side: the error of a host function by its number,
@@ -158,7 +163,7 @@ impl Host {
                 None => error,
             },
             ErrorKind::HostFunction => {
-                let mut failures = self.run.module_failures.iter().rev();
+                let mut failures = self.run.failures.iter().flat_map(|failures| failures.modules.iter().rev());
                 let number = failures.find(|(name, _)| error.message().contains(name)).map(|(_, number)| *number);
                 self.caused_by(error, number.unwrap_or_default().into()).unwrap_or_else(|error| error)
             }

@@ -294,7 +294,7 @@ fn call_function(
         HostFunction::Declared => match (host.run.waits, request) {
             (Waits::Started, Some(number)) => {
                 let args = std::mem::take(values);
-                host.run.attempt.requests.open.insert(number, OpenRequest { name: Arc::clone(name), args });
+                host.run.attempt.requests().open.insert(number, OpenRequest { name: Arc::clone(name), args });
                 return Answer::Later;
             }
             (Waits::Started, None) => return Answer::Later,
@@ -322,7 +322,7 @@ fn call_function(
                 Err(panic) => return Answer::Error(panicked(&*panic)),
             };
             if driven && let Some(number) = request {
-                guest.host().run.attempt.requests.begun.push((number, pending));
+                guest.host().run.attempt.requests().begun.push((number, pending));
                 return Answer::Later;
             }
             let Some(resolver) = guest.host().run.resolver.clone() else {
@@ -358,12 +358,12 @@ fn sleep(guest: &mut GuestMut<'_>, request: Option<u32>, values: &mut Vec<Value>
                 futures_timer::Delay::new(time).await;
                 Ok(Vec::new())
             });
-            host.run.attempt.requests.begun.push((number, pending));
+            host.run.attempt.requests().begun.push((number, pending));
             Answer::Later
         }
         (Waits::Started, Some(number)) => {
             let args = std::mem::take(values);
-            host.run.attempt.requests.open.insert(number, OpenRequest { name: "task.sleep".into(), args });
+            host.run.attempt.requests().open.insert(number, OpenRequest { name: "task.sleep".into(), args });
             Answer::Later
         }
         (Waits::Never, _) => {

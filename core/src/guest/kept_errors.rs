@@ -61,12 +61,6 @@ impl KeptErrors {
         let fits = kept.behind.causes < MOST_CAUSES && (kept.behind.causes == 0 || behind.bytes <= MOST_BYTES);
         Some((kept.error.clone(), fits.then_some(behind)))
     }
-
-    pub(super) fn clear(&mut self) {
-        if !self.list.is_empty() || self.gone > 0 {
-            *self = KeptErrors::default();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -89,9 +83,6 @@ mod tests {
         assert!(
             kept.get(0).is_none() && kept.get(-1).is_none() && kept.get(i64::MIN).is_none() && kept.get(5001).is_none()
         );
-        kept.clear();
-        assert!(kept.get(5000).is_none());
-        assert_eq!(kept.keep(Error::host("first"), 0, Causes::default()), 1);
     }
 
     #[test]

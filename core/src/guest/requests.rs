@@ -35,6 +35,8 @@ pub(crate) struct Requests {
     /// Requests that nobody waits for any more.
     #[cfg(feature = "async")]
     pub(crate) dropped: Vec<u32>,
+    /// Something of the run was run by what it waits for: tasks of it may go on without any answer.
+    pub(crate) may_go_on: bool,
     /// Answers for the guest, as it takes them.
     answers: Vec<u8>,
 }
@@ -76,7 +78,7 @@ impl GuestMut<'_> {
         let mut bytes = Vec::new();
         encode(host, answer, &values, &mut bytes);
         host.run.attempt.causes = Default::default();
-        let answers = &mut host.run.attempt.requests.answers;
+        let answers = &mut host.run.attempt.requests().answers;
         answers.extend_from_slice(&number.to_le_bytes());
         answers.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         answers.extend_from_slice(&bytes);
@@ -84,7 +86,7 @@ impl GuestMut<'_> {
 
     /// The run goes on with what was answered.
     pub(crate) fn resume_run(&mut self) -> Result<i32> {
-        let answers = std::mem::take(&mut self.host().run.attempt.requests.answers);
+        let answers = std::mem::take(&mut self.host().run.attempt.requests().answers);
         self.reserve(answers.len())?;
         self.write(&[&answers])?;
         self.execute(Entry::Resume { len: answers.len() as i32 })

@@ -20,12 +20,19 @@ pub(crate) struct Run {
     pub(crate) waits: Waits,
     /// How values are tied to the sandbox. `None` while no script can run.
     pub(crate) resolver: Option<SandboxResolver>,
+    /// What the host failed with. Few runs have any.
+    pub(super) failures: Option<Box<HostFailures>>,
+    /// What this try to run has done: a run is tried again after a conflict.
+    pub(crate) attempt: Attempt,
+}
+
+/// What the host failed with in a run.
+#[derive(Default)]
+pub(super) struct HostFailures {
     /// Errors that host functions gave.
     pub(super) errors: KeptErrors,
     /// For which modules the search failed last, by how their names begin, and the numbers of the errors.
-    pub(super) module_failures: VecDeque<(String, u32)>,
-    /// What this try to run has done: a run is tried again after a conflict.
-    pub(crate) attempt: Attempt,
+    pub(super) modules: VecDeque<(String, u32)>,
 }
 
 /// What one try of a run has done.
@@ -56,8 +63,14 @@ pub(crate) struct Attempt {
     pub(crate) unreported: Option<Error>,
     /// An answer that did not fit, to be fetched.
     pub(super) answer: Vec<u8>,
-    /// Calls that are answered later.
-    pub(crate) requests: Requests,
+    /// Calls that are answered later. Few runs have any.
+    requests: Option<Box<Requests>>,
+}
+
+impl Attempt {
+    pub(crate) fn requests(&mut self) -> &mut Requests {
+        self.requests.get_or_insert_default()
+    }
 }
 
 /// How many instructions a run inside another one may use.

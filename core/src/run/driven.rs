@@ -37,7 +37,7 @@ struct HostFutures {
 impl HostFutures {
     /// Takes over what the guest has asked for, and lets go of what it needs no more.
     fn collect(&mut self, state: &mut SandboxState) -> Result<()> {
-        let requests = &mut state.host()?.run.attempt.requests;
+        let requests = &mut state.host()?.run.attempt.requests();
         for (number, future) in requests.begun.drain(..) {
             self.list.insert(number, future);
             self.woken.add(number);
@@ -139,7 +139,8 @@ impl<'a> Driver<'a> {
                 // A run inside it has ended this one.
                 return Poll::Ready(Err(kind));
             }
-            if !done.is_empty() {
+            let goes_on = std::mem::take(&mut guest.host().run.attempt.requests().may_go_on);
+            if goes_on || !done.is_empty() {
                 for (number, result) in done {
                     guest.add_answer(number, Ok(result));
                 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::limits::LimitOverrides;
 use crate::guest::limits::Limits;
+use crate::guest::requests::Waits;
 use crate::guest::resolver::SandboxResolver;
 use crate::guest::{GuestMut, InnerBudget};
 use crate::machine::Entry;
@@ -110,6 +111,9 @@ impl GuestMut<'_> {
         let started = Instant::now();
         let entry = enter(self, &resolver, &mut Vec::new())?;
         let n = self.execute(entry)?;
+        if self.host().run.waits != Waits::Never {
+            self.host().run.attempt.requests().may_go_on = true;
+        }
         if n < 0 {
             return Err(self.read_failure(n, &resolver).nested());
         }

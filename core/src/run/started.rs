@@ -88,7 +88,7 @@ impl SandboxState {
             return Ok(None);
         }
         if let Ok(host) = self.host() {
-            host.run.attempt.requests.open.clear();
+            host.run.attempt.requests().open.clear();
         }
         let result = self.end_attempt(executed);
         self.finish_run();
@@ -120,7 +120,7 @@ impl SandboxCell {
     /// The requests of the run that waits, by number.
     pub(crate) fn open_requests(&self) -> Result<Vec<(u32, OpenRequest)>> {
         self.waiting_run(|state| {
-            let open = &state.host()?.run.attempt.requests.open;
+            let open = &state.host()?.run.attempt.requests().open;
             Ok(open.iter().map(|(number, request)| (*number, request.clone())).collect())
         })
     }
@@ -129,7 +129,7 @@ impl SandboxCell {
     pub(crate) fn answer_request(&self, number: u64, result: Result<Vec<Value>>) -> Result<()> {
         self.waiting_run(|state| {
             let mut guest = state.guest()?;
-            let open = &mut guest.host().run.attempt.requests.open;
+            let open = &mut guest.host().run.attempt.requests().open;
             let Some(number) = u32::try_from(number).ok().filter(|number| open.remove(number).is_some()) else {
                 return Err(Error::invalid(format!("the run has no open request {number}")));
             };

@@ -229,6 +229,61 @@ const REST: &[Way] = &[
     Way { waits: true, ..way("waiting in a coroutine", "coroutine.wrap(function() wait() attempt() wait() end)()") },
     Way { waits: true, ..way("a run in a run that waits", "wait() entry = attempt run('entry()') wait()") },
     Way { waits: true, ..way("a function of the host while it waits", "wait() call(attempt) wait()") },
+    way("a task", "require('task').spawn(attempt)"),
+    loose("a task, waited for", "pcall(function() require('task').spawn(attempt):wait() end)"),
+    way(
+        "tasks in tasks",
+        "local t = require('task') local function f(n) if n == 0 then return attempt() end t.spawn(f, n - 1):wait() end f(20)",
+    ),
+    loose("the first of a race", "pcall(require('task').race, attempt, attempt)"),
+    endless(
+        "__close of a task at a limit",
+        "require('task').spawn(function() local x <close> = setmetatable({}, {__close = attempt}) while true do end end)",
+    ),
+    Way {
+        waits: true,
+        ..way("a task that waits", "local t = require('task').spawn(function() wait() attempt() end) wait() t:wait()")
+    },
+    Way {
+        waits: true,
+        ..way("tasks side by side", "local function f() wait() attempt() wait() end require('task').all(f, f, f)")
+    },
+    Way {
+        waits: true,
+        ..loose(
+            "each of a list",
+            "pcall(require('task').each, {1, 2, 3, 4, 5}, function() wait() attempt() end, {limit = 2})",
+        )
+    },
+    Way {
+        waits: true,
+        ..loose(
+            "__close of a cancelled task",
+            "local t = require('task').spawn(function() local x <close> = setmetatable({}, {__close = attempt}) wait() end) t:cancel()",
+        )
+    },
+    Way {
+        waits: true,
+        ..loose(
+            "__close of tasks that a failure ends",
+            "require('task').spawn(function() local x <close> = setmetatable({}, {__close = attempt}) wait() wait() end) wait() error('x')",
+        )
+    },
+    Way {
+        waits: true,
+        ..way("a callback of the library that waits", "string.gsub('a', 'a', function() wait() attempt() end)")
+    },
+    Way {
+        waits: true,
+        ..way("require that waits", "package.preload.own = function() wait() attempt() end require('own')")
+    },
+    Way {
+        waits: true,
+        ..loose(
+            "__tostring that waits",
+            "print(setmetatable({}, {__tostring = function() wait() attempt() return 'x' end}))",
+        )
+    },
 ];
 
 /// All of them.
