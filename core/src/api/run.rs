@@ -11,7 +11,7 @@ use crate::machine::Entry;
 use crate::run::SandboxCell;
 use crate::run::cancel::{self, Cancellable};
 use crate::run::inputs::{enter_call, enter_compute_with};
-use crate::value::{Error, IntoArgs, Outcome, Result, Value};
+use crate::value::{Error, ErrorKind, IntoArgs, Outcome, Result, Value};
 
 /// A call of a [declared](Sandbox::declare) function that waits for its answer.
 #[derive(Clone, Debug)]
@@ -157,7 +157,7 @@ impl Run {
             return Err(Error::invalid("the run is done"));
         }
         let resumed = self.cell.resume_run();
-        if matches!(&resumed, Err(error) if error.kind() == crate::ErrorKind::Busy) {
+        if matches!(&resumed, Err(error) if error.kind() == ErrorKind::Busy) {
             return resumed.map(drop);
         }
         self.result = resumed.transpose();
