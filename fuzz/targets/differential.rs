@@ -331,6 +331,10 @@ fn comparable(text: &[u8]) -> String {
 fuzz_target!(|bytes: &[u8]| {
     let Some(source) = program(bytes) else { return };
     let (theirs, ours) = (comparable(&native(&source)), comparable(&sandboxed(&source)));
+    // The one has a limit for its memory, the other none.
+    if ours.contains("not enough memory") {
+        return;
+    }
     assert!(
         theirs == ours,
         "{source}\nnative:  {theirs}\nluacell: {ours}"

@@ -36,7 +36,7 @@ impl OpenFile {
             Access::Full => {}
             Access::ReadOnly => return Err(self.says("it was opened for reading only")),
             Access::Damaged => {
-                return Err(self.damaged("what is whole in it can be read and exported, but nothing can be written"));
+                return Err(self.damaged("its sound parts can be read and exported, but nothing can be written"));
             }
         }
         self.with_database(|opened| self.write_to(opened, durability, has_read, f))?;

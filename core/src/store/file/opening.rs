@@ -65,7 +65,7 @@ pub(super) fn open_database(
     let result = (|| {
         let about = file.metadata().map_err(system)?;
         if !about.is_file() {
-            return Err(format!("{shown} is no file").into());
+            return Err(format!("{shown} is not a file").into());
         }
         let identity = identity_of(&about, path);
         if wanted.is_some_and(|wanted| *wanted != identity) {
@@ -167,7 +167,7 @@ fn check_header(file: &mut File, len: u64) -> Result<(), String> {
         }
     }
     if !header.starts_with(MAGIC) {
-        return Err("is no store of luacell".to_owned());
+        return Err("is not a luacell store".to_owned());
     }
     let number = |at: usize| {
         header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, |b| u64::from(u32::from_le_bytes(b)))
@@ -222,14 +222,14 @@ fn inspect(database: &Database) -> Result<u32, String> {
     let about = match transaction.open_table(ABOUT) {
         Ok(about) => about,
         Err(TableError::Storage(error)) => return Err(damaged(&error)),
-        Err(_) => return Err("is no store of luacell: another program made it".to_owned()),
+        Err(_) => return Err("is not a luacell store: another program made it".to_owned()),
     };
     match about.get(FORMAT_KEY).map_err(|e| damaged(&e))?.map(|format| format.value()) {
         Some(FORMAT) => {}
         Some(format) => {
-            return Err(format!("has format {format}, and this version of luacell reads format {FORMAT} only"));
+            return Err(format!("has format {format}, but this version of luacell reads only format {FORMAT}"));
         }
-        None => return Err("is no store of luacell: another program made it".to_owned()),
+        None => return Err("is not a luacell store: another program made it".to_owned()),
     }
     let entries = transaction.open_table(ENTRIES).map_err(|e| damaged(&e))?;
     let key = Key::entry(OWN, NEXT_KEY);

@@ -14,7 +14,7 @@ fn what_a_url_can_not_mean() {
         ("redis://AT?namespace=a&timeout=3", "timeout"),
         ("redis://AT?protocol=resp3", "protocol"),
         ("redis://AT?db=3", "db"),
-        ("redis://AT?namespace=a&namespace=b", "two"),
+        ("redis://AT?namespace=a&namespace=b", "twice"),
         ("redis://AT?namespace", "empty"),
         ("redis://AT?namespace=", "empty"),
         ("redis://AT?namespace=%7Ba", "braces"),
