@@ -243,3 +243,129 @@ fn a_million_tasks_end_at_a_limit() {
     assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Memory);
     assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
 }
+
+/// Answers all that is open with its first argument in capitals, until the run is done.
+fn to_end(mut run: Run) -> luacell::Result<Vec<Value>> {
+    while run.is_waiting() {
+        for request in run.requests().unwrap() {
+            let text = format!("{:?}", request.args.first().unwrap_or(&Value::Nil)).to_uppercase();
+            run.answer(request.id, text).unwrap();
+        }
+        run.resume().unwrap();
+    }
+    run.into_result().map(|outcome| outcome.values)
+}
+
+#[test]
+fn a_snapshot_has_the_run_that_waits() {
+    let engine = luacell::Engine::default();
+    let lua = sandbox();
+    lua.compute("_home.kept = 'before' g = 1").unwrap();
+    let source = "local n = 5 _home.kept = 'run' _home.t = {x = n} g = g + 1
+        local a, b = require('task').all(function() return ask('a', {n}) end, function() return ask('b') end)
+        _home.t.x = _home.t.x + 1
+        return a, b, n, g, _home.kept, _home.t.x";
+    let mut run = start(&lua, source);
+    run.answer(2, "B").unwrap();
+    run.resume().unwrap();
+    let bytes = lua.snapshot().unwrap().to_bytes().unwrap();
+    let snapshot = luacell::Snapshot::from_bytes(&engine, &bytes).unwrap();
+    let expected = |a: &str| [a.into(), "B".into(), 5.into(), 2.into(), "run".into(), Value::Integer(6)];
+    for from in [Sandbox::with_config(SandboxConfig::new()).unwrap(), sandbox()] {
+        from.restore(&snapshot).unwrap();
+        assert_eq!(from.compute("return 1").unwrap_err().kind(), ErrorKind::Busy, "somebody has to take it over");
+        let again = from.snapshot().unwrap();
+        let run = from.waiting_run().unwrap().unwrap();
+        assert!(from.waiting_run().unwrap().is_none(), "somebody has it");
+        let requests = run.requests().unwrap();
+        assert_eq!(requests.len(), 1);
+        assert_eq!((requests[0].id, &*requests[0].name), (1, "ask"));
+        assert_eq!(requests[0].args[1].as_table().unwrap().get(1), 5.into());
+        assert_eq!(to_end(run).unwrap(), expected("\"A\""));
+        assert_eq!(from.home().get("kept").unwrap(), "run".into());
+        // A snapshot of what nobody has taken over is the same.
+        let third = engine.sandbox_from(&again, SandboxConfig::new()).unwrap();
+        assert_eq!(to_end(third.waiting_run().unwrap().unwrap()).unwrap(), expected("\"A\""));
+    }
+    // What it wrote is taken back where it fails.
+    let other = engine.sandbox_from(&snapshot, SandboxConfig::new()).unwrap();
+    let mut failing = other.waiting_run().unwrap().unwrap();
+    failing.fail(1, Error::host("no")).unwrap();
+    failing.resume().unwrap();
+    failing.into_result().unwrap_err();
+    assert_eq!(other.compute("return _home.kept, _home.t, g").unwrap().values, ["before".into(), Value::Nil, 2.into()]);
+    // A fork has it too, and neither knows of the other.
+    let fork = lua.fork().unwrap();
+    assert_eq!(to_end(fork.waiting_run().unwrap().unwrap()).unwrap(), expected("\"A\""));
+    run.answer(1, "mine").unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap().values, expected("mine"));
+    assert!(lua.waiting_run().unwrap().is_none());
+}
+
+#[test]
+fn limits_of_a_restored_run_hold() {
+    let lua = sandbox();
+    let limits = options().instruction_limit(100_000).host_call_limit(2).output_limit(10).store_limit(1000);
+    for (source, kind) in [
+        ("ask() ask() ask()", ErrorKind::HostCallLimit),
+        ("for i = 1, 60000 do end ask() for i = 1, 60000 do end", ErrorKind::InstructionLimit),
+        ("print('12345') ask() print('123456')", ErrorKind::OutputLimit),
+        ("_home.a = ('x'):rep(600) ask() _home.b = ('x'):rep(600)", ErrorKind::StoreLimit),
+    ] {
+        let run = lua.start(source, limits.clone()).unwrap();
+        let snapshot = lua.snapshot().unwrap();
+        let there = luacell::Engine::default().sandbox_from(&snapshot, SandboxConfig::new()).unwrap();
+        there.declare("ask").unwrap();
+        assert_eq!(to_end(there.waiting_run().unwrap().unwrap()).unwrap_err().kind(), kind, "{source}");
+        there.compute("return 1").unwrap();
+        // The sandbox's own limits are no wider for it.
+        let narrow = SandboxConfig::new().store_limit(100).host_call_limit(1);
+        if let Ok(there) = luacell::Engine::default().sandbox_from(&snapshot, narrow) {
+            to_end(there.waiting_run().unwrap().unwrap()).unwrap_err();
+        }
+        drop(run);
+    }
+}
+
+#[test]
+fn a_restored_run_can_be_cancelled_and_needs_its_tables() {
+    let lua = sandbox();
+    let run = start(&lua, "_home.x = 1 ask()");
+    let snapshot = lua.snapshot().unwrap();
+    drop(run);
+    let there = luacell::Engine::default().sandbox_from(&snapshot, SandboxConfig::new()).unwrap();
+    drop(there.waiting_run().unwrap());
+    assert_eq!(there.compute("return _home.x").unwrap().values, [Value::Nil]);
+    let stored = Sandbox::with_config(SandboxConfig::new().store(luacell::MemoryStore::new())).unwrap();
+    let error = stored.restore(&snapshot).unwrap_err();
+    assert!(error.message().contains("without its tables"), "{error}");
+    stored.compute("return 1").unwrap();
+    let options = luacell::RestoreOptions::new().tables(true);
+    stored.restore_with(&snapshot, &options).unwrap();
+    to_end(stored.waiting_run().unwrap().unwrap()).unwrap();
+    assert_eq!(stored.home().get("x").unwrap(), 1.into());
+    // From a store as well.
+    stored.declare("ask").unwrap();
+    let run = start(&stored, "_home.x = 2 _home.y = {} ask() _home.y.z = 3");
+    let snapshot = stored.snapshot().unwrap();
+    let there = luacell::Engine::default().sandbox_from(&snapshot, SandboxConfig::new()).unwrap();
+    drop(run);
+    assert_eq!(stored.home().get("x").unwrap(), 1.into());
+    to_end(there.waiting_run().unwrap().unwrap()).unwrap();
+    assert_eq!(there.compute("return _home.x, _home.y.z").unwrap().values, [2.into(), 3.into()]);
+}
+
+/// Each byte of the part that describes the run.
+#[test]
+fn damaged_runs_are_refused_or_harmless() {
+    let engine = luacell::Engine::default();
+    let lua = sandbox();
+    let _run = start(&lua, "_home.x = 1 _home.y = {} _home.y.z = ('x'):rep(30) ask(1)");
+    let bytes = lua.snapshot().unwrap().to_bytes().unwrap();
+    for at in (0..bytes.len()).rev().step_by(bytes.len() / 400 + 1) {
+        let mut broken = bytes.clone();
+        broken[at] ^= 0x41;
+        assert!(luacell::Snapshot::from_bytes(&engine, &broken).is_err(), "a checksum covers byte {at}");
+    }
+}

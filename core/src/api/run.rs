@@ -89,6 +89,18 @@ impl Sandbox {
         self.start_with(&options, |guest, resolver, args| enter_call(guest, resolver, args, path, &options.args))
     }
 
+    /// The run that came with the [snapshot](Self::snapshot) that this sandbox was made of or restored to: it waits for
+    /// the same requests under the same numbers. Until somebody takes it over, other runs give `Busy`. `None` when there
+    /// is none, or somebody has it.
+    ///
+    /// # Errors
+    /// `Closed`; `Busy` while another thread uses the sandbox; `Conversion` for an argument of a request that can't leave
+    /// Lua.
+    pub fn waiting_run(&self) -> Result<Option<Run>> {
+        let taken = self.cell.take_restored_run()?;
+        Ok(taken.then(|| Run { cell: Arc::clone(&self.cell), result: None, cancellable: None }))
+    }
+
     fn start_with(
         &self,
         options: &ComputeOptions,

@@ -43,6 +43,20 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// These limits, and nothing wider than the others.
+    pub(crate) fn within(self, other: &Limits) -> Self {
+        Limits {
+            memory: self.memory.min(other.memory),
+            instructions: self.instructions.min(other.instructions),
+            timeout: self.timeout.into_iter().chain(other.timeout).min(),
+            output: self.output.min(other.output),
+            store: self.store.least(other.store),
+            host_calls: self.host_calls.min(other.host_calls),
+            source: self.source.min(other.source),
+            commit_on_error: self.commit_on_error,
+        }
+    }
+
     /// What the host may hold in memory for the tables that a run uses: its writes within the store limit, and besides
     /// what that does not count, such as deletions, long before it matters how much that is for each entry.
     pub(crate) fn most_held(&self) -> u64 {

@@ -7,9 +7,12 @@ use super::GuestMut;
 #[cfg(feature = "async")]
 use super::host_functions::Pending;
 use super::host_functions::{Answer, encode};
+use super::resolver::SandboxResolver;
 use crate::machine::Entry;
+use crate::protocol::SLEEP;
 use crate::protocol::code::RUN_WAITS;
-use crate::value::{Error, ErrorKind, Result, Value};
+use crate::util::ByteReader;
+use crate::value::{Error, ErrorKind, Result, Value, codec};
 
 /// Who answers calls that are not answered at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(crate) struct Requests {
     /// Requests that nobody waits for any more.
     #[cfg(feature = "async")]
     pub(crate) dropped: Vec<u32>,
+    /// The functions' names where the run comes from, if it came with a snapshot.
+    pub(crate) names: Vec<(i32, Arc<str>)>,
     /// Something of the run was run by what it waits for: tasks of it may go on without any answer.
     pub(crate) may_go_on: bool,
     /// Answers for the guest, as it takes them.
@@ -90,6 +95,26 @@ impl GuestMut<'_> {
         self.reserve(answers.len())?;
         self.write(&[&answers])?;
         self.execute(Entry::Resume { len: answers.len() as i32 })
+    }
+
+    /// What a run that was restored waits for.
+    pub(crate) fn restore_requests(&mut self, resolver: &SandboxResolver) -> Result<()> {
+        let broken = || Error::internal("the guest's list of requests makes no sense").fatal();
+        let len = u32::try_from(self.list_requests()?).map_err(|_| broken())?;
+        self.refresh_buffer()?;
+        let list = self.result(len)?.to_vec();
+        let mut reader = ByteReader::new(&list);
+        let mut open = BTreeMap::new();
+        while let Some(request) = reader.u32() {
+            let (number, len) = (reader.u32().ok_or_else(broken)?, reader.u32().ok_or_else(broken)?);
+            let args = codec::decode(reader.take(len as usize).ok_or_else(broken)?, resolver)?;
+            let names = &self.host().run.attempt.requests().names;
+            let name = names.iter().find(|(known, _)| *known == number.cast_signed()).map(|(_, name)| Arc::clone(name));
+            let name = name.unwrap_or_else(|| if number == SLEEP { "task.sleep".into() } else { "?".into() });
+            open.insert(request, OpenRequest { name, args });
+        }
+        self.host().run.attempt.requests().open = open;
+        Ok(())
     }
 
     /// Has a run that waits end, for the limit that was noted.

@@ -57,7 +57,7 @@ impl Drop for AfterAccess<'_> {
 enum Hold<'a> {
     /// Now the caller.
     Free(MutexGuard<'a, SandboxState>),
-    /// The caller, who has started a run that waits.
+    /// The caller, who has started a run that waits, or may take one over.
     Waiting(MutexGuard<'a, SandboxState>),
     /// A thread that is at work in it.
     Working,
@@ -149,6 +149,19 @@ impl SandboxCell {
         result
     }
 
+    /// As `access_whole`, also while a run waits that nobody drives.
+    pub(crate) fn access_waiting<T>(&self, f: impl FnOnce(&mut SandboxState) -> Result<T>) -> Result<T> {
+        let mut state = match self.lock()? {
+            Hold::Free(state) | Hold::Waiting(state) => state,
+            _ => return Err(Error::busy()),
+        };
+        let _after = AfterAccess(self);
+        let _at_work = AtWork::begin(self);
+        let result = f(&mut state);
+        state.end_access();
+        result
+    }
+
     #[inline]
     fn lock(&self) -> Result<Hold<'_>> {
         match self.try_lock()? {
@@ -182,6 +195,7 @@ impl SandboxCell {
         };
         match guard.waiting {
             Some(Waiting::Started { thread, .. }) if thread == this_thread() => return Ok(Hold::Waiting(guard)),
+            Some(Waiting::Restored { .. }) => return Ok(Hold::Waiting(guard)),
             Some(_) => return Ok(Hold::Kept),
             None => {}
         }

@@ -39,6 +39,8 @@ pub(crate) enum Waiting {
     Driven,
     /// Somebody has started it, on this thread, who may use the sandbox for it. How much of its time is left.
     Started { thread: usize, left: Option<Duration> },
+    /// It came with a snapshot, and nobody has taken it over.
+    Restored { left: Option<Duration> },
 }
 
 /// How a sandbox is set up.

@@ -6,22 +6,25 @@ mod sandbox_api;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::home_export::ImportOptions;
 use crate::api::Engine;
 use crate::guest::factory::GuestFactory;
 use crate::guest::host_functions::FunctionNames;
+use crate::guest::limits::Limits;
 use crate::guest::memory_delta::{MemoryDelta, PAGE};
 use crate::guest::virtual_clock::VirtualClock;
 use crate::machine::GuestId;
-use crate::store::MemoryStore;
+use crate::run::started::WaitingRun;
 use crate::store::reserved::is_valid;
-use crate::tables::TableSnapshot;
-use crate::util::ByteReader;
+use crate::store::{MemoryStore, WriteList};
+use crate::tables::{StoreLimit, TableSnapshot};
+use crate::util::{ByteReader, SmallBytes};
 use crate::value::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"LUASNAP\n";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Magic, format, checksum, guest, checksum of a new guest's memory.
 const HEAD: usize = 8 + 4 + 4 + 32 + 4;
@@ -78,6 +81,7 @@ pub(crate) struct Parts {
     pub(crate) functions: FunctionNames,
     pub(crate) virtual_clock: Option<VirtualClock>,
     pub(crate) tables: TableSnapshot,
+    pub(crate) waiting: Option<WaitingRun>,
 }
 
 impl Snapshot {
@@ -163,10 +167,12 @@ impl Snapshot {
         let functions = functions.ok_or_else(|| too_large("host functions", most))?;
         let virtual_clock = content.virtual_clock().ok_or_else(broken)?;
         let tables = content.tables(&mut room).ok_or_else(broken)?.ok_or_else(|| too_large("tables", most))?;
+        let waiting = content.waiting(&mut room, tables.next_id()).ok_or_else(broken)?;
+        let waiting = waiting.ok_or_else(|| too_large("writes of a run that waits", most))?;
         if content.left > 0 {
             return Err(invalid("there is something after its content"));
         }
-        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables }))
+        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables, waiting }))
     }
 }
 
@@ -240,7 +246,37 @@ fn content(parts: &Parts) -> Vec<u8> {
             put_bytes(&mut out, value);
         }
     }
+    out.push(u8::from(parts.waiting.is_some()));
+    if let Some(run) = &parts.waiting {
+        put_waiting(&mut out, run);
+    }
     out
+}
+
+/// Times are nanoseconds, or the largest number for none.
+fn put_waiting(out: &mut Vec<u8>, run: &WaitingRun) {
+    let nanoseconds =
+        |time: Option<Duration>| time.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(u64::MAX);
+    let Limits { memory, instructions, timeout, output, store, host_calls, source, commit_on_error } = run.limits;
+    let numbers = [memory, instructions, nanoseconds(timeout), output, store.bytes, store.entries, host_calls, source];
+    let so_far = [nanoseconds(run.left), run.host_calls, run.bytes_stored];
+    for number in numbers.into_iter().chain(so_far) {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.push(u8::from(commit_on_error));
+    out.extend_from_slice(&(run.writes.removed.len() as u32).to_le_bytes());
+    for table in &run.writes.removed {
+        out.extend_from_slice(&table.to_le_bytes());
+    }
+    out.extend_from_slice(&(run.writes.entries.len() as u32).to_le_bytes());
+    for (table, key, value) in &run.writes.entries {
+        out.extend_from_slice(&table.to_le_bytes());
+        put_bytes(out, key.as_slice());
+        out.push(u8::from(value.is_some()));
+        if let Some(value) = value {
+            put_bytes(out, value.as_slice());
+        }
+    }
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -394,5 +430,47 @@ impl<'a> Content<'a> {
             }
         }
         TableSnapshot::new(store, next_id).map(Some)
+    }
+
+    /// A run that waits; `None` inside when it would take more memory than there is room.
+    fn waiting(&mut self, room: &mut u64, next_id: u32) -> Option<Option<Option<WaitingRun>>> {
+        if self.u8()? == 0 {
+            return Some(Some(None));
+        }
+        let mut numbers = [0; 11];
+        for number in &mut numbers {
+            *number = self.u64()?;
+        }
+        let time = |nanoseconds: u64| (nanoseconds != u64::MAX).then(|| Duration::from_nanos(nanoseconds));
+        let [memory, instructions, timeout, output, bytes, entries, host_calls, source, left, calls, bytes_stored] =
+            numbers;
+        let limits = Limits {
+            memory,
+            instructions,
+            timeout: time(timeout),
+            output,
+            store: StoreLimit::new(bytes, entries),
+            host_calls,
+            source,
+            commit_on_error: self.u8()? != 0,
+        };
+        let mut writes = WriteList::default();
+        for _ in 0..self.u32()? {
+            if !take(room, TABLE) {
+                return Some(None);
+            }
+            writes.removed.push(self.u32().filter(|id| is_valid(*id) && *id < next_id)?);
+        }
+        for _ in 0..self.u32()? {
+            let table = self.u32().filter(|id| is_valid(*id) && *id < next_id)?;
+            let key = self.text()?;
+            let value = if self.u8()? != 0 { Some(self.bytes()?) } else { None };
+            if !take(room, ENTRY + key.len() as u64 + value.as_ref().map_or(0, Vec::len) as u64) {
+                return Some(None);
+            }
+            let value = value.map(|value| SmallBytes::new(&value));
+            writes.entries.push((table, SmallBytes::new(key.as_bytes()), value));
+        }
+        Some(Some(Some(WaitingRun { limits, left: time(left), host_calls: calls, bytes_stored, writes })))
     }
 }

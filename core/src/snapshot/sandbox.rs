@@ -35,7 +35,8 @@ impl SandboxState {
         let memory = MemoryDelta::of(&base, context.memory()?);
         let host = context.host();
         let (functions, virtual_clock) = (host.functions.names(), host.virtual_clock);
-        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables }))
+        let waiting = self.waiting_run()?;
+        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables, waiting }))
     }
 
     /// Goes on where the snapshot was taken. The present guest stays until its successor is ready. `keep_limits`: a
@@ -45,6 +46,9 @@ impl SandboxState {
         self.outside_transaction("restoring a snapshot")?;
         check_guest(&self.factory, &parts.guest)?;
         let with_tables = options.tables.unwrap_or(!self.tables()?.has_store());
+        if parts.waiting.is_some() && !with_tables {
+            return Err(Error::invalid("the snapshot has a run that waits, which can't go on without its tables"));
+        }
         if with_tables && self.tables()?.is_shared() {
             return Err(Error::invalid(
                 "a store that others use too can't be reset to a snapshot; restore it in a sandbox with its own store",
@@ -90,7 +94,10 @@ impl SandboxState {
         if with_tables {
             self.held.tables.end_era();
         }
-        Ok(())
+        match &parts.waiting {
+            Some(run) => self.restore_waiting_run(run, &parts.functions.list),
+            None => Ok(()),
+        }
     }
 
     /// Lua goes on with this sandbox's tables, whose numbers meant others when the snapshot was taken.

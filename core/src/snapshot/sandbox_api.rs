@@ -19,7 +19,8 @@ impl Engine {
 
 impl Sandbox {
     /// Copies everything: globals, closures, suspended coroutines, and all tables. Host functions are included by name
-    /// only.
+    /// only. A [started](Self::start) run that waits is included too, with its requests and what it has written so far;
+    /// see [`waiting_run`](Self::waiting_run).
     ///
     /// The tables are those that `_home` and `_io` reach or that Lua holds, wherever they are kept: a snapshot of a
     /// sandbox with a store contains a copy of what the store holds.
@@ -39,7 +40,7 @@ impl Sandbox {
     /// # Errors
     /// `Busy`, also inside a host function of this sandbox; `Store` if the store fails, `Closed`, `Trap`.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        self.cell().access_whole(|state| state.snapshot(self.cell()))
+        self.cell().access_waiting(|state| state.snapshot(self.cell()))
     }
 
     /// Makes this sandbox what it, or another one, was when the snapshot was taken: all or nothing.
@@ -100,6 +101,6 @@ impl Sandbox {
     /// # Errors
     /// As [`snapshot`](Self::snapshot); `Memory` if there is not enough memory for another sandbox.
     pub fn fork(&self) -> Result<Sandbox> {
-        Sandbox::around(self.cell().access_whole(|state| state.fork(self.cell()))?)
+        Sandbox::around(self.cell().access_waiting(|state| state.fork(self.cell()))?)
     }
 }

@@ -54,6 +54,18 @@ pub(crate) struct WriteList {
     pub(crate) entries: Vec<(u32, SmallBytes, Option<SmallBytes>)>,
 }
 
+impl WriteList {
+    pub(crate) fn push(&mut self, write: Write<'_>) {
+        match write {
+            Write::Set { table, key, value } => {
+                self.entries.push((table, SmallBytes::new(key.as_bytes()), Some(SmallBytes::new(value))));
+            }
+            Write::Delete { table, key } => self.entries.push((table, SmallBytes::new(key.as_bytes()), None)),
+            Write::RemoveTable { table } => self.removed.push(table),
+        }
+    }
+}
+
 impl WriteSource for WriteList {
     fn writes(&self) -> Box<dyn Iterator<Item = Write<'_>> + '_> {
         let removals = self.removed.iter().map(|table| Write::RemoveTable { table: *table });

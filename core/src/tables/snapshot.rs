@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Backing, IdSet, Tables, id_set};
+use super::overlay::Overlay;
+use super::{Backing, IdSet, StoreLimit, Tables, id_set};
 use crate::store::reserved::{FIRST_FREE, HOME, IO, OWN, is_valid};
-use crate::store::{MemoryStore, StoreResult, TableStore};
+use crate::store::{MemoryStore, StoreResult, TableStore, Write, WriteList, WriteSource};
 use crate::value::codec;
 
 /// A copy of all tables of a sandbox.
@@ -61,9 +62,16 @@ impl Tables {
         matches!(&self.backing, Backing::Tiered(tiered) if tiered.is_shared())
     }
 
-    /// Copies all tables, between runs: in memory everything that there is, of a store what `_home`, `_io` and these
-    /// reach. `next_id` is the next number that the guest would give.
+    /// Copies all tables, without what a run that waits has written: in memory everything that there is, of a store what
+    /// `_home`, `_io` and these reach. `next_id` is the next number that the guest would give.
     pub(crate) fn snapshot(&mut self, held: Vec<u32>, next_id: u32) -> StoreResult<TableSnapshot> {
+        let writes = std::mem::replace(&mut self.overlay, Overlay::new());
+        let copied = self.copy(held, next_id);
+        self.overlay = writes;
+        copied
+    }
+
+    fn copy(&mut self, held: Vec<u32>, next_id: u32) -> StoreResult<TableSnapshot> {
         let next_id = self.next_id.max(next_id);
         let store = match &self.backing {
             Backing::Memory(store) => store.clone(),
@@ -73,13 +81,35 @@ impl Tables {
                 for id in reached.into_iter().filter(|id| is_valid(*id)) {
                     self.scan(id, &mut |key, value| copy.put_entry(id, key, value))?;
                 }
-                self.end();
                 copy
             }
         };
         // A table that is referred to but empty has a number too.
         let next_id = store.ids().filter(|id| is_valid(*id)).fold(next_id, |next, id| next.max(id.saturating_add(1)));
         Ok(TableSnapshot { store: Arc::new(store), next_id })
+    }
+
+    /// What the present run has written.
+    pub(crate) fn pending_writes(&self) -> WriteList {
+        let mut list = WriteList::default();
+        self.overlay.writes().for_each(|write| list.push(write));
+        list
+    }
+
+    /// Writes for the run that goes on here what it had written where it comes from; whether that is within the limit.
+    pub(crate) fn write_again(&mut self, list: &WriteList, limit: &StoreLimit) -> StoreResult<bool> {
+        for write in list.writes() {
+            match write {
+                Write::Set { table, key, value } => {
+                    if !self.set_within(table, key, value, limit)? {
+                        return Ok(false);
+                    }
+                }
+                Write::Delete { table, key } => self.delete(table, key),
+                Write::RemoveTable { table } => self.overlay.remove_table(table),
+            }
+        }
+        Ok(true)
     }
 
     /// Makes all tables what they are in an snapshot, in one transaction. The store must not be in use by others.
