@@ -146,8 +146,12 @@ impl HostFunctions {
     }
 
     /// `None` when it was taken away.
-    fn find(&self, number: i32) -> Option<(HostFunction, Arc<str>)> {
-        self.list.get(&number).map(|registered| (registered.function.clone(), Arc::clone(&registered.name)))
+    fn find(&self, number: i32) -> Option<HostFunction> {
+        self.list.get(&number).map(|registered| registered.function.clone())
+    }
+
+    fn name(&self, number: i32) -> Arc<str> {
+        self.list.get(&number).map_or_else(|| "?".into(), |registered| Arc::clone(&registered.name))
     }
 }
 
@@ -277,40 +281,44 @@ fn call(guest: &mut GuestMut<'_>, called: Called, values: &mut Vec<Value>) -> Op
     if called.number == SLEEP.cast_signed() {
         return Some(sleep(guest, called.request, values));
     }
-    let (function, name) = host.functions.find(called.number)?;
+    let function = host.functions.find(called.number)?;
     host.run.attempt.called_unrepeatable |= !host.functions.is_repeatable(called.number);
-    Some(call_function(guest, function, &name, called.request, values))
+    Some(call_function(guest, function, called, values))
 }
 
-fn call_function(
+#[inline]
+fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, values: &mut Vec<Value>) -> Answer {
+    let HostFunction::Plain(function) = function else {
+        return call_waiting(guest, function, called, values);
+    };
+    let host = guest.host();
+    let Some(sandbox) = host.run.resolver.as_ref().map(|resolver| Arc::as_ptr(resolver.owner()).cast::<()>()) else {
+        return Answer::Error(Error::internal("a host function is called outside of a run"));
+    };
+    host.run.attempt.nesting += 1;
+    let call = || catch_unwind(AssertUnwindSafe(|| function(values)));
+    let result = reentry::while_in_host_function(guest, sandbox, || compute_slot::in_host(call));
+    guest.host().run.attempt.nesting -= 1;
+    if let Some(kind) = guest.host().check_limits_cheaply() {
+        return Answer::Limit(kind);
+    }
+    match result {
+        Ok(Ok(())) => Answer::Results,
+        Ok(Err(error)) => Answer::Error(error),
+        Err(panic) => Answer::Error(panicked(&*panic)),
+    }
+}
+
+/// Calls a function whose results may come later.
+#[cold]
+fn call_waiting(
     guest: &mut GuestMut<'_>,
     function: HostFunction,
-    name: &Arc<str>,
-    request: Option<u32>,
+    Called { number, request }: Called,
     values: &mut Vec<Value>,
 ) -> Answer {
     let host = guest.host();
-    let result = match function {
-        HostFunction::Declared => match (host.run.waits, request) {
-            (Waits::Started, Some(number)) => {
-                let args = std::mem::take(values);
-                host.run.attempt.requests().open.insert(number, OpenRequest { name: Arc::clone(name), args });
-                return Answer::Later;
-            }
-            (Waits::Started, None) => return Answer::Later,
-            _ => Err(nobody_answers(name)),
-        },
-        HostFunction::Plain(function) => {
-            let Some(sandbox) = host.run.resolver.as_ref().map(|resolver| Arc::as_ptr(resolver.owner()).cast::<()>())
-            else {
-                return Answer::Error(Error::internal("a host function is called outside of a run"));
-            };
-            host.run.attempt.nesting += 1;
-            let call = || catch_unwind(AssertUnwindSafe(|| function(values)));
-            let result = reentry::while_in_host_function(guest, sandbox, || compute_slot::in_host(call));
-            guest.host().run.attempt.nesting -= 1;
-            result.unwrap_or_else(|panic| Err(panicked(&*panic)))
-        }
+    match function {
         #[cfg(feature = "async")]
         HostFunction::Future(function) => {
             let driven = host.run.waits == Waits::Driven && host.run.attempt.nesting == 0;
@@ -321,23 +329,25 @@ fn call_function(
                 Ok(pending) => pending,
                 Err(panic) => return Answer::Error(panicked(&*panic)),
             };
-            if driven && let Some(number) = request {
-                guest.host().run.attempt.requests().begun.push((number, pending));
+            if driven && let Some(request) = request {
+                guest.host().run.attempt.requests().begun.push((request, pending));
                 return Answer::Later;
             }
             let Some(resolver) = guest.host().run.resolver.clone() else {
                 return Answer::Error(Error::internal("a host function is called outside of a run"));
             };
             // Nobody further out can wait: this thread does.
-            return Answer::of(block_on(super::host_future::drive(guest, &resolver, pending)), values);
+            Answer::of(block_on(super::host_future::drive(guest, &resolver, pending)), values)
         }
-    };
-    if let Some(kind) = guest.host().check_limits_cheaply() {
-        return Answer::Limit(kind);
-    }
-    match result {
-        Ok(()) => Answer::Results,
-        Err(error) => Answer::Error(error),
+        _ => match (host.run.waits, request) {
+            (Waits::Started, Some(request)) => {
+                let open = OpenRequest { name: host.functions.name(number), args: std::mem::take(values) };
+                host.run.attempt.requests().open.insert(request, open);
+                Answer::Later
+            }
+            (Waits::Started, None) => Answer::Later,
+            _ => Answer::Error(nobody_answers(&host.functions.name(number))),
+        },
     }
 }
 

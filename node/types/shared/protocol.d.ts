@@ -81,14 +81,20 @@ export declare const Operation: {
     readonly Limits: 6;
     readonly Entries: 7;
     readonly StoreFailure: 8;
+    /** A call that may be answered later. */
+    readonly Request: 9;
+    /** Nobody waits for that answer any more. */
+    readonly Drop: 10;
 };
 /** How the answer of a host function begins. */
 export declare const Status: {
     readonly Results: 0;
     readonly Error: 1;
     readonly Limit: 2;
-    /** It has to be waited for. */
+    /** It has to be waited for, with all of the guest on the stack. */
     readonly Pending: 3;
+    /** It comes later: the guest returns meanwhile. */
+    readonly Waiting: 4;
 };
 /** How the answer to a search for a module begins. */
 export declare const Search: {
@@ -115,6 +121,8 @@ export declare const Code: {
     readonly Absent: -1;
     /** The store failed: for a guest of revision 2. */
     readonly StoreFailed: -2147483648;
+    /** Of a run: it waits for the host. */
+    readonly RunWaits: -2147483648;
 };
 /** The ids of tables that are always there. */
 export declare const TableId: {
@@ -130,9 +138,11 @@ export declare const TableId: {
     readonly Own: 4294967295;
 };
 /** The revision of the contract that guest and hosts speak. */
-export declare const PROTOCOL_REVISION = 2;
+export declare const PROTOCOL_REVISION = 3;
 /** Room that is there without asking: in the I/O buffer, and for a value or a key of a host of revision 1. */
 export declare const BUFFER_SIZE = 65536;
+/** In place of the number of a host function: to let some seconds pass, its argument. */
+export declare const SLEEP = 4294967295;
 /** In place of a value's length, in a portion: the value is left out. */
 export declare const NO_VALUE = 4294967295;
 /** In place of the ticks used in a run: one is taken back. */

@@ -179,7 +179,8 @@ byte *host_request (lua_State *L, const byte *request, size_t n,
 int host_call (const byte *request, size_t n, byte *answer, size_t max) {
   int r = js_ext_table_get(TABLE_ID_CHANNEL, (const char *)request, n, answer,
                            max);
-  if (request[0] == OPERATION_CALL || request[0] == OPERATION_REQUEST) {
+  if (l_likely(request[0] == OPERATION_CALL) ||
+      request[0] == OPERATION_REQUEST) {
     changes++;
     luacell_forget_reads();
   }

@@ -22,6 +22,11 @@ static l_noret broken (lua_State *L) {
   luacell_error(L, KIND_INTERNAL, "the host gave a broken answer");
 }
 
+static l_noret cant_wait (lua_State *L) {
+  lua_pushfstring(L, "'%s'", name_of(L));
+  tasks_cant_wait(L, lua_tostring(L, -1));
+}
+
 /*
 ** A message gets the place of the call in front when the host wants it, as
 ** messages of built-ins have it; any other value is raised as it is. The
@@ -52,83 +57,95 @@ static int finish (lua_State *L, const byte *answer, size_t n) {
       raise(L, answer, n);
     case STATUS_LIMIT:
       if (n == 5) luacell_refuse(L, (int)get_u32(answer + 1));
+      break;
+    case STATUS_WAITING: cant_wait(L);
   }
   broken(L);
 }
 
-static int answered (lua_State *L, int status, lua_KContext request);
-
-static l_noret cant_wait (lua_State *L) {
-  lua_pushfstring(L, "'%s'", name_of(L));
-  tasks_cant_wait(L, lua_tostring(L, -1));
-}
-
-/* The arguments are at the top of the stack, the results are in the end. */
-static int call (lua_State *L, unsigned id) {
-  byte answer[256];
-  int n;
+/* Asks the host for the function; the answer's length, as 'host_call' has it. */
+static inline int ask (lua_State *L, byte *answer, size_t room) {
   int before = luacell_in_host_call;
-  int can_wait = luacell_can_wait(L);
-  bytes_shrink(&request); /* an error may have left it large */
-  request.p[0] = can_wait ? OPERATION_REQUEST : OPERATION_CALL;
-  put_u32(request.p + 1, id);
-  put_u32(request.p + 5, can_wait ? tasks_next_request() : 0);
-  request.len = can_wait ? 9 : 5;
-  encode_values(L, "argument", 1, lua_gettop(L), &request);
+  int n;
   luacell_count(16 + (request.len >> 5));
-  if (!can_wait) L->top.p = L->ci->func.p + 1;
   luacell_in_host_call = 1;
-  n = host_call(request.p, request.len, answer, sizeof answer);
+  n = host_call(request.p, request.len, answer, room);
   if (n == 1 && answer[0] == STATUS_PENDING) n = host_wait();
   luacell_in_host_call = before;
   luacell_running = L;
   bytes_shrink(&request);
   luacell_not_refused(L); /* a run inside this one may have been stopped */
-  if (l_unlikely(n == 1 && answer[0] == STATUS_WAITING)) {
-    if (can_wait) return tasks_wait_for_host(L, answered);
-    cant_wait(L);
-  }
-  L->top.p = L->ci->func.p + 1;
-  if (l_likely(n >= 0 && (size_t)n <= sizeof answer))
-    return finish(L, answer, (size_t)n);
+  return n;
+}
+
+static inline int finish_any (lua_State *L, const byte *answer, size_t room, int n) {
+  const byte *large;
+  if (l_likely(n >= 0 && (size_t)n <= room)) return finish(L, answer, (size_t)n);
   if (n == CODE_ABSENT)
     luacell_error(L, KIND_HOST_FUNCTION,
                   "the host function '%s' is not registered", name_of(L));
   n = -(n + 1);
-  {
-    const byte *large = host_fetch_pushed(L, (size_t)n);
-    if (large == NULL) broken(L);
-    return finish(L, large, (size_t)n);
-  }
+  large = host_fetch_pushed(L, (size_t)n);
+  if (large == NULL) broken(L);
+  return finish(L, large, (size_t)n);
+}
+
+static int answered (lua_State *L, int status, lua_KContext number);
+
+/* As 'call', where the answer may come later. */
+static __attribute__((noinline)) int call_and_wait (lua_State *L, unsigned id) {
+  byte answer[256];
+  int n;
+  request.len = 9;
+  request.p[0] = OPERATION_REQUEST;
+  put_u32(request.p + 1, id);
+  put_u32(request.p + 5, tasks_next_request());
+  encode_values(L, "argument", 1, lua_gettop(L), &request);
+  n = ask(L, answer, sizeof answer);
+  if (n == 1 && answer[0] == STATUS_WAITING)
+    return tasks_wait_for_host(L, answered);
+  L->top.p = L->ci->func.p + 1;
+  return finish_any(L, answer, sizeof answer, n);
+}
+
+/* The arguments are at the top of the stack, the results are in the end. */
+static int call (lua_State *L, unsigned id) {
+  byte answer[256];
+  bytes_shrink(&request); /* an error may have left it large */
+  if (luacell_can_wait(L)) return call_and_wait(L, id);
+  request.len = 5;
+  request.p[0] = OPERATION_CALL;
+  put_u32(request.p + 1, id);
+  encode_values(L, "argument", 1, lua_gettop(L), &request);
+  L->top.p = L->ci->func.p + 1;
+  return finish_any(L, answer, sizeof answer, ask(L, answer, sizeof answer));
 }
 
 /* Nothing of a script runs while its messages are made and read. */
-static int ask (lua_State *L, unsigned id) {
+static int call_host (lua_State *L) {
   int n;
   luacell_in_script = 0;
-  n = call(L, id);
+  n = call(L, host_function_number(s2v(L->ci->func.p)));
   luacell_in_script = 1;
   luaC_checkGC(L);
   return n;
 }
 
 /* Goes on with the answer that came later. */
-static int answered (lua_State *L, int status, lua_KContext request) {
+static int answered (lua_State *L, int status, lua_KContext number) {
   size_t n;
   const byte *answer;
   (void)status;
   luacell_in_script = 0;
   lua_settop(L, 0);
-  answer = tasks_answer(L, (unsigned)request, &n);
+  answer = tasks_answer(L, (unsigned)number, &n);
   status = finish(L, answer, n);
   luacell_in_script = 1;
   luaC_checkGC(L);
   return status;
 }
 
-int host_function_call (lua_State *L) {
-  return ask(L, (unsigned)lua_tointeger(L, lua_upvalueindex(1)));
-}
+int host_function_call (lua_State *L) { return call_host(L); }
 
 /* The seconds are the argument. */
-int host_function_sleep (lua_State *L) { return ask(L, SLEEP); }
+int host_function_sleep (lua_State *L) { return call_host(L); }

@@ -81,8 +81,8 @@ static void make_ready (Task *t) {
 
 /* Can the function that is running wait, and all that called it? */
 int luacell_can_wait (lua_State *L) {
-  return may_wait && current != NULL && (luacell_flags(L) & THREAD_CHAIN) &&
-         yieldable(L);
+  return l_unlikely(may_wait) && current != NULL &&
+         (luacell_flags(L) & THREAD_CHAIN) && yieldable(L);
 }
 
 /*
