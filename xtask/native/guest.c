@@ -210,7 +210,7 @@ static void hear (struct message *m) {
 /* {== Exports */
 
 static uint32_t ran (uint32_t result) {
-  io_to_host((int)result);
+  if ((int)result != CODE_RUN_WAITS) io_to_host((int)result);
   if (nesting == 0) metrics_to_host();
   return result;
 }
@@ -229,6 +229,9 @@ static uint32_t run_export (uint32_t number, const uint32_t *a) {
     case NUMBER_call_handle:
       io_from_host(a[1]);
       return ran(call_handle(a[0], a[1]));
+    case NUMBER_resume:
+      io_from_host(a[0]);
+      return ran(resume(a[0]));
     case NUMBER_register_function:
       io_from_host(a[0]);
       return ran(register_function(a[0], a[1]));
@@ -246,6 +249,11 @@ static uint32_t run_export (uint32_t number, const uint32_t *a) {
     }
     case NUMBER_list_table_ids: {
       int n = (int)list_table_ids();
+      io_to_host(n);
+      return (uint32_t)n;
+    }
+    case NUMBER_list_requests: {
+      int n = (int)list_requests();
       io_to_host(n);
       return (uint32_t)n;
     }
