@@ -206,8 +206,6 @@ static uint64_t machine_grow(struct luacell_machine *machine, uint64_t pages, ui
   return UINT64_MAX;
 }
 
-static struct luacell_machine *swap_active(struct luacell_machine *machine) { return machine; }
-
 static struct luacell_image *image_new(const struct luacell_machine *machine) {
   struct luacell_image *image = malloc(sizeof *image);
   if (image != NULL) *image = machine->recorded;
@@ -225,10 +223,9 @@ const struct {
   uint8_t *(*machine_memory)(const struct luacell_machine *, size_t *);
   uint64_t (*machine_grow)(struct luacell_machine *, uint64_t, uint64_t);
   int (*machine_call)(struct luacell_machine *, void *, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t *);
-  struct luacell_machine *(*swap_active)(struct luacell_machine *);
   struct luacell_image *(*image_new)(const struct luacell_machine *);
   void (*image_free)(struct luacell_image *);
 } luacell_plain = {
     handle_faults, machine_new,  machine_free, machine_reset, machine_memory,
-    machine_grow,  machine_call, swap_active,  image_new,     image_free,
+    machine_grow,  machine_call, image_new,    image_free,
 };
