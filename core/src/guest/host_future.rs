@@ -27,11 +27,6 @@ pub(crate) struct Ready {
 const QUEUED: Duration = Duration::from_millis(1);
 
 impl Ready {
-    /// Whom to wake.
-    pub(crate) fn register(&self, task: &Waker) {
-        self.waker.register(task);
-    }
-
     /// The run can go on.
     pub(crate) fn wake(&self) {
         lock(&self.since).get_or_insert_with(Instant::now);
@@ -39,7 +34,7 @@ impl Ready {
     }
 
     /// How long it was not polled although it could have gone on.
-    pub(crate) fn queued(&self) -> Option<Duration> {
+    fn queued(&self) -> Option<Duration> {
         let since = lock(&self.since).take()?;
         Some(since.elapsed()).filter(|queued| *queued >= QUEUED)
     }
@@ -51,50 +46,74 @@ impl Wake for Ready {
     }
 }
 
-/// Waits for a host function, but no longer than the run may take: else the limit, which ends the run then.
+/// A run waits for host functions, but no longer than it may take.
+#[derive(Default)]
+pub(crate) struct Wait {
+    timer: Option<Delay>,
+}
+
+impl Wait {
+    /// Polls what the run waits for, as a part of the run: what that gave, or the limit that ends the run. `ready` says
+    /// when it could go on.
+    pub(crate) fn poll<T>(
+        &mut self,
+        guest: &mut GuestMut<'_>,
+        sandbox: *const (),
+        ready: &Ready,
+        task: &mut TaskContext<'_>,
+        poll: impl FnOnce() -> Poll<T>,
+    ) -> Poll<Result<T, ErrorKind>> {
+        let host = guest.host();
+        host.signal.waker.register(task.waker());
+        ready.waker.register(task.waker());
+        if let Some(queued) = ready.queued() {
+            // That an executor has no thread for the run is none of its own doing.
+            host.postpone_deadline(queued);
+            self.timer = None;
+        }
+        if let Some(kind) = host.check_limits() {
+            return Poll::Ready(Err(kind));
+        }
+        host.run.attempt.nesting += 1;
+        let polled = reentry::while_in_host_function(guest, sandbox, poll);
+        let host = guest.host();
+        host.run.attempt.nesting -= 1;
+        // It may have ended the run itself, or taken too long.
+        if let Some(kind) = host.check_limits() {
+            return Poll::Ready(Err(kind));
+        }
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(Ok(result));
+        }
+        if let Some(deadline) = host.run.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timer = self.timer.get_or_insert_with(|| Delay::new(left));
+            if Pin::new(timer).poll(task).is_ready() {
+                return Poll::Ready(Err(host.end_by(ErrorKind::Timeout)));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Waits for a host function on this thread.
 pub(crate) async fn drive(
     guest: &mut GuestMut<'_>,
     resolver: &SandboxResolver,
     mut pending: Pending,
 ) -> Result<Result<Vec<Value>>, ErrorKind> {
-    let mut timer = None;
+    let mut wait = Wait::default();
     let ready = Arc::new(Ready::default());
+    let waker = Waker::from(Arc::clone(&ready));
     std::future::poll_fn(|task| {
-        let host = guest.host();
-        host.signal.waker.register(task.waker());
-        if let Some(queued) = ready.queued() {
-            // That an executor has no thread for the run is none of its own doing.
-            host.postpone_deadline(queued);
-            timer = None;
-        }
-        if let Some(kind) = host.check_limits() {
-            return Poll::Ready(Err(kind));
-        }
-        let deadline = host.run.deadline;
-        host.run.attempt.nesting += 1;
-        ready.register(task.waker());
-        let waker = Waker::from(Arc::clone(&ready));
-        let polled = reentry::while_in_host_function(guest, Arc::as_ptr(resolver.owner()).cast(), || {
-            catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(&mut TaskContext::from_waker(&waker))))
-        });
-        guest.host().run.attempt.nesting -= 1;
-        if let Some(kind) = guest.host().run.attempt.limit {
-            // A run inside it has ended this one.
-            return Poll::Ready(Err(kind));
-        }
-        match polled {
-            Ok(Poll::Ready(result)) => return Poll::Ready(Ok(result)),
-            Ok(Poll::Pending) => {}
-            Err(panic) => return Poll::Ready(Ok(Err(host_functions::panicked(&*panic)))),
-        }
-        if let Some(deadline) = deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timer = timer.get_or_insert_with(|| Delay::new(left));
-            if Pin::new(timer).poll(task).is_ready() {
-                return Poll::Ready(Err(guest.host().end_by(ErrorKind::Timeout)));
-            }
-        }
-        Poll::Pending
+        let sandbox = Arc::as_ptr(resolver.owner()).cast();
+        wait.poll(guest, sandbox, &ready, task, || poll_function(&mut pending, &mut TaskContext::from_waker(&waker)))
     })
     .await
+}
+
+/// Polls a host function; a panic of it is an error.
+pub(crate) fn poll_function(pending: &mut Pending, task: &mut TaskContext<'_>) -> Poll<Result<Vec<Value>>> {
+    catch_unwind(AssertUnwindSafe(|| pending.as_mut().poll(task)))
+        .unwrap_or_else(|panic| Poll::Ready(Err(host_functions::panicked(&*panic))))
 }

@@ -1,7 +1,6 @@
 //! A run as a future: whoever polls it drives the host functions that the run waits for.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -15,11 +14,11 @@ use super::lifecycle::{pause_before_retry, stopped_between_tries};
 use super::limits::LimitOverrides;
 use super::sandbox_cell::{AfterAccess, SandboxCell};
 use super::state::{Instance, SandboxState, Waiting};
-use crate::guest::host_functions::{Pending, panicked};
-use crate::guest::host_future::Ready;
+use crate::guest::GuestMut;
+use crate::guest::host_functions::Pending;
+use crate::guest::host_future::{Ready, Wait, poll_function};
 use crate::guest::requests::{Waits, is_waiting};
 use crate::guest::resolver::SandboxResolver;
-use crate::guest::{GuestMut, reentry};
 use crate::machine::Entry;
 use crate::util::lock;
 use crate::value::{Error, ErrorKind, Outcome, Result, Value};
@@ -54,12 +53,7 @@ impl HostFutures {
         for number in self.woken.take() {
             let Some(future) = self.list.get_mut(&number) else { continue };
             let waker = Waker::from(Arc::new(WakesOne { number, all: Arc::clone(&self.woken) }));
-            let result =
-                match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut TaskContext::from_waker(&waker)))) {
-                    Ok(Poll::Pending) => continue,
-                    Ok(Poll::Ready(result)) => result,
-                    Err(panic) => Err(panicked(&*panic)),
-                };
+            let Poll::Ready(result) = poll_function(future, &mut TaskContext::from_waker(&waker)) else { continue };
             self.list.remove(&number);
             done.push((number, result));
         }
@@ -112,48 +106,28 @@ impl<'a> Driver<'a> {
 
     /// Waits until one of the host functions is done, or for the limit that ends the run.
     async fn wait(&self, futures: &mut HostFutures) -> Result<(), ErrorKind> {
-        let mut timer: Option<Delay> = None;
+        let mut wait = Wait::default();
+        let woken = Arc::clone(&futures.woken);
         std::future::poll_fn(|task| {
             let (_after, mut state, _at_work) = self.lock();
             let Instance::Live(guest) = &mut state.instance else {
                 return Poll::Ready(Err(ErrorKind::Closed));
             };
-            let host = guest.host();
-            host.signal.waker.register(task.waker());
-            let ready = &futures.woken.ready;
-            ready.register(task.waker());
-            if let Some(queued) = ready.queued() {
-                // That an executor has no thread for the run is none of its own doing.
-                host.postpone_deadline(queued);
-                timer = None;
-            }
-            if let Some(kind) = host.check_limits() {
-                return Poll::Ready(Err(kind));
-            }
-            let deadline = host.run.deadline;
-            host.run.attempt.nesting += 1;
             let mut guest = guest.get_mut();
-            let done = reentry::while_in_host_function(&mut guest, self.cell.address(), || futures.poll());
-            guest.host().run.attempt.nesting -= 1;
-            if let Some(kind) = guest.host().run.attempt.limit {
-                // A run inside it has ended this one.
-                return Poll::Ready(Err(kind));
-            }
+            let polled = wait.poll(&mut guest, self.cell.address(), &woken.ready, task, || {
+                let done = futures.poll();
+                if done.is_empty() { Poll::Pending } else { Poll::Ready(done) }
+            });
             let goes_on = std::mem::take(&mut guest.host().run.attempt.requests().may_go_on);
-            if goes_on || !done.is_empty() {
-                for (number, result) in done {
-                    guest.add_answer(number, Ok(result));
+            match polled {
+                Poll::Ready(Ok(done)) => {
+                    done.into_iter().for_each(|(number, result)| guest.add_answer(number, Ok(result)));
+                    Poll::Ready(Ok(()))
                 }
-                return Poll::Ready(Ok(()));
+                Poll::Ready(Err(kind)) => Poll::Ready(Err(kind)),
+                Poll::Pending if goes_on => Poll::Ready(Ok(())),
+                Poll::Pending => Poll::Pending,
             }
-            if let Some(deadline) = deadline {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let timer = timer.get_or_insert_with(|| Delay::new(left));
-                if Pin::new(timer).poll(task).is_ready() {
-                    return Poll::Ready(Err(guest.host().end_by(ErrorKind::Timeout)));
-                }
-            }
-            Poll::Pending
         })
         .await
     }

@@ -26,8 +26,8 @@ fn what_a_url_can_not_mean() {
         ("redis://AT/notanumber", "number"),
         ("redis://AT/-1", "number"),
         ("redis://secret@AT", "password"),
-        ("redis://:secret#AT", "sense"),
-        ("redis://AT:99999", "sense"),
+        ("redis://:secret#AT", "not valid"),
+        ("redis://AT:99999", "not valid"),
         ("redis://:secret%ff@AT", "UTF-8"),
     ] {
         let url = url.replace("AT", &at);
