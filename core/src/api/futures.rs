@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ComputeOptions, Sandbox};
 use crate::guest::host_functions::{FromArgs, HostFunction, Pending};
-use crate::run::driven::run;
+use crate::run::async_run::run;
 use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::value::{IntoArgs, Outcome, Result, Value};
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::run::SandboxCell;
 use crate::run::access::Access;
 use crate::run::copy_table::{scan, stored_value};
-use crate::run::lifecycle::pause_before_retry;
+use crate::run::retry::pause_before_retry;
 use crate::value::{Error, ErrorKind, Result, Slot, StoredTable, Table, Value, codec, keys};
 
 impl StoredTable {

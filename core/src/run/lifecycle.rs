@@ -86,29 +86,6 @@ impl SandboxState {
         }
     }
 
-    /// Whether a run that failed is to be repeated.
-    #[cold]
-    pub(crate) fn repeats(&mut self, error: &Error, tries: &mut u32) -> bool {
-        if error.kind() != ErrorKind::Conflict || *tries >= self.settings.conflict_retries {
-            return false;
-        }
-        *tries += 1;
-        self.host().is_ok_and(|host| !host.run.attempt.called_unrepeatable)
-    }
-
-    /// Waits before a run is repeated, unless it has to end meanwhile; then with this error.
-    #[cold]
-    pub(super) fn pause(&mut self, tries: u32, conflict: Error) -> Result<()> {
-        let host = self.host()?;
-        let until = pause_before_retry(tries);
-        let until = host.run.deadline.map_or(until, |deadline| until.min(deadline));
-        Arc::clone(&host.signal).pause(until);
-        match host.check_limits() {
-            Some(kind) => Err(stopped_between_tries(kind, conflict)),
-            None => Ok(()),
-        }
-    }
-
     /// The first part of a run: everything up to the guest's own work. What fails is taken back. `tries` came before
     /// it: their time is the run's too.
     #[inline]
@@ -348,21 +325,4 @@ impl SandboxState {
         }
         Ok(())
     }
-}
-
-/// A run had to end before it could be repeated.
-#[cold]
-pub(crate) fn stopped_between_tries(kind: ErrorKind, conflict: Error) -> Error {
-    let (output, metrics) = (conflict.output().clone(), *conflict.metrics());
-    Error::limit(kind).with_output(output).with_metrics(metrics).with_source(conflict)
-}
-
-/// Until when those who are in conflict wait: they come back at different times.
-#[cold]
-pub(crate) fn pause_before_retry(tries: u32) -> Instant {
-    let mut random = [0; 4];
-    // Without randomness all wait as long as they may.
-    let random = getrandom::fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
-    let most = 200u64 << tries.min(9);
-    Instant::now() + std::time::Duration::from_micros(most * u64::from(random) / u64::from(u32::MAX))
 }

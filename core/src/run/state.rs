@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::host_transaction::Transaction;
 use super::sandbox_cell::SandboxCell;
-use super::transaction::Transaction;
 use crate::guest::factory::GuestFactory;
 use crate::guest::limits::Limits;
 use crate::guest::registration::register_all;

@@ -16,7 +16,7 @@ use crate::guest::limits::Limits;
 use crate::guest::memory_delta::{MemoryDelta, PAGE};
 use crate::guest::virtual_clock::VirtualClock;
 use crate::machine::GuestId;
-use crate::run::started::WaitingRun;
+use crate::run::waiting_run::WaitingRun;
 use crate::store::reserved::is_valid;
 use crate::store::{MemoryStore, WriteList};
 use crate::tables::{StoreLimit, TableSnapshot};

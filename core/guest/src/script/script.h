@@ -35,7 +35,7 @@ int tasks_run (lua_State *L, int nargs);
 int tasks_go_on (lua_State *L);
 void tasks_end_run (lua_State *L);
 
-/* task.c */
+/* task_module.c */
 void task_open (lua_State *L);
 
 /* output.c */

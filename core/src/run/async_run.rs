@@ -10,8 +10,8 @@ use futures_timer::Delay;
 
 use super::at_work::AtWork;
 use super::cancel::Canceller;
-use super::lifecycle::{pause_before_retry, stopped_between_tries};
 use super::limits::LimitOverrides;
+use super::retry::{pause_before_retry, stopped_between_tries};
 use super::sandbox_cell::{AfterAccess, SandboxCell};
 use super::state::{Instance, SandboxState, Waiting};
 use crate::guest::GuestMut;
