@@ -459,22 +459,3 @@ fn a_host_function_lets_the_run_that_waits_for_it_go_on() {
     let out = block_on(lua.compute_async(source, options())).unwrap();
     assert_eq!(out.values, [false.into(), "the task was cancelled".into()]);
 }
-
-/// An interrupt that comes while a host function gives its result is not too late.
-#[test]
-fn a_host_function_that_interrupts_its_run_ends_it() {
-    let lua = Sandbox::new().unwrap();
-    let interrupter = lua.interrupter();
-    lua.register_async("stop", move |()| {
-        let interrupter = interrupter.clone();
-        async move {
-            interrupter.interrupt();
-            Ok(())
-        }
-    })
-    .unwrap();
-    let error = block_on(lua.compute_async("_home.x = 1 stop() return 1", options())).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Interrupted);
-    assert_eq!(lua.compute("_home.x = 1 stop() return 1").unwrap_err().kind(), ErrorKind::Interrupted);
-    assert_eq!(lua.compute("return _home.x").unwrap().values, [luacell::Value::Nil]);
-}

@@ -168,6 +168,7 @@ int init (void) {
   guest.above.make_external = store_convert;
   luacell_try(new_state, NULL, &L);
   if (L == NULL) return -1;
+  memset(lua_getextraspace(L), 0, LUA_EXTRASPACE); /* all threads copy it */
   guest.L = luacell_running = L;
   if (!guarded(start)) {
     guest.home_id = guest.io_id = 0;

@@ -78,8 +78,8 @@ impl Wait {
         let polled = reentry::while_in_host_function(guest, sandbox, poll);
         let host = guest.host();
         host.run.attempt.nesting -= 1;
-        // It may have ended the run itself, or taken too long.
-        if let Some(kind) = host.check_limits() {
+        if let Some(kind) = host.run.attempt.limit {
+            // A run inside it has ended this one.
             return Poll::Ready(Err(kind));
         }
         if let Poll::Ready(result) = polled {
