@@ -200,7 +200,11 @@ pub(crate) async fn run(
     loop {
         let mut futures = HostFutures::default();
         while is_waiting(&executed) {
-            futures.collect(&mut driver.lock().1)?;
+            {
+                // By name: they are to be dropped from the last to the first, which a temporary would not do.
+                let (_after, mut state, _at_work) = driver.lock();
+                futures.collect(&mut state)?;
+            }
             let waited = driver.wait(&mut futures).await;
             let (_after, mut state, _at_work) = driver.lock();
             if waited == Err(ErrorKind::Closed) {
