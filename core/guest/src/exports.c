@@ -887,6 +887,34 @@ int list_requests (void) {
   return guarded(list_requests_step) ? (int)io.len : -1;
 }
 
+/*
+** A checkpoint: what the run that waits has done so far stays. First Lua hands
+** over what the host is still to store.
+*/
+static void begin_checkpoint_step (lua_State *L, void *ud) {
+  (void)ud;
+  closures_store_changed(L);
+}
+
+EXPORT(begin_checkpoint)
+int begin_checkpoint (void) {
+  return waiting && !busy && guarded(begin_checkpoint_step) ? 0 : -1;
+}
+
+static void end_checkpoint_step (lua_State *L, void *ud) {
+  (void)ud;
+  made_clear();
+  cells_begin_transaction(L);
+  walk_begin_run();
+  luacell_forget_reads();
+}
+
+/* The host has stored it all. Only what comes later is taken back. */
+EXPORT(end_checkpoint)
+void end_checkpoint (void) {
+  if (waiting && !busy) guarded(end_checkpoint_step);
+}
+
 /* The name of a host function stands at the start of the buffer. */
 static int change_functions (int what, size_t name_len, unsigned id) {
   Request r = {.what = what};

@@ -45,6 +45,8 @@ macro_rules! for_each_export {
             get_run_metrics() -> i32;
             set_waiting(flag: i32);
             list_requests() -> i32;
+            begin_checkpoint() -> i32;
+            end_checkpoint();
         }
     };
 }

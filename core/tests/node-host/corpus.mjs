@@ -166,9 +166,9 @@ function sourceOf(step) {
   return Buffer.concat(step.source_parts.map(textBytes));
 }
 
-function open(test, store, revision) {
+function open(test, store, { revision, asks }) {
   const modules = test.modules && new Map(Object.entries(test.modules).map(([name, source]) => [name, textBytes(source)]));
-  const box = new Sandbox({ store, revision, transactional: revision > 1, modules, module: guestModule() });
+  const box = new Sandbox({ store, revision, transactional: revision > 1, modules, asks, module: guestModule() });
   if (test.limits?.memory_limit) box.exports.set_memory_limit(test.limits.memory_limit);
   return box;
 }
@@ -197,10 +197,10 @@ function checkResult(step, result, store, revision) {
     throw new Mismatch(`values ${result.values.slice(0, 30).map((v) => show(v)).join(", ")}`);
 }
 
-/** Runs one case; throws where it does not match. */
-export function runCase(test, revision = 2) {
+/** Runs one case on such a host; throws where it does not match. */
+export function runCase(test, host = { revision: 2 }) {
   const store = new Store();
-  let box = open(test, store, revision);
+  let box = open(test, store, host);
   test.steps.forEach((step, index) => {
     const args = step.args && encodeAll(step.args);
     const source = step.call === undefined && !step.reopen && !step.gc && step.set_input === undefined ? sourceOf(step) : null;
@@ -208,7 +208,7 @@ export function runCase(test, revision = 2) {
       try {
         if (step.reopen) {
           const next = box.exports.allocate_table_ids(0);
-          box = open(test, store, revision);
+          box = open(test, store, host);
           box.exports.sync_external_table_counter(next);
           box.exports.attach_memory_table(1);
         } else if (step.gc) box.exports.run_gc();
@@ -226,7 +226,7 @@ export function runCase(test, revision = 2) {
             checkError(step, error);
             continue;
           }
-          checkResult(step, result, store, revision);
+          checkResult(step, result, store, host.revision);
         }
       } catch (error) {
         error.message = `step ${index + 1}${step.times ? `, round ${round + 1}` : ""}: ${error.message}`;

@@ -71,11 +71,13 @@ export class Sandbox {
   /**
    * `revision`: what to announce. `imports`: functions that replace the host's own. `init`: whether to call it.
    * `transactional`: writes of failing runs are taken back. `modules`: object or `Map` of name -> source text or bytes, for
-   * `require`; without it the host offers no modules (both revision 2).
+   * `require`; without it the host offers no modules (both revision 2). `asks`: as often a
+   * run has to ask for each instruction; without it they are not counted.
    */
-  constructor({ store = new Store(), revision = 1, imports = {}, init = true, transactional = false, modules, module = guestModule() } = {}) {
+  constructor({ store = new Store(), revision = 1, imports = {}, init = true, transactional = false, modules, asks, module = guestModule() } = {}) {
     this.store = store;
     this.revision = revision;
+    this.asks = asks;
     this.transactional = transactional;
     this.modules = modules instanceof Map || !modules ? modules : new Map(Object.entries(modules));
     const own = {
@@ -111,6 +113,7 @@ export class Sandbox {
       if (this.exports.init() !== 0) throw new Error("init failed");
       if (revision > 1) this.exports.set_host_revision(revision);
       if (transactional) this.exports.set_transactional(1);
+      if (asks) this.exports.set_instruction_grant(1);
     }
   }
 
@@ -136,6 +139,7 @@ export class Sandbox {
     return bytes.length;
   }
 
+  #asked = 0; // how often the run has asked for instructions
   #answer = null; // what did not fit the guest's buffer at the first try
 
   /** The host channel: the operation is the request's first byte. */
@@ -143,6 +147,7 @@ export class Sandbox {
     let answer = null;
     if (request[0] === 0x00) answer = this.#answer;
     if (request[0] === 0x05 && this.modules) answer = this.#findModule(Buffer.from(request.subarray(1)).toString("utf8"));
+    if (request[0] === 0x06 && this.asks) answer = Buffer.concat([bytes.u32(0), bytes.u32(this.#asked++ < this.asks ? 1 : 1 << 30)]);
     if (!answer) return -1;
     const written = this.#give(answer, ptr, max);
     this.#answer = written < -1 ? answer : null;
@@ -200,6 +205,7 @@ export class Sandbox {
   }
 
   #run(start) {
+    this.#asked = 0;
     if (this.transactional) this.store.begin();
     const n = start();
     if (this.transactional) n < 0 ? this.store.rollback() : this.store.commit();

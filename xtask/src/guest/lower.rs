@@ -309,7 +309,7 @@ impl Rewriter<'_> {
                 metering.tick(&mut output);
                 if checks.is_some() {
                     let spent = self.function_index(metering.spent)?;
-                    metering.check(&mut output, spent, self.thrown, depth);
+                    metering.check(&mut output, spent, self.stack_pointer, self.thrown, depth);
                 }
             }
             if after == After::Check {

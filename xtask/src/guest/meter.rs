@@ -18,6 +18,9 @@ use super::module::Module;
 /// Bytes that are copied or filled for one from the budget, as a power of two.
 const BYTES_PER_TICK_LOG2: i32 = 6;
 
+/// Bytes below the stack pointer that the compiler may use in functions that call nothing.
+const RED_ZONE: i32 = 128;
+
 /// What the pass goes by.
 pub struct Names<'a> {
     /// The exported variable that holds the budget.
@@ -139,14 +142,24 @@ impl Metering {
     }
 
     /// Calls `spent` when nothing is left; the error that it may raise leaves by the branch.
-    pub fn check(&self, output: &mut Function, spent: u32, thrown: u32, leave: u32) {
+    ///
+    /// A function that calls nothing keeps what it has on the stack below the pointer, where `spent` would overwrite it.
+    pub fn check(&self, output: &mut Function, spent: u32, stack_pointer: u32, thrown: u32, leave: u32) {
         for instruction in [
             Instruction::I32Const(0),
             Instruction::I64Load(self.place()),
             Instruction::I64Const(0),
             Instruction::I64LtS,
             Instruction::If(BlockType::Empty),
+            Instruction::GlobalGet(stack_pointer),
+            Instruction::I32Const(RED_ZONE),
+            Instruction::I32Sub,
+            Instruction::GlobalSet(stack_pointer),
             Instruction::Call(spent),
+            Instruction::GlobalGet(stack_pointer),
+            Instruction::I32Const(RED_ZONE),
+            Instruction::I32Add,
+            Instruction::GlobalSet(stack_pointer),
             Instruction::GlobalGet(thrown),
             Instruction::BrIf(leave + 1),
             Instruction::End,

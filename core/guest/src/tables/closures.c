@@ -144,8 +144,8 @@ void closure_load (lua_State *L, unsigned id) {
 
 /* }== */
 
-/* At the end of a run. */
-void closures_end_run (lua_State *L) {
+/* Stores the upvalues that have changed. */
+void closures_store_changed (lua_State *L) {
   unsigned i, id;
   const UpVal *uv;
   for (i = 1; cells_next_changed(&i, &id, &uv); i++) {
@@ -156,5 +156,9 @@ void closures_end_run (lua_State *L) {
     lua_pop(L, 1);
     cells_note_saved(L, i);
   }
+}
+
+void closures_end_run (lua_State *L) {
+  closures_store_changed(L);
   cells_release(L);
 }

@@ -26,6 +26,7 @@ void store_convert (lua_State *L, const TValue *v);
 
 /* closures.c: functions with upvalues in a store */
 void closure_load (lua_State *L, unsigned id);
+void closures_store_changed (lua_State *L);
 void closures_end_run (lua_State *L);
 
 /* walk.c: going through external tables */
