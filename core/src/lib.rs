@@ -50,22 +50,23 @@ mod store;
 mod tables;
 mod util;
 mod value;
+mod waiting;
 
 #[cfg(feature = "testkit")]
 pub use api::testkit;
-pub use api::{ComputeOptions, Engine, Request, Run, Sandbox, SandboxConfig, parse_size, parse_time};
+pub use api::{ComputeOptions, Engine, ImportOptions, Request, Run, Sandbox, SandboxConfig, parse_size, parse_time};
 pub use guest::host_functions::FromArgs;
 pub use guest::modules::{Folder, Module, ModuleResolver, Resolved};
 pub use machine::EngineConfig;
 pub use run::{Canceller, Interrupter, memory_in_use, threads};
-pub use snapshot::{ImportOptions, RestoreOptions, Snapshot};
+pub use snapshot::{RestoreOptions, Snapshot};
 pub use store::{
     Batch, CancelToken, Durability, FileOptions, FileStore, IntoStore, MemoryStore, StoreError, StoreResult,
     TableStore, Usage, Write,
 };
 #[cfg(feature = "redis")]
 pub use store::{RedisOptions, RedisStore};
-pub use tables::StoreLimit;
+pub use tables::{PendingRun, StoreLimit};
 pub use value::{
     Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Outcome, Result,
     StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 /// From the bottom.
-const FLOORS: [&str; 10] =
-    ["protocol", "util", "value", "store", "tables", "machine", "guest", "run", "api", "snapshot"];
+const FLOORS: [&str; 11] =
+    ["protocol", "util", "value", "store", "tables", "machine", "guest", "run", "snapshot", "waiting", "api"];
 
 fn level(name: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| *floor == name)

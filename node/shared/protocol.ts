@@ -146,6 +146,8 @@ export const TableId = {
   Io: 2,
   /** The first id for other tables. */
   FirstFree: 3,
+  /** The library's own: durable runs that wait, by name. */
+  Runs: 4_294_967_294,
   /** The library's own table. */
   Own: 4_294_967_295,
 } as const;

@@ -894,11 +894,14 @@ int list_requests (void) {
 static void begin_checkpoint_step (lua_State *L, void *ud) {
   (void)ud;
   closures_store_changed(L);
+  io.len = 0;
+  external_list_ids(L, &io);
 }
 
 EXPORT(begin_checkpoint)
 int begin_checkpoint (void) {
-  return waiting && !busy && guarded(begin_checkpoint_step) ? 0 : -1;
+  if (!waiting || busy || !guarded(begin_checkpoint_step)) return -1;
+  return (int)io.len;
 }
 
 static void end_checkpoint_step (lua_State *L, void *ud) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::Engine;
 use super::limit_setters::limit_setters;
@@ -18,6 +19,9 @@ use crate::value::{ArgList, Args, IntoArgs, Result};
 /// How often a run is repeated after a conflict.
 const CONFLICT_RETRIES: u32 = 10;
 
+/// How long a durable run is claimed for each time.
+const CLAIM_TERM: Duration = Duration::from_secs(30);
+
 /// Settings of one sandbox. More will come.
 #[derive(Default)]
 #[non_exhaustive]
@@ -31,6 +35,7 @@ pub struct SandboxConfig {
     pub(crate) check: Option<Check>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
     pub(crate) seed: Option<u64>,
+    pub(crate) claim_term: Option<Duration>,
 }
 
 limit_setters!(SandboxConfig);
@@ -68,6 +73,15 @@ impl SandboxConfig {
     #[must_use]
     pub fn conflict_retries(mut self, times: u32) -> Self {
         self.conflict_retries = Some(times);
+        self
+    }
+
+    /// How long the sandbox claims a [durable](ComputeOptions::durable) run each time, in a store that several sandboxes
+    /// use. As long as that nobody else can resume the run. The claim is renewed whenever the run waits, and by
+    /// [`Run::renew`](crate::Run::renew); it ends with the run, or when the run is dropped. Default: 30 seconds.
+    #[must_use]
+    pub fn claim_term(mut self, term: Duration) -> Self {
+        self.claim_term = Some(term);
         self
     }
 
@@ -139,6 +153,7 @@ impl SandboxConfig {
             no_memory_alias: self.no_memory_alias,
             deterministic: self.seed.is_some(),
             conflict_retries: self.conflict_retries.unwrap_or(CONFLICT_RETRIES),
+            claim_term: self.claim_term.unwrap_or(CLAIM_TERM),
         };
         Ok(SandboxState::new(Arc::clone(&engine.0), settings, host))
     }
@@ -164,6 +179,7 @@ pub struct ComputeOptions {
     pub(crate) args: ArgList,
     pub(crate) limits: LimitOverrides,
     pub(crate) canceller: Option<Canceller>,
+    pub(crate) durable: Option<Arc<str>>,
 }
 
 limit_setters!(ComputeOptions);
@@ -194,6 +210,21 @@ impl ComputeOptions {
     #[must_use]
     pub fn canceller(mut self, canceller: &Canceller) -> Self {
         self.canceller = Some(canceller.clone());
+        self
+    }
+
+    /// Gives a run that is [started](crate::Sandbox::start) a name in the sandbox's store: it survives the process.
+    ///
+    /// Whenever the run waits, the store gets in one transaction what it has written so far, and the whole Lua as it is
+    /// then. When the run has ended, with a result or with an error of the script, it is removed with its last writes,
+    /// again in one. If the process ends before, [`resume`](crate::Sandbox::resume) goes on from where the run waited
+    /// last, in any sandbox with the same store: no write is lost or done twice, and requests whose answers were not
+    /// stored yet are handed out again under their old numbers.
+    ///
+    /// A name has 1 to 1,000 bytes, and is free again once its run has ended.
+    #[must_use]
+    pub fn durable(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.durable = Some(name.into());
         self
     }
 

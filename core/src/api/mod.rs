@@ -7,10 +7,12 @@ mod engine;
 mod function;
 #[cfg(feature = "async")]
 mod futures;
+mod home_export;
 mod limit_setters;
 mod parse_units;
 mod run;
 mod sandbox;
+mod snapshots;
 pub(crate) mod stored_table;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -18,6 +20,7 @@ mod transaction;
 
 pub use self::config::{ComputeOptions, SandboxConfig};
 pub use self::engine::Engine;
+pub use self::home_export::ImportOptions;
 pub use self::parse_units::{parse_size, parse_time};
 pub use self::run::{Request, Run};
 pub use self::sandbox::Sandbox;

@@ -10,7 +10,9 @@ use crate::guest::{GuestMut, requests};
 use crate::machine::Entry;
 use crate::run::SandboxCell;
 use crate::run::cancel::{self, Cancellable};
+use crate::run::durable::DurableRun;
 use crate::run::inputs::{enter_call, enter_compute_with};
+use crate::tables::PendingRun;
 use crate::value::{Error, ErrorKind, IntoArgs, Outcome, Result, Value};
 
 /// A call of a [declared](Sandbox::declare) function that waits for its answer.
@@ -28,9 +30,12 @@ pub struct Request {
 /// A run that was [started](Sandbox::start): it is done, or it waits for answers.
 ///
 /// While it waits nothing of it is on any stack, and no thread belongs to it. The thread that started or resumed it last
-/// may use the sandbox and its functions as part of the run; others get `Busy`. Dropping a run that waits cancels it.
+/// may use the sandbox and its functions as part of the run; others get `Busy`. Dropping a run that waits cancels it; one
+/// that is [durable](ComputeOptions::durable) waits on in its store, and anybody may [resume](Sandbox::resume) it.
 pub struct Run {
     cell: Arc<SandboxCell>,
+    /// Of one that is durable.
+    name: Option<Arc<str>>,
     /// `None` while it waits.
     result: Option<Result<Outcome>>,
     /// Until it ends it can be cancelled.
@@ -98,7 +103,7 @@ impl Sandbox {
     /// Lua.
     pub fn waiting_run(&self) -> Result<Option<Run>> {
         let taken = self.cell.take_restored_run()?;
-        Ok(taken.then(|| Run { cell: Arc::clone(&self.cell), result: None, cancellable: None }))
+        Ok(taken.then(|| Run { cell: Arc::clone(&self.cell), name: None, result: None, cancellable: None }))
     }
 
     fn start_with(
@@ -107,17 +112,95 @@ impl Sandbox {
         enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Run> {
         let cancellable = options.expected(&self.cell)?;
+        let name = options.durable.clone();
         let result = self.cell.access_whole(|state| {
-            Ok(state.start_run(&self.cell, &options.limits, |guest, resolver, args| {
+            let durable = name.clone().map(|name| DurableRun::new(name, state.settings.claim_term)).transpose()?;
+            Ok(state.start_run(&self.cell, &options.limits, durable, |guest, resolver, args| {
                 cancel::begin(cancellable.as_ref())?;
                 enter(guest, resolver, args)
             }))
         })?;
-        Ok(Run { cell: Arc::clone(&self.cell), result: result.transpose(), cancellable })
+        Ok(Run { cell: Arc::clone(&self.cell), name, result: result.transpose(), cancellable })
+    }
+
+    /// Goes on with a [durable](ComputeOptions::durable) run that waits in this sandbox's store, from where it waited
+    /// last: it waits for the same requests under the same numbers.
+    ///
+    /// The sandbox becomes what that one was, with its globals; as after [`restore`](Self::restore), functions that the
+    /// host has give `Closed`, and host functions are linked by their names.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use luacell::{ComputeOptions, FileStore, Sandbox, SandboxConfig};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("orders.luacell");
+    /// let order = "local paid = ask('payment') _home.paid = (_home.paid or 0) + paid return _home.paid";
+    /// let sandbox = Sandbox::with_config(SandboxConfig::new().store(FileStore::open(&path)?))?;
+    /// sandbox.declare("ask")?;
+    /// let run = sandbox.start(order, ComputeOptions::new().durable("order-17"))?;
+    /// assert!(run.is_waiting());
+    /// drop((run, sandbox)); // the process may end here
+    ///
+    /// let sandbox = Sandbox::with_config(SandboxConfig::new().store(FileStore::open(&path)?))?;
+    /// sandbox.declare("ask")?;
+    /// assert_eq!(sandbox.pending_runs()?[0].name, "order-17");
+    /// let mut run = sandbox.resume("order-17")?;
+    /// run.answer(run.requests()?[0].id, 30)?;
+    /// run.resume()?;
+    /// assert_eq!(run.into_result()?.get::<i64>()?, 30);
+    /// assert!(sandbox.pending_runs()?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` if no such run waits in the store, it was stored by another guest, or the sandbox loads no
+    /// functions from its store; `Busy` while somebody else has claimed it, and while this sandbox is used; `Store` if
+    /// the store fails; `Memory` if it is larger than this sandbox may be; `Closed`, `Trap`.
+    pub fn resume(&self, name: &str) -> Result<Run> {
+        self.cell.access_whole(|state| {
+            let term = state.settings.claim_term;
+            state.resume_stored_run(&self.cell, name, term)
+        })?;
+        Ok(Run { cell: Arc::clone(&self.cell), name: Some(name.into()), result: None, cancellable: None })
+    }
+
+    /// The [durable](ComputeOptions::durable) runs that wait in this sandbox's store, in the order of their names.
+    ///
+    /// # Errors
+    /// `Store` if the store fails; `Busy`, `Closed`.
+    pub fn pending_runs(&self) -> Result<Vec<PendingRun>> {
+        self.cell.access(|access| Ok(access.tables()?.pending_runs()?))
+    }
+
+    /// Removes a durable run that waits in this sandbox's store, which nobody has claimed. What it has written to tables
+    /// stays. Whether there was one.
+    ///
+    /// # Errors
+    /// `Busy` while somebody has claimed it; `Store` if the store fails; `Closed`.
+    pub fn drop_pending_run(&self, name: &str) -> Result<bool> {
+        self.cell.access_whole(|state| state.drop_pending_run(name))
     }
 }
 
 impl Run {
+    /// Its name in the store, if it is [durable](ComputeOptions::durable).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Claims a durable run for another [term](crate::SandboxConfig::claim_term), for waits that take longer. Does
+    /// nothing for other runs, nor for one that is done.
+    ///
+    /// # Errors
+    /// `Conflict` if the claim had ended and somebody else has taken the run over, who goes on with it: this one can only
+    /// be dropped. `Store` if the store fails; `Busy`, `Closed`.
+    pub fn renew(&self) -> Result<()> {
+        if self.result.is_some() { Ok(()) } else { self.cell.renew_claim() }
+    }
+
     /// Whether it waits for answers.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
@@ -179,9 +262,17 @@ impl Run {
         Ok(())
     }
 
-    /// Ends a run that waits. Nothing of it is kept.
-    pub fn cancel(self) {
-        drop(self);
+    /// Ends a run that waits. Nothing of it is kept; of a durable run what it had written when it waited.
+    pub fn cancel(mut self) {
+        self.leave(true);
+    }
+
+    fn leave(&mut self, remove: bool) {
+        if self.result.is_none() {
+            // There is nothing to end when the sandbox was closed.
+            let _ = self.cell.leave_run(remove);
+            self.result = Some(Err(Error::closed()));
+        }
     }
 
     /// What it gave, or failed with.
@@ -195,10 +286,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if self.result.is_none() {
-            // There is nothing to end when the sandbox was closed.
-            let _ = self.cell.cancel_run();
-        }
+        self.leave(false);
     }
 }
 

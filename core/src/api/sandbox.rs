@@ -116,6 +116,9 @@ impl Sandbox {
         options: &ComputeOptions,
         f: impl FnOnce(&mut Access<'_>, Option<&Cancellable>) -> Result<T>,
     ) -> Result<T> {
+        if options.durable.is_some() {
+            return Err(Error::invalid("a durable run is begun by `start`"));
+        }
         let run = options.expected(&self.cell)?;
         self.cell.access(|access| match access {
             Access::Reentrant(_) if run.is_some() => {

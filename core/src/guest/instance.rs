@@ -281,4 +281,5 @@ offers! {
     has_deterministic: set_deterministic;
     has_instruction_grant: set_instruction_grant;
     has_waiting: set_waiting;
+    has_checkpoints: begin_checkpoint;
 }

@@ -89,12 +89,25 @@ impl GuestMut<'_> {
         answers.extend_from_slice(&bytes);
     }
 
+    /// What was answered since the run went on last, as the guest takes it.
+    pub(crate) fn take_answers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.host().run.attempt.requests().answers)
+    }
+
     /// The run goes on with what was answered.
-    pub(crate) fn resume_run(&mut self) -> Result<i32> {
-        let answers = std::mem::take(&mut self.host().run.attempt.requests().answers);
+    pub(crate) fn resume_run(&mut self, answers: &[u8]) -> Result<i32> {
         self.reserve(answers.len())?;
-        self.write(&[&answers])?;
+        self.write(&[answers])?;
         self.execute(Entry::Resume { len: answers.len() as i32 })
+    }
+
+    /// The first step of a checkpoint: the guest hands over what is still to be stored. The tables that Lua holds.
+    pub(crate) fn hand_over_and_list_tables(&mut self) -> Result<Vec<u32>> {
+        let len = u32::try_from(self.begin_checkpoint()?)
+            .map_err(|_| Error::new(ErrorKind::Memory, "there is no memory to store the run"))?;
+        self.refresh_buffer()?;
+        let mut reader = ByteReader::new(self.result(len)?);
+        Ok(std::iter::from_fn(|| reader.u32()).collect())
     }
 
     /// What a run that was restored waits for.
@@ -115,6 +128,16 @@ impl GuestMut<'_> {
         }
         self.host().run.attempt.requests().open = open;
         Ok(())
+    }
+
+    /// These answers were given to the run that was restored.
+    pub(crate) fn forget_answered(&mut self, answers: &[u8]) {
+        let mut reader = ByteReader::new(answers);
+        let open = &mut self.host().run.attempt.requests().open;
+        while let (Some(number), Some(len)) = (reader.u32(), reader.u32()) {
+            open.remove(&number);
+            reader.take(len as usize);
+        }
     }
 
     /// Has a run that waits end, for the limit that was noted.

@@ -1,7 +1,7 @@
 //! One run: everything that ends with it.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::kept_errors::{Causes, KeptErrors};
 use super::limits::Limits;
@@ -24,6 +24,13 @@ pub(crate) struct Run {
     pub(super) failures: Option<Box<HostFailures>>,
     /// What this try to run has done: a run is tried again after a conflict.
     pub(crate) attempt: Attempt,
+}
+
+impl Run {
+    /// How much of its time is left; `None` for one without a timeout.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
 }
 
 /// What the host failed with in a run.

@@ -155,6 +155,8 @@ pub(crate) mod table_id {
     pub(crate) const IO: u32 = 2;
     /// The first id for other tables.
     pub(crate) const FIRST_FREE: u32 = 3;
+    /// The library's own: durable runs that wait, by name.
+    pub(crate) const RUNS: u32 = 4_294_967_294;
     /// The library's own table.
     pub(crate) const OWN: u32 = 4_294_967_295;
 }

@@ -211,7 +211,14 @@ pub(crate) async fn run(
                 return Err(Error::closed());
             }
             let mut guest = state.guest()?;
-            executed = if waited.is_ok() { guest.resume_run() } else { guest.end_waiting_run() };
+            executed = if waited.is_ok() {
+                {
+                    let answers = guest.take_answers();
+                    guest.resume_run(&answers)
+                }
+            } else {
+                guest.end_waiting_run()
+            };
         }
         let conflict = {
             let (_after, mut state, _at_work) = driver.lock();

@@ -80,7 +80,7 @@ impl SandboxState {
 
     /// The run is over: nothing of it is left.
     #[inline]
-    pub(super) fn finish_run(&mut self) {
+    pub(crate) fn finish_run(&mut self) {
         if let Ok(host) = self.host() {
             host.end_run();
         }
@@ -202,16 +202,20 @@ impl SandboxState {
 
     /// The last part of a run that nobody waits for any more: nothing of it is kept.
     pub(crate) fn drop_waiting_run(&mut self) {
-        if self.waiting.take().is_none() {
-            return;
+        if self.waiting.take().is_some() {
+            self.abandon_run();
+            self.finish_run();
         }
+    }
+
+    /// Ends an attempt that waits; nothing of it is kept.
+    pub(crate) fn abandon_run(&mut self) {
         if let Ok(host) = self.host() {
             host.end_by(ErrorKind::Interrupted);
             host.run.limits.commit_on_error = false;
         }
         let executed = self.guest().and_then(|mut guest| guest.end_waiting_run());
         let _ = self.end_attempt(executed);
-        self.finish_run();
     }
 
     /// Reads what the guest answered, and stores what the run wrote.
@@ -249,7 +253,8 @@ impl SandboxState {
                 let error = error.with_metrics(metrics);
                 if self.transaction.is_none() {
                     self.tables()?.be_patient();
-                    self.commit()
+                    self.end_in_store()
+                        .and_then(|()| self.commit())
                         .map_err(|failure| failure.with_output(error.output().clone()).with_metrics(metrics))?;
                 }
                 return Err(Failure { error, kept: true });
@@ -262,8 +267,8 @@ impl SandboxState {
             self.trim_ids()?;
         }
         if self.transaction.is_none()
-            && self.tables()?.is_open()
-            && let Err(error) = self.commit_in_time()
+            && (self.tables()?.is_open() || self.durable.is_some())
+            && let Err(error) = self.end_in_store().and_then(|()| self.commit_in_time())
         {
             return Err(error.with_output(output).with_metrics(metrics).into());
         }

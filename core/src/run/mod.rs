@@ -7,6 +7,7 @@ mod at_work;
 pub(crate) mod cancel;
 mod commit;
 pub(crate) mod copy_table;
+pub(crate) mod durable;
 mod host_transaction;
 mod id_reclaim;
 pub(crate) mod inputs;

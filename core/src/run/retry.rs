@@ -19,7 +19,7 @@ impl SandboxState {
 
     /// Waits before a run is repeated, unless it has to end meanwhile; then with this error.
     #[cold]
-    pub(super) fn pause(&mut self, tries: u32, conflict: Error) -> Result<()> {
+    pub(crate) fn pause(&mut self, tries: u32, conflict: Error) -> Result<()> {
         let host = self.host()?;
         let until = pause_before_retry(tries);
         let until = host.run.deadline.map_or(until, |deadline| until.min(deadline));

@@ -300,6 +300,10 @@ impl SandboxCell {
         }
         *self.freeing() = Some(std::thread::current().id());
         self.weight.end();
+        if state.durable.is_some() {
+            state.drop_waiting_run();
+            state.leave_durable_run(false);
+        }
         Some(std::mem::replace(&mut state.instance, Instance::Closed))
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::durable::DurableRun;
 use super::host_transaction::Transaction;
 use super::sandbox_cell::SandboxCell;
 use crate::guest::factory::GuestFactory;
@@ -28,7 +29,9 @@ pub(crate) struct SandboxState {
     /// What the host does as one transaction.
     pub(super) transaction: Option<Transaction>,
     /// A run that waits for answers, while no thread is at work for it.
-    pub(super) waiting: Option<Waiting>,
+    pub(crate) waiting: Option<Waiting>,
+    /// What is known of the run that is under way, if it has a name in the store.
+    pub(crate) durable: Option<Box<DurableRun>>,
 }
 
 /// Whose a run is that waits.
@@ -51,6 +54,8 @@ pub(crate) struct SandboxSettings {
     pub(crate) deterministic: bool,
     /// How often a run is repeated after a conflict.
     pub(crate) conflict_retries: u32,
+    /// How long a durable run is claimed for each time.
+    pub(crate) claim_term: Duration,
 }
 
 /// The guest of a sandbox.
@@ -83,6 +88,7 @@ impl SandboxState {
             held: Arc::new(HeldByHost::new(settings.deterministic)),
             transaction: None,
             waiting: None,
+            durable: None,
         }
     }
 

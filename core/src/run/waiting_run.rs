@@ -5,61 +5,26 @@ use std::time::{Duration, Instant};
 
 use super::access::Access;
 use super::at_work::{AtWork, this_thread};
-use super::limits::LimitOverrides;
 use super::sandbox_cell::{AfterAccess, SandboxCell};
 use super::state::{Instance, SandboxState, Waiting};
-use crate::guest::GuestMut;
 use crate::guest::limits::Limits;
-use crate::guest::requests::{OpenRequest, Waits, is_waiting};
-use crate::guest::resolver::SandboxResolver;
-use crate::machine::Entry;
+use crate::guest::requests::{OpenRequest, Waits};
 use crate::store::WriteList;
-use crate::value::{Error, ErrorKind, Outcome, Result, Value};
+use crate::value::{Error, ErrorKind, Result, Value};
 
 impl SandboxState {
-    /// Begins a run; `None` when it waits.
-    pub(crate) fn start_run(
-        &mut self,
-        cell: &Arc<SandboxCell>,
-        set: &LimitOverrides,
-        enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
-    ) -> Result<Option<Outcome>> {
-        self.outside_transaction("a run that may wait")?;
-        self.factory.check_stack()?;
-        let mut tries = 0;
-        loop {
-            let entry = self.begin_attempt(cell, Some(set), tries, Waits::Started, &enter)?;
-            let executed = self.guest().and_then(|mut guest| guest.execute(entry));
-            if is_waiting(&executed) {
-                self.let_wait();
-                return Ok(None);
-            }
-            let conflict = match self.end_attempt(executed) {
-                Err(error) if self.repeats(&error, &mut tries) => error,
-                result => {
-                    self.finish_run();
-                    return result.map(Some);
-                }
-            };
-            if let Err(error) = self.pause(tries, conflict) {
-                self.finish_run();
-                return Err(error);
-            }
-        }
-    }
-
     /// The run's time stands still while it waits.
-    fn let_wait(&mut self) {
+    pub(crate) fn let_wait(&mut self) {
         let left = self.host().ok().and_then(|host| {
-            let deadline = host.run.deadline;
+            let left = host.run.time_left();
             host.set_deadline(None);
-            deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+            left
         });
         self.waiting = Some(Waiting::Started { thread: this_thread(), left });
     }
 
     /// The time of a run that waits goes on; `None` when nobody has one.
-    fn end_wait(&mut self) -> Option<()> {
+    pub(crate) fn end_wait(&mut self) -> Option<()> {
         let Some(Waiting::Started { left, .. }) = self.waiting else {
             return None;
         };
@@ -82,24 +47,6 @@ impl SandboxState {
         }
         result
     }
-
-    fn resume_waiting(&mut self) -> Result<Option<Outcome>> {
-        self.factory.check_stack()?;
-        self.end_wait().ok_or_else(over)?;
-        let ending = self.host()?.check_limits().is_some();
-        let executed =
-            self.guest().and_then(|mut guest| if ending { guest.end_waiting_run() } else { guest.resume_run() });
-        if is_waiting(&executed) {
-            self.let_wait();
-            return Ok(None);
-        }
-        if let Ok(host) = self.host() {
-            host.run.attempt.requests().open.clear();
-        }
-        let result = self.end_attempt(executed);
-        self.finish_run();
-        result.map(Some)
-    }
 }
 
 /// A run that waits, beside what the guest has of it.
@@ -117,14 +64,21 @@ pub(crate) struct WaitingRun {
 impl SandboxState {
     /// The run that waits, for a snapshot.
     pub(crate) fn waiting_run(&mut self) -> Result<Option<WaitingRun>> {
-        let left = match self.waiting {
-            Some(Waiting::Started { left, .. } | Waiting::Restored { left }) => left,
-            _ => return Ok(None),
-        };
+        match self.waiting {
+            Some(Waiting::Started { left, .. } | Waiting::Restored { left }) => {
+                let writes = self.tables()?.pending_writes();
+                self.describe_waiting_run(left, writes).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The run that waits, with so much of its time left and with these writes.
+    pub(crate) fn describe_waiting_run(&mut self, left: Option<Duration>, writes: WriteList) -> Result<WaitingRun> {
         let host = self.host()?;
         let attempt = &host.run.attempt;
         let (limits, host_calls, bytes_stored) = (host.run.limits, attempt.host_calls, attempt.bytes_stored);
-        Ok(Some(WaitingRun { limits, left, host_calls, bytes_stored, writes: host.tables.pending_writes() }))
+        Ok(WaitingRun { limits, left, host_calls, bytes_stored, writes })
     }
 
     /// The run that came with the snapshot goes on here, once somebody takes it over. Its limits are no wider than this
@@ -149,15 +103,30 @@ impl SandboxState {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// The run that was restored is somebody's, on this thread; whether there was one.
+    pub(crate) fn take_over(&mut self, cell: &Arc<SandboxCell>) -> Result<bool> {
+        let Some(Waiting::Restored { left }) = self.waiting else {
+            return Ok(false);
+        };
+        let limits = self.host()?.run.limits;
+        let instance = self.guest()?.settings().number;
+        let resolver = self.links_with(cell, &limits, instance);
+        let mut guest = self.guest()?;
+        guest.host().run.resolver = Some(resolver.clone());
+        guest.restore_requests(&resolver)?;
+        self.waiting = Some(Waiting::Started { thread: this_thread(), left });
+        Ok(true)
+    }
 }
 
-fn over() -> Error {
+pub(crate) fn over() -> Error {
     Error::invalid("the run does not wait any more")
 }
 
 impl SandboxCell {
     /// Hands the sandbox to `f`, for the run that waits.
-    fn waiting_run<T>(&self, f: impl FnOnce(&mut SandboxState) -> Result<T>) -> Result<T> {
+    pub(crate) fn waiting_run<T>(&self, f: impl FnOnce(&mut SandboxState) -> Result<T>) -> Result<T> {
         if self.is_closed() {
             return Err(Error::closed());
         }
@@ -180,17 +149,7 @@ impl SandboxCell {
         let _after = AfterAccess(self);
         let mut state = self.try_lock_waiting()?;
         let _at_work = AtWork::begin(self);
-        let Some(Waiting::Restored { left }) = state.waiting else {
-            return Ok(false);
-        };
-        let limits = state.host()?.run.limits;
-        let instance = state.guest()?.settings().number;
-        let resolver = state.links_with(self, &limits, instance);
-        let mut guest = state.guest()?;
-        guest.host().run.resolver = Some(resolver.clone());
-        guest.restore_requests(&resolver)?;
-        state.waiting = Some(Waiting::Started { thread: this_thread(), left });
-        Ok(true)
+        state.take_over(self)
     }
 
     /// The requests of the run that waits, by number.
@@ -210,19 +169,6 @@ impl SandboxCell {
                 return Err(Error::invalid(format!("the run has no open request {number}")));
             };
             guest.add_answer(number, Ok(result));
-            Ok(())
-        })
-    }
-
-    /// Lets the run that waits go on; `None` when it waits again.
-    pub(crate) fn resume_run(&self) -> Result<Option<Outcome>> {
-        self.waiting_run(SandboxState::resume_waiting)
-    }
-
-    /// Ends the run that waits; nothing of it is kept.
-    pub(crate) fn cancel_run(&self) -> Result<()> {
-        self.waiting_run(|state| {
-            state.drop_waiting_run();
             Ok(())
         })
     }

@@ -1,15 +1,11 @@
 //! A whole sandbox at one moment, and as bytes. The format is in `docs/state.md`.
 
-mod home_export;
-mod sandbox;
-mod sandbox_api;
+mod restoring;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::home_export::ImportOptions;
-use crate::api::Engine;
 use crate::guest::factory::GuestFactory;
 use crate::guest::host_functions::FunctionNames;
 use crate::guest::limits::Limits;
@@ -121,20 +117,8 @@ impl Snapshot {
         Ok(bytes)
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) returned, in this or another process.
-    ///
-    /// The checksum detects accidents, not intent. Bytes that somebody made on purpose can do what a script that has
-    /// taken over the guest could do: they can't reach anything outside the sandbox, but they can run endlessly inside
-    /// it, past every limit. If you don't trust where a snapshot comes from, restore it only in a
-    /// [hardened](crate::EngineConfig::hardened) engine, which stops that.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if the bytes are not a snapshot, are damaged, or belong to another format or another guest.
-    /// Also if the guest's memory or the tables in it are larger than the engine's
-    /// [`max_memory`](crate::EngineConfig::max_memory), which is checked before they are unpacked. `Memory` if there is
-    /// not enough memory for a guest.
-    pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Snapshot> {
-        let factory = &engine.0;
+    /// What [`to_bytes`](Self::to_bytes) returned, which may be anything.
+    pub(crate) fn parse(factory: &GuestFactory, bytes: &[u8]) -> Result<Snapshot> {
         if !bytes.starts_with(MAGIC) {
             return Err(invalid("its first bytes are wrong"));
         }

@@ -7,7 +7,7 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 
 use super::{Batch, StoreResult, TableStore, Usage};
-use crate::store::reserved::OWN;
+use crate::store::reserved::is_own;
 use crate::util::SmallBytes;
 use crate::util::ordered_map::OrderedMap;
 
@@ -47,7 +47,7 @@ impl MemoryStore {
         let hash = self.hash(key.as_slice());
         let (key_len, len) = (key.as_slice().len(), value.as_slice().len());
         let old = self.tables.entry(table).or_default().insert(hash, key, value, SmallBytes::eq);
-        if table == OWN {
+        if is_own(table) {
             return;
         }
         match old {
@@ -64,7 +64,7 @@ impl MemoryStore {
         let hash = self.hash(key);
         let entries = self.tables.get_mut(&table);
         if let Some((key, value)) = entries.and_then(|entries| entries.remove(hash, |other| other.as_slice() == key))
-            && table != OWN
+            && !is_own(table)
         {
             self.usage.bytes -= (key.as_slice().len() + value.as_slice().len()) as u64;
             self.usage.entries -= 1;

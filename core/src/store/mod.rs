@@ -11,6 +11,7 @@ pub(crate) mod reserved;
 mod undo_log;
 
 use std::fmt;
+use std::time::SystemTime;
 
 use crate::value::{Error, ErrorKind};
 pub use batch::{Batch, Write};
@@ -123,8 +124,9 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// What a run writes arrives together, through [`commit`](Self::commit), when the run has succeeded; until then the
 /// sandbox only reads. `_io` and tables that nothing in `_home` refers to never go into a store.
 ///
-/// Table 4294967295 is the library's own. It keeps the next free table number under the key `next`, what has to be
-/// rolled back after an interrupted commit under `undo`, and who wrote last under `writer`.
+/// Tables 4294967294 and 4294967295 are the library's own. The first keeps durable runs that wait, under their names.
+/// The second keeps the next free table number under the key `next`, what has to be rolled back after an interrupted
+/// commit under `undo`, who wrote last under `writer`, and who has claimed a durable run under `claim:` and its name.
 pub trait TableStore: Send {
     /// Passes the value under a key to `read` and returns true; returns false if there is no such table or key. `read`
     /// is called at most once, so that the value can be read in place.
@@ -337,6 +339,23 @@ pub trait TableStore: Send {
     /// Whether the store wants to know which tables this sandbox holds, after the next run.
     fn asks_for_held(&self) -> bool {
         false
+    }
+
+    /// The time by which all users of the store go when they claim durable runs. The default is this machine's clock: for
+    /// a store that several machines use, those have to agree within a fraction of the
+    /// [term](crate::ComputeOptions::claim_term).
+    ///
+    /// # Errors
+    /// When the store failed.
+    fn now(&mut self) -> StoreResult<SystemTime> {
+        Ok(SystemTime::now())
+    }
+
+    /// A number that changes once all users of the store are gone, if the store can tell: what they had claimed is free
+    /// then.
+    #[doc(hidden)]
+    fn era(&self) -> u64 {
+        0
     }
 
     /// Whether somebody else may use the store at the same time. Then tables that nothing refers to are not removed,

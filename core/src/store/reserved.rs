@@ -1,6 +1,6 @@
 //! Numbers and keys of tables that mean something to the library.
 
-pub(crate) use crate::protocol::table_id::{FIRST_FREE, HOME, IO, OWN};
+pub(crate) use crate::protocol::table_id::{FIRST_FREE, HOME, IO, OWN, RUNS};
 use crate::value::codec::tag;
 
 /// The next free table number.
@@ -15,13 +15,19 @@ const ID_STEP: u32 = 64;
 
 /// The next free id as it is written down: never one that somebody has.
 pub(crate) fn noted_next(next: u32) -> u32 {
-    next.checked_next_multiple_of(ID_STEP).unwrap_or(OWN)
+    next.checked_next_multiple_of(ID_STEP).unwrap_or(RUNS)
 }
 
 /// Whether a guest may use this id.
 #[inline]
 pub(crate) fn is_valid(id: u32) -> bool {
-    id != 0 && id != OWN
+    id != 0 && !is_own(id)
+}
+
+/// Whether this is a table of the library's own.
+#[inline]
+pub(crate) fn is_own(id: u32) -> bool {
+    id >= RUNS
 }
 
 /// The next free id as it is stored: an integer, as scripts store it.

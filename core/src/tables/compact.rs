@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Backing, Tables, id_set};
-use crate::store::reserved::{FIRST_FREE, HOME, IO, NEXT_KEY, OWN, encode_next, is_valid};
+use crate::store::reserved::{FIRST_FREE, HOME, IO, NEXT_KEY, OWN, RUNS, encode_next, is_own, is_valid};
 use crate::store::{Batch, StoreResult, TableStore, WriteList};
 use crate::util::SmallBytes;
 use crate::value::codec;
@@ -34,11 +34,12 @@ impl Tables {
         let listed = self.store()?.tables(&mut |id| {
             present.insert(id);
         })?;
-        if !listed {
+        // A run that waits has the numbers in its memory.
+        if !listed || present.contains(&RUNS) {
             return Ok(());
         }
         let reached = self.reachable([HOME, IO])?.0;
-        let stays = |id: &u32| *id < FIRST_FREE || *id == OWN;
+        let stays = |id: &u32| *id < FIRST_FREE || is_own(*id);
         // Those that are low stay, the others get the numbers between them that nobody has.
         let room = FIRST_FREE.saturating_add(u32::try_from(reached.len()).unwrap_or(LATE));
         let mut free = (FIRST_FREE..LATE).filter(|id| !reached.contains(id) && !present.contains(id));

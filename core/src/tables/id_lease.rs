@@ -4,7 +4,7 @@ use ahash::RandomState;
 use hashbrown::HashSet;
 
 use super::{Backing, Tables};
-use crate::store::reserved::{OWN, is_valid};
+use crate::store::reserved::{RUNS, is_valid};
 use crate::store::{StoreError, StoreResult, TableStore, Write};
 use crate::value::codec;
 
@@ -98,7 +98,7 @@ impl Tables {
         if let Backing::Tiered(store) = &self.backing
             && !store.is_local(table)
         {
-            let end = self.lease_end.unwrap_or(OWN);
+            let end = self.lease_end.unwrap_or(RUNS);
             ids.iter().filter(|id| **id >= end).for_each(|id| self.overlay.note_foreign(*id));
         }
     }

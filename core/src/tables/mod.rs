@@ -3,6 +3,7 @@
 mod clock;
 mod compact;
 mod id_lease;
+mod pending_runs;
 
 pub(crate) mod meter;
 pub(crate) mod overlay;
@@ -17,10 +18,12 @@ use std::time::{Duration, Instant};
 pub(crate) use self::clock::Clock;
 pub(crate) use self::id_lease::{IdSet, id_set};
 pub use self::meter::StoreLimit;
+pub use self::pending_runs::PendingRun;
+pub(crate) use self::pending_runs::{Claimant, Claimed};
 pub(crate) use self::snapshot::TableSnapshot;
 use self::sweep::{SWEPT_KEY, decode_swept};
 use crate::store::reserved::{
-    FIRST_FREE, HOME, IO, NEXT_KEY, OWN, UNDO_KEY, WRITER_KEY, decode_next, encode_next, is_valid, noted_next,
+    FIRST_FREE, HOME, IO, NEXT_KEY, OWN, RUNS, UNDO_KEY, WRITER_KEY, decode_next, encode_next, is_valid, noted_next,
 };
 use crate::store::{self, Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore};
 use crate::tables::meter::Meter;
@@ -141,7 +144,7 @@ impl Tables {
                         highest = highest.max(id);
                     }
                 })?;
-                let seen = tables.reachable([HOME, IO])?.0;
+                let seen = tables.reachable([HOME, IO, RUNS])?.0;
                 let highest = seen.into_iter().filter(|id| is_valid(*id)).fold(highest, u32::max);
                 tables.end();
                 tables.start_at(highest.saturating_add(1), FIRST_FREE);
@@ -152,7 +155,7 @@ impl Tables {
         if lease.is_none()
             && let Backing::Tiered(tiered) = &mut tables.backing
         {
-            tiered.add_own(tables.next_id, OWN);
+            tiered.add_own(tables.next_id, RUNS);
         }
         Ok(tables)
     }
@@ -240,6 +243,10 @@ impl Tables {
 
     pub(crate) fn refuse_functions(&mut self, refuse: bool) {
         self.no_functions = refuse;
+    }
+
+    pub(crate) fn refuses_functions(&self) -> bool {
+        self.no_functions
     }
 
     /// Whether a value that was read is a function that came from the store.

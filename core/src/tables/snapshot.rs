@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::overlay::Overlay;
 use super::{Backing, IdSet, StoreLimit, Tables, id_set};
-use crate::store::reserved::{FIRST_FREE, HOME, IO, OWN, is_valid};
+use crate::store::reserved::{FIRST_FREE, HOME, IO, RUNS, is_valid};
 use crate::store::{MemoryStore, StoreResult, TableStore, Write, WriteList, WriteSource};
 use crate::value::codec;
 
@@ -20,7 +20,7 @@ impl TableSnapshot {
     /// `None` when a table has a number that is not below the next one.
     pub(crate) fn new(store: MemoryStore, next_id: u32) -> Option<Self> {
         let all_below = store.ids().all(|id| is_valid(id) && id < next_id);
-        ((FIRST_FREE..OWN).contains(&next_id) && all_below).then(|| TableSnapshot { store: Arc::new(store), next_id })
+        ((FIRST_FREE..RUNS).contains(&next_id) && all_below).then(|| TableSnapshot { store: Arc::new(store), next_id })
     }
 
     pub(crate) fn store(&self) -> &MemoryStore {
@@ -69,6 +69,31 @@ impl Tables {
         let copied = self.copy(held, next_id);
         self.overlay = writes;
         copied
+    }
+
+    /// `_io` alone, and what its entries refer to.
+    pub(crate) fn snapshot_io(&mut self) -> StoreResult<(TableSnapshot, Vec<u32>)> {
+        let (mut store, mut ids) = (MemoryStore::new(), Vec::new());
+        self.scan_any(IO, &mut |key, value| {
+            store.put_entry(IO, key, value);
+            codec::references(value, &mut |id| ids.push(id));
+        })?;
+        Ok((TableSnapshot { store: Arc::new(store), next_id: self.next_id }, ids))
+    }
+
+    /// Makes `_io` what it is in the snapshot; nothing else.
+    pub(crate) fn restore_io(&mut self, snapshot: &TableSnapshot) {
+        if let Backing::Tiered(tiered) = &mut self.backing {
+            tiered.restore_io(snapshot.store());
+        }
+    }
+
+    /// The next number for a table, where some below this one are taken.
+    pub(crate) fn next_id_beyond(&mut self, taken: u32) -> u32 {
+        if self.lease_end.is_none() {
+            self.note_id(taken.saturating_sub(1));
+        }
+        self.next_id
     }
 
     fn copy(&mut self, held: Vec<u32>, next_id: u32) -> StoreResult<TableSnapshot> {
@@ -135,7 +160,7 @@ impl Tables {
             present.insert(id);
         })?;
         if !listed {
-            present = self.reachable([HOME])?.0;
+            present = self.reachable([HOME, RUNS])?.0;
         }
         let Backing::Tiered(tiered) = &mut self.backing else {
             return Ok(());
@@ -148,7 +173,8 @@ impl Tables {
             counter => counter,
         };
         let next = reserved.unwrap_or(next).max(next);
-        present.retain(|id| is_valid(*id) && *id != IO);
+        // The runs of the store that waited were about tables that go.
+        present.retain(|id| is_valid(*id) && *id != IO || *id == RUNS);
         let noted = if reserved.is_none() { Some(super::noted_next(next)) } else { None };
         self.interrupted = true;
         let replaced = tiered.replace(snapshot.store(), snapshot.kept(), &present, next, noted);

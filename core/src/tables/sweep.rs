@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Backing, Clock, IdSet, Tables, id_set};
-use crate::store::reserved::{HOME, IO, OWN, is_valid};
+use crate::store::reserved::{HOME, IO, OWN, RUNS, is_valid};
 use crate::store::{StoreResult, TableStore};
 use crate::util::ByteReader;
 use crate::value::codec;
@@ -184,7 +184,7 @@ impl Tables {
         if let Backing::Tiered(tiered) = &self.backing {
             known.extend(tiered.moved());
         }
-        let (seen, weight) = self.reachable(outside.into_iter().chain([HOME]))?;
+        let (seen, weight) = self.reachable(outside.into_iter().chain([HOME, RUNS]))?;
         self.store()?.tables(&mut |id| {
             known.insert(id);
         })?;

@@ -4,7 +4,9 @@
 //! there, with everything that it refers to. So a store holds what can be reached from `_home`. A sandbox's `_io` is
 //! not visible in another sandbox that shares the store, and the store never refers to memory.
 
-use crate::store::reserved::{FIRST_FREE, IO, NEXT_KEY, OWN, encode_next};
+use std::time::SystemTime;
+
+use crate::store::reserved::{FIRST_FREE, IO, NEXT_KEY, OWN, RUNS, encode_next};
 use crate::store::{Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Usage, Write, WriteList};
 use crate::tables::overlay::Overlay;
 use crate::tables::{IdSet, id_set};
@@ -260,10 +262,19 @@ impl Tiered {
                 self.local_ids.insert(id);
             }
         }
-        self.own = vec![(FIRST_FREE, if noted.is_some() { OWN } else { next })];
+        self.own = vec![(FIRST_FREE, if noted.is_some() { RUNS } else { next })];
         self.moved = kept;
         self.doubtful.clear();
         Ok(())
+    }
+}
+
+impl Tiered {
+    /// Makes `_io` what it is there.
+    pub(crate) fn restore_io(&mut self, image: &MemoryStore) {
+        // In memory nothing fails.
+        let _ = self.local.remove_table(IO);
+        image.entries(IO).for_each(|(key, value)| self.local.put_entry(IO, key, value));
     }
 }
 
@@ -363,6 +374,14 @@ impl TableStore for Tiered {
 
     fn known_next_id(&self) -> Option<u32> {
         self.kept.known_next_id()
+    }
+
+    fn now(&mut self) -> StoreResult<SystemTime> {
+        self.kept.now()
+    }
+
+    fn era(&self) -> u64 {
+        self.kept.era()
     }
 
     fn share_held(&mut self, held: &[u32], collect: bool) -> StoreResult<()> {

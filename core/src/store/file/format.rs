@@ -16,7 +16,7 @@ use std::fmt;
 use ahash::HashMap;
 use redb::{AccessGuard, Range, ReadOnlyTable, ReadableTable, Table, TableDefinition};
 
-use crate::store::reserved::OWN;
+use crate::store::reserved::is_own;
 use crate::store::{CancelToken, StoreError, StoreResult, Usage, Write};
 
 pub(super) const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("luacell");
@@ -455,7 +455,7 @@ impl Growth {
 
     /// What is not counted by table.
     fn count(&mut self, table: u32, entries: i64, bytes: i64) {
-        if table != OWN {
+        if !is_own(table) {
             self.entries += entries;
             self.bytes += bytes;
         }

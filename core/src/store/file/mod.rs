@@ -441,6 +441,10 @@ impl TableStore for FileStore {
         Some(self.shared.next_id())
     }
 
+    fn era(&self) -> u64 {
+        self.shared.era
+    }
+
     fn is_shared(&self) -> bool {
         self.reads_only || self.shared.has_other_handles()
     }

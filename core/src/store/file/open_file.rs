@@ -13,7 +13,7 @@ use super::format::{self, ENTRIES, Entries};
 use super::identity::{Identity, Look, identity_of};
 use super::opening::{Opened, absolute, check_content, close, open_database};
 use super::{Access, registry};
-use crate::store::reserved::OWN;
+use crate::store::reserved::RUNS;
 use crate::store::{StoreError, StoreResult, Usage};
 use crate::util::{lock, process};
 
@@ -42,6 +42,8 @@ pub(super) struct OpenFile {
     pub(super) usage: Mutex<Option<Usage>>,
     /// Whether there are commits that are not on the disk.
     pub(super) unsynced: Mutex<Unsynced>,
+    /// Of those who have it open: no other has the number.
+    pub(super) era: u64,
 }
 
 /// Numbers for new tables.
@@ -85,6 +87,7 @@ pub(super) fn open(path: &Path, access: Access, cache_size: usize) -> StoreResul
         handles: AtomicUsize::new(1),
         usage: Mutex::default(),
         unsynced: Mutex::default(),
+        era: getrandom::u64().unwrap_or_default(),
     });
     open.push(Arc::downgrade(&shared));
     Ok(shared)
@@ -263,7 +266,7 @@ impl OpenFile {
         let mut ids = lock(&self.ids);
         let first = ids.next;
         if count > 0 {
-            ids.next = first.checked_add(count).filter(|end| *end < OWN).ok_or("no table numbers are left")?;
+            ids.next = first.checked_add(count).filter(|end| *end < RUNS).ok_or("no table numbers are left")?;
         }
         Ok(first)
     }

@@ -19,7 +19,7 @@ use super::scripts::{self, Script};
 use super::session::{Answer, LEASE, bytes, number};
 use super::{EMPTY, LISTED, RedisStore};
 use crate::store::StoreResult;
-use crate::store::reserved::{HOME, is_valid};
+use crate::store::reserved::{HOME, RUNS, is_valid};
 use crate::value::codec;
 
 /// So many tables are looked at in one request, and so many entries of each at a time.
@@ -102,7 +102,7 @@ impl RedisStore {
         }
         let tables = self.list()?;
         let mut roots: Vec<u32> = users.values().flat_map(|user| user.held.iter().copied()).collect();
-        roots.extend(held.iter().copied().chain([HOME]));
+        roots.extend(held.iter().copied().chain([HOME, RUNS]));
         let Ok((reached, now, active)) = self.mark(roots)? else { return Ok(()) };
         let Ok(mut orphans) = self.orphans()? else { return Ok(()) };
         users.remove(self.session.user());

@@ -13,7 +13,7 @@ mod write_part;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ::redis::Value;
 
@@ -442,6 +442,10 @@ impl TableStore for RedisStore {
             self.began = Some(before + 1);
         }
         Ok(Some(first))
+    }
+
+    fn now(&mut self) -> StoreResult<SystemTime> {
+        self.session.pool().now(&self.cancel)
     }
 
     fn is_shared(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use rustls::ClientConfig;
@@ -235,6 +235,14 @@ impl Pool {
         cancel: &CancelToken,
     ) -> StoreResult<Value> {
         self.with_connection(repeatable, cancel, |connection| script.run(keys, arguments, connection))
+    }
+
+    /// The server's time.
+    pub(super) fn now(&self, cancel: &CancelToken) -> StoreResult<SystemTime> {
+        let (seconds, microseconds) =
+            self.with_connection(true, cancel, |connection| redis::cmd("TIME").query::<(u64, u64)>(connection))?;
+        let time = Duration::from_secs(seconds).saturating_add(Duration::from_micros(microseconds));
+        SystemTime::UNIX_EPOCH.checked_add(time).ok_or_else(|| self.strange())
     }
 
     /// Removes a key, if the server is there.

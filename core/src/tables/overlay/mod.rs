@@ -13,6 +13,7 @@ use ahash::RandomState;
 use hashbrown::hash_table::Entry as IndexEntry;
 use hashbrown::{HashMap, HashSet, HashTable};
 
+use crate::store::reserved::is_own;
 use crate::store::{StoreResult, TableStore, Usage};
 use crate::util::SmallBytes;
 use crate::util::ordered_map::Place;
@@ -176,7 +177,7 @@ impl Overlay {
     /// Whether this is a table that the present run made.
     #[inline]
     pub(crate) fn is_fresh(&self, table: u32) -> bool {
-        table >= self.fresh_from && (table < self.own_end || !self.is_foreign(table))
+        table >= self.fresh_from && !is_own(table) && (table < self.own_end || !self.is_foreign(table))
     }
 
     /// Until 0 is set, new tables with numbers below this one have what the run wrote to them and nothing of others

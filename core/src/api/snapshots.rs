@@ -1,8 +1,26 @@
 //! Snapshots of sandboxes, and sandboxes from snapshots.
 
-use super::{RestoreOptions, Snapshot};
-use crate::api::{Engine, Sandbox, SandboxConfig};
+use super::{Engine, Sandbox, SandboxConfig};
+use crate::snapshot::{RestoreOptions, Snapshot};
 use crate::value::Result;
+
+impl Snapshot {
+    /// Reads what [`to_bytes`](Self::to_bytes) returned, in this or another process.
+    ///
+    /// The checksum detects accidents, not intent. Bytes that somebody made on purpose can do what a script that has
+    /// taken over the guest could do: they can't reach anything outside the sandbox, but they can run endlessly inside
+    /// it, past every limit. If you don't trust where a snapshot comes from, restore it only in a
+    /// [hardened](crate::EngineConfig::hardened) engine, which stops that.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the bytes are not a snapshot, are damaged, or belong to another format or another guest.
+    /// Also if the guest's memory or the tables in it are larger than the engine's
+    /// [`max_memory`](crate::EngineConfig::max_memory), which is checked before they are unpacked. `Memory` if there is
+    /// not enough memory for a guest.
+    pub fn from_bytes(engine: &Engine, bytes: &[u8]) -> Result<Snapshot> {
+        Snapshot::parse(&engine.0, bytes)
+    }
+}
 
 impl Engine {
     /// A new sandbox that continues from the moment of the snapshot, as after [`Sandbox::restore`]. Host functions that

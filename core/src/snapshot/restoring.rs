@@ -10,15 +10,26 @@ use crate::guest::limits::most_memory;
 use crate::guest::memory_delta::MemoryDelta;
 use crate::guest::registration::register_all;
 use crate::guest::settings::GuestLimits;
+use crate::run::waiting_run::WaitingRun;
 use crate::run::{Instance, SandboxCell, SandboxState};
-use crate::tables::Tables;
+use crate::tables::{TableSnapshot, Tables};
 use crate::value::{Error, ErrorKind, Result};
+
+/// Which tables Lua has afterwards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TablesOf {
+    /// Those of the snapshot, in place of the sandbox's.
+    Snapshot,
+    /// The sandbox's, which Lua knows nothing of.
+    Sandbox,
+    /// The sandbox's, and Lua knows them: it comes from the same store.
+    Store,
+}
 
 impl SandboxState {
     pub(crate) fn snapshot(&mut self, cell: &SandboxCell) -> Result<Snapshot> {
         self.outside_transaction("a snapshot")?;
         self.release_handles(cell)?;
-        let base = self.factory.base()?;
         let wants_held = self.tables()?.wants_held();
         let result = self.guest().and_then(|mut guest| {
             let held = if wants_held { held_tables(&mut guest)?.unwrap_or_default() } else { Vec::new() };
@@ -30,12 +41,17 @@ impl SandboxState {
         });
         let (held, next) = self.roll_back_on_error(result)?;
         let tables = self.tables()?.snapshot(held, next)?;
-        let guest = *self.factory.guest_id();
+        let waiting = self.waiting_run()?;
+        self.snapshot_with(tables, waiting)
+    }
+
+    /// A snapshot of Lua, with these tables and this run.
+    pub(crate) fn snapshot_with(&mut self, tables: TableSnapshot, waiting: Option<WaitingRun>) -> Result<Snapshot> {
+        let (base, guest) = (self.factory.base()?, *self.factory.guest_id());
         let mut context = self.guest()?;
         let memory = MemoryDelta::of(&base, context.memory()?);
         let host = context.host();
         let (functions, virtual_clock) = (host.functions.names(), host.virtual_clock);
-        let waiting = self.waiting_run()?;
         Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables, waiting }))
     }
 
@@ -54,8 +70,19 @@ impl SandboxState {
                 "a store that others use too can't be reset to a snapshot; restore it in a sandbox with its own store",
             ));
         }
+        let tables = if with_tables { TablesOf::Snapshot } else { TablesOf::Sandbox };
+        self.restore_as(snapshot, tables, keep_limits)
+    }
+
+    /// A run goes on here that is stored where this sandbox has its tables.
+    pub(crate) fn restore_stored_run(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.restore_as(snapshot, TablesOf::Store, true)
+    }
+
+    fn restore_as(&mut self, snapshot: &Snapshot, tables: TablesOf, keep_limits: bool) -> Result<()> {
+        let parts = snapshot.parts();
         if keep_limits {
-            self.check_size(parts, with_tables)?;
+            self.check_size(parts, tables)?;
         }
         let mut guest = self.factory.blank()?;
         let functions = self.host()?.functions.renumbered(&parts.functions)?;
@@ -67,16 +94,22 @@ impl SandboxState {
             return Err(self.too_large(in_use));
         }
         register_all(&mut guest.get_mut(), added)?;
-        if with_tables {
-            self.tables()?.restore(&parts.tables)?;
-            let next = self.tables()?.next_id();
-            if let Err(error) = guest.get_mut().sync_external_table_counter(next.cast_signed()) {
-                // What the present Lua knows of tables is not so any more.
-                self.restart();
-                return Err(error);
+        match tables {
+            TablesOf::Snapshot => {
+                self.tables()?.restore(&parts.tables)?;
+                let next = self.tables()?.next_id();
+                if let Err(error) = guest.get_mut().sync_external_table_counter(next.cast_signed()) {
+                    // What the present Lua knows of tables is not so any more.
+                    self.restart();
+                    return Err(error);
+                }
             }
-        } else {
-            self.leave_tables(&mut guest)?;
+            TablesOf::Store => {
+                let next = self.tables()?.next_id_beyond(parts.tables.next_id());
+                guest.get_mut().sync_external_table_counter(next.cast_signed())?;
+                self.tables()?.restore_io(&parts.tables);
+            }
+            TablesOf::Sandbox => self.leave_tables(&mut guest)?,
         }
         // From here on nothing fails.
         let mut host = match std::mem::replace(&mut self.instance, Instance::Closed) {
@@ -91,7 +124,7 @@ impl SandboxState {
         guest.take_over(host);
         self.instance = Instance::Live(Box::new(guest));
         self.note_ids();
-        if with_tables {
+        if tables != TablesOf::Sandbox {
             self.held.tables.end_era();
         }
         match &parts.waiting {
@@ -126,13 +159,13 @@ impl SandboxState {
     }
 
     /// Whether this sandbox could have become so large, as far as that shows before anything is unpacked.
-    fn check_size(&self, parts: &Parts, with_tables: bool) -> Result<()> {
+    fn check_size(&self, parts: &Parts, tables: TablesOf) -> Result<()> {
         let size = parts.memory.size() as u64;
         if size > most_memory(self.settings.limits.memory) {
             return Err(self.too_large(size));
         }
         let (usage, limit) = (parts.tables.store().held(), self.settings.limits.store);
-        if with_tables && (usage.bytes > limit.bytes || usage.entries > limit.entries) {
+        if tables == TablesOf::Snapshot && (usage.bytes > limit.bytes || usage.entries > limit.entries) {
             let (bytes, entries) = (usage.bytes, usage.entries);
             let text = format!(
                 "the snapshot's tables hold {bytes} bytes in {entries} entries, more than the sandbox's store_limit allows"

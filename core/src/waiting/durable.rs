@@ -1,0 +1,204 @@
+//! Durable runs: stored each time that they wait, and taken up again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::run::durable::{DurableRun, stays_pending};
+use crate::run::waiting_run::over;
+use crate::run::{SandboxCell, SandboxState};
+use crate::snapshot::Snapshot;
+use crate::store::WriteList;
+use crate::store::reserved::is_valid;
+use crate::tables::Claimed;
+use crate::value::{Error, ErrorKind, Result};
+
+/// A name is a key in the store, and part of another one.
+const LONGEST_NAME: usize = 1000;
+
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    match name.len() {
+        1..=LONGEST_NAME => Ok(()),
+        _ => Err(Error::invalid(format!("the name of a durable run has 1 to {LONGEST_NAME} bytes"))),
+    }
+}
+
+impl SandboxState {
+    /// The run that begins has this name.
+    pub(super) fn begin_durable_run(&mut self, run: DurableRun) -> Result<()> {
+        check_name(&run.name)?;
+        if !self.tables()?.has_store() {
+            return Err(Error::invalid("a durable run needs a sandbox with a store of its own"));
+        }
+        if !self.guest()?.has_checkpoints() {
+            return Err(Error::invalid("this guest has no durable runs"));
+        }
+        let tables = self.tables()?;
+        let pending = tables.has_pending_run(&run.name);
+        tables.end();
+        if pending? {
+            return Err(is_pending(&run.name));
+        }
+        self.durable = Some(Box::new(run));
+        Ok(())
+    }
+
+    /// Whether the run that is under way can go back to where the store has it.
+    pub(super) fn can_go_back(&self) -> bool {
+        self.durable.as_ref().is_some_and(|run| run.stored && !run.is_lost)
+    }
+
+    /// Stores the run that waits, with what it has written so far, if it is durable.
+    pub(super) fn checkpoint(&mut self) -> Result<()> {
+        let Some(mut run) = self.durable.take() else { return Ok(()) };
+        let stored = self.store_waiting_run(&mut run);
+        let run = self.durable.insert(run);
+        stored?;
+        run.stored = true;
+        run.answers.clear();
+        self.guest()?.end_checkpoint()?;
+        self.note_ids();
+        // What is repeated from here on is what comes from here on.
+        self.host()?.run.attempt.called_unrepeatable = false;
+        Ok(())
+    }
+
+    fn store_waiting_run(&mut self, run: &mut DurableRun) -> Result<()> {
+        let mut guest = self.guest()?;
+        let mut held = guest.hand_over_and_list_tables()?;
+        if guest.has_settle_random() {
+            guest.settle_random()?;
+        }
+        if let Some(next) = guest.next_table_id() {
+            guest.host().tables.note_counter(next?);
+        }
+        let (io, ids) = self.tables()?.snapshot_io()?;
+        held.extend(ids);
+        held.retain(|id| is_valid(*id));
+        let left = self.host()?.run.time_left();
+        let waiting = self.describe_waiting_run(left, WriteList::default())?;
+        let bytes = self.snapshot_with(io, Some(waiting))?.to_bytes()?;
+        let tables = self.tables()?;
+        if run.stored {
+            run.check_claim(tables)?;
+        } else if tables.has_pending_run(&run.name)? {
+            return Err(is_pending(&run.name));
+        }
+        if let Err(Claimed(_)) = tables.claim(&run.name, run.claimant, run.term)? {
+            return Err(run.taken_over());
+        }
+        tables.put_pending_run(&run.name, &bytes, &held);
+        Ok(tables.commit()?)
+    }
+
+    /// Takes up a run that waits in the store.
+    pub(crate) fn resume_stored_run(&mut self, cell: &Arc<SandboxCell>, name: &str, term: Duration) -> Result<()> {
+        self.outside_transaction("resuming a run")?;
+        self.factory.check_stack()?;
+        check_name(name)?;
+        let mut run = DurableRun::new(name.into(), term)?;
+        run.stored = true;
+        self.durable = Some(Box::new(run));
+        let resumed = self.restore_stored(cell);
+        if resumed.is_err() {
+            self.leave_durable_run(false);
+        }
+        resumed
+    }
+
+    /// Makes the sandbox what it was when the durable run was stored last.
+    fn restore_stored(&mut self, cell: &Arc<SandboxCell>) -> Result<()> {
+        let read = self.read_stored_run();
+        let snapshot = self.roll_back_on_error(read)?;
+        self.restore_stored_run(&snapshot)?;
+        self.take_over(cell)?;
+        self.guest()?.end_checkpoint()?;
+        self.host()?.run.attempt.called_unrepeatable = false;
+        Ok(())
+    }
+
+    fn read_stored_run(&mut self) -> Result<Snapshot> {
+        let Some(run) = self.durable.as_deref() else { return Err(Error::internal("no run is durable")) };
+        let factory = Arc::clone(&self.factory);
+        let tables = &mut self.instance.host().ok_or_else(Error::closed)?.tables;
+        if tables.refuses_functions() {
+            return Err(Error::invalid(
+                "a run in a store is a whole Lua, with functions, and this sandbox loads none from its store (stored_functions)",
+            ));
+        }
+        let name = run.name.escape_debug();
+        let Some(bytes) = tables.pending_run(&run.name)? else {
+            return Err(Error::invalid(format!("no run '{name}' waits in the store")));
+        };
+        if let Err(Claimed(left)) = tables.claim(&run.name, run.claimant, run.term)? {
+            return Err(is_claimed(&run.name, left));
+        }
+        let snapshot = Snapshot::parse(&factory, &bytes)?;
+        match tables.commit() {
+            Ok(()) => Ok(snapshot),
+            Err(error) if error.is_conflict() => {
+                Err(Error::new(ErrorKind::Busy, format!("somebody else has just taken the run '{name}'")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The run goes on from where it was stored last, since what it has done from there on is in conflict with somebody
+    /// else's writes. The answers that it was given since.
+    pub(super) fn go_back(&mut self, cell: &Arc<SandboxCell>) -> Result<Vec<u8>> {
+        self.finish_run();
+        self.restore_stored(cell)?;
+        let answers = self.durable.as_mut().map(|run| std::mem::take(&mut run.answers)).unwrap_or_default();
+        self.guest()?.forget_answered(&answers);
+        self.end_wait();
+        Ok(answers)
+    }
+
+    pub(crate) fn drop_pending_run(&mut self, name: &str) -> Result<bool> {
+        self.outside_transaction("dropping a run")?;
+        let dropped = self.try_drop_pending_run(name);
+        self.roll_back_on_error(dropped)
+    }
+
+    fn try_drop_pending_run(&mut self, name: &str) -> Result<bool> {
+        let run = DurableRun::new(name.into(), Duration::ZERO)?;
+        let tables = self.tables()?;
+        if !tables.has_pending_run(name)? {
+            return Ok(false);
+        }
+        if let Err(Claimed(left)) = tables.claim(name, run.claimant, run.term)? {
+            return Err(is_claimed(name, left));
+        }
+        tables.remove_pending_run(name);
+        tables.commit()?;
+        Ok(true)
+    }
+
+    /// The run has ended, in the store too; or it failed with this, and may not have.
+    pub(super) fn end_durable_run(&mut self, failed: Option<ErrorKind>) {
+        match failed {
+            None => self.durable = None,
+            Some(kind) => self.leave_durable_run(!stays_pending(kind)),
+        }
+    }
+}
+
+fn is_claimed(name: &str, left: Duration) -> Error {
+    let (name, left) = (name.escape_debug(), left.as_secs_f64());
+    Error::new(ErrorKind::Busy, format!("somebody has claimed the run '{name}', for {left:.1} more seconds at least"))
+}
+
+fn is_pending(name: &str) -> Error {
+    Error::invalid(format!("a run '{}' waits in the store already: resume it", name.escape_debug()))
+}
+
+impl SandboxCell {
+    /// Stores the run that waits once more, so that it is claimed for another term.
+    pub(crate) fn renew_claim(&self) -> Result<()> {
+        self.waiting_run(|state| {
+            state.end_wait().ok_or_else(over)?;
+            let stored = state.checkpoint();
+            state.let_wait();
+            stored
+        })
+    }
+}
