@@ -54,9 +54,11 @@ fn eval(lua: &Sandbox, source: &str) -> Value {
     lua.compute(source).unwrap().values[0].clone()
 }
 
+type Entries = BTreeMap<(u32, String), Vec<u8>>;
+
 /// The smallest store there can be, for one sandbox at a time.
 #[derive(Clone, Default)]
-struct Own(Arc<Mutex<BTreeMap<(u32, String), Vec<u8>>>>);
+struct Own(Arc<Mutex<Entries>>);
 
 impl TableStore for Own {
     fn get(&mut self, table: u32, key: &str, read: &mut dyn FnMut(&[u8])) -> StoreResult<bool> {
