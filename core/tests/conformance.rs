@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use luacell::{
-    ComputeOptions, Error, Function, Outcome, Sandbox, SandboxConfig, StoreLimit, Table, TableBuilder, TableRef, Value,
+    ComputeOptions, Error, Function, Outcome, Run, Sandbox, SandboxConfig, StoreLimit, Table, TableBuilder, TableRef,
+    Value,
 };
 use serde_json::{Map, Value as Json};
 
@@ -126,6 +127,7 @@ fn run(case: &Json) -> Result {
         "reopen",
         "table_keys",
         "transactions",
+        "waiting",
     ];
     for need in fields.take("needs").iter().map(list).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         let need = text(need)?;
@@ -174,11 +176,15 @@ fn run(case: &Json) -> Result {
         config = config.modules(sources.collect::<Result<HashMap<String, Vec<u8>>>>()?);
     }
     let functions = fields.take("functions").map_or(Ok(Vec::new()), |names| list(&names).cloned())?;
+    let declared = fields.take("declare").map_or(Ok(Vec::new()), |names| list(&names).cloned())?;
     let steps = fields.take("steps").ok_or("a case without steps")?;
     fields.done()?;
     let sandbox = Sandbox::with_config(config).map_err(|e| e.to_string())?;
     for name in functions {
         register(&sandbox, &text(&name)?)?;
+    }
+    for name in declared {
+        sandbox.declare(&text(&name)?).map_err(|e| e.to_string())?;
     }
     for (number, step) in list(&steps)?.iter().enumerate() {
         run_step(&sandbox, step).map_err(|e| format!("step {}: {e}", number + 1))?;
@@ -210,6 +216,7 @@ fn run_step(sandbox: &Sandbox, step: &Json) -> Result {
     let values = fields.take("values");
     let output = fields.take("output").map(|output| bytes(&output)).transpose()?;
     let error = fields.take("error");
+    let waits = fields.take("waits").map(|waits| list(&waits).cloned()).transpose()?;
     let mut source = None;
     if let Some(json) = fields.take("source") {
         source = Some(text(&json)?.into_bytes());
@@ -239,7 +246,18 @@ fn run_step(sandbox: &Sandbox, step: &Json) -> Result {
         return Err(format!("a step has to do exactly one thing: {step}"));
     }
     for _ in 0..times {
-        let result = if let Some(source) = &source {
+        let result = if let Some(waits) = &waits {
+            let options = ComputeOptions::new().name(&name).args(args.as_slice());
+            let run = match (&source, &call) {
+                (Some(source), _) => sandbox.start(source, options),
+                (_, Some(path)) => sandbox.start_call(path, options),
+                _ => return Err(format!("what is started is source or a call: {step}")),
+            };
+            match drive(run.map_err(|e| short(&e))?, waits)? {
+                Some(result) => result,
+                None => continue,
+            }
+        } else if let Some(source) = &source {
             if args.is_empty() && name.is_empty() {
                 sandbox.compute(source)
             } else {
@@ -257,6 +275,53 @@ fn run_step(sandbox: &Sandbox, step: &Json) -> Result {
         check(result, &values, &output, &error)?;
     }
     Ok(())
+}
+
+/// Answers what a run waits for, each time that it waits; how it ends, or `None` when it is cancelled.
+fn drive(mut run: Run, waits: &[Json]) -> Result<Option<Result<Outcome, Error>>> {
+    for (number, wait) in waits.iter().enumerate() {
+        let mut fields = Fields::new("wait", wait)?;
+        let requests = run.requests().map_err(|e| e.to_string())?;
+        let expected = fields.take("requests").ok_or("a wait without requests")?;
+        let expected = list(&expected)?;
+        let mut same = run.is_waiting() && expected.len() == requests.len();
+        for (request, expected) in requests.iter().zip(expected) {
+            let mut fields = Fields::new("request", expected)?;
+            same &= fields.take("id") == Some(request.id.into()) && fields.take("name") == Some((*request.name).into());
+            if let Some(args) = fields.take("args") {
+                let (args, mut seen) = (list(&args)?, HashMap::new());
+                same &= args.len() == request.args.len()
+                    && args.iter().zip(&request.args).all(|(e, v)| matches(e, v, &mut seen));
+            }
+            fields.done()?;
+        }
+        if !same {
+            let found = if run.is_waiting() { short(&requests) } else { short(&run.into_result()) };
+            return Err(format!("wait {}: expected {}, got {found}", number + 1, short(&expected)));
+        }
+        let Some(answers) = fields.take("answers") else {
+            fields.done()?;
+            run.cancel();
+            return Ok(None);
+        };
+        fields.done()?;
+        for answer in list(&answers)? {
+            let mut fields = Fields::new("answer", answer)?;
+            let id = fields.take("id").and_then(|id| id.as_u64()).ok_or("an answer without an id")?;
+            match (fields.take("values"), fields.take("error")) {
+                (Some(values), None) => run.answer(id, build(list(&values)?)?),
+                (None, Some(error)) => run.fail(id, Error::host(text(&error)?)),
+                _ => return Err(format!("an answer has values or an error: {answer}")),
+            }
+            .map_err(|e| e.to_string())?;
+            fields.done()?;
+        }
+        run.resume().map_err(|e| e.to_string())?;
+    }
+    if run.is_waiting() {
+        return Err(format!("it waits once more, for {}", short(&run.requests())));
+    }
+    Ok(Some(run.into_result()))
 }
 
 fn check(

@@ -12,10 +12,12 @@ export const offered = {
   1: new Set(["input", "reopen"]),
   2: new Set(["args", "call", "input", "large", "limits", "modules", "reopen", "table_keys", "transactions"]),
 };
+offered[3] = new Set([...offered[2], "waiting"]);
 const offeredLimits = new Set(["memory_limit"]);
 
-// Numbers of the error kinds that this host can meet, as docs/API_REFERENCE.md gives them.
-const kinds = new Map([["Syntax", 1], ["Runtime", 2], ["Memory", 3], ["Conversion", 11]]);
+// Numbers of the error kinds that this host can meet, as docs/API_REFERENCE.md gives them. That a host function lies
+// behind an error is known to the host alone.
+const kinds = new Map([["Syntax", 1], ["Runtime", 2], ["Memory", 3], ["HostFunction", 2], ["Conversion", 11]]);
 
 /** All cases, as `{file, case}`. */
 export function* loadCases() {
@@ -168,7 +170,7 @@ function sourceOf(step) {
 
 function open(test, store, { revision, asks }) {
   const modules = test.modules && new Map(Object.entries(test.modules).map(([name, source]) => [name, textBytes(source)]));
-  const box = new Sandbox({ store, revision, transactional: revision > 1, modules, asks, module: guestModule() });
+  const box = new Sandbox({ store, revision, transactional: revision > 1, modules, asks, declare: test.declare, module: guestModule() });
   if (test.limits?.memory_limit) box.exports.set_memory_limit(test.limits.memory_limit);
   return box;
 }
@@ -197,6 +199,24 @@ function checkResult(step, result, store, revision) {
     throw new Mismatch(`values ${result.values.slice(0, 30).map((v) => show(v)).join(", ")}`);
 }
 
+/** Answers what a run waits for, each time that it waits; what it gives, or `null` when it is cancelled. */
+function drive(box, waits, first, store) {
+  let result = first;
+  waits.forEach(({ requests, answers }, index) => {
+    const open = [...box.requests];
+    const same = requests.every(({ id, name, args }, i) => {
+      const comparison = new Comparison(store, false);
+      const matches = (found) => args.length === found.length && args.every((want, k) => comparison.same(want, found[k]));
+      return open[i]?.[0] === id && open[i][1].name === name && (!args || matches(open[i][1].args));
+    });
+    if (result || !same || open.length !== requests.length) throw new Mismatch(`wait ${index + 1}: ${show(result)}, ${show(open)}`);
+    if (answers) result = box.resume(answers.map(({ id, values, error }) => [id, error === undefined ? encodeAll(values) : new Error(error)]));
+    else box.cancel();
+  });
+  if (result === null && waits.at(-1)?.answers) throw new Mismatch(`it waits once more, for ${show([...box.requests])}`);
+  return result;
+}
+
 /** Runs one case on such a host; throws where it does not match. */
 export function runCase(test, host = { revision: 2 }) {
   const store = new Store();
@@ -219,7 +239,9 @@ export function runCase(test, host = { revision: 2 }) {
         } else {
           let result;
           try {
-            result = source === null ? box.call(step.call, args) : box.compute(source, { args, chunk: step.chunk });
+            const run = () => (source === null ? box.call(step.call, args) : box.compute(source, { args, chunk: step.chunk }));
+            result = step.waits ? drive(box, step.waits, box.start(run), store) : run();
+            if (result === null) continue;
           } catch (error) {
             if (!(error instanceof LuaError)) throw error;
             if (!step.error) throw new Mismatch(`error of kind ${error.details.kind}: ${show(error.bytes)}`);

@@ -66,18 +66,28 @@ export class LuaError extends Error {
   }
 }
 
+/** What an export gives whose run waits, the function that `task.sleep` calls, and the kind of an interrupt. */
+const WAITS = -2147483648;
+const SLEEP = 0xffffffff;
+const INTERRUPTED = 6;
+
+/** The answer to a call that failed. */
+const failure = (message) => Buffer.concat([Buffer.of(1, 1), bytes.u32(0), bytes.string(message)]);
+
 /** One instance of the guest. */
 export class Sandbox {
   /**
    * `revision`: what to announce. `imports`: functions that replace the host's own. `init`: whether to call it.
    * `transactional`: writes of failing runs are taken back. `modules`: object or `Map` of name -> source text or bytes, for
    * `require`; without it the host offers no modules (both revision 2). `asks`: as often a
-   * run has to ask for each instruction; without it they are not counted.
+   * run has to ask for each instruction; without it they are not counted. `declare`: names of functions whose calls are
+   * requests, which `resume` answers (revision 3).
    */
-  constructor({ store = new Store(), revision = 1, imports = {}, init = true, transactional = false, modules, asks, module = guestModule() } = {}) {
+  constructor({ store = new Store(), revision = 1, imports = {}, init = true, transactional = false, modules, asks, declare = [], module = guestModule() } = {}) {
     this.store = store;
     this.revision = revision;
     this.asks = asks;
+    this.declared = declare;
     this.transactional = transactional;
     this.modules = modules instanceof Map || !modules ? modules : new Map(Object.entries(modules));
     const own = {
@@ -114,6 +124,10 @@ export class Sandbox {
       if (revision > 1) this.exports.set_host_revision(revision);
       if (transactional) this.exports.set_transactional(1);
       if (asks) this.exports.set_instruction_grant(1);
+      declare.forEach((name, number) => {
+        this.fill(Buffer.from(name));
+        if (this.exports.register_function(name.length, number) < 0) throw new Error(`${name} can't be declared`);
+      });
     }
   }
 
@@ -147,11 +161,30 @@ export class Sandbox {
     let answer = null;
     if (request[0] === 0x00) answer = this.#answer;
     if (request[0] === 0x05 && this.modules) answer = this.#findModule(Buffer.from(request.subarray(1)).toString("utf8"));
-    if (request[0] === 0x06 && this.asks) answer = Buffer.concat([bytes.u32(0), bytes.u32(this.#asked++ < this.asks ? 1 : 1 << 30)]);
+    if (request[0] === 0x01 || request[0] === 0x09) answer = this.#ask(Buffer.from(request));
+    if (request[0] === 0x0a) {
+      this.requests.delete(Buffer.from(request).readUInt32LE(1));
+      return 0;
+    }
+    if (request[0] === 0x06 && this.ending) answer = Buffer.concat([bytes.u32(INTERRUPTED), bytes.u32(0)]);
+    else if (request[0] === 0x06 && this.asks) answer = Buffer.concat([bytes.u32(0), bytes.u32(this.#asked++ < this.asks ? 1 : 1 << 30)]);
     if (!answer) return -1;
     const written = this.#give(answer, ptr, max);
     this.#answer = written < -1 ? answer : null;
     return written;
+  }
+
+  requests = new Map(); // open ones: id -> {name, args}
+
+  /** A call of a declared function: it waits when the run may, as operation 0x09 says. */
+  #ask(request) {
+    const later = request[0] === 0x09;
+    const number = request.readUInt32LE(1);
+    const name = number === SLEEP ? "task.sleep" : this.declared[number];
+    if (!this.waits) return failure(`'${name}' is answered by whoever starts the run: use \`start\``);
+    if (!later) return Buffer.of(4);
+    this.requests.set(request.readUInt32LE(5), { name, args: decode(request.subarray(9)) });
+    return Buffer.of(4);
   }
 
   #findModule(name) {
@@ -207,9 +240,52 @@ export class Sandbox {
   #run(start) {
     this.#asked = 0;
     if (this.transactional) this.store.begin();
-    const n = start();
+    return this.#ended(start());
+  }
+
+  /** `null` when the run waits. */
+  #ended(n) {
+    if (n === WAITS) return null;
+    this.requests.clear();
+    this.waits = false;
     if (this.transactional) n < 0 ? this.store.rollback() : this.store.commit();
     return this.finish(n);
+  }
+
+  /** As `compute` or `call`, which `run` does; `null` when it waits for answers to `requests`. */
+  start(run) {
+    this.exports.set_waiting(1);
+    this.waits = true;
+    try {
+      return run();
+    } finally {
+      this.exports.set_waiting(0);
+    }
+  }
+
+  /** Answers requests, a list of `[id, encoded values, or an Error]`, and lets the run go on. */
+  resume(answers) {
+    const parts = answers.map(([id, answer]) => {
+      this.requests.delete(id);
+      const body = answer instanceof Error ? failure(answer.message) : Buffer.concat([Buffer.of(0), answer]);
+      return Buffer.concat([bytes.u32(id), bytes.u32(body.length), body]);
+    });
+    const message = Buffer.concat(parts);
+    this.fill(message);
+    return this.#ended(this.exports.resume(message.length));
+  }
+
+  /** Ends the run that waits, which has to ask for instructions. */
+  cancel() {
+    this.ending = true;
+    this.exports.review_limits();
+    try {
+      this.#ended(this.exports.resume(0));
+    } catch (error) {
+      if (!(error instanceof LuaError)) throw error;
+    } finally {
+      this.ending = false;
+    }
   }
 
   /** Runs source; `args` are encoded values, `chunk` a chunk name (both revision 2). */

@@ -22,10 +22,10 @@ CASES = HERE.parent / "cases"
 ROOT = HERE.parent.parent.parent
 
 NEEDS = {"args", "call", "input", "clock", "large", "limits", "host_functions", "modules", "reopen",
-         "table_keys", "transactions"}
-CASE_FIELDS = {"name", "needs", "limits", "modules", "functions", "steps"}
+         "table_keys", "transactions", "waiting"}
+CASE_FIELDS = {"name", "needs", "limits", "modules", "functions", "declare", "steps"}
 ACTIONS = {"source", "source_hex", "source_parts", "call", "set_input", "reopen", "gc"}
-STEP_FIELDS = ACTIONS | {"args", "chunk", "times", "values", "output", "error"}
+STEP_FIELDS = ACTIONS | {"args", "chunk", "times", "values", "output", "error", "waits"}
 ERROR_FIELDS = {"kind", "message", "message_contains", "line", "chunk", "traceback_contains"}
 KINDS = {"Syntax", "Runtime", "Memory", "InstructionLimit", "Timeout", "Interrupted", "OutputLimit", "StoreLimit",
          "HostCallLimit", "HostFunction", "Conversion", "Store", "Conflict", "Trap", "Busy", "Closed",
@@ -357,6 +357,21 @@ def check_value(v, sent):
         raise Bad(f"value {field} here")
 
 
+def check_wait(wait):
+    if set(wait) - {"requests", "answers"} or "requests" not in wait:
+        raise Bad(f"wait {wait}")
+    for request in wait["requests"]:
+        if set(request) - {"id", "name", "args"} or type(request["id"]) is not int or type(request["name"]) is not str:
+            raise Bad(f"request {request}")
+        for v in request.get("args", []):
+            check_value(v, False)
+    for answer in wait.get("answers", []):
+        if set(answer) - {"id", "values", "error"} or ("values" in answer) == ("error" in answer):
+            raise Bad(f"answer {answer}")
+        for v in answer.get("values", []):
+            check_value(v, True)
+
+
 def check_form(case):
     if set(case) - CASE_FIELDS:
         raise Bad(f"fields {sorted(set(case) - CASE_FIELDS)}")
@@ -372,6 +387,10 @@ def check_form(case):
         implied.add("host_functions")
         if not all(type(name) is str for name in case["functions"]):
             raise Bad("functions are names")
+    if "declare" in case:
+        implied.add("waiting")
+        if not all(type(name) is str for name in case["declare"]):
+            raise Bad("declared functions are names")
     if "modules" in case:
         implied.add("modules")
         for source in case["modules"].values():
@@ -390,6 +409,10 @@ def check_form(case):
             implied.add("args")
             for v in step["args"]:
                 check_value(v, True)
+        if "waits" in step:
+            implied.add("waiting")
+            for wait in step["waits"]:
+                check_wait(wait)
         if "chunk" in step:
             implied.add("args")  # the same export
         if action == "set_input":
@@ -505,7 +528,7 @@ def main():
             exempt = {name, file} & set(not_plain)
             used |= exempt
             # Plain Lua has neither hosts nor these limits.
-            if exempt or "functions" in case or set(case.get("limits", {})) - {"memory_limit"}:
+            if exempt or {"functions", "declare"} & set(case) or set(case.get("limits", {})) - {"memory_limit"}:
                 skipped += 1
                 continue
             ran += 1
