@@ -49,7 +49,8 @@ impl Sandbox {
     /// # Errors
     /// As `register`.
     pub fn declare(&self, name: &str) -> Result<()> {
-        self.add_function(name, HostFunction::Declared, false)
+        // Asking does nothing yet: who starts the run sees it once the run waits.
+        self.add_function(name, HostFunction::Declared, true)
     }
 
     /// Starts a run of Lua source, with the arguments and limits of these options. It is done when this returns, or

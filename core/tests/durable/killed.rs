@@ -70,11 +70,11 @@ pub fn work(lua: &Sandbox, worker: &str) {
     }
 }
 
-/// The test `child` of this program, with a task.
-pub fn process(task: &str, place: &str) -> Child {
+/// A test of this program in a process of its own, with the place that it is to work on.
+pub fn process(test: &str, place: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
-    command.env("LUACELL_CHILD", task).env("LUACELL_PLACE", place).stdout(Stdio::piped()).spawn().unwrap()
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command.env("LUACELL_PLACE", place).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 /// Kills it as often, and watches what it says.

@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 #![cfg(unix)]
 
+#[path = "../durable/killed.rs"]
+mod killed;
 mod server;

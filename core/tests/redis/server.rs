@@ -1,6 +1,7 @@
 //! The server store, on real servers that come and go. Needs redis-server, redis-cli and openssl.
 
 mod cluster;
+mod durable;
 mod faults;
 mod forgets;
 mod gc;
