@@ -1,6 +1,7 @@
 //! A run as a future: whoever polls it drives the host functions that the run waits for.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -212,10 +213,8 @@ pub(crate) async fn run(
             }
             let mut guest = state.guest()?;
             executed = if waited.is_ok() {
-                {
-                    let answers = guest.take_answers();
-                    guest.resume_run(&answers)
-                }
+                let answers = guest.take_answers();
+                guest.resume_run(&answers)
             } else {
                 guest.end_waiting_run()
             };
@@ -225,12 +224,12 @@ pub(crate) async fn run(
             state.waiting = None;
             let ended = state.end_attempt(executed);
             cell.weigh(&mut state);
-            match ended {
-                Err(error) if state.repeats(&error, &mut tries) => {
+            match state.after_attempt(ended, &mut tries) {
+                ControlFlow::Continue(conflict) => {
                     state.waiting = Some(Waiting::Driven);
-                    error
+                    conflict
                 }
-                result => {
+                ControlFlow::Break(result) => {
                     state.finish_run();
                     state.end_access();
                     driver.over = true;

@@ -13,7 +13,7 @@ mod undo_log;
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::value::{Error, ErrorKind};
+use crate::value::{Error, ErrorKind, keys, path};
 pub use batch::{Batch, Write};
 pub(crate) use batch::{WriteList, WriteSource};
 pub use cancel::CancelToken;
@@ -37,6 +37,17 @@ impl StoreError {
     /// is repeated, or fails with the kind `Conflict`.
     pub fn conflict(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         StoreError { cause: cause.into(), conflict: true }
+    }
+
+    /// Somebody else has changed this entry of a table, or without a key any of its entries.
+    pub(crate) fn changed(table: u32, key: Option<&str>) -> Self {
+        let root = if table == reserved::HOME { "_home".to_owned() } else { format!("table {table}") };
+        let place = match key {
+            _ if reserved::is_own(table) => "what it keeps of its runs".to_owned(),
+            Some(key) => path::path(&root, std::iter::once(keys::decode(key.as_bytes()))),
+            None => format!("the entries of {root}"),
+        };
+        StoreError::conflict(format!("another sandbox changed what this one had read: {place}"))
     }
 
     /// Whether it is a conflict with somebody else's writes.

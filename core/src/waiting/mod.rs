@@ -2,6 +2,7 @@
 
 mod durable;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::guest::GuestMut;
@@ -35,9 +36,10 @@ impl SandboxState {
                 Err(error) => break Err(error),
             };
             let executed = self.guest().and_then(|mut guest| guest.execute(entry));
-            let conflict = match self.end_step(executed) {
-                Err(error) if self.repeats(&error, &mut tries) => error,
-                result => break result,
+            let ended = self.end_step(executed);
+            let conflict = match self.after_attempt(ended, &mut tries) {
+                ControlFlow::Continue(conflict) => conflict,
+                ControlFlow::Break(ended) => break ended,
             };
             if let Err(error) = self.pause(tries, conflict) {
                 break Err(error);
@@ -61,9 +63,13 @@ impl SandboxState {
             if let Some(run) = &mut self.durable {
                 run.answers.append(&mut answers);
             }
-            let conflict = match self.end_step(executed) {
-                Err(error) if self.can_go_back() && self.repeats(&error, &mut tries) => error,
-                result => break result,
+            let ended = self.end_step(executed);
+            if !self.can_go_back() {
+                break ended;
+            }
+            let conflict = match self.after_attempt(ended, &mut tries) {
+                ControlFlow::Continue(conflict) => conflict,
+                ControlFlow::Break(ended) => break ended,
             };
             match self.pause(tries, conflict).and_then(|()| self.go_back(cell)) {
                 Ok(given) => answers = given,

@@ -379,6 +379,7 @@ fn conflicts_that_do_not_end() {
         worker.join().unwrap().unwrap_err()
     });
     assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(error.message(), "another sandbox changed what this one had read: _home.x");
     never.compute("_home.x = -1").unwrap();
     assert_eq!(meddler.compute("return _home.x").unwrap().into_value(), (-1).into());
     assert_eq!(never.compute("return _home.y").unwrap().into_value(), Value::Nil);
