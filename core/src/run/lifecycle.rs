@@ -40,6 +40,7 @@ impl SandboxState {
         enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         self.factory.check_stack()?;
+        self.wait_for_turn()?;
         let result = self.run_until_stored(cell, set, enter);
         self.finish_run();
         result
@@ -85,6 +86,9 @@ impl SandboxState {
     pub(crate) fn finish_run(&mut self) {
         if let Ok(host) = self.host() {
             host.end_run();
+        }
+        if self.turn.is_some() {
+            self.end_turn();
         }
     }
 

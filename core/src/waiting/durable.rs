@@ -55,6 +55,7 @@ impl SandboxState {
         stored?;
         run.stored = true;
         run.answers.clear();
+        self.end_turn();
         self.guest()?.end_checkpoint()?;
         self.note_ids();
         // What is repeated from here on is what comes from here on.

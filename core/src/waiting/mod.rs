@@ -29,6 +29,10 @@ impl SandboxState {
         if let Some(run) = durable {
             self.begin_durable_run(run)?;
         }
+        if let Err(error) = self.wait_for_turn() {
+            self.durable = None;
+            return Err(error);
+        }
         let mut tries = 0;
         let result = loop {
             let entry = match self.begin_attempt(cell, Some(set), tries, Waits::Started, &enter) {
@@ -52,6 +56,13 @@ impl SandboxState {
     fn resume_waiting_run(&mut self, cell: &Arc<SandboxCell>) -> Result<Option<Outcome>> {
         self.factory.check_stack()?;
         self.end_wait().ok_or_else(over)?;
+        // One that is durable has given its turn back when it was stored.
+        if self.durable.is_some()
+            && let Err(error) = self.wait_for_turn()
+        {
+            self.let_wait();
+            return Err(error);
+        }
         let mut answers = self.guest()?.take_answers();
         let mut tries = 0;
         let result = loop {

@@ -18,7 +18,7 @@ use redb::ReadableTable;
 
 use self::format::{Entries, Key, Walk};
 use self::open_file::OpenFile;
-use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Usage, Write};
+use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Turns, Usage, Write};
 use crate::store::reserved::{NEXT_KEY, OWN, decode_next};
 use crate::value::Result;
 
@@ -438,6 +438,10 @@ impl TableStore for FileStore {
 
     fn known_next_id(&self) -> Option<u32> {
         Some(self.shared.next_id())
+    }
+
+    fn turns(&self) -> Option<Arc<Turns>> {
+        Some(Arc::clone(&self.shared.turns))
     }
 
     fn era(&self) -> u64 {
