@@ -207,6 +207,9 @@ fn who_holds_it_uses_the_sandbox_and_others_do_not() {
     // On another thread it goes on as well.
     let mut run = start(&lua, "return ask()");
     let lua = std::thread::spawn(move || {
+        assert_eq!(lua.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
+        run.take_over().unwrap();
+        assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
         run.answer(1, 1).unwrap();
         run.resume().unwrap();
         run.into_result().unwrap();

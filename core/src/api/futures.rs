@@ -1,5 +1,6 @@
 //! Runs and host functions as futures.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{ComputeOptions, Sandbox};
@@ -7,6 +8,14 @@ use crate::guest::host_functions::{FromArgs, HostFunction, Pending};
 use crate::run::async_run::run;
 use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::value::{IntoArgs, Outcome, Result, Value};
+
+/// What a host function gives that [waits only sometimes](Sandbox::register_maybe_async).
+pub enum Reply {
+    /// Its results.
+    Now(Vec<Value>),
+    /// They come later.
+    Later(Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>),
+}
 
 impl Sandbox {
     /// Like [`compute_with`](Self::compute_with), as a future that any executor can drive: while the script waits for a
@@ -92,5 +101,30 @@ impl Sandbox {
             }
         };
         self.add_function(name, HostFunction::Future(Arc::new(start)), repeatable)
+    }
+
+    /// [`register`](Self::register) and [`register_async`](Self::register_async) in one, for languages in which only the
+    /// call shows whether a function waits. `repeatable`: as for [`register_repeatable`](Self::register_repeatable).
+    ///
+    /// In a place where the script can't wait, the function is called all the same, and a future that it gives is dropped.
+    ///
+    /// # Errors
+    /// As `register`.
+    pub fn register_maybe_async<A: FromArgs>(
+        &self,
+        name: &str,
+        repeatable: bool,
+        function: impl Fn(A) -> Result<Reply> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let call = move |values: &mut Vec<Value>| -> Result<Option<Pending>> {
+            match function(A::from_args(values.drain(..))?)? {
+                Reply::Now(results) => {
+                    *values = results;
+                    Ok(None)
+                }
+                Reply::Later(pending) => Ok(Some(pending)),
+            }
+        };
+        self.add_function(name, HostFunction::MayWait(Arc::new(call)), repeatable)
     }
 }

@@ -263,6 +263,14 @@ impl Run {
         Ok(())
     }
 
+    /// From here on this thread is the one that may use the sandbox as part of a run that waits, as if it had resumed it.
+    ///
+    /// # Errors
+    /// `Closed`; `Busy` while another thread uses the sandbox.
+    pub fn take_over(&self) -> Result<()> {
+        if self.result.is_some() { Ok(()) } else { self.cell.take_over_run() }
+    }
+
     /// Ends a run that waits. Nothing of it is kept; of a durable run what it had written when it waited.
     pub fn cancel(mut self) {
         self.leave(true);

@@ -29,6 +29,9 @@ pub(crate) enum HostFunction {
     Plain(ArgsFn<Result<()>>),
     #[cfg(feature = "async")]
     Future(ArgsFn<Pending>),
+    /// As a plain one, or it gives a future of its results.
+    #[cfg(feature = "async")]
+    MayWait(ArgsFn<Result<Option<Pending>>>),
     /// Its calls are for whoever has started the run.
     Declared,
 }
@@ -293,64 +296,86 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, called: Calle
     let HostFunction::Plain(function) = function else {
         return call_waiting(guest, function, called, values);
     };
+    match call_now(guest, || function(values)) {
+        Ok(()) => Answer::Results,
+        Err(answer) => answer,
+    }
+}
+
+/// What a function gives on this thread, or what to answer if it gives nothing.
+#[inline]
+fn call_now<T>(guest: &mut GuestMut<'_>, function: impl FnOnce() -> Result<T>) -> Result<T, Answer> {
     let host = guest.host();
     let Some(sandbox) = host.run.resolver.as_ref().map(|resolver| Arc::as_ptr(resolver.owner()).cast::<()>()) else {
-        return Answer::Error(Error::internal("a host function is called outside of a run"));
+        return Err(Answer::Error(Error::internal("a host function is called outside of a run")));
     };
     host.run.attempt.nesting += 1;
-    let call = || catch_unwind(AssertUnwindSafe(|| function(values)));
+    let call = || catch_unwind(AssertUnwindSafe(function));
     let result = reentry::while_in_host_function(guest, sandbox, || compute_slot::in_host(call));
     guest.host().run.attempt.nesting -= 1;
     if let Some(kind) = guest.host().check_limits_cheaply() {
-        return Answer::Limit(kind);
+        return Err(Answer::Limit(kind));
     }
     match result {
-        Ok(Ok(())) => Answer::Results,
-        Ok(Err(error)) => Answer::Error(error),
-        Err(panic) => Answer::Error(panicked(&*panic)),
+        Ok(result) => result.map_err(Answer::Error),
+        Err(panic) => Err(Answer::Error(panicked(&*panic))),
     }
 }
 
 /// Calls a function whose results may come later.
 #[cold]
-fn call_waiting(
-    guest: &mut GuestMut<'_>,
-    function: HostFunction,
-    Called { number, request }: Called,
-    values: &mut Vec<Value>,
-) -> Answer {
+fn call_waiting(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, values: &mut Vec<Value>) -> Answer {
     let host = guest.host();
     match function {
         #[cfg(feature = "async")]
         HostFunction::Future(function) => {
-            let driven = host.run.waits == Waits::Driven && host.run.attempt.nesting == 0;
-            if driven && request.is_none() {
+            if is_driven(host) && called.request.is_none() {
                 return Answer::Later;
             }
-            let pending = match catch_unwind(AssertUnwindSafe(|| function(values))) {
-                Ok(pending) => pending,
-                Err(panic) => return Answer::Error(panicked(&*panic)),
-            };
-            if driven && let Some(request) = request {
-                guest.host().run.attempt.requests().begun.push((request, pending));
-                return Answer::Later;
+            match catch_unwind(AssertUnwindSafe(|| function(values))) {
+                Ok(pending) => wait_for(guest, pending, called, values),
+                Err(panic) => Answer::Error(panicked(&*panic)),
             }
-            let Some(resolver) = guest.host().run.resolver.clone() else {
-                return Answer::Error(Error::internal("a host function is called outside of a run"));
-            };
-            // Nobody further out can wait: this thread does.
-            Answer::of(block_on(super::host_future::drive(guest, &resolver, pending)), values)
         }
-        _ => match (host.run.waits, request) {
+        #[cfg(feature = "async")]
+        HostFunction::MayWait(function) => match call_now(guest, || function(values)) {
+            Ok(None) => Answer::Results,
+            Ok(Some(pending)) => wait_for(guest, pending, called, values),
+            Err(answer) => answer,
+        },
+        _ => match (host.run.waits, called.request) {
             (Waits::Started, Some(request)) => {
-                let open = OpenRequest { name: host.functions.name(number), args: std::mem::take(values) };
+                let open = OpenRequest { name: host.functions.name(called.number), args: std::mem::take(values) };
                 host.run.attempt.requests().open.insert(request, open);
                 Answer::Later
             }
             (Waits::Started, None) => Answer::Later,
-            _ => Answer::Error(nobody_answers(&host.functions.name(number))),
+            _ => Answer::Error(nobody_answers(&host.functions.name(called.number))),
         },
     }
+}
+
+/// Whether who polls the run drives the futures that it waits for.
+#[cfg(feature = "async")]
+fn is_driven(host: &Host) -> bool {
+    host.run.waits == Waits::Driven && host.run.attempt.nesting == 0
+}
+
+/// The results of a call come from a future.
+#[cfg(feature = "async")]
+fn wait_for(guest: &mut GuestMut<'_>, pending: Pending, called: Called, values: &mut Vec<Value>) -> Answer {
+    let host = guest.host();
+    if is_driven(host) {
+        if let Some(request) = called.request {
+            host.run.attempt.requests().begun.push((request, pending));
+        }
+        return Answer::Later;
+    }
+    let Some(resolver) = host.run.resolver.clone() else {
+        return Answer::Error(Error::internal("a host function is called outside of a run"));
+    };
+    // Nobody further out can wait: this thread does.
+    Answer::of(block_on(super::host_future::drive(guest, &resolver, pending)), values)
 }
 
 /// A script lets some seconds pass, the first of `values`.
