@@ -1,10 +1,10 @@
 // One running guest: its exports, its memory, its I/O buffer.
 
+import { Reader } from '../../shared/bytes.js';
 import { LuaCellError, broken, messageOf } from '../../shared/errors.js';
 import type { Host } from './host.js';
-import { canSuspend, promising, waitingGet } from './jspi.js';
 import type { Limits } from '../../shared/limits.js';
-import { BUFFER_SIZE, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from '../../shared/protocol.js';
+import { BUFFER_SIZE, Code, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from '../../shared/protocol.js';
 
 /** Exports that have to be there: docs/WASM_EXPORTS_REFERENCE.md. */
 const REQUIRED = [
@@ -42,6 +42,11 @@ const REQUIRED = [
   'forget_handles',
   'leave_tables',
   'settle_random',
+  'set_waiting',
+  'resume',
+  'list_requests',
+  'begin_checkpoint',
+  'end_checkpoint',
 ] as const;
 
 export type Export = (typeof REQUIRED)[number];
@@ -58,6 +63,7 @@ interface Applied {
   memory: number;
   output: number;
   grant: number;
+  waiting: number;
 }
 
 /** What a call that did not return means. */
@@ -70,22 +76,18 @@ function trap(error: unknown): LuaCellError {
 const bound = (bytes: number): number => (bytes > 0xffffffff ? 0 : Math.max(1, bytes) | 0);
 
 export class Guest {
-  readonly canWait = canSuspend();
   readonly #memory: WebAssembly.Memory;
   readonly #exports: Exports;
-  readonly #waiting = new Map<Export, (...args: number[]) => Promise<number>>();
   #view = new Uint8Array(0);
   #bufferPtr = 0;
   #bufferSize = 0;
   #metricsAt = 0;
-  #applied: Applied = { memory: 0, output: 0, grant: 0 };
+  #applied: Applied = { memory: 0, output: 0, grant: 0, waiting: 0 };
 
   constructor(module: WebAssembly.Module, host: Host) {
-    const env: Record<string, WebAssembly.ImportValue> = host.imports;
-    if (this.canWait) env['js_ext_table_get'] = waitingGet(host.imports['js_ext_table_get']!, host.wait);
     let instance: WebAssembly.Instance;
     try {
-      instance = new WebAssembly.Instance(module, { env });
+      instance = new WebAssembly.Instance(module, { env: host.imports });
     } catch (error) {
       const what = error instanceof WebAssembly.LinkError ? 'this is not a lua.wasm that luacell can use' : "can't make a sandbox";
       throw new LuaCellError(error instanceof WebAssembly.LinkError ? 'InvalidArgument' : 'Memory', `${what}: ${messageOf(error)}`, { cause: error });
@@ -98,7 +100,7 @@ export class Guest {
     this.#exports = instance.exports as unknown as Exports;
     host.guest = this;
     if (this.call('init') !== 0) throw new LuaCellError('Memory', 'the guest could not start Lua');
-    if (this.call('get_protocol_revision') < PROTOCOL_REVISION) throw new LuaCellError('InvalidArgument', 'this lua.wasm is too old: it speaks revision 1');
+    if (this.call('get_protocol_revision') < PROTOCOL_REVISION) throw new LuaCellError('InvalidArgument', 'this lua.wasm is too old: its runs can\'t wait');
     this.call('set_host_revision', PROTOCOL_REVISION);
     this.call('set_transactional', 1);
     this.#metricsAt = this.call('get_run_metrics') >>> 0;
@@ -115,18 +117,6 @@ export class Guest {
   call(name: Export, a?: number, b?: number, c?: number): number {
     try {
       return this.#exports[name](a, b, c);
-    } catch (error) {
-      throw trap(error);
-    }
-  }
-
-  /** As `call`, on a stack of its own, which may be put aside. */
-  async callWaiting(name: Export, a = 0, b = 0, c = 0): Promise<number> {
-    let f = this.#waiting.get(name);
-    if (!f) this.#waiting.set(name, (f = promising(this.#exports[name])));
-    const args = [a, b, c].slice(0, (this.#exports[name] as { length: number }).length);
-    try {
-      return await f(...args);
     } catch (error) {
       throw trap(error);
     }
@@ -225,7 +215,47 @@ export class Guest {
     if (applied.memory !== limits.memory) this.call('set_memory_limit', bound(limits.memory));
     if (applied.output !== limits.output) this.call('set_output_limit', bound(limits.output));
     if (applied.grant !== grant) this.call('set_instruction_grant', grant);
-    this.#applied = { memory: limits.memory, output: limits.output, grant };
+    this.#applied = { ...applied, memory: limits.memory, output: limits.output, grant };
+  }
+
+  /** Whether runs that begin from here on may wait. */
+  letWait(waiting: boolean): void {
+    const flag = Number(waiting);
+    if (this.#applied.waiting !== flag) this.call('set_waiting', flag);
+    this.#applied.waiting = flag;
+  }
+
+  /** The run that waits goes on with these answers. */
+  resume(answers: readonly Uint8Array[]): number {
+    this.write(...answers);
+    return this.call(
+      'resume',
+      answers.reduce((n, part) => n + part.length, 0),
+    );
+  }
+
+  /** The run that waits ends, because of a limit that the host knows of. */
+  endWaiting(): number {
+    this.reviewLimits();
+    const n = this.call('resume', 0);
+    if (n === Code.RunWaits) throw broken('the guest does not end a run that has to end');
+    return n;
+  }
+
+  /** What a run waits for: number, number of the function, encoded arguments. */
+  *openRequests(): Generator<[number: number, id: number, args: Uint8Array]> {
+    const n = this.call('list_requests');
+    if (n < 0) throw new LuaCellError('Memory', 'there is no memory for what the run waits for');
+    this.refreshBuffer();
+    const list = new Reader(this.result(n).slice());
+    while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
+  }
+
+  /** Lua hands over what is still to be stored of a run that waits; the tables that it holds. */
+  beginCheckpoint(): Set<number> {
+    const held = this.#ids(this.call('begin_checkpoint'));
+    if (held === null) throw new LuaCellError('Memory', 'there is no memory to store the run');
+    return held;
   }
 
   /** Other limits hold from here on, and one that was reached is forgotten; the bytes that were printed so far. */
@@ -236,7 +266,7 @@ export class Guest {
   /** Takes this many table ids; the first of them. */
   allocateIds(count: number): number {
     const first = this.call('allocate_table_ids', count) >>> 0;
-    if (first < TableId.FirstFree || first + count >= TableId.Own) throw new LuaCellError('Store', 'no table numbers are left');
+    if (first < TableId.FirstFree || first + count > TableId.Runs) throw new LuaCellError('Store', 'no table numbers are left');
     return first;
   }
 
@@ -247,7 +277,11 @@ export class Guest {
 
   /** The tables that Lua holds, after a collection; null when there is no memory for the list. */
   heldTables(): Set<number> | null {
-    const n = this.call('list_table_ids');
+    return this.#ids(this.call('list_table_ids'));
+  }
+
+  /** Table ids in the buffer, so many bytes. */
+  #ids(n: number): Set<number> | null {
     if (n < 0) return null;
     this.refreshBuffer();
     this.result(n);
@@ -294,7 +328,7 @@ export class Guest {
     this.memory.set(copy);
     this.refreshBuffer();
     // It knows the limits of then.
-    this.#applied = { memory: -1, output: -1, grant: -1 };
+    this.#applied = { memory: -1, output: -1, grant: -1, waiting: -1 };
   }
 }
 
