@@ -6,50 +6,47 @@ import type { Host } from './host.js';
 import type { Limits } from '../../shared/limits.js';
 import { BUFFER_SIZE, Code, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from '../../shared/protocol.js';
 
-/** Exports that have to be there: docs/WASM_EXPORTS_REFERENCE.md. */
-const REQUIRED = [
-  'init',
-  'get_buffer_ptr',
-  'get_buffer_size',
-  'compute',
-  'compute_named',
-  'call',
-  'call_handle',
-  'release_handle',
-  'register_function',
-  'unregister_function',
-  'get_error_details',
-  'get_memory_stats',
-  'get_run_metrics',
-  'get_protocol_revision',
-  'set_host_revision',
-  'set_transactional',
-  'set_memory_limit',
-  'set_output_limit',
-  'review_limits',
-  'set_instruction_grant',
-  'set_print_streaming',
-  'set_deterministic',
-  'set_memory_alias_enabled',
-  'sync_external_table_counter',
-  'allocate_table_ids',
-  'list_table_ids',
-  'set_table_counter',
-  'forget_tables',
-  'reserve_buffer',
-  'run_gc',
-  'undo_run',
-  'forget_handles',
-  'leave_tables',
-  'settle_random',
-  'set_waiting',
-  'resume',
-  'list_requests',
-  'begin_checkpoint',
-  'end_checkpoint',
-] as const;
-
-export type Export = (typeof REQUIRED)[number];
+/** Exports of a guest of this revision: docs/WASM_EXPORTS_REFERENCE.md. */
+export type Export =
+  | 'init'
+  | 'get_buffer_ptr'
+  | 'get_buffer_size'
+  | 'compute'
+  | 'compute_named'
+  | 'call'
+  | 'call_handle'
+  | 'release_handle'
+  | 'register_function'
+  | 'unregister_function'
+  | 'get_error_details'
+  | 'get_memory_stats'
+  | 'get_run_metrics'
+  | 'get_protocol_revision'
+  | 'set_host_revision'
+  | 'set_transactional'
+  | 'set_memory_limit'
+  | 'set_output_limit'
+  | 'review_limits'
+  | 'set_instruction_grant'
+  | 'set_print_streaming'
+  | 'set_deterministic'
+  | 'set_memory_alias_enabled'
+  | 'sync_external_table_counter'
+  | 'allocate_table_ids'
+  | 'list_table_ids'
+  | 'set_table_counter'
+  | 'forget_tables'
+  | 'reserve_buffer'
+  | 'run_gc'
+  | 'undo_run'
+  | 'forget_handles'
+  | 'leave_tables'
+  | 'settle_random'
+  | 'set_waiting'
+  | 'resume'
+  | 'list_requests'
+  | 'begin_checkpoint'
+  | 'end_checkpoint';
 /** A call of an export that runs Lua. */
 export type Entry = [name: Export, a?: number, b?: number, c?: number];
 type Exports = Record<Export, (a?: number, b?: number, c?: number) => number>;
@@ -92,15 +89,13 @@ export class Guest {
       const what = error instanceof WebAssembly.LinkError ? 'this is not a lua.wasm that luacell can use' : "can't make a sandbox";
       throw new LuaCellError(error instanceof WebAssembly.LinkError ? 'InvalidArgument' : 'Memory', `${what}: ${messageOf(error)}`, { cause: error });
     }
-    const { memory } = instance.exports;
-    const missing = REQUIRED.find((name) => typeof instance.exports[name] !== 'function');
-    if (!(memory instanceof WebAssembly.Memory) || missing)
-      throw new LuaCellError('InvalidArgument', `this is not a lua.wasm that luacell can use: it lacks the export ${missing ?? 'memory'}`);
+    const { memory, get_protocol_revision: revision } = instance.exports;
+    if (!(memory instanceof WebAssembly.Memory) || typeof revision !== 'function' || revision() < PROTOCOL_REVISION)
+      throw new LuaCellError('InvalidArgument', `this is not a lua.wasm that luacell can use: it does not speak revision ${PROTOCOL_REVISION}`);
     this.#memory = memory;
     this.#exports = instance.exports as unknown as Exports;
     host.guest = this;
     if (this.call('init') !== 0) throw new LuaCellError('Memory', 'the guest could not start Lua');
-    if (this.call('get_protocol_revision') < PROTOCOL_REVISION) throw new LuaCellError('InvalidArgument', 'this lua.wasm is too old: its runs can\'t wait');
     this.call('set_host_revision', PROTOCOL_REVISION);
     this.call('set_transactional', 1);
     this.#metricsAt = this.call('get_run_metrics') >>> 0;
@@ -245,7 +240,7 @@ export class Guest {
   /** What a run waits for: number, number of the function, encoded arguments. */
   *openRequests(): Generator<[number: number, id: number, args: Uint8Array]> {
     const n = this.call('list_requests');
-    if (n < 0) throw new LuaCellError('Memory', 'there is no memory for what the run waits for');
+    if (n < 0) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
     this.refreshBuffer();
     const list = new Reader(this.result(n).slice());
     while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
@@ -254,7 +249,7 @@ export class Guest {
   /** Lua hands over what is still to be stored of a run that waits; the tables that it holds. */
   beginCheckpoint(): Set<number> {
     const held = this.#ids(this.call('begin_checkpoint'));
-    if (held === null) throw new LuaCellError('Memory', 'there is no memory to store the run');
+    if (held === null) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
     return held;
   }
 

@@ -1,7 +1,7 @@
 // What runs Lua here, where there is no native part. All handles of one sandbox share it: the guest, the tables, and
 // who may use them when.
 
-import { Reader, Writer, checkText, utf8 } from '../../shared/bytes.js';
+import { Writer, checkText, utf8 } from '../../shared/bytes.js';
 import { decode, encodeArgs, putReference, references } from '../../shared/codec.js';
 import type { Engine } from './engine.js';
 import { type Enter, functionEntry } from './entry.js';
@@ -266,27 +266,9 @@ export class Runtime {
 
   /** As `run`, and promises of host functions are waited for. */
   async runWaiting(set: LimitOptions | null, signal: AbortSignal | undefined, enter: Enter): Promise<Outcome> {
-    while (this.#isEnding) await this.#left();
-    this.#enterFree(signal);
-    const abort = (): void => this.host.interrupt();
-    signal?.addEventListener('abort', abort);
-    this.#running = true;
-    try {
-      const entry = this.#begin(set, enter, 'driven');
-      let n = this.#execute((guest) => guest.call(...entry));
-      while (this.#guestWaits) {
-        await this.host.untilAnswered();
-        n = this.#goOn();
-      }
-      return this.#finish(n);
-    } catch (error) {
-      this.#abandon(error);
-      giveReason(error, signal);
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-      this.#leave();
-    }
+    const { end } = await this.startLater(set, signal, undefined, enter, 'driven');
+    if ('error' in end!) throw end.error;
+    return end!.outcome;
   }
 
   /** A run that was told to end does not make the sandbox busy, except for its own host functions. */
@@ -717,15 +699,16 @@ export class Runtime {
 
   /** Begins a run. What the script fails with is the run's end. */
   start(set: LimitOptions | null, name: string | undefined, enter: Enter): Started {
-    const [run, entry] = this.#beginStarted(set, name, enter);
+    const [run, entry] = this.#beginStarted(set, name, enter, 'started');
     this.#step(run, () => this.#execute((guest) => guest.call(...entry)));
     return run;
   }
 
-  async startLater(set: LimitOptions | null, signal: AbortSignal | undefined, name: string | undefined, enter: Enter): Promise<Started> {
+  /** The same, and promises of host functions are waited for. */
+  async startLater(set: LimitOptions | null, signal: AbortSignal | undefined, name: string | undefined, enter: Enter, waits: Waits = 'started'): Promise<Started> {
     while (this.#isEnding) await this.#left();
     this.#enterFree(signal);
-    const [run, entry] = this.#beginStarted(set, name, enter);
+    const [run, entry] = this.#beginStarted(set, name, enter, waits);
     if (signal) {
       const abort = (): void => this.host.interrupt();
       signal.addEventListener('abort', abort);
@@ -738,12 +721,12 @@ export class Runtime {
     return run;
   }
 
-  #beginStarted(set: LimitOptions | null, name: string | undefined, enter: Enter): [Started, Entry] {
+  #beginStarted(set: LimitOptions | null, name: string | undefined, enter: Enter, waits: Waits): [Started, Entry] {
     this.#enterWhole();
     if (name !== undefined) this.#checkDurable(name);
     this.#running = true;
     try {
-      const entry = this.#begin(set, enter, 'started');
+      const entry = this.#begin(set, enter, waits);
       this.#started = { end: null, name, stored: false };
       return [this.#started, entry];
     } catch (error) {
@@ -762,7 +745,6 @@ export class Runtime {
     }
   }
 
-  /** The same, and promises of host functions are waited for. */
   async #stepLater(run: Started, go: () => number): Promise<void> {
     const { host } = this;
     host.drives = true;
@@ -810,12 +792,10 @@ export class Runtime {
 
   /** What the store fails with shows when somebody wants to resume it. */
   #removeRun(name: string): void {
-    const { tables } = this.host;
     try {
-      tables.putRun(name, null);
-      tables.commit();
+      this.host.tables.removeRun(name);
     } catch {
-      tables.rollback();
+      // It is there still.
     }
   }
 
@@ -954,7 +934,7 @@ export class Runtime {
   #checkDurable(name: string): void {
     checkRunName(name);
     const { tables } = this.host;
-    if (!tables.store) throw invalid('a durable run needs a sandbox with a store of its own');
+    if (!tables.store) throw invalid('a durable run needs a sandbox with a store');
     if (tables.run(name)) throw invalid(`a run '${name}' waits in the store already: resume it`);
   }
 
@@ -978,12 +958,10 @@ export class Runtime {
     this.#enterWhole();
     checkRunName(name);
     const { tables } = this.host;
-    if (!tables.takesFunctions) throw invalid('a run in a store is a whole Lua, with functions, and this sandbox loads none from its store (storedFunctions)');
+    if (!tables.takesFunctions) throw invalid('a stored run has functions, and this sandbox loads none from its store (storedFunctions)');
     const value = tables.run(name);
     if (!value) throw invalid(`no run '${name}' waits in the store`);
-    const bytes = decodeRun(value);
-    if (bytes === null) throw storeError(`what is stored of the run '${name}' makes no sense`);
-    const { image } = Snapshot.fromBytes(bytes);
+    const { image } = Snapshot.fromBytes(decodeRun(value));
     if (!image.waiting) throw storeError(`what is stored of the run '${name}' makes no sense`);
     this.restore(image, false, true, true);
     const run = this.#takeRun({ end: null, name, stored: true });
@@ -1001,13 +979,7 @@ export class Runtime {
     this.#enterWhole();
     const { tables } = this.host;
     if (!tables.run(name)) return false;
-    try {
-      tables.putRun(name, null);
-      tables.commit();
-    } catch (error) {
-      tables.rollback();
-      throw error;
-    }
+    tables.removeRun(name);
     return true;
   }
 }
@@ -1024,6 +996,9 @@ function checkRunName(name: string): void {
   if (length < 1 || length > LONGEST_NAME) throw invalid(`the name of a durable run has 1 to ${LONGEST_NAME} bytes`);
 }
 
+/** What stands before a run's bytes: a table's tag and sizes, a string's tag and length. */
+const RUN_HEAD = 14;
+
 /** A run's bytes as a store has them: a table with references to all that Lua holds, so that it stays. */
 function encodeRun(bytes: Uint8Array, held: readonly number[]): Uint8Array {
   const out = new Writer();
@@ -1037,13 +1012,8 @@ function encodeRun(bytes: Uint8Array, held: readonly number[]): Uint8Array {
   return out.written.slice();
 }
 
-function decodeRun(value: Uint8Array): Uint8Array | null {
-  try {
-    const reader = new Reader(value);
-    if (reader.u8() !== Tag.Table) return null;
-    reader.take(8);
-    return reader.u8() === Tag.String ? reader.counted() : null;
-  } catch {
-    return null;
-  }
+/** What it was given; of anything else, some bytes. */
+function decodeRun(value: Uint8Array): Uint8Array {
+  const length = value.length < RUN_HEAD ? 0 : new DataView(value.buffer, value.byteOffset).getUint32(RUN_HEAD - 4, true);
+  return value.subarray(RUN_HEAD, RUN_HEAD + length);
 }

@@ -292,6 +292,16 @@ export class Tables {
     this.#runWrites.set(name, value);
   }
 
+  removeRun(name: string): void {
+    try {
+      this.putRun(name, null);
+      this.commit();
+    } catch (error) {
+      this.rollback();
+      throw error;
+    }
+  }
+
   #count(key: string, old: Uint8Array | undefined, value: Uint8Array | undefined): void {
     const size = (old || value) && keyBytes(key);
     if (old) this.bytes -= size! + old.length;
