@@ -62,6 +62,7 @@ const nextTurn = (): Promise<void> =>
     const { setImmediate } = globalThis as { setImmediate?: (f: () => void) => void };
     if (setImmediate) return setImmediate(resolve);
     // Nested timers are held back by browsers; messages are not.
+    if (typeof MessageChannel !== 'function') return void setTimeout(resolve);
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
       port1.close();

@@ -750,7 +750,7 @@ export class Runtime {
     host.drives = true;
     try {
       let n = go();
-      while (this.#guestWaits && host.drivesSome) {
+      while (this.#guestWaits && (host.waits === 'driven' || host.drivesSome)) {
         await host.untilAnswered();
         n = this.#goOn();
       }
