@@ -79,7 +79,7 @@ export class Guest {
   #bufferPtr = 0;
   #bufferSize = 0;
   #metricsAt = 0;
-  #applied: Applied = { memory: 0, output: 0, grant: 0, waiting: 0 };
+  readonly #applied: Applied = { memory: 0, output: 0, grant: 0, waiting: 0 };
 
   constructor(module: WebAssembly.Module, host: Host) {
     let instance: WebAssembly.Instance;
@@ -210,13 +210,16 @@ export class Guest {
     if (applied.memory !== limits.memory) this.call('set_memory_limit', bound(limits.memory));
     if (applied.output !== limits.output) this.call('set_output_limit', bound(limits.output));
     if (applied.grant !== grant) this.call('set_instruction_grant', grant);
-    this.#applied = { ...applied, memory: limits.memory, output: limits.output, grant };
+    applied.memory = limits.memory;
+    applied.output = limits.output;
+    applied.grant = grant;
   }
 
   /** Whether runs that begin from here on may wait. */
   letWait(waiting: boolean): void {
     const flag = Number(waiting);
-    if (this.#applied.waiting !== flag) this.call('set_waiting', flag);
+    if (this.#applied.waiting === flag) return;
+    this.call('set_waiting', flag);
     this.#applied.waiting = flag;
   }
 
@@ -323,7 +326,7 @@ export class Guest {
     this.memory.set(copy);
     this.refreshBuffer();
     // It knows the limits of then.
-    this.#applied = { memory: -1, output: -1, grant: -1, waiting: -1 };
+    Object.assign(this.#applied, { memory: -1, output: -1, grant: -1, waiting: -1 });
   }
 }
 

@@ -274,7 +274,7 @@ export class Tables {
   #forgetJournal(): void {
     this.#journal = [];
     this.#touched = new Map();
-    this.#runWrites.clear();
+    if (this.#runWrites.size > 0) this.#runWrites.clear();
     this.held = 0;
   }
 
