@@ -892,9 +892,12 @@ int list_requests (void) {
 ** over what the host is still to store.
 */
 static void begin_checkpoint_step (lua_State *L, void *ud) {
+  byte end[4];
   (void)ud;
   closures_store_changed(L);
+  put_u32(end, (uint32_t)luacell_memory_end());
   io.len = 0;
+  if (!bytes_add(&io, end, sizeof end)) luacell_memory_error(L);
   external_list_ids(L, &io);
 }
 

@@ -60,6 +60,28 @@ impl Sandbox {
         name: &str,
         function: impl Fn(A) -> F + Send + Sync + 'static,
     ) -> Result<()> {
+        self.add_async(name, function, false)
+    }
+
+    /// As [`register_async`](Self::register_async), for a function that may be called again when a run is repeated after
+    /// a [conflict](crate::SandboxConfig::conflict_retries), for example because it only looks something up.
+    ///
+    /// # Errors
+    /// As `register`.
+    pub fn register_async_repeatable<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 'static>(
+        &self,
+        name: &str,
+        function: impl Fn(A) -> F + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.add_async(name, function, true)
+    }
+
+    fn add_async<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 'static>(
+        &self,
+        name: &str,
+        function: impl Fn(A) -> F + Send + Sync + 'static,
+        repeatable: bool,
+    ) -> Result<()> {
         let start = move |args: &mut Vec<Value>| -> Pending {
             match A::from_args(args.drain(..)) {
                 Ok(args) => {
@@ -69,6 +91,6 @@ impl Sandbox {
                 Err(error) => Box::pin(std::future::ready(Err(error))),
             }
         };
-        self.add_function(name, HostFunction::Future(Arc::new(start)), false)
+        self.add_function(name, HostFunction::Future(Arc::new(start)), repeatable)
     }
 }

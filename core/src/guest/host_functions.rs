@@ -150,7 +150,7 @@ impl HostFunctions {
         self.list.get(&number).map(|registered| registered.function.clone())
     }
 
-    fn name(&self, number: i32) -> Arc<str> {
+    pub(crate) fn name(&self, number: i32) -> Arc<str> {
         self.list.get(&number).map_or_else(|| "?".into(), |registered| Arc::clone(&registered.name))
     }
 }
@@ -282,7 +282,9 @@ fn call(guest: &mut GuestMut<'_>, called: Called, values: &mut Vec<Value>) -> Op
         return Some(sleep(guest, called.request, values));
     }
     let function = host.functions.find(called.number)?;
-    host.run.attempt.called_unrepeatable |= !host.functions.is_repeatable(called.number);
+    if !host.functions.is_repeatable(called.number) {
+        host.run.attempt.unrepeatable.get_or_insert(called.number);
+    }
     Some(call_function(guest, function, called, values))
 }
 

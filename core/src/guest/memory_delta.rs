@@ -5,6 +5,9 @@ use std::sync::Arc;
 /// What is compared and copied as a whole.
 pub(crate) const PAGE: usize = 4096;
 
+/// As many bytes of a page are told as a whole: 64 blocks, a bit for each.
+pub(crate) const BLOCK: usize = PAGE / 64;
+
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// The memory of a new instance.
@@ -44,10 +47,11 @@ pub(crate) struct MemoryDelta {
 }
 
 impl MemoryDelta {
-    pub(crate) fn of(base: &Arc<BaseMemory>, memory: &[u8]) -> Self {
+    /// Behind `end` it is as it was.
+    pub(crate) fn of(base: &Arc<BaseMemory>, memory: &[u8], end: usize) -> Self {
         let mut delta =
             MemoryDelta { base: Arc::clone(base), size: memory.len(), numbers: Vec::new(), bytes: Vec::new() };
-        for (number, page) in memory.chunks_exact(PAGE).enumerate() {
+        for (number, page) in memory.chunks_exact(PAGE).take(end.div_ceil(PAGE)).enumerate() {
             if page != base.page(number) {
                 delta.numbers.push(number as u32);
                 delta.bytes.extend_from_slice(page);
@@ -76,12 +80,19 @@ impl MemoryDelta {
         Some(MemoryDelta { base: Arc::clone(base), size, numbers, bytes })
     }
 
-    /// The pages, each as what it differs by, which packs better.
-    pub(crate) fn differences(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
-        self.pages().map(|(number, page)| {
-            let before = self.base.page(number as usize);
-            (number, page.iter().zip(before).map(|(byte, before)| byte ^ before).collect())
-        })
+    /// Appends the pages: the number of each, which of its blocks differ, and by what they do. Most pages differ in few
+    /// blocks, and most of those in few bytes.
+    pub(crate) fn put_differences(&self, out: &mut Vec<u8>) {
+        for (number, page) in self.pages() {
+            let blocks = page.chunks_exact(BLOCK).zip(self.base.page(number as usize).chunks_exact(BLOCK));
+            let differs = |block: &(usize, (&[u8], &[u8]))| block.1.0 != block.1.1;
+            let mask = blocks.clone().enumerate().filter(differs).fold(0u64, |mask, (i, _)| mask | 1 << i);
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&mask.to_le_bytes());
+            for (_, (block, before)) in blocks.enumerate().filter(differs) {
+                out.extend(block.iter().zip(before).map(|(byte, before)| byte ^ before));
+            }
+        }
     }
 
     fn pages(&self) -> impl Iterator<Item = (u32, &[u8])> {

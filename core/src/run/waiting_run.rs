@@ -93,7 +93,6 @@ impl SandboxState {
         host.run.waits = Waits::Started;
         let attempt = &mut host.run.attempt;
         (attempt.host_calls, attempt.bytes_stored) = (run.host_calls, run.bytes_stored);
-        attempt.called_unrepeatable = true;
         attempt.requests().names = names.to_vec();
         let left = run.left.into_iter().chain(limits.timeout).min();
         self.waiting = Some(Waiting::Restored { left });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::guest::factory::GuestFactory;
 use crate::guest::host_functions::FunctionNames;
 use crate::guest::limits::Limits;
-use crate::guest::memory_delta::{MemoryDelta, PAGE};
+use crate::guest::memory_delta::{BLOCK, MemoryDelta, PAGE};
 use crate::guest::virtual_clock::VirtualClock;
 use crate::machine::GuestId;
 use crate::run::waiting_run::WaitingRun;
@@ -203,10 +203,7 @@ fn content(parts: &Parts) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(&(parts.memory.size() as u64).to_le_bytes());
     out.extend_from_slice(&(parts.memory.page_count() as u32).to_le_bytes());
-    for (number, page) in parts.memory.differences() {
-        out.extend_from_slice(&number.to_le_bytes());
-        out.extend_from_slice(&page);
-    }
+    parts.memory.put_differences(&mut out);
     out.extend_from_slice(&parts.functions.next.to_le_bytes());
     out.extend_from_slice(&(parts.functions.list.len() as u32).to_le_bytes());
     for (number, name) in &parts.functions.list {
@@ -359,16 +356,20 @@ impl<'a> Content<'a> {
         String::from_utf8(self.bytes()?).ok()
     }
 
-    /// Page numbers and pages of a memory of this size.
+    /// Page numbers and pages of a memory of this size, as what they differ by.
     fn pages(&mut self, size: u64) -> Option<(Vec<u32>, Vec<u8>)> {
         let count = self.u32()?;
-        if u64::from(count) > size / PAGE as u64 || u64::from(count) * (4 + PAGE as u64) > self.left {
+        if u64::from(count) > size / PAGE as u64 || u64::from(count) * (4 + 8) > self.left {
             return None;
         }
         let (mut numbers, mut bytes) = (Vec::new(), vec![0; count as usize * PAGE]);
         for page in bytes.chunks_exact_mut(PAGE) {
             numbers.push(self.u32()?);
-            self.read(page)?;
+            let differ = self.u64()?;
+            let blocks = page.chunks_exact_mut(BLOCK).enumerate();
+            for (_, block) in blocks.filter(|(i, _)| differ >> i & 1 != 0) {
+                self.read(block)?;
+            }
         }
         Some((numbers, bytes))
     }

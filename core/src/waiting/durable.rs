@@ -55,16 +55,17 @@ impl SandboxState {
         stored?;
         run.stored = true;
         run.answers.clear();
+        self.end_turn();
         self.guest()?.end_checkpoint()?;
         self.note_ids();
         // What is repeated from here on is what comes from here on.
-        self.host()?.run.attempt.called_unrepeatable = false;
+        self.host()?.run.attempt.unrepeatable = None;
         Ok(())
     }
 
     fn store_waiting_run(&mut self, run: &mut DurableRun) -> Result<()> {
         let mut guest = self.guest()?;
-        let mut held = guest.hand_over_and_list_tables()?;
+        let (end, mut held) = guest.hand_over()?;
         if guest.has_settle_random() {
             guest.settle_random()?;
         }
@@ -76,7 +77,7 @@ impl SandboxState {
         held.retain(|id| is_valid(*id));
         let left = self.host()?.run.time_left();
         let waiting = self.describe_waiting_run(left, WriteList::default())?;
-        let bytes = self.snapshot_with(io, Some(waiting))?.to_bytes()?;
+        let bytes = self.snapshot_with(end, io, Some(waiting))?.to_bytes()?;
         let tables = self.tables()?;
         if run.stored {
             run.check_claim(tables)?;
@@ -111,9 +112,7 @@ impl SandboxState {
         let snapshot = self.roll_back_on_error(read)?;
         self.restore_stored_run(&snapshot)?;
         self.take_over(cell)?;
-        self.guest()?.end_checkpoint()?;
-        self.host()?.run.attempt.called_unrepeatable = false;
-        Ok(())
+        self.guest()?.end_checkpoint()
     }
 
     fn read_stored_run(&mut self) -> Result<Snapshot> {

@@ -8,7 +8,7 @@ import type { FunctionNames } from '../../shared/functions.js';
 import { VirtualTime } from './virtual-time.js';
 
 const MAGIC = 'LuaCellWasmSnap4';
-const PAGE = 4096;
+const PAGE = 1024;
 
 /** A copy of a sandbox at one moment: `sandbox.snapshot()`. */
 export class Snapshot {
@@ -48,11 +48,14 @@ export class Snapshot {
     if (waiting) putWaiting(out, waiting);
     out.u32(memory.length);
     // Most of the memory is zeros.
+    const words = new Int32Array(memory.buffer, memory.byteOffset, memory.length >> 2);
     for (let at = 0; at < memory.length; at += PAGE) {
-      const page = memory.subarray(at, at + PAGE);
-      if (page.every((byte) => byte === 0)) continue;
+      const end = (at + PAGE) >> 2;
+      let i = at >> 2;
+      while (i < end && words[i] === 0) i++;
+      if (i === end) continue;
       out.u32(at);
-      counted(page);
+      counted(memory.subarray(at, at + PAGE));
     }
     out.u32(crc32(out.written));
     return out.written.slice();

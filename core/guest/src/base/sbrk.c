@@ -19,6 +19,9 @@ static uintptr_t used; /* beyond that */
 /* A pointer behind the last page would be 0. */
 #define ADDRESSES (((uint64_t)1 << 32) - WASM_PAGE)
 
+/* Behind it nothing was ever written, or nothing that anybody needs. */
+uintptr_t luacell_memory_end (void) { return (uintptr_t)&__heap_end + used; }
+
 /* The increment is a multiple of a page. Less is wanted only to give back what was of no use. */
 void *sbrk (intptr_t increment) {
   uint64_t start = (uint64_t)(uintptr_t)&__heap_end + used;

@@ -371,6 +371,70 @@ export const started = {
     ok(![...data.keys()].some((key) => key.startsWith("4294967294:")));
   },
 
+  "durable runs end once, wherever the process ends and the store fails": (api) => {
+    let seed = 7;
+    const random = (n) => Math.floor(((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32) * n);
+    const source = `local task = require 'task'
+      local function work(i)
+        local a = ask(i)
+        _home.sum = (_home.sum or 0) + a
+        local b = ask(i, a)
+        _home['done' .. i] = {b}
+        return b
+      end
+      local results = task.each({1, 2, 3, 4}, work, {limit = 3})
+      _home.runs = (_home.runs or 0) + 1
+      return table.concat(results, ' ')`;
+    let crashes = 0;
+    for (let round = 0; round < 40; round++) {
+      const data = new Map();
+      const answered = new Set();
+      let failing = false;
+      let [lua, run, done] = [null, null, false];
+      const begin = () => {
+        lua = sandbox(api, { store: storeOver(data, () => failing && random(3) === 0) });
+        if (lua.pendingRuns().length > 0) run = lua.resume("r");
+        else done = lua.home.get("runs") === 1;
+        for (const { id } of run?.requests ?? []) ok(!answered.has(id), `round ${round}: request ${id} is handed out again`);
+      };
+      begin();
+      for (let step = 0; !done; step++) {
+        ok(step < 2000, "it ends");
+        failing = random(2) === 0;
+        if (random(3) === 0) {
+          crashes++;
+          run = null;
+          begin();
+          continue;
+        }
+        run ??= lua.start(source, { durable: "r" });
+        if (!run.waiting) {
+          run = null;
+          begin();
+          continue;
+        }
+        const given = run.requests.filter(() => random(2) === 0);
+        for (const { id, args } of given) run.answer(id, args.length === 1 ? args[0] * 10 : `${args[0]}:${args[1]}`);
+        run.resume();
+        if (run.waiting) for (const { id } of given) answered.add(id);
+        else {
+          try {
+            equal(run.result, "1:10 2:20 3:30 4:40");
+            done = true;
+          } catch (error) {
+            equal(error.kind, "Store");
+            run = null;
+            begin();
+          }
+        }
+      }
+      const last = new api.Sandbox({ store: storeOver(data) });
+      same([last.home.get("sum"), last.home.get("runs"), last.pendingRuns()], [100, 1, []], `round ${round}`);
+      same([1, 2, 3, 4].map((i) => last.home.get(`done${i}`).get(1)), ["1:10", "2:20", "3:30", "4:40"]);
+    }
+    ok(crashes > 100, `${crashes} crashes`);
+  },
+
   "how durable runs end": (api) => {
     const data = new Map();
     let full = false;
