@@ -249,11 +249,12 @@ export class Guest {
     while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
   }
 
-  /** Lua hands over what is still to be stored of a run that waits; the tables that it holds. */
-  beginCheckpoint(): Set<number> {
-    const held = this.#ids(this.call('begin_checkpoint'));
-    if (held === null) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
-    return held;
+  /** Lua hands over what is still to be stored of a run that waits; where its memory ends, and the tables that it holds. */
+  beginCheckpoint(): [end: number, held: Set<number>] {
+    const n = this.call('begin_checkpoint');
+    if (n < 4) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
+    const [end, ...held] = this.#ids(n);
+    return [end!, new Set(held)];
   }
 
   /** Other limits hold from here on, and one that was reached is forgotten; the bytes that were printed so far. */
@@ -275,18 +276,16 @@ export class Guest {
 
   /** The tables that Lua holds, after a collection; null when there is no memory for the list. */
   heldTables(): Set<number> | null {
-    return this.#ids(this.call('list_table_ids'));
+    const n = this.call('list_table_ids');
+    return n < 0 ? null : new Set(this.#ids(n));
   }
 
   /** Table ids in the buffer, so many bytes. */
-  #ids(n: number): Set<number> | null {
-    if (n < 0) return null;
+  #ids(n: number): number[] {
     this.refreshBuffer();
     this.result(n);
     const view = this.#viewOf(this.#bufferPtr, n);
-    const held = new Set<number>();
-    for (let at = 0; at + 4 <= n; at += 4) held.add(view.getUint32(at, true));
-    return held;
+    return Array.from({ length: n >> 2 }, (_, i) => view.getUint32(4 * i, true));
   }
 
   /** Tells Lua which tables are gone: it may have kept their metatables. */

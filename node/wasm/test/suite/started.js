@@ -371,7 +371,7 @@ export const started = {
     ok(![...data.keys()].some((key) => key.startsWith("4294967294:")));
   },
 
-  "durable runs end once, wherever the process ends and the store fails": (api) => {
+  "durable runs end once, wherever the process ends and the store fails": async (api) => {
     let seed = 7;
     const random = (n) => Math.floor(((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32) * n);
     const source = `local task = require 'task'
@@ -387,11 +387,14 @@ export const started = {
       return table.concat(results, ' ')`;
     let crashes = 0;
     for (let round = 0; round < 40; round++) {
+      await pause(0);
       const data = new Map();
       const answered = new Set();
       let failing = false;
       let [lua, run, done] = [null, null, false];
       const begin = () => {
+        // As for the store, it might have crashed.
+        lua?.close();
         lua = sandbox(api, { store: storeOver(data, () => failing && random(3) === 0) });
         if (lua.pendingRuns().length > 0) run = lua.resume("r");
         else done = lua.home.get("runs") === 1;
@@ -428,6 +431,7 @@ export const started = {
           }
         }
       }
+      lua.close();
       const last = new api.Sandbox({ store: storeOver(data) });
       same([last.home.get("sum"), last.home.get("runs"), last.pendingRuns()], [100, 1, []], `round ${round}`);
       same([1, 2, 3, 4].map((i) => last.home.get(`done${i}`).get(1)), ["1:10", "2:20", "3:30", "4:40"]);
