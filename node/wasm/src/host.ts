@@ -517,7 +517,7 @@ export class Host {
   #whyNot(id: number): string {
     const what = `the host function '${this.functions.name(id)}' returned a promise`;
     if (this.depth > 0) return `${what}, which can't be waited for inside another host function`;
-    return `${what}: computeAsync and callAsync wait for it, nothing else`;
+    return `${what}: computeAsync, callAsync and startAsync wait for it, nothing else`;
   }
 
   /** Whoever waits gets this, unless the run has ended, or has no use for it any more. */

@@ -789,7 +789,6 @@ export class Runtime {
     this.#leave();
   }
 
-
   /** What the store fails with shows when somebody wants to resume it. */
   #removeRun(name: string): void {
     try {

@@ -246,7 +246,7 @@ export const started = {
     called.answer(called.requests[0].id, "y");
     await called.resumeAsync();
     equal(called.result, "y");
-    ok(fails("HostFunction", () => lua.start("later(1)").result).message.includes("computeAsync and callAsync wait for it"));
+    ok(fails("HostFunction", () => lua.start("later(1)").result).message.includes("computeAsync, callAsync and startAsync wait for it"));
     const closing = lua.startAsync("later(1) ask()");
     fails("Busy", () => lua.compute("return 1"));
     await lua.closeAsync();
