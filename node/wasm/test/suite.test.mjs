@@ -1,7 +1,7 @@
 import { test } from "node:test";
 
 import * as api from "../dist/esm/wasm/src/esm.js";
-import { suite, waiting } from "./suite.js";
+import { suite } from "./suite.js";
 
 await api.Engine.load();
-for (const [name, run] of Object.entries({ ...suite, ...waiting })) test(name, () => run(api));
+for (const [name, run] of Object.entries(suite)) test(name, () => run(api));
