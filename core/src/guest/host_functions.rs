@@ -322,7 +322,8 @@ fn call_waiting(
         #[cfg(feature = "async")]
         HostFunction::Future(function) => {
             let driven = host.run.waits == Waits::Driven && host.run.attempt.nesting == 0;
-            if driven && request.is_none() {
+            // Where Lua can't be put aside, a thread of our own waits.
+            if driven && request.is_none() && !compute_slot::is_at_work() {
                 return Answer::Later;
             }
             let pending = match catch_unwind(AssertUnwindSafe(|| function(values))) {
@@ -376,22 +377,29 @@ fn sleep(guest: &mut GuestMut<'_>, request: Option<u32>, values: &mut Vec<Value>
             host.run.attempt.requests().open.insert(number, OpenRequest { name: "task.sleep".into(), args });
             Answer::Later
         }
-        (Waits::Never, _) => {
-            values.clear();
-            let until = Instant::now().checked_add(time);
-            let signal = Arc::clone(&host.signal);
-            loop {
-                let end = [until, host.run.deadline].into_iter().flatten().min();
-                compute_slot::in_host(|| signal.pause(end.unwrap_or_else(|| Instant::now() + Duration::from_secs(1))));
-                if let Some(kind) = host.check_limits() {
-                    return Answer::Limit(kind);
-                }
-                if until.is_some_and(|until| until <= Instant::now()) {
-                    return Answer::Results;
-                }
-            }
-        }
+        (Waits::Never, _) => sleep_here(guest, time, values),
+        // As for host functions.
+        #[cfg(feature = "async")]
+        (Waits::Driven, None) if compute_slot::is_at_work() => sleep_here(guest, time, values),
         _ => Answer::Later,
+    }
+}
+
+/// The thread waits.
+fn sleep_here(guest: &mut GuestMut<'_>, time: Duration, values: &mut Vec<Value>) -> Answer {
+    values.clear();
+    let host = guest.host();
+    let until = Instant::now().checked_add(time);
+    let signal = Arc::clone(&host.signal);
+    loop {
+        let end = [until, host.run.deadline].into_iter().flatten().min();
+        compute_slot::in_host(|| signal.pause(end.unwrap_or_else(|| Instant::now() + Duration::from_secs(1))));
+        if let Some(kind) = host.check_limits() {
+            return Answer::Limit(kind);
+        }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Answer::Results;
+        }
     }
 }
 

@@ -152,6 +152,16 @@ impl SandboxCell {
         state.take_over(self)
     }
 
+    /// The run that waits is this thread's from now on.
+    pub(crate) fn take_over_here(&self) -> Result<()> {
+        self.waiting_run(|state| {
+            if let Some(Waiting::Started { thread, .. }) = &mut state.waiting {
+                *thread = this_thread();
+            }
+            Ok(())
+        })
+    }
+
     /// The requests of the run that waits, by number.
     pub(crate) fn open_requests(&self) -> Result<Vec<(u32, OpenRequest)>> {
         self.waiting_run(|state| {

@@ -25,6 +25,12 @@ pub(crate) fn set_at_work(at_work: bool) {
     AT_WORK.set(at_work);
 }
 
+/// Whether this thread is one of those who compute: it is nobody else's, and may sleep.
+#[cfg(feature = "async")]
+pub(crate) fn is_at_work() -> bool {
+    AT_WORK.get()
+}
+
 /// Does what may wait for other runs.
 #[inline]
 pub(crate) fn in_host<T>(wait: impl FnOnce() -> T) -> T {
