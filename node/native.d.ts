@@ -38,7 +38,7 @@ export declare class NativeRun {
   /** Has it end with the kind `Interrupted`. */
   interrupt(): void
   /** Ends it. One that is durable waits on in its store, unless it is to be cancelled. */
-  leave(cancel: boolean): void
+  leave(cancel: boolean): unknown
 }
 
 /** One sandbox. Values are simple ones as themselves, or encoded; an error is what comes back as a plain object. */

@@ -392,7 +392,7 @@ export class Adapter implements Links {
 
   leaveRun(run: NativeRun, cancel: boolean): void {
     if (this.#jobs > 0) throw busy();
-    run.leave(cancel);
+    this.#failure(run.leave(cancel));
   }
 
   /** What `onPrint` threw is the result of the run, and not that of the call. */
@@ -499,7 +499,7 @@ export class Adapter implements Links {
       if (isThenable(result)) {
         abandon(result);
         const name = [...this.#names].find(([, number]) => number === fn)?.[0];
-        throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: only asynchronous runs, such as computeAsync, wait for it`);
+        throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: computeAsync and callAsync wait for it, nothing else`);
       }
       return this.#answer(result);
     } catch (error) {
@@ -714,11 +714,13 @@ export class Adapter implements Links {
     this.interrupt();
     if (this.#jobs === 0) {
       this.native.close();
+      this.#latestRun?.deref()?.closed();
       if (this.#depth === 0) removeAdapter(this.#number);
       return;
     }
     await runJob(newJob(), (job) => this.native.closeLater(job));
     await this.#latest?.ended;
+    this.#latestRun?.deref()?.closed();
     removeAdapter(this.#number);
   }
 }

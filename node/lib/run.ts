@@ -1,4 +1,4 @@
-import { type ErrorKind, LuaCellError, invalid } from '../shared/errors.js';
+import { type ErrorKind, LuaCellError, closed, invalid } from '../shared/errors.js';
 import type { Outcome } from '../shared/outcome.js';
 import type { LuaInput, LuaValue } from '../shared/values.js';
 import type { Adapter } from './adapter.js';
@@ -99,8 +99,13 @@ export class Run {
     await this.#adapter.resumeRunLater(this.#native, () => this.#look());
   }
 
+  /** @internal Its sandbox was closed. */
+  closed(): void {
+    if (this.#end === null) this.#finish({ error: closed() });
+  }
+
   #check(): void {
-    if (this.#end !== null) throw invalid('the run is done');
+    if (this.#end !== null) throw this.#adapter.isClosed ? closed() : invalid('the run is done');
   }
 
   /** Claims a durable run for another term, for waits that take longer. Throws `Conflict` if the claim had ended and somebody else has taken it over. Does nothing for other runs. */

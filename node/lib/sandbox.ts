@@ -52,8 +52,8 @@ export class Sandbox {
   }
 
   /**
-   * Like `compute`, but on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
-   * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
+   * Like `compute`, but on other threads: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
+   * promises, which the script waits for; while it does, it takes up no thread. They can't use the sandbox in the meantime: they would get `Busy`.
    *
    * If a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: if the run waits for the promise of a
    * host function, that waiting stops. Then the sandbox can be used again. An asynchronous run that is begun earlier waits until then.
@@ -84,8 +84,7 @@ export class Sandbox {
 
   /**
    * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
-   * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It may be async where `computeAsync` or `callAsync`
-   * run the script. It stays when the sandbox is reset.
+   * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It may return a promise in asynchronous runs. It stays when the sandbox is reset.
    */
   register(name: string, f: HostFunction): this {
     this.#adapter.register(name, f);
@@ -114,7 +113,10 @@ export class Sandbox {
     return this.#adapter.start(true, path, options);
   }
 
-  /** Like `start`, but on another thread: the event loop goes on meanwhile. The promise is kept when the run is done or waits for answers. */
+  /**
+   * Like `start`, but on another thread: the event loop goes on meanwhile. The promise is kept when the run is done or waits for answers. Functions that are registered may
+   * return promises here too, but the thread waits for them.
+   */
   async startAsync(source: string | Uint8Array, options: AsyncStartOptions = {}): Promise<Run> {
     return this.#adapter.startLater(false, source, options);
   }

@@ -1,6 +1,6 @@
 //! Runs that wait for whoever started them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use luacell::{Canceller, Error, ErrorKind, Run, threads};
 use napi::bindgen_prelude::Either;
@@ -32,10 +32,6 @@ pub struct NativeRun {
     run: Arc<Mutex<Option<Run>>>,
 }
 
-fn lock(run: &Mutex<Option<Run>>) -> MutexGuard<'_, Option<Run>> {
-    run.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn at_work() -> Error {
     Error::new(ErrorKind::Busy, "the run goes on at the moment")
 }
@@ -45,10 +41,23 @@ impl NativeRun {
         NativeRun { inner: Arc::clone(inner), canceller, run: Arc::new(Mutex::new(Some(run))) }
     }
 
+    /// Not for a host function, or the like, that it calls itself.
+    fn lock(&self) -> Result<MutexGuard<'_, Option<Run>>, Error> {
+        match self.run.try_lock() {
+            Ok(run) => Ok(run),
+            Err(TryLockError::Poisoned(run)) => Ok(run.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(at_work()),
+        }
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut Run) -> Result<T, Error>) -> Result<T, Error> {
-        let result = lock(&self.run).as_mut().map_or_else(|| Err(at_work()), f);
+        let result = self.lock()?.as_mut().map_or_else(|| Err(at_work()), f);
         self.inner.weigh();
         result
+    }
+
+    fn take(&self) -> Result<Run, Error> {
+        self.lock()?.take().ok_or_else(at_work)
     }
 }
 
@@ -57,7 +66,7 @@ impl NativeRun {
     /// Its name in the store.
     #[napi(getter)]
     pub fn name(&self) -> Option<String> {
-        lock(&self.run).as_ref().and_then(Run::name).map(str::to_owned)
+        self.lock().ok()?.as_ref().and_then(Run::name).map(str::to_owned)
     }
 
     /// What it waits for.
@@ -95,8 +104,9 @@ impl NativeRun {
     /// Goes on on another thread; that it waits again or is done comes as a note of this job.
     #[napi(ts_return_type = "unknown")]
     pub fn resume_later(&self, job: u32) -> ToJs {
-        let Some(mut run) = lock(&self.run).take() else {
-            return ToJs::failed(&at_work(), &self.inner.handles);
+        let mut run = match self.take() {
+            Ok(run) => run,
+            Err(error) => return ToJs::failed(&error, &self.inner.handles),
         };
         let (inner, place, canceller) = (Arc::clone(&self.inner), Arc::clone(&self.run), self.canceller.clone());
         self.inner.begin_job(job, &self.canceller);
@@ -105,7 +115,7 @@ impl NativeRun {
                 Err(error) if !canceller.is_cancelled() => Err(error),
                 _ => run.resume(),
             };
-            *lock(&place) = Some(run);
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
             inner.tell(job, inner.done(result));
         });
         ToJs::Nothing
@@ -114,17 +124,12 @@ impl NativeRun {
     /// What it gave, once; nothing while it waits. What waits is this thread's.
     #[napi(ts_return_type = "unknown")]
     pub fn outcome(&self) -> ToJs {
-        let mut place = lock(&self.run);
-        let result = match place.take() {
-            Some(run) if run.is_waiting() => {
-                let taken = run.take_over();
-                *place = Some(run);
-                return self.inner.done(taken);
-            }
-            Some(run) => run.into_result(),
-            None => Err(at_work()),
+        let waits = self.with(|run| if run.is_waiting() { run.take_over().map(|()| true) } else { Ok(false) });
+        let result = match waits {
+            Ok(true) => return ToJs::Nothing,
+            Ok(false) => self.take().and_then(Run::into_result),
+            Err(error) => Err(error),
         };
-        drop(place);
         match result {
             Ok(outcome) => Finished::of(&outcome, &self.inner.handles),
             Err(error) => ToJs::failed(&error, &self.inner.handles),
@@ -144,13 +149,10 @@ impl NativeRun {
     }
 
     /// Ends it. One that is durable waits on in its store, unless it is to be cancelled.
-    #[napi]
-    pub fn leave(&self, cancel: bool) {
-        let run = lock(&self.run).take();
-        match run {
-            Some(run) if cancel => run.cancel(),
-            run => drop(run),
-        }
+    #[napi(ts_return_type = "unknown")]
+    pub fn leave(&self, cancel: bool) -> ToJs {
+        let left = self.take().map(|run| if cancel { run.cancel() } else { drop(run) });
         self.inner.weigh();
+        self.inner.done(left)
     }
 }

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 
 import { LuaCellError, Run, Sandbox, Snapshot, StoredTable } from 'luacell';
 
@@ -90,15 +91,21 @@ test('where Lua cannot be put aside a thread waits', async () => {
 test('the time for which a run only waits for a thread is not its own', async () => {
   const stop = new AbortController();
   setMaxListeners(0, stop.signal);
-  const busy = Array.from({ length: 4 * availableParallelism() + 1 }, () => new Sandbox({ timeout: null }).computeAsync('while true do end', { signal: stop.signal }));
+  const busy = Array.from({ length: 4 * Math.max(availableParallelism(), 2) + 1 }, () => new Sandbox({ timeout: null }).computeAsync('while true do end', { signal: stop.signal }));
   const ended = Promise.allSettled(busy);
-  const innocent = Array.from({ length: 4 }, async () => {
-    const lua = new Sandbox({ timeout: 200 });
-    lua.register('later', () => sleep(10));
-    await lua.computeAsync('for i = 1, 3 do later() end');
+  const innocent = Array.from({ length: 8 }, async () => {
+    const lua = new Sandbox({ timeout: 1000 });
+    lua.register('later', async () => {});
+    await lua.computeAsync('for i = 1, 6 do later() end');
   });
-  await Promise.all(innocent);
-  stop.abort();
+  try {
+    // Each waits 50 ms for every turn of the others.
+    const begin = performance.now();
+    await Promise.all(innocent);
+    assert.ok(performance.now() - begin > 1000, 'they have waited for their threads');
+  } finally {
+    stop.abort();
+  }
   assert.ok((await ended).every(({ reason }) => reason.kind === 'Interrupted'));
 });
 
@@ -249,8 +256,9 @@ test('runs that are interrupted, cancelled, given up, or closed with their sandb
 
   const open = lua.start('ask()');
   lua.close();
-  assert.throws(() => open.requests, kind('Closed'));
-  assert.throws(() => open.answer(1), kind('Closed'));
+  assert.equal(open.waiting, false);
+  assert.deepEqual(open.requests, []);
+  for (const use of [() => open.result, () => open.answer(1), () => open.resume()]) assert.throws(use, kind('Closed'));
   open.cancel();
   assert.throws(() => lua.start(''), kind('Closed'));
   assert.throws(() => lua.waitingRun(), kind('Closed'));
@@ -303,6 +311,53 @@ test('a run that waits is part of a snapshot', () => {
     assert.equal(sandbox.compute('return 1'), 1);
   }
   assert.equal(new Sandbox().waitingRun(), undefined);
+});
+
+test('who is called by a run does not use the run', async () => {
+  const lua = asking();
+  let run;
+  const seen = [];
+  lua.register('inside', () => {
+    for (const use of [() => run.resume(), () => run.requests, () => run.answer(1), () => run.cancel(), () => run.renew()]) {
+      try {
+        seen.push(use() ?? 'done');
+      } catch (error) {
+        seen.push(error.kind);
+      }
+    }
+  });
+  const five = Array.from({ length: 5 }, () => 'Busy');
+  run = lua.start('ask() inside() return 1');
+  goOn(run, () => undefined);
+  assert.deepEqual(seen.splice(0), five);
+  assert.equal(run.result, 1);
+  run = await lua.startAsync('ask() inside() return 2');
+  run.answer(1);
+  await run.resumeAsync();
+  assert.deepEqual(seen, five);
+  assert.equal(run.result, 2);
+});
+
+test('a worker that is terminated while runs wait takes nothing with it', async () => {
+  for (let i = 0; i < 3; i++) {
+    const worker = new Worker(
+      `const { Sandbox } = require(${JSON.stringify(join(package_, 'dist/lib/index.js'))});
+      const { parentPort } = require('node:worker_threads');
+      const tables = new Map();
+      const table = (id) => tables.get(id) ?? tables.set(id, new Map()).get(id);
+      const store = { get: (id, key) => table(id).get(key), set: (id, key, value) => void table(id).set(key, value), delete: (id, key) => void table(id).delete(key), size: (id) => table(id).size, keys: (id) => [...table(id).keys()] };
+      const runs = [new Sandbox().declare('ask').start('ask()'), new Sandbox({ store }).declare('ask').start('ask()', { durable: 'x' })];
+      const lua = new Sandbox();
+      lua.register('never', () => new Promise(() => {}));
+      for (const source of ['never()', 'table.sort({2, 1}, never)']) new Sandbox().register('never', () => new Promise(() => {})).computeAsync(source, { timeout: 2000 }).catch(() => {});
+      new Sandbox().declare('ask').startAsync('ask()').then((run) => (runs.push(run), parentPort.postMessage('started')));
+      setInterval(() => runs, 1000);`,
+      { eval: true },
+    );
+    await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
+    await worker.terminate();
+  }
+  assert.equal(new Sandbox().compute('return 1'), 1);
 });
 
 test('a run that nobody has any more is given up', () => {
