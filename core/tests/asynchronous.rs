@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
 use futures_util::future::join_all;
-use luacell::{ComputeOptions, Engine, EngineConfig, Error, ErrorKind, Function, Reply, Sandbox, SandboxConfig};
+use luacell::{
+    Canceller, ComputeOptions, Engine, EngineConfig, Error, ErrorKind, Function, Reply, Sandbox, SandboxConfig, threads,
+};
 use pollster::block_on;
 
 fn options() -> ComputeOptions {
@@ -59,6 +61,24 @@ fn a_script_waits_in_plain_code() {
     let error = block_on(lua.compute_async(source, options())).unwrap_err();
     assert!(error.message().ends_with("'sleep' can't wait inside 'table.sort'"), "{error}");
     assert_eq!(lua.compute(source).unwrap().values, [1.into(), 3.into()]);
+}
+
+/// The threads for bindings have nothing else to do.
+#[test]
+fn where_lua_cannot_be_suspended_a_thread_of_our_own_waits() {
+    let (done, wait) = std::sync::mpsc::channel();
+    let lua = with_sleep();
+    threads::spawn(&Canceller::new(), move |place| {
+        place.unwrap();
+        let source = "local t, task = {3, 1, 2}, require 'task'
+            table.sort(t, function(x, y) sleep(1) task.sleep(0.001) return x < y end) return t[1], t[3]";
+        let out = block_on(lua.compute_async(source, options()));
+        let source = "table.sort({2, 1}, function() sleep(1e9) end)";
+        done.send((out, block_on(lua.compute_async(source, options().timeout(Duration::from_millis(5)))))).unwrap();
+    });
+    let (out, ended) = wait.recv().unwrap();
+    assert_eq!(out.unwrap().values, [1.into(), 3.into()]);
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[test]

@@ -329,7 +329,7 @@ fn call_waiting(guest: &mut GuestMut<'_>, function: HostFunction, called: Called
     match function {
         #[cfg(feature = "async")]
         HostFunction::Future(function) => {
-            if is_driven(host) && called.request.is_none() {
+            if is_driven(host) && called.request.is_none() && !compute_slot::is_at_work() {
                 return Answer::Later;
             }
             match catch_unwind(AssertUnwindSafe(|| function(values))) {
@@ -366,15 +366,25 @@ fn is_driven(host: &Host) -> bool {
 fn wait_for(guest: &mut GuestMut<'_>, pending: Pending, called: Called, values: &mut Vec<Value>) -> Answer {
     let host = guest.host();
     if is_driven(host) {
-        if let Some(request) = called.request {
-            host.run.attempt.requests().begun.push((request, pending));
+        match called.request {
+            Some(request) => host.run.attempt.requests().begun.push((request, pending)),
+            // Where Lua can't be put aside, a thread of our own waits.
+            None if compute_slot::is_at_work() => return wait_here(guest, pending, values),
+            None => {}
         }
         return Answer::Later;
     }
+    // Nobody further out can wait: this thread does.
+    wait_here(guest, pending, values)
+}
+
+/// This thread waits for the results of a call.
+#[cfg(feature = "async")]
+fn wait_here(guest: &mut GuestMut<'_>, pending: Pending, values: &mut Vec<Value>) -> Answer {
+    let host = guest.host();
     let Some(resolver) = host.run.resolver.clone() else {
         return Answer::Error(Error::internal("a host function is called outside of a run"));
     };
-    // Nobody further out can wait: this thread does.
     Answer::of(block_on(super::host_future::drive(guest, &resolver, pending)), values)
 }
 
@@ -403,22 +413,29 @@ fn sleep(guest: &mut GuestMut<'_>, request: Option<u32>, values: &mut Vec<Value>
             host.run.attempt.requests().open.insert(number, OpenRequest { name: "task.sleep".into(), args });
             Answer::Later
         }
-        (Waits::Never, _) => {
-            values.clear();
-            let until = Instant::now().checked_add(time);
-            let signal = Arc::clone(&host.signal);
-            loop {
-                let end = [until, host.run.deadline].into_iter().flatten().min();
-                compute_slot::in_host(|| signal.pause(end.unwrap_or_else(|| Instant::now() + Duration::from_secs(1))));
-                if let Some(kind) = host.check_limits() {
-                    return Answer::Limit(kind);
-                }
-                if until.is_some_and(|until| until <= Instant::now()) {
-                    return Answer::Results;
-                }
-            }
-        }
+        (Waits::Never, _) => sleep_here(guest, time, values),
+        // As for host functions.
+        #[cfg(feature = "async")]
+        (Waits::Driven, None) if compute_slot::is_at_work() => sleep_here(guest, time, values),
         _ => Answer::Later,
+    }
+}
+
+/// The thread waits.
+fn sleep_here(guest: &mut GuestMut<'_>, time: Duration, values: &mut Vec<Value>) -> Answer {
+    values.clear();
+    let host = guest.host();
+    let until = Instant::now().checked_add(time);
+    let signal = Arc::clone(&host.signal);
+    loop {
+        let end = [until, host.run.deadline].into_iter().flatten().min();
+        compute_slot::in_host(|| signal.pause(end.unwrap_or_else(|| Instant::now() + Duration::from_secs(1))));
+        if let Some(kind) = host.check_limits() {
+            return Answer::Limit(kind);
+        }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Answer::Results;
+        }
     }
 }
 

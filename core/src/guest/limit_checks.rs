@@ -140,7 +140,9 @@ impl Host {
         if kind.is_none() && left == 0 {
             kind = Some(self.end_by(ErrorKind::InstructionLimit));
         }
-        if kind.is_none() && let Some(away) = compute_slot::give_way(&self.signal) {
+        if kind.is_none()
+            && let Some(away) = compute_slot::give_way(&self.signal)
+        {
             self.postpone_deadline(away);
             kind = self.check_limits();
         }

@@ -122,7 +122,8 @@ pub(crate) fn take_out_cancelled() {
 fn begin(start: Start) {
     let mut next = Some(start);
     while let Some(start) = next {
-        next = if start(Ok(())) { None } else { lock(&all_places().state).short.left(places()).map(|(start, _)| start) };
+        next =
+            if start(Ok(())) { None } else { lock(&all_places().state).short.left(places()).map(|(start, _)| start) };
     }
 }
 

@@ -48,6 +48,12 @@ pub(crate) fn give_way(signal: &StopSignal) -> Option<Duration> {
     give_way(signal).then(|| left.elapsed())
 }
 
+/// Whether this thread is one of those who compute: it is nobody else's, and may sleep.
+#[cfg(feature = "async")]
+pub(crate) fn is_at_work() -> bool {
+    AT_WORK.get().is_some()
+}
+
 /// Does what may wait for other runs.
 #[inline]
 pub(crate) fn in_host<T>(wait: impl FnOnce() -> T) -> T {
