@@ -150,7 +150,7 @@ impl HostFunctions {
         self.list.get(&number).map(|registered| registered.function.clone())
     }
 
-    fn name(&self, number: i32) -> Arc<str> {
+    pub(super) fn name(&self, number: i32) -> Arc<str> {
         self.list.get(&number).map_or_else(|| "?".into(), |registered| Arc::clone(&registered.name))
     }
 }
