@@ -49,6 +49,17 @@ fn a_run_waits_for_its_answer() {
 }
 
 #[test]
+fn the_result_of_a_run_that_is_done_is_taken_while_another_waits() {
+    let lua = sandbox();
+    let done = start(&lua, "return 1");
+    let mut waiting = start(&lua, "return ask()");
+    assert_eq!(done.into_result().unwrap().values, [1.into()]);
+    waiting.answer(1, 2).unwrap();
+    waiting.resume().unwrap();
+    assert_eq!(waiting.into_result().unwrap().values, [2.into()]);
+}
+
+#[test]
 fn a_run_that_need_not_wait_is_done_at_once() {
     let lua = sandbox();
     lua.register("now", |()| Ok(5)).unwrap();
@@ -318,6 +329,17 @@ fn a_snapshot_has_the_run_that_waits() {
     run.resume().unwrap();
     assert_eq!(run.into_result().unwrap().values, expected("mine"));
     assert!(lua.waiting_run().unwrap().is_none());
+}
+
+#[test]
+fn requests_keep_their_names_when_their_function_is_declared_after_the_restore() {
+    let lua = sandbox();
+    let run = start(&lua, "local task = require 'task' task.all(function() task.sleep(1) end, ask, web.fetch)");
+    let there = luacell::Engine::default().sandbox_from(&lua.snapshot().unwrap(), SandboxConfig::new()).unwrap();
+    there.declare("ask").unwrap();
+    let restored = there.waiting_run().unwrap().unwrap();
+    assert_eq!(open(&restored)[1..], ["2:ask()", "3:web.fetch()"]);
+    assert_eq!(open(&restored), open(&run));
 }
 
 #[test]

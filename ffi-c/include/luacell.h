@@ -72,6 +72,24 @@ typedef struct luacell_interrupter luacell_interrupter;
 typedef struct luacell_outcome luacell_outcome;
 
 /**
+ * Durable runs that wait in a store, in the order of their names.
+ */
+typedef struct luacell_pending_runs luacell_pending_runs;
+
+/**
+ * Calls of declared functions that wait for their answers, in a row.
+ */
+typedef struct luacell_requests luacell_requests;
+
+/**
+ * A run that was started: it is done, or it waits for answers to calls of declared functions. While it waits, nothing
+ * of it is on any stack, and no thread belongs to it. The thread that started or resumed it last may use the sandbox
+ * and its functions as part of the run, except that no other run can be started; others get LUACELL_BUSY. It keeps its
+ * sandbox alive, and with it the store, also when luacell_sandbox_free was called. Used by one thread at a time.
+ */
+typedef struct luacell_run luacell_run;
+
+/**
  * One isolated Lua with its state. It may be shared between threads and is used by one at a time: a second one gets
  * LUACELL_BUSY at once, unless what runs was interrupted: then it waits for the end of that, no longer than the
  * sandbox's timeout. Host functions may use the sandbox that calls them.
@@ -461,6 +479,12 @@ typedef struct luacell_sandbox_config {
    * Reading one gives LUACELL_STORE.
    */
   bool no_stored_functions;
+  /**
+   * For how many milliseconds the sandbox claims a durable run each time, in a store that several sandboxes use; for so
+   * long nobody else can resume the run. The claim is renewed whenever the run waits, and by luacell_run_renew; it ends
+   * with the run or its handle. 0: the default, 30,000.
+   */
+  uint64_t claim_term_ms;
 } luacell_sandbox_config;
 
 /**
@@ -493,6 +517,18 @@ typedef struct luacell_compute_options {
    * function.
    */
   const struct luacell_canceller *canceller;
+  /**
+   * For luacell_start and luacell_start_call: a name in the sandbox's store, under which the run survives the process,
+   * 1 to 1,000 bytes. Whenever the run waits, the store gets in one transaction what it has written so far and the
+   * whole Lua as it is then; luacell_sandbox_resume continues from there, in any sandbox with the same store. No write
+   * is lost or done twice, and requests whose answers were not stored yet are handed out again under their old ids.
+   * When the run has ended, the name is free again. NULL: the run ends with its handle.
+   */
+  const char *durable;
+  /**
+   * Length of `durable`.
+   */
+  size_t durable_len;
 } luacell_compute_options;
 
 /**
@@ -1458,6 +1494,201 @@ luacell_status luacell_snapshot_from_bytes(const struct luacell_engine *engine,
  * Ends a snapshot. NULL is ignored.
  */
 void luacell_snapshot_free(struct luacell_snapshot *snapshot);
+
+/**
+ * Makes the name a function whose calls become requests of the run: whoever starts the run answers them. In a run that
+ * was not started with luacell_start or luacell_start_call, calling it is an error. Dots in the name do what they do
+ * for luacell_register, and luacell_unregister removes it.
+ */
+luacell_status luacell_declare(struct luacell_sandbox *sandbox,
+                               const char *name,
+                               size_t name_len,
+                               struct luacell_error **error);
+
+/**
+ * Starts a run of Lua source. It is done when this returns, or waits for answers to calls of declared functions; to be
+ * freed. `options` may be NULL. Time that it spends waiting does not count towards its timeout. What the script fails
+ * with is the run's result; LUACELL_BUSY and the like are errors of this call, when the run could not begin.
+ */
+luacell_status luacell_start(struct luacell_sandbox *sandbox,
+                             const char *source,
+                             size_t source_len,
+                             const struct luacell_compute_options *options,
+                             struct luacell_run **run,
+                             struct luacell_error **error);
+
+/**
+ * Like luacell_start, for a global Lua function, named as for luacell_call.
+ */
+luacell_status luacell_start_call(struct luacell_sandbox *sandbox,
+                                  const char *name,
+                                  size_t name_len,
+                                  const struct luacell_compute_options *options,
+                                  struct luacell_run **run,
+                                  struct luacell_error **error);
+
+/**
+ * Writes the run that came with the snapshot that this sandbox was made of or restored to; to be freed. It waits for
+ * the same requests under the same ids. Until somebody has taken it over, other runs get LUACELL_BUSY. NULL if there is
+ * none, or somebody has it.
+ */
+luacell_status luacell_sandbox_waiting_run(struct luacell_sandbox *sandbox,
+                                           struct luacell_run **run,
+                                           struct luacell_error **error);
+
+/**
+ * Continues a durable run that waits in this sandbox's store, from where it waited last; to be freed. It waits for the
+ * same requests under the same ids. The sandbox becomes what that one was, globals included; functions that the host
+ * has give LUACELL_CLOSED afterwards, and host functions are found by their names. LUACELL_INVALID_ARGUMENT if no such
+ * run waits in the store, it was stored by another version, or the sandbox loads no functions from its store;
+ * LUACELL_BUSY while somebody else has claimed it; LUACELL_STORE if the store fails.
+ */
+luacell_status luacell_sandbox_resume(struct luacell_sandbox *sandbox,
+                                      const char *name,
+                                      size_t name_len,
+                                      struct luacell_run **run,
+                                      struct luacell_error **error);
+
+/**
+ * Whether it waits for answers; false for NULL.
+ */
+bool luacell_run_is_waiting(const struct luacell_run *run);
+
+/**
+ * Its name in the store, if it is durable; otherwise `data` is NULL. Belongs to the run.
+ */
+struct luacell_bytes luacell_run_name(const struct luacell_run *run);
+
+/**
+ * Writes what it waits for, in the order in which it was asked: a list that belongs to the caller, empty when the run is
+ * done.
+ */
+luacell_status luacell_run_requests(const struct luacell_run *run,
+                                    struct luacell_requests **requests,
+                                    struct luacell_error **error);
+
+/**
+ * Answers a request with what the function returns; `values` may be NULL for nothing, and is copied. Requests may be
+ * answered in any order. The script gets the values when the run is resumed. LUACELL_INVALID_ARGUMENT if no such
+ * request is open.
+ */
+luacell_status luacell_run_answer(struct luacell_run *run,
+                                  uint64_t id,
+                                  const struct luacell_values *values,
+                                  struct luacell_error **error);
+
+/**
+ * Answers a request with an error, made as for a host function, of which a copy is taken. The script can catch it;
+ * otherwise the run fails as it would if a host function had failed with it. LUACELL_INVALID_ARGUMENT if no such request
+ * is open.
+ */
+luacell_status luacell_run_fail(struct luacell_run *run,
+                                uint64_t id,
+                                const struct luacell_error *failure,
+                                struct luacell_error **error);
+
+/**
+ * Lets the script continue with the answers that were given, as far as it gets with them. Afterwards the run is done,
+ * or it waits again. What the script fails with is the run's result. LUACELL_INVALID_ARGUMENT if it is done already;
+ * LUACELL_BUSY while another thread uses the sandbox.
+ */
+luacell_status luacell_run_resume(struct luacell_run *run,
+                                  struct luacell_error **error);
+
+/**
+ * Writes the outcome of a run that is done, which belongs to the caller, or fails with what the run failed with; each
+ * call does the same. `outcome` may be NULL. LUACELL_BUSY while the run waits, LUACELL_CLOSED if it was cancelled.
+ */
+luacell_status luacell_run_result(const struct luacell_run *run,
+                                  struct luacell_outcome **outcome,
+                                  struct luacell_error **error);
+
+/**
+ * Claims a durable run for another term, for waits that take longer than `claim_term_ms`. Does nothing for other runs,
+ * nor for one that is done. LUACELL_CONFLICT if the claim had ended and somebody else has taken the run over, who
+ * continues with it: this one can only be freed.
+ */
+luacell_status luacell_run_renew(struct luacell_run *run,
+                                 struct luacell_error **error);
+
+/**
+ * Ends a run that waits. Nothing of it is kept; of a durable run, what it had written when it waited. Does nothing to
+ * one that is done. The handle still has to be freed.
+ */
+void luacell_run_cancel(struct luacell_run *run);
+
+/**
+ * Ends a handle. A durable run that waits goes on waiting in its store, where anybody may resume it; any other run that
+ * waits is cancelled. NULL is ignored.
+ */
+void luacell_run_free(struct luacell_run *run);
+
+/**
+ * How many there are; 0 for NULL.
+ */
+size_t luacell_requests_len(const struct luacell_requests *requests);
+
+/**
+ * The id of the request at a position from 0, which it keeps for as long as the run waits for it, also in a snapshot
+ * and in a store. Ids are counted from 1 in each run; 0 beyond the last position.
+ */
+uint64_t luacell_requests_id(const struct luacell_requests *requests,
+                             size_t position);
+
+/**
+ * The name of the function that was called; task.sleep for a script that lets time pass, with the seconds as its
+ * argument. Belongs to the list.
+ */
+struct luacell_bytes luacell_requests_name(const struct luacell_requests *requests,
+                                           size_t position);
+
+/**
+ * What the script passed. Belongs to the list.
+ */
+const struct luacell_values *luacell_requests_args(const struct luacell_requests *requests, size_t position);
+
+/**
+ * Ends a list, with what is in it. NULL is ignored.
+ */
+void luacell_requests_free(struct luacell_requests *requests);
+
+/**
+ * Lists the durable runs that wait in this sandbox's store: a list that belongs to the caller.
+ */
+luacell_status luacell_sandbox_pending_runs(struct luacell_sandbox *sandbox,
+                                            struct luacell_pending_runs **runs,
+                                            struct luacell_error **error);
+
+/**
+ * Removes a durable run that waits in this sandbox's store and that nobody has claimed. What it has written to tables
+ * stays. `was_there` may be NULL. LUACELL_BUSY while somebody has claimed it.
+ */
+luacell_status luacell_sandbox_drop_pending_run(struct luacell_sandbox *sandbox,
+                                                const char *name,
+                                                size_t name_len,
+                                                bool *was_there,
+                                                struct luacell_error **error);
+
+/**
+ * How many there are; 0 for NULL.
+ */
+size_t luacell_pending_runs_len(const struct luacell_pending_runs *runs);
+
+/**
+ * The name of the run at a position from 0. Belongs to the list.
+ */
+struct luacell_bytes luacell_pending_runs_name(const struct luacell_pending_runs *runs, size_t position);
+
+/**
+ * For how many more milliseconds somebody has claimed it, who may be at work for it; 0 if anybody may resume it.
+ */
+uint64_t luacell_pending_runs_claimed_ms(const struct luacell_pending_runs *runs,
+                                         size_t position);
+
+/**
+ * Ends a list. NULL is ignored.
+ */
+void luacell_pending_runs_free(struct luacell_pending_runs *runs);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -13,6 +13,7 @@
 
 #include <luacell.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -22,6 +23,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -162,6 +164,8 @@ namespace detail {
 /* What print threw in a run on this thread, and the sandbox that runs. C can't carry exceptions: they wait here for the call's end. */
 struct Printing {
   luacell_sandbox *sandbox = nullptr;
+  /* Instead of the sandbox, whose handle may be gone when a run goes on. */
+  const luacell_interrupter *interrupter = nullptr;
   std::exception_ptr failure;
 };
 
@@ -169,6 +173,22 @@ inline Printing &printing() {
   static thread_local Printing printing;
   return printing;
 }
+
+/* What runs on this thread until the end of the block. */
+class PrintingScope {
+ public:
+  PrintingScope(luacell_sandbox *sandbox, const luacell_interrupter *interrupter)
+      : sandbox_(std::exchange(printing().sandbox, sandbox)), interrupter_(std::exchange(printing().interrupter, interrupter)) {}
+  PrintingScope(const PrintingScope &) = delete;
+  ~PrintingScope() {
+    printing().sandbox = sandbox_;
+    printing().interrupter = interrupter_;
+  }
+
+ private:
+  luacell_sandbox *sandbox_;
+  const luacell_interrupter *interrupter_;
+};
 
 /* Calls with a place for the error as the last argument, and throws it; what print threw comes first. */
 template <typename F, typename... Args>
@@ -457,9 +477,99 @@ class Interrupter {
  public:
   explicit Interrupter(luacell_interrupter *interrupter) : interrupter_(interrupter) {}
   void interrupt() const noexcept { luacell_interrupter_interrupt(interrupter_.get()); }
+  const luacell_interrupter *get() const { return interrupter_.get(); }
 
  private:
   detail::Owned<luacell_interrupter, luacell_interrupter_free> interrupter_;
+};
+
+/** A call of a declared function that waits for its answer. */
+struct Request {
+  /** Kept for as long as the run waits for it, also in a snapshot and in a store. Counted from 1 in each run. */
+  uint64_t id;
+  /** The function; "task.sleep" for a script that lets time pass, with the seconds as its argument. */
+  std::string name;
+  /** What the script passed. */
+  Values args;
+};
+
+/** A durable run that waits in a store. */
+struct PendingRun {
+  std::string name;
+  /** How much longer somebody has claimed it; 0 if anybody may resume it. */
+  std::chrono::milliseconds claimed;
+};
+
+/** Settings of a run that is started. */
+struct StartOptions {
+  /** The chunk's name, as in Lua: "=rules". Not for calls. */
+  std::string name;
+  /** The run's name in the sandbox's store, under which it survives the process; empty for a run that ends with its object. */
+  std::string durable;
+  /** Limits that hold instead of the sandbox's where they are set. */
+  Limits limits;
+};
+
+/**
+ * A run that was started: it is done, or it waits for answers to calls of declared functions. The destructor leaves it: one that is durable waits on in
+ * its store, any other is cancelled. It keeps its sandbox alive. Used by one thread at a time.
+ */
+class Run {
+ public:
+  /** Takes over a run of the C interface. The interrupter, which belongs to its sandbox, ends it when print throws. */
+  Run(luacell_run *run, Interrupter interrupter) : run_(run), interrupter_(std::move(interrupter)) {}
+
+  bool is_waiting() const { return luacell_run_is_waiting(get()); }
+  /** Its name in the store; empty if it is not durable. */
+  std::string_view name() const { return detail::view(luacell_run_name(get())); }
+  /** What it waits for, in the order in which it was asked; nothing when it is done. */
+  std::vector<Request> requests() const {
+    luacell_requests *list = nullptr;
+    detail::check(luacell_run_requests, get(), &list);
+    detail::Owned<luacell_requests, luacell_requests_free> owned(list);
+    std::vector<Request> all;
+    for (size_t i = 0; i < luacell_requests_len(list); i++) {
+      all.push_back({luacell_requests_id(list, i), std::string(detail::view(luacell_requests_name(list, i))),
+                     detail::copy_all(luacell_requests_args(list, i))});
+    }
+    return all;
+  }
+  /** Answers a request with what the function returns, in any order. The script gets it when the run is resumed. */
+  void answer(uint64_t id, const Values &values = {}) {
+    auto list = detail::list_of(values);
+    detail::check(luacell_run_answer, get(), id, static_cast<const luacell_values *>(list.get()));
+  }
+  /** Answers a request with an error, which the script can catch. */
+  void fail(uint64_t id, const Error &error) { detail::check(luacell_run_fail, get(), id, error.get()); }
+  void fail(uint64_t id, std::string_view message) { fail(id, Error(luacell_error_new(message.data(), message.size(), nullptr, nullptr))); }
+  /** With an exception, as if a HostFunction had thrown it. */
+  void fail(uint64_t id, const std::exception_ptr &exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const Error &error) {
+      fail(id, error);
+    } catch (...) {
+      fail(id, Error(detail::Thrown::error(std::current_exception())));
+    }
+  }
+  /** Lets the script continue with the answers that were given. Afterwards the run is done, or it waits again. What the script fails with, result throws. */
+  void resume() {
+    detail::PrintingScope scope(nullptr, interrupter_.get());
+    detail::check(luacell_run_resume, get());
+  }
+  /** What it gave. Throws what it failed with; LUACELL_BUSY while it waits, LUACELL_CLOSED if it was cancelled. */
+  Outcome result() const { return Outcome(detail::run(luacell_run_result, get())); }
+  /** Claims a durable run for another term. */
+  void renew() { detail::check(luacell_run_renew, get()); }
+  /** Ends a run that waits, also a durable one. */
+  void cancel() { luacell_run_cancel(get()); }
+
+  luacell_run *get() { return run_.get(); }
+  const luacell_run *get() const { return run_.get(); }
+
+ private:
+  detail::Owned<luacell_run, luacell_run_free> run_;
+  Interrupter interrupter_;
 };
 
 /** Settings of a sandbox: those of C, and what C++ has better types for. */
@@ -469,9 +579,9 @@ struct Config {
   std::string location;
   /** Instead of `location`; needed only until the sandbox is made. */
   const Store *store = nullptr;
-  /** Receives printed text immediately. If it throws, that ends the run, and the call that began the run throws it again. */
+  /** Receives printed text immediately. If it throws, that ends the run, and the call that began or resumed the run throws it again. */
   std::function<void(std::string_view)> print;
-  /** Everything else. If both set the same thing, the setting above counts, except for limits: set them in only one of the two places. */
+  /** Everything else, such as `claim_term_ms`. If both set the same thing, the setting above counts, except for limits: set them in only one of the two places. */
   luacell_sandbox_config more = detail::sized<luacell_sandbox_config>();
 };
 
@@ -507,6 +617,49 @@ class Sandbox {
   }
   Outcome call(std::string_view function, const Values &args = {}, const Limits &limits = {}) {
     return start(luacell_call, function, args, {}, limits);
+  }
+
+  /** Makes the name a function whose calls become requests of the run, for whoever starts it. */
+  void declare(std::string_view name) { detail::check(luacell_declare, get(), name.data(), name.size()); }
+  /** Starts a run, which is done or waits when this returns. What the script fails with, Run::result throws. */
+  Run start(std::string_view source, const Values &args = {}, const StartOptions &options = {}) {
+    return begin(luacell_start, source, args, options);
+  }
+  /** As start, for a global Lua function. */
+  Run start_call(std::string_view function, const Values &args = {}, const StartOptions &options = {}) {
+    return begin(luacell_start_call, function, args, options);
+  }
+  /** The run that came with the snapshot that this sandbox was made of or restored to; nothing if there is none, or somebody has it. */
+  std::optional<Run> waiting_run() {
+    luacell_run *run = nullptr;
+    Interrupter ending = interrupter();
+    detail::check(luacell_sandbox_waiting_run, get(), &run);
+    return run != nullptr ? std::optional<Run>(std::in_place, run, std::move(ending)) : std::nullopt;
+  }
+  /** Continues a durable run that waits in this sandbox's store, from where it waited last. */
+  Run resume(std::string_view name) {
+    luacell_run *run = nullptr;
+    Interrupter ending = interrupter();
+    detail::check(luacell_sandbox_resume, get(), name.data(), name.size(), &run);
+    return Run(run, std::move(ending));
+  }
+  /** The durable runs that wait in this sandbox's store, in the order of their names. */
+  std::vector<PendingRun> pending_runs() const {
+    luacell_pending_runs *list = nullptr;
+    detail::check(luacell_sandbox_pending_runs, get(), &list);
+    detail::Owned<luacell_pending_runs, luacell_pending_runs_free> owned(list);
+    std::vector<PendingRun> all;
+    for (size_t i = 0; i < luacell_pending_runs_len(list); i++) {
+      auto claimed = static_cast<std::chrono::milliseconds::rep>(luacell_pending_runs_claimed_ms(list, i));
+      all.push_back({std::string(detail::view(luacell_pending_runs_name(list, i))), std::chrono::milliseconds(claimed)});
+    }
+    return all;
+  }
+  /** Removes a durable run that waits and that nobody has claimed; whether there was one. What it wrote to tables stays. */
+  bool drop_pending_run(std::string_view name) {
+    bool there = false;
+    detail::check(luacell_sandbox_drop_pending_run, get(), name.data(), name.size(), &there);
+    return there;
   }
 
   void add(std::string_view name, HostFunction function) {
@@ -602,6 +755,7 @@ class Sandbox {
         } catch (...) {
           now.failure = std::current_exception();
           luacell_sandbox_interrupt(now.sandbox);
+          luacell_interrupter_interrupt(now.interrupter);
         }
       };
       c.print_userdata = userdata.release();
@@ -612,11 +766,7 @@ class Sandbox {
   }
 
   Outcome start(Start function, std::string_view text, const luacell_compute_options *options) {
-    struct Scope {
-      luacell_sandbox *outer;
-      explicit Scope(luacell_sandbox *sandbox) : outer(std::exchange(detail::printing().sandbox, sandbox)) {}
-      ~Scope() { detail::printing().sandbox = outer; }
-    } scope(get());
+    detail::PrintingScope scope(get(), nullptr);
     return Outcome(detail::run(function, get(), text.data(), text.size(), options));
   }
 
@@ -630,6 +780,35 @@ class Sandbox {
     options.args = list.get();
     options.limits = &limits;
     return start(function, text, &options);
+  }
+
+  using Begin = luacell_status (*)(luacell_sandbox *, const char *, size_t, const luacell_compute_options *, luacell_run **,
+                                   luacell_error **);
+
+  Run begin(Begin function, std::string_view text, const Values &args, const StartOptions &given) {
+    auto list = detail::list_of(args);
+    auto options = detail::sized<luacell_compute_options>();
+    if (!given.name.empty()) {
+      options.name = given.name.data();
+      options.name_len = given.name.size();
+    }
+    if (!given.durable.empty()) {
+      options.durable = given.durable.data();
+      options.durable_len = given.durable.size();
+    }
+    options.args = list.get();
+    options.limits = &given.limits;
+    Interrupter ending = interrupter();
+    luacell_run *run = nullptr;
+    detail::PrintingScope scope(get(), nullptr);
+    try {
+      detail::check(function, get(), text.data(), text.size(), static_cast<const luacell_compute_options *>(&options), &run);
+    } catch (...) {
+      /* Where print threw, there is a run that has failed. */
+      luacell_run_free(run);
+      throw;
+    }
+    return Run(run, std::move(ending));
   }
 
   Value read(luacell_status (*function)(luacell_sandbox *, luacell_value **, luacell_error **)) const {

@@ -152,6 +152,10 @@ pub struct luacell_sandbox_config {
     /// Loads no functions from the store, because others can write to it: they are bytecode, which Lua does not verify.
     /// Reading one gives LUACELL_STORE.
     pub no_stored_functions: bool,
+    /// For how many milliseconds the sandbox claims a durable run each time, in a store that several sandboxes use; for so
+    /// long nobody else can resume the run. The claim is renewed whenever the run waits, and by luacell_run_renew; it ends
+    /// with the run or its handle. 0: the default, 30,000.
+    pub claim_term_ms: u64,
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
@@ -210,6 +214,9 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
     if given.deterministic {
         config = config.deterministic(given.seed);
     }
+    if let Some(milliseconds) = number(given.claim_term_ms) {
+        config = config.claim_term(Duration::from_millis(milliseconds));
+    }
     Ok(config.memory_alias(!given.no_memory_alias).stored_functions(!given.no_stored_functions))
 }
 
@@ -231,6 +238,14 @@ pub struct luacell_compute_options {
     /// What can cancel the run, before it begins and while it is under way; NULL for none. Not for runs within a host
     /// function.
     pub canceller: *const luacell_canceller,
+    /// For luacell_start and luacell_start_call: a name in the sandbox's store, under which the run survives the process,
+    /// 1 to 1,000 bytes. Whenever the run waits, the store gets in one transaction what it has written so far and the
+    /// whole Lua as it is then; luacell_sandbox_resume continues from there, in any sandbox with the same store. No write
+    /// is lost or done twice, and requests whose answers were not stored yet are handed out again under their old ids.
+    /// When the run has ended, the name is free again. NULL: the run ends with its handle.
+    pub durable: *const c_char,
+    /// Length of `durable`.
+    pub durable_len: usize,
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
@@ -247,6 +262,9 @@ pub(crate) unsafe fn compute_options(given: *const luacell_compute_options) -> R
     set_limits!(options, size_prefixed::read(given.limits, "luacell_limits")?);
     if !given.canceller.is_null() {
         options = options.canceller(borrow(given.canceller, "canceller")?);
+    }
+    if !given.durable.is_null() {
+        options = options.durable(text(given.durable, given.durable_len, "durable")?);
     }
     Ok(Some(options))
 }

@@ -19,6 +19,7 @@ mod guard;
 pub mod host_function;
 pub mod outcome;
 pub mod pointers;
+pub mod run;
 pub mod sandbox;
 pub mod sink;
 mod size_prefixed;

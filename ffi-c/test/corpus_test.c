@@ -133,7 +133,7 @@ static void check_error(const json_t *expected, const luacell_error *error) {
 
 typedef struct Step {
   Text source;
-  json_t *call, *chunk, *values, *output, *error;
+  json_t *call, *chunk, *waits, *values, *output, *error;
   luacell_values *args, *input;
   bool has_source, reopen, gc;
 } Step;
@@ -149,17 +149,95 @@ static Text source_of(json_t *fields, bool *there) {
   return text;
 }
 
+/* Whether the run waits for these requests and no others. */
+static bool waits_for(const luacell_run *run, json_t *expected) {
+  luacell_requests *requests = NULL;
+  json_t *request;
+  size_t i;
+  if (!luacell_run_is_waiting(run) || luacell_run_requests(run, &requests, NULL) != LUACELL_OK) return false;
+  bool same = luacell_requests_len(requests) == json_array_size(expected);
+  json_array_foreach(expected, i, request) {
+    json_t *fields = json_copy(request);
+    json_t *id = field(fields, "id"), *name = field(fields, "name"), *args = field(fields, "args");
+    same = same && json_integer_value(id) == (json_int_t)luacell_requests_id(requests, i) && same_bytes(name, luacell_requests_name(requests, i)) &&
+           (args == NULL || same_values(args, luacell_requests_args(requests, i)));
+    no_more_fields(fields);
+    json_decref(id), json_decref(name), json_decref(args), json_decref(fields);
+  }
+  luacell_requests_free(requests);
+  return same;
+}
+
+static void answer(luacell_run *run, json_t *one) {
+  json_t *fields = json_copy(one);
+  json_t *id = field(fields, "id"), *values = field(fields, "values"), *error = field(fields, "error");
+  uint64_t number = (uint64_t)json_integer_value(id);
+  CHECK((values == NULL) != (error == NULL), "an answer has values or an error");
+  no_more_fields(fields);
+  if (values != NULL) {
+    luacell_values *given = values_of(values);
+    CHECK(luacell_run_answer(run, number, given, NULL) == LUACELL_OK);
+    luacell_values_free(given);
+  }
+  if (error != NULL) {
+    Text text = text_of(error);
+    luacell_error *failure = luacell_error_new(text.data, text.length, NULL, NULL);
+    CHECK(luacell_run_fail(run, number, failure, NULL) == LUACELL_OK);
+    luacell_error_free(failure), text_free(text);
+  }
+  json_decref(id), json_decref(values), json_decref(error), json_decref(fields);
+}
+
+/* Answers what a run waits for, each time that it waits, until it is done or cancelled. */
+static void drive(luacell_run *run, json_t *waits) {
+  json_t *wait, *one;
+  size_t i, j;
+  json_array_foreach(waits, i, wait) {
+    json_t *fields = json_copy(wait);
+    json_t *requests = field(fields, "requests"), *answers = field(fields, "answers");
+    CHECK(requests != NULL && waits_for(run, requests), "wait %zu: other requests", i + 1);
+    no_more_fields(fields);
+    json_array_foreach(answers, j, one) answer(run, one);
+    if (answers == NULL) luacell_run_cancel(run);
+    else CHECK(luacell_run_resume(run, NULL) == LUACELL_OK);
+    json_decref(requests), json_decref(answers), json_decref(fields);
+    if (test_failed()) return;
+  }
+  CHECK(!luacell_run_is_waiting(run), "it waits once more");
+}
+
+/* Whether the last of these waits is cancelled: then the step has no end of its own. */
+static bool is_cancelled(const json_t *waits) {
+  const json_t *end = json_array_get(waits, json_array_size(waits) - 1);
+  return end != NULL && json_object_get(end, "answers") == NULL;
+}
+
+static luacell_status start_run(luacell_sandbox *sandbox, const Step *step, const luacell_compute_options *options, luacell_outcome **outcome,
+                                luacell_error **error) {
+  luacell_run *run = NULL;
+  luacell_status status = step->call != NULL
+      ? luacell_start_call(sandbox, json_string_value(step->call), json_string_length(step->call), options, &run, error)
+      : luacell_start(sandbox, step->source.data, step->source.length, options, &run, error);
+  if (!CHECK(status == LUACELL_OK, "it was not started")) return status;
+  drive(run, step->waits);
+  if (!is_cancelled(step->waits)) status = luacell_run_result(run, outcome, error);
+  luacell_run_free(run);
+  return status;
+}
+
 static luacell_status start(luacell_sandbox *sandbox, const Step *step, luacell_outcome **outcome, luacell_error **error) {
   luacell_compute_options options = {.size = sizeof options, .args = step->args};
   if (step->input != NULL) return luacell_sandbox_set_input(sandbox, luacell_values_get(step->input, 0), error);
   if (step->reopen) return luacell_sandbox_reset(sandbox, error);
   if (step->gc) return luacell_sandbox_gc(sandbox, error);
+  if (step->waits != NULL && step->call != NULL) return start_run(sandbox, step, &options, outcome, error);
   if (step->call != NULL)
     return luacell_call(sandbox, json_string_value(step->call), json_string_length(step->call), &options, outcome, error);
   if (step->chunk != NULL) {
     options.name = json_string_value(step->chunk);
     options.name_len = json_string_length(step->chunk);
   }
+  if (step->waits != NULL) return start_run(sandbox, step, &options, outcome, error);
   bool plain = step->args == NULL && step->chunk == NULL;
   return luacell_compute(sandbox, step->source.data, step->source.length, plain ? NULL : &options, outcome, error);
 }
@@ -186,7 +264,7 @@ static void run_step(luacell_sandbox *sandbox, const json_t *json) {
   json_t *fields = json_copy((json_t *)json);
   json_t *times = field(fields, "times"), *args = field(fields, "args"), *input = field(fields, "set_input");
   json_t *reopen = field(fields, "reopen"), *gc = field(fields, "gc");
-  Step step = {.call = field(fields, "call"), .chunk = field(fields, "chunk"), .values = field(fields, "values"),
+  Step step = {.call = field(fields, "call"), .chunk = field(fields, "chunk"), .waits = field(fields, "waits"), .values = field(fields, "values"),
                .output = field(fields, "output"), .error = field(fields, "error"), .reopen = reopen != NULL, .gc = gc != NULL};
   step.source = source_of(fields, &step.has_source);
   no_more_fields(fields);
@@ -201,7 +279,8 @@ static void run_step(luacell_sandbox *sandbox, const json_t *json) {
   for (json_int_t i = 0; i < rounds && !test_failed(); i++) run_once(sandbox, &step);
   text_free(step.source);
   luacell_values_free(step.args), luacell_values_free(step.input);
-  json_decref(step.call), json_decref(step.chunk), json_decref(step.values), json_decref(step.output), json_decref(step.error);
+  json_decref(step.call), json_decref(step.chunk), json_decref(step.waits), json_decref(step.values);
+  json_decref(step.output), json_decref(step.error);
   json_decref(times), json_decref(args), json_decref(input), json_decref(reopen), json_decref(gc), json_decref(fields);
 }
 
@@ -229,6 +308,7 @@ static void run_case(const json_t *one) {
   json_t *fields = json_copy((json_t *)one), *item;
   json_t *name = field(fields, "name"), *needs = field(fields, "needs"), *limited = field(fields, "limits");
   json_t *modules = field(fields, "modules"), *functions = field(fields, "functions"), *steps = field(fields, "steps");
+  json_t *declared = field(fields, "declare");
   size_t i;
   no_more_fields(fields);
   luacell_limits limits = limits_of(limited);
@@ -240,6 +320,8 @@ static void run_case(const json_t *one) {
   luacell_sandbox *sandbox = NULL;
   CHECK(luacell_sandbox_new(NULL, &config, &sandbox, NULL) == LUACELL_OK);
   json_array_foreach(functions, i, item) register_function(sandbox, json_string_value(item));
+  json_array_foreach(declared, i, item)
+    CHECK(luacell_declare(sandbox, json_string_value(item), json_string_length(item), NULL) == LUACELL_OK);
   CHECK(json_array_size(steps) > 0, "a case without steps");
   json_array_foreach(steps, i, item) {
     if (test_failed()) break;
@@ -248,7 +330,7 @@ static void run_case(const json_t *one) {
   }
   luacell_sandbox_free(sandbox);
   json_decref(name), json_decref(needs), json_decref(limited), json_decref(modules), json_decref(functions), json_decref(steps);
-  json_decref(fields);
+  json_decref(declared), json_decref(fields);
 }
 
 /* Runs the cases of one file; how many. */

@@ -66,15 +66,17 @@ other_version() {
   sed 's/luacell 0.1/luacell 0.9/' CMakeLists.txt > other.txt && mkdir -p other && mv other.txt other/CMakeLists.txt && cp first.c second.cc other/
   ! cmake -S other -B other/build -DCMAKE_PREFIX_PATH="$prefix"
 }
-block() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" "$readme" | sed '1d;$d'; }
-readme_c() { # the README's program, built and run as the line under it says
-  block c > ten.c && grep -q main ten.c
-  local build=$(block sh | grep '^cc ten\.c')
+block() { # LANGUAGE [NUMBER]
+  awk -v first="\`\`\`$1" -v wanted="${2:-1}" '/^```/ { inside = $0 == first && ++found == wanted; next } inside' "$readme"
+}
+readme_c() { # NAME NUMBER: a program of the README, built and run as the line under it says
+  block c "$2" > "$1.c" && grep -q main "$1.c"
+  local build=$(grep "^cc $1\.c" "$readme")
   test "$(LD_LIBRARY_PATH=$prefix/lib bash -c "$build")" = "${build##*# prints }"
 }
-readme_cpp() {
-  { echo '#include <luacell.hpp>' && echo 'int main() {' && block cpp && echo 'return sum - 3; }'; } > ten.cc
-  c++ -std=c++17 -Wall -Werror ten.cc -o ten-cc $(pkg-config --cflags --libs luacell) && LD_LIBRARY_PATH=$prefix/lib ./ten-cc
+readme_cpp() { # NUMBER TEST
+  { echo '#include <luacell.hpp>' && echo 'int main() {' && block cpp "$1" && echo "return $2 ? 0 : 1; }"; } > readme.cc
+  c++ -std=c++17 -Wall -Werror readme.cc -o readme-cc $(pkg-config --cflags --libs luacell) && LD_LIBRARY_PATH=$prefix/lib ./readme-cc
 }
 readme_cmake() { # the README's lines, in a project with its program
   mkdir -p project && block c > project/ten.c
@@ -88,8 +90,10 @@ check "pkg-config, static" with_pkg_config_static
 check "pkg-config, nothing but the static library" only_static
 check "find_package: shared, static, C++" with_cmake
 check "find_package refuses another version" other_version
-check "the README's C" readme_c
-check "the README's C++" readme_cpp
+check "the README's C" readme_c ten 1
+check "the README's C: waiting" readme_c ask 2
+check "the README's C++" readme_cpp 1 'sum == 3'
+check "the README's C++: waiting" readme_cpp 2 'greeting == "Hello, Ada!"'
 check "the README's CMake" readme_cmake
 check "the library shows luacell_* only" only_ours
 check "licences and notices are there" test -s "$prefix/share/doc/luacell/LICENSE-MIT" -a -s "$prefix/share/doc/luacell/THIRD-PARTY-NOTICES.md"

@@ -4,8 +4,10 @@
 #include <filesystem>
 #include <luacell.hpp>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <thread>
+#include <unistd.h>
 
 extern "C" {
 #include "tap.h"
@@ -337,6 +339,136 @@ static void state() {
   CHECK(status_of([&] { sandbox.compute("go() while true do end"); }) == LUACELL_INTERRUPTED);
 }
 
+static void waiting() {
+  test_begin("C++: runs wait for their answers");
+  Sandbox sandbox;
+  sandbox.declare("ask");
+  luacell::StartOptions options;
+  options.name = "=here";
+  luacell::Run run = sandbox.start("local a, b = ask(..., 'q') return a .. b, ask()", {7}, options);
+  CHECK(run.is_waiting() && run.name().empty() && status_of([&] { (void)run.result(); }) == LUACELL_BUSY);
+  auto requests = run.requests();
+  CHECK(requests.size() == 1 && requests[0].id == 1 && requests[0].name == "ask" && requests[0].args == Values({7, "q"}));
+  run.answer(1, {"A", "B"});
+  CHECK(status_of([&] { run.answer(1); }) == LUACELL_INVALID_ARGUMENT);
+  run.resume();
+  luacell::Run moved = std::move(run);
+  CHECK(!run.is_waiting());
+  run = std::move(moved);
+  run.answer(2);
+  run.resume();
+  CHECK(!run.is_waiting() && run.requests().empty() && run.result().values() == Values({"AB"}) && run.result().value() == Value("AB"));
+  CHECK(status_of([&] { sandbox.start("error('no')", {}, options).result(); }) == LUACELL_RUNTIME);
+  sandbox.compute("function twice(x) return ask(x) * 2 end");
+  run = sandbox.start_call("twice", {20});
+  run.answer(1, {21});
+  run.resume();
+  CHECK(run.result().value() == Value(42));
+
+  /* Errors, in three forms. */
+  run = sandbox.start("return select(2, pcall(ask))");
+  run.fail(1, "no luck");
+  run.resume();
+  CHECK(run.result().value() == Value("no luck"));
+  run = sandbox.start("ask()");
+  run.fail(1, std::make_exception_ptr(std::runtime_error("the cause")));
+  run.resume();
+  try {
+    run.result();
+    CHECK(false, "nothing was thrown");
+  } catch (const luacell::Error &error) {
+    std::string what;
+    try {
+      std::rethrow_exception(error.cause());
+    } catch (const std::runtime_error &cause) {
+      what = cause.what();
+    }
+    CHECK(error.status() == LUACELL_HOST_FUNCTION && what == "the cause");
+  }
+  run = sandbox.start("ask()");
+  run.fail(1, luacell::Error(LUACELL_STORE, "broken"));
+  run.resume();
+  CHECK(status_of([&] { run.result(); }) != LUACELL_OK);
+
+  /* Its end. */
+  { luacell::Run left = sandbox.start("_home.x = 1 ask()"); }
+  CHECK(sandbox.compute("return _home.x").value().is_nil());
+  run = sandbox.start("ask()");
+  run.cancel();
+  CHECK(!run.is_waiting() && status_of([&] { (void)run.result(); }) == LUACELL_CLOSED);
+
+  /* A snapshot has it. */
+  run = sandbox.start("return ask('q')");
+  Sandbox fork = sandbox.fork();
+  auto taken = fork.waiting_run();
+  CHECK(taken.has_value() && !fork.waiting_run().has_value() && taken->requests()[0].args == Values({"q"}));
+}
+
+static void waiting_and_print() {
+  test_begin("C++: what print throws ends a run that goes on, also when its sandbox is gone");
+  luacell::Config config;
+  config.print = [](std::string_view text) { throw std::runtime_error(std::string(text)); };
+  auto thrown = [](auto &&body) {
+    try {
+      body();
+    } catch (const std::runtime_error &error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  std::optional<luacell::Run> run;
+  {
+    Sandbox sandbox(config);
+    sandbox.declare("ask");
+    CHECK(thrown([&] { sandbox.start("print('at once') while true do end"); }) == "at once\n");
+    CHECK(sandbox.compute("return 1").value() == Value(1));
+    run = sandbox.start("ask() print('later') while true do end");
+  }
+  run->answer(1);
+  CHECK(thrown([&] { run->resume(); }) == "later\n");
+  CHECK(!run->is_waiting() && status_of([&] { run->result(); }) == LUACELL_INTERRUPTED);
+}
+
+static void durable() {
+  test_begin("C++: durable runs");
+  auto folder = std::filesystem::temp_directory_path() / ("luacell-wrapper-" + std::to_string(getpid()));
+  std::filesystem::create_directory(folder);
+  luacell::Config config;
+  config.location = (folder / "runs.luacell").string();
+  luacell::StartOptions options;
+  options.durable = "order-17";
+  {
+    Sandbox sandbox(config);
+    sandbox.declare("ask");
+    luacell::Run run = sandbox.start("_home.paid = ask('payment') return _home.paid", {}, options);
+    CHECK(run.name() == "order-17" && run.is_waiting());
+    run.renew();
+  }
+  {
+    luacell::Store store = luacell::Store::file(config.location);
+    config.location.clear();
+    config.store = &store;
+    config.more.claim_term_ms = 5000;
+    Sandbox sandbox(config), other(config);
+    sandbox.declare("ask");
+    auto pending = sandbox.pending_runs();
+    CHECK(pending.size() == 1 && pending[0].name == "order-17" && pending[0].claimed.count() == 0);
+    luacell::Run run = sandbox.resume("order-17");
+    CHECK(other.pending_runs()[0].claimed > std::chrono::milliseconds(0) && other.pending_runs()[0].claimed <= std::chrono::seconds(5));
+    CHECK(status_of([&] { other.resume("order-17"); }) == LUACELL_BUSY);
+    CHECK(status_of([&] { other.drop_pending_run("order-17"); }) == LUACELL_BUSY);
+    run.answer(run.requests()[0].id, {30});
+    run.resume();
+    CHECK(run.result().value() == Value(30) && sandbox.pending_runs().empty() && !sandbox.drop_pending_run("order-17"));
+    { luacell::Run left = sandbox.start("ask()", {}, options); }
+    CHECK(sandbox.drop_pending_run("order-17"));
+    sandbox.start("ask()", {}, options).cancel();
+    CHECK(sandbox.pending_runs().empty());
+    CHECK(status_of([&] { sandbox.resume("order-17"); }) == LUACELL_INVALID_ARGUMENT);
+  }
+  std::filesystem::remove_all(folder);
+}
+
 int main() {
   values();
   exact_numbers();
@@ -347,5 +479,8 @@ int main() {
   exceptions();
   later();
   state();
+  waiting();
+  waiting_and_print();
+  durable();
   return tests_end();
 }

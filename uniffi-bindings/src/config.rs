@@ -101,11 +101,21 @@ pub struct RunOptions {
     /// Limits of this run, in place of the sandbox's.
     #[uniffi(default = None)]
     pub limits: Option<Limits>,
+    /// For runs that are started: a name in the sandbox's store, of 1 to 1,000 bytes, under which the run survives the
+    /// process. Whenever the run waits, the store gets in one transaction what it has written so far and the whole Lua as
+    /// it is then; `resume` of any sandbox with the same store goes on from there. No write is lost or done twice, and
+    /// requests whose answers were not stored yet are handed out again under their old numbers. The name is free again
+    /// when the run has ended.
+    #[uniffi(default = None)]
+    pub durable: Option<String>,
 }
 
 impl RunOptions {
     fn core(self) -> ComputeOptions {
-        let options = ComputeOptions::new().name(self.name.unwrap_or_default()).args(to_lua(self.args));
+        let mut options = ComputeOptions::new().name(self.name.unwrap_or_default()).args(to_lua(self.args));
+        if let Some(name) = self.durable {
+            options = options.durable(name);
+        }
         match self.limits {
             Some(limits) => apply_limits!(limits, options),
             None => options,
@@ -155,6 +165,11 @@ pub struct SandboxConfig {
     /// Makes runs repeatable, with random numbers from this seed and a virtual clock.
     #[uniffi(default = None)]
     pub seed: Option<i64>,
+    /// How long the sandbox claims a durable run each time, in a store that several sandboxes use; for so long nobody else
+    /// can resume the run. The claim is renewed whenever the run waits, and by `renew`; it ends with the run. Default: 30
+    /// seconds.
+    #[uniffi(default = None)]
+    pub claim_term: Option<Duration>,
 }
 
 /// The core's side of the host's modules.
@@ -194,6 +209,9 @@ impl SandboxConfig {
         };
         if let Some(seed) = self.seed {
             config = config.deterministic(seed.cast_unsigned());
+        }
+        if let Some(term) = self.claim_term {
+            config = config.claim_term(term);
         }
         Ok(config)
     }

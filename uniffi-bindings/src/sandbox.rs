@@ -83,7 +83,7 @@ impl From<luacell::Outcome> for Outcome {
 /// stored tables is kept when it succeeds and dropped when it fails. After an error the next run works as if nothing
 /// had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
 #[derive(Debug, uniffi::Object)]
-pub struct Sandbox(Arc<luacell::Sandbox>);
+pub struct Sandbox(pub(crate) Arc<luacell::Sandbox>);
 
 #[uniffi::export]
 impl Sandbox {

@@ -76,6 +76,7 @@ fn header(root: &Path) -> Result<String> {
         "sandbox",
         "host_function",
         "snapshot",
+        "run",
     ];
     let folder = root.join("ffi-c");
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).with_context(|| format!("cannot read {name}"));

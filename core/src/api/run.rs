@@ -291,7 +291,11 @@ impl Run {
     /// # Errors
     /// As for [`Sandbox::compute`]; `Busy` while it waits, which cancels it.
     pub fn into_result(mut self) -> Result<Outcome> {
-        self.result.take().unwrap_or_else(|| Err(Error::busy()))
+        match &mut self.result {
+            // It stays done: another run may wait in the sandbox by now, which is not to be left.
+            Some(result) => std::mem::replace(result, Err(Error::closed())),
+            None => Err(Error::busy()),
+        }
     }
 }
 

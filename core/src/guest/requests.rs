@@ -123,9 +123,15 @@ impl GuestMut<'_> {
         while let Some(request) = reader.u32() {
             let (number, len) = (reader.u32().ok_or_else(broken)?, reader.u32().ok_or_else(broken)?);
             let args = codec::decode(reader.take(len as usize).ok_or_else(broken)?, resolver)?;
-            let names = &self.host().run.attempt.requests().names;
-            let name = names.iter().find(|(known, _)| *known == number.cast_signed()).map(|(_, name)| Arc::clone(name));
-            let name = name.unwrap_or_else(|| if number == SLEEP { "task.sleep".into() } else { "?".into() });
+            let host = self.host();
+            let function = number.cast_signed();
+            let names = &host.run.attempt.requests().names;
+            let name = names.iter().find(|(known, _)| *known == function).map(|(_, name)| Arc::clone(name));
+            let name = name.unwrap_or_else(|| match number {
+                SLEEP => "task.sleep".into(),
+                // Added since, under a number that the snapshot does not know.
+                _ => host.functions.name(function),
+            });
             open.insert(request, OpenRequest { name, args });
         }
         self.host().run.attempt.requests().open = open;

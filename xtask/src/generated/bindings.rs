@@ -148,10 +148,11 @@ fn kotlin_places(text: &str) -> Result<String> {
         "OptionalTypeRunOptions",
         "OptionalTypeSandboxConfig",
     ];
-    const FIELDS: [(&str, &str); 5] = [
+    const FIELDS: [(&str, &str); 6] = [
         ("OptionalString", "name"),
         ("OptionalString", "store"),
         ("OptionalString", "moduleFolder"),
+        ("OptionalString", "durable"),
         ("OptionalMapStringTypeLuaValue", "modules"),
         ("SequenceTypeLuaValue", "args"),
     ];
@@ -164,7 +165,8 @@ fn kotlin_places(text: &str) -> Result<String> {
     )?;
     for (kind, name) in FIELDS {
         let write = format!("FfiConverter{kind}.write(value.`{name}`, buf)");
-        text = replaced(&text, &write, &format!("field(\"{name}\") {{ {write} }}"))?;
+        ensure!(text.contains(&write), "the generated Kotlin does not write a field {name}");
+        text = text.replace(&write, &format!("field(\"{name}\") {{ {write} }}"));
     }
     for kind in ARGUMENTS {
         let lower = format!("FfiConverter{kind}.lower(`");

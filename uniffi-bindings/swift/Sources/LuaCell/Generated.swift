@@ -2269,6 +2269,300 @@ public func FfiConverterTypePrinter_lower(_ value: Printer) -> UInt64 {
 }
 
 /**
+ * A run that was started: it is done, or it waits for answers to calls of declared functions.
+ *
+ * While it waits, nothing of it is on any stack, and no thread belongs to it. The thread that started or resumed it
+ * last may use the sandbox and its functions as part of the run, except that no other run can be started; others get
+ * `Busy`. It may be answered and resumed from any thread, by one at a time: a second one gets `Busy`. Once nobody has
+ * the object any more, or it was closed, a durable run waits on in its store, where anybody may resume it; any other
+ * run that waits is cancelled. It keeps its sandbox, and with it the store.
+ */
+public protocol RunProtocol: AnyObject, Sendable {
+
+    /**
+     * Answers a request with what the function returns. Requests may be answered in any order. The script gets the
+     * values when the run is resumed.
+     *
+     * Errors: `InvalidArgument` when no such request is open.
+     */
+    func answer(id: Int64, values: [LuaValue]) throws
+
+    /**
+     * Ends a run that waits. Nothing of it is kept; of a durable run, what it had written when it waited. Does nothing
+     * to one that is done.
+     */
+    func cancel() throws
+
+    /**
+     * Answers a request with an error, which the script can catch. When nothing does, the run fails as it would if a
+     * host function had failed with it.
+     *
+     * Errors: `InvalidArgument` when no such request is open.
+     */
+    func fail(id: Int64, error: HostError) throws
+
+    /**
+     * Whether it waits for answers.
+     */
+    func isWaiting()  -> Bool
+
+    /**
+     * Its name in the store, if it is durable.
+     */
+    func name()  -> String?
+
+    /**
+     * Claims a durable run for another term, for waits that take longer than `claimTerm`. Does nothing for other runs,
+     * nor for one that is done.
+     *
+     * Errors: `Conflict` when the claim had ended and somebody else has taken the run over, who goes on with it.
+     */
+    func renew() throws
+
+    /**
+     * What it waits for, in the order in which it was asked; nothing when it is done.
+     */
+    func requests() throws  -> [Request]
+
+    /**
+     * What it gave.
+     *
+     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+     */
+    func result() throws  -> Outcome
+
+    /**
+     * Lets the script go on with the answers that were given, as far as it gets with them, on this thread. Afterwards
+     * the run is done, or it waits again. What the script fails with, `result` throws.
+     *
+     * Errors: `InvalidArgument` when it is done already.
+     */
+    func resume() throws
+
+}
+/**
+ * A run that was started: it is done, or it waits for answers to calls of declared functions.
+ *
+ * While it waits, nothing of it is on any stack, and no thread belongs to it. The thread that started or resumed it
+ * last may use the sandbox and its functions as part of the run, except that no other run can be started; others get
+ * `Busy`. It may be answered and resumed from any thread, by one at a time: a second one gets `Busy`. Once nobody has
+ * the object any more, or it was closed, a durable run waits on in its store, where anybody may resume it; any other
+ * run that waits is cancelled. It keeps its sandbox, and with it the store.
+ */
+open class Run: RunProtocol, @unchecked Sendable {
+    fileprivate let handle: UInt64
+
+    /// Used to instantiate a [FFIObject] without an actual handle, for fakes in tests, mostly.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public struct NoHandle {
+        public init() {}
+    }
+
+    // TODO: We'd like this to be `private` but for Swifty reasons,
+    // we can't implement `FfiConverter` without making this `required` and we can't
+    // make it `required` without making it `public`.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    required public init(unsafeFromHandle handle: UInt64) {
+        self.handle = handle
+    }
+
+    // This constructor can be used to instantiate a fake object.
+    // - Parameter noHandle: Placeholder value so we can have a constructor separate from the default empty one that may be implemented for classes extending [FFIObject].
+    //
+    // - Warning:
+    //     Any object instantiated with this constructor cannot be passed to an actual Rust-backed object. Since there isn't a backing handle the FFI lower functions will crash.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public init(noHandle: NoHandle) {
+        self.handle = 0
+    }
+
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public func uniffiCloneHandle() -> UInt64 {
+        return try! rustCall { uniffi_luacell_uniffi_fn_clone_run(self.handle, $0) }
+    }
+    // No primary constructor declared for this class.
+
+    deinit {
+        if handle == 0 {
+            // Mock objects have handle=0 don't try to free them
+            return
+        }
+
+        try! rustCall { uniffi_luacell_uniffi_fn_free_run(handle, $0) }
+    }
+
+    /**
+     * Answers a request with what the function returns. Requests may be answered in any order. The script gets the
+     * values when the run is resumed.
+     *
+     * Errors: `InvalidArgument` when no such request is open.
+     */
+open func answer(id: Int64, values: [LuaValue])throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_answer(
+            self.uniffiCloneHandle(),
+        FfiConverterInt64.lower(id),
+        FfiConverterSequenceTypeLuaValue.lower(values),uniffiCallStatus
+    )
+}
+}
+
+    /**
+     * Ends a run that waits. Nothing of it is kept; of a durable run, what it had written when it waited. Does nothing
+     * to one that is done.
+     */
+open func cancel()throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_cancel(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+}
+}
+
+    /**
+     * Answers a request with an error, which the script can catch. When nothing does, the run fails as it would if a
+     * host function had failed with it.
+     *
+     * Errors: `InvalidArgument` when no such request is open.
+     */
+open func fail(id: Int64, error: HostError)throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_fail(
+            self.uniffiCloneHandle(),
+        FfiConverterInt64.lower(id),
+        FfiConverterTypeHostError_lower(error),uniffiCallStatus
+    )
+}
+}
+
+    /**
+     * Whether it waits for answers.
+     */
+open func isWaiting() -> Bool  {
+    return try!  FfiConverterBool.lift(try! rustCall() {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_is_waiting(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * Its name in the store, if it is durable.
+     */
+open func name() -> String?  {
+    return try!  FfiConverterOptionString.lift(try! rustCall() {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_name(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * Claims a durable run for another term, for waits that take longer than `claimTerm`. Does nothing for other runs,
+     * nor for one that is done.
+     *
+     * Errors: `Conflict` when the claim had ended and somebody else has taken the run over, who goes on with it.
+     */
+open func renew()throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_renew(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+}
+}
+
+    /**
+     * What it waits for, in the order in which it was asked; nothing when it is done.
+     */
+open func requests()throws  -> [Request]  {
+    return try  FfiConverterSequenceTypeRequest.lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_requests(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * What it gave.
+     *
+     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+     */
+open func result()throws  -> Outcome  {
+    return try  FfiConverterTypeOutcome_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_result(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * Lets the script go on with the answers that were given, as far as it gets with them, on this thread. Afterwards
+     * the run is done, or it waits again. What the script fails with, `result` throws.
+     *
+     * Errors: `InvalidArgument` when it is done already.
+     */
+open func resume()throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_run_resume(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+}
+}
+
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeRun: FfiConverter {
+    typealias FfiType = UInt64
+    typealias SwiftType = Run
+
+    public static func lift(_ handle: UInt64) throws -> Run {
+        return Run(unsafeFromHandle: handle)
+    }
+
+    public static func lower(_ value: Run) -> UInt64 {
+        return value.uniffiCloneHandle()
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Run {
+        let handle: UInt64 = try readInt(&buf)
+        return try lift(handle)
+    }
+
+    public static func write(_ value: Run, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeRun_lift(_ handle: UInt64) throws -> Run {
+    return try FfiConverterTypeRun.lift(handle)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeRun_lower(_ value: Run) -> UInt64 {
+    return FfiConverterTypeRun.lower(value)
+}
+
+/**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
  * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once,
@@ -2278,6 +2572,63 @@ public func FfiConverterTypePrinter_lower(_ value: Printer) -> UInt64 {
  * had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 public protocol SandboxProtocol: AnyObject, Sendable {
+
+    /**
+     * Makes the name a function whose calls become requests of the run: whoever starts the run answers them. In a run
+     * that was not started with `start` or `startCall`, calling it is an error. Dots put it into tables; `unregister`
+     * removes it.
+     *
+     * Errors: as `register`.
+     */
+    func declare(name: String) throws
+
+    /**
+     * Removes a durable run that waits in this sandbox's store and that nobody has claimed; whether there was one. What
+     * it has written to tables stays.
+     *
+     * Errors: `Busy` while somebody has claimed it; `Store`.
+     */
+    func dropPendingRun(name: String) throws  -> Bool
+
+    /**
+     * The durable runs that wait in this sandbox's store, in the order of their names.
+     */
+    func pendingRuns() throws  -> [PendingRun]
+
+    /**
+     * Goes on with a durable run that waits in this sandbox's store, from where it waited last: it waits for the same
+     * requests under the same numbers. The sandbox becomes what that one was, with its globals; functions that the host
+     * has give `Closed` afterwards, and host functions are found by their names.
+     *
+     * Errors: `InvalidArgument` when no such run waits in the store, it was stored by another version, or the sandbox
+     * loads no functions from its store; `Busy` while somebody else has claimed it; `Store`.
+     */
+    func resume(name: String) throws  -> Run
+
+    /**
+     * Starts a run of Lua source on this thread. It is done when this returns, or waits for answers to calls of declared
+     * functions. The time that it waits does not count for its timeout.
+     *
+     * Errors: when the run could not begin. What the script fails with, the `result` of the run throws.
+     */
+    func start(source: String, options: RunOptions?, canceller: Canceller?) throws  -> Run
+
+    /**
+     * As `start`, for a global Lua function. Dots reach into tables: `game.player.move`.
+     */
+    func startCall(path: String, options: RunOptions?, canceller: Canceller?) throws  -> Run
+
+    /**
+     * As `start`, for source that may be any bytes.
+     */
+    func startData(source: Data, options: RunOptions?, canceller: Canceller?) throws  -> Run
+
+    /**
+     * The run that came with the snapshot that this sandbox was made of or restored to: it waits for the same requests
+     * under the same numbers. Until somebody takes it over, other runs give `Busy`. Nothing when there is none, or
+     * somebody has it.
+     */
+    func waitingRun() throws  -> Run?
 
     /**
      * Calls a global Lua function on this thread. Dots reach into tables: `game.player.move`.
@@ -2521,6 +2872,130 @@ public static func fromSnapshot(snapshot: Snapshot, config: SandboxConfig? = nil
         FfiConverterTypeSnapshot_lower(snapshot),
         FfiConverterOptionTypeSandboxConfig.lower(config),
         FfiConverterOptionTypeEngine.lower(engine),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * Makes the name a function whose calls become requests of the run: whoever starts the run answers them. In a run
+     * that was not started with `start` or `startCall`, calling it is an error. Dots put it into tables; `unregister`
+     * removes it.
+     *
+     * Errors: as `register`.
+     */
+open func declare(name: String)throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_declare(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(name),uniffiCallStatus
+    )
+}
+}
+
+    /**
+     * Removes a durable run that waits in this sandbox's store and that nobody has claimed; whether there was one. What
+     * it has written to tables stays.
+     *
+     * Errors: `Busy` while somebody has claimed it; `Store`.
+     */
+open func dropPendingRun(name: String)throws  -> Bool  {
+    return try  FfiConverterBool.lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_drop_pending_run(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(name),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * The durable runs that wait in this sandbox's store, in the order of their names.
+     */
+open func pendingRuns()throws  -> [PendingRun]  {
+    return try  FfiConverterSequenceTypePendingRun.lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_pending_runs(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * Goes on with a durable run that waits in this sandbox's store, from where it waited last: it waits for the same
+     * requests under the same numbers. The sandbox becomes what that one was, with its globals; functions that the host
+     * has give `Closed` afterwards, and host functions are found by their names.
+     *
+     * Errors: `InvalidArgument` when no such run waits in the store, it was stored by another version, or the sandbox
+     * loads no functions from its store; `Busy` while somebody else has claimed it; `Store`.
+     */
+open func resume(name: String)throws  -> Run  {
+    return try  FfiConverterTypeRun_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_resume(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(name),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * Starts a run of Lua source on this thread. It is done when this returns, or waits for answers to calls of declared
+     * functions. The time that it waits does not count for its timeout.
+     *
+     * Errors: when the run could not begin. What the script fails with, the `result` of the run throws.
+     */
+open func start(source: String, options: RunOptions? = nil, canceller: Canceller? = nil)throws  -> Run  {
+    return try  FfiConverterTypeRun_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_start(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(source),
+        FfiConverterOptionTypeRunOptions.lower(options),
+        FfiConverterOptionTypeCanceller.lower(canceller),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * As `start`, for a global Lua function. Dots reach into tables: `game.player.move`.
+     */
+open func startCall(path: String, options: RunOptions? = nil, canceller: Canceller? = nil)throws  -> Run  {
+    return try  FfiConverterTypeRun_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_start_call(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(path),
+        FfiConverterOptionTypeRunOptions.lower(options),
+        FfiConverterOptionTypeCanceller.lower(canceller),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * As `start`, for source that may be any bytes.
+     */
+open func startData(source: Data, options: RunOptions? = nil, canceller: Canceller? = nil)throws  -> Run  {
+    return try  FfiConverterTypeRun_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_start_data(
+            self.uniffiCloneHandle(),
+        FfiConverterData.lower(source),
+        FfiConverterOptionTypeRunOptions.lower(options),
+        FfiConverterOptionTypeCanceller.lower(canceller),uniffiCallStatus
+    )
+})
+}
+
+    /**
+     * The run that came with the snapshot that this sandbox was made of or restored to: it waits for the same requests
+     * under the same numbers. Until somebody takes it over, other runs give `Busy`. Nothing when there is none, or
+     * somebody has it.
+     */
+open func waitingRun()throws  -> Run?  {
+    return try  FfiConverterOptionTypeRun.lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_waiting_run(
+            self.uniffiCloneHandle(),uniffiCallStatus
     )
 })
 }
@@ -4476,6 +4951,146 @@ public func FfiConverterTypeOutcome_lower(_ value: Outcome) -> RustBuffer {
 }
 
 /**
+ * A durable run that waits in a store.
+ */
+public struct PendingRun: Equatable, Hashable {
+    /**
+     * Its name.
+     */
+    public let name: String
+    /**
+     * How much longer somebody has claimed it, who may be at work for it; nothing if anybody may resume it.
+     */
+    public let claimed: TimeInterval?
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * Its name.
+         */name: String,
+        /**
+         * How much longer somebody has claimed it, who may be at work for it; nothing if anybody may resume it.
+         */claimed: TimeInterval?) {
+        self.name = name
+        self.claimed = claimed
+    }
+
+}
+
+#if compiler(>=6)
+extension PendingRun: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypePendingRun: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> PendingRun {
+        return
+            try PendingRun(
+                name: FfiConverterString.read(from: &buf),
+                claimed: FfiConverterOptionDuration.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: PendingRun, into buf: inout [UInt8]) {
+        FfiConverterString.write(value.name, into: &buf)
+        FfiConverterOptionDuration.write(value.claimed, into: &buf)
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypePendingRun_lift(_ buf: RustBuffer) throws -> PendingRun {
+    return try FfiConverterTypePendingRun.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypePendingRun_lower(_ value: PendingRun) -> RustBuffer {
+    return FfiConverterTypePendingRun.lower(value)
+}
+
+/**
+ * A call of a declared function that waits for its answer.
+ */
+public struct Request {
+    /**
+     * Its number, which it keeps for as long as the run waits for it, also in a snapshot and in a store. Counted from
+     * 1 in each run.
+     */
+    public let id: Int64
+    /**
+     * The function's name; `task.sleep` for a script that lets time pass, with the seconds as its argument.
+     */
+    public let name: String
+    /**
+     * What the script passed.
+     */
+    public let args: [LuaValue]
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * Its number, which it keeps for as long as the run waits for it, also in a snapshot and in a store. Counted from
+         * 1 in each run.
+         */id: Int64,
+        /**
+         * The function's name; `task.sleep` for a script that lets time pass, with the seconds as its argument.
+         */name: String,
+        /**
+         * What the script passed.
+         */args: [LuaValue]) {
+        self.id = id
+        self.name = name
+        self.args = args
+    }
+
+}
+
+#if compiler(>=6)
+extension Request: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeRequest: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Request {
+        return
+            try Request(
+                id: FfiConverterInt64.read(from: &buf),
+                name: FfiConverterString.read(from: &buf),
+                args: FfiConverterSequenceTypeLuaValue.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: Request, into buf: inout [UInt8]) {
+        FfiConverterInt64.write(value.id, into: &buf)
+        FfiConverterString.write(value.name, into: &buf)
+        FfiConverterSequenceTypeLuaValue.write(value.args, into: &buf)
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeRequest_lift(_ buf: RustBuffer) throws -> Request {
+    return try FfiConverterTypeRequest.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeRequest_lower(_ value: Request) -> RustBuffer {
+    return FfiConverterTypeRequest.lower(value)
+}
+
+/**
  * Settings of one run.
  */
 public struct RunOptions {
@@ -4491,6 +5106,14 @@ public struct RunOptions {
      * Limits of this run, in place of the sandbox's.
      */
     public let limits: Limits?
+    /**
+     * For runs that are started: a name in the sandbox's store, of 1 to 1,000 bytes, under which the run survives the
+     * process. Whenever the run waits, the store gets in one transaction what it has written so far and the whole Lua as
+     * it is then; `resume` of any sandbox with the same store goes on from there. No write is lost or done twice, and
+     * requests whose answers were not stored yet are handed out again under their old numbers. The name is free again
+     * when the run has ended.
+     */
+    public let durable: String?
 
     // Default memberwise initializers are never public by default, so we
     // declare one manually.
@@ -4503,10 +5126,18 @@ public struct RunOptions {
          */name: String? = nil,
         /**
          * Limits of this run, in place of the sandbox's.
-         */limits: Limits? = nil) {
+         */limits: Limits? = nil,
+        /**
+         * For runs that are started: a name in the sandbox's store, of 1 to 1,000 bytes, under which the run survives the
+         * process. Whenever the run waits, the store gets in one transaction what it has written so far and the whole Lua as
+         * it is then; `resume` of any sandbox with the same store goes on from there. No write is lost or done twice, and
+         * requests whose answers were not stored yet are handed out again under their old numbers. The name is free again
+         * when the run has ended.
+         */durable: String? = nil) {
         self.args = args
         self.name = name
         self.limits = limits
+        self.durable = durable
     }
 
 }
@@ -4524,7 +5155,8 @@ public struct FfiConverterTypeRunOptions: FfiConverterRustBuffer {
             try RunOptions(
                 args: FfiConverterSequenceTypeLuaValue.read(from: &buf),
                 name: FfiConverterOptionString.read(from: &buf),
-                limits: FfiConverterOptionTypeLimits.read(from: &buf)
+                limits: FfiConverterOptionTypeLimits.read(from: &buf),
+                durable: FfiConverterOptionString.read(from: &buf)
         )
     }
 
@@ -4532,6 +5164,7 @@ public struct FfiConverterTypeRunOptions: FfiConverterRustBuffer {
         FfiConverterSequenceTypeLuaValue.write(value.args, into: &buf)
         FfiConverterOptionString.write(value.name, into: &buf)
         FfiConverterOptionTypeLimits.write(value.limits, into: &buf)
+        FfiConverterOptionString.write(value.durable, into: &buf)
     }
 }
 
@@ -4599,6 +5232,12 @@ public struct SandboxConfig {
      * Makes runs repeatable, with random numbers from this seed and a virtual clock.
      */
     public let seed: Int64?
+    /**
+     * How long the sandbox claims a durable run each time, in a store that several sandboxes use; for so long nobody else
+     * can resume the run. The claim is renewed whenever the run waits, and by `renew`; it ends with the run. Default: 30
+     * seconds.
+     */
+    public let claimTerm: TimeInterval?
 
     // Default memberwise initializers are never public by default, so we
     // declare one manually.
@@ -4637,7 +5276,12 @@ public struct SandboxConfig {
          */moduleSource: ModuleSource? = nil,
         /**
          * Makes runs repeatable, with random numbers from this seed and a virtual clock.
-         */seed: Int64? = nil) {
+         */seed: Int64? = nil,
+        /**
+         * How long the sandbox claims a durable run each time, in a store that several sandboxes use; for so long nobody else
+         * can resume the run. The claim is renewed whenever the run waits, and by `renew`; it ends with the run. Default: 30
+         * seconds.
+         */claimTerm: TimeInterval? = nil) {
         self.limits = limits
         self.store = store
         self.ownStore = ownStore
@@ -4649,6 +5293,7 @@ public struct SandboxConfig {
         self.moduleFolder = moduleFolder
         self.moduleSource = moduleSource
         self.seed = seed
+        self.claimTerm = claimTerm
     }
 
 }
@@ -4674,7 +5319,8 @@ public struct FfiConverterTypeSandboxConfig: FfiConverterRustBuffer {
                 modules: FfiConverterOptionDictionaryStringTypeLuaValue.read(from: &buf),
                 moduleFolder: FfiConverterOptionString.read(from: &buf),
                 moduleSource: FfiConverterOptionTypeModuleSource.read(from: &buf),
-                seed: FfiConverterOptionInt64.read(from: &buf)
+                seed: FfiConverterOptionInt64.read(from: &buf),
+                claimTerm: FfiConverterOptionDuration.read(from: &buf)
         )
     }
 
@@ -4690,6 +5336,7 @@ public struct FfiConverterTypeSandboxConfig: FfiConverterRustBuffer {
         FfiConverterOptionString.write(value.moduleFolder, into: &buf)
         FfiConverterOptionTypeModuleSource.write(value.moduleSource, into: &buf)
         FfiConverterOptionInt64.write(value.seed, into: &buf)
+        FfiConverterOptionDuration.write(value.claimTerm, into: &buf)
     }
 }
 
@@ -5988,6 +6635,30 @@ fileprivate struct FfiConverterOptionTypePrinter: FfiConverterRustBuffer {
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterOptionTypeRun: FfiConverterRustBuffer {
+    typealias SwiftType = Run?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterTypeRun.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterTypeRun.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterOptionTypeTableStore: FfiConverterRustBuffer {
     typealias SwiftType = TableStore?
 
@@ -6207,6 +6878,56 @@ fileprivate struct FfiConverterSequenceTypeNodeEntry: FfiConverterRustBuffer {
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterSequenceTypePendingRun: FfiConverterRustBuffer {
+    typealias SwiftType = [PendingRun]
+
+    public static func write(_ value: [PendingRun], into buf: inout [UInt8]) {
+        let len = Int32(value.count)
+        writeInt(&buf, len)
+        for item in value {
+            FfiConverterTypePendingRun.write(item, into: &buf)
+        }
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> [PendingRun] {
+        let len: Int32 = try readInt(&buf)
+        var seq = [PendingRun]()
+        seq.reserveCapacity(Int(len))
+        for _ in 0 ..< len {
+            seq.append(try FfiConverterTypePendingRun.read(from: &buf))
+        }
+        return seq
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+fileprivate struct FfiConverterSequenceTypeRequest: FfiConverterRustBuffer {
+    typealias SwiftType = [Request]
+
+    public static func write(_ value: [Request], into buf: inout [UInt8]) {
+        let len = Int32(value.count)
+        writeInt(&buf, len)
+        for item in value {
+            FfiConverterTypeRequest.write(item, into: &buf)
+        }
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> [Request] {
+        let len: Int32 = try readInt(&buf)
+        var seq = [Request]()
+        seq.reserveCapacity(Int(len))
+        for _ in 0 ..< len {
+            seq.append(try FfiConverterTypeRequest.read(from: &buf))
+        }
+        return seq
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterSequenceTypeTableNode: FfiConverterRustBuffer {
     typealias SwiftType = [TableNode]
 
@@ -6406,6 +7127,57 @@ private let initializationResult: InitializationResult = {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_canceller_is_cancelled() != 55881) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_answer() != 24624) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_cancel() != 42879) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_fail() != 46696) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_is_waiting() != 13757) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_name() != 3409) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_renew() != 26289) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_requests() != 35682) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_result() != 21735) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_run_resume() != 54292) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_declare() != 10704) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_drop_pending_run() != 42929) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_pending_runs() != 8086) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_resume() != 60794) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_start() != 56110) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_start_call() != 26384) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_start_data() != 13633) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_waiting_run() != 16973) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_call() != 47504) {

@@ -843,6 +843,40 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_luacell_uniffi_checksum_method_canceller_is_cancelled(
     ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_answer(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_cancel(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_fail(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_is_waiting(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_name(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_renew(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_requests(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_result(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_run_resume(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_declare(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_drop_pending_run(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_pending_runs(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_resume(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_start(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_start_call(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_start_data(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_waiting_run(
+    ): Int
     external fun uniffi_luacell_uniffi_checksum_method_sandbox_call(
     ): Int
     external fun uniffi_luacell_uniffi_checksum_method_sandbox_call_async(
@@ -1040,6 +1074,28 @@ internal object UniffiLib {
     ): Unit
     external fun uniffi_luacell_uniffi_fn_method_canceller_is_cancelled(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Byte
+    external fun uniffi_luacell_uniffi_fn_clone_run(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_free_run(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_run_answer(`ptr`: Long,`id`: Long,`values`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_run_cancel(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_run_fail(`ptr`: Long,`id`: Long,`error`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_run_is_waiting(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Byte
+    external fun uniffi_luacell_uniffi_fn_method_run_name(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_luacell_uniffi_fn_method_run_renew(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_run_requests(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_luacell_uniffi_fn_method_run_result(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_luacell_uniffi_fn_method_run_resume(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
     external fun uniffi_luacell_uniffi_fn_clone_sandbox(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Long
     external fun uniffi_luacell_uniffi_fn_free_sandbox(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
@@ -1048,6 +1104,22 @@ internal object UniffiLib {
     ): Long
     external fun uniffi_luacell_uniffi_fn_constructor_sandbox_new(`config`: RustBuffer.ByValue,`engine`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): Long
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_declare(`ptr`: Long,`name`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_drop_pending_run(`ptr`: Long,`name`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Byte
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_pending_runs(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_resume(`ptr`: Long,`name`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_start(`ptr`: Long,`source`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`canceller`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_start_call(`ptr`: Long,`path`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`canceller`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_start_data(`ptr`: Long,`source`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`canceller`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_waiting_run(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): RustBuffer.ByValue
     external fun uniffi_luacell_uniffi_fn_method_sandbox_call(`ptr`: Long,`path`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): RustBuffer.ByValue
     external fun uniffi_luacell_uniffi_fn_method_sandbox_call_async(`ptr`: Long,`path`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`canceller`: RustBuffer.ByValue,
@@ -1330,6 +1402,57 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_canceller_is_cancelled() and 0xFFFF) != 55881) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_answer() and 0xFFFF) != 24624) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_cancel() and 0xFFFF) != 42879) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_fail() and 0xFFFF) != 46696) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_is_waiting() and 0xFFFF) != 13757) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_name() and 0xFFFF) != 3409) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_renew() and 0xFFFF) != 26289) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_requests() and 0xFFFF) != 35682) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_result() and 0xFFFF) != 21735) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_resume() and 0xFFFF) != 54292) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_declare() and 0xFFFF) != 10704) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_drop_pending_run() and 0xFFFF) != 42929) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_pending_runs() and 0xFFFF) != 8086) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_resume() and 0xFFFF) != 60794) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_start() and 0xFFFF) != 56110) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_start_call() and 0xFFFF) != 26384) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_start_data() and 0xFFFF) != 13633) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_waiting_run() and 0xFFFF) != 16973) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call() and 0xFFFF) != 47504) {
@@ -4875,6 +4998,456 @@ public object FfiConverterTypePrinter: FfiConverter<Printer, Long> {
 //
 
 /**
+ * A run that was started: it is done, or it waits for answers to calls of declared functions.
+ *
+ * While it waits, nothing of it is on any stack, and no thread belongs to it. The thread that started or resumed it
+ * last may use the sandbox and its functions as part of the run, except that no other run can be started; others get
+ * `Busy`. It may be answered and resumed from any thread, by one at a time: a second one gets `Busy`. Once nobody has
+ * the object any more, or it was closed, a durable run waits on in its store, where anybody may resume it; any other
+ * run that waits is cancelled. It keeps its sandbox, and with it the store.
+ */
+public interface RunInterface {
+
+    /**
+     * Answers a request with what the function returns. Requests may be answered in any order. The script gets the
+     * values when the run is resumed.
+     *
+     * Errors: `InvalidArgument` when no such request is open.
+     */
+    fun `answer`(`id`: kotlin.Long, `values`: List<LuaValue>)
+
+    /**
+     * Ends a run that waits. Nothing of it is kept; of a durable run, what it had written when it waited. Does nothing
+     * to one that is done.
+     */
+    fun `cancel`()
+
+    /**
+     * Answers a request with an error, which the script can catch. When nothing does, the run fails as it would if a
+     * host function had failed with it.
+     *
+     * Errors: `InvalidArgument` when no such request is open.
+     */
+    fun `fail`(`id`: kotlin.Long, `error`: HostException)
+
+    /**
+     * Whether it waits for answers.
+     */
+    fun `isWaiting`(): kotlin.Boolean
+
+    /**
+     * Its name in the store, if it is durable.
+     */
+    fun `name`(): kotlin.String?
+
+    /**
+     * Claims a durable run for another term, for waits that take longer than `claimTerm`. Does nothing for other runs,
+     * nor for one that is done.
+     *
+     * Errors: `Conflict` when the claim had ended and somebody else has taken the run over, who goes on with it.
+     */
+    fun `renew`()
+
+    /**
+     * What it waits for, in the order in which it was asked; nothing when it is done.
+     */
+    fun `requests`(): List<Request>
+
+    /**
+     * What it gave.
+     *
+     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+     */
+    fun `result`(): Outcome
+
+    /**
+     * Lets the script go on with the answers that were given, as far as it gets with them, on this thread. Afterwards
+     * the run is done, or it waits again. What the script fails with, `result` throws.
+     *
+     * Errors: `InvalidArgument` when it is done already.
+     */
+    fun `resume`()
+
+    companion object
+}
+
+/**
+ * A run that was started: it is done, or it waits for answers to calls of declared functions.
+ *
+ * While it waits, nothing of it is on any stack, and no thread belongs to it. The thread that started or resumed it
+ * last may use the sandbox and its functions as part of the run, except that no other run can be started; others get
+ * `Busy`. It may be answered and resumed from any thread, by one at a time: a second one gets `Busy`. Once nobody has
+ * the object any more, or it was closed, a durable run waits on in its store, where anybody may resume it; any other
+ * run that waits is cancelled. It keeps its sandbox, and with it the store.
+ */
+open class Run: Disposable, AutoCloseable, RunInterface
+{
+
+    @Suppress("UNUSED_PARAMETER")
+    /**
+     * @suppress
+     */
+    constructor(withHandle: UniffiWithHandle, handle: Long) {
+        this.handle = handle
+        this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))
+    }
+
+    /**
+     * @suppress
+     *
+     * This constructor can be used to instantiate a fake object. Only used for tests. Any
+     * attempt to actually use an object constructed this way will fail as there is no
+     * connected Rust object.
+     */
+    @Suppress("UNUSED_PARAMETER")
+    constructor(noHandle: NoHandle) {
+        this.handle = 0
+        this.cleanable = null
+    }
+
+    protected val handle: Long
+    protected val cleanable: UniffiCleaner.Cleanable?
+
+    private val wasDestroyed = AtomicBoolean(false)
+    private val callCounter = AtomicLong(1)
+
+    /**
+     * Whether the current object has been destroyed and its reference is gone in the Rust side.
+     */
+    val uniffiIsDestroyed: Boolean get() = wasDestroyed.get()
+
+    override fun destroy() {
+        // Only allow a single call to this method.
+        // TODO: maybe we should log a warning if called more than once?
+        if (this.wasDestroyed.compareAndSet(false, true)) {
+            // This decrement always matches the initial count of 1 given at creation time.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    @Synchronized
+    override fun close() {
+        this.destroy()
+    }
+
+    internal inline fun <R> callWithHandle(block: (handle: Long) -> R): R {
+        // Check and increment the call counter, to keep the object alive.
+        // This needs a compare-and-set retry loop in case of concurrent updates.
+        do {
+            val c = this.callCounter.get()
+            if (c == 0L) {
+                throw closed(this)
+            }
+            if (c == Long.MAX_VALUE) {
+                throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
+            }
+        } while (! this.callCounter.compareAndSet(c, c + 1L))
+        // Now we can safely do the method call without the handle being freed concurrently.
+        try {
+            return block(this.uniffiCloneHandle())
+        } finally {
+            // This decrement always matches the increment we performed above.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    // Use a static inner class instead of a closure so as not to accidentally
+    // capture `this` as part of the cleanable's action.
+    private class UniffiCleanAction(private val handle: Long) : Runnable {
+        override fun run() {
+            if (handle == 0.toLong()) {
+                // Fake object created with `NoHandle`, don't try to free.
+                return;
+            }
+            uniffiRustCall { status ->
+                UniffiLib.uniffi_luacell_uniffi_fn_free_run(handle, status)
+            }
+        }
+    }
+
+    /**
+     * @suppress
+     */
+    fun uniffiCloneHandle(): Long {
+        if (handle == 0.toLong()) {
+            throw InternalException("uniffiCloneHandle() called on NoHandle object");
+        }
+        return uniffiRustCall() { status ->
+            UniffiLib.uniffi_luacell_uniffi_fn_clone_run(handle, status)
+        }
+    }
+
+    /**
+     * Answers a request with what the function returns. Requests may be answered in any order. The script gets the
+     * values when the run is resumed.
+     *
+     * Errors: `InvalidArgument` when no such request is open.
+     */
+    @Throws(LuaException::class)override fun `answer`(`id`: kotlin.Long, `values`: List<LuaValue>)
+        =
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_answer(
+        it,
+
+        FfiConverterLong.lower(`id`),
+        argument("values") { FfiConverterSequenceTypeLuaValue.lower(`values`) },_status)
+}
+    }
+
+    /**
+     * Ends a run that waits. Nothing of it is kept; of a durable run, what it had written when it waited. Does nothing
+     * to one that is done.
+     */
+    @Throws(LuaException::class)override fun `cancel`()
+        =
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_cancel(
+        it,
+        _status)
+}
+    }
+
+    /**
+     * Answers a request with an error, which the script can catch. When nothing does, the run fails as it would if a
+     * host function had failed with it.
+     *
+     * Errors: `InvalidArgument` when no such request is open.
+     */
+    @Throws(LuaException::class)override fun `fail`(`id`: kotlin.Long, `error`: HostException)
+        =
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_fail(
+        it,
+
+        FfiConverterLong.lower(`id`),
+        FfiConverterTypeHostError.lower(`error`),_status)
+}
+    }
+
+    /**
+     * Whether it waits for answers.
+     */override fun `isWaiting`(): kotlin.Boolean {
+            return FfiConverterBoolean.lift(
+    callWithHandle {
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_is_waiting(
+        it,
+        _status)
+}
+    }
+    )
+    }
+
+    /**
+     * Its name in the store, if it is durable.
+     */override fun `name`(): kotlin.String? {
+            return FfiConverterOptionalString.lift(
+    callWithHandle {
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_name(
+        it,
+        _status)
+}
+    }
+    )
+    }
+
+    /**
+     * Claims a durable run for another term, for waits that take longer than `claimTerm`. Does nothing for other runs,
+     * nor for one that is done.
+     *
+     * Errors: `Conflict` when the claim had ended and somebody else has taken the run over, who goes on with it.
+     */
+    @Throws(LuaException::class)override fun `renew`()
+        =
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_renew(
+        it,
+        _status)
+}
+    }
+
+    /**
+     * What it waits for, in the order in which it was asked; nothing when it is done.
+     */
+    @Throws(LuaException::class)override fun `requests`(): List<Request> {
+            return FfiConverterSequenceTypeRequest.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_requests(
+        it,
+        _status)
+}
+    }
+    )
+    }
+
+    /**
+     * What it gave.
+     *
+     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+     */
+    @Throws(LuaException::class)override fun `result`(): Outcome {
+            return FfiConverterTypeOutcome.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_result(
+        it,
+        _status)
+}
+    }
+    )
+    }
+
+    /**
+     * Lets the script go on with the answers that were given, as far as it gets with them, on this thread. Afterwards
+     * the run is done, or it waits again. What the script fails with, `result` throws.
+     *
+     * Errors: `InvalidArgument` when it is done already.
+     */
+    @Throws(LuaException::class)override fun `resume`()
+        =
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_run_resume(
+        it,
+        _status)
+}
+    }
+
+    /**
+     * @suppress
+     */
+    companion object
+
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeRun: FfiConverter<Run, Long> {
+    override fun lower(value: Run): Long {
+        return value.callWithHandle { it }
+    }
+
+    override fun lift(value: Long): Run {
+        return Run(UniffiWithHandle, value)
+    }
+
+    override fun read(buf: ByteBuffer): Run {
+        return lift(buf.getLong())
+    }
+
+    override fun allocationSize(value: Run) = 8UL
+
+    override fun write(value: Run, buf: ByteBuffer) {
+        buf.putLong(lower(value))
+    }
+}
+
+// This template implements a class for working with a Rust struct via a handle
+// to the live Rust struct on the other side of the FFI.
+//
+// There's some subtlety here, because we have to be careful not to operate on a Rust
+// struct after it has been dropped, and because we must expose a public API for freeing
+// theq Kotlin wrapper object in lieu of reliable finalizers. The core requirements are:
+//
+//   * Each instance holds an opaque handle to the underlying Rust struct.
+//     Method calls need to read this handle from the object's state and pass it in to
+//     the Rust FFI.
+//
+//   * When an instance is no longer needed, its handle should be passed to a
+//     special destructor function provided by the Rust FFI, which will drop the
+//     underlying Rust struct.
+//
+//   * Given an instance, calling code is expected to call the special
+//     `destroy` method in order to free it after use, either by calling it explicitly
+//     or by using a higher-level helper like the `use` method. Failing to do so risks
+//     leaking the underlying Rust struct.
+//
+//   * We can't assume that calling code will do the right thing, and must be prepared
+//     to handle Kotlin method calls executing concurrently with or even after a call to
+//     `destroy`, and to handle multiple (possibly concurrent!) calls to `destroy`.
+//
+//   * We must never allow Rust code to operate on the underlying Rust struct after
+//     the destructor has been called, and must never call the destructor more than once.
+//     Doing so may trigger memory unsafety.
+//
+//   * To mitigate many of the risks of leaking memory and use-after-free unsafety, a `Cleaner`
+//     is implemented to call the destructor when the Kotlin object becomes unreachable.
+//     This is done in a background thread. This is not a panacea, and client code should be aware that
+//      1. the thread may starve if some there are objects that have poorly performing
+//     `drop` methods or do significant work in their `drop` methods.
+//      2. the thread is shared across the whole library. This can be tuned by using `android_cleaner = true`,
+//         or `android = true` in the [`kotlin` section of the `uniffi.toml` file](https://mozilla.github.io/uniffi-rs/kotlin/configuration.html).
+//
+// If we try to implement this with mutual exclusion on access to the handle, there is the
+// possibility of a race between a method call and a concurrent call to `destroy`:
+//
+//    * Thread A starts a method call, reads the value of the handle, but is interrupted
+//      before it can pass the handle over the FFI to Rust.
+//    * Thread B calls `destroy` and frees the underlying Rust struct.
+//    * Thread A resumes, passing the already-read handle value to Rust and triggering
+//      a use-after-free.
+//
+// One possible solution would be to use a `ReadWriteLock`, with each method call taking
+// a read lock (and thus allowed to run concurrently) and the special `destroy` method
+// taking a write lock (and thus blocking on live method calls). However, we aim not to
+// generate methods with any hidden blocking semantics, and a `destroy` method that might
+// block if called incorrectly seems to meet that bar.
+//
+// So, we achieve our goals by giving each instance an associated `AtomicLong` counter to track
+// the number of in-flight method calls, and an `AtomicBoolean` flag to indicate whether `destroy`
+// has been called. These are updated according to the following rules:
+//
+//    * The initial value of the counter is 1, indicating a live object with no in-flight calls.
+//      The initial value for the flag is false.
+//
+//    * At the start of each method call, we atomically check the counter.
+//      If it is 0 then the underlying Rust struct has already been destroyed and the call is aborted.
+//      If it is nonzero them we atomically increment it by 1 and proceed with the method call.
+//
+//    * At the end of each method call, we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+//    * When `destroy` is called, we atomically flip the flag from false to true.
+//      If the flag was already true we silently fail.
+//      Otherwise we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+// Astute readers may observe that this all sounds very similar to the way that Rust's `Arc<T>` works,
+// and indeed it is, with the addition of a flag to guard against multiple calls to `destroy`.
+//
+// The overall effect is that the underlying Rust struct is destroyed only when `destroy` has been
+// called *and* all in-flight method calls have completed, avoiding violating any of the expectations
+// of the underlying Rust code.
+//
+// This makes a cleaner a better alternative to _not_ calling `destroy()` as
+// and when the object is finished with, but the abstraction is not perfect: if the Rust object's `drop`
+// method is slow, and/or there are many objects to cleanup, and it's on a low end Android device, then the cleaner
+// thread may be starved, and the app will leak memory.
+//
+// In this case, `destroy`ing manually may be a better solution.
+//
+// The cleaner can live side by side with the manual calling of `destroy`. In the order of responsiveness, uniffi objects
+// with Rust peers are reclaimed:
+//
+// 1. By calling the `destroy` method of the object, which calls `rustObject.free()`. If that doesn't happen:
+// 2. When the object becomes unreachable, AND the Cleaner thread gets to call `rustObject.free()`. If the thread is starved then:
+// 3. The memory is reclaimed when the process terminates.
+//
+// [1] https://stackoverflow.com/questions/24376768/can-java-finalize-an-object-when-it-is-still-in-scope/24380219
+//
+
+/**
  * One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
  *
  * A sandbox may be shared between threads, and is used by one caller at a time: a second one gets `Busy` at once,
@@ -4884,6 +5457,63 @@ public object FfiConverterTypePrinter: FfiConverter<Printer, Long> {
  * had happened. All methods that use Lua fail with `Busy`, `Closed` and `Trap`.
  */
 public interface SandboxInterface {
+
+    /**
+     * Makes the name a function whose calls become requests of the run: whoever starts the run answers them. In a run
+     * that was not started with `start` or `startCall`, calling it is an error. Dots put it into tables; `unregister`
+     * removes it.
+     *
+     * Errors: as `register`.
+     */
+    fun `declare`(`name`: kotlin.String)
+
+    /**
+     * Removes a durable run that waits in this sandbox's store and that nobody has claimed; whether there was one. What
+     * it has written to tables stays.
+     *
+     * Errors: `Busy` while somebody has claimed it; `Store`.
+     */
+    fun `dropPendingRun`(`name`: kotlin.String): kotlin.Boolean
+
+    /**
+     * The durable runs that wait in this sandbox's store, in the order of their names.
+     */
+    fun `pendingRuns`(): List<PendingRun>
+
+    /**
+     * Goes on with a durable run that waits in this sandbox's store, from where it waited last: it waits for the same
+     * requests under the same numbers. The sandbox becomes what that one was, with its globals; functions that the host
+     * has give `Closed` afterwards, and host functions are found by their names.
+     *
+     * Errors: `InvalidArgument` when no such run waits in the store, it was stored by another version, or the sandbox
+     * loads no functions from its store; `Busy` while somebody else has claimed it; `Store`.
+     */
+    fun `resume`(`name`: kotlin.String): Run
+
+    /**
+     * Starts a run of Lua source on this thread. It is done when this returns, or waits for answers to calls of declared
+     * functions. The time that it waits does not count for its timeout.
+     *
+     * Errors: when the run could not begin. What the script fails with, the `result` of the run throws.
+     */
+    fun `start`(`source`: kotlin.String, `options`: RunOptions? = null, `canceller`: Canceller? = null): Run
+
+    /**
+     * As `start`, for a global Lua function. Dots reach into tables: `game.player.move`.
+     */
+    fun `startCall`(`path`: kotlin.String, `options`: RunOptions? = null, `canceller`: Canceller? = null): Run
+
+    /**
+     * As `start`, for source that may be any bytes.
+     */
+    fun `startData`(`source`: kotlin.ByteArray, `options`: RunOptions? = null, `canceller`: Canceller? = null): Run
+
+    /**
+     * The run that came with the snapshot that this sandbox was made of or restored to: it waits for the same requests
+     * under the same numbers. Until somebody takes it over, other runs give `Busy`. Nothing when there is none, or
+     * somebody has it.
+     */
+    fun `waitingRun`(): Run?
 
     /**
      * Calls a global Lua function on this thread. Dots reach into tables: `game.player.move`.
@@ -5163,6 +5793,153 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
         return uniffiRustCall() { status ->
             UniffiLib.uniffi_luacell_uniffi_fn_clone_sandbox(handle, status)
         }
+    }
+
+    /**
+     * Makes the name a function whose calls become requests of the run: whoever starts the run answers them. In a run
+     * that was not started with `start` or `startCall`, calling it is an error. Dots put it into tables; `unregister`
+     * removes it.
+     *
+     * Errors: as `register`.
+     */
+    @Throws(LuaException::class)override fun `declare`(`name`: kotlin.String)
+        =
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_declare(
+        it,
+
+        argument("name") { FfiConverterString.lower(`name`) },_status)
+}
+    }
+
+    /**
+     * Removes a durable run that waits in this sandbox's store and that nobody has claimed; whether there was one. What
+     * it has written to tables stays.
+     *
+     * Errors: `Busy` while somebody has claimed it; `Store`.
+     */
+    @Throws(LuaException::class)override fun `dropPendingRun`(`name`: kotlin.String): kotlin.Boolean {
+            return FfiConverterBoolean.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_drop_pending_run(
+        it,
+
+        argument("name") { FfiConverterString.lower(`name`) },_status)
+}
+    }
+    )
+    }
+
+    /**
+     * The durable runs that wait in this sandbox's store, in the order of their names.
+     */
+    @Throws(LuaException::class)override fun `pendingRuns`(): List<PendingRun> {
+            return FfiConverterSequenceTypePendingRun.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_pending_runs(
+        it,
+        _status)
+}
+    }
+    )
+    }
+
+    /**
+     * Goes on with a durable run that waits in this sandbox's store, from where it waited last: it waits for the same
+     * requests under the same numbers. The sandbox becomes what that one was, with its globals; functions that the host
+     * has give `Closed` afterwards, and host functions are found by their names.
+     *
+     * Errors: `InvalidArgument` when no such run waits in the store, it was stored by another version, or the sandbox
+     * loads no functions from its store; `Busy` while somebody else has claimed it; `Store`.
+     */
+    @Throws(LuaException::class)override fun `resume`(`name`: kotlin.String): Run {
+            return FfiConverterTypeRun.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_resume(
+        it,
+
+        argument("name") { FfiConverterString.lower(`name`) },_status)
+}
+    }
+    )
+    }
+
+    /**
+     * Starts a run of Lua source on this thread. It is done when this returns, or waits for answers to calls of declared
+     * functions. The time that it waits does not count for its timeout.
+     *
+     * Errors: when the run could not begin. What the script fails with, the `result` of the run throws.
+     */
+    @Throws(LuaException::class)override fun `start`(`source`: kotlin.String, `options`: RunOptions?, `canceller`: Canceller?): Run {
+            return FfiConverterTypeRun.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_start(
+        it,
+
+        argument("source") { FfiConverterString.lower(`source`) },
+        argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },
+        FfiConverterOptionalTypeCanceller.lower(`canceller`),_status)
+}
+    }
+    )
+    }
+
+    /**
+     * As `start`, for a global Lua function. Dots reach into tables: `game.player.move`.
+     */
+    @Throws(LuaException::class)override fun `startCall`(`path`: kotlin.String, `options`: RunOptions?, `canceller`: Canceller?): Run {
+            return FfiConverterTypeRun.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_start_call(
+        it,
+
+        argument("path") { FfiConverterString.lower(`path`) },
+        argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },
+        FfiConverterOptionalTypeCanceller.lower(`canceller`),_status)
+}
+    }
+    )
+    }
+
+    /**
+     * As `start`, for source that may be any bytes.
+     */
+    @Throws(LuaException::class)override fun `startData`(`source`: kotlin.ByteArray, `options`: RunOptions?, `canceller`: Canceller?): Run {
+            return FfiConverterTypeRun.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_start_data(
+        it,
+
+        FfiConverterByteArray.lower(`source`),
+        argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },
+        FfiConverterOptionalTypeCanceller.lower(`canceller`),_status)
+}
+    }
+    )
+    }
+
+    /**
+     * The run that came with the snapshot that this sandbox was made of or restored to: it waits for the same requests
+     * under the same numbers. Until somebody takes it over, other runs give `Busy`. Nothing when there is none, or
+     * somebody has it.
+     */
+    @Throws(LuaException::class)override fun `waitingRun`(): Run? {
+            return FfiConverterOptionalTypeRun.lift(
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_waiting_run(
+        it,
+        _status)
+}
+    }
+    )
     }
 
     /**
@@ -7418,6 +8195,107 @@ public object FfiConverterTypeOutcome: FfiConverterRustBuffer<Outcome> {
 }
 
 /**
+ * A durable run that waits in a store.
+ */
+data class PendingRun (
+    /**
+     * Its name.
+     */
+    val `name`: kotlin.String
+    ,
+    /**
+     * How much longer somebody has claimed it, who may be at work for it; nothing if anybody may resume it.
+     */
+    val `claimed`: java.time.Duration?
+
+){
+
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypePendingRun: FfiConverterRustBuffer<PendingRun> {
+    override fun read(buf: ByteBuffer): PendingRun {
+        return PendingRun(
+            FfiConverterString.read(buf),
+            FfiConverterOptionalDuration.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: PendingRun) = (
+            FfiConverterString.allocationSize(value.`name`) +
+            FfiConverterOptionalDuration.allocationSize(value.`claimed`)
+    )
+
+    override fun write(value: PendingRun, buf: ByteBuffer) {
+            FfiConverterString.write(value.`name`, buf)
+            FfiConverterOptionalDuration.write(value.`claimed`, buf)
+    }
+}
+
+/**
+ * A call of a declared function that waits for its answer.
+ */
+data class Request (
+    /**
+     * Its number, which it keeps for as long as the run waits for it, also in a snapshot and in a store. Counted from
+     * 1 in each run.
+     */
+    val `id`: kotlin.Long
+    ,
+    /**
+     * The function's name; `task.sleep` for a script that lets time pass, with the seconds as its argument.
+     */
+    val `name`: kotlin.String
+    ,
+    /**
+     * What the script passed.
+     */
+    val `args`: List<LuaValue>
+
+): Disposable{
+
+    @Suppress("UNNECESSARY_SAFE_CALL") // codegen is much simpler if we unconditionally emit safe calls here
+    override fun destroy() {
+
+    Disposable.destroy(
+        this.`id`,
+        this.`name`,
+        this.`args`
+    )
+    }
+
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeRequest: FfiConverterRustBuffer<Request> {
+    override fun read(buf: ByteBuffer): Request {
+        return Request(
+            FfiConverterLong.read(buf),
+            FfiConverterString.read(buf),
+            FfiConverterSequenceTypeLuaValue.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: Request) = (
+            FfiConverterLong.allocationSize(value.`id`) +
+            FfiConverterString.allocationSize(value.`name`) +
+            FfiConverterSequenceTypeLuaValue.allocationSize(value.`args`)
+    )
+
+    override fun write(value: Request, buf: ByteBuffer) {
+            FfiConverterLong.write(value.`id`, buf)
+            FfiConverterString.write(value.`name`, buf)
+            field("args") { FfiConverterSequenceTypeLuaValue.write(value.`args`, buf) }
+    }
+}
+
+/**
  * Settings of one run.
  */
 data class RunOptions (
@@ -7435,6 +8313,15 @@ data class RunOptions (
      * Limits of this run, in place of the sandbox's.
      */
     val `limits`: Limits? = null
+    ,
+    /**
+     * For runs that are started: a name in the sandbox's store, of 1 to 1,000 bytes, under which the run survives the
+     * process. Whenever the run waits, the store gets in one transaction what it has written so far and the whole Lua as
+     * it is then; `resume` of any sandbox with the same store goes on from there. No write is lost or done twice, and
+     * requests whose answers were not stored yet are handed out again under their old numbers. The name is free again
+     * when the run has ended.
+     */
+    val `durable`: kotlin.String? = null
 
 ): Disposable{
 
@@ -7444,7 +8331,8 @@ data class RunOptions (
     Disposable.destroy(
         this.`args`,
         this.`name`,
-        this.`limits`
+        this.`limits`,
+        this.`durable`
     )
     }
 
@@ -7460,19 +8348,22 @@ public object FfiConverterTypeRunOptions: FfiConverterRustBuffer<RunOptions> {
             FfiConverterSequenceTypeLuaValue.read(buf),
             FfiConverterOptionalString.read(buf),
             FfiConverterOptionalTypeLimits.read(buf),
+            FfiConverterOptionalString.read(buf),
         )
     }
 
     override fun allocationSize(value: RunOptions) = (
             FfiConverterSequenceTypeLuaValue.allocationSize(value.`args`) +
             FfiConverterOptionalString.allocationSize(value.`name`) +
-            FfiConverterOptionalTypeLimits.allocationSize(value.`limits`)
+            FfiConverterOptionalTypeLimits.allocationSize(value.`limits`) +
+            FfiConverterOptionalString.allocationSize(value.`durable`)
     )
 
     override fun write(value: RunOptions, buf: ByteBuffer) {
             field("args") { FfiConverterSequenceTypeLuaValue.write(value.`args`, buf) }
             field("name") { FfiConverterOptionalString.write(value.`name`, buf) }
             FfiConverterOptionalTypeLimits.write(value.`limits`, buf)
+            field("durable") { FfiConverterOptionalString.write(value.`durable`, buf) }
     }
 }
 
@@ -7536,6 +8427,13 @@ data class SandboxConfig (
      * Makes runs repeatable, with random numbers from this seed and a virtual clock.
      */
     val `seed`: kotlin.Long? = null
+    ,
+    /**
+     * How long the sandbox claims a durable run each time, in a store that several sandboxes use; for so long nobody else
+     * can resume the run. The claim is renewed whenever the run waits, and by `renew`; it ends with the run. Default: 30
+     * seconds.
+     */
+    val `claimTerm`: java.time.Duration? = null
 
 ): Disposable{
 
@@ -7553,7 +8451,8 @@ data class SandboxConfig (
         this.`modules`,
         this.`moduleFolder`,
         this.`moduleSource`,
-        this.`seed`
+        this.`seed`,
+        this.`claimTerm`
     )
     }
 
@@ -7577,6 +8476,7 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
             FfiConverterOptionalString.read(buf),
             FfiConverterOptionalTypeModuleSource.read(buf),
             FfiConverterOptionalLong.read(buf),
+            FfiConverterOptionalDuration.read(buf),
         )
     }
 
@@ -7591,7 +8491,8 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
             FfiConverterOptionalMapStringTypeLuaValue.allocationSize(value.`modules`) +
             FfiConverterOptionalString.allocationSize(value.`moduleFolder`) +
             FfiConverterOptionalTypeModuleSource.allocationSize(value.`moduleSource`) +
-            FfiConverterOptionalLong.allocationSize(value.`seed`)
+            FfiConverterOptionalLong.allocationSize(value.`seed`) +
+            FfiConverterOptionalDuration.allocationSize(value.`claimTerm`)
     )
 
     override fun write(value: SandboxConfig, buf: ByteBuffer) {
@@ -7606,6 +8507,7 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
             field("moduleFolder") { FfiConverterOptionalString.write(value.`moduleFolder`, buf) }
             FfiConverterOptionalTypeModuleSource.write(value.`moduleSource`, buf)
             FfiConverterOptionalLong.write(value.`seed`, buf)
+            FfiConverterOptionalDuration.write(value.`claimTerm`, buf)
     }
 }
 
@@ -9422,6 +10324,35 @@ public object FfiConverterOptionalTypePrinter: FfiConverterRustBuffer<Printer?> 
 /**
  * @suppress
  */
+public object FfiConverterOptionalTypeRun: FfiConverterRustBuffer<Run?> {
+    override fun read(buf: ByteBuffer): Run? {
+        if (buf.get().toInt() == 0) {
+            return null
+        }
+        return FfiConverterTypeRun.read(buf)
+    }
+
+    override fun allocationSize(value: Run?): ULong {
+        if (value == null) {
+            return 1UL
+        } else {
+            return 1UL + FfiConverterTypeRun.allocationSize(value)
+        }
+    }
+
+    override fun write(value: Run?, buf: ByteBuffer) {
+        if (value == null) {
+            buf.put(0)
+        } else {
+            buf.put(1)
+            FfiConverterTypeRun.write(value, buf)
+        }
+    }
+}
+
+/**
+ * @suppress
+ */
 public object FfiConverterOptionalTypeTableStore: FfiConverterRustBuffer<TableStore?> {
     override fun read(buf: ByteBuffer): TableStore? {
         if (buf.get().toInt() == 0) {
@@ -9664,6 +10595,56 @@ public object FfiConverterSequenceTypeNodeEntry: FfiConverterRustBuffer<List<Nod
         buf.putInt(value.size)
         value.iterator().forEach {
             FfiConverterTypeNodeEntry.write(it, buf)
+        }
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterSequenceTypePendingRun: FfiConverterRustBuffer<List<PendingRun>> {
+    override fun read(buf: ByteBuffer): List<PendingRun> {
+        val len = buf.getInt()
+        return List<PendingRun>(len) {
+            FfiConverterTypePendingRun.read(buf)
+        }
+    }
+
+    override fun allocationSize(value: List<PendingRun>): ULong {
+        val sizeForLength = 4UL
+        val sizeForItems = value.map { FfiConverterTypePendingRun.allocationSize(it) }.sum()
+        return sizeForLength + sizeForItems
+    }
+
+    override fun write(value: List<PendingRun>, buf: ByteBuffer) {
+        buf.putInt(value.size)
+        value.iterator().forEach {
+            FfiConverterTypePendingRun.write(it, buf)
+        }
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterSequenceTypeRequest: FfiConverterRustBuffer<List<Request>> {
+    override fun read(buf: ByteBuffer): List<Request> {
+        val len = buf.getInt()
+        return List<Request>(len) {
+            FfiConverterTypeRequest.read(buf)
+        }
+    }
+
+    override fun allocationSize(value: List<Request>): ULong {
+        val sizeForLength = 4UL
+        val sizeForItems = value.map { FfiConverterTypeRequest.allocationSize(it) }.sum()
+        return sizeForLength + sizeForItems
+    }
+
+    override fun write(value: List<Request>, buf: ByteBuffer) {
+        buf.putInt(value.size)
+        value.iterator().forEach {
+            FfiConverterTypeRequest.write(it, buf)
         }
     }
 }

@@ -91,8 +91,8 @@ fun raise(value: Any?): Nothing = throw HostException.Raised(luaValueOf(value))
 /** Settings of a run, with arguments that [LuaValue.Companion.of] takes. */
 @JvmOverloads
 @Throws(LuaException::class)
-fun runOptions(args: List<Any?> = emptyList(), name: String? = null, limits: Limits? = null): RunOptions =
-    RunOptions(luaValuesOf(args, "argument"), name, limits)
+fun runOptions(args: List<Any?> = emptyList(), name: String? = null, limits: Limits? = null, durable: String? = null): RunOptions =
+    RunOptions(luaValuesOf(args, "argument"), name, limits, durable)
 
 /**
  * Calls a global Lua function with these arguments.
@@ -194,6 +194,9 @@ class SandboxBuilder {
 
     /** Makes runs repeatable. */
     fun seed(seed: Long) = apply { config = config.copy(seed = seed) }
+
+    /** How long a durable run is claimed each time: see [SandboxConfig.claimTerm]. */
+    fun claimTerm(time: Duration) = apply { config = config.copy(claimTerm = time) }
 
     /** An engine other than the default one. */
     fun engine(engine: Engine) = apply { this.engine = engine }

@@ -44,6 +44,24 @@ class JavaTest {
     }
 
     @Test
+    void aRunThatWaits() throws Exception {
+        try (Sandbox lua = new SandboxBuilder().claimTerm(Duration.ofSeconds(5)).build()) {
+            lua.declare("ask");
+            try (Run run = lua.start("return ask('q')", null, null)) {
+                assertEquals("q", LuaValues.getText(run.requests().get(0).getArgs().get(0)));
+                Runs.answer(run, 1, "yes");
+                run.resume();
+                assertEquals("yes", LuaValues.getText(Sandboxes.getValue(run.result())));
+            }
+            try (Run run = lua.start("ask()", null, null)) {
+                Runs.fail(run, 1, new IllegalStateException("no"));
+                run.resume();
+                assertTrue(assertThrows(LuaException.HostFunction.class, run::result).getCause() instanceof IllegalStateException);
+            }
+        }
+    }
+
+    @Test
     void errors() throws Exception {
         try (Sandbox lua = new SandboxBuilder().build()) {
             LuaException.Syntax error = assertThrows(LuaException.Syntax.class, () -> lua.compute("return +", null));

@@ -7,6 +7,7 @@ import com.google.gson.JsonParser
 import java.io.File
 import java.time.Duration
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Assertions.fail
 import org.junit.jupiter.api.DynamicTest
@@ -32,12 +33,13 @@ class CorpusTest {
     }
 
     private fun run(case: JsonObject) {
-        known(case, "name", "needs", "limits", "functions", "modules", "steps")
+        known(case, "name", "needs", "limits", "functions", "declare", "modules", "steps")
         val needs = case["needs"]?.asJsonArray?.map { it.asString }.orEmpty()
         assertTrue(NEEDS.containsAll(needs)) { "unknown needs in $needs" }
         val modules = case["modules"]?.asJsonObject?.entrySet()?.associate { it.key to (LuaValue.Data(bytes(it.value)) as LuaValue) }
         Sandbox(SandboxConfig(limits = case["limits"]?.let { limits(it.asJsonObject) }, modules = modules)).use { lua ->
             case["functions"]?.asJsonArray?.forEach { register(lua, it.asString) }
+            case["declare"]?.asJsonArray?.forEach { lua.declare(it.asString) }
             case["steps"].asJsonArray.map { it.asJsonObject }.forEachIndexed { at, step ->
                 repeat(step["times"]?.asInt ?: 1) { step(lua, step, "step ${at + 1}") }
             }
@@ -46,13 +48,17 @@ class CorpusTest {
 
     private fun step(lua: Sandbox, step: JsonObject, where: String) {
         val kind = step.keySet().intersect(KINDS).single()
-        known(step, kind, "args", "chunk", "times", "values", "output", "error")
+        known(step, kind, "args", "chunk", "times", "waits", "values", "output", "error")
         val args = Builder().table(step["args"]?.asJsonArray ?: JsonArray())
         val options = RunOptions(args, step["chunk"]?.asString)
         var outcome: Outcome? = null
         val output: ByteArray
         try {
-            when (kind) {
+            val waits = step["waits"]?.asJsonArray
+            if (waits != null) {
+                val run = if (kind == "call") lua.startCall(step[kind].asString, options) else lua.start(step[kind].asString, options)
+                outcome = run.use { drive(it, waits, where) } ?: return
+            } else when (kind) {
                 "source" -> outcome = lua.compute(step[kind].asString, options)
                 "source_hex" -> outcome = lua.computeData(hex(step[kind].asString), options)
                 "source_parts" -> outcome = lua.computeData(
@@ -78,6 +84,37 @@ class CorpusTest {
             assertTrue(fits) { "$where: expected ${"$expected".take(500)}, got ${"${values.map { it.show() }}".take(500)}" }
         }
         step["output"]?.let { assertEquals(text(bytes(it)), text(output)) { where } }
+    }
+
+    /** Answers what a run waits for, each time that it waits; what it gave, or null if it is cancelled. */
+    private fun drive(run: Run, waits: JsonArray, where: String): Outcome? {
+        waits.map { it.asJsonObject }.forEachIndexed { at, wait ->
+            known(wait, "requests", "answers")
+            val requests = run.requests()
+            val expected = wait["requests"].asJsonArray.map { it.asJsonObject }
+            val fits = run.isWaiting() && expected.size == requests.size && expected.zip(requests).all { (e, r) -> matches(e, r) }
+            assertTrue(fits) { "$where: wait ${at + 1}: expected $expected, got $requests" }
+            val answers = wait["answers"]?.asJsonArray
+            if (answers == null) {
+                run.cancel()
+                return null
+            }
+            for (answer in answers.map { it.asJsonObject }) {
+                known(answer, "id", "values", "error")
+                val (id, error) = answer["id"].asLong to answer["error"]
+                if (error != null) run.fail(id, error.asString) else run.answer(id, Builder().table(answer["values"].asJsonArray))
+            }
+            run.resume()
+        }
+        assertFalse(run.isWaiting()) { "$where: it waits once more" }
+        return run.result()
+    }
+
+    private fun matches(expected: JsonObject, request: Request): Boolean {
+        known(expected, "id", "name", "args")
+        val (args, matcher) = expected["args"]?.asJsonArray to Matcher()
+        return expected["id"].asLong == request.id && expected["name"].asString == request.name &&
+            (args == null || args.size() == request.args.size && args.zip(request.args).all { (e, v) -> matcher.matches(e, v) })
     }
 
     private fun checkError(found: ErrorDetails, expected: JsonObject, where: String) {
@@ -122,6 +159,7 @@ class CorpusTest {
 
 private val NEEDS = setOf(
     "args", "call", "input", "clock", "host_functions", "large", "limits", "modules", "reopen", "table_keys", "transactions",
+    "waiting",
 )
 private val KINDS = setOf("source", "source_hex", "source_parts", "call", "set_input", "reopen", "gc")
 

@@ -12,18 +12,24 @@ import org.junit.jupiter.api.Test
 class ReadmeTest {
     @Test
     fun kotlin() {
-        assertEquals(listOf("[7.0, 1]", "1", "{a=[1, 2]}"), printed("kotlin", "ReadmeTest.kt", ::program))
+        assertEquals(listOf("[7.0, 1]", "1", "{a=[1, 2]}"), printed("kotlin", 0, "ReadmeTest.kt", ::program))
+    }
+
+    @Test
+    fun waiting() {
+        assertEquals(listOf("Hello, Ada!"), printed("kotlin", 1, "ReadmeTest.kt", ::waitingProgram))
     }
 
     @Test
     fun java() {
-        assertEquals(listOf("7.0"), printed("java", "Readme.java", Readme::program))
+        assertEquals(listOf("7.0"), printed("java", 0, "Readme.java", Readme::program))
     }
 
-    private fun printed(language: String, source: String, program: () -> Unit): List<String> {
+    private fun printed(language: String, number: Int, source: String, program: () -> Unit): List<String> {
         val folder = File(System.getProperty("luacell.root"), "uniffi-bindings/kotlin")
         val blocks = File(folder, "README.md").readText().split("```$language\n").drop(1)
-        val block = blocks.single().substringBefore("```")
+        assertEquals(if (language == "kotlin") 2 else 1, blocks.size, "each has its test")
+        val block = blocks[number].substringBefore("```")
         val here = File(folder, "src/test/$language").walk().single { it.name == source }.readLines().map { it.trim() }
         for (line in block.lines()) assertTrue(line.trim() in here, "$source lacks: $line")
         val out = ByteArrayOutputStream()
@@ -46,5 +52,18 @@ private fun program() {
         println(outcome.values.map { it.toKotlin() })         // [7.0, 1]
         println(lua.home()["runs"].long)                      // 1
         println(lua.compute("return ...", runOptions(listOf(mapOf("a" to listOf(1, 2))))).value.toKotlin())
+    }
+}
+
+private fun waitingProgram() {
+    Sandbox().use { lua ->
+        lua.declare("ask")
+        lua.start("return 'Hello, ' .. ask('name') .. '!'").use { run ->
+            while (run.isWaiting()) {
+                for (request in run.requests()) run.answer(request.id, "Ada")
+                run.resume()
+            }
+            println(run.result().value.text)                  // Hello, Ada!
+        }
     }
 }
