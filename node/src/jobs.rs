@@ -85,8 +85,7 @@ impl Job {
             if let Poll::Ready(result) = polled {
                 return self.end(result);
             }
-            let waits =
-                self.stage.compare_exchange(stage::COMPUTES, stage::WAITS, Ordering::SeqCst, Ordering::SeqCst);
+            let waits = self.stage.compare_exchange(stage::COMPUTES, stage::WAITS, Ordering::SeqCst, Ordering::SeqCst);
             if waits.is_ok() {
                 return;
             }

@@ -280,9 +280,10 @@ impl NativeSandbox {
         settings: Option<RunSettings>,
     ) -> ToJs {
         let canceller = Canceller::new();
-        let run = self.inner.options(args, linked, settings).and_then(|options| {
-            self.inner.start(is_call, bytes(&source), options.canceller(&canceller))
-        });
+        let run = self
+            .inner
+            .options(args, linked, settings)
+            .and_then(|options| self.inner.start(is_call, bytes(&source), options.canceller(&canceller)));
         self.inner.weigh();
         self.inner.started(run, canceller)
     }

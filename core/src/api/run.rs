@@ -30,8 +30,9 @@ pub struct Request {
 /// A run that was [started](Sandbox::start): it is done, or it waits for answers.
 ///
 /// While it waits nothing of it is on any stack, and no thread belongs to it. The thread that started or resumed it last,
-/// or [took it over](Self::take_over), may use the sandbox and its functions as part of the run; others get `Busy`. Dropping a run that waits cancels it; one
-/// that is [durable](ComputeOptions::durable) waits on in its store, and anybody may [resume](Sandbox::resume) it.
+/// or [took it over](Self::take_over), may use the sandbox and its functions as part of the run; others get `Busy`.
+/// Dropping a run that waits cancels it; one that is [durable](ComputeOptions::durable) waits on in its store, and anybody
+/// may [resume](Sandbox::resume) it.
 pub struct Run {
     cell: Arc<SandboxCell>,
     /// Of one that is durable.
