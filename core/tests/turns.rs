@@ -47,7 +47,7 @@ fn who_computes_little_is_not_held_up_by_who_computes_long() {
     let _alone = alone();
     let over = Arc::new(AtomicBool::new(false));
     let (done, ends) = channel();
-    let count = 8 * available_parallelism().map_or(2, usize::from).max(2);
+    let count = 6 * available_parallelism().map_or(2, usize::from).max(2);
     for _ in 0..count {
         run("for i = 1, 1e8 do end", ComputeOptions::new().timeout(None), done.clone());
     }

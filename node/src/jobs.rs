@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
 use luacell::{Canceller, Error, Outcome, threads};
 
@@ -36,7 +37,12 @@ struct Job {
     canceller: Canceller,
     work: Mutex<Option<Work>>,
     stage: AtomicU8,
+    /// The thread that stays with it for a moment.
+    thread: Mutex<Option<Thread>>,
 }
+
+/// A function of JavaScript's that answers sooner than this costs no change of threads.
+const MOMENT: Duration = Duration::from_micros(200);
 
 struct Work {
     run: Pin<Box<dyn Future<Output = RunResult> + Send>>,
@@ -52,6 +58,8 @@ mod stage {
     pub(super) const COMPUTES: u8 = 2;
     /// It computes, and what it waits for has come meanwhile.
     pub(super) const WOKEN: u8 = 3;
+    /// It waits, and its thread is still there.
+    pub(super) const STAYS: u8 = 4;
 }
 
 /// Drives a run on luacell's threads.
@@ -61,7 +69,12 @@ pub(crate) fn drive(
     done: impl FnOnce(RunResult) + Send + 'static,
 ) {
     let work = Work { run: Box::pin(run), done: Box::new(done) };
-    let job = Job { canceller: canceller.clone(), work: Mutex::new(Some(work)), stage: AtomicU8::new(stage::QUEUED) };
+    let job = Job {
+        canceller: canceller.clone(),
+        work: Mutex::new(Some(work)),
+        stage: AtomicU8::new(stage::QUEUED),
+        thread: Mutex::default(),
+    };
     Arc::new(job).enqueue();
 }
 
@@ -76,6 +89,7 @@ impl Job {
 
     fn compute(self: Arc<Self>) {
         let waker = Waker::from(Arc::clone(&self));
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
         loop {
             self.stage.store(stage::COMPUTES, Ordering::SeqCst);
             let polled = match &mut *self.work.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -85,11 +99,17 @@ impl Job {
             if let Poll::Ready(result) = polled {
                 return self.end(result);
             }
-            let waits = self.stage.compare_exchange(stage::COMPUTES, stage::WAITS, Ordering::SeqCst, Ordering::SeqCst);
-            if waits.is_ok() {
-                return;
+            if self.moves(stage::COMPUTES, stage::STAYS) {
+                std::thread::park_timeout(MOMENT);
+                if self.moves(stage::STAYS, stage::WAITS) {
+                    return;
+                }
             }
         }
+    }
+
+    fn moves(&self, from: u8, to: u8) -> bool {
+        self.stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     fn end(&self, result: RunResult) {
@@ -105,12 +125,18 @@ impl Wake for Job {
     fn wake(self: Arc<Self>) {
         let next = |stage| match stage {
             stage::WAITS => Some(stage::QUEUED),
-            stage::COMPUTES => Some(stage::WOKEN),
+            stage::COMPUTES | stage::STAYS => Some(stage::WOKEN),
             _ => None,
         };
         let before = self.stage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
-        if before == Ok(stage::WAITS) {
-            self.enqueue();
+        match before {
+            Ok(stage::WAITS) => self.enqueue(),
+            Ok(stage::STAYS) => {
+                if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
+                    thread.unpark();
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -95,7 +95,7 @@ test('the time for which a run only waits for a thread is not its own', async ()
   const ended = Promise.allSettled(busy);
   const innocent = Array.from({ length: 8 }, async () => {
     const lua = new Sandbox({ timeout: 1000 });
-    lua.register('later', async () => {});
+    lua.register('later', () => sleep(2));
     await lua.computeAsync('for i = 1, 6 do later() end');
   });
   try {

@@ -21,6 +21,7 @@ pub struct Arguments<'a, 'py> {
     pub seed: Option<u64>,
     pub conflict_retries: Option<u32>,
     pub claim_term: Option<&'a Bound<'py, PyAny>>,
+    pub queue_runs: bool,
     pub memory_alias: bool,
     pub stored_functions: bool,
     pub limits: Option<&'a Bound<'py, PyDict>>,
@@ -30,9 +31,15 @@ impl<'py> Arguments<'_, 'py> {
     /// Those that are not the defaults, apart from the store: what a fork is made with.
     pub fn settings(&self, py: Python<'py>) -> PyResult<Option<Py<PyDict>>> {
         let Self { engine, on_print, modules, seed, conflict_retries, claim_term, memory_alias, .. } = *self;
-        let Self { stored_functions, limits, .. } = *self;
+        let Self { stored_functions, queue_runs, limits, .. } = *self;
         let plain = engine.is_none() && on_print.is_none() && modules.is_none() && seed.is_none() && stored_functions;
-        if plain && conflict_retries.is_none() && claim_term.is_none() && memory_alias && limits.is_none() {
+        if plain
+            && conflict_retries.is_none()
+            && claim_term.is_none()
+            && !queue_runs
+            && memory_alias
+            && limits.is_none()
+        {
             return Ok(None);
         }
         let settings = limits.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
@@ -48,6 +55,7 @@ impl<'py> Arguments<'_, 'py> {
         settings.set_item("seed", seed)?;
         settings.set_item("conflict_retries", conflict_retries)?;
         settings.set_item("claim_term", claim_term)?;
+        settings.set_item("queue_runs", queue_runs)?;
         settings.set_item("memory_alias", memory_alias)?;
         settings.set_item("stored_functions", stored_functions)?;
         Ok(Some(settings.unbind()))
@@ -57,7 +65,7 @@ impl<'py> Arguments<'_, 'py> {
     pub fn config(&self, callbacks: &Arc<Callbacks>) -> PyResult<SandboxConfig> {
         let checks = Arc::clone(callbacks);
         let mut clock = Instant::now();
-        let config = SandboxConfig::new().on_check(move || checks.check(&mut clock));
+        let config = SandboxConfig::new().on_check(move || checks.check(&mut clock)).queue_runs(self.queue_runs);
         let mut config = set_limits(config, self.limits)?.stored_functions(self.stored_functions);
         if !self.memory_alias {
             config = config.memory_alias(false);

@@ -32,7 +32,8 @@ use crate::{table, to_lua, to_python, weight};
 /// store: where `home` is kept: a path, a redis:// URL, or an object with get, set, delete, size and keys. on_print:
 /// receives printed text immediately, with bytes that are not UTF-8 shown as `\xff`. modules: where `require` looks: a
 /// dict of sources, a folder, or a function. seed: makes runs repeatable. claim_term: how long a durable run is claimed
-/// each time, during which no other sandbox can resume it (30 s).
+/// each time, during which no other sandbox can resume it (30 s). queue_runs: whether runs of this sandbox take turns
+/// with those of others on the same store that do the same, instead of colliding.
 #[pyclass(frozen, subclass, weakref, name = "_SandboxBase", module = "luacell._luacell")]
 pub struct Sandbox {
     pub sandbox: luacell::Sandbox,
@@ -120,9 +121,9 @@ fn options_of(name: Option<&Bound<'_, PyString>>, args: &Bound<'_, PyTuple>) -> 
 #[pymethods]
 impl Sandbox {
     #[new]
-    #[pyo3(signature = (*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, claim_term=None, memory_alias=true, stored_functions=true, **limits))]
+    #[pyo3(signature = (*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, claim_term=None, queue_runs=false, memory_alias=true, stored_functions=true, **limits))]
     #[pyo3(
-        text_signature = "(*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, claim_term=None, memory_alias=True, stored_functions=True, memory_limit=..., instruction_limit=..., timeout=..., output_limit=..., store_limit=..., store_entries=..., host_call_limit=..., source_limit=...)"
+        text_signature = "(*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, claim_term=None, queue_runs=False, memory_alias=True, stored_functions=True, memory_limit=..., instruction_limit=..., timeout=..., output_limit=..., store_limit=..., store_entries=..., host_call_limit=..., source_limit=...)"
     )]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn new<'py>(
@@ -134,6 +135,7 @@ impl Sandbox {
         seed: Option<&Bound<'py, PyAny>>,
         conflict_retries: Option<&Bound<'py, PyAny>>,
         claim_term: Option<&Bound<'py, PyAny>>,
+        queue_runs: bool,
         memory_alias: bool,
         stored_functions: bool,
         limits: Option<&Bound<'py, PyDict>>,
@@ -153,6 +155,7 @@ impl Sandbox {
             seed,
             conflict_retries,
             claim_term,
+            queue_runs,
             memory_alias,
             stored_functions,
             limits,

@@ -412,3 +412,22 @@ def test_cancelling_on_asyncio_interrupts_the_run(lua: luacell.Sandbox) -> None:
         assert fork.compute("return 1") == 1
 
     asyncio.run(main(), debug=True)
+
+
+def test_runs_take_turns_instead_of_colliding(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.luacell")
+
+    async def one(lua: luacell.Sandbox) -> None:
+        async def price() -> int:
+            await asyncio.sleep(0.002)
+            return 1
+
+        lua.register("price", price)
+        await lua.compute_async("_home.n = (_home.n or 0) + price()")
+
+    async def all_of_them() -> None:
+        sandboxes = [luacell.Sandbox(store=path, queue_runs=True, conflict_retries=0) for _ in range(10)]
+        await asyncio.gather(*map(one, sandboxes))
+        assert sandboxes[0].home["n"] == 10
+
+    asyncio.run(all_of_them())

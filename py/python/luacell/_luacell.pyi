@@ -118,6 +118,7 @@ class _SandboxBase:
         seed: int | None = None,
         conflict_retries: int | None = None,
         claim_term: float | str | timedelta | None = None,
+        queue_runs: bool = False,
         memory_alias: bool = True,
         stored_functions: bool = True,
         memory_limit: int | str | None = ...,
