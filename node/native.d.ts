@@ -19,6 +19,28 @@ export declare class NativeEngine {
   get isPooled(): boolean
 }
 
+/** A run that was started. */
+export declare class NativeRun {
+  /** Its name in the store. */
+  get name(): string | null
+  /** What it waits for. */
+  requests(): Array<RequestParts> | Failure
+  /** Answers a request with what a host function would return. */
+  answer(id: number, answer: unknown): unknown
+  /** Goes on. */
+  resume(): unknown
+  /** Goes on on another thread; that it waits again or is done comes as a note of this job. */
+  resumeLater(job: number): unknown
+  /** What it gave, once; nothing while it waits. What waits is this thread's. */
+  outcome(): unknown
+  /** Claims a durable run for another term. */
+  renew(): unknown
+  /** Has it end with the kind `Interrupted`. */
+  interrupt(): void
+  /** Ends it. One that is durable waits on in its store, unless it is to be cancelled. */
+  leave(cancel: boolean): unknown
+}
+
 /** One sandbox. Values are simple ones as themselves, or encoded; an error is what comes back as a plain object. */
 export declare class NativeSandbox {
   /** A new sandbox, or what is wrong. */
@@ -28,14 +50,28 @@ export declare class NativeSandbox {
    * The store can't be JavaScript's.
    */
   static createLater(connection: Connection, job: number, engine: NativeEngine | undefined | null, settings: SandboxSettings): unknown
-  /** Runs source, or calls a function, on another thread; the result comes as a note of this job. */
-  start(job: number, isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
+  /** Runs source, or calls a function, on other threads; the result comes as a note of this job. */
+  runLater(job: number, isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings: RunSettings | undefined | null, full: boolean): unknown
+  /** Starts a run; it, or why it could not begin. */
+  start(isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings?: RunSettings | undefined | null): NativeRun | Failure
+  /** As `start`, on another thread; the run comes as a note of this job. */
+  startLater(job: number, isCall: boolean, source: Source, args: Uint8Array | undefined | null, linked: boolean, settings?: RunSettings | undefined | null): unknown
+  /** The run that came with a snapshot, or nothing. */
+  waitingRun(): NativeRun | Failure | undefined
+  /** Goes on with a durable run. */
+  resume(name: string): NativeRun | Failure
+  /** The durable runs that wait in the store. */
+  pendingRuns(): Array<PendingRunParts> | Failure
+  /** Removes a durable run from the store. */
+  dropPendingRun(name: string): unknown
   /** Ends a run on another thread, also when it has not begun yet. */
   cancel(job: number): void
   /** Tells the garbage collector what it weighs after a run on another thread. */
   weigh(): void
   /** Makes JavaScript's function of that number callable. */
   register(name: string, number: number): unknown
+  /** Makes the name a function whose calls become requests. */
+  declare(name: string): unknown
   /** Takes a host function away. */
   unregister(name: string): unknown
   /** Ends what runs. */
@@ -194,12 +230,32 @@ export interface MetricNumbers {
   bytesStored: number
 }
 
+/** A durable run that waits in the store. */
+export interface PendingRunParts {
+  /** Its name. */
+  name: string
+  /** For so many milliseconds it is somebody's. */
+  claimed?: number
+}
+
+/** A request of a run. */
+export interface RequestParts {
+  /** Its number. */
+  id: number
+  /** The function's name. */
+  name: string
+  /** The arguments, encoded. */
+  args: Buffer
+}
+
 /** Settings of a run. */
 export interface RunSettings {
   /** The chunk's name. */
   name?: string
   /** Limits of this run. */
   limits?: LimitSettings
+  /** Its name in the store. */
+  durable?: string
 }
 
 /** Settings of a sandbox. */
@@ -214,6 +270,8 @@ export interface SandboxSettings {
   ownStore: boolean
   /** How often runs are repeated. */
   conflictRetries?: number
+  /** How long a durable run is claimed for, in milliseconds. */
+  claimTerm?: number
   /** Whether `_home` is also `Memory`. */
   memoryAlias?: boolean
   /** Whether functions come from the store. */

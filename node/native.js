@@ -837,6 +837,7 @@ module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __n
 module.exports = nativeBinding
 module.exports.Connection = nativeBinding.Connection
 module.exports.NativeEngine = nativeBinding.NativeEngine
+module.exports.NativeRun = nativeBinding.NativeRun
 module.exports.NativeSandbox = nativeBinding.NativeSandbox
 module.exports.NativeSnapshot = nativeBinding.NativeSnapshot
 module.exports.call = nativeBinding.call

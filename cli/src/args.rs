@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Runs untrusted Lua 5.4 in a sandbox.
 ///
-/// Exit status: 0 success, 1 a Lua error, 2 wrong usage, 3 a limit of the sandbox.
+/// Exit status: 0 success, 1 a Lua error, 2 wrong usage, 3 a limit of the sandbox, 4 the run waits for answers.
 #[derive(Debug, Parser)]
 #[command(name = "luacell", version)]
 pub struct Cli {
@@ -27,6 +27,60 @@ pub enum Command {
     /// Look at a kept _home, change it, save it or load it
     #[command(subcommand)]
     Home(HomeCommand),
+    /// Durable runs that wait in a kept _home: list them, answer them, go on with them
+    #[command(subcommand)]
+    Runs(RunsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// Print the names of the runs that wait, one per line as a JSON text
+    List {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Print what a run waits for, one request per line as JSON: {"id": 1, "name": "ask", "args": ["x"]}
+    Show(PendingRunArgs),
+    /// Answer requests and go on. Prints the result; or, if the run waits again, what it waits for, with exit status 4
+    Resume {
+        #[command(flatten)]
+        run: PendingRunArgs,
+        /// The answer to a request: its id, =, and a JSON value
+        #[arg(long, value_name = "ID=JSON")]
+        answer: Vec<String>,
+        /// A request failed: its id, =, and a message, which the script can catch
+        #[arg(long, value_name = "ID=MESSAGE")]
+        fail: Vec<String>,
+        #[command(flatten)]
+        declare: DeclareArgs,
+        /// Print the result as one JSON value, several results as an array; what the script prints goes to standard
+        /// error
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        sandbox: SandboxArgs,
+    },
+    /// Remove a run that waits. What it has written stays
+    Drop(PendingRunArgs),
+}
+
+/// A run that waits.
+#[derive(Args, Debug)]
+pub struct PendingRunArgs {
+    /// The file, or the server's URL, that _home is kept in
+    #[arg(value_name = "HOME")]
+    pub store: String,
+    /// The run's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+#[derive(Args, Debug)]
+pub struct DeclareArgs {
+    /// A function that the script can call and that is answered later, with `luacell runs resume`. May be given several
+    /// times
+    #[arg(long, value_name = "FUNCTION")]
+    pub declare: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,6 +152,12 @@ pub struct StoreArgs {
 pub struct RunArgs {
     /// The Lua file; - is standard input
     pub file: PathBuf,
+    /// Give the run a name in --home. When it waits, what it waits for is printed, as by `luacell runs show`, with exit
+    /// status 4, and `luacell runs resume` goes on with it
+    #[arg(long, value_name = "NAME", requires = "home")]
+    pub durable: Option<String>,
+    #[command(flatten)]
+    pub declare: DeclareArgs,
     #[command(flatten)]
     pub task: TaskArgs,
     #[command(flatten)]

@@ -46,7 +46,7 @@ pub fn run(command: &HomeCommand) -> Result<(), Failure> {
 }
 
 /// A sandbox on the store. Who only looks opens a file for reading only: more may not be allowed, and none is made.
-fn open(store: &StoreArgs, make: bool) -> Result<Sandbox, Failure> {
+pub fn open(store: &StoreArgs, make: bool) -> Result<Sandbox, Failure> {
     let home = store.home.as_str();
     let is_file = home.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"));
     let config = SandboxConfig::new();

@@ -10,6 +10,7 @@ mod output;
 mod path;
 mod repl;
 mod run;
+mod runs;
 mod sandbox;
 mod show;
 mod source;
@@ -20,16 +21,19 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
+use runs::Ended;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::file(&args),
-        Command::Eval(args) => run::code(&args),
-        Command::Repl(args) => repl::run(&args),
-        Command::Home(command) => home::run(&command),
+        Command::Eval(args) => run::code(&args).map(|()| Ended::Done),
+        Command::Repl(args) => repl::run(&args).map(|()| Ended::Done),
+        Command::Home(command) => home::run(&command).map(|()| Ended::Done),
+        Command::Runs(command) => runs::run(command),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Waits) => ExitCode::from(4),
         Err(failure) => {
             failure.report();
             failure.exit_code()

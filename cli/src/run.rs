@@ -3,18 +3,29 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use luacell::{ComputeOptions, LuaString, Outcome, Value};
+use anyhow::{Context, anyhow, bail};
+use luacell::{ComputeOptions, LuaString, Outcome, Sandbox, Value};
 
 use crate::args::{EvalArgs, RunArgs, SandboxArgs, TaskArgs};
 use crate::failure::Failure;
+use crate::runs::{self, Ended};
 use crate::sandbox::Printed;
 use crate::source::Source;
 use crate::{json, output, sandbox, show};
 
 /// Runs a file.
-pub fn file(args: &RunArgs) -> Result<(), Failure> {
-    task(&Source::read(&args.file)?, &args.task, &args.sandbox)
+pub fn file(args: &RunArgs) -> Result<Ended, Failure> {
+    let source = Source::read(&args.file)?;
+    let Some(name) = &args.durable else {
+        if !args.declare.declare.is_empty() {
+            return Err(Failure::Usage(anyhow!("--declare needs --durable: nobody would answer")));
+        }
+        return task(&source, &args.task, &args.sandbox).map(|()| Ended::Done);
+    };
+    let (sandbox, options) = prepare(&source, &args.task, &args.sandbox)?;
+    runs::declare(&sandbox, &args.declare)?;
+    let run = sandbox.start(&source.text, options.durable(name.as_str()))?;
+    runs::drive(run, args.task.json, args.sandbox.raw)
 }
 
 /// Runs code from the command line.
@@ -24,6 +35,11 @@ pub fn code(args: &EvalArgs) -> Result<(), Failure> {
 }
 
 fn task(source: &Source, task: &TaskArgs, settings: &SandboxArgs) -> Result<(), Failure> {
+    let (sandbox, options) = prepare(source, task, settings)?;
+    print(&sandbox.compute_with(&source.text, options)?, task.json, settings.raw)
+}
+
+fn prepare(source: &Source, task: &TaskArgs, settings: &SandboxArgs) -> Result<(Sandbox, ComputeOptions), Failure> {
     // Before anything runs: wrong use must not leave half a job behind.
     let input = task.input.as_deref().map(input).transpose()?;
     let printed = if task.json { Printed::ToStderr } else { Printed::ToStdout };
@@ -32,11 +48,11 @@ fn task(source: &Source, task: &TaskArgs, settings: &SandboxArgs) -> Result<(), 
         sandbox.set_input(input)?;
     }
     let args: Vec<Value> = task.args.iter().map(|arg| string(arg)).collect();
-    let options = ComputeOptions::new().name(&source.chunk).args(args);
-    print(&sandbox.compute_with(&source.text, options)?, task.json, settings.raw)
+    Ok((sandbox, ComputeOptions::new().name(&source.chunk).args(args)))
 }
 
-fn print(outcome: &Outcome, as_json: bool, raw: bool) -> Result<(), Failure> {
+/// Prints what a run gave.
+pub fn print(outcome: &Outcome, as_json: bool, raw: bool) -> Result<(), Failure> {
     if as_json {
         return output::json(&json::from_results(&outcome.values)?);
     }

@@ -379,6 +379,60 @@ fn a_reader_that_leaves_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
+const ORDER: &str = "
+    local task = require 'task'
+    local article = ...
+    print('order', article)
+    local price, stock = task.all(function() return ask('price', article) end, function() return ask('stock') end)
+    task.sleep(0.001)
+    _home.total = price * stock
+    local ok, why = pcall(pay, {total = _home.total})
+    return _home.total, ok, why";
+
+#[test]
+fn a_durable_run_is_answered_by_other_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let (script, file) = (script(&folder, "order.lua", ORDER), folder.path().join("state.luacell"));
+    let (script, file) = (script.to_str().unwrap(), file.to_str().unwrap());
+    let price = "{\"id\": 1, \"name\": \"ask\", \"args\": [\"price\", \"tea\"]}\n";
+    let stock = "{\"id\": 2, \"name\": \"ask\", \"args\": [\"stock\"]}\n";
+    let run = ["run", script, "--durable", "order 17", "--home", file, "--declare", "ask", "--", "tea"];
+    luacell(&run).assert().code(4).stdout(format!("order\ttea\n{price}{stock}"));
+    luacell(&run).assert().code(2).stderr(contains("resume it"));
+    luacell(&["runs", "list", file]).assert().success().stdout("\"order 17\"\n");
+    luacell(&["runs", "show", file, "order 17"]).assert().success().stdout(format!("{price}{stock}"));
+    let resume = |rest: &[&str]| luacell(&[&["runs", "resume", file, "order 17"], rest].concat());
+    resume(&["--answer", "2=10"]).assert().code(4).stdout(price);
+    resume(&["--answer", "2=10"]).assert().code(2).stderr(contains("no open request 2"));
+    for wrong in [["--answer", "10"], ["--answer", "x=10"], ["--answer", "1=x"], ["--home", file]] {
+        resume(&wrong).assert().code(2);
+    }
+    let pay = "{\"id\": 4, \"name\": \"pay\", \"args\": [{\"total\":35.0}]}\n";
+    resume(&["--answer", "1=3.5", "--declare", "pay"]).assert().code(4).stdout(pay);
+    resume(&["--fail", "4=no money", "--json"]).assert().success().stdout("[35.0,false,\"no money\"]\n");
+    luacell(&["runs", "list", file]).assert().success().stdout("");
+    luacell(&["runs", "show", file, "order 17"]).assert().code(2).stderr(contains("waits in the store"));
+    luacell(&["home", "get", file, "total"]).assert().success().stdout("35.0\n");
+}
+
+#[test]
+fn durable_runs_are_dropped_and_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let (script, file) =
+        (script(&folder, "x.lua", "_home.n = 1 ask() error('no')"), folder.path().join("state.luacell"));
+    let (script, file) = (script.to_str().unwrap(), file.to_str().unwrap());
+    let run = ["run", script, "--durable", "r", "--home", file, "--declare", "ask"];
+    luacell(&run).assert().code(4);
+    luacell(&["runs", "drop", file, "r"]).assert().success();
+    luacell(&["runs", "drop", file, "r"]).assert().code(2);
+    luacell(&run).assert().code(4);
+    luacell(&["runs", "resume", file, "r", "--answer", "1=null"]).assert().code(1).stderr(contains("no"));
+    luacell(&["runs", "list", file]).assert().success().stdout("");
+    luacell(&["run", script, "--declare", "ask"]).assert().code(2).stderr(contains("--durable"));
+    luacell(&["run", script, "--durable", "r"]).assert().code(2).stderr(contains("--home"));
+    luacell(&["runs", "list", "nowhere.luacell"]).assert().code(2);
+}
+
 #[test]
 fn home_is_kept_in_a_file() {
     let folder = tempfile::tempdir().unwrap();

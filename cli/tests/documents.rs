@@ -8,6 +8,12 @@ use std::process::{Command, Stdio};
 /// What the commands name, so that they have something to work on.
 const SCRIPT: &str = "_home.players = {{name = 'Grace'}} print(...) return _io.input and #_io.input.items";
 
+/// The script that waits.
+const ORDER: &str = "_home.price = ask('price', ...) return _home.price";
+
+/// The exit status of a run that waits.
+const WAITS: i32 = 4;
+
 /// What stands in the documents and can't be here: the program is built already; no server is there, and the program
 /// that people install has no stores on one.
 const INSTEAD: [(&str, &str); 2] =
@@ -24,6 +30,7 @@ fn commands_in_the_documents_work() {
         for name in ["script.lua", "untrusted.lua"] {
             std::fs::write(folder.path().join(name), SCRIPT).unwrap();
         }
+        std::fs::write(folder.path().join("order.lua"), ORDER).unwrap();
         let text = std::fs::read_to_string(root.join(page)).unwrap();
         let text = INSTEAD.iter().fold(text, |text, (there, here)| text.replace(there, here));
         let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -34,7 +41,8 @@ fn commands_in_the_documents_work() {
             shell.args(["-c", command]).current_dir(folder.path()).env("PATH", &path).stdin(Stdio::null());
             let output = shell.output().unwrap();
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{page}: {command}: {}\n{errors}", output.status);
+            let expected = if command.contains("--durable") { WAITS } else { 0 };
+            assert_eq!(output.status.code(), Some(expected), "{page}: {command}: {}\n{errors}", output.status);
             if let Some((_, after)) = text.split_once(&format!("{command}\n```\n\nprints `")) {
                 let printed = String::from_utf8_lossy(&output.stdout);
                 assert_eq!(Some(printed.trim_end()), after.split('`').next(), "{page}: {command}");

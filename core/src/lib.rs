@@ -52,6 +52,8 @@ mod util;
 mod value;
 mod waiting;
 
+#[cfg(feature = "async")]
+pub use api::Reply;
 #[cfg(feature = "testkit")]
 pub use api::testkit;
 pub use api::{ComputeOptions, Engine, ImportOptions, Request, Run, Sandbox, SandboxConfig, parse_size, parse_time};

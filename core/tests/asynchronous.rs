@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
 use futures_util::future::join_all;
-use luacell::{ComputeOptions, Engine, EngineConfig, Error, ErrorKind, Function, Sandbox, SandboxConfig};
+use luacell::{
+    Canceller, ComputeOptions, Engine, EngineConfig, Error, ErrorKind, Function, Reply, Sandbox, SandboxConfig, threads,
+};
 use pollster::block_on;
 
 fn options() -> ComputeOptions {
@@ -59,6 +61,24 @@ fn a_script_waits_in_plain_code() {
     let error = block_on(lua.compute_async(source, options())).unwrap_err();
     assert!(error.message().ends_with("'sleep' can't wait inside 'table.sort'"), "{error}");
     assert_eq!(lua.compute(source).unwrap().values, [1.into(), 3.into()]);
+}
+
+/// The threads for bindings have nothing else to do.
+#[test]
+fn where_lua_cannot_be_suspended_a_thread_of_our_own_waits() {
+    let (done, wait) = std::sync::mpsc::channel();
+    let lua = with_sleep();
+    threads::spawn(&Canceller::new(), move |place| {
+        place.unwrap();
+        let source = "local t, task = {3, 1, 2}, require 'task'
+            table.sort(t, function(x, y) sleep(1) task.sleep(0.001) return x < y end) return t[1], t[3]";
+        let out = block_on(lua.compute_async(source, options()));
+        let source = "table.sort({2, 1}, function() sleep(1e9) end)";
+        done.send((out, block_on(lua.compute_async(source, options().timeout(Duration::from_millis(5)))))).unwrap();
+    });
+    let (out, ended) = wait.recv().unwrap();
+    assert_eq!(out.unwrap().values, [1.into(), 3.into()]);
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[test]
@@ -458,4 +478,35 @@ fn a_host_function_lets_the_run_that_waits_for_it_go_on() {
         return ok, e";
     let out = block_on(lua.compute_async(source, options())).unwrap();
     assert_eq!(out.values, [false.into(), "the task was cancelled".into()]);
+}
+
+#[test]
+fn a_function_waits_only_sometimes() {
+    let lua = Sandbox::new().unwrap();
+    let called = Arc::new(AtomicUsize::new(0));
+    let calls = Arc::clone(&called);
+    lua.register_maybe_async("get", true, move |n: i64| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        Ok(match n {
+            0 => return Err(Error::host("nothing")),
+            1..=9 => Reply::Now(vec![(n * 2).into()]),
+            _ => Reply::Later(Box::pin(async move {
+                Delay::new(Duration::from_millis(1)).await;
+                Ok(vec![n.into(), true.into()])
+            })),
+        })
+    })
+    .unwrap();
+    let source = "local ok, e = pcall(get, 0) return get(2) + get(10), ok, (e:match('nothing'))";
+    let out = block_on(lua.compute_async(source, options())).unwrap();
+    assert_eq!(out.values, [14.into(), false.into(), "nothing".into()]);
+    assert_eq!(lua.compute(source).unwrap().values, out.values);
+    // What can't wait there is called, and nobody waits for it.
+    called.store(0, Ordering::SeqCst);
+    let source = "local t = {10, 2} table.sort(t, function(x, y) return get(x) < get(y) end)";
+    let error = block_on(lua.compute_async(source, options())).unwrap_err();
+    assert!(error.message().contains("'get' can't wait inside 'table.sort'"), "{error}");
+    assert!(called.load(Ordering::SeqCst) > 0);
+    let plain = "local t = {3, 2} table.sort(t, function(x, y) return get(x) < get(y) end) return t[1]";
+    assert_eq!(block_on(lua.compute_async(plain, options())).unwrap().values, [2.into()]);
 }

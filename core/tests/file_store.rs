@@ -526,3 +526,35 @@ fn the_store_limit_bounds_the_whole_file() {
     sandbox.gc().unwrap();
     assert_eq!(luacell::TableStore::usage(&mut open()).unwrap().unwrap(), luacell::Usage::default());
 }
+
+#[test]
+fn a_conflict_names_what_was_changed_and_what_forbids_to_repeat_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path().join("state.luacell")).unwrap();
+    let other = Sandbox::with_config(SandboxConfig::new().store(store.clone())).unwrap();
+    let lua = Sandbox::with_config(SandboxConfig::new().store(store).conflict_retries(2)).unwrap();
+    other.compute("_home.n = 1 _home.t = {1, 2} _home['odd key'] = 1").unwrap();
+    lua.register_repeatable("change", move |source: String| other.compute(source).map(drop)).unwrap();
+    let message = |source: &str| {
+        let error = lua.compute(source).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        error.to_string()
+    };
+    let begins = "another sandbox changed what this one had read: ";
+    let repeated = "; the run was repeated 2 times";
+    for (read, changed, place) in [
+        ("_home.n", "_home.n = _home.n + 1", "_home.n"),
+        ("_home['odd key']", "_home['odd key'] = _home['odd key'] + 1", "_home[\"odd key\"]"),
+        ("next(_home)", "_home.n = _home.n + 1", "the entries of _home"),
+    ] {
+        let source = format!("local x = {read} change([[{changed}]]) _home.written = 1");
+        assert_eq!(message(&source), format!("{begins}{place}{repeated}"));
+    }
+    let table = message("local x = _home.t[1] change('_home.t[1] = _home.t[1] + 1') _home.written = 1");
+    assert!(table.starts_with(&format!("{begins}table ")) && table.contains("[1]"), "{table}");
+    lua.register("shop.price", |()| Ok(3.5)).unwrap();
+    assert_eq!(
+        message("local x = _home.n shop.price() change('_home.n = _home.n + 1') _home.written = 1"),
+        format!("{begins}_home.n; the run is not repeated because it has called 'shop.price', which is not repeatable")
+    );
+}

@@ -215,9 +215,26 @@ fn who_holds_it_uses_the_sandbox_and_others_do_not() {
     run.resume().unwrap();
     assert_eq!(run.into_result().unwrap().values, ["done".into(), Value::Integer(5), Value::Integer(7)]);
     assert_eq!(lua.home().get("n").unwrap(), 5.into());
+    // Whoever takes it over is the one.
+    let run = start(&lua, "x = 1 return ask()");
+    lua.memory_stats().unwrap();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            run.take_over().unwrap();
+            assert_eq!(lua.compute("x = x + 1 return x").unwrap().values, [2.into()]);
+        });
+        other.join().unwrap();
+        assert_eq!(lua.compute("return x").unwrap_err().kind(), ErrorKind::Busy);
+        run.take_over().unwrap();
+        assert_eq!(lua.compute("return x").unwrap().values, [2.into()]);
+    });
+    run.cancel();
     // On another thread it goes on as well.
     let mut run = start(&lua, "return ask()");
     let lua = std::thread::spawn(move || {
+        assert_eq!(lua.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
+        run.take_over().unwrap();
+        assert_eq!(lua.compute("return 1").unwrap().values, [1.into()]);
         run.answer(1, 1).unwrap();
         run.resume().unwrap();
         run.into_result().unwrap();

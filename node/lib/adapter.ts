@@ -15,16 +15,20 @@ import type { StoredTable } from '../shared/stored.js';
 import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../shared/values.js';
 import { addAdapter, connection, newJob, newNumber, removeAdapter, runJob } from './connection.js';
 import { failureError, passableNumber } from './failures.js';
-import { type Failure, type Finished, NativeSandbox, type NativeSnapshot, call, callFunction, compute, computeWith } from './native.js';
+import { type Failure, type Finished, NativeRun, NativeSandbox, type NativeSnapshot, call, callFunction, compute, computeWith } from './native.js';
+import { type PendingRun, type Request, Run } from './run.js';
 import {
   type AsyncRunOptions,
+  type AsyncStartOptions,
   type ModuleSource,
   type Modules,
   type RunOptions,
   type SandboxOptions,
+  type StartOptions,
   type TableStore,
   runSettings,
   sandboxSettings,
+  startSettings,
 } from './settings.js';
 import { Views } from './views.js';
 
@@ -59,6 +63,7 @@ export class Adapter implements Links {
   readonly #number: number;
   readonly #functions: (HostFunction | null)[] = [];
   readonly #names = new Map<string, number>();
+  readonly #declared = new Set<string>();
   /** Numbers that nobody uses any more. */
   readonly #free: number[] = [];
   readonly #onPrint: ((text: string) => void) | undefined;
@@ -73,7 +78,9 @@ export class Adapter implements Links {
   /** How many runs are under way on other threads. */
   #jobs = 0;
   /** The latest of them, and whether it was told to end. */
-  #job: { ended: Promise<unknown>; isEnding: boolean } | null = null;
+  #latest: { ended: Promise<unknown>; isEnding: boolean } | null = null;
+  /** The run that was started last. */
+  #latestRun: WeakRef<Run> | null = null;
   /** Counts functions and tables that were written: who writes can see whether there were any. */
   #links = 0;
   isClosed = false;
@@ -215,7 +222,11 @@ export class Adapter implements Links {
   /** Before a call that may lead to host functions: exceptions of the last one are forgotten. */
   #begin(): void {
     this.free();
-    if (this.#depth === 0) this.#thrown.clear();
+    if (this.#depth === 0 && !this.#hasWaitingRun()) this.#thrown.clear();
+  }
+
+  #hasWaitingRun(): boolean {
+    return this.#latestRun?.deref()?.waiting === true;
   }
 
   // ---- runs
@@ -252,36 +263,169 @@ export class Adapter implements Links {
     if (isCall) checkPath(source);
     else checkSource(source);
     const settings = runSettings(options, true);
-    // A run that was told to end does not make the sandbox busy.
-    while (this.#jobs > 0 && this.#job!.isEnding) await this.#job!.ended;
-    this.#begin();
+    if (this.#hasWaitingRun()) throw busy();
     const { signal } = options;
-    const aborted = (): LuaCellError => new LuaCellError('Interrupted', 'the run was aborted', { cause: signal?.reason });
-    if (signal?.aborted) throw aborted();
+    return this.#job(
+      signal,
+      (job) => this.#withArgs(options.args ?? [], (bytes, linked) => this.native.runLater(job, isCall, source, bytes, linked, settings, full)),
+      (result) =>
+        this.#caused(signal, () => {
+          this.#checkAfter();
+          return full ? this.#outcome(result) : this.result(result);
+        }),
+    );
+  }
+
+  /** Something on another thread: nobody else uses the sandbox until `use` has had what it gave. */
+  async #job<T>(signal: AbortSignal | undefined, start: (job: number) => unknown, use: (result: unknown) => T): Promise<T> {
+    // A run that was told to end does not make the sandbox busy.
+    while (this.#jobs > 0 && this.#latest!.isEnding) await this.#latest!.ended;
+    this.#begin();
+    if (signal?.aborted) throw new LuaCellError('Interrupted', 'the run was aborted', { cause: signal.reason });
     const number = newJob();
     const abort = (): void => {
-      if (this.#job !== null) this.#job.isEnding = true;
+      if (this.#latest !== null) this.#latest.isEnding = true;
       this.native.cancel(number);
     };
     signal?.addEventListener('abort', abort, { once: true });
     this.#jobs++;
     try {
-      const running = runJob(number, (job) =>
-        this.#withArgs(options.args ?? [], (bytes, linked) => this.native.start(job, isCall, source, bytes, linked, settings, full)),
-      );
+      const running = runJob(number, start);
       const over = (): void => undefined;
-      this.#job = { ended: running.then(over, over), isEnding: false };
-      const result = await running;
-      this.#checkAfter();
-      return full ? this.#outcome(result) : this.result(result);
-    } catch (error) {
-      if (signal?.aborted && error instanceof LuaCellError && error.kind === 'Interrupted') error.cause = signal.reason;
-      throw error;
+      this.#latest = { ended: running.then(over, over), isEnding: false };
+      return use(await running);
     } finally {
       this.#jobs--;
       this.native.weigh();
       signal?.removeEventListener('abort', abort);
     }
+  }
+
+  /** The reason of a signal is the cause of what it ended. */
+  #caused<T>(signal: AbortSignal | undefined, use: () => T): T {
+    try {
+      return use();
+    } catch (error) {
+      if (signal?.aborted && error instanceof LuaCellError && error.kind === 'Interrupted') error.cause = signal.reason;
+      throw error;
+    }
+  }
+
+  // ---- runs that wait
+
+  start(isCall: boolean, source: string | Uint8Array, options: StartOptions): Run {
+    if (isCall) checkPath(source);
+    else checkSource(source);
+    const settings = startSettings(options, false);
+    this.#begin();
+    return this.#started(this.#withArgs(options.args ?? [], (bytes, linked) => this.native.start(isCall, source, bytes, linked, settings)));
+  }
+
+  async startLater(isCall: boolean, source: string | Uint8Array, options: AsyncStartOptions): Promise<Run> {
+    if (isCall) checkPath(source);
+    else checkSource(source);
+    const settings = startSettings(options, true);
+    if (this.#hasWaitingRun()) throw busy();
+    const { signal } = options;
+    return this.#job(
+      signal,
+      (job) => this.#withArgs(options.args ?? [], (bytes, linked) => this.native.startLater(job, isCall, source, bytes, linked, settings)),
+      (started) => this.#caused(signal, () => this.#started(started, signal)),
+    );
+  }
+
+  #started(started: unknown, signal?: AbortSignal): Run {
+    if (!(started instanceof NativeRun)) throw this.error(started as Failure);
+    const run = new Run(this, started, signal);
+    this.#latestRun = new WeakRef(run);
+    return run;
+  }
+
+  /** What a run gave; undefined while it waits. */
+  outcomeOf(run: NativeRun, signal: AbortSignal | undefined): Outcome | undefined {
+    const outcome = run.outcome();
+    if (outcome === undefined) return undefined;
+    return this.#caused(signal, () => {
+      this.#checkAfter();
+      return this.#outcome(outcome);
+    });
+  }
+
+  requestsOf(run: NativeRun): Request[] {
+    this.free();
+    const requests = run.requests();
+    if ('kind' in requests) throw this.error(requests);
+    return requests.map(({ id, name, args }) => ({ id, name, args: decode(args, this) }));
+  }
+
+  answer(run: NativeRun, id: number, values: readonly LuaInput[]): void {
+    this.free();
+    if (values.length === 0) return this.#settle(run, id, undefined);
+    this.#settle(run, id, this.#statusAnswer(Status.Results, (out) => encodeArgs(values, out, this)));
+  }
+
+  failRequest(run: NativeRun, id: number, error: unknown): void {
+    this.free();
+    this.#settle(run, id, this.#thrownAnswer(error));
+  }
+
+  #settle(run: NativeRun, id: number, answer: unknown): void {
+    if (!Number.isSafeInteger(id) || id < 0) throw invalid('a request has a whole number');
+    this.result(run.answer(id, answer));
+  }
+
+  resumeRun(run: NativeRun): void {
+    this.free();
+    this.#failure(run.resume());
+  }
+
+  resumeRunLater(run: NativeRun, then: () => void): Promise<void> {
+    return this.#job(
+      undefined,
+      (job) => run.resumeLater(job),
+      (result) => {
+        this.#failure(result);
+        then();
+      },
+    );
+  }
+
+  leaveRun(run: NativeRun, cancel: boolean): void {
+    if (this.#jobs > 0) throw busy();
+    this.#failure(run.leave(cancel));
+  }
+
+  /** What `onPrint` threw is the result of the run, and not that of the call. */
+  #failure(result: unknown): void {
+    if (result !== undefined) throw this.error(result as Failure);
+  }
+
+  renewRun(run: NativeRun): void {
+    this.free();
+    this.result(run.renew());
+  }
+
+  waitingRun(): Run | undefined {
+    const run = this.free().waitingRun();
+    return run === undefined ? undefined : this.#started(run);
+  }
+
+  resume(name: string): Run {
+    if (typeof name !== 'string') throw invalid("a run's name has to be text");
+    const run = this.free().resume(checkText(name));
+    if (run instanceof NativeRun) this.#newViews();
+    return this.#started(run);
+  }
+
+  pendingRuns(): PendingRun[] {
+    const runs = this.free().pendingRuns();
+    if ('kind' in runs) throw this.error(runs);
+    return runs.map(({ name, claimed }) => ({ name, claimed: claimed ?? undefined }));
+  }
+
+  dropPendingRun(name: string): boolean {
+    if (typeof name !== 'string') throw invalid("a run's name has to be text");
+    return this.result(this.free().dropPendingRun(checkText(name))) as boolean;
   }
 
   // ---- host functions
@@ -303,17 +447,30 @@ export class Adapter implements Links {
     }
     if (known === undefined && this.#free.at(-1) === number) this.#free.pop();
     this.#names.set(name, number);
+    this.#declared.delete(name);
+  }
+
+  declare(name: string): void {
+    checkPath(name);
+    this.result(this.free().declare(name));
+    this.#forget(name);
+    this.#declared.add(name);
+  }
+
+  #forget(name: string): void {
+    const number = this.#names.get(name);
+    if (number !== undefined) {
+      this.#functions[number] = null;
+      this.#names.delete(name);
+      this.#free.push(number);
+    }
+    this.#declared.delete(name);
   }
 
   unregister(name: string): boolean {
     checkPath(name);
     const there = this.result(this.free().unregister(name)) as boolean;
-    const number = this.#names.get(name);
-    if (there && number !== undefined) {
-      this.#functions[number] = null;
-      this.#names.delete(name);
-      this.#free.push(number);
-    }
+    if (there) this.#forget(name);
     return there;
   }
 
@@ -502,7 +659,7 @@ export class Adapter implements Links {
   // ---- the rest
 
   interrupt(): void {
-    if (this.#job !== null) this.#job.isEnding = true;
+    if (this.#latest !== null) this.#latest.isEnding = true;
     this.native.interrupt();
   }
 
@@ -529,6 +686,11 @@ export class Adapter implements Links {
   /** `fork`: this is a new sandbox that becomes what another one is. */
   restore(snapshot: NativeSnapshot, tables?: boolean, fork?: boolean): void {
     this.result(this.free().restore(snapshot, tables, fork));
+    this.#newViews();
+  }
+
+  /** Tables are others now. */
+  #newViews(): void {
     this.#views.end();
     this.#views = new Views(this);
   }
@@ -539,6 +701,7 @@ export class Adapter implements Links {
       const f = this.#functions[number];
       if (f) to.register(name, f);
     }
+    for (const name of this.#declared) to.declare(name);
   }
 
   reset(): void {
@@ -551,11 +714,13 @@ export class Adapter implements Links {
     this.interrupt();
     if (this.#jobs === 0) {
       this.native.close();
+      this.#latestRun?.deref()?.closed();
       if (this.#depth === 0) removeAdapter(this.#number);
       return;
     }
     await runJob(newJob(), (job) => this.native.closeLater(job));
-    await this.#job?.ended;
+    await this.#latest?.ended;
+    this.#latestRun?.deref()?.closed();
     removeAdapter(this.#number);
   }
 }

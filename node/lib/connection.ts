@@ -33,11 +33,16 @@ export const newJob = (): number => (lastJob = (lastJob + 1) >>> 0);
 
 /** Begins something on another thread. The promise is of what the native part gives. */
 export function runJob(job: number, start: (job: number) => unknown): Promise<unknown> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     jobs.set(job, resolve);
     keepAlive.ref();
-    const refused = start(job);
-    if (refused !== undefined) finish(job, refused);
+    try {
+      const refused = start(job);
+      if (refused !== undefined) finish(job, refused);
+    } catch (error) {
+      reject(error);
+      finish(job, undefined);
+    }
   });
 }
 

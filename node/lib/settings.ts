@@ -1,9 +1,10 @@
 // Options of sandboxes and runs, and what the native part gets of them.
 
+import { checkText } from '../shared/bytes.js';
 import { invalid } from '../shared/errors.js';
 import { type LimitOptions, type Limits, defaultLimits, withLimits } from '../shared/limits.js';
 import type { Modules as GivenModules } from '../shared/modules.js';
-import { checkCount, checkRunOptions, checkSandboxOptions, sandboxNames, seedOf } from '../shared/options.js';
+import { checkCount, checkRunOptions, checkSandboxOptions, checkType, sandboxNames, seedOf } from '../shared/options.js';
 import type { LuaInput } from '../shared/values.js';
 import { Engine } from './engine.js';
 import type { LimitSettings, RunSettings, SandboxSettings } from './native.js';
@@ -37,6 +38,11 @@ export interface SandboxOptions extends LimitOptions {
   store?: string | TableStore;
   /** How often a run is repeated if somebody else changed what it had read. Default 10. */
   conflictRetries?: number;
+  /**
+   * For how many milliseconds the sandbox claims a durable run each time, in a store that several sandboxes use: as long nobody else can resume it. The claim is
+   * renewed whenever the run waits, and by `run.renew()`. Default 30,000.
+   */
+  claimTerm?: number;
   /** Whether `_home` is also the global `Memory`. Default true. */
   memoryAlias?: boolean;
   /**
@@ -73,6 +79,21 @@ export interface AsyncRunOptions extends RunOptions {
   signal?: AbortSignal;
 }
 
+/** Settings of a run that is started. */
+export interface StartOptions extends RunOptions {
+  /**
+   * Gives the run this name in the sandbox's store, of 1 to 1,000 bytes: it survives the process. Whenever it waits, the store gets in one transaction what it has
+   * written so far and the whole Lua. Afterwards `resume(name)` goes on from there, in any sandbox with this store: no write is lost or done twice.
+   */
+  durable?: string;
+}
+
+/** Settings of a run that is started on another thread. */
+export interface AsyncStartOptions extends StartOptions {
+  /** Ends the run when it aborts, also while it waits: it gets the error when it goes on. */
+  signal?: AbortSignal;
+}
+
 const places: [keyof LimitOptions, keyof Limits, keyof LimitSettings][] = [
   ['memoryLimit', 'memory', 'memory'],
   ['instructionLimit', 'instructions', 'instructions'],
@@ -95,9 +116,21 @@ function limitSettings(options: LimitOptions): LimitSettings | undefined {
   return settings;
 }
 
+/** @internal */
+export function startSettings(options: StartOptions, isAsync: boolean): RunSettings | undefined {
+  checkRunOptions(options, isAsync, ['durable']);
+  checkType(options, 'durable', 'string', 'text');
+  const { durable } = options;
+  return durable === undefined ? settingsOf(options) : { ...settingsOf(options), durable: checkText(durable) };
+}
+
 /** @internal Undefined when nothing is set. */
 export function runSettings(options: RunOptions, isAsync: boolean): RunSettings | undefined {
   checkRunOptions(options, isAsync);
+  return settingsOf(options);
+}
+
+function settingsOf(options: RunOptions): RunSettings | undefined {
   const limits = limitSettings(options);
   if (options.name === undefined) return limits && { limits };
   return { name: options.name, limits };
@@ -112,7 +145,7 @@ function moduleSettings(modules: Modules | undefined): Partial<SandboxSettings> 
   return { ownModules: true };
 }
 
-const names = [...sandboxNames, 'conflictRetries'];
+const names = [...sandboxNames, 'conflictRetries', 'claimTerm'];
 
 const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
 
@@ -120,7 +153,10 @@ const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
 export function sandboxSettings(number: number, options: SandboxOptions): SandboxSettings {
   checkSandboxOptions(options, names, Engine);
   checkCount('conflictRetries', options.conflictRetries, 32);
-  const { store } = options;
+  const { store, claimTerm } = options;
+  if (claimTerm !== undefined && !(typeof claimTerm === 'number' && claimTerm > 0 && claimTerm <= Number.MAX_SAFE_INTEGER)) {
+    throw invalid('claimTerm has to be a number of milliseconds');
+  }
   if (typeof store === 'object' && store !== null) {
     for (const method of methods) {
       if (typeof store[method] !== 'function') throw invalid(`a store needs the method ${method}`);
@@ -134,6 +170,7 @@ export function sandboxSettings(number: number, options: SandboxOptions): Sandbo
     store: typeof store === 'string' ? store : undefined,
     ownStore: typeof store === 'object',
     conflictRetries: options.conflictRetries,
+    claimTerm,
     memoryAlias: options.memoryAlias,
     storedFunctions: options.storedFunctions,
     print: options.onPrint !== undefined,

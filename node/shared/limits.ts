@@ -88,6 +88,13 @@ export const within = (outer: Limits, set: Limits, calls: number, printed: numbe
   source: Math.min(outer.source, set.source),
 });
 
+/** Of each limit the one that is less. */
+export function leastOf(a: Limits, b: Limits): Limits {
+  const out = { ...a };
+  for (const name of Object.keys(out) as (keyof Limits)[]) out[name] = Math.min(a[name], b[name]);
+  return out;
+}
+
 /** The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has. */
 export const mostMemory = (limit: number): number => 2 * limit + TAKEN_BEYOND_TWICE_THE_LIMIT + NEW_GUEST_MEMORY;
 

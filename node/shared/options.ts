@@ -60,9 +60,9 @@ export function seedOf(seed: unknown): bigint {
   return BigInt(seed);
 }
 
-/** What a run's options have to be, apart from limits. */
-export function checkRunOptions(options: object, isAsync: boolean): void {
-  checkOptions(options, isAsync ? asyncRunNames : runNames);
+/** What a run's options have to be, apart from limits. `more`: names that this kind of run has besides. */
+export function checkRunOptions(options: object, isAsync: boolean, more: readonly string[] = []): void {
+  checkOptions(options, [...(isAsync ? asyncRunNames : runNames), ...more]);
   const { args, signal } = options as { args?: unknown; signal?: unknown };
   if (args !== undefined && !Array.isArray(args)) throw invalid('args has to be an array');
   checkType(options, 'name', 'string', 'text');

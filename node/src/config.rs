@@ -79,12 +79,18 @@ pub struct RunSettings {
     pub name: Option<String>,
     /// Limits of this run.
     pub limits: Option<LimitSettings>,
+    /// Its name in the store.
+    pub durable: Option<String>,
 }
 
 impl RunSettings {
     pub(crate) fn options(self) -> ComputeOptions {
         let options = apply_limits!(self.limits.unwrap_or_default(), ComputeOptions::new());
-        options.name(self.name.unwrap_or_default())
+        let options = options.name(self.name.unwrap_or_default());
+        match self.durable {
+            Some(name) => options.durable(name),
+            None => options,
+        }
     }
 }
 
@@ -101,6 +107,8 @@ pub struct SandboxSettings {
     pub own_store: bool,
     /// How often runs are repeated.
     pub conflict_retries: Option<u32>,
+    /// How long a durable run is claimed for, in milliseconds.
+    pub claim_term: Option<f64>,
     /// Whether `_home` is also `Memory`.
     pub memory_alias: Option<bool>,
     /// Whether functions come from the store.
@@ -129,6 +137,9 @@ impl SandboxSettings {
         }
         if let Some(times) = self.conflict_retries {
             config = config.conflict_retries(times);
+        }
+        if let Some(term) = self.claim_term.and_then(duration) {
+            config = config.claim_term(term);
         }
         if let Some(on) = self.memory_alias {
             config = config.memory_alias(on);

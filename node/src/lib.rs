@@ -13,6 +13,7 @@ mod handles;
 mod hot_calls;
 mod jobs;
 mod raw_callback;
+mod run;
 mod sandbox;
 mod slots;
 mod snapshot;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use luacell::wire::{self, Handles as _};
 use luacell::{
-    Canceller, ComputeOptions, Engine, Error, Outcome, RestoreOptions, Sandbox, StoredTable, Value, threads,
+    Canceller, ComputeOptions, Engine, Error, Outcome, RestoreOptions, Run, Sandbox, StoredTable, Value, threads,
 };
 use napi::Env;
 use napi::bindgen_prelude::{Either, ObjectFinalize};
@@ -17,6 +17,8 @@ use crate::config::{NativeEngine, RunSettings, SandboxSettings};
 use crate::failure::{Failure, Finished};
 use crate::handles::Handles;
 use crate::hot_calls;
+use crate::jobs;
+use crate::run::NativeRun;
 use crate::snapshot::NativeSnapshot;
 use crate::value::{FromJs, ToJs};
 
@@ -33,6 +35,15 @@ pub struct MemoryNumbers {
     pub lua_bytes: f64,
     /// Bytes.
     pub wasm_bytes: f64,
+}
+
+/// A durable run that waits in the store.
+#[napi(object, object_from_js = false)]
+pub struct PendingRunParts {
+    /// Its name.
+    pub name: String,
+    /// For so many milliseconds it is somebody's.
+    pub claimed: Option<f64>,
 }
 
 /// One sandbox. Values are simple ones as themselves, or encoded; an error is what comes back as a plain object.
@@ -63,6 +74,10 @@ pub(crate) fn bytes<'a>(source: &'a Source<'_>) -> &'a [u8] {
     }
 }
 
+fn text(source: &Source<'_>) -> String {
+    String::from_utf8_lossy(bytes(source)).into_owned()
+}
+
 impl Inner {
     fn jobs(&self) -> MutexGuard<'_, HashMap<u32, Canceller>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,8 +103,13 @@ impl Inner {
         }
     }
 
+    /// Something on another thread begins.
+    pub(crate) fn begin_job(&self, job: u32, canceller: &Canceller) {
+        self.jobs().insert(job, canceller.clone());
+    }
+
     /// Something on another thread has ended.
-    fn tell(&self, job: u32, result: ToJs) {
+    pub(crate) fn tell(&self, job: u32, result: ToJs) {
         self.jobs().remove(&job);
         self.bridge.send(Topic::Done, self.number, job, 0, result);
     }
@@ -133,6 +153,27 @@ impl Inner {
     pub(crate) fn table(&self, id: u32) -> Result<StoredTable, Error> {
         let gone = || Error::new(luacell::ErrorKind::Closed, "the view of the table was given up");
         self.handles.table(id).ok_or_else(gone)
+    }
+
+    fn start(&self, is_call: bool, source: &[u8], options: ComputeOptions) -> Result<Run, Error> {
+        if is_call {
+            self.sandbox.start_call(&String::from_utf8_lossy(source), options)
+        } else {
+            self.sandbox.start(source, options)
+        }
+    }
+
+    fn started(self: &Arc<Self>, run: Result<Run, Error>, canceller: Canceller) -> ToJs {
+        match run {
+            Ok(run) => ToJs::Run(Box::new(NativeRun::new(self, canceller, run))),
+            Err(error) => ToJs::failed(&error, &self.handles),
+        }
+    }
+
+    /// The sandbox was restored: its tables are others now.
+    fn keep_new_tables(&self) {
+        self.handles.forget_tables();
+        self.handles.keep_table(&self.sandbox.home());
     }
 
     /// With `full`, output and metrics are wanted too.
@@ -199,10 +240,10 @@ impl NativeSandbox {
         started.map_or_else(|error| ToJs::failed(&error, &Handles::new()), |()| ToJs::Nothing)
     }
 
-    /// Runs source, or calls a function, on another thread; the result comes as a note of this job.
+    /// Runs source, or calls a function, on other threads; the result comes as a note of this job.
     #[allow(clippy::too_many_arguments, reason = "an object of them would cost a call for each")]
     #[napi(ts_return_type = "unknown")]
-    pub fn start(
+    pub fn run_later(
         &self,
         job: u32,
         is_call: bool,
@@ -217,22 +258,102 @@ impl NativeSandbox {
             Ok(options) => options.canceller(&canceller),
             Err(error) => return ToJs::failed(&error, &self.inner.handles),
         };
-        self.inner.jobs().insert(job, canceller.clone());
+        self.inner.begin_job(job, &canceller);
+        let (inner, sandbox) = (Arc::clone(&self.inner), &self.inner.sandbox);
+        let done = move |result| inner.tell(job, inner.run(result, full));
+        if is_call {
+            jobs::drive(&canceller, sandbox.call_async(text(&source), options), done);
+        } else {
+            jobs::drive(&canceller, sandbox.compute_async(bytes(&source), options), done);
+        }
+        ToJs::Nothing
+    }
+
+    /// Starts a run; it, or why it could not begin.
+    #[napi(ts_return_type = "NativeRun | Failure")]
+    pub fn start(
+        &self,
+        is_call: bool,
+        source: Source<'_>,
+        args: Option<&[u8]>,
+        linked: bool,
+        settings: Option<RunSettings>,
+    ) -> ToJs {
+        let canceller = Canceller::new();
+        let run = self
+            .inner
+            .options(args, linked, settings)
+            .and_then(|options| self.inner.start(is_call, bytes(&source), options.canceller(&canceller)));
+        self.inner.weigh();
+        self.inner.started(run, canceller)
+    }
+
+    /// As `start`, on another thread; the run comes as a note of this job.
+    #[napi(ts_return_type = "unknown")]
+    pub fn start_later(
+        &self,
+        job: u32,
+        is_call: bool,
+        source: Source<'_>,
+        args: Option<&[u8]>,
+        linked: bool,
+        settings: Option<RunSettings>,
+    ) -> ToJs {
+        let canceller = Canceller::new();
+        let options = match self.inner.options(args, linked, settings) {
+            Ok(options) => options.canceller(&canceller),
+            Err(error) => return ToJs::failed(&error, &self.inner.handles),
+        };
+        self.inner.begin_job(job, &canceller);
         let source = bytes(&source).to_vec();
         let inner = Arc::clone(&self.inner);
-        // Not as a future: Lua would have a stack of its own then, from where a later run would call JavaScript, which
-        // does not stand that.
-        threads::spawn(&canceller, move |place| {
-            let result = place.and_then(|()| {
-                if is_call {
-                    inner.sandbox.call_with(&String::from_utf8_lossy(&source), options)
-                } else {
-                    inner.sandbox.compute_with(source, options)
-                }
-            });
-            inner.tell(job, inner.run(result, full));
+        threads::spawn(&canceller.clone(), move |place| {
+            let run = place.and_then(|()| inner.start(is_call, &source, options));
+            inner.tell(job, inner.started(run, canceller));
         });
         ToJs::Nothing
+    }
+
+    /// The run that came with a snapshot, or nothing.
+    #[napi(ts_return_type = "NativeRun | Failure | undefined")]
+    pub fn waiting_run(&self) -> ToJs {
+        match self.inner.sandbox.waiting_run() {
+            Ok(None) => ToJs::Nothing,
+            Ok(Some(run)) => self.inner.started(Ok(run), Canceller::new()),
+            Err(error) => ToJs::failed(&error, &self.inner.handles),
+        }
+    }
+
+    /// Goes on with a durable run.
+    #[napi(ts_return_type = "NativeRun | Failure")]
+    pub fn resume(&self, name: String) -> ToJs {
+        let run = self.inner.sandbox.resume(&name);
+        if run.is_ok() {
+            self.inner.keep_new_tables();
+        }
+        self.inner.started(run, Canceller::new())
+    }
+
+    /// The durable runs that wait in the store.
+    #[napi]
+    pub fn pending_runs(&self) -> Either<Vec<PendingRunParts>, Failure> {
+        match self.inner.sandbox.pending_runs() {
+            Ok(runs) => Either::A(
+                runs.into_iter()
+                    .map(|run| PendingRunParts {
+                        name: run.name,
+                        claimed: run.claimed.map(|time| time.as_secs_f64() * 1000.0),
+                    })
+                    .collect(),
+            ),
+            Err(error) => Either::B(Failure::of(&error, &self.inner.handles)),
+        }
+    }
+
+    /// Removes a durable run from the store.
+    #[napi(ts_return_type = "unknown")]
+    pub fn drop_pending_run(&self, name: String) -> ToJs {
+        self.inner.one(self.inner.sandbox.drop_pending_run(&name).map(Value::from))
     }
 
     /// Ends a run on another thread, also when it has not begun yet.
@@ -256,6 +377,12 @@ impl NativeSandbox {
         let function =
             host_function(&self.inner.bridge, &self.inner.handles, self.inner.number, number, self.inner.exact);
         self.inner.done(self.inner.sandbox.register_async(&name, function))
+    }
+
+    /// Makes the name a function whose calls become requests.
+    #[napi(ts_return_type = "unknown")]
+    pub fn declare(&self, name: String) -> ToJs {
+        self.inner.done(self.inner.sandbox.declare(&name))
     }
 
     /// Takes a host function away.
@@ -399,8 +526,7 @@ impl NativeSandbox {
         }
         let result = self.inner.sandbox.restore_with(&snapshot.0, &options);
         if result.is_ok() {
-            self.inner.handles.forget_tables();
-            self.inner.handles.keep_table(&self.inner.sandbox.home());
+            self.inner.keep_new_tables();
         }
         self.inner.done(result)
     }

@@ -13,6 +13,7 @@ use napi::{Env, ValueType, sys};
 
 use crate::failure::{Failure, Finished};
 use crate::handles::Handles;
+use crate::run::NativeRun;
 use crate::sandbox::{Inner, NativeSandbox};
 
 /// What goes to JavaScript.
@@ -31,6 +32,7 @@ pub enum ToJs {
     Failed(Box<Failure>),
     /// A sandbox that was made on another thread.
     Sandbox(Arc<Inner>),
+    Run(Box<NativeRun>),
 }
 
 /// The largest integer up to which every integer is a number of JavaScript's.
@@ -103,6 +105,7 @@ impl ToNapiValue for ToJs {
                 ToJs::Bytes(bytes) => Copied::to_napi_value(env, Copied(bytes)),
                 ToJs::Finished(finished) => Finished::to_napi_value(env, *finished),
                 ToJs::Failed(failure) => Failure::to_napi_value(env, *failure),
+                ToJs::Run(run) => NativeRun::to_napi_value(env, *run),
                 ToJs::Sandbox(inner) => NativeSandbox::to_napi_value(env, NativeSandbox::new(inner)),
             }
         }

@@ -32,7 +32,7 @@ test('CommonJS and ES modules give the same classes', () => {
   const luacell = createRequire(import.meta.url)('luacell');
   assert.equal(luacell.Sandbox, Sandbox);
   assert.equal(new luacell.Sandbox().compute('return 1 + 1'), 2);
-  assert.deepEqual(Object.keys(luacell).sort(), ['Engine', 'ErrorKinds', 'LuaCellError', 'LuaFloat', 'Sandbox', 'Snapshot', 'StoredTable', 'multiple']);
+  assert.deepEqual(Object.keys(luacell).sort(), ['Engine', 'ErrorKinds', 'LuaCellError', 'LuaFloat', 'Run', 'Sandbox', 'Snapshot', 'StoredTable', 'multiple']);
 });
 
 test('computeAsync does not hold up the event loop', async () => {
@@ -453,6 +453,9 @@ test('a million calls leak nothing', () => {
 
 test('a process ends when nothing is awaited, and not before', () => {
   assert.equal(run("import { Sandbox } from 'luacell'; new Sandbox().compute('return 1'); console.log('end')"), 'end');
+  // Nothing is awaited of what could not begin.
+  const refused = "await new Sandbox().computeAsync('', { args: [Symbol('x')] }).catch((error) => console.log(error.kind)); console.log(process.getActiveResourcesInfo().includes('Timeout'))";
+  assert.equal(run(`import { Sandbox } from 'luacell'; ${refused}; setImmediate(() => process.exit())`), 'Conversion\nfalse');
   assert.equal(run("import { Sandbox } from 'luacell'; new Sandbox().computeAsync('local n = 0 for i = 1, 1e7 do n = n + 1 end return n').then(console.log)"), '10000000');
 });
 

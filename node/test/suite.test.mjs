@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Worker, isMainThread } from 'node:worker_threads';
 
 import * as api from 'luacell';
-import { suite, waitingSuite } from '../wasm/test/suite.js';
+import * as suites from '../wasm/test/suite.js';
 
 const others = [
   // The interface of stores differs: see sandbox.test.mjs.
@@ -14,11 +14,17 @@ const others = [
   'a run that was stored has succeeded, whatever comes afterwards',
   // Here it is Busy: runs are on another thread.
   'a promise inside of another host function is refused',
+  // Here a thread waits there.
+  'where nothing can wait the error says so',
+  // The interface of stores differs: see waiting.test.mjs.
+  'limits of a restored run, and what it needs',
+  'durable runs',
+  'how durable runs end',
   // It turns JavaScript's clock; the addon asks the machine's. The same is tested in core/tests.
   'the clock is looked at after every host call',
 ];
 
-const cases = Object.entries({ ...suite, ...waitingSuite }).filter(([name]) => !others.includes(name));
+const cases = Object.entries({ ...suites.suite, ...suites.waitingSuite }).filter(([name]) => !others.includes(name));
 
 if (isMainThread) {
   for (const [name, run] of cases) test(name, () => run(api));

@@ -3,7 +3,7 @@
 // TypeScript is the one of an installed node/node_modules, else the pinned one of tools/, installed below target/.
 
 import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
@@ -33,12 +33,29 @@ function compiler() {
   }
 }
 
+/** Takes out comments that have lines of their own: pages load this code as it is, and the types have what users read. */
+function withoutComments(code) {
+  let inside = false;
+  const keeps = (line) => {
+    const text = line.trim();
+    const begins = !inside && text.startsWith("/**");
+    const drops = inside || begins || text.startsWith("//");
+    inside = (inside || begins) && !text.endsWith("*/");
+    return !drops;
+  };
+  return code.split("\n").filter(keeps).join("\n");
+}
+
 /** Builds into dist/. */
 export function build() {
   rmSync(at("dist"), { recursive: true, force: true });
   const tsc = compiler();
   for (const [project, folder, type] of [["tsconfig.json", "esm", "module"], ["tsconfig.cjs.json", "cjs", "commonjs"]]) {
     execFileSync(process.execPath, [tsc, "--project", at(project)], { stdio: ["ignore", 2, 2] });
+    for (const name of readdirSync(at(`dist/${folder}`), { recursive: true }).filter((name) => name.endsWith(".js"))) {
+      const file = at(`dist/${folder}/${name}`);
+      writeFileSync(file, withoutComments(readFileSync(file, "utf8")));
+    }
     // What a file means hangs on the package that it lies in, whatever node/package.json says.
     writeFileSync(at(`dist/${folder}/package.json`), `{ "type": "${type}" }\n`);
     copyFileSync(at("core/guest/lua.wasm", root), at(`dist/${folder}/wasm/src/lua.wasm`));

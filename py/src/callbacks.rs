@@ -10,13 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use luacell::{Error, ErrorKind, Interrupter, Value};
+use luacell::{Error, ErrorKind, Interrupter, Reply, Value};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use crate::asyncio::{self, RunState};
 use crate::errors::{Raised, ends_run, from_exception, has_kind};
-use crate::waiting::{self, RunState};
 use crate::{to_lua, to_python};
 
 /// What belongs to one sandbox.
@@ -46,7 +48,7 @@ pub enum Caller {
 
 impl Caller {
     fn here() -> Self {
-        waiting::running().unwrap_or_else(|| Caller::Thread(std::thread::current().id()))
+        asyncio::running().unwrap_or_else(|| Caller::Thread(std::thread::current().id()))
     }
 }
 
@@ -102,9 +104,9 @@ struct Functions {
 
 /// A host function and how it was registered.
 struct Registered {
-    function: Py<PyAny>,
+    /// `None` for one that is declared.
+    function: Option<Py<PyAny>>,
     repeatable: bool,
-    is_async: bool,
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -146,12 +148,12 @@ impl Callbacks {
         self.runs().iter().for_each(|run| run.end());
     }
 
-    /// Keeps a function; its number.
-    pub fn add(&self, function: Py<PyAny>, repeatable: bool, is_async: bool) -> usize {
+    /// Keeps a function, `None` for one that is declared; its number.
+    pub fn add(&self, function: Option<Py<PyAny>>, repeatable: bool) -> usize {
         let mut functions = lock(&self.functions);
         let number = functions.next;
         functions.next += 1;
-        functions.list.insert(number, Registered { function, repeatable, is_async });
+        functions.list.insert(number, Registered { function, repeatable });
         number
     }
 
@@ -181,37 +183,37 @@ impl Callbacks {
     }
 
     pub fn function(&self, py: Python<'_>, number: usize) -> Option<Py<PyAny>> {
-        lock(&self.functions).list.get(&number).map(|registered| registered.function.clone_ref(py))
+        lock(&self.functions).list.get(&number)?.function.as_ref().map(|function| function.clone_ref(py))
     }
 
-    /// All that is registered: name, function, whether it may be repeated, whether it is async.
-    pub fn registered(&self, py: Python<'_>) -> Vec<(String, Py<PyAny>, bool, bool)> {
+    /// All that is registered: name, function, whether it may be repeated.
+    pub fn registered(&self, py: Python<'_>) -> Vec<(String, Option<Py<PyAny>>, bool)> {
         let functions = lock(&self.functions);
         let all = functions.numbers.iter().filter_map(|(name, number)| {
             let registered = functions.list.get(number)?;
-            Some((name.clone(), registered.function.clone_ref(py), registered.repeatable, registered.is_async))
+            let function = registered.function.as_ref().map(|function| function.clone_ref(py));
+            Some((name.clone(), function, registered.repeatable))
         });
         all.collect()
     }
 
     /// A script calls a host function.
-    pub fn call(&self, number: usize, args: &[Value]) -> luacell::Result<Vec<Value>> {
+    fn call(self: &Arc<Self>, number: usize, args: &[Value]) -> luacell::Result<Reply> {
         let call = |py: Python<'_>| {
             let Some(function) = self.function(py, number) else {
                 return Err(Error::host("the host function is gone"));
             };
             let result = to_python::tuple(py, args).and_then(|args| function.bind(py).call1(args));
-            self.results(&result.map_err(|exception| self.failed(py, exception))?)
+            let result = result.map_err(|exception| self.failed(py, exception))?;
+            if is_awaitable(&result) {
+                return asyncio::later(self, &result);
+            }
+            self.passed(py, to_lua::results(&result)).map(Reply::Now)
         };
         Python::try_attach(call).unwrap_or_else(|| Err(finalizing()))
     }
 
-    /// What a host function returned.
-    pub fn results(&self, result: &Bound<'_, PyAny>) -> luacell::Result<Vec<Value>> {
-        self.passed(result.py(), to_lua::results(result))
-    }
-
-    /// The same once it was read. When it can't be passed, the script does not hear what it was.
+    /// What a host function returned, once it was read. When it can't be passed, the script does not hear what it was.
     pub fn passed(&self, py: Python<'_>, results: PyResult<Vec<Value>>) -> luacell::Result<Vec<Value>> {
         results.map_err(|exception| {
             let error = self.failed(py, exception);
@@ -363,11 +365,26 @@ fn is_main(py: Python<'_>) -> PyResult<bool> {
     Ok(main)
 }
 
+/// Whether a task can wait for this. Most of what functions return is told by its type.
+#[inline]
+fn is_awaitable(result: &Bound<'_, PyAny>) -> bool {
+    let is_plain = result.is_none()
+        || result.is_exact_instance_of::<PyInt>()
+        || result.is_exact_instance_of::<PyString>()
+        || result.is_exact_instance_of::<PyFloat>()
+        || result.is_exact_instance_of::<PyBool>()
+        || result.is_exact_instance_of::<PyTuple>()
+        || result.is_exact_instance_of::<PyList>()
+        || result.is_exact_instance_of::<PyDict>()
+        || result.is_exact_instance_of::<PyBytes>();
+    !is_plain && result.get_type().hasattr(intern!(result.py(), "__await__")).unwrap_or(false)
+}
+
 /// The core's side of a host function.
 pub fn host_function(
     callbacks: &Arc<Callbacks>,
     number: usize,
-) -> impl Fn(Vec<Value>) -> luacell::Result<Vec<Value>> + Send + Sync + 'static {
+) -> impl Fn(Vec<Value>) -> luacell::Result<Reply> + Send + Sync + 'static {
     let callbacks = Arc::clone(callbacks);
     move |args: Vec<Value>| callbacks.call(number, &args)
 }

@@ -1,7 +1,7 @@
 //! The keyword arguments of a new sandbox.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use luacell::SandboxConfig;
 use pyo3::prelude::*;
@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 
 use crate::callbacks::Callbacks;
 use crate::engine::Engine;
-use crate::options::set_limits;
+use crate::options::{self, set_limits};
 use crate::{modules, store};
 
 /// The keyword arguments of a new sandbox.
@@ -20,6 +20,7 @@ pub struct Arguments<'a, 'py> {
     pub modules: Option<&'a Bound<'py, PyAny>>,
     pub seed: Option<u64>,
     pub conflict_retries: Option<u32>,
+    pub claim_term: Option<&'a Bound<'py, PyAny>>,
     pub memory_alias: bool,
     pub stored_functions: bool,
     pub limits: Option<&'a Bound<'py, PyDict>>,
@@ -28,10 +29,10 @@ pub struct Arguments<'a, 'py> {
 impl<'py> Arguments<'_, 'py> {
     /// Those that are not the defaults, apart from the store: what a fork is made with.
     pub fn settings(&self, py: Python<'py>) -> PyResult<Option<Py<PyDict>>> {
-        let Self { engine, on_print, modules, seed, conflict_retries, memory_alias, stored_functions, limits, .. } =
-            *self;
+        let Self { engine, on_print, modules, seed, conflict_retries, claim_term, memory_alias, .. } = *self;
+        let Self { stored_functions, limits, .. } = *self;
         let plain = engine.is_none() && on_print.is_none() && modules.is_none() && seed.is_none() && stored_functions;
-        if plain && conflict_retries.is_none() && memory_alias && limits.is_none() {
+        if plain && conflict_retries.is_none() && claim_term.is_none() && memory_alias && limits.is_none() {
             return Ok(None);
         }
         let settings = limits.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
@@ -46,6 +47,7 @@ impl<'py> Arguments<'_, 'py> {
         }
         settings.set_item("seed", seed)?;
         settings.set_item("conflict_retries", conflict_retries)?;
+        settings.set_item("claim_term", claim_term)?;
         settings.set_item("memory_alias", memory_alias)?;
         settings.set_item("stored_functions", stored_functions)?;
         Ok(Some(settings.unbind()))
@@ -71,6 +73,9 @@ impl<'py> Arguments<'_, 'py> {
         }
         if let Some(times) = self.conflict_retries {
             config = config.conflict_retries(times);
+        }
+        if let Some(term) = self.claim_term {
+            config = config.claim_term(options::time(term, "claim_term")?.unwrap_or(Duration::MAX));
         }
         if let Some(function) = self.on_print {
             callbacks.print.put(function.clone().unbind());

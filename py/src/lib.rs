@@ -1,6 +1,7 @@
 //! The native part of the Python package luacell: it maps types, exceptions, callbacks and threads to those of the
 //! core. The core does everything else.
 
+mod asyncio;
 mod callbacks;
 mod config;
 mod engine;
@@ -9,13 +10,13 @@ mod function;
 mod metrics;
 mod modules;
 mod options;
+mod run;
 mod sandbox;
 mod snapshot;
 mod store;
 mod table;
 mod to_lua;
 mod to_python;
-mod waiting;
 mod weight;
 
 /// The native part of luacell; import luacell instead.
@@ -27,6 +28,8 @@ mod _luacell {
     use crate::function::Function;
     #[pymodule_export]
     use crate::metrics::{MemoryStats, Metrics, Outcome};
+    #[pymodule_export]
+    use crate::run::{PendingRun, Request, Run};
     #[pymodule_export]
     use crate::sandbox::Sandbox;
     #[pymodule_export]

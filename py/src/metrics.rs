@@ -91,6 +91,12 @@ pub struct Outcome {
     pub count: usize,
 }
 
+impl From<luacell::Outcome> for Outcome {
+    fn from(outcome: luacell::Outcome) -> Self {
+        Outcome { output: outcome.output, metrics: outcome.metrics, count: outcome.values.len() }
+    }
+}
+
 #[pymethods]
 impl Outcome {
     /// What the script printed. Bytes that are not UTF-8 are shown as `\xff`.

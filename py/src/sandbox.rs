@@ -8,14 +8,16 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
+use crate::asyncio::Driven;
 use crate::callbacks::{Callbacks, host_function, lock};
 use crate::config::Arguments;
 use crate::engine::Engine;
 use crate::errors::{self, to_exception};
 use crate::metrics::{MemoryStats, Outcome};
 use crate::options::{self, Given, set_given, set_limits, wrong_type};
+use crate::run::{PendingRun, Run};
 use crate::snapshot::Snapshot;
-use crate::{table, to_lua, to_python, waiting, weight};
+use crate::{table, to_lua, to_python, weight};
 
 /// One isolated Lua with its state.
 ///
@@ -29,7 +31,8 @@ use crate::{table, to_lua, to_python, waiting, weight};
 ///
 /// store: where `home` is kept: a path, a redis:// URL, or an object with get, set, delete, size and keys. on_print:
 /// receives printed text immediately, with bytes that are not UTF-8 shown as `\xff`. modules: where `require` looks: a
-/// dict of sources, a folder, or a function. seed: makes runs repeatable.
+/// dict of sources, a folder, or a function. seed: makes runs repeatable. claim_term: how long a durable run is claimed
+/// each time, during which no other sandbox can resume it (30 s).
 #[pyclass(frozen, subclass, weakref, name = "_SandboxBase", module = "luacell._luacell")]
 pub struct Sandbox {
     pub sandbox: luacell::Sandbox,
@@ -58,8 +61,7 @@ impl Sandbox {
         match result {
             Ok(outcome) => {
                 let values = to_python::results(py, &outcome.values)?;
-                let last = Outcome { output: outcome.output, metrics: outcome.metrics, count: outcome.values.len() };
-                *lock(&self.outcome) = last;
+                *lock(&self.outcome) = outcome.into();
                 Ok(values)
             }
             Err(error) => Err(to_exception(py, error)),
@@ -74,6 +76,25 @@ impl Sandbox {
     ) -> PyResult<T> {
         let result = py.detach(|| f(&self.sandbox));
         result.map_err(|error| self.callbacks.take_ending().unwrap_or_else(|| to_exception(py, error)))
+    }
+
+    /// Makes a function callable from Lua: `add` tells the core, by name and number.
+    fn add_function(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyString>,
+        function: Option<Py<PyAny>>,
+        repeatable: bool,
+        add: impl FnOnce(&luacell::Sandbox, &str, usize) -> luacell::Result<()> + Send,
+    ) -> PyResult<()> {
+        let name = options::text(name, "name")?;
+        let number = self.callbacks.add(function, repeatable);
+        let result = py.detach(|| add(&self.sandbox, name, number));
+        match result {
+            Ok(()) => self.callbacks.name(name, number),
+            Err(_) => self.callbacks.forget(Some(number)),
+        }
+        result.map_err(|error| to_exception(py, error))
     }
 
     fn set_io(
@@ -99,9 +120,9 @@ fn options_of(name: Option<&Bound<'_, PyString>>, args: &Bound<'_, PyTuple>) -> 
 #[pymethods]
 impl Sandbox {
     #[new]
-    #[pyo3(signature = (*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=true, stored_functions=true, **limits))]
+    #[pyo3(signature = (*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, claim_term=None, memory_alias=true, stored_functions=true, **limits))]
     #[pyo3(
-        text_signature = "(*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, memory_alias=True, stored_functions=True, memory_limit=..., instruction_limit=..., timeout=..., output_limit=..., store_limit=..., store_entries=..., host_call_limit=..., source_limit=...)"
+        text_signature = "(*, engine=None, store=None, on_print=None, modules=None, seed=None, conflict_retries=None, claim_term=None, memory_alias=True, stored_functions=True, memory_limit=..., instruction_limit=..., timeout=..., output_limit=..., store_limit=..., store_entries=..., host_call_limit=..., source_limit=...)"
     )]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments")]
     fn new<'py>(
@@ -112,6 +133,7 @@ impl Sandbox {
         modules: Option<&Bound<'py, PyAny>>,
         seed: Option<&Bound<'py, PyAny>>,
         conflict_retries: Option<&Bound<'py, PyAny>>,
+        claim_term: Option<&Bound<'py, PyAny>>,
         memory_alias: bool,
         stored_functions: bool,
         limits: Option<&Bound<'py, PyDict>>,
@@ -130,6 +152,7 @@ impl Sandbox {
             modules,
             seed,
             conflict_retries,
+            claim_term,
             memory_alias,
             stored_functions,
             limits,
@@ -231,33 +254,27 @@ impl Sandbox {
         lock(&self.outcome).clone()
     }
 
-    /// Registers a function and says whether it was async.
-    #[pyo3(signature = (name, function, *, repeatable, is_async))]
+    #[pyo3(signature = (name, function, *, repeatable))]
     fn _register(
         &self,
         py: Python<'_>,
         name: &Bound<'_, PyString>,
         function: Py<PyAny>,
         repeatable: bool,
-        is_async: bool,
     ) -> PyResult<()> {
         if !function.bind(py).is_callable() {
             return Err(wrong_type(function.bind(py), "function has to be callable"));
         }
-        let name = options::text(name, "name")?;
-        let number = self.callbacks.add(function, repeatable, is_async);
-        let sandbox = &self.sandbox;
-        let callbacks = &self.callbacks;
-        let result = py.detach(|| match (is_async, repeatable) {
-            (true, _) => sandbox.register_async(name, waiting::host_function(callbacks, number)),
-            (false, true) => sandbox.register_repeatable(name, host_function(callbacks, number)),
-            (false, false) => sandbox.register(name, host_function(callbacks, number)),
-        });
-        match result {
-            Ok(()) => callbacks.name(name, number),
-            Err(_) => callbacks.forget(Some(number)),
-        }
-        result.map_err(|error| to_exception(py, error))
+        self.add_function(py, name, Some(function), repeatable, |sandbox, name, number| {
+            sandbox.register_maybe_async(name, repeatable, host_function(&self.callbacks, number))
+        })
+    }
+
+    /// Makes the name a function whose calls whoever starts a run answers: see start. In other runs a call of it is an
+    /// error. As for register, dots put it into tables.
+    #[pyo3(signature = (name, /))]
+    fn declare(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        self.add_function(py, name, None, true, |sandbox, name, _| sandbox.declare(name))
     }
 
     /// Removes a host function. Returns whether it was there.
@@ -274,7 +291,7 @@ impl Sandbox {
         settings.map_or_else(|| PyDict::new(py), |settings| settings.into_bound(py))
     }
 
-    fn _registered(&self, py: Python<'_>) -> Vec<(String, Py<PyAny>, bool, bool)> {
+    fn _registered(&self, py: Python<'_>) -> Vec<(String, Option<Py<PyAny>>, bool)> {
         self.callbacks.registered(py)
     }
 
@@ -317,9 +334,9 @@ impl Sandbox {
         Ok(self.callbacks.names())
     }
 
-    /// Starts a run that asyncio drives.
+    /// A run that asyncio drives.
     #[pyo3(signature = (driver, is_call, code, args, name, limits))]
-    fn _start(
+    fn _drive(
         slf: &Bound<'_, Self>,
         driver: Py<PyAny>,
         is_call: bool,
@@ -327,16 +344,115 @@ impl Sandbox {
         args: &Bound<'_, PyTuple>,
         name: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<waiting::Run> {
+    ) -> PyResult<Driven> {
         let canceller = Canceller::new();
         let options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
         let sandbox = &slf.get().sandbox;
         Ok(if is_call {
             let path = options::text(code.cast::<PyString>()?, "path")?;
-            waiting::Run::new(slf, driver, canceller, sandbox.call_async(path, options))
+            let future = sandbox.call_async(path, options);
+            Driven::new(slf, driver, canceller, None, async { future.await.map(Some) })
         } else {
-            waiting::Run::new(slf, driver, canceller, sandbox.compute_async(options::source(code)?, options))
+            let future = sandbox.compute_async(options::source(code)?, options);
+            Driven::new(slf, driver, canceller, None, async { future.await.map(Some) })
         })
+    }
+
+    /// Starts a run of Lua source that may wait: it is done when this returns, or it waits for answers to calls of
+    /// functions that were declared. Arguments, name and limits are as for compute; the time that the run waits does
+    /// not count for its timeout.
+    ///
+    /// durable is a name of 1 to 1,000 bytes in the sandbox's store, under which the run survives the process: see
+    /// resume. Whenever the run waits, the store gets what it has written so far, and from where it goes on.
+    ///
+    /// Raises LuaBusyError, LuaClosedError, LuaMemoryError and so on when the run can't begin. What the script fails
+    /// with, `result` of the run raises.
+    #[pyo3(signature = (code, /, *args, name=None, durable=None, **limits))]
+    fn start(
+        slf: &Bound<'_, Self>,
+        code: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        name: Option<&Bound<'_, PyString>>,
+        durable: Option<&Bound<'_, PyString>>,
+        limits: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Run> {
+        Self::_begin(slf, false, code, args, name, durable, limits)?.begun(slf.py())
+    }
+
+    /// As start, for a global function, with a path as for call.
+    #[pyo3(signature = (path, /, *args, durable=None, **limits))]
+    fn start_call(
+        slf: &Bound<'_, Self>,
+        path: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        durable: Option<&Bound<'_, PyString>>,
+        limits: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Run> {
+        Self::_begin(slf, true, path, args, None, durable, limits)?.begun(slf.py())
+    }
+
+    /// A run that has not begun.
+    #[pyo3(signature = (is_call, code, args, name, durable, limits))]
+    fn _begin(
+        slf: &Bound<'_, Self>,
+        is_call: bool,
+        code: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        name: Option<&Bound<'_, PyString>>,
+        durable: Option<&Bound<'_, PyString>>,
+        limits: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Run> {
+        let canceller = Canceller::new();
+        let mut options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
+        let durable = durable.map(|name| options::text(name, "durable")).transpose()?.map(str::to_owned);
+        if let Some(name) = &durable {
+            options = options.durable(name.as_str());
+        }
+        let sandbox = slf.clone().unbind();
+        Ok(if is_call {
+            let path = options::text(code.cast::<PyString>()?, "path")?.to_owned();
+            Run::new(slf, durable, canceller, move || sandbox.get().sandbox.start_call(&path, options))
+        } else {
+            let source = options::source(code)?.to_vec();
+            Run::new(slf, durable, canceller, move || sandbox.get().sandbox.start(source, options))
+        })
+    }
+
+    /// The run that came with the snapshot that this sandbox was restored to, or forked from: it waits for the same
+    /// requests under the same numbers. Until somebody takes it over, other runs raise LuaBusyError. None when there is
+    /// none, or somebody has it.
+    fn waiting_run(slf: &Bound<'_, Self>) -> PyResult<Option<Run>> {
+        let run = slf.get().access(slf.py(), luacell::Sandbox::waiting_run)?;
+        Ok(run.map(|run| Run::open(slf, None, run)))
+    }
+
+    /// Goes on with a durable run that waits in this sandbox's store, from where it waited last: it waits for the same
+    /// requests under the same numbers, and those whose answers were not stored yet are handed out again.
+    ///
+    /// The sandbox becomes what that one was, with its globals. Functions that Python still has raise LuaClosedError
+    /// afterwards; host functions are linked by their names.
+    ///
+    /// Raises LuaInvalidArgumentError if no such run waits in the store, and LuaBusyError while somebody else has
+    /// claimed it.
+    #[pyo3(signature = (name, /))]
+    fn resume(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<Run> {
+        let name = options::text(name, "name")?;
+        let run = slf.get().access(slf.py(), |sandbox| sandbox.resume(name))?;
+        Ok(Run::open(slf, Some(name.to_owned()), run))
+    }
+
+    /// The durable runs that wait in this sandbox's store, in the order of their names.
+    fn pending_runs(&self, py: Python<'_>) -> PyResult<Vec<PendingRun>> {
+        let runs = self.access(py, luacell::Sandbox::pending_runs)?;
+        Ok(runs.into_iter().map(PendingRun::from).collect())
+    }
+
+    /// Removes a durable run that waits in this sandbox's store; what it has written to tables stays. Returns whether
+    /// there was one. Raises LuaBusyError while somebody has claimed it.
+    #[pyo3(signature = (name, /))]
+    fn drop_pending_run(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+        let name = options::text(name, "name")?;
+        self.access(py, |sandbox| sandbox.drop_pending_run(name))
     }
 
     /// The kept table `_home`, as a live view.

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -434,3 +435,149 @@ async def test_a_result_that_ends_a_cancelled_run_ends_no_other(lua: luacell.San
     with pytest.raises(KeyboardInterrupt, match="late"):
         await lua.compute_async("pcall(odd) _home.n = 2")
     assert lua.compute("return _home.n") == 1
+
+
+@on_loop
+async def test_whatever_returns_an_awaitable_is_waited_for(lua: luacell.Sandbox) -> None:
+    loop = asyncio.get_running_loop()
+
+    class Later:
+        def __init__(self, value: object) -> None:
+            self.value = value
+
+        def __await__(self) -> Any:
+            yield from asyncio.sleep(0.001).__await__()
+            return self.value
+
+    class Callable_:
+        async def __call__(self, value: object) -> object:
+            await asyncio.sleep(0)
+            return value
+
+    async def coroutine(value: object) -> object:
+        await asyncio.sleep(0)
+        return value
+
+    futures: list[asyncio.Future[object]] = [loop.create_future() for _ in range(2)]
+    lua.register("later", Later)
+    lua.register("object", Callable_())
+    lua.register("sometimes", lambda n: coroutine(n) if n > 1 else n)
+    lua.register("future", lambda at: futures[at])
+    assert await lua.compute_async("return later('a'), object('b'), sometimes(1), sometimes(2)") == ("a", "b", 1, 2)
+    running = asyncio.create_task(lua.compute_async("local ok, e = pcall(future, 0) return ok, e:match('never'), future(1)"))
+    futures[0].set_exception(LookupError("never"))
+    futures[1].set_result((1, 2))
+    assert await running == (False, "never", 1, 2)
+    # Where nobody can wait, a coroutine does not complain that it was never awaited.
+    with pytest.raises(luacell.LuaHostFunctionError, match="compute_async"):
+        lua.compute("sometimes(2)")
+    with pytest.raises(luacell.LuaCellError, match="'sometimes' can't wait inside 'table.sort'"):
+        await lua.compute_async("table.sort({2, 3}, function(a, b) return sometimes(a) < b end)")
+    assert lua.compute("return sometimes(1)") == 1
+
+
+@on_loop
+async def test_one_script_waits_for_many_at_once(lua: luacell.Sandbox) -> None:
+    now = most = 0
+
+    @lua.function
+    async def fetch(n: int, at: int) -> int:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        now -= 1
+        return n * 2
+
+    code = "local list = {} for i = 1, 50 do list[i] = i end return require('task').each(list, fetch, {limit = 7})"
+    assert await lua.compute_async(code) == [n * 2 for n in range(1, 51)]
+    assert most == 7
+
+
+@on_loop
+async def test_waiting_scripts_are_not_held_up_by_those_that_compute(_: luacell.Sandbox) -> None:
+    """However many compute on and on, and whatever their limits are: in the end those who wait a little are done first."""
+    count = 6 * max(2, os.cpu_count() or 2)
+    long = [luacell.Sandbox(timeout=None) for _ in range(count)]
+    short = [luacell.Sandbox() for _ in range(75)]
+
+    async def nap() -> None:
+        await asyncio.sleep(0.01)
+
+    for lua in short:
+        lua.register("nap", nap)
+    computing = [asyncio.create_task(lua.compute_async("for i = 1, 1e8 do end")) for lua in long]
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(lua.compute_async("nap() nap() return 1")) for lua in short]
+    _first, rest = await asyncio.wait(computing, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.done() for task in waiting] == [True] * len(short)
+    assert await asyncio.gather(*waiting) == [1] * len(short)
+    await asyncio.gather(*rest)
+
+
+@on_loop
+async def test_a_thousand_waiting_scripts_take_no_threads(_: luacell.Sandbox) -> None:
+    count = 1000
+    gate = asyncio.Event()
+    arrived = threads = 0
+
+    async def wait() -> None:
+        nonlocal arrived, threads
+        arrived += 1
+        if arrived == count:
+            threads = threading.active_count()
+            gate.set()
+        await gate.wait()
+
+    boxes = [luacell.Sandbox() for _ in range(count)]
+    for box in boxes:
+        box.register("wait", wait)
+    await asyncio.gather(*(box.compute_async("wait()") for box in boxes))
+    assert threads < count // 2
+
+
+@on_loop
+async def test_a_repeatable_function_may_be_async(lua: luacell.Sandbox) -> None:
+    store: dict[tuple[int, str], bytes] = {}
+    meddle = True
+
+    class Store:
+        def get(self, table: int, key: str) -> bytes | None:
+            return store.get((table, key))
+
+        def set(self, table: int, key: str, value: bytes) -> None:
+            store[table, key] = value
+
+        def delete(self, table: int, key: str) -> None:
+            store.pop((table, key), None)
+
+        def size(self, table: int) -> int:
+            return sum(t == table for t, _ in store)
+
+        def keys(self, table: int) -> list[str]:
+            return [key for t, key in store if t == table]
+
+        def commit(self, writes: list[Any]) -> None:
+            nonlocal meddle
+            if meddle:
+                meddle = False
+                raise luacell.LuaConflictError("somebody was faster")
+            for write in writes:
+                self.set(*write)
+
+        def begin(self) -> None:
+            pass
+
+        def rollback(self) -> None:
+            pass
+
+    async def price() -> int:
+        return 5
+
+    with luacell.Sandbox(store=Store()) as kept:
+        kept.register("price", price, repeatable=True)
+        assert await kept.compute_async("_home.n = price() return _home.n") == 5
+        meddle = True
+        kept.register("price", price)
+        with pytest.raises(luacell.LuaConflictError):
+            await kept.compute_async("_home.n = price() return _home.n")

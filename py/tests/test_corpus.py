@@ -13,7 +13,7 @@ import pytest
 import luacell
 
 FOLDER = Path(__file__).parents[2] / "core" / "tests" / "cases"
-NEEDS = {"args", "call", "input", "clock", "host_functions", "large", "limits", "modules", "reopen", "table_keys", "transactions"}
+NEEDS = {"args", "call", "input", "clock", "host_functions", "large", "limits", "modules", "reopen", "table_keys", "transactions", "waiting"}
 
 
 def load() -> list[Any]:
@@ -183,7 +183,7 @@ LIMITS = {
 
 @pytest.mark.parametrize("case", load())
 def test_corpus(case: dict[str, Any]) -> None:
-    assert case.keys() <= {"name", "needs", "limits", "functions", "modules", "steps"}
+    assert case.keys() <= {"name", "needs", "limits", "functions", "declare", "modules", "steps"}
     assert set(case.get("needs", [])) <= NEEDS
     settings = dict(case.get("limits", {}))
     assert settings.keys() <= LIMITS
@@ -194,6 +194,8 @@ def test_corpus(case: dict[str, Any]) -> None:
     with luacell.Sandbox(**settings) as lua:
         for name in case.get("functions", []):
             register(lua, name)
+        for name in case.get("declare", []):
+            lua.declare(name)
         for number, step in enumerate(case["steps"], 1):
             for _ in range(step.get("times", 1)):
                 run_step(lua, step, f"step {number}")
@@ -201,14 +203,19 @@ def test_corpus(case: dict[str, Any]) -> None:
 
 def run_step(lua: luacell.Sandbox, step: dict[str, Any], where: str) -> None:
     kinds = step.keys() & {"source", "source_hex", "source_parts", "call", "set_input", "reopen", "gc"}
-    assert len(kinds) == 1 and step.keys() - kinds <= {"args", "chunk", "times", "values", "output", "error"}, where
+    assert len(kinds) == 1 and step.keys() - kinds <= {"args", "chunk", "times", "waits", "values", "output", "error"}, where
     named: dict[int, Any] = {}
     args = [build(arg, named) for arg in step.get("args", [])]
     values: list[Any] = []
     output = ""
     result: Any = None
     try:
-        if "call" in step:
+        if "waits" in step:
+            run = lua.start_call(step["call"], *args) if "call" in step else lua.start(source_of(step), *args, name=step.get("chunk"))
+            if not answer(run, step["waits"], where):
+                return
+            result = run.result()
+        elif "call" in step:
             result = lua.call(step["call"], *args)
         elif "set_input" in step:
             lua.input = build(step["set_input"], {})
@@ -236,6 +243,33 @@ def run_step(lua: luacell.Sandbox, step: dict[str, Any], where: str) -> None:
                 pytest.fail(f"{where}: expected {str(step['values']):.500}, got {repr(values):.500}")
     if "output" in step:
         assert output == shown_text(step["output"]), where
+
+
+def answer(run: luacell.Run, waits: list[Any], where: str) -> bool:
+    """Answers what a run waits for, each time that it waits. False when it is cancelled."""
+    for wait in waits:
+        assert run.waiting and wait.keys() <= {"requests", "answers"}, where
+        requests = run.requests
+        assert [(request.id, request.name) for request in requests] == [(e["id"], e["name"]) for e in wait["requests"]], where
+        for expected, request in zip(wait["requests"], requests):
+            assert expected.keys() <= {"id", "name", "args"}
+            if "args" in expected:
+                seen: dict[int, object] = {}
+                fits = len(expected["args"]) == len(request.args)
+                assert fits and all(matches(e, v, seen) for e, v in zip(expected["args"], request.args)), f"{where}: {request!r}"
+        if "answers" not in wait:
+            run.cancel()
+            return False
+        for given in wait["answers"]:
+            assert len(given.keys() & {"values", "error"}) == 1 and given.keys() <= {"id", "values", "error"}
+            if "error" in given:
+                run.fail(given["id"], given["error"])
+            else:
+                named: dict[int, Any] = {}
+                run.answer(given["id"], *(build(value, named) for value in given["values"]))
+        run.resume()
+    assert not run.waiting, f"{where}: it waits once more, for {run.requests!r}"
+    return True
 
 
 def shown_text(part: Any) -> str:

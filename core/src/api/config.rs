@@ -36,6 +36,7 @@ pub struct SandboxConfig {
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
     pub(crate) seed: Option<u64>,
     pub(crate) claim_term: Option<Duration>,
+    pub(crate) queue_runs: bool,
 }
 
 limit_setters!(SandboxConfig);
@@ -73,6 +74,21 @@ impl SandboxConfig {
     #[must_use]
     pub fn conflict_retries(mut self, times: u32) -> Self {
         self.conflict_retries = Some(times);
+        self
+    }
+
+    /// Whether this sandbox's runs take turns with those of other sandboxes that use the same store and do the same. Then
+    /// none is in conflict with another, also if it waits for a host function between reading and writing; but only one
+    /// of them is under way at a time.
+    ///
+    /// In a process they come in order. On a server a lock says whose turn it is; if its holder does not come back, it
+    /// ends after 30 seconds, and a run that takes longer may be in conflict again. A run has its turn from its beginning
+    /// to its end, a [durable](ComputeOptions::durable) one from wait to wait. Waiting for it does not count for the
+    /// timeout. A run that another one would wait for in vain, because the same thread has to end it first, gets `Busy`.
+    /// Default: off, and runs that collide are [repeated](Self::conflict_retries).
+    #[must_use]
+    pub fn queue_runs(mut self, on: bool) -> Self {
+        self.queue_runs = on;
         self
     }
 
@@ -154,6 +170,7 @@ impl SandboxConfig {
             deterministic: self.seed.is_some(),
             conflict_retries: self.conflict_retries.unwrap_or(CONFLICT_RETRIES),
             claim_term: self.claim_term.unwrap_or(CLAIM_TERM),
+            queue_runs: self.queue_runs,
         };
         Ok(SandboxState::new(Arc::clone(&engine.0), settings, host))
     }

@@ -1,5 +1,6 @@
 //! Runs and host functions as futures.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{ComputeOptions, Sandbox};
@@ -7,6 +8,14 @@ use crate::guest::host_functions::{FromArgs, HostFunction, Pending};
 use crate::run::async_run::run;
 use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::value::{IntoArgs, Outcome, Result, Value};
+
+/// What a host function gives that [waits only sometimes](Sandbox::register_maybe_async).
+pub enum Reply {
+    /// Its results.
+    Now(Vec<Value>),
+    /// They come later.
+    Later(Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>),
+}
 
 impl Sandbox {
     /// Like [`compute_with`](Self::compute_with), as a future that any executor can drive: while the script waits for a
@@ -60,6 +69,28 @@ impl Sandbox {
         name: &str,
         function: impl Fn(A) -> F + Send + Sync + 'static,
     ) -> Result<()> {
+        self.add_async(name, function, false)
+    }
+
+    /// As [`register_async`](Self::register_async), for a function that may be called again when a run is repeated after
+    /// a [conflict](crate::SandboxConfig::conflict_retries), for example because it only looks something up.
+    ///
+    /// # Errors
+    /// As `register`.
+    pub fn register_async_repeatable<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 'static>(
+        &self,
+        name: &str,
+        function: impl Fn(A) -> F + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.add_async(name, function, true)
+    }
+
+    fn add_async<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 'static>(
+        &self,
+        name: &str,
+        function: impl Fn(A) -> F + Send + Sync + 'static,
+        repeatable: bool,
+    ) -> Result<()> {
         let start = move |args: &mut Vec<Value>| -> Pending {
             match A::from_args(args.drain(..)) {
                 Ok(args) => {
@@ -69,6 +100,31 @@ impl Sandbox {
                 Err(error) => Box::pin(std::future::ready(Err(error))),
             }
         };
-        self.add_function(name, HostFunction::Future(Arc::new(start)), false)
+        self.add_function(name, HostFunction::Future(Arc::new(start)), repeatable)
+    }
+
+    /// [`register`](Self::register) and [`register_async`](Self::register_async) in one, for languages in which only the
+    /// call shows whether a function waits. `repeatable`: as for [`register_repeatable`](Self::register_repeatable).
+    ///
+    /// In a place where the script can't wait, the function is called all the same, and a future that it gives is dropped.
+    ///
+    /// # Errors
+    /// As `register`.
+    pub fn register_maybe_async<A: FromArgs>(
+        &self,
+        name: &str,
+        repeatable: bool,
+        function: impl Fn(A) -> Result<Reply> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let call = move |values: &mut Vec<Value>| -> Result<Option<Pending>> {
+            match function(A::from_args(values.drain(..))?)? {
+                Reply::Now(results) => {
+                    *values = results;
+                    Ok(None)
+                }
+                Reply::Later(pending) => Ok(Some(pending)),
+            }
+        };
+        self.add_function(name, HostFunction::MayWait(Arc::new(call)), repeatable)
     }
 }

@@ -20,6 +20,8 @@ mod transaction;
 
 pub use self::config::{ComputeOptions, SandboxConfig};
 pub use self::engine::Engine;
+#[cfg(feature = "async")]
+pub use self::futures::Reply;
 pub use self::home_export::ImportOptions;
 pub use self::parse_units::{parse_size, parse_time};
 pub use self::run::{Request, Run};

@@ -29,9 +29,10 @@ pub struct Request {
 
 /// A run that was [started](Sandbox::start): it is done, or it waits for answers.
 ///
-/// While it waits nothing of it is on any stack, and no thread belongs to it. The thread that started or resumed it last
-/// may use the sandbox and its functions as part of the run; others get `Busy`. Dropping a run that waits cancels it; one
-/// that is [durable](ComputeOptions::durable) waits on in its store, and anybody may [resume](Sandbox::resume) it.
+/// While it waits nothing of it is on any stack, and no thread belongs to it. The thread that started or resumed it last,
+/// or [took it over](Self::take_over), may use the sandbox and its functions as part of the run; others get `Busy`.
+/// Dropping a run that waits cancels it; one that is [durable](ComputeOptions::durable) waits on in its store, and
+/// anybody may [resume](Sandbox::resume) it.
 pub struct Run {
     cell: Arc<SandboxCell>,
     /// Of one that is durable.
@@ -200,6 +201,15 @@ impl Run {
     /// be dropped. `Store` if the store fails; `Busy`, `Closed`.
     pub fn renew(&self) -> Result<()> {
         if self.result.is_some() { Ok(()) } else { self.cell.renew_claim() }
+    }
+
+    /// Lets this thread, and no other any more, use the sandbox as part of the run while it waits. Does nothing when it
+    /// is done.
+    ///
+    /// # Errors
+    /// `Closed`; `Busy` while another thread uses the sandbox.
+    pub fn take_over(&self) -> Result<()> {
+        if self.result.is_some() { Ok(()) } else { self.cell.take_over_run() }
     }
 
     /// Whether it waits for answers.

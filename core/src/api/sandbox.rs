@@ -299,7 +299,7 @@ impl Sandbox {
     /// # Errors
     /// `Busy`, `Closed`, `Trap`.
     pub fn memory_stats(&self) -> Result<MemoryStats> {
-        self.cell.access_whole(|state| {
+        self.cell.access_waiting(|state| {
             let result = state.guest().and_then(|mut guest| guest.memory_stats());
             state.roll_back_on_error(result)
         })

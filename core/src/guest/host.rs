@@ -110,7 +110,6 @@ impl Host {
     }
 
     /// Something else than the run took this much of its time.
-    #[cfg(feature = "async")]
     pub(crate) fn postpone_deadline(&mut self, time: std::time::Duration) {
         self.set_deadline(self.run.deadline.and_then(|deadline| deadline.checked_add(time)));
     }

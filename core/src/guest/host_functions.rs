@@ -29,6 +29,9 @@ pub(crate) enum HostFunction {
     Plain(ArgsFn<Result<()>>),
     #[cfg(feature = "async")]
     Future(ArgsFn<Pending>),
+    /// As a plain one, or it gives a future of its results.
+    #[cfg(feature = "async")]
+    MayWait(ArgsFn<Result<Option<Pending>>>),
     /// Its calls are for whoever has started the run.
     Declared,
 }
@@ -150,7 +153,7 @@ impl HostFunctions {
         self.list.get(&number).map(|registered| registered.function.clone())
     }
 
-    pub(super) fn name(&self, number: i32) -> Arc<str> {
+    pub(crate) fn name(&self, number: i32) -> Arc<str> {
         self.list.get(&number).map_or_else(|| "?".into(), |registered| Arc::clone(&registered.name))
     }
 }
@@ -282,7 +285,9 @@ fn call(guest: &mut GuestMut<'_>, called: Called, values: &mut Vec<Value>) -> Op
         return Some(sleep(guest, called.request, values));
     }
     let function = host.functions.find(called.number)?;
-    host.run.attempt.called_unrepeatable |= !host.functions.is_repeatable(called.number);
+    if !host.functions.is_repeatable(called.number) {
+        host.run.attempt.unrepeatable.get_or_insert(called.number);
+    }
     Some(call_function(guest, function, called, values))
 }
 
@@ -291,64 +296,96 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, called: Calle
     let HostFunction::Plain(function) = function else {
         return call_waiting(guest, function, called, values);
     };
+    match call_now(guest, || function(values)) {
+        Ok(()) => Answer::Results,
+        Err(answer) => answer,
+    }
+}
+
+/// What a function gives on this thread, or what to answer if it gives nothing.
+#[inline]
+fn call_now<T>(guest: &mut GuestMut<'_>, function: impl FnOnce() -> Result<T>) -> Result<T, Answer> {
     let host = guest.host();
     let Some(sandbox) = host.run.resolver.as_ref().map(|resolver| Arc::as_ptr(resolver.owner()).cast::<()>()) else {
-        return Answer::Error(Error::internal("a host function is called outside of a run"));
+        return Err(Answer::Error(Error::internal("a host function is called outside of a run")));
     };
     host.run.attempt.nesting += 1;
-    let call = || catch_unwind(AssertUnwindSafe(|| function(values)));
+    let call = || catch_unwind(AssertUnwindSafe(function));
     let result = reentry::while_in_host_function(guest, sandbox, || compute_slot::in_host(call));
     guest.host().run.attempt.nesting -= 1;
     if let Some(kind) = guest.host().check_limits_cheaply() {
-        return Answer::Limit(kind);
+        return Err(Answer::Limit(kind));
     }
     match result {
-        Ok(Ok(())) => Answer::Results,
-        Ok(Err(error)) => Answer::Error(error),
-        Err(panic) => Answer::Error(panicked(&*panic)),
+        Ok(result) => result.map_err(Answer::Error),
+        Err(panic) => Err(Answer::Error(panicked(&*panic))),
     }
 }
 
 /// Calls a function whose results may come later.
 #[cold]
-fn call_waiting(
-    guest: &mut GuestMut<'_>,
-    function: HostFunction,
-    Called { number, request }: Called,
-    values: &mut Vec<Value>,
-) -> Answer {
+fn call_waiting(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, values: &mut Vec<Value>) -> Answer {
     let host = guest.host();
     match function {
         #[cfg(feature = "async")]
         HostFunction::Future(function) => {
-            let driven = host.run.waits == Waits::Driven && host.run.attempt.nesting == 0;
-            if driven && request.is_none() {
+            if is_driven(host) && called.request.is_none() && !compute_slot::is_at_work() {
                 return Answer::Later;
             }
-            let pending = match catch_unwind(AssertUnwindSafe(|| function(values))) {
-                Ok(pending) => pending,
-                Err(panic) => return Answer::Error(panicked(&*panic)),
-            };
-            if driven && let Some(request) = request {
-                guest.host().run.attempt.requests().begun.push((request, pending));
-                return Answer::Later;
+            match catch_unwind(AssertUnwindSafe(|| function(values))) {
+                Ok(pending) => wait_for(guest, pending, called, values),
+                Err(panic) => Answer::Error(panicked(&*panic)),
             }
-            let Some(resolver) = guest.host().run.resolver.clone() else {
-                return Answer::Error(Error::internal("a host function is called outside of a run"));
-            };
-            // Nobody further out can wait: this thread does.
-            Answer::of(block_on(super::host_future::drive(guest, &resolver, pending)), values)
         }
-        _ => match (host.run.waits, request) {
+        #[cfg(feature = "async")]
+        HostFunction::MayWait(function) => match call_now(guest, || function(values)) {
+            Ok(None) => Answer::Results,
+            Ok(Some(pending)) => wait_for(guest, pending, called, values),
+            Err(answer) => answer,
+        },
+        _ => match (host.run.waits, called.request) {
             (Waits::Started, Some(request)) => {
-                let open = OpenRequest { name: host.functions.name(number), args: std::mem::take(values) };
+                let open = OpenRequest { name: host.functions.name(called.number), args: std::mem::take(values) };
                 host.run.attempt.requests().open.insert(request, open);
                 Answer::Later
             }
             (Waits::Started, None) => Answer::Later,
-            _ => Answer::Error(nobody_answers(&host.functions.name(number))),
+            _ => Answer::Error(nobody_answers(&host.functions.name(called.number))),
         },
     }
+}
+
+/// Whether who polls the run drives the futures that it waits for.
+#[cfg(feature = "async")]
+fn is_driven(host: &Host) -> bool {
+    host.run.waits == Waits::Driven && host.run.attempt.nesting == 0
+}
+
+/// The results of a call come from a future.
+#[cfg(feature = "async")]
+fn wait_for(guest: &mut GuestMut<'_>, pending: Pending, called: Called, values: &mut Vec<Value>) -> Answer {
+    let host = guest.host();
+    if is_driven(host) {
+        match called.request {
+            Some(request) => host.run.attempt.requests().begun.push((request, pending)),
+            // Where Lua can't be put aside, a thread of our own waits.
+            None if compute_slot::is_at_work() => return wait_here(guest, pending, values),
+            None => {}
+        }
+        return Answer::Later;
+    }
+    // Nobody further out can wait: this thread does.
+    wait_here(guest, pending, values)
+}
+
+/// This thread waits for the results of a call.
+#[cfg(feature = "async")]
+fn wait_here(guest: &mut GuestMut<'_>, pending: Pending, values: &mut Vec<Value>) -> Answer {
+    let host = guest.host();
+    let Some(resolver) = host.run.resolver.clone() else {
+        return Answer::Error(Error::internal("a host function is called outside of a run"));
+    };
+    Answer::of(block_on(super::host_future::drive(guest, &resolver, pending)), values)
 }
 
 /// A script lets some seconds pass, the first of `values`.
@@ -376,22 +413,29 @@ fn sleep(guest: &mut GuestMut<'_>, request: Option<u32>, values: &mut Vec<Value>
             host.run.attempt.requests().open.insert(number, OpenRequest { name: "task.sleep".into(), args });
             Answer::Later
         }
-        (Waits::Never, _) => {
-            values.clear();
-            let until = Instant::now().checked_add(time);
-            let signal = Arc::clone(&host.signal);
-            loop {
-                let end = [until, host.run.deadline].into_iter().flatten().min();
-                compute_slot::in_host(|| signal.pause(end.unwrap_or_else(|| Instant::now() + Duration::from_secs(1))));
-                if let Some(kind) = host.check_limits() {
-                    return Answer::Limit(kind);
-                }
-                if until.is_some_and(|until| until <= Instant::now()) {
-                    return Answer::Results;
-                }
-            }
-        }
+        (Waits::Never, _) => sleep_here(guest, time, values),
+        // As for host functions.
+        #[cfg(feature = "async")]
+        (Waits::Driven, None) if compute_slot::is_at_work() => sleep_here(guest, time, values),
         _ => Answer::Later,
+    }
+}
+
+/// The thread waits.
+fn sleep_here(guest: &mut GuestMut<'_>, time: Duration, values: &mut Vec<Value>) -> Answer {
+    values.clear();
+    let host = guest.host();
+    let until = Instant::now().checked_add(time);
+    let signal = Arc::clone(&host.signal);
+    loop {
+        let end = [until, host.run.deadline].into_iter().flatten().min();
+        compute_slot::in_host(|| signal.pause(end.unwrap_or_else(|| Instant::now() + Duration::from_secs(1))));
+        if let Some(kind) = host.check_limits() {
+            return Answer::Limit(kind);
+        }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Answer::Results;
+        }
     }
 }
 

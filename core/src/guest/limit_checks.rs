@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Host;
 use crate::protocol::{INSTRUCTION_GRANT, LIMITS_UNDO, UNDO_MILLISECONDS};
 use crate::store::reserved::OWN;
-use crate::util::lock;
+use crate::util::{compute_slot, lock};
 use crate::value::ErrorKind;
 
 /// How long the store may take where the guest takes a run back that had to end.
@@ -139,6 +139,12 @@ impl Host {
         let mut kind = self.check_limits();
         if kind.is_none() && left == 0 {
             kind = Some(self.end_by(ErrorKind::InstructionLimit));
+        }
+        if kind.is_none()
+            && let Some(away) = compute_slot::give_way(&self.signal)
+        {
+            self.postpone_deadline(away);
+            kind = self.check_limits();
         }
         let kind = kind.map_or(0, |kind| self.report_limit(kind));
         let ticks = u32::try_from(left).unwrap_or(u32::MAX).min(INSTRUCTION_GRANT.cast_unsigned());

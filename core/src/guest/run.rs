@@ -57,8 +57,8 @@ pub(crate) struct Attempt {
     /// The instructions that runs inside this one may use, the outer ones first.
     pub(crate) inner_budgets: Vec<InnerBudget>,
     pub(crate) host_calls: u64,
-    /// Whether a host function was called that must not be called again for the same run.
-    pub(crate) called_unrepeatable: bool,
+    /// The host function that was called first of those that must not be called again for the same run.
+    pub(crate) unrepeatable: Option<i32>,
     pub(crate) bytes_stored: u64,
     /// How many host functions run inside each other.
     pub(crate) nesting: u32,

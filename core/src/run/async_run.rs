@@ -1,6 +1,7 @@
 //! A run as a future: whoever polls it drives the host functions that the run waits for.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -14,6 +15,7 @@ use super::limits::LimitOverrides;
 use super::retry::{pause_before_retry, stopped_between_tries};
 use super::sandbox_cell::{AfterAccess, SandboxCell};
 use super::state::{Instance, SandboxState, Waiting};
+use super::turn::LOOK_AGAIN;
 use crate::guest::GuestMut;
 use crate::guest::host_functions::Pending;
 use crate::guest::host_future::{Ready, Wait, poll_function};
@@ -186,11 +188,18 @@ pub(crate) async fn run(
         super::cancel::begin(run.as_ref())?;
         enter(guest, resolver, args)
     };
+    let mut turn = cell.access_whole(SandboxState::join_line)?;
+    if let Some(turn) = &turn {
+        while !cell.access_whole(|state| state.has_turn(turn))? {
+            Delay::new(LOOK_AGAIN).await;
+        }
+    }
     let mut tries = 0;
     // From the first lock to the last the sandbox is this run's.
     let mut executed = cell.access_whole(|state| {
         state.outside_transaction("an asynchronous run")?;
         state.factory.check_stack()?;
+        state.turn = turn.take();
         let entry = state.begin_attempt(&cell, Some(&set), 0, Waits::Driven, enter)?;
         let executed = state.guest().and_then(|mut guest| guest.execute(entry));
         state.waiting = Some(Waiting::Driven);
@@ -212,10 +221,8 @@ pub(crate) async fn run(
             }
             let mut guest = state.guest()?;
             executed = if waited.is_ok() {
-                {
-                    let answers = guest.take_answers();
-                    guest.resume_run(&answers)
-                }
+                let answers = guest.take_answers();
+                guest.resume_run(&answers)
             } else {
                 guest.end_waiting_run()
             };
@@ -225,12 +232,12 @@ pub(crate) async fn run(
             state.waiting = None;
             let ended = state.end_attempt(executed);
             cell.weigh(&mut state);
-            match ended {
-                Err(error) if state.repeats(&error, &mut tries) => {
+            match state.after_attempt(ended, &mut tries) {
+                ControlFlow::Continue(conflict) => {
                     state.waiting = Some(Waiting::Driven);
-                    error
+                    conflict
                 }
-                result => {
+                ControlFlow::Break(result) => {
                     state.finish_run();
                     state.end_access();
                     driver.over = true;

@@ -1,5 +1,6 @@
 //! A run from its start to its end: begun, executed, stored or rolled back, and repeated after a conflict.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,7 @@ impl SandboxState {
         enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
         self.factory.check_stack()?;
+        self.wait_for_turn()?;
         let result = self.run_until_stored(cell, set, enter);
         self.finish_run();
         result
@@ -55,9 +57,10 @@ impl SandboxState {
         loop {
             let entry = self.begin_attempt(cell, set, tries, Waits::Never, &enter)?;
             let executed = self.guest().and_then(|mut guest| guest.execute(entry));
-            let conflict = match self.end_attempt(executed) {
-                Err(error) if self.repeats(&error, &mut tries) => error,
-                result => return result,
+            let ended = self.end_attempt(executed);
+            let conflict = match self.after_attempt(ended, &mut tries) {
+                ControlFlow::Continue(conflict) => conflict,
+                ControlFlow::Break(ended) => return ended,
             };
             self.pause(tries, conflict)?;
         }
@@ -83,6 +86,9 @@ impl SandboxState {
     pub(crate) fn finish_run(&mut self) {
         if let Ok(host) = self.host() {
             host.end_run();
+        }
+        if self.turn.is_some() {
+            self.end_turn();
         }
     }
 

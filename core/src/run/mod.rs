@@ -19,6 +19,7 @@ pub(crate) mod retry;
 mod sandbox_cell;
 mod state;
 pub mod threads;
+mod turn;
 mod undo;
 pub(crate) mod waiting_run;
 mod weight;

@@ -1,5 +1,6 @@
 //! Repeating a run after a conflict.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,14 +8,33 @@ use super::state::SandboxState;
 use crate::value::{Error, ErrorKind, Result};
 
 impl SandboxState {
-    /// Whether a run that failed is to be repeated.
+    /// What follows from how an attempt ended: the run ends with this, or is repeated after this conflict.
+    #[inline]
+    pub(crate) fn after_attempt<T>(&mut self, ended: Result<T>, tries: &mut u32) -> ControlFlow<Result<T>, Error> {
+        match ended {
+            Err(error) if error.kind() == ErrorKind::Conflict => self.after_conflict(error, tries).map_break(Err),
+            ended => ControlFlow::Break(ended),
+        }
+    }
+
     #[cold]
-    pub(crate) fn repeats(&mut self, error: &Error, tries: &mut u32) -> bool {
-        if error.kind() != ErrorKind::Conflict || *tries >= self.settings.conflict_retries {
-            return false;
+    fn after_conflict(&mut self, conflict: Error, tries: &mut u32) -> ControlFlow<Error, Error> {
+        let most = self.settings.conflict_retries;
+        let function =
+            self.host().ok().and_then(|host| host.run.attempt.unrepeatable.map(|number| host.functions.name(number)));
+        if let Some(name) = function {
+            let why = format!("the run is not repeated because it has called '{name}', which is not repeatable");
+            return ControlFlow::Break(conflict.explained(&why));
+        }
+        if *tries >= most {
+            return ControlFlow::Break(if most == 0 {
+                conflict
+            } else {
+                conflict.explained(&format!("the run was repeated {most} times"))
+            });
         }
         *tries += 1;
-        self.host().is_ok_and(|host| !host.run.attempt.called_unrepeatable)
+        ControlFlow::Continue(conflict)
     }
 
     /// Waits before a run is repeated, unless it has to end meanwhile; then with this error.

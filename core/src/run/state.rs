@@ -11,6 +11,7 @@ use crate::guest::limits::Limits;
 use crate::guest::registration::register_all;
 use crate::guest::resolver::SandboxResolver;
 use crate::guest::{Guest, GuestMut, Host};
+use crate::store::Turn;
 use crate::store::reserved::{HOME, IO};
 use crate::tables::Tables;
 use crate::value::{Error, ErrorKind, HeldByHost, Owner, Result};
@@ -32,6 +33,8 @@ pub(crate) struct SandboxState {
     pub(crate) waiting: Option<Waiting>,
     /// What is known of the run that is under way, if it has a name in the store.
     pub(crate) durable: Option<Box<DurableRun>>,
+    /// The turn on the store that the run has.
+    pub(super) turn: Option<Turn>,
 }
 
 /// Whose a run is that waits.
@@ -56,6 +59,8 @@ pub(crate) struct SandboxSettings {
     pub(crate) conflict_retries: u32,
     /// How long a durable run is claimed for each time.
     pub(crate) claim_term: Duration,
+    /// Whether runs take turns with others on the same store.
+    pub(crate) queue_runs: bool,
 }
 
 /// The guest of a sandbox.
@@ -89,6 +94,7 @@ impl SandboxState {
             transaction: None,
             waiting: None,
             durable: None,
+            turn: None,
         }
     }
 

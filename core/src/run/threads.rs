@@ -1,20 +1,26 @@
 //! Which runs compute at a time, and threads for them: the bindings run asynchronous calls on this.
 //!
 //! Only a few runs compute at a time, so that each makes progress; those that have not begun wait where their time does
-//! not count. But a run may wait for another run, for example in a host function. If that other run had to wait for a
+//! not count. A run that has computed for long makes room for others: there are places of their own for such runs, where
+//! they take turns, each on its thread; the time until its turn does not count either. So runs that compute little and
+//! wait much find a place, however many others compute on and on.
+//!
+//! But a run may wait for another run, for example in a host function. If that other run had to wait for a
 //! place, neither would ever end. So a run in a host function does not count for long. And if nothing makes progress at
 //! all, for whatever reason, now and then there is room for one more: however many runs wait for each other, all of
 //! them begin.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::thread::{self, Builder, available_parallelism};
+use std::thread::{self, Builder, Thread, available_parallelism};
 use std::time::Duration;
 
 use crate::run::Canceller;
 use crate::util::process::PerProcess;
-use crate::util::{compute_slot, lock};
+use crate::util::{StopSignal, compute_slot, lock};
 use crate::value::{Error, ErrorKind, Result};
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -28,20 +34,34 @@ const TICK: Duration = Duration::from_millis(2);
 /// After so many ticks in which nobody could begin there is room for one more.
 const STARVING: u32 = 25;
 
+/// How many threads wait for their turn at most; with more, runs that compute for long stay where they are.
+const MOST_RESTING: usize = 256;
+
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(5);
 
-struct Places {
-    state: Mutex<Queue>,
+thread_local! {
+    /// Whether the run on this thread has computed for long.
+    static IS_LONG: Cell<bool> = const { Cell::new(false) };
 }
 
-struct Queue {
-    waiting: VecDeque<(Start, Canceller)>,
-    /// How many compute, or are about to.
-    active: usize,
+struct Places {
+    state: Mutex<Queues>,
+}
+
+struct Queues {
+    /// Those who have not computed for long.
+    short: Queue<(Start, Canceller)>,
+    long: Queue<Arc<Resting>>,
     /// Whether a thread sees to it that those who wait get on.
     watched: bool,
-    /// Ticks since somebody could begin.
+}
+
+struct Queue<T> {
+    waiting: VecDeque<T>,
+    /// How many compute, or are about to.
+    active: usize,
+    /// Ticks since somebody could go on.
     starving: u32,
 }
 
@@ -51,27 +71,33 @@ fn all_places() -> &'static Places {
     PLACES.get(Places::new)
 }
 
-/// How many may compute at a time: more than there are processors, for one in between may take long.
-fn places() -> usize {
+/// How many processors there are, so to speak: so many runs that have computed for long go on at a time.
+fn long_places() -> usize {
     static PLACES: OnceLock<usize> = OnceLock::new();
-    *PLACES.get_or_init(|| 4 * available_parallelism().map_or(2, usize::from).max(2))
+    *PLACES.get_or_init(|| available_parallelism().map_or(2, usize::from).max(2))
+}
+
+/// How many others may compute at a time: more than there are processors, for one in between may take long.
+fn places() -> usize {
+    4 * long_places()
 }
 
 /// Calls `start` when there is a place: at once, else later and from any thread. It has a thread compute [`at_work`],
 /// and gives whether there will be one. When that is cancelled before there is a place, it gets the error.
 pub fn enqueue(canceller: &Canceller, start: impl FnOnce(Result<()>) -> bool + Send + 'static) {
     let start: Start = Box::new(start);
-    let mut queue = lock(&all_places().state);
-    if queue.active < places() && queue.waiting.is_empty() {
-        queue.active += 1;
-        drop(queue);
+    let mut queues = lock(&all_places().state);
+    let short = &mut queues.short;
+    if short.active < places() && short.waiting.is_empty() {
+        short.active += 1;
+        drop(queues);
         return begin(start);
     }
-    queue.waiting.push_back((start, canceller.clone()));
-    let watched = std::mem::replace(&mut queue.watched, true);
-    drop(queue);
-    if !watched && Builder::new().name("luacell-watch".to_owned()).spawn(|| all_places().watch()).is_err() {
-        lock(&all_places().state).watched = false;
+    short.waiting.push_back((start, canceller.clone()));
+    let watch = queues.begin_watch();
+    drop(queues);
+    if watch {
+        all_places().start_watch();
     }
     if canceller.is_cancelled() {
         take_out_cancelled();
@@ -80,12 +106,12 @@ pub fn enqueue(canceller: &Canceller, start: impl FnOnce(Result<()>) -> bool + S
 
 /// Somebody has cancelled something.
 pub(crate) fn take_out_cancelled() {
-    let mut queue = lock(&all_places().state);
-    if queue.waiting.iter().any(|(_, canceller)| canceller.is_cancelled()) {
-        let all = queue.waiting.drain(..);
-        let (out, rest): (VecDeque<_>, _) = all.partition(|(_, canceller)| canceller.is_cancelled());
-        queue.waiting = rest;
-        drop(queue);
+    let mut queues = lock(&all_places().state);
+    let waiting = &mut queues.short.waiting;
+    if waiting.iter().any(|(_, canceller)| canceller.is_cancelled()) {
+        let (out, rest): (VecDeque<_>, _) = waiting.drain(..).partition(|(_, canceller)| canceller.is_cancelled());
+        *waiting = rest;
+        drop(queues);
         for (start, _) in out {
             start(Err(Error::limit(ErrorKind::Interrupted)));
         }
@@ -96,7 +122,8 @@ pub(crate) fn take_out_cancelled() {
 fn begin(start: Start) {
     let mut next = Some(start);
     while let Some(start) = next {
-        next = if start(Ok(())) { None } else { all_places().left() };
+        next =
+            if start(Ok(())) { None } else { lock(&all_places().state).short.left(places()).map(|(start, _)| start) };
     }
 }
 
@@ -105,61 +132,169 @@ pub fn at_work<T>(work: impl FnOnce() -> T) -> T {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
-            compute_slot::set_at_work(false);
-            if let Some(next) = all_places().left() {
+            compute_slot::set_at_work(None);
+            let mut queues = lock(&all_places().state);
+            if IS_LONG.replace(false) {
+                if let Some(next) = queues.long.left(long_places()) {
+                    next.go_on();
+                }
+            } else if let Some((next, _)) = queues.short.left(places()) {
+                drop(queues);
                 begin(next);
             }
         }
     }
-    compute_slot::set_at_work(true);
+    compute_slot::set_at_work(Some(give_way));
     let _leave = Leave;
     work()
 }
 
+/// The run on this thread has computed for long: others come first, if there are any. Whether it waited for them.
+fn give_way(signal: &StopSignal) -> bool {
+    let mut queues = lock(&all_places().state);
+    let is_long = IS_LONG.get();
+    if if is_long { queues.long.waiting.is_empty() } else { queues.long.waiting.len() >= MOST_RESTING } {
+        return false;
+    }
+    let this = Arc::new(Resting { thread: thread::current(), goes_on: AtomicBool::new(false) });
+    queues.long.waiting.push_back(Arc::clone(&this));
+    let (begins, goes_on) = if is_long {
+        (None, queues.long.left(long_places()))
+    } else {
+        IS_LONG.set(true);
+        (queues.short.left(places()), queues.long.next_in(long_places()))
+    };
+    if let Some(next) = goes_on {
+        next.go_on();
+    }
+    let watch = queues.begin_watch();
+    drop(queues);
+    if watch {
+        all_places().start_watch();
+    }
+    if let Some((start, _)) = begins {
+        begin(start);
+    }
+    this.rest(signal)
+}
+
+/// A thread that waits for its turn, in the middle of its run.
+struct Resting {
+    thread: Thread,
+    goes_on: AtomicBool,
+}
+
+impl Resting {
+    fn go_on(&self) {
+        self.goes_on.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+
+    /// Waits for its turn, or until the run is to end; whether that took any time.
+    fn rest(self: &Arc<Self>, signal: &StopSignal) -> bool {
+        #[cfg(feature = "async")]
+        signal.waker.register(&std::task::Waker::from(Arc::clone(self)));
+        let mut waited = false;
+        while !self.goes_on.load(Ordering::Acquire) {
+            if signal.is_interrupted() {
+                // It ends at once.
+                let long = &mut lock(&all_places().state).long;
+                if let Some(at) = long.waiting.iter().position(|resting| Arc::ptr_eq(resting, self)) {
+                    long.waiting.remove(at);
+                    long.active += 1;
+                }
+                break;
+            }
+            waited = true;
+            thread::park();
+        }
+        waited
+    }
+}
+
+#[cfg(feature = "async")]
+impl std::task::Wake for Resting {
+    fn wake(self: Arc<Self>) {
+        self.thread.unpark();
+    }
+}
+
 impl Places {
     const fn new() -> Self {
-        let queue = Queue { waiting: VecDeque::new(), active: 0, watched: false, starving: 0 };
-        Places { state: Mutex::new(queue) }
+        Places { state: Mutex::new(Queues { short: Queue::new(), long: Queue::new(), watched: false }) }
     }
 
-    /// One has done; who comes next.
-    fn left(&self) -> Option<Start> {
-        let mut queue = lock(&self.state);
-        queue.active = queue.active.saturating_sub(1);
-        if queue.active < places() { queue.next() } else { None }
+    /// [`begin_watch`](Queues::begin_watch) has said so.
+    fn start_watch(&'static self) {
+        if Builder::new().name("luacell-watch".to_owned()).spawn(|| self.watch()).is_err() {
+            lock(&self.state).watched = false;
+        }
     }
 
-    /// Lets those begin who would wait for others that wait themselves.
+    /// Lets those go on who would wait for others that wait themselves.
     fn watch(&self) {
         loop {
             thread::sleep(TICK);
-            let mut next = Vec::new();
-            let mut queue = lock(&self.state);
-            if queue.waiting.is_empty() {
-                queue.watched = false;
+            let mut queues = lock(&self.state);
+            if !queues.is_anybody_waiting() {
+                queues.watched = false;
                 return;
             }
-            queue.starving += 1;
-            if queue.starving > STARVING {
-                next.extend(queue.next());
-            }
-            while queue.active < places() + compute_slot::in_host_now()
-                && let Some(start) = queue.next()
-            {
-                next.push(start);
-            }
-            drop(queue);
-            next.into_iter().for_each(begin);
+            let in_host = compute_slot::in_host_now();
+            queues.long.due(long_places() + in_host).iter().for_each(|resting| resting.go_on());
+            let begins = queues.short.due(places() + in_host);
+            drop(queues);
+            begins.into_iter().for_each(|(start, _)| begin(start));
         }
     }
 }
 
-impl Queue {
-    fn next(&mut self) -> Option<Start> {
-        let (next, _) = self.waiting.pop_front()?;
+impl Queues {
+    fn is_anybody_waiting(&self) -> bool {
+        !self.short.waiting.is_empty() || !self.long.waiting.is_empty()
+    }
+
+    /// Whether a thread has to be started that sees to those who wait.
+    fn begin_watch(&mut self) -> bool {
+        self.is_anybody_waiting() && !std::mem::replace(&mut self.watched, true)
+    }
+}
+
+impl<T> Queue<T> {
+    const fn new() -> Self {
+        Queue { waiting: VecDeque::new(), active: 0, starving: 0 }
+    }
+
+    fn next(&mut self) -> Option<T> {
+        let next = self.waiting.pop_front()?;
         self.active += 1;
         self.starving = 0;
         Some(next)
+    }
+
+    /// Who comes next where there are so many places.
+    fn next_in(&mut self, places: usize) -> Option<T> {
+        if self.active < places { self.next() } else { None }
+    }
+
+    /// One has done; who comes next.
+    fn left(&mut self, places: usize) -> Option<T> {
+        self.active = self.active.saturating_sub(1);
+        self.next_in(places)
+    }
+
+    /// A tick later: who goes on where there is room for so many.
+    fn due(&mut self, room: usize) -> Vec<T> {
+        let mut next = Vec::new();
+        if self.waiting.is_empty() {
+            return next;
+        }
+        self.starving += 1;
+        if self.starving > STARVING {
+            next.extend(self.next());
+        }
+        next.extend(std::iter::from_fn(|| self.next_in(room)));
+        next
     }
 }
 

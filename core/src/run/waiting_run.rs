@@ -93,7 +93,6 @@ impl SandboxState {
         host.run.waits = Waits::Started;
         let attempt = &mut host.run.attempt;
         (attempt.host_calls, attempt.bytes_stored) = (run.host_calls, run.bytes_stored);
-        attempt.called_unrepeatable = true;
         attempt.requests().names = names.to_vec();
         let left = run.left.into_iter().chain(limits.timeout).min();
         self.waiting = Some(Waiting::Restored { left });
@@ -150,6 +149,16 @@ impl SandboxCell {
         let mut state = self.try_lock_waiting()?;
         let _at_work = AtWork::begin(self);
         state.take_over(self)
+    }
+
+    /// The run that waits is this thread's.
+    pub(crate) fn take_over_run(&self) -> Result<()> {
+        self.waiting_run(|state| {
+            if let Some(Waiting::Started { thread, .. }) = &mut state.waiting {
+                *thread = this_thread();
+            }
+            Ok(())
+        })
     }
 
     /// The requests of the run that waits, by number.

@@ -8,12 +8,14 @@ mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod reserved;
+mod turns;
 mod undo_log;
 
 use std::fmt;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::value::{Error, ErrorKind};
+use crate::value::{Error, ErrorKind, keys, path};
 pub use batch::{Batch, Write};
 pub(crate) use batch::{WriteList, WriteSource};
 pub use cancel::CancelToken;
@@ -22,6 +24,9 @@ pub use into_store::IntoStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisOptions, RedisStore};
+pub(crate) use turns::Turn;
+#[doc(hidden)]
+pub use turns::Turns;
 pub(crate) use undo_log::recover;
 
 /// Why a store failed.
@@ -37,6 +42,17 @@ impl StoreError {
     /// is repeated, or fails with the kind `Conflict`.
     pub fn conflict(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         StoreError { cause: cause.into(), conflict: true }
+    }
+
+    /// Somebody else has changed this entry of a table, or without a key any of its entries.
+    pub(crate) fn changed(table: u32, key: Option<&str>) -> Self {
+        let root = if table == reserved::HOME { "_home".to_owned() } else { format!("table {table}") };
+        let place = match key {
+            _ if reserved::is_own(table) => "what it keeps of its runs".to_owned(),
+            Some(key) => path::path(&root, std::iter::once(keys::decode(key.as_bytes()))),
+            None => format!("the entries of {root}"),
+        };
+        StoreError::conflict(format!("another sandbox changed what this one had read: {place}"))
     }
 
     /// Whether it is a conflict with somebody else's writes.
@@ -350,6 +366,26 @@ pub trait TableStore: Send {
     fn now(&mut self) -> StoreResult<SystemTime> {
         Ok(SystemTime::now())
     }
+
+    /// Where runs of this process wait for their turn on the store.
+    #[doc(hidden)]
+    fn turns(&self) -> Option<Arc<Turns>> {
+        None
+    }
+
+    /// Takes the turn among the users of a store on a server, for so long; whether nobody else has it.
+    ///
+    /// # Errors
+    /// When the store failed.
+    #[doc(hidden)]
+    fn take_turn(&mut self, term: Duration) -> StoreResult<bool> {
+        let _ = term;
+        Ok(true)
+    }
+
+    /// Gives it back.
+    #[doc(hidden)]
+    fn end_turn(&mut self) {}
 
     /// A number that changes once all users of the store are gone, if the store can tell: what they had claimed is free
     /// then.

@@ -25,7 +25,7 @@ use self::sweep::{SWEPT_KEY, decode_swept};
 use crate::store::reserved::{
     FIRST_FREE, HOME, IO, NEXT_KEY, OWN, RUNS, UNDO_KEY, WRITER_KEY, decode_next, encode_next, is_valid, noted_next,
 };
-use crate::store::{self, Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore};
+use crate::store::{self, Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Turns};
 use crate::tables::meter::Meter;
 use crate::tables::overlay::Overlay;
 use crate::tables::tiered::Tiered;
@@ -239,6 +239,21 @@ impl Tables {
             self.begun = false;
             self.backing.store().rollback();
         }
+    }
+
+    pub(crate) fn turns(&self) -> Option<Arc<Turns>> {
+        match &self.backing {
+            Backing::Memory(_) => None,
+            Backing::Tiered(tiered) => tiered.turns(),
+        }
+    }
+
+    pub(crate) fn take_turn(&mut self, term: Duration) -> StoreResult<bool> {
+        self.backing.store().take_turn(term)
+    }
+
+    pub(crate) fn end_turn(&mut self) {
+        self.backing.store().end_turn();
     }
 
     pub(crate) fn refuse_functions(&mut self, refuse: bool) {

@@ -4,10 +4,13 @@
 //! there, with everything that it refers to. So a store holds what can be reached from `_home`. A sandbox's `_io` is
 //! not visible in another sandbox that shares the store, and the store never refers to memory.
 
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::store::reserved::{FIRST_FREE, IO, NEXT_KEY, OWN, RUNS, encode_next};
-use crate::store::{Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Usage, Write, WriteList};
+use crate::store::{
+    Batch, CancelToken, MemoryStore, StoreError, StoreResult, TableStore, Turns, Usage, Write, WriteList,
+};
 use crate::tables::overlay::Overlay;
 use crate::tables::{IdSet, id_set};
 use crate::util::SmallBytes;
@@ -378,6 +381,18 @@ impl TableStore for Tiered {
 
     fn now(&mut self) -> StoreResult<SystemTime> {
         self.kept.now()
+    }
+
+    fn turns(&self) -> Option<Arc<Turns>> {
+        self.kept.turns()
+    }
+
+    fn take_turn(&mut self, term: Duration) -> StoreResult<bool> {
+        self.kept.take_turn(term)
+    }
+
+    fn end_turn(&mut self) {
+        self.kept.end_turn();
     }
 
     fn era(&self) -> u64 {

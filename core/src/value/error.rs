@@ -116,6 +116,12 @@ impl Error {
         }))
     }
 
+    /// The same error, with more to its message.
+    pub(crate) fn explained(mut self, more: &str) -> Self {
+        self.0.message = format!("{}; {more}", self.0.message);
+        self
+    }
+
     /// For host functions, and for sources of modules: an error with this cause, text or any error. The script sees its
     /// text, so use text that is meant for scripts. If the script does not catch the error, the cause is the
     /// [`source`](std::error::Error::source) of the run's error.

@@ -55,10 +55,11 @@ impl SandboxState {
         stored?;
         run.stored = true;
         run.answers.clear();
+        self.end_turn();
         self.guest()?.end_checkpoint()?;
         self.note_ids();
         // What is repeated from here on is what comes from here on.
-        self.host()?.run.attempt.called_unrepeatable = false;
+        self.host()?.run.attempt.unrepeatable = None;
         Ok(())
     }
 
@@ -111,9 +112,7 @@ impl SandboxState {
         let snapshot = self.roll_back_on_error(read)?;
         self.restore_stored_run(&snapshot)?;
         self.take_over(cell)?;
-        self.guest()?.end_checkpoint()?;
-        self.host()?.run.attempt.called_unrepeatable = false;
-        Ok(())
+        self.guest()?.end_checkpoint()
     }
 
     fn read_stored_run(&mut self) -> Result<Snapshot> {

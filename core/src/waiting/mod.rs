@@ -2,6 +2,7 @@
 
 mod durable;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::guest::GuestMut;
@@ -28,6 +29,10 @@ impl SandboxState {
         if let Some(run) = durable {
             self.begin_durable_run(run)?;
         }
+        if let Err(error) = self.wait_for_turn() {
+            self.durable = None;
+            return Err(error);
+        }
         let mut tries = 0;
         let result = loop {
             let entry = match self.begin_attempt(cell, Some(set), tries, Waits::Started, &enter) {
@@ -35,9 +40,10 @@ impl SandboxState {
                 Err(error) => break Err(error),
             };
             let executed = self.guest().and_then(|mut guest| guest.execute(entry));
-            let conflict = match self.end_step(executed) {
-                Err(error) if self.repeats(&error, &mut tries) => error,
-                result => break result,
+            let ended = self.end_step(executed);
+            let conflict = match self.after_attempt(ended, &mut tries) {
+                ControlFlow::Continue(conflict) => conflict,
+                ControlFlow::Break(ended) => break ended,
             };
             if let Err(error) = self.pause(tries, conflict) {
                 break Err(error);
@@ -50,6 +56,13 @@ impl SandboxState {
     fn resume_waiting_run(&mut self, cell: &Arc<SandboxCell>) -> Result<Option<Outcome>> {
         self.factory.check_stack()?;
         self.end_wait().ok_or_else(over)?;
+        // One that is durable has given its turn back when it was stored.
+        if self.durable.is_some()
+            && let Err(error) = self.wait_for_turn()
+        {
+            self.let_wait();
+            return Err(error);
+        }
         let mut answers = self.guest()?.take_answers();
         let mut tries = 0;
         let result = loop {
@@ -61,9 +74,13 @@ impl SandboxState {
             if let Some(run) = &mut self.durable {
                 run.answers.append(&mut answers);
             }
-            let conflict = match self.end_step(executed) {
-                Err(error) if self.can_go_back() && self.repeats(&error, &mut tries) => error,
-                result => break result,
+            let ended = self.end_step(executed);
+            if !self.can_go_back() {
+                break ended;
+            }
+            let conflict = match self.after_attempt(ended, &mut tries) {
+                ControlFlow::Continue(conflict) => conflict,
+                ControlFlow::Break(ended) => break ended,
             };
             match self.pause(tries, conflict).and_then(|()| self.go_back(cell)) {
                 Ok(given) => answers = given,

@@ -169,6 +169,7 @@ describe("a call that is answered later", () => {
     ["string.gsub with an anchor, a limit, empty matches", "return (('aab'):gsub('^a', ask)), (('aab'):gsub('a', ask, 1)), (('ab'):gsub('', function() return ask('x') end))", ["Aab", "Aab", "XaXbX"]],
     ["load with a reader", "local parts = {'return ', 'ask', '(\"in\")'} local i = 0 local f = assert(load(function() i = i + 1 ask(i) return parts[i] end)) return f()", ["IN"]],
     ["load with an environment, and errors of the reader", "local n = 0 local f = load(function() n = n + 1 ask(n) return n == 1 and 'return x' or nil end, 'c', 't', {x = 5}) local bad, e = load(function() ask('a') error('oops', 0) end) return f(), bad, e", [5, null, "oops"]],
+    ["load with a reader that gives something else", "return load(function() return {} end)", [null, `[string "return load(function() return {} end)"]:1: reader function must return a string`]],
     ["require", "package.preload.m = function(name) return {v = ask(name)} end return require('m').v, package.loaded.m.v", ["M", "M"]],
     ["a searcher", "table.insert(package.searchers, 1, function(n) local a = ask(n) return function() return a end end) return (require 'q')", ["Q"]],
     ["an error's handler chain", "local ok, e = pcall(function() local x = ask('a') error({x}) end) return ok, e[1]", [false, "A"]],
@@ -191,6 +192,14 @@ describe("a call that is answered later", () => {
 });
 
 describe("scripts don't see it", () => {
+  test("stacks overflow with the same message, whenever garbage is collected", () => {
+    const source = "local function f() return 1 + f() end local ok, e = xpcall(f, debug.traceback) return ok, e:match('stack overflow')";
+    const host = new WaitingHost();
+    for (let i = 0; i < 6; i++) assert.deepEqual(host.start(source), [false, "stack overflow"]);
+    const box = new Sandbox({ revision: 2 });
+    for (let i = 0; i < 6; i++) assert.deepEqual(box.compute(`return coroutine.wrap(function() ${source} end)()`).values.map(plainValue), [false, "stack overflow"]);
+  });
+
   test("a coroutine that is resumed in vain stays what it is", () => {
     const host = new WaitingHost();
     const source = `local ok, e = coroutine.resume((coroutine.running()))

@@ -379,6 +379,7 @@ fn conflicts_that_do_not_end() {
         worker.join().unwrap().unwrap_err()
     });
     assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(error.message(), "another sandbox changed what this one had read: _home.x");
     never.compute("_home.x = -1").unwrap();
     assert_eq!(meddler.compute("return _home.x").unwrap().into_value(), (-1).into());
     assert_eq!(never.compute("return _home.y").unwrap().into_value(), Value::Nil);
@@ -462,4 +463,24 @@ fn a_server_that_swallows_everything_costs_one_timeout() {
     for sandbox in &sandboxes {
         sandbox.compute("_home.x = 1").unwrap();
     }
+}
+
+#[test]
+fn runs_that_take_turns_collide_no_more() {
+    let server = Server::start(&[]);
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let server = &server;
+            scope.spawn(move || {
+                // Other options make a pool of its own, as another process would have.
+                let store = RedisStore::options().timeout(Duration::from_secs(60 + number)).open(&server.url());
+                let config = SandboxConfig::new().store(store.unwrap()).queue_runs(true).conflict_retries(0);
+                let lua = Sandbox::with_config(config).unwrap();
+                for _ in 0..25 {
+                    lua.compute("local n = _home.n or 0 for i = 1, 1000 do end _home.n = n + 1").unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(server.sandbox().compute("return _home.n").unwrap().into_value(), 100.into());
 }

@@ -29,6 +29,8 @@ const home = new HomeView($("home"));
 
 let ready = false;
 let running = false;
+/** Whether the focus belongs on the Run button, as soon as that can have it. */
+let refocus = false;
 
 function keep(text, example) {
   memory.set("source", text);
@@ -42,6 +44,9 @@ function setRunning(now) {
   stop.hidden = !now;
   run.disabled = !ready;
   clear.disabled = reset.disabled = now || !ready;
+  if (now || !ready || !refocus) return;
+  refocus = false;
+  run.focus();
 }
 
 function start() {
@@ -57,9 +62,8 @@ function start() {
 }
 
 function finish(text) {
-  const hadFocus = document.activeElement === stop;
+  refocus = document.activeElement === stop;
   setRunning(false);
-  if (hadFocus) run.focus();
   status.textContent = text;
 }
 

@@ -27,7 +27,7 @@ export class Session {
     this.#worker.postMessage({ type, ...data });
   }
 
-  /** Ends the run: Lua stops at its next look at the clock; where the engine does not let it look, the worker goes. */
+  /** Ends the run: a script that waits stops at once; one that computes hears nothing of it, and its worker goes. */
   stop() {
     this.send("stop");
     clearTimeout(this.#timer);

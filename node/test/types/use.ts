@@ -10,6 +10,9 @@ import {
   type LuaValue,
   type MemoryStats,
   type Outcome,
+  type PendingRun,
+  type Request,
+  type Run,
   Sandbox,
   type SandboxOptions,
   Snapshot,
@@ -34,6 +37,7 @@ const options: SandboxOptions = {
   onPrint: (text) => expectType<string>()(text),
   modules: (name) => ({ source: name, chunkName: '@x' }),
   seed: 7n,
+  claimTerm: 60_000,
   engine: new Engine({ poolSize: 10 }),
 };
 const lua = new Sandbox(options);
@@ -50,6 +54,22 @@ expectType<Promise<any>>()(lua.computeAsync('return 1', { args: ['x'], signal: A
 expectType<Promise<Outcome>>()(lua.computeAsyncWith('return 1'));
 expectType<Promise<any>>()(lua.callAsync('f', { args: [1] }));
 expectType<any>()(lua.call('f', 1));
+const run = lua.declare('ask').start('return ask()', { args: [1], durable: 'order-17', timeout: 5 });
+expectType<Run>()(run);
+expectType<Request[]>()(run.requests);
+for (const { id, name, args } of run.requests) expectType<number>()(id), expectType<string>()(name), run.answer(id, ...args), run.fail(id, new Error());
+run.resume();
+expectType<any>()(run.result);
+expectType<Outcome>()(run.outcome);
+expectType<string | undefined>()(run.name);
+expectType<Promise<void>>()(run.resumeAsync());
+expectType<Promise<Run>>()(lua.startAsync('', { signal: AbortSignal.timeout(5), durable: 'x' }));
+expectType<Promise<Run>>()(lua.startCallAsync('f'));
+expectType<Run>()(lua.startCall('f'));
+expectType<Run | undefined>()(lua.waitingRun());
+expectType<Run>()(lua.resume('order-17'));
+expectType<PendingRun[]>()(lua.pendingRuns());
+expectType<boolean>()(lua.dropPendingRun('order-17'));
 const f: LuaFunction = lua.compute('return print');
 f(1, 'x');
 
@@ -110,6 +130,8 @@ throw LuaCellError.raise({ code: 7 });
 export function wrong(): void {
   // @ts-expect-error: a number is no source
   lua.compute(5);
+  // @ts-expect-error: only runs that are started can be durable
+  lua.computeWith('', { durable: 'x' });
   // @ts-expect-error: a symbol is no value
   lua.compute('', Symbol('x'));
   // @ts-expect-error: limits are numbers or text

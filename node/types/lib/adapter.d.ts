@@ -4,8 +4,9 @@ import { type HostFunction } from '../shared/functions.js';
 import { Outcome } from '../shared/outcome.js';
 import type { StoredTable } from '../shared/stored.js';
 import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue } from '../shared/values.js';
-import { type Failure, NativeSandbox, type NativeSnapshot } from './native.js';
-import { type AsyncRunOptions, type RunOptions, type SandboxOptions } from './settings.js';
+import { type Failure, NativeRun, NativeSandbox, type NativeSnapshot } from './native.js';
+import { type PendingRun, type Request, Run } from './run.js';
+import { type AsyncRunOptions, type AsyncStartOptions, type RunOptions, type SandboxOptions, type StartOptions } from './settings.js';
 export declare class Adapter implements Links {
     #private;
     readonly exact: boolean;
@@ -38,7 +39,23 @@ export declare class Adapter implements Links {
     call(path: string, args: readonly LuaInput[]): any;
     callWith(path: string, options: RunOptions): Outcome;
     later(isCall: boolean, source: string | Uint8Array, options: AsyncRunOptions, full: boolean): Promise<any>;
+    start(isCall: boolean, source: string | Uint8Array, options: StartOptions): Run;
+    startLater(isCall: boolean, source: string | Uint8Array, options: AsyncStartOptions): Promise<Run>;
+    /** What a run gave; undefined while it waits. */
+    outcomeOf(run: NativeRun, signal: AbortSignal | undefined): Outcome | undefined;
+    requestsOf(run: NativeRun): Request[];
+    answer(run: NativeRun, id: number, values: readonly LuaInput[]): void;
+    failRequest(run: NativeRun, id: number, error: unknown): void;
+    resumeRun(run: NativeRun): void;
+    resumeRunLater(run: NativeRun, then: () => void): Promise<void>;
+    leaveRun(run: NativeRun, cancel: boolean): void;
+    renewRun(run: NativeRun): void;
+    waitingRun(): Run | undefined;
+    resume(name: string): Run;
+    pendingRuns(): PendingRun[];
+    dropPendingRun(name: string): boolean;
     register(name: string, f: HostFunction): void;
+    declare(name: string): void;
     unregister(name: string): boolean;
     /** The native part calls a host function, and takes what this returns: a simple value, or bytes that begin with a status. */
     callHost(fn: number, n: number, a: unknown, b: unknown, c: unknown): unknown;

@@ -5,7 +5,8 @@ export { type HostFunction, type MultipleResults, multiple } from '../shared/fun
 export type { LimitOptions, Size, StoreLimit } from '../shared/limits.js';
 export type { Module } from '../shared/modules.js';
 export type { Outcome } from '../shared/outcome.js';
-export type { AsyncRunOptions, ModuleSource, Modules, RunOptions, SandboxOptions, TableStore } from './settings.js';
+export type { AsyncRunOptions, AsyncStartOptions, ModuleSource, Modules, RunOptions, SandboxOptions, StartOptions, TableStore } from './settings.js';
+export { type PendingRun, type Request, Run } from './run.js';
 export { type MemoryStats, Sandbox } from './sandbox.js';
 export type { RestoreOptions } from '../shared/options.js';
 export { Snapshot } from './snapshot.js';

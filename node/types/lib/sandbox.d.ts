@@ -3,7 +3,8 @@ import type { Outcome } from '../shared/outcome.js';
 import { type RestoreOptions } from '../shared/options.js';
 import type { StoredTable } from '../shared/stored.js';
 import type { LuaInput } from '../shared/values.js';
-import type { AsyncRunOptions, RunOptions, SandboxOptions } from './settings.js';
+import type { PendingRun, Run } from './run.js';
+import type { AsyncRunOptions, AsyncStartOptions, RunOptions, SandboxOptions, StartOptions } from './settings.js';
 import { Snapshot } from './snapshot.js';
 /** Bytes of memory at one moment. */
 export interface MemoryStats {
@@ -34,8 +35,8 @@ export declare class Sandbox {
     /** Runs Lua source with a chunk name, arguments and limits of its own; returns output and metrics too. */
     computeWith(source: string | Uint8Array, options?: RunOptions): Outcome;
     /**
-     * Like `compute`, but on another thread: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
-     * promises, which the script waits for. They can't use the sandbox in the meantime: they would get `Busy`.
+     * Like `compute`, but on other threads: the event loop goes on meanwhile. Host functions are called on this thread as always, and may return
+     * promises, which the script waits for; while it does, it takes up no thread. They can't use the sandbox in the meantime: they would get `Busy`.
      *
      * If a signal aborts the run, the promise is rejected as soon as the run has ended, within milliseconds: if the run waits for the promise of a
      * host function, that waiting stops. Then the sandbox can be used again. An asynchronous run that is begun earlier waits until then.
@@ -51,10 +52,43 @@ export declare class Sandbox {
     callAsync(path: string, options?: AsyncRunOptions): Promise<any>;
     /**
      * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
-     * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It may be async where `computeAsync` or `callAsync`
-     * run the script. It stays when the sandbox is reset.
+     * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It may return a promise in asynchronous runs. It stays when the sandbox is reset.
      */
     register(name: string, f: HostFunction): this;
+    /**
+     * Makes the name a function whose calls whoever starts a run answers. In other runs a call of it is an error. As for `register`, dots put it into tables, and it
+     * stays when the sandbox is reset.
+     */
+    declare(name: string): this;
+    /**
+     * Starts a run of Lua source. It is done when this returns, or waits for answers to calls of declared functions; what the script fails with is the run's result. The time
+     * for which it waits does not count for its timeout.
+     */
+    start(source: string | Uint8Array, options?: StartOptions): Run;
+    /** Like `start`, for a global function; dots reach into tables. */
+    startCall(path: string, options?: StartOptions): Run;
+    /**
+     * Like `start`, but on another thread: the event loop goes on meanwhile. The promise is kept when the run is done or waits for answers. Functions that are registered may
+     * return promises here too, but the thread waits for them.
+     */
+    startAsync(source: string | Uint8Array, options?: AsyncStartOptions): Promise<Run>;
+    /** Like `startCall`, on another thread. */
+    startCallAsync(path: string, options?: AsyncStartOptions): Promise<Run>;
+    /**
+     * The run that came with the snapshot to which this sandbox was restored, or with which it was forked: it waits for the same requests under the same numbers. Until somebody
+     * takes it over, other runs get `Busy`. Undefined when there is none, or somebody has it.
+     */
+    waitingRun(): Run | undefined;
+    /**
+     * Goes on with a durable run that waits in this sandbox's store, from where it waited last: it waits for the same requests under the same numbers. The sandbox becomes what that one
+     * was, with its globals; as after `restore`, functions and views that the host has give `Closed`. Throws `InvalidArgument` if there is no such run, and `Busy` while
+     * somebody else has claimed it.
+     */
+    resume(name: string): Run;
+    /** The durable runs that wait in this sandbox's store, in the order of their names. */
+    pendingRuns(): PendingRun[];
+    /** Removes a durable run that waits in this sandbox's store. What it has written to tables stays. Returns whether there was one; throws `Busy` while somebody has claimed it. */
+    dropPendingRun(name: string): boolean;
     /** Removes a host function. Returns whether it was there. */
     unregister(name: string): boolean;
     /** The kept table `_home`, as a live view. */

@@ -28,6 +28,11 @@ export interface SandboxOptions extends LimitOptions {
     store?: string | TableStore;
     /** How often a run is repeated if somebody else changed what it had read. Default 10. */
     conflictRetries?: number;
+    /**
+     * For how many milliseconds the sandbox claims a durable run each time, in a store that several sandboxes use: as long nobody else can resume it. The claim is
+     * renewed whenever the run waits, and by `run.renew()`. Default 30,000.
+     */
+    claimTerm?: number;
     /** Whether `_home` is also the global `Memory`. Default true. */
     memoryAlias?: boolean;
     /**
@@ -59,5 +64,18 @@ export interface RunOptions extends LimitOptions {
 /** Settings of an asynchronous run. */
 export interface AsyncRunOptions extends RunOptions {
     /** Ends the run when it aborts, with an error of the kind `Interrupted` whose cause is the signal's reason. */
+    signal?: AbortSignal;
+}
+/** Settings of a run that is started. */
+export interface StartOptions extends RunOptions {
+    /**
+     * Gives the run this name in the sandbox's store, of 1 to 1,000 bytes: it survives the process. Whenever it waits, the store gets in one transaction what it has
+     * written so far and the whole Lua. Afterwards `resume(name)` goes on from there, in any sandbox with this store: no write is lost or done twice.
+     */
+    durable?: string;
+}
+/** Settings of a run that is started on another thread. */
+export interface AsyncStartOptions extends StartOptions {
+    /** Ends the run when it aborts, also while it waits: it gets the error when it goes on. */
     signal?: AbortSignal;
 }

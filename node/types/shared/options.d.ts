@@ -16,8 +16,8 @@ export interface RestoreOptions {
 export declare function checkRestoreOptions(options: RestoreOptions): void;
 /** A seed as a number of 64 bits. */
 export declare function seedOf(seed: unknown): bigint;
-/** What a run's options have to be, apart from limits. */
-export declare function checkRunOptions(options: object, isAsync: boolean): void;
+/** What a run's options have to be, apart from limits. `more`: names that this kind of run has besides. */
+export declare function checkRunOptions(options: object, isAsync: boolean, more?: readonly string[]): void;
 /** Source is text or bytes. */
 export declare function checkSource(source: unknown): void;
 /** The name of a function that is called. */

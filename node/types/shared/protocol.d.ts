@@ -134,6 +134,8 @@ export declare const TableId: {
     readonly Io: 2;
     /** The first id for other tables. */
     readonly FirstFree: 3;
+    /** The library's own: durable runs that wait, by name. */
+    readonly Runs: 4294967294;
     /** The library's own table. */
     readonly Own: 4294967295;
 };

@@ -1,50 +1,52 @@
 // One running guest: its exports, its memory, its I/O buffer.
 
+import { Reader } from '../../shared/bytes.js';
 import { LuaCellError, broken, messageOf } from '../../shared/errors.js';
 import type { Host } from './host.js';
-import { canSuspend, promising, waitingGet } from './jspi.js';
 import type { Limits } from '../../shared/limits.js';
-import { BUFFER_SIZE, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from '../../shared/protocol.js';
+import { BUFFER_SIZE, Code, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from '../../shared/protocol.js';
 
-/** Exports that have to be there: docs/WASM_EXPORTS_REFERENCE.md. */
-const REQUIRED = [
-  'init',
-  'get_buffer_ptr',
-  'get_buffer_size',
-  'compute',
-  'compute_named',
-  'call',
-  'call_handle',
-  'release_handle',
-  'register_function',
-  'unregister_function',
-  'get_error_details',
-  'get_memory_stats',
-  'get_run_metrics',
-  'get_protocol_revision',
-  'set_host_revision',
-  'set_transactional',
-  'set_memory_limit',
-  'set_output_limit',
-  'review_limits',
-  'set_instruction_grant',
-  'set_print_streaming',
-  'set_deterministic',
-  'set_memory_alias_enabled',
-  'sync_external_table_counter',
-  'allocate_table_ids',
-  'list_table_ids',
-  'set_table_counter',
-  'forget_tables',
-  'reserve_buffer',
-  'run_gc',
-  'undo_run',
-  'forget_handles',
-  'leave_tables',
-  'settle_random',
-] as const;
-
-export type Export = (typeof REQUIRED)[number];
+/** Exports of a guest of this revision: docs/WASM_EXPORTS_REFERENCE.md. */
+export type Export =
+  | 'init'
+  | 'get_buffer_ptr'
+  | 'get_buffer_size'
+  | 'compute'
+  | 'compute_named'
+  | 'call'
+  | 'call_handle'
+  | 'release_handle'
+  | 'register_function'
+  | 'unregister_function'
+  | 'get_error_details'
+  | 'get_memory_stats'
+  | 'get_run_metrics'
+  | 'get_protocol_revision'
+  | 'set_host_revision'
+  | 'set_transactional'
+  | 'set_memory_limit'
+  | 'set_output_limit'
+  | 'review_limits'
+  | 'set_instruction_grant'
+  | 'set_print_streaming'
+  | 'set_deterministic'
+  | 'set_memory_alias_enabled'
+  | 'sync_external_table_counter'
+  | 'allocate_table_ids'
+  | 'list_table_ids'
+  | 'set_table_counter'
+  | 'forget_tables'
+  | 'reserve_buffer'
+  | 'run_gc'
+  | 'undo_run'
+  | 'forget_handles'
+  | 'leave_tables'
+  | 'settle_random'
+  | 'set_waiting'
+  | 'resume'
+  | 'list_requests'
+  | 'begin_checkpoint'
+  | 'end_checkpoint';
 /** A call of an export that runs Lua. */
 export type Entry = [name: Export, a?: number, b?: number, c?: number];
 type Exports = Record<Export, (a?: number, b?: number, c?: number) => number>;
@@ -58,6 +60,7 @@ interface Applied {
   memory: number;
   output: number;
   grant: number;
+  waiting: number;
 }
 
 /** What a call that did not return means. */
@@ -70,35 +73,29 @@ function trap(error: unknown): LuaCellError {
 const bound = (bytes: number): number => (bytes > 0xffffffff ? 0 : Math.max(1, bytes) | 0);
 
 export class Guest {
-  readonly canWait = canSuspend();
   readonly #memory: WebAssembly.Memory;
   readonly #exports: Exports;
-  readonly #waiting = new Map<Export, (...args: number[]) => Promise<number>>();
   #view = new Uint8Array(0);
   #bufferPtr = 0;
   #bufferSize = 0;
   #metricsAt = 0;
-  #applied: Applied = { memory: 0, output: 0, grant: 0 };
+  readonly #applied: Applied = { memory: 0, output: 0, grant: 0, waiting: 0 };
 
   constructor(module: WebAssembly.Module, host: Host) {
-    const env: Record<string, WebAssembly.ImportValue> = host.imports;
-    if (this.canWait) env['js_ext_table_get'] = waitingGet(host.imports['js_ext_table_get']!, host.wait);
     let instance: WebAssembly.Instance;
     try {
-      instance = new WebAssembly.Instance(module, { env });
+      instance = new WebAssembly.Instance(module, { env: host.imports });
     } catch (error) {
       const what = error instanceof WebAssembly.LinkError ? 'this is not a lua.wasm that luacell can use' : "can't make a sandbox";
       throw new LuaCellError(error instanceof WebAssembly.LinkError ? 'InvalidArgument' : 'Memory', `${what}: ${messageOf(error)}`, { cause: error });
     }
-    const { memory } = instance.exports;
-    const missing = REQUIRED.find((name) => typeof instance.exports[name] !== 'function');
-    if (!(memory instanceof WebAssembly.Memory) || missing)
-      throw new LuaCellError('InvalidArgument', `this is not a lua.wasm that luacell can use: it lacks the export ${missing ?? 'memory'}`);
+    const { memory, get_protocol_revision: revision } = instance.exports;
+    if (!(memory instanceof WebAssembly.Memory) || typeof revision !== 'function' || revision() < PROTOCOL_REVISION)
+      throw new LuaCellError('InvalidArgument', `this is not a lua.wasm that luacell can use: it does not speak revision ${PROTOCOL_REVISION}`);
     this.#memory = memory;
     this.#exports = instance.exports as unknown as Exports;
     host.guest = this;
     if (this.call('init') !== 0) throw new LuaCellError('Memory', 'the guest could not start Lua');
-    if (this.call('get_protocol_revision') < PROTOCOL_REVISION) throw new LuaCellError('InvalidArgument', 'this lua.wasm is too old: it speaks revision 1');
     this.call('set_host_revision', PROTOCOL_REVISION);
     this.call('set_transactional', 1);
     this.#metricsAt = this.call('get_run_metrics') >>> 0;
@@ -115,18 +112,6 @@ export class Guest {
   call(name: Export, a?: number, b?: number, c?: number): number {
     try {
       return this.#exports[name](a, b, c);
-    } catch (error) {
-      throw trap(error);
-    }
-  }
-
-  /** As `call`, on a stack of its own, which may be put aside. */
-  async callWaiting(name: Export, a = 0, b = 0, c = 0): Promise<number> {
-    let f = this.#waiting.get(name);
-    if (!f) this.#waiting.set(name, (f = promising(this.#exports[name])));
-    const args = [a, b, c].slice(0, (this.#exports[name] as { length: number }).length);
-    try {
-      return await f(...args);
     } catch (error) {
       throw trap(error);
     }
@@ -225,7 +210,51 @@ export class Guest {
     if (applied.memory !== limits.memory) this.call('set_memory_limit', bound(limits.memory));
     if (applied.output !== limits.output) this.call('set_output_limit', bound(limits.output));
     if (applied.grant !== grant) this.call('set_instruction_grant', grant);
-    this.#applied = { memory: limits.memory, output: limits.output, grant };
+    applied.memory = limits.memory;
+    applied.output = limits.output;
+    applied.grant = grant;
+  }
+
+  /** Whether runs that begin from here on may wait. */
+  letWait(waiting: boolean): void {
+    const flag = Number(waiting);
+    if (this.#applied.waiting === flag) return;
+    this.call('set_waiting', flag);
+    this.#applied.waiting = flag;
+  }
+
+  /** The run that waits goes on with these answers. */
+  resume(answers: readonly Uint8Array[]): number {
+    this.write(...answers);
+    return this.call(
+      'resume',
+      answers.reduce((n, part) => n + part.length, 0),
+    );
+  }
+
+  /** The run that waits ends, because of a limit that the host knows of. */
+  endWaiting(): number {
+    this.reviewLimits();
+    const n = this.call('resume', 0);
+    if (n === Code.RunWaits) throw broken('the guest does not end a run that has to end');
+    return n;
+  }
+
+  /** What a run waits for: number, number of the function, encoded arguments. */
+  *openRequests(): Generator<[number: number, id: number, args: Uint8Array]> {
+    const n = this.call('list_requests');
+    if (n < 0) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
+    this.refreshBuffer();
+    const list = new Reader(this.result(n).slice());
+    while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
+  }
+
+  /** Lua hands over what is still to be stored of a run that waits; where its memory ends, and the tables that it holds. */
+  beginCheckpoint(): [end: number, held: Set<number>] {
+    const n = this.call('begin_checkpoint');
+    if (n < 4) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
+    const [end, ...held] = this.#ids(n);
+    return [end!, new Set(held)];
   }
 
   /** Other limits hold from here on, and one that was reached is forgotten; the bytes that were printed so far. */
@@ -236,7 +265,7 @@ export class Guest {
   /** Takes this many table ids; the first of them. */
   allocateIds(count: number): number {
     const first = this.call('allocate_table_ids', count) >>> 0;
-    if (first < TableId.FirstFree || first + count >= TableId.Own) throw new LuaCellError('Store', 'no table numbers are left');
+    if (first < TableId.FirstFree || first + count > TableId.Runs) throw new LuaCellError('Store', 'no table numbers are left');
     return first;
   }
 
@@ -248,13 +277,15 @@ export class Guest {
   /** The tables that Lua holds, after a collection; null when there is no memory for the list. */
   heldTables(): Set<number> | null {
     const n = this.call('list_table_ids');
-    if (n < 0) return null;
+    return n < 0 ? null : new Set(this.#ids(n));
+  }
+
+  /** Table ids in the buffer, so many bytes. */
+  #ids(n: number): number[] {
     this.refreshBuffer();
     this.result(n);
     const view = this.#viewOf(this.#bufferPtr, n);
-    const held = new Set<number>();
-    for (let at = 0; at + 4 <= n; at += 4) held.add(view.getUint32(at, true));
-    return held;
+    return Array.from({ length: n >> 2 }, (_, i) => view.getUint32(4 * i, true));
   }
 
   /** Tells Lua which tables are gone: it may have kept their metatables. */
@@ -294,7 +325,7 @@ export class Guest {
     this.memory.set(copy);
     this.refreshBuffer();
     // It knows the limits of then.
-    this.#applied = { memory: -1, output: -1, grant: -1 };
+    Object.assign(this.#applied, { memory: -1, output: -1, grant: -1, waiting: -1 });
   }
 }
 

@@ -4,10 +4,9 @@
 import { Writer, textOf, utf8 } from '../../shared/bytes.js';
 import { decode, encodeArgs } from '../../shared/codec.js';
 import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from '../../shared/errors.js';
-import { type Functions, MultipleResults } from '../../shared/functions.js';
+import { type Functions, type HostFunction, MultipleResults } from '../../shared/functions.js';
 import type { Guest } from './guest.js';
 import { behindCause, HostErrors, nothingBehind } from '../../shared/host-errors.js';
-import { WAIT } from './jspi.js';
 import { type Limits, defaultLimits, mostHeld } from '../../shared/limits.js';
 import { type Modules, answerModule } from '../../shared/modules.js';
 import type { SandboxLinks } from './links.js';
@@ -22,14 +21,32 @@ import {
   Operation,
   PORTION_SIZE,
   Portion,
+  SLEEP,
   Status,
   UNDO_MILLISECONDS,
 } from '../../shared/protocol.js';
 import { type Tables, isValid } from './tables.js';
+import type { LuaValue } from '../../shared/values.js';
 import type { VirtualTime } from './virtual-time.js';
 
-/** Milliseconds after which a run that may wait lets the event loop go on. */
+/** Who answers calls that are not answered at once: nobody, the process that waits for promises, or whoever has started the run. */
+export type Waits = 'never' | 'driven' | 'started';
+
+/** In place of a function that was declared. */
+export const declared: HostFunction = () => {};
+
+/** A call that whoever has started the run answers. */
+export interface OpenRequest {
+  name: string;
+  args: LuaValue[];
+}
+
+type HostOutcome = { result: unknown } | { thrown: unknown };
+
+/** Milliseconds after which a run that waits now and then lets the event loop go on. */
 const SLICE = 8;
+/** When nobody looks for so many milliseconds, others have kept the thread busy. */
+const LAG = 10;
 /** How many failed searches for modules are known, and how much of the names. */
 const MOST_MODULE_FAILURES = 16;
 const NAME_LENGTH = 100;
@@ -37,25 +54,32 @@ const NAME_LENGTH = 100;
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 const none = new Uint8Array(0);
+const waiting = Uint8Array.of(Status.Waiting);
 
 /** Lets the event loop do what it has to do. */
-const nextTurn: () => Promise<void> = (() => {
-  const immediate = (globalThis as { setImmediate?: (f: () => void) => void }).setImmediate;
-  if (immediate) return () => new Promise((resolve) => immediate(resolve));
-  // Nested timers are held back by browsers; messages are not.
-  const waiting: (() => void)[] = [];
-  let port: MessagePort | undefined;
-  return () =>
-    new Promise((resolve) => {
-      if (!port) {
-        const channel = new MessageChannel();
-        channel.port1.onmessage = () => waiting.shift()?.();
-        port = channel.port2;
-      }
-      waiting.push(resolve);
-      port.postMessage(null);
-    });
-})();
+const nextTurn = (): Promise<void> =>
+  new Promise((resolve) => {
+    const { setImmediate } = globalThis as { setImmediate?: (f: () => void) => void };
+    if (setImmediate) return setImmediate(resolve);
+    // Nested timers are held back by browsers; messages are not.
+    if (typeof MessageChannel !== 'function') return void setTimeout(resolve);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+
+/** Blocks the thread for so many milliseconds, where that is allowed. */
+function block(ms: number): boolean {
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** What the five functions work on, and what they need to know of the run. */
 export class Host {
@@ -77,8 +101,15 @@ export class Host {
   isOpen = false;
   /** How many runs are inside the outermost one. */
   depth = 0;
-  /** Whether the outermost run has a stack that can be put aside. */
-  canWait = false;
+  waits: Waits = 'never';
+  /** Whether promises of host functions are waited for in a started run, too. */
+  drives = false;
+  /** What a started run waits for, by the numbers that the guest gave. */
+  readonly requests = new Map<number, OpenRequest>();
+  /** Promises and timers that a run waits for, by the same numbers. */
+  #pending = new Map<number, ReturnType<typeof setTimeout> | undefined>();
+  /** Answers for the guest, as it takes them. */
+  #answers: Uint8Array[] = [];
   /** A failure that could not be reported to the guest: the run must not succeed. */
   doomed: LuaCellError | null = null;
   /** A run inside this one has broken the guest. */
@@ -96,9 +127,10 @@ export class Host {
   /** For which modules the search failed last, by how their names begin, and the numbers of the errors. */
   #moduleFailures: { name: string; number: number }[] = [];
   #answer: Uint8Array = none;
-  #sliced = 0;
-  /** What `wait` gives: the late answer of `get`. */
-  #late: Promise<number> | null = null;
+  /** When the event loop last went on. */
+  #turn = 0;
+  /** By how much the deadline may still be postponed. */
+  #grace = 0;
   /** Ends the waiting that is under way. */
   #wake: (() => void) | null = null;
 
@@ -121,20 +153,18 @@ export class Host {
     };
   }
 
-  /** The late answer, for the stack that was put aside. */
-  readonly wait = (): Promise<number> => this.#late ?? Promise.resolve(Code.Absent);
-
-  begin(limits: Limits, canWait: boolean): void {
+  begin(limits: Limits, waits: Waits): void {
     this.limits = limits;
     this.started = performance.now();
     this.deadline = this.started + limits.timeout;
-    this.#sliced = this.started;
+    this.#turn = this.started;
+    this.#grace = limits.timeout;
     this.hostCalls = 0;
     this.bytesStored = 0;
     this.isOpen = false;
     this.depth = 0;
     this.shares = [];
-    this.canWait = canWait;
+    this.waits = waits;
     this.doomed = null;
     this.broken = null;
     this.#interrupted = false;
@@ -150,7 +180,16 @@ export class Host {
   end(ticks: bigint): void {
     this.links = null;
     this.isOpen = false;
-    this.canWait = false;
+    if (this.waits !== 'never') {
+      this.waits = 'never';
+      this.drives = false;
+      this.requests.clear();
+      for (const timer of this.#pending.values()) clearTimeout(timer);
+      // Who answers later finds nobody who waits.
+      this.#pending.clear();
+      this.#pending = new Map();
+      this.#answers = [];
+    }
     this.virtualTime?.pass(ticks);
   }
 
@@ -170,7 +209,7 @@ export class Host {
   }
 
   /** The limit that was passed, apart from instructions. */
-  #passedLimit(): ErrorKind | null {
+  passedLimit(): ErrorKind | null {
     if (this.refused) return this.refused;
     if (this.#interrupted) return this.#refuse('Interrupted');
     if (this.deadline !== Infinity && performance.now() >= this.deadline) return this.#refuse('Timeout');
@@ -248,7 +287,7 @@ export class Host {
     const request = this.#part(ptr, len);
     if (request === null || request.length === 0) return Code.Absent;
     const operation = request[0];
-    if (operation === Operation.Call) return this.#call(request, vp, max);
+    if (operation === Operation.Call || operation === Operation.Request) return this.#call(request, vp, max);
     if (operation === Operation.Limits) return this.#limits(request, vp, max);
     const answer = this.#answerTo(operation!, request.subarray(1));
     return answer === null ? Code.Absent : answer instanceof LuaCellError ? this.#fail(answer) : this.#deliver(answer, vp, max);
@@ -261,6 +300,10 @@ export class Host {
         this.#answer = none;
         return answer;
       }
+      case Operation.Drop:
+        if (payload.length < 4) return null;
+        this.#drop(new DataView(payload.buffer, payload.byteOffset).getUint32(0, true));
+        return none;
       case Operation.Clock:
         return this.#clock(payload);
       case Operation.Seed:
@@ -336,26 +379,12 @@ export class Host {
     if (request.length !== 9) return Code.Absent;
     const used = Number(new DataView(request.buffer, request.byteOffset).getBigInt64(1, true));
     if (used <= LIMITS_UNDO) return this.#granted(this.#undoIsOver() ? 'Timeout' : null, INSTRUCTION_GRANT, vp, max);
-    if (this.canWait && this.depth === 0) {
-      const now = performance.now();
-      if (now - this.#sliced > SLICE && !this.#passedLimit()) {
-        this.#late = nextTurn().then(() => {
-          this.#sliced = performance.now();
-          return this.#grant(used, vp, max);
-        });
-        return WAIT;
-      }
-    }
-    return this.#grant(used, vp, max);
-  }
-
-  #grant(used: number, vp: number, max: number): number {
     let left = Math.max(0, this.limits.instructions - used);
     for (const share of this.shares) {
       share.from ??= used;
       left = Math.min(left, Math.max(0, share.instructions - (used - share.from)));
     }
-    let kind = this.#passedLimit();
+    let kind = this.passedLimit();
     if (kind === null && left === 0) kind = this.#refuse('InstructionLimit');
     return this.#granted(kind, left, vp, max);
   }
@@ -398,20 +427,25 @@ export class Host {
 
   #callFunction(request: Uint8Array, vp: number, max: number): number {
     const { links } = this;
-    if (!links || request.length < 5) return Code.Absent;
-    const id = new DataView(request.buffer, request.byteOffset).getUint32(1, true);
+    const canWait = request[0] === Operation.Request;
+    const head = canWait ? 9 : 5;
+    if (!links || request.length < head) return Code.Absent;
+    const view = new DataView(request.buffer, request.byteOffset);
+    const id = view.getUint32(1, true);
+    const number = canWait ? view.getUint32(5, true) : null;
     if (this.refused) return this.#finish(links, this.refused, null, vp, max);
     if (this.hostCalls >= this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
     this.hostCalls++;
     // The guest knows the name of the one that is gone.
-    const f = this.functions.find(id);
+    const f = id === SLEEP ? declared : this.functions.find(id);
     if (f === undefined) return Code.Absent;
     let result: unknown;
     let waits: boolean;
     const before = this.isOpen;
     try {
       // The guest's own room is used again while the function runs.
-      const args = decode(request.subarray(5), links);
+      const args = decode(request.subarray(head), links);
+      if (f === declared) return this.#ask(links, id, number, args, vp, max);
       this.isOpen = true;
       result = f(...args);
       // Asking a hostile object may throw.
@@ -419,86 +453,149 @@ export class Host {
     } catch (error) {
       const ours = ourError(error);
       if (ours?.fatal) this.broken ??= ours;
-      return this.#finish(links, this.#passedLimit(), { thrown: error }, vp, max);
+      return this.#finish(links, this.passedLimit(), { thrown: error }, vp, max);
     } finally {
       this.isOpen = before;
       if (this.broken) throw this.broken;
     }
-    if (waits) return this.#later(links, id, result as PromiseLike<unknown>, vp, max);
-    return this.#finish(links, this.#passedLimit(), { result }, vp, max);
+    if (waits) return this.#later(links, id, number, result as PromiseLike<unknown>, vp, max);
+    return this.#finish(links, this.passedLimit(), { result }, vp, max);
+  }
+
+  /** A function that was declared, or a script that lets some seconds pass. */
+  #ask(links: SandboxLinks, id: number, number: number | null, args: LuaValue[], vp: number, max: number): number {
+    const sleeps = id === SLEEP;
+    const ms = Number(args[0]) * 1000;
+    if (sleeps && this.virtualTime) {
+      this.virtualTime.pass(BigInt(Math.round(Math.min(ms * 1e6, 2 ** 64)) || 0));
+      return this.#finish(links, null, { result: undefined }, vp, max);
+    }
+    if (this.waits === 'started') {
+      if (number !== null) this.requests.set(number, { name: this.nameOf(id), args });
+    } else if (!sleeps) {
+      const thrown = new LuaCellError('HostFunction', `'${this.functions.name(id)}' is answered by whoever starts the run: use \`start\``);
+      return this.#finish(links, null, { thrown }, vp, max);
+    } else if (this.waits === 'driven' && this.depth === 0) {
+      if (number !== null) this.#sleep(number, performance.now() + ms);
+    } else if (block(Math.min(ms, Math.max(0, this.deadline - performance.now())))) {
+      return this.#finish(links, this.passedLimit(), { result: undefined }, vp, max);
+    }
+    return this.#deliver(waiting, vp, max);
+  }
+
+  nameOf(id: number): string {
+    return id === SLEEP ? 'task.sleep' : this.functions.name(id);
+  }
+
+  #sleep(number: number, until: number): void {
+    const left = Math.ceil(until - performance.now());
+    const timer = left > 0 ? setTimeout(() => this.#sleep(number, until), Math.min(LONGEST_TIMER, left)) : undefined;
+    this.#pending.set(number, timer);
+    if (left <= 0) this.#settle(this.#pending, number, { result: undefined });
   }
 
   /** A host function's result is a promise. */
-  #later(links: SandboxLinks, id: number, promise: PromiseLike<unknown>, vp: number, max: number): number {
-    if (!this.canWait || this.depth > 0) {
-      abandon(promise);
-      const thrown = new LuaCellError('HostFunction', this.#whyNot(id));
-      return this.#finish(links, null, { thrown }, vp, max);
+  #later(links: SandboxLinks, id: number, number: number | null, promise: PromiseLike<unknown>, vp: number, max: number): number {
+    if ((this.waits === 'driven' || this.drives) && this.depth === 0) {
+      if (number === null) {
+        // The guest knows where it is that can't wait.
+        abandon(promise);
+      } else {
+        const pending = this.#pending.set(number, undefined);
+        new Promise((resolve) => resolve(promise)).then(
+          (result) => this.#settle(pending, number, { result }),
+          (thrown: unknown) => this.#settle(pending, number, { thrown }),
+        );
+      }
+      return this.#deliver(waiting, vp, max);
     }
-    const finish = (outcome: { result: unknown } | { thrown: unknown }): number => {
-      const n = this.#finish(links, this.#passedLimit(), outcome, vp, max);
-      this.#behind = nothingBehind;
-      return n;
-    };
-    this.#late = this.#settled(promise).then(
-      (result) => finish({ result }),
-      (thrown: unknown) => finish({ thrown }),
-    );
-    return WAIT;
+    abandon(promise);
+    const thrown = new LuaCellError('HostFunction', this.#whyNot(id));
+    return this.#finish(links, null, { thrown }, vp, max);
   }
 
   #whyNot(id: number): string {
     const what = `the host function '${this.functions.name(id)}' returned a promise`;
     if (this.depth > 0) return `${what}, which can't be waited for inside another host function`;
-    if (this.guest!.canWait) return `${what}: use computeAsync or callAsync, which wait for it`;
-    return (
-      `${what}, and this JavaScript engine can't wait inside WebAssembly (it lacks WebAssembly.Suspending): ` +
-      `get the value before the run, and pass it in`
-    );
+    return `${what}: computeAsync, callAsync and startAsync wait for it, nothing else`;
   }
 
-  /** What the promise gives, unless the run has to end first: then it fulfils with nothing, and a limit was passed. */
-  #settled(promise: PromiseLike<unknown>): Promise<unknown> {
-    return new Promise((resolve, reject) => {
+  /** Whoever waits gets this, unless the run has ended, or has no use for it any more. */
+  #settle(pending: Map<number, unknown>, number: number, outcome: HostOutcome): void {
+    if (!pending.delete(number)) return;
+    this.answer(number, (out) => this.#put(out, outcome, this.links!));
+    this.#wake?.();
+  }
+
+  /** Keeps an answer until the run goes on. */
+  answer(number: number, write: (out: Writer) => void): void {
+    const out = new Writer();
+    out.u32(number);
+    out.u32(0);
+    const body = new Writer();
+    write(body);
+    out.view.setUint32(4, body.length, true);
+    this.#answers.push(out.written, body.written);
+    this.#behind = nothingBehind;
+  }
+
+  /** Whether the process waits for something, or has answers. */
+  get drivesSome(): boolean {
+    return this.#pending.size + this.#answers.length > 0;
+  }
+
+  takeAnswers(): Uint8Array[] {
+    const answers = this.#answers;
+    this.#answers = [];
+    return answers;
+  }
+
+  /** Nobody waits for that any more. */
+  #drop(number: number): void {
+    this.requests.delete(number);
+    clearTimeout(this.#pending.get(number));
+    this.#pending.delete(number);
+  }
+
+  /** Waits until the run can go on, or has to end. */
+  async untilAnswered(): Promise<void> {
+    await this.#answered();
+    const now = performance.now();
+    if (now - this.#turn < SLICE) return;
+    await nextTurn();
+    this.#turn = performance.now();
+    // It could have gone on.
+    this.deadline += this.#turn - now;
+  }
+
+  #answered(): Promise<void> {
+    return new Promise((resolve) => {
       let timer: ReturnType<typeof setTimeout> | undefined;
-      const done = (): void => {
-        clearTimeout(timer);
-        this.#wake = null;
-      };
+      let left = this.deadline - performance.now();
       const look = (): void => {
-        if (this.#passedLimit()) {
-          done();
-          resolve(undefined);
+        clearTimeout(timer);
+        const late = performance.now() - this.deadline;
+        if (late > LAG) {
+          // It may be that what it waits for came in time, and nobody could see that.
+          const more = Math.max(0, Math.min(late, left, this.#grace));
+          this.#grace -= more;
+          this.deadline += late + more;
+          left = 0;
+        }
+        if (this.#answers.length > 0 || this.passedLimit()) {
+          this.#wake = null;
+          resolve();
         } else if (this.deadline !== Infinity) {
           timer = setTimeout(look, Math.min(LONGEST_TIMER, Math.max(1, Math.ceil(this.deadline - performance.now()))));
         }
       };
-      this.#wake = () => {
-        clearTimeout(timer);
-        look();
-      };
-      promise.then(
-        (value) => {
-          done();
-          resolve(value);
-        },
-        (error: unknown) => {
-          done();
-          reject(error);
-        },
-      );
+      this.#wake = look;
       look();
     });
   }
 
   /** Writes the answer to a call: a limit, results, or an error. */
-  #finish(
-    links: SandboxLinks,
-    limit: ErrorKind | null,
-    outcome: { result: unknown } | { thrown: unknown } | null,
-    vp: number,
-    max: number,
-  ): number {
+  #finish(links: SandboxLinks, limit: ErrorKind | null, outcome: HostOutcome | null, vp: number, max: number): number {
     // What values say of themselves is the host's code, and may come back here.
     const out = this.#outBusy ? new Writer() : this.#out;
     const mine = !this.#outBusy;
@@ -508,15 +605,18 @@ export class Host {
       if (limit !== null) {
         out.u8(Status.Limit);
         out.u32(ErrorKinds[limit]);
-      } else if (outcome && 'result' in outcome) {
-        this.#putResult(out, outcome.result, links);
       } else {
-        this.#putError(out, outcome?.thrown, links);
+        this.#put(out, outcome ?? { thrown: undefined }, links);
       }
       return this.#deliver(out.written, vp, max);
     } finally {
       if (mine) this.#outBusy = false;
     }
+  }
+
+  #put(out: Writer, outcome: HostOutcome, links: SandboxLinks): void {
+    if ('result' in outcome) this.#putResult(out, outcome.result, links);
+    else this.putError(out, outcome.thrown, links);
   }
 
   #putResult(out: Writer, result: unknown, links: SandboxLinks): void {
@@ -525,11 +625,11 @@ export class Host {
       if (result instanceof MultipleResults) encodeArgs(result.values, out, links, 'result');
       else if (result !== undefined) encodeArgs([result], out, links, 'result');
     } catch (error) {
-      this.#putError(out, unfit(error), links);
+      this.putError(out, unfit(error), links);
     }
   }
 
-  #putError(out: Writer, thrown: unknown, links: SandboxLinks): void {
+  putError(out: Writer, thrown: unknown, links: SandboxLinks): void {
     const ours = ourError(thrown);
     const nested = ours?.nested === true;
     // What Lua itself raised passes through as it was; the host's own errors are kept, to come out again when nothing

@@ -6,7 +6,8 @@ export { IndexedDBStore, type IndexedDBOptions, openIndexedDB } from './indexedd
 export type { LimitOptions, Size, StoreLimit } from '../../shared/limits.js';
 export type { Module, Modules } from '../../shared/modules.js';
 export type { Outcome } from '../../shared/outcome.js';
-export { type AsyncRunOptions, type MemoryStats, type RunOptions, Sandbox, type SandboxOptions } from './sandbox.js';
+export { type PendingRun, type Request, Run } from './run.js';
+export { type AsyncRunOptions, type AsyncStartOptions, type MemoryStats, type RunOptions, Sandbox, type SandboxOptions, type StartOptions } from './sandbox.js';
 export type { RestoreOptions } from '../../shared/options.js';
 export { Snapshot } from './snapshot.js';
 export { StoredTable } from '../../shared/stored.js';

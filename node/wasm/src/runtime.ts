@@ -1,27 +1,32 @@
 // What runs Lua here, where there is no native part. All handles of one sandbox share it: the guest, the tables, and
 // who may use them when.
 
-import { Writer } from '../../shared/bytes.js';
+import { Writer, checkText, utf8 } from '../../shared/bytes.js';
+import { decode, encodeArgs, putReference, references } from '../../shared/codec.js';
 import type { Engine } from './engine.js';
 import { type Enter, functionEntry } from './entry.js';
-import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limitError } from '../../shared/errors.js';
+import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limitError, storeError } from '../../shared/errors.js';
 import { type FunctionNames, type Functions, type HostFunction, checkName } from '../../shared/functions.js';
 import { type Entry, Guest } from './guest.js';
 import { HeldFunctions } from '../../shared/held.js';
-import { Host } from './host.js';
-import { type LimitOptions, type Limits, mostMemory, onlySet, withLimits, within } from '../../shared/limits.js';
+import { Host, type Waits, declared } from './host.js';
+import { type LimitOptions, type Limits, leastOf, mostMemory, onlySet, withLimits, within } from '../../shared/limits.js';
 import { SandboxLinks } from './links.js';
 import { Outcome } from '../../shared/outcome.js';
-import { TableId } from '../../shared/protocol.js';
+import { Code, Status, TableId, Tag } from '../../shared/protocol.js';
 import { readResult } from './results.js';
 import type { StoredTable } from '../../shared/stored.js';
-import { type TableImage, Tables, usageOf } from './tables.js';
-import type { FunctionKind, LuaFunction } from '../../shared/values.js';
+import type { PendingRun, Request, Started } from './run.js';
+import { Snapshot } from './snapshot.js';
+import { type TableImage, Tables, type Write, isValid, usageOf } from './tables.js';
+import type { FunctionKind, LuaFunction, LuaInput } from '../../shared/values.js';
 import { Views } from './views.js';
 import type { VirtualTime } from './virtual-time.js';
 
 /** Who takes many numbers for tables runs at least so many instructions. */
 const LONG = 1n << 20n;
+/** A durable run that failed with one of these waits on in its store: the script itself has not ended. */
+const staysPending: (ErrorKind | null)[] = ['Busy', 'Closed', 'Conflict', 'Interrupted', 'Store', 'Trap'];
 /** Fewer numbers are not worth a collection. */
 const MANY_NUMBERS = 1 << 16;
 
@@ -33,6 +38,18 @@ export interface Image {
   tables: TableImage;
   functions: FunctionNames;
   time: VirtualTime | null;
+  waiting: WaitingImage | null;
+}
+
+/** A run that waits, beside what the guest has of it. */
+export interface WaitingImage {
+  limits: Limits;
+  /** Milliseconds that are left of its time. */
+  left: number;
+  hostCalls: number;
+  bytesStored: number;
+  /** What it has written to tables so far. */
+  writes: Write[];
 }
 
 export class Runtime {
@@ -46,6 +63,16 @@ export class Runtime {
   #closed = false;
   /** Who waits until nothing runs. */
   #waiting: (() => void)[] = [];
+  /** Whether the guest has a run that waits. */
+  #guestWaits = false;
+  /** The run that somebody has started. */
+  #started: Started | null = null;
+  /** While a started run waits: milliseconds that are left of its time. */
+  #timeLeft: number | null = null;
+  /** Whether the run that waits came with a snapshot, and nobody has taken it over. */
+  #untaken = false;
+  /** What functions were called where it came from. */
+  #restoredNames: ReadonlyMap<number, string> = new Map();
   readonly #args = new Writer();
   #argsBusy = false;
   readonly views = new Views(this);
@@ -91,6 +118,7 @@ export class Runtime {
   async close(): Promise<void> {
     this.#closed = true;
     if (!this.#running) return this.#free();
+    if (this.#timeLeft !== null) return this.#loseRun(closed());
     if (this.host.isOpen) return;
     this.host.interrupt();
     await this.#left();
@@ -154,6 +182,7 @@ export class Runtime {
   #drop(): void {
     this.#guest = null;
     this.host.guest = null;
+    this.#guestWaits = false;
     this.#inLua = 0;
     this.host.tables.rollback();
     this.#giveBack(0);
@@ -163,6 +192,14 @@ export class Runtime {
   /** Takes back what failed. After a crash, or when the guest breaks its contract, the instance goes too. */
   #abandon(error: unknown): void {
     if (error instanceof LuaCellError && error.fatal) return this.#drop();
+    if (this.#guestWaits) {
+      this.host.interrupt();
+      try {
+        this.#finish(this.#execute((guest) => guest.endWaiting()));
+      } catch (ended) {
+        if (ended instanceof LuaCellError && ended.fatal) return this.#drop();
+      }
+    }
     this.host.tables.rollback();
     try {
       this.#giveBack(this.#inLua - 1);
@@ -214,12 +251,11 @@ export class Runtime {
 
   /** Runs the guest: `enter` passes in what is to be run. */
   run(set: LimitOptions | null, enter: Enter): Outcome {
-    if (this.#enter()) return this.#runNested(set, enter);
+    if (this.#enter()) return this.#asPart(() => this.#runNested(set, enter));
     this.#running = true;
     try {
-      const entry = this.#begin(set, enter, false);
-      const guest = this.#guest!;
-      return this.#finish(() => guest.call(...entry));
+      const entry = this.#begin(set, enter, 'never');
+      return this.#finish(this.#execute((guest) => guest.call(...entry)));
     } catch (error) {
       this.#abandon(error);
       throw error;
@@ -228,39 +264,21 @@ export class Runtime {
     }
   }
 
-  /** As `run`, and host functions may be waited for, where the engine can do that. */
+  /** As `run`, and promises of host functions are waited for. */
   async runWaiting(set: LimitOptions | null, signal: AbortSignal | undefined, enter: Enter): Promise<Outcome> {
-    // A run that was told to end does not make the sandbox busy, except for its own host functions.
-    while (this.#running && this.host.isInterrupted && !this.host.isOpen) await this.#left();
-    if (this.#enter()) throw busy();
-    const interrupted = (): LuaCellError => new LuaCellError('Interrupted', 'the run was aborted', { cause: signal!.reason });
-    if (signal?.aborted) throw interrupted();
-    const abort = (): void => this.host.interrupt();
-    signal?.addEventListener('abort', abort);
-    this.#running = true;
-    try {
-      const canWait = this.#theGuest().canWait;
-      const entry = this.#begin(set, enter, canWait);
-      const guest = this.#guest!;
-      if (!canWait) return this.#finish(() => guest.call(...entry));
-      let result: () => number;
-      try {
-        const n = await guest.callWaiting(...entry);
-        result = () => n;
-      } catch (error) {
-        result = () => {
-          throw error;
-        };
-      }
-      return this.#finish(result);
-    } catch (error) {
-      this.#abandon(error);
-      if (signal?.aborted && error instanceof LuaCellError && error.kind === 'Interrupted') error.cause = signal.reason;
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-      this.#leave();
-    }
+    const { end } = await this.startLater(set, signal, undefined, enter, 'driven');
+    if ('error' in end!) throw end.error;
+    return end!.outcome;
+  }
+
+  /** A run that was told to end does not make the sandbox busy, except for its own host functions. */
+  get #isEnding(): boolean {
+    return this.#running && this.host.isInterrupted && !this.host.isOpen;
+  }
+
+  #enterFree(signal: AbortSignal | undefined): void {
+    this.#enterWhole();
+    if (signal?.aborted) throw new LuaCellError('Interrupted', 'the run was aborted', { cause: signal.reason });
   }
 
   /** Encodes with room that is kept. */
@@ -275,13 +293,14 @@ export class Runtime {
     }
   }
 
-  #begin(set: LimitOptions | null, enter: Enter, canWait: boolean): Entry {
+  #begin(set: LimitOptions | null, enter: Enter, waits: Waits): Entry {
     const limits = set ? withLimits(this.limits, set) : this.limits;
     this.#releaseHandles();
     const guest = this.#theGuest();
     const links = this.#links();
-    this.host.begin(limits, canWait);
+    this.host.begin(limits, waits);
     guest.apply(limits);
+    guest.letWait(waits !== 'never');
     const entry = this.#withArgs((args) => enter(guest, links, args));
     this.host.links = links;
     return entry;
@@ -297,17 +316,28 @@ export class Runtime {
     return { metrics: { wallTime, instructions, peakMemory: peak, hostCalls, bytesStored }, ticks };
   }
 
-  #finish(execute: () => number): Outcome {
-    const { host } = this;
-    const links = host.links!;
-    let n: number;
+  /** Lets the guest run until the run has ended, or waits. */
+  #execute(execute: (guest: Guest) => number): number {
     try {
-      n = execute();
+      const n = execute(this.#guest!);
+      this.#guestWaits = n === Code.RunWaits;
+      return n;
     } catch (error) {
       // Numbers that a crashed guest wrote are better than none.
       if (error instanceof LuaCellError) error.metrics = this.#metrics().metrics;
       throw error;
     }
+  }
+
+  /** Lets the run that waits go on with what was answered, or end when it has to. */
+  #goOn(): number {
+    const { host } = this;
+    return this.#execute((guest) => (host.passedLimit() ? guest.endWaiting() : guest.resume(host.takeAnswers())));
+  }
+
+  #finish(n: number): Outcome {
+    const { host } = this;
+    const links = host.links!;
     const { metrics, ticks } = this.#metrics();
     const guest = this.#guest!;
     let outcome: Outcome | null = null;
@@ -320,7 +350,8 @@ export class Runtime {
       if (host.doomed) throw host.doomed;
       if (host.refused) throw limitError(host.refused);
       if (ticks > LONG) this.#trimNumbers();
-      this.host.tables.commit();
+      if (this.#started?.stored) host.tables.putRun(this.#started.name!, null);
+      host.tables.commit();
     } catch (error) {
       if (error instanceof LuaCellError) {
         if (outcome) error.outputBytes = outcome.outputBytes;
@@ -550,17 +581,18 @@ export class Runtime {
   // ---- The whole
 
   memoryStats(): ReturnType<Guest['memoryStats']> {
-    return this.#whole((guest) => guest.memoryStats());
+    return this.#beside((guest) => guest.memoryStats());
   }
 
   gc(): void {
     this.#whole((guest) => {
       // A run: it may run finalizers.
-      this.#begin(null, () => ['run_gc'], false);
-      this.#finish(() => {
+      this.#begin(null, () => ['run_gc'], 'never');
+      const n = this.#execute(() => {
         guest.call('run_gc');
         return guest.call('get_error_details') === 0 ? 0 : -1;
       });
+      this.#finish(n);
       this.#sweep();
     });
   }
@@ -572,25 +604,38 @@ export class Runtime {
   }
 
   image(): Image {
-    return this.#whole((guest) => {
+    return this.#beside((guest) => {
       this.#releaseHandles();
       guest.call('settle_random');
-      const { tables, functions, virtualTime } = this.host;
-      return {
-        guest: this.engine.fingerprint,
-        memory: guest.copyMemory(),
-        tables: tables.image(),
-        functions: functions.names,
-        time: virtualTime?.copy() ?? null,
-      };
+      const { tables } = this.host;
+      return this.#imageWith(guest, tables.image(), this.#timeLeft, tables.writes);
     });
+  }
+
+  /** `left`: the time that a run has which waits. */
+  #imageWith(guest: Guest, tables: TableImage, left: number | null, writes: Write[]): Image {
+    const { functions, virtualTime, limits, hostCalls, bytesStored } = this.host;
+    return {
+      guest: this.engine.fingerprint,
+      memory: guest.copyMemory(),
+      tables,
+      functions: functions.names,
+      time: virtualTime?.copy() ?? null,
+      waiting: left === null ? null : { limits, left, hostCalls, bytesStored, writes },
+    };
+  }
+
+  /** A call into the guest that a run which waits does not mind. */
+  #beside<T>(f: (guest: Guest) => T): T {
+    if (this.#closed) throw closed();
+    return this.#timeLeft === null ? this.#whole(f) : f(this.#guest!);
   }
 
   /** Whether this sandbox may become so large, as far as that shows at once. */
   #checkSize(image: Image, withTables: boolean): void {
     const { memory, storeBytes, storeEntries } = this.limits;
     if (image.memory.length > mostMemory(memory)) throw this.#tooLarge(image.memory.length);
-    const { bytes, entries } = usageOf(image.tables);
+    const { bytes, entries } = usageOf(image.tables, image.waiting?.writes);
     if (withTables && (bytes > storeBytes || entries > storeEntries))
       throw new LuaCellError('StoreLimit', `the snapshot's tables hold ${bytes} bytes in ${entries} entries, more than the sandbox's storeLimit allows`);
   }
@@ -599,10 +644,15 @@ export class Runtime {
     return new LuaCellError('Memory', `the snapshot's ${bytes} bytes are more than this sandbox's memoryLimit of ${this.limits.memory} bytes has room for`);
   }
 
-  /** `keepsLimits`: a snapshot that is larger than this sandbox may be is refused. */
-  restore(image: Image, withTables = this.host.tables.store === null, keepsLimits = true): void {
+  /**
+   * `keepsLimits`: a snapshot that is larger than this sandbox may be is refused. `stored`: Lua knows the tables of the
+   * store, since it comes from there.
+   */
+  restore(image: Image, withTables = this.host.tables.store === null, keepsLimits = true, stored = false): void {
     this.#enterWhole();
     if (image.guest !== this.engine.fingerprint) throw invalid('the snapshot was made with another lua.wasm, and can only be restored with that one');
+    const { waiting } = image;
+    if (waiting && !withTables && !stored) throw invalid("the snapshot has a run that waits, which can't go on without its tables");
     if (keepsLimits) this.#checkSize(image, withTables);
     this.#running = true;
     const { host } = this;
@@ -613,7 +663,10 @@ export class Runtime {
       if (keepsLimits && inUse > this.limits.memory) throw this.#tooLarge(inUse);
       // Those of the sandbox that was copied.
       guest.call('forget_handles');
-      if (withTables) {
+      if (stored) {
+        host.tables.restoreIo(image.tables);
+        host.tables.commit();
+      } else if (withTables) {
         host.tables.restore(image.tables);
         host.tables.commit();
       } else {
@@ -627,13 +680,340 @@ export class Runtime {
       this.#setUp(guest);
       this.#inLua = guest.nextId;
       this.views.end();
-      this.#afterwards(() => this.#sweep());
+      if (waiting) this.#restoreRun(guest, waiting, image.functions);
+      else this.#afterwards(() => this.#sweep());
     } catch (error) {
       host.guest = this.#guest;
       this.#abandon(error);
       throw error;
     } finally {
-      this.#leave();
+      if (this.#timeLeft === null) this.#leave();
     }
   }
+
+  // ---- Runs that somebody starts and answers
+
+  declare(name: string): void {
+    this.register(name, declared);
+  }
+
+  /** Begins a run. What the script fails with is the run's end. */
+  start(set: LimitOptions | null, name: string | undefined, enter: Enter): Started {
+    const [run, entry] = this.#beginStarted(set, name, enter, 'started');
+    this.#step(run, () => this.#execute((guest) => guest.call(...entry)));
+    return run;
+  }
+
+  /** The same, and promises of host functions are waited for. */
+  async startLater(set: LimitOptions | null, signal: AbortSignal | undefined, name: string | undefined, enter: Enter, waits: Waits = 'started'): Promise<Started> {
+    while (this.#isEnding) await this.#left();
+    this.#enterFree(signal);
+    const [run, entry] = this.#beginStarted(set, name, enter, waits);
+    if (signal) {
+      const abort = (): void => this.host.interrupt();
+      signal.addEventListener('abort', abort);
+      run.onEnd = () => {
+        signal.removeEventListener('abort', abort);
+        if (run.end && 'error' in run.end) giveReason(run.end.error, signal);
+      };
+    }
+    await this.#stepLater(run, () => this.#execute((guest) => guest.call(...entry)));
+    return run;
+  }
+
+  #beginStarted(set: LimitOptions | null, name: string | undefined, enter: Enter, waits: Waits): [Started, Entry] {
+    this.#enterWhole();
+    if (name !== undefined) this.#checkDurable(name);
+    this.#running = true;
+    try {
+      const entry = this.#begin(set, enter, waits);
+      this.#started = { end: null, name, stored: false };
+      return [this.#started, entry];
+    } catch (error) {
+      this.#abandon(error);
+      this.#leave();
+      throw error;
+    }
+  }
+
+  /** A started run goes as far as it comes. */
+  #step(run: Started, go: () => number): void {
+    try {
+      this.#endStep(run, go());
+    } catch (error) {
+      this.#endRun(run, { error });
+    }
+  }
+
+  async #stepLater(run: Started, go: () => number): Promise<void> {
+    const { host } = this;
+    host.drives = true;
+    try {
+      let n = go();
+      while (this.#guestWaits && (host.waits === 'driven' || host.drivesSome)) {
+        await host.untilAnswered();
+        n = this.#goOn();
+      }
+      host.drives = false;
+      this.#endStep(run, n);
+    } catch (error) {
+      this.#endRun(run, { error });
+    }
+  }
+
+  #endStep(run: Started, n: number): void {
+    if (!this.#guestWaits) return this.#endRun(run, { outcome: this.#finish(n) });
+    if (run.name !== undefined) this.#checkpoint(run, run.name);
+    this.#letWait();
+  }
+
+  #endRun(run: Started, end: NonNullable<Started['end']>): void {
+    if ('error' in end) {
+      this.#abandon(end.error);
+      // Whoever resumes one that did not end by itself goes on from where it was stored.
+      const kind = end.error instanceof LuaCellError ? end.error.kind : null;
+      if (run.stored && !staysPending.includes(kind)) this.#removeRun(run.name!);
+    }
+    this.host.end(0n);
+    this.#forgetRun(end);
+  }
+
+  /** The run that somebody has started is over. */
+  #forgetRun(end: NonNullable<Started['end']>): void {
+    const run = this.#started;
+    this.#started = null;
+    if (run) {
+      run.end = end;
+      run.onEnd?.();
+    }
+    this.#leave();
+  }
+
+  /** What the store fails with shows when somebody wants to resume it. */
+  #removeRun(name: string): void {
+    try {
+      this.host.tables.removeRun(name);
+    } catch {
+      // It is there still.
+    }
+  }
+
+  /** The time of a started run stands still while it waits, and anybody may use the sandbox as a part of it. */
+  #letWait(): void {
+    const { host } = this;
+    this.#timeLeft = Math.max(0, host.deadline - performance.now());
+    host.deadline = Infinity;
+    host.isOpen = true;
+  }
+
+  #endWait(): void {
+    const { host } = this;
+    host.deadline = performance.now() + this.#timeLeft!;
+    this.#timeLeft = null;
+    host.isOpen = false;
+  }
+
+  /** Something that is run as a part of the present run, which may wait. */
+  #asPart<T>(f: () => T): T {
+    if (this.#untaken) throw busy();
+    if (this.#timeLeft === null) return f();
+    const { host } = this;
+    this.#endWait();
+    try {
+      return f();
+    } finally {
+      if (this.#closed) this.#loseRun(closed());
+      else if (host.broken) this.#loseRun(host.broken);
+      else this.#letWait();
+    }
+  }
+
+  /** The run that waits is gone, with the instance. */
+  #loseRun(error: LuaCellError): void {
+    this.#timeLeft = null;
+    this.#untaken = false;
+    this.#drop();
+    this.#forgetRun({ error });
+  }
+
+  /** Whether it waits; throws when it can't be used at this moment. */
+  #checkRun(run: Started): void {
+    if (run.end) throw invalid('the run is done');
+    if (this.#timeLeft === null) throw busy();
+  }
+
+  requestsOf(run: Started): Request[] {
+    if (run.end) return [];
+    return Array.from(this.host.requests, ([id, { name, args }]) => ({ id, name, args: [...args] }));
+  }
+
+  answer(run: Started, id: number, values: readonly LuaInput[]): void {
+    this.#answer(run, id, (out) => {
+      out.u8(Status.Results);
+      encodeArgs(values, out, this.host.links!);
+    });
+  }
+
+  failRequest(run: Started, id: number, error: unknown): void {
+    const thrown = typeof error === 'string' ? new LuaCellError('HostFunction', error) : error;
+    this.#answer(run, id, (out) => this.host.putError(out, thrown, this.host.links!));
+  }
+
+  #answer(run: Started, id: number, write: (out: Writer) => void): void {
+    this.#checkRun(run);
+    const { host } = this;
+    if (!host.requests.has(id)) throw invalid(`the run has no open request ${String(id)}`);
+    host.answer(id, write);
+    host.requests.delete(id);
+  }
+
+  resumeRun(run: Started): void {
+    this.#checkRun(run);
+    this.#endWait();
+    this.#step(run, () => this.#goOn());
+  }
+
+  async resumeRunLater(run: Started): Promise<void> {
+    this.#checkRun(run);
+    this.#endWait();
+    await this.#stepLater(run, () => this.#goOn());
+  }
+
+  /** Ends a run that waits. `remove`: nor does the store keep it. */
+  leaveRun(run: Started, remove: boolean): void {
+    if (run.end) return;
+    this.#checkRun(run);
+    this.#endWait();
+    const ended = new LuaCellError('Closed', remove ? 'the run was cancelled' : 'the run was given up');
+    this.#abandon(ended);
+    if (run.stored && remove) this.#removeRun(run.name!);
+    this.#forgetRun({ error: ended });
+  }
+
+  /** The run goes on here that was copied with the memory, once somebody takes it over. */
+  #restoreRun(guest: Guest, { limits, left, hostCalls, bytesStored, writes }: WaitingImage, names: FunctionNames): void {
+    const { host } = this;
+    this.#restoredNames = new Map(names.list);
+    const least = leastOf(limits, this.limits);
+    host.begin(least, 'started');
+    host.hostCalls = hostCalls;
+    host.bytesStored = bytesStored;
+    host.links = this.#links();
+    guest.apply(least);
+    host.tables.writeAgain(writes);
+    this.#guestWaits = true;
+    this.#untaken = true;
+    this.#letWait();
+    this.#timeLeft = Math.min(left, least.timeout);
+  }
+
+  /** The run that came with a snapshot. */
+  waitingRun(): Started | undefined {
+    if (this.#closed) throw closed();
+    if (this.#running && !this.host.isOpen) throw busy();
+    return this.#untaken ? this.#takeRun({ end: null, name: undefined, stored: false }) : undefined;
+  }
+
+  #takeRun(run: Started): Started {
+    const { host } = this;
+    try {
+      for (const [number, id, args] of this.#guest!.openRequests())
+        host.requests.set(number, { name: this.#restoredNames.get(id) ?? host.nameOf(id), args: decode(args, host.links!) });
+    } catch (error) {
+      if (error instanceof LuaCellError && error.fatal) this.#loseRun(error);
+      throw error;
+    }
+    this.#untaken = false;
+    this.#started = run;
+    return run;
+  }
+
+  // ---- Durable runs: each time that one waits, the store gets what it has written and the whole Lua
+
+  #checkDurable(name: string): void {
+    checkRunName(name);
+    const { tables } = this.host;
+    if (!tables.store) throw invalid('a durable run needs a sandbox with a store');
+    if (tables.run(name)) throw invalid(`a run '${name}' waits in the store already: resume it`);
+  }
+
+  #checkpoint(run: Started, name: string): void {
+    const guest = this.#guest!;
+    const { tables } = this.host;
+    const [end, held] = guest.beginCheckpoint();
+    guest.call('settle_random');
+    const io: TableImage = new Map([[TableId.Io, new Map(tables.scan(TableId.Io))]]);
+    const left = Math.max(0, this.host.deadline - performance.now());
+    const snapshot = new Snapshot(this.#imageWith(guest, io, left, []));
+    snapshot.image.memory.fill(0, end);
+    for (const value of io.get(TableId.Io)!.values()) references(value, (id) => void held.add(id));
+    tables.putRun(name, encodeRun(snapshot.toBytes(), [...held].filter(isValid)));
+    tables.commit();
+    run.stored = true;
+    guest.call('end_checkpoint');
+    this.#inLua = guest.nextId;
+  }
+
+  resumeStored(name: string): Started {
+    this.#enterWhole();
+    checkRunName(name);
+    const { tables } = this.host;
+    if (!tables.takesFunctions) throw invalid('a stored run has functions, and this sandbox loads none from its store (storedFunctions)');
+    const value = tables.run(name);
+    if (!value) throw invalid(`no run '${name}' waits in the store`);
+    const { image } = Snapshot.fromBytes(decodeRun(value));
+    if (!image.waiting) throw storeError(`what is stored of the run '${name}' makes no sense`);
+    this.restore(image, false, true, true);
+    const run = this.#takeRun({ end: null, name, stored: true });
+    this.#guest!.call('end_checkpoint');
+    return run;
+  }
+
+  pendingRuns(): PendingRun[] {
+    this.#enter();
+    return this.host.tables.runNames.map((name) => ({ name, claimed: undefined }));
+  }
+
+  dropPendingRun(name: string): boolean {
+    checkRunName(name);
+    this.#enterWhole();
+    const { tables } = this.host;
+    if (!tables.run(name)) return false;
+    tables.removeRun(name);
+    return true;
+  }
+}
+
+/** Says why a run was interrupted. */
+function giveReason(error: unknown, signal: AbortSignal | undefined): void {
+  if (signal?.aborted && error instanceof LuaCellError && error.kind === 'Interrupted') error.cause = signal.reason;
+}
+
+const LONGEST_NAME = 1000;
+
+function checkRunName(name: string): void {
+  const length = typeof name === 'string' ? utf8(checkText(name)).length : 0;
+  if (length < 1 || length > LONGEST_NAME) throw invalid(`the name of a durable run has 1 to ${LONGEST_NAME} bytes`);
+}
+
+/** What stands before a run's bytes: a table's tag and sizes, a string's tag and length. */
+const RUN_HEAD = 14;
+
+/** A run's bytes as a store has them: a table with references to all that Lua holds, so that it stays. */
+function encodeRun(bytes: Uint8Array, held: readonly number[]): Uint8Array {
+  const out = new Writer();
+  out.u8(Tag.Table);
+  out.u32(1 + held.length);
+  out.u32(0);
+  out.u8(Tag.String);
+  out.u32(bytes.length);
+  out.raw(bytes);
+  for (const id of held) putReference(out, id);
+  return out.written.slice();
+}
+
+/** What it was given; of anything else, some bytes. */
+function decodeRun(value: Uint8Array): Uint8Array {
+  const length = value.length < RUN_HEAD ? 0 : new DataView(value.buffer, value.byteOffset).getUint32(RUN_HEAD - 4, true);
+  return value.subarray(RUN_HEAD, RUN_HEAD + length);
 }

@@ -5,7 +5,8 @@ import { invalid } from '../../shared/errors.js';
 import { Functions, type HostFunction } from '../../shared/functions.js';
 import { type LimitOptions, defaultLimits, withLimits } from '../../shared/limits.js';
 import type { Modules } from '../../shared/modules.js';
-import { type RestoreOptions, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, sandboxNames } from '../../shared/options.js';
+import { type PendingRun, Run, type Started } from './run.js';
+import { type RestoreOptions, checkCount, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, checkType, sandboxNames } from '../../shared/options.js';
 import type { Outcome } from '../../shared/outcome.js';
 import { Snapshot } from './snapshot.js';
 import type { StoredTable } from '../../shared/stored.js';
@@ -37,6 +38,8 @@ export interface SandboxOptions extends LimitOptions {
    * to the store. Reading a function then fails with `Store`. Default: true.
    */
   storedFunctions?: boolean;
+  /** Without effect here, where a store has one user: elsewhere for how many milliseconds the sandbox claims a durable run each time. */
+  claimTerm?: number;
 }
 
 /** Settings of one run. Limits that are set here replace the sandbox's. */
@@ -50,6 +53,21 @@ export interface RunOptions extends LimitOptions {
 /** Settings of one asynchronous run. */
 export interface AsyncRunOptions extends RunOptions {
   /** Ends the run with an error of the kind `Interrupted`, whose `cause` is the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** Settings of a run that is started. */
+export interface StartOptions extends RunOptions {
+  /**
+   * Gives the run this name in the sandbox's store, of 1 to 1,000 bytes: it survives the page or process. Whenever it waits, the store gets in one commit what it has
+   * written so far and the whole Lua. Afterwards `resume(name)` goes on from there, in any sandbox with this store: no write is lost or done twice.
+   */
+  durable?: string;
+}
+
+/** Settings of a run that is started asynchronously. */
+export interface AsyncStartOptions extends StartOptions {
+  /** Ends the run when it aborts, also while it waits: it gets the error when it goes on. */
   signal?: AbortSignal;
 }
 
@@ -80,7 +98,7 @@ export class Sandbox {
 
   /** Like `new Sandbox(options)`, after loading the default engine if there is none. */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
-    checkSandboxOptions(options, sandboxNames, Engine);
+    checkSandboxOptions(options, names, Engine);
     return new Sandbox({ ...options, engine: options.engine ?? (await Engine.load()) });
   }
 
@@ -94,17 +112,17 @@ export class Sandbox {
     return this.#runtime.run(limitsOf(options), this.#source(source, options, false));
   }
 
-  #source(source: string | Uint8Array, options: RunOptions | undefined, isAsync: boolean): Enter {
+  #source(source: string | Uint8Array, options: StartOptions | undefined, isAsync: boolean, more?: string[]): Enter {
     checkSource(source);
-    if (options !== undefined) checkRunOptions(options, isAsync);
+    if (options !== undefined) checkRunOptions(options, isAsync, more);
     const limits = this.#runtime.limitsFor(limitsOf(options));
     const { name = '', args = [] } = options ?? {};
     return name === '' && args.length === 0 ? computeEntry(source, limits) : namedEntry(source, name, args, limits);
   }
 
   /**
-   * Like `compute`, but host functions may return promises. The page or process goes on meanwhile, in engines that have
-   * `WebAssembly.Suspending`; in others the run takes place at once, and a host function must not return a promise.
+   * Like `compute`, but host functions may return promises, which the script waits for; the page or process goes on meanwhile. It does not while the script
+   * itself computes.
    */
   async computeAsync(source: string | Uint8Array, options?: AsyncRunOptions): Promise<any> {
     return (await this.computeAsyncWith(source, options)).value;
@@ -144,6 +162,77 @@ export class Sandbox {
   register(name: string, f: HostFunction): this {
     this.#runtime.register(name, f);
     return this;
+  }
+
+  /**
+   * Makes the name a function whose calls whoever starts a run answers. In other runs a call of it is an error. As for `register`, dots put it into tables, and it
+   * stays when the sandbox is reset.
+   */
+  declare(name: string): this {
+    this.#runtime.declare(name);
+    return this;
+  }
+
+  /**
+   * Starts a run of Lua source. It is done when this returns, or waits for answers to calls of declared functions; what the script fails with is the run's result. The time
+   * for which it waits does not count for its timeout.
+   */
+  start(source: string | Uint8Array, options: StartOptions = {}): Run {
+    return this.#run(this.#runtime.start(options, durableOf(options), this.#source(source, options, false, ['durable'])));
+  }
+
+  /** Like `start`, for a global function; dots reach into tables. */
+  startCall(path: string, options: StartOptions = {}): Run {
+    return this.#run(this.#runtime.start(options, durableOf(options), this.#path(path, options, false)));
+  }
+
+  /** Like `start`, and host functions may return promises: this promise is kept when the run is done, or waits for nothing but answers. */
+  async startAsync(source: string | Uint8Array, options: AsyncStartOptions = {}): Promise<Run> {
+    const entry = this.#source(source, options, true, ['durable']);
+    return this.#run(await this.#runtime.startLater(options, options.signal, durableOf(options), entry));
+  }
+
+  /** Like `startCall`, with promises as in `startAsync`. */
+  async startCallAsync(path: string, options: AsyncStartOptions = {}): Promise<Run> {
+    const entry = this.#path(path, options, true);
+    return this.#run(await this.#runtime.startLater(options, options.signal, durableOf(options), entry));
+  }
+
+  #path(path: string, options: StartOptions, isAsync: boolean): Enter {
+    checkPath(path);
+    checkRunOptions(options, isAsync, ['durable']);
+    return callEntry(path, options.args ?? []);
+  }
+
+  #run(run: Started): Run {
+    return new Run(this.#runtime, run);
+  }
+
+  /**
+   * The run that came with the snapshot to which this sandbox was restored, or with which it was forked: it waits for the same requests under the same numbers. Until somebody
+   * takes it over, other runs get `Busy`. Undefined when there is none, or somebody has it.
+   */
+  waitingRun(): Run | undefined {
+    const run = this.#runtime.waitingRun();
+    return run && this.#run(run);
+  }
+
+  /**
+   * Goes on with a durable run that waits in this sandbox's store, from where it waited last: it waits for the same requests under the same numbers. The sandbox becomes what that one
+   * was, with its globals; as after `restore`, functions and views that the host has give `Closed`. Throws `InvalidArgument` if there is no such run.
+   */
+  resume(name: string): Run {
+    return this.#run(this.#runtime.resumeStored(name));
+  }
+
+  /** The durable runs that wait in this sandbox's store, in the order of their names. */
+  pendingRuns(): PendingRun[] {
+    return this.#runtime.pendingRuns();
+  }
+
+  /** Removes a durable run that waits in this sandbox's store. What it has written to tables stays. Returns whether there was one. */
+  dropPendingRun(name: string): boolean {
+    return this.#runtime.dropPendingRun(name);
   }
 
   /** Removes a host function. Returns whether it was there. */
@@ -187,7 +276,7 @@ export class Sandbox {
   }
 
   /** Ends the current run with an error of the kind `Interrupted` that no script can catch: from a host function, or while a
-   * run waits. A worker that runs without a pause does not notice it; end it with a `timeout` or with `worker.terminate()`. */
+   * run waits; a started one gets it when it goes on. A worker that runs without a pause does not notice it; end it with a `timeout` or with `worker.terminate()`. */
   interrupt(): void {
     this.#runtime.host.interrupt();
   }
@@ -212,7 +301,7 @@ export class Sandbox {
     this.#runtime.reset();
   }
 
-  /** A copy of everything: Lua with its globals, closures and coroutines, and all tables. */
+  /** A copy of everything: Lua with its globals, closures and coroutines, all tables, and a started run that waits. */
   snapshot(): Snapshot {
     return new Snapshot(this.#runtime.image());
   }
@@ -273,8 +362,17 @@ for (const [name, value] of [['dispose', close], ['asyncDispose', closeAsync]] a
   Object.defineProperty(Sandbox.prototype, symbol, { value, configurable: true, writable: true });
 }
 
+const names = [...sandboxNames, 'claimTerm'];
+
+/** The name of a durable run, if that is what is wanted. */
+function durableOf(options: StartOptions): string | undefined {
+  checkType(options, 'durable', 'string', 'text');
+  return options.durable;
+}
+
 function makeRuntime(options: SandboxOptions): Runtime {
-  checkSandboxOptions(options, sandboxNames, Engine);
+  checkSandboxOptions(options, names, Engine);
+  checkCount('claimTerm', options.claimTerm, 53);
   const { engine = Engine.default, store = null, onPrint = null, modules = null, seed, exactNumbers = false, memoryAlias = true, storedFunctions = true } = options;
   if (store !== null && (typeof store !== 'object' || typeof store.entries !== 'function' || typeof store.commit !== 'function'))
     throw invalid('store has to be an object with the methods entries and commit, such as await openIndexedDB(name) gives');

@@ -85,9 +85,15 @@ function keyBytes(key: string): number {
   return n;
 }
 
-/** What the tables of an image hold. */
-export function usageOf(image: TableImage): { bytes: number; entries: number } {
+/** What the tables of an image hold, with what was written since. */
+export function usageOf(image: TableImage, writes: readonly Write[] = []): { bytes: number; entries: number } {
   let [bytes, entries] = [0, 0];
+  for (const [id, key, value] of writes) {
+    const old = image.get(id)?.get(key);
+    if (old) bytes -= keyBytes(key) + old.length;
+    if (value) bytes += keyBytes(key) + value.length;
+    entries += Number(value !== null) - Number(old !== undefined);
+  }
   for (const table of image.values()) {
     entries += table.size;
     for (const [key, value] of table) bytes += keyBytes(key) + value.length;
@@ -105,7 +111,8 @@ const encodeNext = (next: number): Uint8Array => {
 /** Who has written to a store last. Whoever had opened it before does not know what is there now, and would give numbers that are taken. */
 const writers = new WeakMap<TableStore, Tables>();
 
-export const isValid = (id: number): boolean => id !== 0 && id !== TableId.Own;
+/** Whether it is the number of a table that scripts can have. */
+export const isValid = (id: number): boolean => id > 0 && id < TableId.Runs;
 
 export class Tables {
   #tables = new Map<number, Table>();
@@ -125,6 +132,10 @@ export class Tables {
   #saved = 0;
   #live = 0;
   #created = 0;
+  /** What the store has of durable runs that wait, by name. */
+  readonly #runs = new Map<string, Uint8Array>();
+  /** What becomes of them with the present writes. */
+  #runWrites = new Map<string, Uint8Array | null>();
   /** Tables that the store has. */
   readonly #kept = new Set<number>([TableId.Home]);
   /** Functions that came from the store, where those are not wanted. */
@@ -134,13 +145,18 @@ export class Tables {
 
   constructor(
     readonly store: TableStore | null,
-    takesFunctions = true,
+    readonly takesFunctions = true,
   ) {
     if (!store) return;
     this.#writer = writers.get(store);
     try {
       for (const [id, key, given] of atOnce(store.entries(), "the store's entries")) {
         const value = new Uint8Array(given);
+        if (id === TableId.Runs) {
+          this.#runs.set(String(key), value);
+          references(value, (other) => this.#noteId(other));
+          continue;
+        }
         if (!takesFunctions && hasFunction(value)) this.#refused.add(value);
         this.#load(id, String(key), value);
       }
@@ -164,7 +180,7 @@ export class Tables {
       this.#noteId(this.#saved - 1);
       return;
     }
-    if (!Number.isInteger(id) || !isValid(id) || id > TableId.Own) throw new RangeError(`${id} is not a table number`);
+    if (!Number.isInteger(id) || !isValid(id)) throw new RangeError(`${id} is not a table number`);
     this.#kept.add(id);
     this.#put(id, key, value);
     this.#forgetJournal();
@@ -258,7 +274,32 @@ export class Tables {
   #forgetJournal(): void {
     this.#journal = [];
     this.#touched = new Map();
+    if (this.#runWrites.size > 0) this.#runWrites.clear();
     this.held = 0;
+  }
+
+  /** The names of durable runs that wait in the store. */
+  get runNames(): string[] {
+    return [...this.#runs.keys()].sort();
+  }
+
+  run(name: string): Uint8Array | undefined {
+    return this.#runs.get(name);
+  }
+
+  /** Stores a run with the present writes; null removes it. */
+  putRun(name: string, value: Uint8Array | null): void {
+    this.#runWrites.set(name, value);
+  }
+
+  removeRun(name: string): void {
+    try {
+      this.putRun(name, null);
+      this.commit();
+    } catch (error) {
+      this.rollback();
+      throw error;
+    }
   }
 
   #count(key: string, old: Uint8Array | undefined, value: Uint8Array | undefined): void {
@@ -330,8 +371,12 @@ export class Tables {
   commit(): void {
     const journal = this.#journal;
     this.#cursor = null;
-    if (journal.length === 0) return;
+    if (journal.length === 0 && this.#runWrites.size === 0) return;
     if (this.store) this.#hand(this.store, journal);
+    for (const [name, value] of this.#runWrites) {
+      if (value) this.#runs.set(name, value);
+      else this.#runs.delete(name);
+    }
     this.#forgetJournal();
     this.#floor = this.nextId;
     for (const { table, key } of journal) if (table.entries.get(key) === undefined) table.entries.delete(key);
@@ -354,6 +399,10 @@ export class Tables {
       writes.push([id, key, value ?? null]);
       if (value) follow(value);
     }
+    for (const [name, value] of this.#runWrites) {
+      writes.push([TableId.Runs, name, value]);
+      if (value) follow(value);
+    }
     for (let id = fresh.pop(); id !== undefined; id = fresh.pop()) {
       for (const [key, value] of this.scan(id)) {
         writes.push([id, key, value]);
@@ -363,7 +412,7 @@ export class Tables {
     if (writes.length === 0) return;
     let saved = this.#saved;
     if (this.nextId > saved) {
-      saved = Math.min(TableId.Own, Math.ceil(this.nextId / ID_STEP) * ID_STEP);
+      saved = Math.min(TableId.Runs, Math.ceil(this.nextId / ID_STEP) * ID_STEP);
       writes.push([TableId.Own, NEXT_KEY, encodeNext(saved)]);
     }
     this.#commitTo(store, writes);
@@ -392,12 +441,12 @@ export class Tables {
   sweep(held: Iterable<number>): number[] {
     const seen = new Set<number>([TableId.Home, TableId.Io, ...held]);
     const pending = [...seen];
-    for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
-      for (const [, value] of this.scan(id))
-        references(value, (other) => {
-          if (seen.size !== seen.add(other).size) pending.push(other);
-        });
-    }
+    const follow = (value: Uint8Array): void =>
+      references(value, (other) => {
+        if (seen.size !== seen.add(other).size) pending.push(other);
+      });
+    for (const value of this.#runs.values()) follow(value);
+    for (let id = pending.pop(); id !== undefined; id = pending.pop()) for (const [, value] of this.scan(id)) follow(value);
     const orphans = [...this.#tables.keys()].filter((id) => !seen.has(id));
     const writes: Write[] = [];
     for (const id of orphans) if (this.#kept.has(id)) for (const [key] of this.scan(id)) writes.push([id, key, null]);
@@ -412,27 +461,59 @@ export class Tables {
     return orphans;
   }
 
-  /** All tables; the values are shared, for nobody changes them. */
+  /** All tables without what the present run wrote; the values are shared, for nobody changes them. */
   image(): TableImage {
+    const made = new Set<Table>();
+    const before = new Map<Table, Map<string, Uint8Array | undefined>>();
+    for (const step of this.#journal) {
+      if (step.made) made.add(step.table);
+      if (!before.has(step.table)) before.set(step.table, new Map());
+      before.get(step.table)!.set(step.key, step.old);
+    }
     const image: TableImage = new Map();
     for (const [id, table] of this.#tables) {
-      const copy = new Map(table);
-      for (const [key, value] of copy) {
+      if (made.has(table)) continue;
+      const replaced = before.get(table);
+      const copy = new Map<string, Uint8Array>();
+      for (const [key, now] of table.entries) {
+        const value = replaced?.has(key) ? replaced.get(key) : now;
+        if (!value) continue;
         const refusal = this.refusal(id, key, value);
         if (refusal) throw refusal;
+        copy.set(key, value);
       }
       image.set(id, copy);
     }
     return image;
   }
 
+  /** What the present run wrote. */
+  get writes(): Write[] {
+    return this.#journal.map(({ id, table, key }) => [id, key, table.entries.get(key) ?? null]);
+  }
+
+  /** Writes it again. */
+  writeAgain(writes: readonly Write[]): void {
+    for (const [id, key, value] of writes) {
+      if (value) this.set(id, key, value);
+      else this.delete(id, key);
+    }
+  }
+
   /** Makes the tables what they were, as writes of the present run. */
   restore(image: TableImage): void {
-    for (const id of this.#tables.keys()) {
-      const then = image.get(id);
-      for (const [key] of this.scan(id)) if (!then?.has(key)) this.delete(id, key);
-    }
-    for (const [id, table] of image)
-      for (const [key, value] of table) if (this.get(id, key) !== value) this.set(id, key, value);
+    for (const name of this.#runs.keys()) this.putRun(name, null);
+    for (const id of this.#tables.keys()) this.#restoreTable(id, image.get(id));
+    for (const [id, table] of image) this.#restoreTable(id, table);
+  }
+
+  /** `_io`, which no store keeps. */
+  restoreIo(image: TableImage): void {
+    this.#restoreTable(TableId.Io, image.get(TableId.Io));
+  }
+
+  #restoreTable(id: number, then: ReadonlyMap<string, Uint8Array> | undefined): void {
+    for (const [key] of this.scan(id)) if (!then?.has(key)) this.delete(id, key);
+    for (const [key, value] of then ?? []) if (this.get(id, key) !== value) this.set(id, key, value);
   }
 }

@@ -3,6 +3,9 @@ import { Clock } from '../../shared/protocol.js';
 
 /** 2000-01-01 00:00:00 UTC in nanoseconds since 1970. */
 const START = 946_684_800_000_000_000n;
+const LAST_TICK = 2n ** 64n - 1n;
+const LATEST = 2n ** 63n - 1n;
+const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 const u64 = (n: bigint): bigint => BigInt.asUintN(64, n);
 
 /** A clock that instructions drive, and seeds that follow from one number. */
@@ -28,14 +31,14 @@ export class VirtualTime {
     return [this.state, this.passed];
   }
 
-  /** A run has taken this many ticks. */
+  /** A run has taken this many ticks, or slept for so many nanoseconds. */
   pass(ticks: bigint): void {
-    this.passed += ticks;
+    this.passed = least(this.passed + ticks, LAST_TICK);
   }
 
   /** Nanoseconds on this clock. */
   read(which: number, ticks: bigint): bigint | null {
-    if (which === Clock.Wall) return START + this.passed + ticks;
+    if (which === Clock.Wall) return least(START + this.passed + ticks, LATEST);
     return which === Clock.Processor ? ticks : null;
   }
 

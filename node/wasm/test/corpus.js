@@ -170,8 +170,29 @@ function checkError(step, error) {
   if (want.traceback_contains !== undefined && !error.traceback?.includes(want.traceback_contains)) fail("the traceback", error.traceback);
 }
 
+/** Starts a run, and answers what it asks; its outcome. */
+async function startAndAnswer(lua, step, options, api, { exact, waiting }) {
+  const [start, what] = step.call === undefined ? ["start", sourceOf(step)] : ["startCall", step.call];
+  const run = await lua[waiting ? `${start}Async` : start](what, options);
+  for (const [index, { requests, answers }] of step.waits.entries()) {
+    const comparison = new Comparison(api, exact);
+    const isSame = (want, got) =>
+      want.id === got?.id && want.name === got.name && (!want.args || (want.args.length === got.args.length && want.args.every((arg, i) => comparison.same(arg, got.args[i]))));
+    const open = run.requests;
+    if (open.length !== requests.length || !requests.every((want, i) => isSame(want, open[i]))) throw new Mismatch(`wait ${index + 1}: the requests are ${show(open)}`);
+    if (!answers) return run.cancel(), null;
+    for (const { id, values, error } of answers) {
+      if (values) run.answer(id, ...build(values));
+      else run.fail(id, new Error(error));
+    }
+    await (waiting ? run.resumeAsync() : run.resume());
+  }
+  return run.outcome;
+}
+
 /** Does a step; what it gave, or the error that it failed with. */
-async function perform(lua, step, { LuaCellError }, waiting) {
+async function perform(lua, step, api, { exact, waiting }) {
+  const { LuaCellError } = api;
   try {
     if (step.reopen) return lua.reset(), null;
     if (step.gc) return lua.gc(), null;
@@ -180,6 +201,7 @@ async function perform(lua, step, { LuaCellError }, waiting) {
       return null;
     }
     const options = { args: build(step.args ?? []), name: step.chunk };
+    if (step.waits) return await startAndAnswer(lua, step, options, api, { exact, waiting });
     if (step.call !== undefined) return lua.callWith(step.call, options);
     if (waiting) return await lua.computeAsyncWith(sourceOf(step), options);
     return lua.computeWith(sourceOf(step), options);
@@ -213,10 +235,11 @@ export async function runCase(api, test, { exact = true, waiting = false } = {})
   const lua = new api.Sandbox({ ...limitsOf(test.limits), modules, exactNumbers: exact });
   const known = functions(api);
   for (const name of test.functions ?? []) lua.register(name, known[name]);
+  for (const name of test.declare ?? []) lua.declare(name);
   for (const [index, step] of test.steps.entries()) {
     for (let round = 0; round < (step.times ?? 1); round++) {
       try {
-        check(step, await perform(lua, step, api, waiting), api, exact);
+        check(step, await perform(lua, step, api, { exact, waiting }), api, exact);
       } catch (error) {
         error.message = `step ${index + 1}${step.times ? `, round ${round + 1}` : ""}: ${error.message}`;
         throw error;

@@ -22,8 +22,7 @@ await api.Engine.load();
 for (const [what, options] of [
   ["exact numbers", { exact: true }],
   ["plain numbers", { exact: false }],
-  // Where a stack can't be put aside it is the same as compute. In Chromium it can.
-  ...(typeof WebAssembly.Suspending === "function" ? [["computeAsync", { exact: true, waiting: true }]] : []),
+  ["computeAsync", { exact: true, waiting: true }],
 ])
   test(`conformance corpus, ${what}`, async (t) => {
     let ran = 0;

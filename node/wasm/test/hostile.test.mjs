@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Engine, LuaCellError, Sandbox } from "../dist/esm/wasm/src/esm.js";
+import { crc32 } from "../dist/esm/wasm/src/checksum.js";
+import { Engine, LuaCellError, Sandbox, Snapshot } from "../dist/esm/wasm/src/esm.js";
 import { Reader, Writer } from "../dist/esm/shared/bytes.js";
 import { decode, encodeArgs, references } from "../dist/esm/shared/codec.js";
 import { Functions } from "../dist/esm/shared/functions.js";
@@ -16,7 +17,7 @@ await Engine.load();
 /** The five functions over this memory. */
 function hostOver(memory) {
   const host = new Host(new Tables(null), new Functions());
-  host.guest = { memory, canWait: false };
+  host.guest = { memory };
   host.links = { exact: false };
   return host;
 }
@@ -37,7 +38,7 @@ test("pointers outside of the memory are refused", () => {
   assert.equal(tables.count, 0);
   host.functions.add("f", () => 1);
   memory.fill(0);
-  for (const operation of [0, 1, 2, 3, 4, 5, 6, 7, 8, 255]) {
+  for (const operation of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255]) {
     memory[0] = operation;
     for (const len of [1, 5, 9]) for (const room of [[0, -1], [100, 1], [-1, 4]]) assert.equal(f.js_ext_table_get(0, 0, len, ...room), -1);
   }
@@ -184,10 +185,121 @@ test("a crash takes the instance, and nothing else", () => {
   }
 });
 
+/** Gives `run` the exports of the instance that was made last. */
+async function withExports(run) {
+  const { Instance } = WebAssembly;
+  let exports;
+  WebAssembly.Instance = function (...args) {
+    const instance = new Instance(...args);
+    if (instance.exports.memory) exports = instance.exports;
+    return instance;
+  };
+  try {
+    await run(() => exports);
+  } finally {
+    WebAssembly.Instance = Instance;
+  }
+}
+
+test("a crash while a run waits ends it, and nothing else", () =>
+  withExports(async (exports) => {
+    const crash = () => new Uint8Array(exports().memory.buffer).fill(0xff, 1024);
+    const broken = (error) => error.kind === "Trap" || error.kind === "Internal";
+    const lua = new Sandbox().declare("ask");
+    lua.compute("_home.kept = 1");
+    const works = () => assert.deepEqual(lua.compute("return _home.kept, _home.lost"), [1, null]);
+    let run = lua.start("_home.lost = 1 ask()");
+    crash();
+    run.answer(1);
+    run.resume();
+    assert.throws(() => run.result, broken);
+    works();
+    run = lua.start("_home.lost = 1 ask()");
+    crash();
+    assert.throws(() => lua.compute("return 1"), broken);
+    assert.throws(() => run.result, broken);
+    assert.equal(run.waiting, false);
+    works();
+    run = lua.start("_home.lost = 1 ask()");
+    crash();
+    run.cancel();
+    works();
+    lua.register("later", async () => crash());
+    await assert.rejects(lua.computeAsync("_home.lost = 1 later() return 1"), broken);
+    works();
+    // Whatever the memory of a run says that was kept.
+    run = lua.start("_home.lost = 1 ask({1, 2, {x = 1}})");
+    const { image } = lua.snapshot();
+    run.cancel();
+    const next = random(3);
+    let taken = 0;
+    for (let i = 0; i < 60; i++) {
+      const memory = image.memory.slice();
+      for (let n = 0; n < 200; n++) memory[Math.floor(next() * memory.length)] = next() * 256;
+      const there = new Sandbox();
+      try {
+        there.restore(new Snapshot({ ...image, memory }));
+        const run = there.waitingRun();
+        taken++;
+        run.answer(run.requests[0]?.id ?? 1);
+        run.resume();
+        run.cancel();
+      } catch (error) {
+        assert.ok(error instanceof LuaCellError, String(error?.stack));
+      }
+      try {
+        there.compute("return 1");
+      } catch (error) {
+        assert.ok(error instanceof LuaCellError, String(error?.stack));
+      }
+      there.close();
+    }
+    assert.ok(taken > 10, `only ${taken} could be taken over`);
+  }));
+
+test("bytes of a snapshot with a run that lie", () => {
+  const lua = new Sandbox().declare("ask");
+  const run = lua.start("_home.x = 1 _home.y = {z = 'x'} ask()");
+  const bytes = lua.snapshot().toBytes();
+  run.cancel();
+  const sealed = (change) => {
+    const copy = bytes.slice();
+    change(copy);
+    new DataView(copy.buffer).setUint32(copy.length - 4, crc32(copy.subarray(0, -4)), true);
+    return copy;
+  };
+  const text = Buffer.from(bytes);
+  const limits = text.indexOf("[268435456");
+  const writes = text.indexOf("]", limits) + 1;
+  assert.ok(limits > 0);
+  assert.ok(Snapshot.fromBytes(sealed(() => {})));
+  for (const change of [
+    (copy) => copy.set(Buffer.from("[-68435456"), limits),
+    (copy) => copy.set(Buffer.from("{268435456"), limits),
+    (copy) => copy.set(Buffer.from("[[],[],[],"), limits),
+    (copy) => copy.fill(0xff, writes, writes + 4),
+    (copy) => copy.fill(0xff, writes + 4, writes + 8),
+    (copy) => copy.fill(0, writes + 4, writes + 8),
+    (copy) => copy.fill(0xff, writes + 8, writes + 12),
+  ])
+    assert.throws(() => Snapshot.fromBytes(sealed(change)), { kind: "InvalidArgument" });
+  // Any other byte: refused, or as good as any.
+  for (let at = 16; at < writes + 100; at++) {
+    const there = new Sandbox();
+    try {
+      there.restore(Snapshot.fromBytes(sealed((copy) => (copy[at] ^= 0x41))));
+      there.waitingRun()?.cancel();
+      there.compute("return 1");
+    } catch (error) {
+      assert.ok(error instanceof LuaCellError, `byte ${at}: ${error?.stack}`);
+    }
+  }
+});
+
 test("other wasm is refused", async () => {
   const empty = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
   const engine = await Engine.load(empty);
-  assert.throws(() => new Sandbox({ engine }), { kind: "InvalidArgument", message: /lacks the export/ });
+  assert.throws(() => new Sandbox({ engine }), { kind: "InvalidArgument", message: /does not speak revision 3/ });
   await assert.rejects(Engine.load(Uint8Array.of(1, 2, 3)), { kind: "InvalidArgument" });
   await assert.rejects(Engine.load("file:///nowhere/lua.wasm"), { kind: "InvalidArgument" });
 });

@@ -28,7 +28,7 @@ from ._errors import (
     LuaTimeoutError,
     LuaTrapError,
 )
-from ._luacell import ERROR_KINDS, Engine, Function, MemoryStats, Metrics, Outcome, Snapshot, __version__
+from ._luacell import ERROR_KINDS, Engine, Function, MemoryStats, Metrics, Outcome, PendingRun, Request, Run, Snapshot, __version__
 from ._sandbox import Sandbox
 from ._table import Entries, Table
 
@@ -67,6 +67,9 @@ __all__ = [
     "MemoryStats",
     "Metrics",
     "Outcome",
+    "PendingRun",
+    "Request",
+    "Run",
     "Sandbox",
     "Snapshot",
     "Table",

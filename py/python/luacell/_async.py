@@ -1,5 +1,5 @@
-"""Runs on asyncio: Lua runs on a worker thread, so that the event loop stays free; while a script waits for an `async def`
-function, no thread is taken. How many run at a time the core decides."""
+"""Runs on asyncio: Lua runs on a worker thread, so that the event loop stays free; while a script waits for an awaitable
+that a host function returned, no thread is taken. How many run at a time the core decides."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
-    from ._luacell import _Call, _Run
+    from ._luacell import Run, _Call, _Driven
     from ._sandbox import Sandbox
 
 
@@ -47,7 +47,7 @@ class Driver:
         except RuntimeError:
             pass  # the loop is closed
 
-    def poll(self, run: _Run) -> asyncio.Future[bool]:
+    def poll(self, run: _Driven) -> asyncio.Future[bool]:
         """Has a thread go on with the run, when its turn comes; whether it has ended."""
         polled: asyncio.Future[bool] = self.loop.create_future()
 
@@ -83,18 +83,23 @@ class Driver:
         run.enqueue(begin)
         return polled
 
-    def start(self, function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], call: _Call) -> Callable[[], None]:
-        """Runs an `async def` function as a task of the loop; called on the worker thread. Gives what cancels it."""
+    def start(self, awaitable: Awaitable[Any], call: _Call) -> Callable[[], None]:
+        """Awaits in a task of the loop; called on the worker thread. Gives what cancels it."""
         task: asyncio.Task[Any] | None = None
         cancelled = False
+
+        def discard() -> None:
+            """A coroutine that nobody has awaited would complain."""
+            if asyncio.iscoroutine(awaitable):
+                awaitable.close()
 
         def begin() -> None:
             nonlocal task
             if cancelled or self.ended:
-                return
+                return discard()
 
             async def run() -> Any:
-                return await function(*args)
+                return await awaitable
 
             task = self.loop.create_task(run())
             self.tasks.add(task)
@@ -102,6 +107,7 @@ class Driver:
             task.add_done_callback(done)
 
         def done(task: asyncio.Task[Any]) -> None:
+            discard()
             self.tasks.discard(task)
             self.cancels.discard(cancel)
             if task.cancelled():
@@ -157,13 +163,11 @@ async def close(sandbox: Sandbox) -> None:
     await asyncio.shield(asyncio.wrap_future(_threads.submit(sandbox.close)))
 
 
-async def drive(
-    sandbox: Sandbox, is_call: bool, code: str | bytes, args: tuple[Any, ...], name: str | None, limits: dict[str, Any] | None
-) -> Any:
+async def drive(start: Callable[[Driver], _Driven]) -> Any:
     """Runs to the end. When the task is cancelled, the script is interrupted. When this returns, the sandbox is free again and no host function
     of the run goes on."""
     driver = Driver()
-    run = sandbox._start(driver, is_call, code, args, name, limits)
+    run = start(driver)
     polling: asyncio.Future[bool] | None = None
     try:
         while True:
@@ -190,3 +194,11 @@ async def drive(
         raise
     await driver.finish()
     return run.result()
+
+
+async def go(run: Run) -> None:
+    """Begins a run that Python holds, or lets it go on."""
+    try:
+        await drive(run._go)
+    finally:
+        run._went()

@@ -12,24 +12,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from ._luacell import Limits
+    from ._luacell import Limits, Run
 
     F = TypeVar("F", bound=Callable[..., Any])
 else:
 
     def overload(function):
         return None
-
-
-_COROUTINE = 0x80  # inspect.CO_COROUTINE; inspect takes long to import
-
-
-def _is_async(function: Any) -> bool:
-    """Whether calling the function gives a coroutine."""
-    while hasattr(function, "func") and hasattr(function, "keywords"):
-        function = function.func  # functools.partial
-    code = getattr(function, "__code__", None) or getattr(getattr(type(function), "__call__", None), "__code__", None)
-    return bool(getattr(code, "co_flags", 0) & _COROUTINE)
 
 
 def _name_of(function: Any) -> str:
@@ -63,11 +52,12 @@ class Sandbox(_SandboxBase):
 
         The function gets its arguments in the form in which compute returns results, and may return any value; a tuple means several results. It
         runs on the thread that runs the script and may use the sandbox. What it raises is an error that pcall can catch. If nothing in the script
-        catches it, it is the `__cause__` of the exception that the run raises. An `async def` function works in compute_async and call_async.
+        catches it, it is the `__cause__` of the exception that the run raises. In compute_async and call_async it may return an awaitable, as `async def`
+        functions do: the script waits for it, and it is awaited on the event loop.
 
         repeatable says that the function may be called again when a run is repeated after a conflict in the store.
         """
-        self._register(name, function, repeatable=repeatable, is_async=_is_async(function))
+        self._register(name, function, repeatable=repeatable)
 
     @overload
     def function(self, function: F, /) -> F: ...
@@ -99,23 +89,26 @@ class Sandbox(_SandboxBase):
         fork = _SandboxBase.__new__(type(self), **self._settings())
         for name, value in _attributes(self):
             object.__setattr__(fork, name, value)
-        for name, function, repeatable, is_async in self._registered():
-            fork._register(name, function, repeatable=repeatable, is_async=is_async)
+        for name, function, repeatable in self._registered():
+            if function is None:
+                fork.declare(name)
+            else:
+                fork._register(name, function, repeatable=repeatable)
         fork._become(self.snapshot())
         return fork
 
     async def compute_async(
         self, code: str | bytes, /, *args: Any, name: str | None = None, **limits: Unpack[Limits]
     ) -> Any:
-        """Like compute, for asyncio. Lua runs on one of luacell's own threads; while the script waits for an `async def` host function it takes
-        up no thread. Plain host functions are called on the thread that runs Lua. If many scripts compute, some wait for their turn; that time does not count.
+        """Like compute, for asyncio. Lua runs on one of luacell's own threads; while the script waits for what a host function awaits it takes
+        up no thread. Host functions are called on the thread that runs Lua. If many scripts compute, some wait for their turn; that time does not count.
 
         When the task is cancelled, the script is interrupted, and what it wrote to stored tables is dropped, unless it had just finished. A host
         function that the script waits for is cancelled too. Once the task has ended, both have ended, and the sandbox can be used again.
         """
         from ._async import drive
 
-        return await drive(self, False, code, args, name, dict(limits) if limits else None)
+        return await drive(lambda driver: self._drive(driver, False, code, args, name, dict(limits)))
 
     async def aclose(self) -> None:
         """Like close, for asyncio: the event loop is not blocked while this waits for a host function."""
@@ -133,4 +126,24 @@ class Sandbox(_SandboxBase):
         """Like call, for asyncio; see compute_async."""
         from ._async import drive
 
-        return await drive(self, True, path, args, None, dict(limits) if limits else None)
+        return await drive(lambda driver: self._drive(driver, True, path, args, None, dict(limits)))
+
+    async def start_async(
+        self, code: str | bytes, /, *args: Any, name: str | None = None, durable: str | None = None, **limits: Unpack[Limits]
+    ) -> Run:
+        """Like start, for asyncio: Lua runs on one of luacell's own threads, until the run is done or waits. Afterwards the run is the event
+        loop's thread's: answer it there, and let it go on with `await run.resume_async()`.
+        """
+        from ._async import go
+
+        run = self._begin(False, code, args, name, durable, dict(limits))
+        await go(run)
+        return run
+
+    async def start_call_async(self, path: str, /, *args: Any, durable: str | None = None, **limits: Unpack[Limits]) -> Run:
+        """Like start_call, for asyncio; see start_async."""
+        from ._async import go
+
+        run = self._begin(True, path, args, None, durable, dict(limits))
+        await go(run)
+        return run

@@ -20,6 +20,12 @@
 //! bench-runner snapshot|restore|fork COUNT         a sandbox that has run one line; prints nanoseconds
 //! bench-runner snapshot-bytes COUNT                prints how many bytes its snapshot is
 //! bench-runner table-get|table-set|table-pairs COUNT   rounds of operations on a kept table in memory; prints nanoseconds for each
+//! bench-runner wait-async COUNT       waits for a future that is ready at the next poll; prints nanoseconds for each
+//! bench-runner start-answer|start-plain COUNT   a run with one call that its starter answers, or that a plain host function answers
+//! bench-runner wait-all|wait-memory COUNT   so many runs that wait at the same time, 100 ms; prints nanoseconds in all, or the bytes that each takes beyond an idle sandbox
+//! bench-runner wait-each COUNT        so many calls of 20 ms from one script, 20 at a time; prints nanoseconds in all
+//! bench-runner wait-durable COUNT     waits of a durable run on a file that is synced later
+//! bench-runner waiting-snapshot|waiting-resume|waiting-bytes COUNT   a run that waits: copying it, going on from the copy, bytes beyond an idle sandbox
 //! bench-runner store-open|redb-open COUNT          opening a file with so many entries, and reading one
 //! ```
 
@@ -29,6 +35,7 @@ mod memory;
 mod state;
 mod threads;
 mod values;
+mod waiting;
 
 use std::hint::black_box;
 
@@ -63,7 +70,7 @@ fn main() -> Result<()> {
         println!("{nanoseconds:.2}");
         return Ok(());
     }
-    for measure in [values::measure, threads::measure] {
+    for measure in [values::measure, threads::measure, waiting::measure] {
         if let Some(nanoseconds) = measure(&engine, mode, count)? {
             println!("{nanoseconds:.2}");
             return Ok(());

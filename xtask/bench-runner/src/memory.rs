@@ -25,7 +25,7 @@ pub fn of_each(count: u32, run: bool) -> Result<f64> {
 }
 
 /// Resident bytes of this process, as Linux tells them.
-fn resident() -> Result<f64> {
+pub fn resident() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
     let kilobytes = status
         .lines()

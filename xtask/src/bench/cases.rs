@@ -80,6 +80,22 @@ const TIMES: &[Case] = &[
     case("table-pairs", "kept table in memory: `pairs` over 100,000, each", 20).limit(500.0),
 ];
 
+/// Runs that wait, of the runner without a peer.
+const WAITING: &[Case] = &[
+    case("wait-async", "a wait of `compute_async`, for a future that is ready at the next poll", 200_000).limit(2e3),
+    case("wait-all", "10,000 started runs on one thread that each wait 100 ms", 10_000).limit(1e9),
+    case("wait-each", "100 calls of 20 ms from one script, `task.each` with limit 20", 100).limit(200e6),
+    case("waiting-snapshot", "snapshot of a run that waits", 2_000).limit(100e3),
+    case("waiting-resume", "going on from it, to the end", 2_000).limit(50e3),
+    case("wait-durable", "a wait of a durable run, relaxed file store", 5_000).limit(60e3),
+];
+
+const WAITING_BYTES: &[Case] = &[
+    case("waiting-bytes", "bytes of a snapshot of a run that waits, beyond those of the idle sandbox", 1).limit(4096.0),
+    case("wait-memory", "resident memory of each of 10,000 waiting runs, beyond the idle sandbox", 10_000)
+        .limit(2048.0),
+];
+
 const BYTES: &[Case] = &[
     case("snapshot-bytes", "bytes of a snapshot of a sandbox that ran one line", 1).limit(102_400.0),
     case("idle", "resident memory of each of 10,000 idle sandboxes that ran one line", 10_000).limit(131_072.0),
@@ -147,6 +163,22 @@ pub fn threads(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
 
 /// What is measured without a peer: the median of some rounds.
 pub fn alone(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
+    rows_of(TIMES, BYTES, contestants, rounds)
+}
+
+/// Runs that wait, and what a wait costs beside a plain call.
+pub fn waiting(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
+    /// Nanoseconds more than the same with a plain host function.
+    const MORE: f64 = 3e3;
+    let runner = contestants.runner.as_path();
+    let answered = pair(rounds, (runner, "start-plain", 100_000), (runner, "start-answer", 100_000))?;
+    let row = Row::pair("`start` with one request, answer, end / `compute` with a plain host call", &answered);
+    let mut rows = vec![Row { goal: format!("{} more", at_most(answered.difference(), MORE, time)), ..row }];
+    rows.extend(rows_of(WAITING, WAITING_BYTES, contestants, rounds)?);
+    Ok(rows)
+}
+
+fn rows_of(times: &[Case], bytes: &[Case], contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
     let row = |(case, show): (&Case, fn(f64) -> String)| {
         eprintln!("{}", case.what);
         let one = |_| number(&contestants.runner, case.mode, case.count);
@@ -154,8 +186,8 @@ pub fn alone(contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
         let goal = case.limit.map(|limit| at_most(value, limit, show)).unwrap_or_default();
         Ok(Row { ours: show(value), ..Row::note(case.what, &goal) })
     };
-    let times = TIMES.iter().map(|case| (case, time as fn(f64) -> String));
-    times.chain(BYTES.iter().map(|case| (case, memory as fn(f64) -> String))).map(row).collect()
+    let times = times.iter().map(|case| (case, time as fn(f64) -> String));
+    times.chain(bytes.iter().map(|case| (case, memory as fn(f64) -> String))).map(row).collect()
 }
 
 /// How soon a deadline ends the scripts of `core/tests/hostile` that try to get away: median and worst over all of

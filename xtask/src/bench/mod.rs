@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     sizes: bool,
     /// Build everything with the feature `static`: the same rows, of the guest translated to C
-    #[arg(long = "static", conflicts_with_all = ["runtimes", "no_jit", "peers", "mobile", "metering"])]
+    #[arg(long = "static", conflicts_with_all = ["runtimes", "no_jit", "peers", "mobile", "metering", "waiting"])]
     translated: bool,
     #[command(flatten)]
     only: Only,
@@ -67,6 +67,9 @@ struct Only {
     /// Only what counting instructions costs
     #[arg(long, conflicts_with = "write")]
     metering: bool,
+    /// Only runs that wait
+    #[arg(long, conflicts_with = "write")]
+    waiting: bool,
 }
 
 /// A feature that what is measured is built with besides what it ships with.
@@ -97,6 +100,10 @@ pub fn run(args: &Args) -> Result<()> {
         Only { mobile: true, .. } => ("mobile", table::render(&mobile::rows(rounds.few)?)),
         Only { python: true, .. } => ("", table::render(&languages::python(args.quick, feature)?)),
         Only { node: true, .. } => ("", table::render(&languages::node(args.quick, feature)?)),
+        Only { waiting: true, .. } => {
+            let contestants = build::contestants(feature)?;
+            ("", table::render(&cases::waiting(&contestants, rounds.few)?))
+        }
         Only { metering: true, .. } => {
             let unmetered = build::unmetered()?;
             let contestants = build::contestants(feature)?;
@@ -136,6 +143,8 @@ fn everything(args: &Args, rounds: Rounds, feature: Feature) -> Result<Vec<Row>>
     rows.extend(cases::deadlines(&contestants, rounds.usual.min(3))?);
     rows.extend(cases::stores(&contestants, rounds.few)?);
     rows.extend(cases::alone(&contestants, rounds.few)?);
+    rows.push(Row::heading("Runs that wait"));
+    rows.extend(cases::waiting(&contestants, rounds.few)?);
     rows.extend(cases::threads(&contestants, rounds.few)?);
     rows.push(Row::heading("C library / the Rust interface"));
     match &c {

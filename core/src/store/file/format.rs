@@ -96,6 +96,12 @@ pub(super) fn entry_key(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(5..)?).ok()
 }
 
+/// Somebody else has changed what is under this key.
+pub(super) fn changed(key: &[u8]) -> StoreError {
+    let is_entry = key.get(4) == Some(&ENTRY);
+    StoreError::changed(table_of(key).unwrap_or_default(), entry_key(key).filter(|_| is_entry))
+}
+
 pub(super) fn table_of(key: &[u8]) -> Option<u32> {
     key.first_chunk().map(|number| u32::from_be_bytes(*number))
 }

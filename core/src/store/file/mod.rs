@@ -18,7 +18,7 @@ use redb::ReadableTable;
 
 use self::format::{Entries, Key, Walk};
 use self::open_file::OpenFile;
-use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Usage, Write};
+use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Turns, Usage, Write};
 use crate::store::reserved::{NEXT_KEY, OWN, decode_next};
 use crate::value::Result;
 
@@ -262,9 +262,8 @@ impl FileStore {
 impl View {
     /// Whether what was read is still so.
     fn check(self, now: &impl ReadableTable<&'static [u8], &'static [u8]>) -> StoreResult<()> {
-        let changed = || StoreError::conflict("another sandbox changed what this one had read");
         // Somebody opened the file after this run had begun.
-        let reads = self.reads.ok_or_else(changed)?;
+        let reads = self.reads.ok_or_else(|| StoreError::conflict("another sandbox has begun to use the file"))?;
         for key in &reads.keys {
             let (before, after) = (self.table.get(key.as_slice())?, now.get(key.as_slice())?);
             let same = match (&before, &after) {
@@ -275,7 +274,7 @@ impl View {
                 (before, after) => before.is_none() && after.is_none(),
             };
             if !same {
-                return Err(changed());
+                return Err(format::changed(key.as_slice()));
             }
         }
         for table in &reads.tables {
@@ -288,7 +287,7 @@ impl View {
                     (Some((k, v)), Some((l, w)))
                         if k.value() == l.value()
                             && format::value_of(k.value(), v.value())? == format::value_of(l.value(), w.value())? => {}
-                    _ => return Err(changed()),
+                    _ => return Err(StoreError::changed(*table, None)),
                 }
             }
         }
@@ -439,6 +438,10 @@ impl TableStore for FileStore {
 
     fn known_next_id(&self) -> Option<u32> {
         Some(self.shared.next_id())
+    }
+
+    fn turns(&self) -> Option<Arc<Turns>> {
+        Some(Arc::clone(&self.shared.turns))
     }
 
     fn era(&self) -> u64 {

@@ -14,7 +14,7 @@ use super::identity::{Identity, Look, identity_of};
 use super::opening::{Opened, absolute, check_content, close, open_database};
 use super::{Access, registry};
 use crate::store::reserved::RUNS;
-use crate::store::{StoreError, StoreResult, Usage};
+use crate::store::{StoreError, StoreResult, Turns, Usage};
 use crate::util::{lock, process};
 
 pub(super) struct OpenFile {
@@ -44,6 +44,7 @@ pub(super) struct OpenFile {
     pub(super) unsynced: Mutex<Unsynced>,
     /// Of those who have it open: no other has the number.
     pub(super) era: u64,
+    pub(super) turns: Arc<Turns>,
 }
 
 /// Numbers for new tables.
@@ -88,6 +89,7 @@ pub(super) fn open(path: &Path, access: Access, cache_size: usize) -> StoreResul
         usage: Mutex::default(),
         unsynced: Mutex::default(),
         era: getrandom::u64().unwrap_or_default(),
+        turns: Arc::default(),
     });
     open.push(Arc::downgrade(&shared));
     Ok(shared)

@@ -1,4 +1,4 @@
--- Writes all or nothing. ARGV from 8 on: one step behind another; first those that check what was read, which end the script when it has changed:
+-- Writes all or nothing. ARGV from 8 on: one step behind another; first those that check what was read, which end the script with their place when it has changed:
 --   v table key version   the entry's first 8 bytes, '' when it was absent
 --   s table n             the number of entries
 --   t table version       the table's version, '' when it had none
@@ -17,16 +17,16 @@ while true do
     local k = tonumber(ARGV[i + 1])
     if not look(k) then return {'lost', KEYS[k]} end
     local entry = redis.call('HGET', KEYS[k], ARGV[i + 2])
-    if (entry and string.sub(entry, 1, 8) or '') ~= ARGV[i + 3] then return {'conflict'} end
+    if (entry and string.sub(entry, 1, 8) or '') ~= ARGV[i + 3] then return {'conflict ' .. i} end
     i = i + 4
   elseif what == 's' or what == 't' then
     local k = tonumber(ARGV[i + 1])
     local table = look(k)
     if not table then return {'lost', KEYS[k]} end
-    if ARGV[i + 2] ~= (what == 's' and tostring(table.n) or table.version) then return {'conflict'} end
+    if ARGV[i + 2] ~= (what == 's' and tostring(table.n) or table.version) then return {'conflict ' .. i} end
     i = i + 3
   elseif what == 'p' then
-    if tonumber(ARGV[i + 1]) ~= position then return {'conflict'} end
+    if tonumber(ARGV[i + 1]) ~= position then return {'conflict ' .. i} end
     i = i + 2
   else
     break

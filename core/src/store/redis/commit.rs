@@ -18,7 +18,7 @@ impl RedisStore {
         let mut checks = Vec::new();
         for (id, table) in &self.cache.tables {
             if table.changed {
-                return Err(changed());
+                return Err(StoreError::changed(*id, None));
             }
             let mut place = || (part.place(*id) + 2).to_string().into_bytes();
             let used = || table.entries.iter().filter(|(_, known)| known.used);
@@ -75,7 +75,7 @@ impl RedisStore {
                 }
                 Ok(())
             }
-            Answer::Not(word) if word == b"conflict" => Err(changed()),
+            Answer::Not(word) if word.starts_with(CONFLICT) => Err(changed(&word, &tables, &arguments)),
             Answer::Not(word) if word == b"gc" => {
                 arguments.truncate(checks);
                 self.write_in_parts(part, writes, tables, arguments)
@@ -146,12 +146,29 @@ impl RedisStore {
                 self.session.committed();
                 Ok(())
             }
-            Answer::Not(word) if word == b"conflict" => Err(changed()),
+            Answer::Not(word) if word.starts_with(CONFLICT) => Err(changed(&word, tables, &checks)),
             Answer::Not(_) => Err(self.session.pool().strange()),
         }
     }
 }
 
-fn changed() -> StoreError {
-    StoreError::conflict("another sandbox changed what this one had read")
+/// What the answer to a commit begins with that is in conflict; the place of the check that found that comes behind.
+const CONFLICT: &[u8] = b"conflict ";
+
+/// The number of the script's first argument that is a check's, and of its first key that is a table.
+const FIRST_CHECK: usize = 8;
+const FIRST_TABLE: usize = 3;
+
+/// What the check at the answer's place was about.
+fn changed(answer: &[u8], tables: &[u32], checks: &[Vec<u8>]) -> StoreError {
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<usize>().ok();
+    let about = || {
+        let at = number(answer.strip_prefix(CONFLICT)?)?.checked_sub(FIRST_CHECK)?;
+        let [what, place, rest @ ..] = checks.get(at..)? else { return None };
+        let table = tables.get(number(place)?.checked_sub(FIRST_TABLE)?)?;
+        let key = rest.first().filter(|_| what == b"v").and_then(|key| std::str::from_utf8(key).ok());
+        (what != b"p").then(|| StoreError::changed(*table, key))
+    };
+    about()
+        .unwrap_or_else(|| StoreError::conflict("another sandbox changed something, and this one had read very much"))
 }

@@ -13,14 +13,14 @@ mod write_part;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ::redis::Value;
 
 use self::cache::{Cache, Cached, Portion, Request, VERSION};
 use self::pool::Pool;
 use self::session::Session;
-use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Write};
+use super::{Batch, CancelToken, StoreError, StoreResult, TableStore, Turns, Write};
 use crate::value::Result;
 
 /// At most so many of the things that the last run read are fetched at the first look of the next one.
@@ -36,6 +36,9 @@ const LISTED: u64 = 4096;
 
 /// What is known of a table that is empty now has so many bytes.
 const EMPTY: usize = 17;
+
+/// How often the server is asked whose turn it is.
+const TURN_ASKED: Duration = Duration::from_millis(5);
 
 /// How often that is begun anew when the table changes meanwhile.
 const WALKS: u32 = 5;
@@ -124,6 +127,10 @@ pub struct RedisStore {
     expected: Vec<Request>,
     /// Of the present run.
     cancel: CancelToken,
+    /// The name under which the server has the present turn as this one's.
+    turn: Option<String>,
+    /// When the server was asked for it last.
+    turn_asked: Option<Instant>,
 }
 
 impl RedisStore {
@@ -149,6 +156,8 @@ impl RedisStore {
             fetches: 0,
             expected: Vec::new(),
             cancel: CancelToken::default(),
+            turn: None,
+            turn_asked: None,
         }
     }
 
@@ -442,6 +451,29 @@ impl TableStore for RedisStore {
             self.began = Some(before + 1);
         }
         Ok(Some(first))
+    }
+
+    fn turns(&self) -> Option<Arc<Turns>> {
+        Some(self.session.pool().turns())
+    }
+
+    fn take_turn(&mut self, term: Duration) -> StoreResult<bool> {
+        if self.turn_asked.is_some_and(|asked| asked.elapsed() < TURN_ASKED) {
+            return Ok(false);
+        }
+        self.turn_asked = Some(Instant::now());
+        let name = session::random_name()?;
+        let has_come = self.session.pool().take_turn(&name, term, &self.cancel)?;
+        self.turn = has_come.then_some(name);
+        Ok(has_come)
+    }
+
+    fn end_turn(&mut self) {
+        self.turn_asked = None;
+        if let Some(name) = self.turn.take() {
+            // A server that can't be told gives it to somebody else when its term is over.
+            let _ = self.session.pool().end_turn(&name);
+        }
     }
 
     fn now(&mut self) -> StoreResult<SystemTime> {

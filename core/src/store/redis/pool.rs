@@ -11,7 +11,7 @@ use super::scripts::{self, Script};
 use super::session::{Seen, bytes};
 use super::wire::{self, Connection, Patience};
 use super::{RedisOptions, address};
-use crate::store::{CancelToken, StoreError, StoreResult, Uncertain};
+use crate::store::{CancelToken, StoreError, StoreResult, Turns, Uncertain};
 use crate::util::lock;
 use crate::util::process::{self, PerProcess};
 
@@ -62,6 +62,8 @@ pub(super) struct Pool {
     users: Mutex<HashMap<String, Arc<Seen>>>,
     /// Those that the server has not been told of the end of.
     ended: Mutex<Vec<String>>,
+    /// Who of this process waits for a turn.
+    turns: Arc<Turns>,
 }
 
 struct Idle {
@@ -85,6 +87,9 @@ enum Trouble {
     /// The server's last word.
     Refused,
 }
+
+/// The key that says whose turn it is.
+const TURN: &str = "turn";
 
 impl Pool {
     pub(super) fn open(url: &str, options: &RedisOptions) -> StoreResult<Arc<Pool>> {
@@ -124,6 +129,7 @@ impl Pool {
             read_only: options.read_only || read_only,
             users: Mutex::default(),
             ended: Mutex::default(),
+            turns: Arc::default(),
             info,
         });
         pool.check_permissions()?;
@@ -243,6 +249,26 @@ impl Pool {
             self.with_connection(true, cancel, |connection| redis::cmd("TIME").query::<(u64, u64)>(connection))?;
         let time = Duration::from_secs(seconds).saturating_add(Duration::from_micros(microseconds));
         SystemTime::UNIX_EPOCH.checked_add(time).ok_or_else(|| self.strange())
+    }
+
+    pub(super) fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
+    }
+
+    /// Takes the turn among all users of the namespace for so long; whether nobody else has it.
+    pub(super) fn take_turn(&self, name: &str, term: Duration, cancel: &CancelToken) -> StoreResult<bool> {
+        let (key, term) = (self.key(TURN), u64::try_from(term.as_millis()).unwrap_or(u64::MAX));
+        // Once more does harm: it would be the turn of a name that nobody knows.
+        self.with_connection(false, cancel, |connection| {
+            redis::cmd("SET").arg(&key).arg(name).arg("NX").arg("PX").arg(term).query::<Option<String>>(connection)
+        })
+        .map(|answer| answer.is_some())
+    }
+
+    /// Gives the turn back.
+    pub(super) fn end_turn(&self, name: &str) -> StoreResult<()> {
+        let (keys, arguments) = ([self.key(TURN)], [name.as_bytes().to_vec()]);
+        self.run(&scripts::END_TURN, &keys, &arguments, true, &CancelToken::default()).map(drop)
     }
 
     /// Removes a key, if the server is there.

@@ -38,6 +38,7 @@ scripts! {
     REMOVE: "common.lua" "check.lua" "remove.lua";
     COLLECTED: "common.lua" "check.lua" "collected.lua";
     RESERVE: "common.lua" "check.lua" "reserve.lua";
+    END_TURN: "end_turn.lua";
 }
 
 impl Script {

@@ -1,7 +1,7 @@
 // Compiled, not run: what users write has these types.
 
-import { Engine, LuaCellError, LuaFloat, Sandbox, Snapshot, StoredTable, multiple, openIndexedDB } from '../../dist/esm/wasm/src/esm.js';
-import type { ErrorKind, HostFunction, LuaValue, Outcome, TableStore } from '../../dist/esm/wasm/src/esm.js';
+import { Engine, LuaCellError, LuaFloat, Run, Sandbox, Snapshot, StoredTable, multiple, openIndexedDB } from '../../dist/esm/wasm/src/esm.js';
+import type { AsyncStartOptions, ErrorKind, HostFunction, LuaValue, Outcome, PendingRun, Request, StartOptions, TableStore } from '../../dist/esm/wasm/src/esm.js';
 
 interface Item {
   name: string;
@@ -43,6 +43,29 @@ const store: TableStore = await openIndexedDB('name', { onError: (error: LuaCell
   lua.input = order;
   const home: StoredTable = lua.home;
   for (const [key, value] of home) lua.home.set(key, value);
+  const options: StartOptions = { args: [order], timeout: 5, durable: 'order-17' };
+  const started: Run = lua.declare('ask').start('return ask()', options);
+  {
+    using run = lua.startCall('f', { args: [1] });
+    void run;
+  }
+  const asyncOptions: AsyncStartOptions = { ...options, signal: new AbortController().signal };
+  const asynchronous: Promise<Run> = lua.startAsync('return ask()', asyncOptions);
+  await (await lua.startCallAsync('f')).resumeAsync();
+  for (const { id, name, args } of started.requests as Request[]) {
+    const seen: [number, string, LuaValue[]] = [id, name, args];
+    started.answer(id, 1, order, [seen]);
+    started.fail(id, new Error(name));
+    started.fail(id, name);
+  }
+  if (started.waiting) started.resume();
+  started.renew();
+  started.cancel();
+  const given: [string | undefined, string, Outcome] = [started.name, started.result, started.outcome];
+  const restored: Run | undefined = lua.waitingRun();
+  const pending: PendingRun[] = lua.pendingRuns();
+  for (const { name, claimed } of pending) if (claimed === undefined && !lua.dropPendingRun(name)) lua.resume(name);
+  void [asynchronous, given, restored];
   lua.input = { a: [1] };
   lua.output = undefined;
   const snapshot: Snapshot = Snapshot.fromBytes(lua.snapshot().toBytes());
@@ -62,6 +85,10 @@ const store: TableStore = await openIndexedDB('name', { onError: (error: LuaCell
 }
 // @ts-expect-error: a limit is no boolean
 new Sandbox({ timeout: true });
+// @ts-expect-error: a name is text
+new Sandbox({ claimTerm: 5 }).start('', { durable: 5 });
+// @ts-expect-error: a symbol is no answer
+new Sandbox().start('').answer(1, Symbol('x'));
 // @ts-expect-error: source is text or bytes
 new Sandbox().compute(5);
 // @ts-expect-error: a symbol can't be passed

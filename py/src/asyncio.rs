@@ -5,18 +5,19 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use luacell::{Canceller, Error, ErrorKind, Outcome, Value, threads};
+use luacell::{Canceller, Error, ErrorKind, Interrupter, Outcome, Reply, Value, threads};
 use pyo3::prelude::*;
 
-use crate::callbacks::{Callbacks, Caller, finalizing, lock};
+use crate::callbacks::{Callbacks, Caller, lock};
 use crate::errors::ends_run;
 use crate::sandbox::Sandbox;
-use crate::{to_lua, to_python};
+use crate::to_lua;
 
-type Future = Pin<Box<dyn std::future::Future<Output = luacell::Result<Outcome>> + Send>>;
+/// Gives no outcome where a run is begun or let go on that Python holds.
+type Future = Pin<Box<dyn std::future::Future<Output = luacell::Result<Option<Outcome>>> + Send>>;
 
 thread_local! {
-    /// What drives the run on this thread: an object with `wake()` and `start(function, args, call)`.
+    /// What drives the run on this thread: an object with `wake()` and `start(awaitable, call)`.
     static DRIVER: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
     /// The run on this thread.
     static RUNNING: RefCell<Option<Arc<RunState>>> = const { RefCell::new(None) };
@@ -40,9 +41,11 @@ impl Wake for LoopWaker {
 /// A run that waits for its event loop.
 pub struct RunState {
     canceller: Canceller,
+    /// Ends a run that the canceller does not know.
+    interrupter: Option<Interrupter>,
     future: Mutex<Option<Future>>,
     waker: Mutex<Option<Waker>>,
-    result: Mutex<Option<luacell::Result<Outcome>>>,
+    result: Mutex<Option<luacell::Result<Option<Outcome>>>>,
 }
 
 impl RunState {
@@ -53,6 +56,9 @@ impl RunState {
     /// Ends it soon, also when it has not begun.
     pub fn cancel(&self) {
         self.canceller.cancel();
+        if let Some(interrupter) = &self.interrupter {
+            interrupter.interrupt();
+        }
     }
 
     /// Ends it here and now, wherever it waits, or when the thread has done with it that is at it; except when that is
@@ -93,30 +99,31 @@ impl RunState {
 }
 
 /// What asyncio has of a run.
-#[pyclass(frozen, name = "_Run", module = "luacell._luacell")]
-pub struct Run {
+#[pyclass(frozen, name = "_Driven", module = "luacell._luacell")]
+pub struct Driven {
     state: Arc<RunState>,
     sandbox: Py<Sandbox>,
     driver: Py<PyAny>,
 }
 
-impl Run {
+impl Driven {
     pub fn new(
         sandbox: &Bound<'_, Sandbox>,
         driver: Py<PyAny>,
         canceller: Canceller,
-        future: impl std::future::Future<Output = luacell::Result<Outcome>> + Send + 'static,
+        interrupter: Option<Interrupter>,
+        future: impl std::future::Future<Output = luacell::Result<Option<Outcome>>> + Send + 'static,
     ) -> Self {
         let future: Future = Box::pin(future);
         let (future, waker, result) = (Mutex::new(Some(future)), Mutex::default(), Mutex::default());
-        let state = Arc::new(RunState { canceller, future, waker, result });
+        let state = Arc::new(RunState { canceller, interrupter, future, waker, result });
         sandbox.get().callbacks.add_run(&state);
-        Run { state, sandbox: sandbox.clone().unbind(), driver }
+        Driven { state, sandbox: sandbox.clone().unbind(), driver }
     }
 }
 
 #[pymethods]
-impl Run {
+impl Driven {
     /// Calls `begin` when there is a place for the run to compute in, at once or later and from any thread: with true,
     /// and it has `poll` called on another thread, which it gives; with false when the run was ended meanwhile.
     fn enqueue(&self, py: Python<'_>, begin: Py<PyAny>) {
@@ -155,7 +162,10 @@ impl Run {
         let sandbox = self.sandbox.get();
         match sandbox.callbacks.take_ending_of(self.state.caller()) {
             Some(exception) => Err(exception),
-            None => sandbox.conclude(py, result),
+            None => match result.transpose() {
+                Some(result) => sandbox.conclude(py, result),
+                None => Ok(py.None().into_bound(py)),
+            },
         }
     }
 
@@ -166,7 +176,7 @@ impl Run {
     }
 }
 
-/// A call of an `async def` function.
+/// A call of a function that returned an awaitable.
 #[derive(Default)]
 pub struct CallState {
     result: Option<luacell::Result<Vec<Value>>>,
@@ -219,23 +229,16 @@ impl Call {
 }
 
 /// Waits for a task.
-pub struct Waiting {
-    call: luacell::Result<Arc<Mutex<CallState>>, Option<Error>>,
+struct Waiting {
+    call: Arc<Mutex<CallState>>,
     callbacks: Arc<Callbacks>,
 }
 
 impl std::future::Future for Waiting {
     type Output = luacell::Result<Vec<Value>>;
 
-    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let call = match &mut self.call {
-            Ok(call) => Arc::clone(call),
-            Err(error) => {
-                let gone = || Error::new(ErrorKind::Internal, "a call that has failed was waited for");
-                return Poll::Ready(Err(error.take().unwrap_or_else(gone)));
-            }
-        };
-        let mut state = lock(&call);
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = lock(&self.call);
         match state.result.take() {
             Some(result) => {
                 let ending = state.ending.take();
@@ -256,8 +259,7 @@ impl std::future::Future for Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let Ok(state) = &self.call else { return };
-        let cancel = lock(state).cancel.take();
+        let cancel = lock(&self.call).cancel.take();
         if let Some(cancel) = cancel {
             // Does nothing to a task that is done.
             Python::try_attach(|py| cancel.bind(py).call0().map(drop).ok());
@@ -265,34 +267,27 @@ impl Drop for Waiting {
     }
 }
 
-/// The core's side of an `async def` function.
-pub fn host_function(
-    callbacks: &Arc<Callbacks>,
-    number: usize,
-) -> impl Fn(Vec<Value>) -> Waiting + Send + Sync + 'static {
-    let callbacks = Arc::clone(callbacks);
-    move |args: Vec<Value>| {
-        let started = Python::try_attach(|py| start(py, &callbacks, number, &args));
-        let call = started.unwrap_or_else(|| Err(finalizing())).map_err(Some);
-        Waiting { call, callbacks: Arc::clone(&callbacks) }
-    }
-}
-
-fn start(
-    py: Python<'_>,
-    callbacks: &Arc<Callbacks>,
-    number: usize,
-    args: &[Value],
-) -> luacell::Result<Arc<Mutex<CallState>>> {
+/// A host function returned this awaitable, which a task of the event loop waits for from now on.
+pub fn later(callbacks: &Arc<Callbacks>, awaitable: &Bound<'_, PyAny>) -> luacell::Result<Reply> {
+    let py = awaitable.py();
     let driver = DRIVER.with(|place| place.borrow().as_ref().map(|driver| driver.clone_ref(py)));
-    let (Some(driver), Some(function)) = (driver, callbacks.function(py, number)) else {
+    let Some(driver) = driver else {
+        discard(awaitable);
         return Err(Error::host("this host function is async: run the script with compute_async or call_async"));
     };
     let state = Arc::new(Mutex::new(CallState::default()));
     let call = Call { state: Arc::clone(&state), callbacks: Arc::clone(callbacks) };
-    let started = to_python::tuple(py, args)
-        .and_then(|args| driver.bind(py).call_method1("start", (function, args, call)))
-        .map_err(|exception| callbacks.failed(py, exception))?;
-    lock(&state).cancel = Some(started.unbind());
-    Ok(state)
+    let cancel = driver.bind(py).call_method1("start", (awaitable, call)).map_err(|exception| {
+        discard(awaitable);
+        callbacks.failed(py, exception)
+    })?;
+    lock(&state).cancel = Some(cancel.unbind());
+    Ok(Reply::Later(Box::pin(Waiting { call: state, callbacks: Arc::clone(callbacks) })))
+}
+
+/// A coroutine that nobody awaits would complain.
+fn discard(awaitable: &Bound<'_, PyAny>) {
+    if awaitable.hasattr("cr_code").unwrap_or(false) {
+        let _ = awaitable.call_method0("close");
+    }
 }

@@ -1,0 +1,127 @@
+//! `luacell runs`, and runs with a name: they wait in a kept `_home`, and each answer is a command of its own.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use luacell::{Error, Request, Run, Sandbox, Value};
+
+use crate::args::{DeclareArgs, PendingRunArgs, RunsCommand, SandboxArgs, StoreArgs};
+use crate::failure::Failure;
+use crate::sandbox::Printed;
+use crate::{home, json, output, run, sandbox};
+
+/// What has become of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Done,
+    /// For answers that come with another command.
+    Waits,
+}
+
+/// The function that `task.sleep` calls.
+const SLEEP: &str = "task.sleep";
+
+/// Runs one of the commands.
+pub fn run(command: RunsCommand) -> Result<Ended, Failure> {
+    match command {
+        RunsCommand::List { store } => {
+            for pending in home::open(&store, false)?.pending_runs()? {
+                output::json(&json::from_results(&[pending.name.into()])?)?;
+            }
+        }
+        RunsCommand::Show(PendingRunArgs { store, name }) => {
+            let sandbox = home::open(&StoreArgs { home: store }, true)?;
+            print_requests(&sandbox.resume(&name)?.requests()?)?;
+        }
+        RunsCommand::Resume { run, answer, fail, declare, json, sandbox } => {
+            let answers = answer.iter().map(|answer| {
+                let (id, text) = split(answer, "--answer")?;
+                Ok((id, Ok(json::parse(text.as_bytes()).context("--answer")?)))
+            });
+            let failures = fail.iter().map(|fail| {
+                let (id, message) = split(fail, "--fail")?;
+                Ok((id, Err(Error::host(message))))
+            });
+            let answers = answers.chain(failures).collect::<anyhow::Result<Vec<_>>>()?;
+            return resume(run, answers, &declare, json, sandbox);
+        }
+        RunsCommand::Drop(PendingRunArgs { store, name }) => {
+            if !home::open(&StoreArgs { home: store }, true)?.drop_pending_run(&name)? {
+                return Err(Failure::Usage(anyhow!("no run {name:?} waits there")));
+            }
+        }
+    }
+    Ok(Ended::Done)
+}
+
+fn split<'a>(argument: &'a str, option: &str) -> anyhow::Result<(u64, &'a str)> {
+    let (id, rest) = argument.split_once('=').with_context(|| format!("{option}: there is no = in {argument:?}"))?;
+    let id = id.trim().parse().with_context(|| format!("{option}: {id:?} is no id of a request"))?;
+    Ok((id, rest))
+}
+
+fn resume(
+    PendingRunArgs { store, name }: PendingRunArgs,
+    answers: Vec<(u64, Result<Value, Error>)>,
+    declared: &DeclareArgs,
+    as_json: bool,
+    settings: SandboxArgs,
+) -> Result<Ended, Failure> {
+    if settings.home.is_some() {
+        return Err(Failure::Usage(anyhow!("the run's HOME is named already, without --home")));
+    }
+    let settings = SandboxArgs { home: Some(store), ..settings };
+    let printed = if as_json { Printed::ToStderr } else { Printed::ToStdout };
+    let sandbox = sandbox::open(&settings, printed)?;
+    declare(&sandbox, declared)?;
+    let mut run = sandbox.resume(&name)?;
+    // What it has called once it will call again.
+    for request in run.requests()?.iter().filter(|request| &*request.name != SLEEP) {
+        sandbox.declare(&request.name)?;
+    }
+    for (id, answer) in answers {
+        match answer {
+            Ok(value) => run.answer(id, value)?,
+            Err(error) => run.fail(id, error)?,
+        }
+    }
+    run.resume()?;
+    drive(run, as_json, settings.raw)
+}
+
+/// Makes these functions answered later.
+pub fn declare(sandbox: &Sandbox, args: &DeclareArgs) -> Result<(), Failure> {
+    Ok(args.declare.iter().try_for_each(|name| sandbox.declare(name))?)
+}
+
+/// Prints what the run gave, or what it waits for. A run that only sleeps goes on by itself.
+pub fn drive(mut run: Run, as_json: bool, raw: bool) -> Result<Ended, Failure> {
+    while run.is_waiting() {
+        let requests = run.requests()?;
+        if requests.iter().any(|request| &*request.name != SLEEP) {
+            print_requests(&requests)?;
+            return Ok(Ended::Waits);
+        }
+        let shortest = requests.iter().map(|request| (seconds(request), request.id)).min_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((seconds, id)) = shortest else { return Ok(Ended::Waits) };
+        std::thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        run.answer(id, ())?;
+        run.resume()?;
+    }
+    run::print(&run.into_result()?, as_json, raw)?;
+    Ok(Ended::Done)
+}
+
+fn seconds(request: &Request) -> f64 {
+    request.args.first().and_then(Value::as_number).unwrap_or_default().max(0.0)
+}
+
+fn print_requests(requests: &[Request]) -> Result<(), Failure> {
+    for Request { id, name, args, .. } in requests {
+        let args =
+            args.iter().map(|arg| json::from_results(std::slice::from_ref(arg))).collect::<Result<Vec<_>, _>>()?;
+        let name = json::from_results(&[(&**name).into()])?;
+        output::json(&format!(r#"{{"id": {id}, "name": {name}, "args": [{}]}}"#, args.join(", ")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Runs that take turns on one store, in the order in which they came.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+
+use crate::util::lock;
+
+/// Who waits for a turn on a store in this process, and who has it.
+#[derive(Debug, Default)]
+pub struct Turns(Mutex<Line>);
+
+#[derive(Debug, Default)]
+struct Line {
+    /// The first has the turn.
+    numbers: VecDeque<u64>,
+    next: u64,
+    /// The thread that works for the first one, and for nobody else until that has ended.
+    thread: Option<ThreadId>,
+}
+
+/// A place in the line. When it is dropped, the next one has its turn.
+pub(crate) struct Turn {
+    turns: Arc<Turns>,
+    number: u64,
+}
+
+impl Turn {
+    pub(crate) fn join(turns: Arc<Turns>) -> Self {
+        let number = {
+            let mut line = lock(&turns.0);
+            let number = line.next;
+            line.next += 1;
+            line.numbers.push_back(number);
+            number
+        };
+        Turn { turns, number }
+    }
+
+    /// Whether all that came before have ended.
+    pub(crate) fn has_come(&self) -> bool {
+        lock(&self.turns.0).numbers.front() == Some(&self.number)
+    }
+
+    /// Whether somebody has the turn who can't end it before this one has had its own.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.has_come() && lock(&self.turns.0).thread == Some(std::thread::current().id())
+    }
+
+    /// This thread works for nobody else until the turn ends.
+    pub(crate) fn keeps_thread(&self) {
+        lock(&self.turns.0).thread = Some(std::thread::current().id());
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut line = lock(&self.turns.0);
+        if line.numbers.front() == Some(&self.number) {
+            line.thread = None;
+        }
+        line.numbers.retain(|number| *number != self.number);
+    }
+}

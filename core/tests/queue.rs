@@ -1,0 +1,113 @@
+//! Sandboxes on one store whose runs take turns.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use luacell::{ComputeOptions, ErrorKind, FileStore, Sandbox, SandboxConfig};
+
+fn file() -> (tempfile::TempDir, FileStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path().join("state.luacell")).unwrap();
+    (folder, store)
+}
+
+/// Repeats nothing: who collides fails.
+fn sandbox(store: &FileStore) -> Sandbox {
+    let config = SandboxConfig::new().store(store.clone()).queue_runs(true).conflict_retries(0);
+    Sandbox::with_config(config).unwrap()
+}
+
+#[test]
+fn threads_collide_no_more() {
+    let (_folder, store) = file();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let lua = sandbox(&store);
+                // The host function leaves time for others.
+                lua.register("price", |()| {
+                    std::thread::yield_now();
+                    Ok(1)
+                })
+                .unwrap();
+                for _ in 0..25 {
+                    lua.compute("local n = _home.n or 0 local p = price() _home.n = n + p").unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(sandbox(&store).compute("return _home.n").unwrap().values, [100.into()]);
+}
+
+#[test]
+fn futures_collide_no_more() {
+    let (_folder, store) = file();
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let sandboxes: Vec<Sandbox> = (0..10).map(|_| sandbox(&store)).collect();
+    let runs = sandboxes.iter().map(|lua| {
+        let under_way = Arc::clone(&under_way);
+        lua.register_async("price", move |()| {
+            let under_way = Arc::clone(&under_way);
+            async move {
+                assert_eq!(under_way.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+                futures_timer::Delay::new(Duration::from_millis(2)).await;
+                under_way.fetch_sub(1, Ordering::SeqCst);
+                Ok(1)
+            }
+        })
+        .unwrap();
+        lua.compute_async("_home.n = (_home.n or 0) + price()", ComputeOptions::new())
+    });
+    let results = pollster::block_on(futures_util::future::join_all(runs));
+    results.into_iter().for_each(|result| drop(result.unwrap()));
+    assert_eq!(sandboxes[0].compute("return _home.n").unwrap().values, [10.into()]);
+}
+
+#[test]
+fn waiting_for_a_turn_is_not_the_runs_time_and_can_be_interrupted() {
+    let (_folder, store) = file();
+    let (first, second) = (sandbox(&store), sandbox(&store));
+    first.declare("ask").unwrap();
+    let run = first.start("_home.a = ask()", ComputeOptions::new()).unwrap();
+    std::thread::scope(|scope| {
+        let interrupter = second.interrupter();
+        let waits = scope.spawn(|| second.compute("return 1"));
+        while !waits.is_finished() {
+            interrupter.interrupt();
+        }
+        assert_eq!(waits.join().unwrap().unwrap_err().kind(), ErrorKind::Interrupted);
+        let short = ComputeOptions::new().timeout(Duration::from_millis(20));
+        let waits = scope.spawn(|| second.compute_with("return 2", short));
+        std::thread::sleep(Duration::from_millis(40));
+        assert!(!waits.is_finished());
+        run.cancel();
+        assert_eq!(waits.join().unwrap().unwrap().values, [2.into()]);
+    });
+}
+
+#[test]
+fn who_would_wait_for_itself_is_told() {
+    let (_folder, store) = file();
+    let (outer, inner) = (sandbox(&store), sandbox(&store));
+    outer.register("other", move |source: String| inner.compute(source).map(|out| out.values)).unwrap();
+    let error = outer.compute("return other('return 1')").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HostFunction);
+    assert!(error.to_string().contains("would wait for this one"), "{error}");
+    assert_eq!(outer.compute("return 1").unwrap().values, [1.into()]);
+}
+
+#[test]
+fn a_durable_run_gives_its_turn_back_while_it_waits() {
+    let (_folder, store) = file();
+    let (first, second) = (sandbox(&store), sandbox(&store));
+    first.declare("ask").unwrap();
+    let mut run = first.start("local a = ask() _home.n = _home.n + a", ComputeOptions::new().durable("r")).unwrap();
+    second.compute("_home.n = 40").unwrap();
+    run.answer(1, 2).unwrap();
+    run.resume().unwrap();
+    run.into_result().unwrap();
+    assert_eq!(second.compute("return _home.n").unwrap().values, [42.into()]);
+}
