@@ -33,7 +33,7 @@ final class CorpusTests: XCTestCase {
     }
 
     private func run(_ test: JSON, _ name: String) throws {
-        known(test, ["name", "needs", "limits", "functions", "modules", "steps"], name)
+        known(test, ["name", "needs", "limits", "functions", "declare", "modules", "steps"], name)
         XCTAssertTrue(needs.isSuperset(of: test["needs"] as? [String] ?? []), name)
         var modules: [String: LuaValue]?
         if let sources = test["modules"] as? JSON {
@@ -42,6 +42,9 @@ final class CorpusTests: XCTestCase {
         let lua = try Sandbox(config: SandboxConfig(limits: limits(test["limits"] as? JSON, name), modules: modules))
         for function in test["functions"] as? [String] ?? [] {
             try register(lua, function)
+        }
+        for function in test["declare"] as? [String] ?? [] {
+            try lua.declare(function)
         }
         for (at, step) in (test["steps"] as! [JSON]).enumerated() {
             for _ in 0..<(step["times"] as? Int ?? 1) {
@@ -52,12 +55,17 @@ final class CorpusTests: XCTestCase {
 
     private func run(_ step: JSON, _ lua: Sandbox, _ at: String) throws {
         let kind = Set(step.keys).intersection(kinds).first!
-        known(step, [kind, "args", "chunk", "times", "values", "output", "error"], at)
+        known(step, [kind, "args", "chunk", "times", "waits", "values", "output", "error"], at)
         let builder = Builder()
         let options = RunOptions(args: try builder.list(step["args"] as? [Any] ?? []), name: step["chunk"] as? String)
         var outcome: Outcome?
         do {
             switch kind {
+            case _ where step["waits"] != nil:
+                let text = step[kind] as! String
+                let run = try kind == "call" ? lua.startCall(path: text, options: options) : lua.start(source: text, options: options)
+                outcome = try drive(run, step["waits"] as! [JSON], at)
+                if outcome == nil { return }
             case "source": outcome = try lua.compute(source: step[kind] as! String, options: options)
             case "source_hex": outcome = try lua.computeData(source: hex(step[kind] as! String), options: options)
             case "source_parts":
@@ -88,6 +96,41 @@ final class CorpusTests: XCTestCase {
         if let output = step["output"] {
             XCTAssertEqual(outcome?.outputData ?? Data(), bytes(output), at)
         }
+    }
+
+    /// Answers what a run waits for, each time that it waits; what it gave, or nothing if it is cancelled.
+    private func drive(_ run: Run, _ waits: [JSON], _ at: String) throws -> Outcome? {
+        for (number, wait) in waits.enumerated() {
+            known(wait, ["requests", "answers"], at)
+            let expected = wait["requests"] as! [JSON], requests = try run.requests()
+            let fits = try run.isWaiting() && expected.count == requests.count
+                && zip(expected, requests).allSatisfy { try matches($0, $1, at) }
+            XCTAssertTrue(fits, "\(at): wait \(number + 1): expected \(expected), got \(requests)")
+            guard let answers = wait["answers"] as? [JSON] else {
+                try run.cancel()
+                return nil
+            }
+            for answer in answers {
+                known(answer, ["id", "values", "error"], at)
+                let id = (answer["id"] as! NSNumber).int64Value
+                if let error = answer["error"] as? String {
+                    try run.fail(id, error)
+                } else {
+                    try run.answer(id: id, values: Builder().list(answer["values"] as! [Any]))
+                }
+            }
+            try run.resume()
+        }
+        XCTAssertFalse(run.isWaiting(), "\(at): it waits once more")
+        return try run.result()
+    }
+
+    private func matches(_ expected: JSON, _ request: Request, _ at: String) throws -> Bool {
+        known(expected, ["id", "name", "args"], at)
+        guard (expected["id"] as! NSNumber).int64Value == request.id, expected["name"] as? String == request.name else { return false }
+        guard let args = expected["args"] as? [Any] else { return true }
+        let matcher = Matcher()
+        return try args.count == request.args.count && zip(args, request.args).allSatisfy { try matcher.matches($0, $1) }
     }
 
     private func check(_ found: ErrorDetails, _ expected: JSON, _ at: String) {
@@ -147,6 +190,7 @@ struct TestError: LocalizedError, Equatable {
 
 private let needs: Set<String> = [
     "args", "call", "input", "clock", "host_functions", "large", "limits", "modules", "reopen", "table_keys", "transactions",
+    "waiting",
 ]
 private let kinds: Set<String> = ["source", "source_hex", "source_parts", "call", "set_input", "reopen", "gc"]
 

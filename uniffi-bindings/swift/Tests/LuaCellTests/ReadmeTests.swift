@@ -3,16 +3,15 @@ import XCTest
 
 import LuaCell
 
-/// The program of the README, which has to stand here as it stands there.
+/// The programs of the README, which have to stand here as they stand there.
 final class ReadmeTests: XCTestCase {
     func testReadme() async throws {
         let file = CorpusTests.root.appendingPathComponent("uniffi-bindings/swift/README.md")
         let blocks = try String(contentsOf: file, encoding: .utf8).components(separatedBy: "```")
         let programs = blocks.filter { $0.hasPrefix("swift\n") }
-        XCTAssertEqual(programs.count, 1, "this test knows one program")
-        let program = try XCTUnwrap(programs.first)
+        XCTAssertEqual(programs.count, 2, "this test knows two programs")
         let here = try String(contentsOfFile: #filePath, encoding: .utf8)
-        for line in program.components(separatedBy: "\n").dropFirst() where !line.isEmpty {
+        for line in programs.flatMap({ $0.components(separatedBy: "\n").dropFirst() }) where !line.isEmpty {
             XCTAssertTrue(here.contains(line), "this file lacks: \(line)")
         }
 
@@ -32,5 +31,18 @@ final class ReadmeTests: XCTestCase {
         try lua.compute("local order = ... return #order.items", ["items": ["tea", "cake"]])
         try await lua.computeAsync("return _home.runs")        // cancelling the task interrupts the script
         XCTAssertEqual(outcome.values, [7.0, 1])
+        XCTAssertEqual(try waiting(), "Hello, Ada!")
+    }
+
+    private func waiting() throws -> LuaValue {
+        let lua = try Sandbox()
+        try lua.declare("ask")
+        let run = try lua.start("return 'Hello, ' .. ask('name') .. '!'")
+        while run.isWaiting() {
+            for request in try run.requests() { try run.answer(request.id, "Ada") }
+            try run.resume()
+        }
+        print(try run.result().value)                          // Hello, Ada!
+        return try run.result().value
     }
 }
