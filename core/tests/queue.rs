@@ -111,3 +111,33 @@ fn a_durable_run_gives_its_turn_back_while_it_waits() {
     run.into_result().unwrap();
     assert_eq!(second.compute("return _home.n").unwrap().values, [42.into()]);
 }
+
+#[test]
+fn a_run_that_is_resumed_and_interrupted_in_line_goes_on_later() {
+    let (_folder, store) = file();
+    let (first, second) = (sandbox(&store), sandbox(&store));
+    [&first, &second].into_iter().for_each(|lua| lua.declare("ask").unwrap());
+    let mut run = first.start("return ask()", ComputeOptions::new().durable("r")).unwrap();
+    let holder = std::thread::scope(|scope| {
+        scope.spawn(|| second.start("return ask()", ComputeOptions::new()).unwrap()).join().unwrap()
+    });
+    run.answer(1, 1).unwrap();
+    let interrupter = first.interrupter();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                interrupter.interrupt();
+            }
+        });
+        run.resume().unwrap();
+        done.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Interrupted);
+    holder.cancel();
+    assert_eq!(first.compute("return 1").unwrap().values, [1.into()]);
+    let mut run = first.resume("r").unwrap();
+    run.answer(1, 2).unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap().values, [2.into()]);
+}

@@ -106,7 +106,8 @@ impl Sandbox {
     /// [`register`](Self::register) and [`register_async`](Self::register_async) in one, for languages in which only the
     /// call shows whether a function waits. `repeatable`: as for [`register_repeatable`](Self::register_repeatable).
     ///
-    /// In a place where the script can't wait, the function is called all the same, and a future that it gives is dropped.
+    /// In a place where neither the script nor its thread can wait, the function is called all the same, and a future that
+    /// it gives is dropped.
     ///
     /// # Errors
     /// As `register`.

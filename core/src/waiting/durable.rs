@@ -111,8 +111,12 @@ impl SandboxState {
         let read = self.read_stored_run();
         let snapshot = self.roll_back_on_error(read)?;
         self.restore_stored_run(&snapshot)?;
-        self.take_over(cell)?;
-        self.guest()?.end_checkpoint()
+        let resumed = self.take_over(cell).and_then(|_| self.guest()?.end_checkpoint());
+        if resumed.is_err() {
+            // It waits here already, and nobody would have it.
+            self.drop_waiting_run();
+        }
+        resumed
     }
 
     fn read_stored_run(&mut self) -> Result<Snapshot> {
@@ -145,7 +149,13 @@ impl SandboxState {
     /// else's writes. The answers that it was given since.
     pub(super) fn go_back(&mut self, cell: &Arc<SandboxCell>) -> Result<Vec<u8>> {
         self.finish_run();
-        self.restore_stored(cell)?;
+        self.wait_for_turn()?;
+        if let Err(error) = self.restore_stored(cell) {
+            return Err(match self.durable.as_mut().filter(|_| error.kind() == ErrorKind::Busy) {
+                Some(run) => run.taken_over(),
+                None => error,
+            });
+        }
         let answers = self.durable.as_mut().map(|run| std::mem::take(&mut run.answers)).unwrap_or_default();
         self.guest()?.forget_answered(&answers);
         self.end_wait();

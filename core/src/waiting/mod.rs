@@ -13,7 +13,7 @@ use crate::run::durable::DurableRun;
 use crate::run::limits::LimitOverrides;
 use crate::run::waiting_run::over;
 use crate::run::{SandboxCell, SandboxState};
-use crate::value::{Error, Outcome, Result};
+use crate::value::{Error, ErrorKind, Outcome, Result};
 
 impl SandboxState {
     /// Begins a run; `None` when it waits.
@@ -60,8 +60,12 @@ impl SandboxState {
         if self.durable.is_some()
             && let Err(error) = self.wait_for_turn()
         {
-            self.let_wait();
-            return Err(error);
+            if error.kind() == ErrorKind::Busy {
+                self.let_wait();
+                return Err(error);
+            }
+            self.abandon_run();
+            return self.end_unless_waiting(Err(error));
         }
         let mut answers = self.guest()?.take_answers();
         let mut tries = 0;
