@@ -769,4 +769,9 @@ fn functions_and_views_cross_as_numbers() {
     assert_eq!(back[0].as_table().unwrap().get(2), values[0].as_table().unwrap().get(2));
     assert_eq!(wire::decode(&bytes, &wire::NoHandles).unwrap_err().kind(), luacell::ErrorKind::Closed);
     assert_eq!(wire::decode(&[0xEE], &shelf).unwrap_err().kind(), luacell::ErrorKind::InvalidArgument);
+    // Nobody knows these two, and so not whether they are the same key: that isn't the bytes' fault.
+    let keys = sandbox.compute("return {[function() end] = 1, [string.upper] = 2}").unwrap().values;
+    bytes.clear();
+    wire::encode(&keys[..], &mut bytes, &wire::NoHandles).unwrap();
+    assert_eq!(wire::decode(&bytes, &wire::NoHandles).unwrap_err().kind(), luacell::ErrorKind::Closed);
 }

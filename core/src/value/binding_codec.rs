@@ -101,9 +101,10 @@ pub fn encode(values: &[Value], out: &mut Vec<u8>, handles: &dyn Handles) -> Res
 /// `InvalidArgument` for bytes that are not values; `Closed` for a function or table that the handles no longer keep.
 pub fn decode(bytes: &[u8], handles: &dyn Handles) -> Result<Vec<Value>> {
     let resolver = HandleResolver { handles, unknown: Cell::new(false) };
-    let values = codec::decode(bytes, &resolver).map_err(|_| Error::invalid("these bytes are not encoded values"))?;
+    let values = codec::decode(bytes, &resolver);
+    // First, because two that are unknown may make a table that has no meaning, such as one with the same key twice.
     if resolver.unknown.get() {
         return Err(Error::new(ErrorKind::Closed, "a function or table that was passed has already been released"));
     }
-    Ok(values)
+    values.map_err(|_| Error::invalid("these bytes are not encoded values"))
 }

@@ -78,6 +78,8 @@ fn with_options(
         args: object!(lists, *args),
         limits: limits.as_ref().map_or(null(), |limits| limits),
         canceller: null(),
+        durable: null(),
+        durable_len: 0,
     };
     body(&options);
 }
