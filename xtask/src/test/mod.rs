@@ -6,6 +6,7 @@ pub mod tools;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -34,8 +35,9 @@ pub fn run(args: &Args) -> Result<()> {
     let named = |part: &Part| args.parts.iter().any(|name| name == part.name);
     let wanted = PARTS.iter().filter(|part| args.parts.is_empty() || named(part));
     for part in wanted.chain(EXTRA_PARTS.iter().filter(|part| named(part))) {
+        let begun = Instant::now();
         let tally = run_part(part, ci).with_context(|| format!("the part {} could not be run", part.name))?;
-        rows.push((part.name, tally));
+        rows.push((part.name, tally, begun.elapsed()));
     }
 
     let total = report(&rows);
@@ -114,16 +116,17 @@ fn run_step(step: &Step) -> Result<Tally> {
 }
 
 /// Prints the table and, as the last line, the totals in a form that scripts read.
-fn report(rows: &[(&str, Tally)]) -> Tally {
-    println!("\n{:<12} {:>6} {:>7} {:>7} {:>8}  notes", "part", "run", "passed", "failed", "skipped");
+fn report(rows: &[(&str, Tally, Duration)]) -> Tally {
+    println!("\n{:<12} {:>6} {:>7} {:>7} {:>8} {:>8}  notes", "part", "run", "passed", "failed", "skipped", "seconds");
     let mut total = Tally::default();
-    for (part, tally) in rows {
+    for (part, tally, took) in rows {
         println!(
-            "{part:<12} {:>6} {:>7} {:>7} {:>8}  {}",
+            "{part:<12} {:>6} {:>7} {:>7} {:>8} {:>8}  {}",
             tally.passed + tally.failed,
             tally.passed,
             tally.failed,
             tally.skipped,
+            took.as_secs(),
             tally.notes.join("; ")
         );
         total.add(tally.clone());

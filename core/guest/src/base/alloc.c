@@ -18,7 +18,7 @@
 #define SLAB_SIZE 4096u
 #define MALLOC_HEADER 8u /* so slabs lie side by side without gaps */
 #define GRAIN 8u
-#define MAX_SMALL 512u
+#define MAX_SMALL 720u /* a coroutine's first stack, which so needs no page of malloc's */
 #define CLASSES (MAX_SMALL / GRAIN + 1)
 
 /* malloc's own arithmetic, and sbrk's, fail near 2 GiB. */
@@ -213,8 +213,15 @@ void *luacell_realloc (void *ptr, size_t osize, size_t nsize) {
   return result;
 }
 
-/* The Lua that is there from the start is complete. */
-void luacell_started (void) { starting = 0; }
+/*
+** The Lua that is there from the start is complete. What it let go of lies
+** scattered among what stays: an instance that filled these gaps would write
+** to a page for each, which all instances share until then.
+*/
+void luacell_started (void) {
+  memset(early_free, 0, sizeof early_free);
+  starting = 0;
+}
 
 size_t luacell_bytes_in_use (void) { return in_use; }
 
