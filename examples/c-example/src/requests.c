@@ -51,6 +51,10 @@ static void drop(Requests *requests, Request *request) {
   free(request);
 }
 
+static void drop_all(Requests *requests) {
+  while (requests->first != NULL) drop(requests, requests->first);
+}
+
 static bool add(Requests *requests, uint32_t id, const char *name, const uint8_t *args, size_t length) {
   Request *request = calloc(1, sizeof *request);
   if (request == NULL) return false;
@@ -173,9 +177,10 @@ Settled requests_fail(Requests *requests, uint32_t id, const char *message) {
 }
 
 bool requests_interrupt(Requests *requests) {
-  uint32_t id = 0;
+  uint32_t id = 0; /* of no request */
   if (requests->first != NULL) id = requests->first->id;
   else if (requests->answers_length >= 4) id = number_at(requests->answers);
+  drop_all(requests);
   requests->answers_length = 0;
   return add_answer(requests, id, interrupted, sizeof interrupted, &(Message){0});
 }
@@ -187,7 +192,7 @@ void requests_begin(Requests *requests) {
 
 void requests_end(Requests *requests) {
   requests->started = false;
-  while (requests->first != NULL) drop(requests, requests->first);
+  drop_all(requests);
 }
 
 void requests_free(Requests *requests) {

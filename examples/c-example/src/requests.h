@@ -44,7 +44,7 @@ typedef enum { SETTLED, NO_REQUEST, UNSENDABLE } Settled;
 Settled requests_answer(Requests *requests, uint32_t id, const Message *values);
 Settled requests_fail(Requests *requests, uint32_t id, const char *message);
 
-/* Makes an answer that ends the run the only one; false when there is no memory. */
+/* Makes an answer that ends the run the only one, if it waits for anything; false when there is no memory. */
 bool requests_interrupt(Requests *requests);
 
 /* The run goes: the guest has the answers. */

@@ -357,12 +357,15 @@ Result vm_resume(Vm *vm) {
 }
 
 VmStatus vm_cancel(Vm *vm) {
-  if (!vm_waiting(vm)) return VM_OK;
-  if (!requests_interrupt(&vm->host.requests)) return VM_NO_MEMORY;
-  Result result = vm_resume(vm);
-  VmStatus status = result.status == VM_LUA_ERROR ? VM_OK : result.status;
-  result_free(&result);
-  return status;
+  /* Again if runs inside it have cancelled all its tasks: then it goes on up to its next request. */
+  while (vm_waiting(vm)) {
+    if (!requests_interrupt(&vm->host.requests)) return VM_NO_MEMORY;
+    Result result = vm_resume(vm);
+    VmStatus status = result.status;
+    result_free(&result);
+    if (status != VM_OK && status != VM_WAITS && status != VM_LUA_ERROR) return status;
+  }
+  return VM_OK;
 }
 
 /* ---- figures ---- */

@@ -331,6 +331,13 @@ static void revision_3(void) {
   waits(vm, "local c <close> = setmetatable({}, {__close = function() kept = 3 end}) repeat pcall(ask) until false", "1:ask() ");
   CHECK(vm_cancel(vm) == VM_OK && vm_cancel(vm) == VM_OK && !vm_waiting(vm));
   expect(vm, "return kept", "1");
+  waits(vm, "local t = require('task').spawn(ask) function give_up() t:cancel() end pcall(t.wait, t) ask() kept = 4", "1:ask() ");
+  Result gave_up = vm_call(vm, "give_up", &none);
+  CHECK(gave_up.status == VM_OK);
+  result_free(&gave_up);
+  asked(vm, "");
+  CHECK(vm_cancel(vm) == VM_OK);
+  expect(vm, "return kept", "1");
   asked(vm, "");
   CHECK(resume(vm) == VM_NOT_NOW);
 
@@ -433,6 +440,8 @@ static void hostile_requests(void) {
   asked(box.vm, "1:task.sleep(5) ");
   CHECK(resume(box.vm) == VM_WAITS);
   CHECK(vm_answer(box.vm, 1, &none) == VM_OK && resume(box.vm) == VM_PROTOCOL && !vm_waiting(box.vm));
+  result = vm_start(box.vm, BYTES(SLEEP), &none);
+  CHECK(result.status == VM_WAITS && vm_cancel(box.vm) == VM_PROTOCOL && !vm_waiting(box.vm));
   close_box(&box);
 }
 

@@ -323,6 +323,12 @@ func TestRevision3(t *testing.T) {
 	check(vm.Cancel(ctx), nil)
 	check(vm.Cancel(ctx), nil)
 	expect(t, vm, "return kept", int64(1))
+	waits("local t = require('task').spawn(ask) function give_up() t:cancel() end pcall(t.wait, t) ask() kept = 4", "1:ask()")
+	if _, err := vm.Call(ctx, "give_up"); err != nil || asked(vm) != "" {
+		t.Error(err, asked(vm))
+	}
+	check(vm.Cancel(ctx), nil)
+	expect(t, vm, "return kept", int64(1))
 	if vm.Waiting() || asked(vm) != "" {
 		t.Error("it waits for", asked(vm))
 	}
@@ -359,6 +365,12 @@ func TestHostileRequests(t *testing.T) {
 	}
 	if result, err := vm.Resume(ctx); !errors.Is(err, ErrProtocol) || vm.Waiting() {
 		t.Error(result, err)
+	}
+	if result, err := vm.Start(ctx, sleep); result != nil || err != nil {
+		t.Error(result, err)
+	}
+	if err := vm.Cancel(ctx); !errors.Is(err, ErrProtocol) || vm.Waiting() {
+		t.Error(err)
 	}
 }
 

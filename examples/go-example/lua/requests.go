@@ -102,15 +102,16 @@ func (r *requests) settle(id uint32, status []byte, values ...Value) error {
 	return nil
 }
 
-// interrupt makes an answer that ends the run the only one.
+// interrupt makes an answer that ends the run the only one, if it waits for anything.
 func (r *requests) interrupt() {
-	var id uint32
+	var id uint32 // of no request
 	if len(r.answers) > 0 {
 		id = binary.LittleEndian.Uint32(r.answers)
 	}
 	for open := range r.open {
 		id = open
 	}
+	clear(r.open)
 	r.answers = appendAnswer(nil, id, interrupted)
 }
 

@@ -248,15 +248,15 @@ func (vm *VM) Resume(ctx context.Context) (*Result, error) {
 
 // Cancel ends the run that waits, if there is one. What it wrote to tables stays.
 func (vm *VM) Cancel(ctx context.Context) error {
-	if !vm.Waiting() {
-		return nil
+	// Again if runs inside it have cancelled all its tasks: then it goes on up to its next request.
+	for vm.Waiting() {
+		vm.host.requests.interrupt()
+		_, err := vm.Resume(ctx)
+		if luaError := (*Error)(nil); err != nil && !errors.As(err, &luaError) {
+			return err
+		}
 	}
-	vm.host.requests.interrupt()
-	_, err := vm.Resume(ctx)
-	if luaError := (*Error)(nil); errors.As(err, &luaError) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // CollectGarbage runs a full collection.

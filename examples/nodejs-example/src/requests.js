@@ -65,10 +65,11 @@ export class Requests {
     this.#answers.set(id, answer);
   }
 
-  /** Whatever was answered so far: now the run ends. */
+  /** Makes an answer that ends the run the only one, if it waits for anything. */
   interrupt() {
-    const [id] = [...this.open.keys(), ...this.#answers.keys()];
-    this.#answers = new Map([[id, interrupted]]);
+    const ids = [...this.open.keys(), ...this.#answers.keys()];
+    this.open.clear();
+    this.#answers = new Map(ids.slice(0, 1).map((id) => [id, interrupted]));
   }
 
   /** All answers that were given, as `resume` takes them. */

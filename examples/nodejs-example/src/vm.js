@@ -103,12 +103,14 @@ export class LuaVm {
 
   /** Ends the run that waits, if there is one. What it wrote to tables stays. */
   cancel() {
-    if (!this.waiting) return;
-    this.#requests.interrupt();
-    try {
-      this.resume();
-    } catch (error) {
-      if (!(error instanceof LuaError)) throw error;
+    // Again if runs inside it have cancelled all its tasks: then it goes on up to its next request.
+    while (this.waiting) {
+      this.#requests.interrupt();
+      try {
+        this.resume();
+      } catch (error) {
+        if (!(error instanceof LuaError)) throw error;
+      }
     }
   }
 

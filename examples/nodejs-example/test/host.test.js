@@ -165,6 +165,11 @@ test("revision 3: runs that wait", () => {
   vm.cancel();
   vm.cancel();
   assert.equal(first(vm, "return kept"), 1n);
+  vm.start("local t = require('task').spawn(ask) function give_up() t:cancel() end pcall(t.wait, t) ask() kept = 4");
+  vm.call("give_up");
+  assert.deepEqual(asked(), []);
+  vm.cancel();
+  assert.deepEqual([vm.waiting, first(vm, "return kept")], [false, 1n]);
   assert.throws(() => vm.resume(), /no run waits/);
   assert.throws(() => new LuaVm(lua, { revision: 2 }).declare("ask"), TypeError);
 });
@@ -292,6 +297,9 @@ test("hostile requests", () => {
   assert.equal(vm.resume(), null);
   vm.answer(1, []);
   assert.throws(() => vm.resume(), ProtocolError);
+  assert.equal(vm.waiting, false);
+  assert.equal(vm.start(Buffer.from(sleep)), null);
+  assert.throws(() => vm.cancel(), ProtocolError);
   assert.equal(vm.waiting, false);
 });
 

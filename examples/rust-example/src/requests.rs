@@ -91,11 +91,12 @@ impl Requests {
         Ok(())
     }
 
-    /// Makes an answer that ends the run the only one.
+    /// Makes an answer that ends the run the only one, if it waits for anything.
     pub fn interrupt(&mut self) {
         let answered = self.answers.first_chunk().map(|id| u32::from_le_bytes(*id));
-        let id = self.open.keys().next().copied().or(answered).unwrap_or(0);
+        let id = self.open.keys().next().copied().or(answered).unwrap_or(0); // 0: no request
         let length = INTERRUPTED.len() as u32;
+        self.open.clear();
         self.answers = [id.to_le_bytes().as_slice(), &length.to_le_bytes(), INTERRUPTED].concat();
     }
 

@@ -165,14 +165,15 @@ impl Vm {
 
     /// Ends the run that waits, if there is one. What it wrote to tables stays.
     pub fn cancel(&mut self) -> Result<(), Error> {
-        if !self.is_waiting() {
-            return Ok(());
+        // Again if runs inside it have cancelled all its tasks: then it goes on up to its next request.
+        while self.is_waiting() {
+            self.store.data_mut().requests.interrupt();
+            match self.resume() {
+                Ok(_) | Err(Error::Lua(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.store.data_mut().requests.interrupt();
-        match self.resume() {
-            Ok(_) | Err(Error::Lua(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 
     /// A full garbage collection.

@@ -253,6 +253,13 @@ fn revision_3() -> TestResult {
     vm.cancel()?;
     vm.cancel()?;
     assert_eq!(one(vm, "return kept")?, 1.into());
+    let gives_up =
+        "local t = require('task').spawn(ask) function give_up() t:cancel() end pcall(t.wait, t) ask() kept = 4";
+    waits(vm, gives_up, &["1:ask()"])?;
+    vm.call("give_up", &none)?;
+    assert!(vm.is_waiting() && asked(vm).is_empty());
+    vm.cancel()?;
+    assert_eq!(one(vm, "return kept")?, 1.into());
     assert!(!vm.is_waiting() && asked(vm).is_empty());
     assert!(matches!(vm.resume(), Err(Error::Run(_))));
     assert!(matches!(self::vm(Revision::Two).declare("ask"), Err(Error::Revision(..))));
@@ -289,6 +296,9 @@ fn hostile_requests() -> TestResult {
     assert!(vm.resume()?.is_none());
     vm.answer(1, &none)?;
     assert!(matches!(vm.resume(), Err(Error::Protocol(_))));
+    assert!(!vm.is_waiting());
+    assert!(vm.start(sleep, &none)?.is_none());
+    assert!(matches!(vm.cancel(), Err(Error::Protocol(_))));
     assert!(!vm.is_waiting());
     Ok(())
 }
