@@ -370,6 +370,23 @@ describe("tasks", () => {
   });
 });
 
+describe("runs inside one that waits", () => {
+  test("are part of it, and don't end it", () => {
+    const box = new Sandbox({ revision: 3, transactional: true, declare: ["ask"] });
+    const start = (source) => box.start(() => box.compute(source));
+    for (const [end, kept] of [["return ask()", 5n], ["ask() error('no')", null]]) {
+      assert.equal(start(end), null);
+      assert.deepEqual(box.compute("_home.inside = 5 return 1").values, [1n]);
+      assert.throws(() => box.compute("return nothing.at_all"));
+      assert.throws(() => box.compute("ask()"), /can't wait/);
+      assert.deepEqual([...box.requests.keys()], [1]);
+      if (kept) assert.deepEqual(box.resume([[1, bytes.integer(2)]]).values, [2n]);
+      else assert.throws(() => box.resume([[1, bytes.integer(2)]]), /no/);
+      assert.deepEqual(box.compute("local n = _home.inside _home.inside = nil return n").values, [kept]);
+    }
+  });
+});
+
 describe("ending a run that waits", () => {
   test("an answer with a limit does it, also where instructions are not counted", () => {
     const host = new WaitingHost();
