@@ -79,7 +79,10 @@ func (t *tour) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return t.revision2(ctx)
+	if err := t.revision2(ctx); err != nil {
+		return err
+	}
+	return t.revision3(ctx)
 }
 
 func (t *tour) values(ctx context.Context, vm *lua.VM) error {
@@ -189,6 +192,36 @@ func (t *tour) revision2(ctx context.Context) error {
 	if long, ok := result.Values[0].(string); ok {
 		fmt.Fprintf(t.out, "a long string has %d bytes\n", len(long))
 	}
+	return nil
+}
+
+func (t *tour) revision3(ctx context.Context) error {
+	t.title("Revision 3: a run that waits")
+	vm, err := t.module.New(ctx, lua.Options{Revision: lua.Revision3})
+	if err != nil {
+		return err
+	}
+	defer vm.Close(ctx)
+	if err := vm.Declare(ctx, "ask"); err != nil {
+		return err
+	}
+	source := "local task = require 'task' return task.all(function() return ask('tea?') end, function() return ask('cake?') end)"
+	fmt.Fprintf(t.out, "> %s\n", source)
+	result, err := vm.Start(ctx, source)
+	for err == nil && vm.Waiting() {
+		// Here a program does something else until it has an answer; nothing of the run is on any stack.
+		for _, request := range vm.Requests() {
+			fmt.Fprintf(t.out, "request %d: %s(%s)\n", request.ID, request.Name, lua.Show(request.Args...))
+			if err := vm.Answer(request.ID, "yes"); err != nil {
+				return err
+			}
+		}
+		result, err = vm.Resume(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(t.out, lua.Show(result.Values...))
 	return nil
 }
 

@@ -67,6 +67,22 @@ function tour(module) {
   run(newer, "function greet(name) return 'Hello, ' .. name end");
   console.log(`greet("Grace") gives ${show(newer.call("greet", ["Grace"]).values[0])}`);
   console.log(`a long string has ${newer.compute("return ('x'):rep(100000)").values[0].length} bytes`);
+
+  title("Revision 3: a run that waits");
+  const host = new LuaVm(module, { revision: 3 });
+  host.declare("ask");
+  const source = "local task = require 'task' return task.all(function() return ask('tea?') end, function() return ask('cake?') end)";
+  console.log(`> ${source}`);
+  let result = host.start(source);
+  while (result === null) {
+    // Here a program does something else until it has an answer; nothing of the run is on any stack.
+    for (const { id, name, args } of host.requests) {
+      console.log(`request ${id}: ${name}(${args.map((value) => show(value)).join(", ")})`);
+      host.answer(id, ["yes"]);
+    }
+    result = host.resume();
+  }
+  console.log(result.values.map((value) => show(value)).join(", "));
 }
 
 function title(text) {

@@ -238,6 +238,7 @@ export class Sandbox {
   }
 
   #run(start) {
+    if (this.requests.size > 0) return this.finish(start()); // part of the run that waits
     this.#asked = 0;
     if (this.transactional) this.store.begin();
     return this.#ended(start());

@@ -370,6 +370,51 @@ describe("tasks", () => {
   });
 });
 
+describe("runs inside one that waits", () => {
+  test("are part of it, and don't end it", () => {
+    const box = new Sandbox({ revision: 3, transactional: true, declare: ["ask"] });
+    const start = (source) => box.start(() => box.compute(source));
+    for (const [end, kept] of [["return ask()", 5n], ["ask() error('no')", null]]) {
+      assert.equal(start(end), null);
+      assert.deepEqual(box.compute("_home.inside = 5 return 1").values, [1n]);
+      assert.throws(() => box.compute("return nothing.at_all"));
+      assert.throws(() => box.compute("ask()"), /can't wait/);
+      assert.deepEqual([...box.requests.keys()], [1]);
+      if (kept) assert.deepEqual(box.resume([[1, bytes.integer(2)]]).values, [2n]);
+      else assert.throws(() => box.resume([[1, bytes.integer(2)]]), /no/);
+      assert.deepEqual(box.compute("local n = _home.inside _home.inside = nil return n").values, [kept]);
+    }
+  });
+});
+
+describe("ending a run that waits", () => {
+  test("an answer with a limit does it, also where instructions are not counted", () => {
+    const host = new WaitingHost();
+    const source = `local task = require 'task'
+      local function stubborn()
+        local c <close> = setmetatable({}, {__close = function() went_on = true end})
+        repeat pcall(ask) until false
+      end
+      for i = 1, 3 do task.spawn(stubborn) end
+      coroutine.wrap(stubborn)()`;
+    for (const number of [1, 3, 4]) {
+      assert.equal(host.start(source), null);
+      assert.equal(host.requests.size, 4);
+      // Reporting a limit takes a run that asks.
+      host.box.ending = true;
+      host.box.exports.review_limits();
+      assert.equal(host.box.exports.resume(0), WAITS);
+      host.box.ending = false;
+      const limit = Buffer.concat([bytes.u32(number), bytes.u32(5), Buffer.of(2), bytes.u32(6)]);
+      host.box.fill(limit);
+      assert.throws(() => host.box.finish(host.box.exports.resume(limit.length)), (e) => e.message.endsWith("interrupted") && e.details.kind === 6);
+      assert.equal(host.box.exports.list_requests(), 0);
+      host.requests.clear();
+      assert.deepEqual(host.start("return went_on, 1"), [null, 1]);
+    }
+  });
+});
+
 describe("answers that make no sense", () => {
   test("are not heard", () => {
     const host = new WaitingHost();

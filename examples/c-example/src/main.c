@@ -205,11 +205,55 @@ static bool newer_vm(Module *module) {
   return good;
 }
 
+/* Starts a run and answers all that it asks, each time that it waits. */
+static Result start_and_answer(Vm *vm, const char *source) {
+  Value value = value_string("yes");
+  Message yes = {.values = &value, .count = 1};
+  Result result = vm_start(vm, source, strlen(source), &(Message){0});
+  while (result.status == VM_WAITS) {
+    /* Here a program does something else until it has an answer; nothing of the run is on any stack. */
+    const Request *request;
+    while ((request = vm_requests(vm)) != NULL) {
+      printf("request %u: %s(", request->id, request->name);
+      message_show(stdout, &request->args);
+      puts(")");
+      VmStatus status = vm_answer(vm, request->id, &yes);
+      if (status != VM_OK) return (Result){.status = status};
+    }
+    result = vm_resume(vm);
+  }
+  return result;
+}
+
+static bool waiting_vm(Module *module) {
+  static const char source[] =
+      "local task = require 'task' return task.all(function() return ask('tea?') end, function() return ask('cake?') end)";
+  char problem[128];
+  Tables *tables = tables_new();
+  if (tables == NULL) return check(VM_NO_MEMORY);
+  Vm *vm = vm_new(module, tables, 0, 3, problem, sizeof problem);
+  if (vm == NULL) fprintf(stderr, "lua-wasm-demo: %s\n", problem);
+  title("Revision 3: a run that waits");
+  bool good = vm != NULL && check(vm_declare(vm, "ask"));
+  if (good) {
+    printf("> %s\n", source);
+    Result result = start_and_answer(vm, source);
+    good = check(result.status);
+    message_show(stdout, &result.values);
+    putchar('\n');
+    result_free(&result);
+  }
+  vm_free(vm);
+  tables_free(tables);
+  return good;
+}
+
 static bool tour(Module *module) {
   uint32_t next_table_id = 0;
   Tables *tables = tables_new();
   if (tables == NULL) return check(VM_NO_MEMORY);
-  bool good = first_vm(module, tables, &next_table_id) && second_vm(module, tables, next_table_id) && newer_vm(module);
+  bool good = first_vm(module, tables, &next_table_id) && second_vm(module, tables, next_table_id) && newer_vm(module) &&
+              waiting_vm(module);
   tables_free(tables);
   return good;
 }

@@ -8,6 +8,8 @@
 /* WAMR's own stack for the guest's calls and operands, in bytes. */
 #define STACK_SIZE (1024 * 1024)
 #define MAX_ARGUMENTS 5
+/* What an export returns whose run waits. */
+#define WAITS INT32_MIN
 
 struct Module {
   uint8_t *bytes; /* WAMR goes on using them */
@@ -102,6 +104,8 @@ static VmStatus start(Vm *vm, uint32_t next_table_id) {
   if (status == VM_OK && next_table_id > 0)
     status = vm_export(vm, "sync_external_table_counter", 1, &next_table_id, NULL);
   if (status == VM_OK && revision >= 2) status = vm_export(vm, "set_host_revision", 1, &revision, NULL);
+  /* All runs may wait; requests.c refuses those that were not started. */
+  if (status == VM_OK && revision >= 3) status = vm_export(vm, "set_waiting", 1, &(uint32_t){1}, NULL);
   return status;
 }
 
@@ -111,7 +115,7 @@ Vm *vm_new(Module *module, Tables *tables, uint32_t next_table_id, int revision,
     snprintf(problem, problem_size, "out of memory");
     return NULL;
   }
-  vm->host = (Host){tables, revision};
+  vm->host = (Host){.tables = tables, .revision = revision};
   vm->instance = wasm_runtime_instantiate(module->module, STACK_SIZE, 0, problem, (uint32_t)problem_size);
   if (vm->instance == NULL) {
     vm_free(vm);
@@ -132,6 +136,7 @@ void vm_free(Vm *vm) {
   if (vm == NULL) return;
   if (vm->env != NULL) wasm_runtime_destroy_exec_env(vm->env);
   if (vm->instance != NULL) wasm_runtime_deinstantiate(vm->instance);
+  requests_free(&vm->host.requests);
   free(vm);
 }
 
@@ -220,17 +225,36 @@ static VmStatus read_result(Vm *vm, int32_t n, Result *result) {
   return message_decode(&result->values, bytes + 4 + output, length - 4 - output) == NULL ? VM_OK : VM_PROTOCOL;
 }
 
-/* Calls one of the functions that run Lua. */
-static Result run(Vm *vm, const char *name, uint32_t count, const uint32_t *arguments) {
-  Result result = {0};
-  uint32_t returned = 0;
-  result.status = vm_export(vm, name, count, arguments, &returned);
-  if (result.status == VM_OK) result.status = read_result(vm, (int32_t)returned, &result);
+/* What comes of a run, by what the export returned. */
+static Result outcome(Vm *vm, VmStatus status, uint32_t returned) {
+  Result result = {.status = status};
+  if (status == VM_OK) result.status = read_result(vm, (int32_t)returned, &result);
   if (result.status == VM_TRAP) {
     const char *exception = wasm_runtime_get_exception(vm->instance);
     if (exception != NULL) set_text(&result, (const uint8_t *)exception, strlen(exception));
   }
   return result;
+}
+
+/* Calls one of the functions that run Lua. */
+static Result run(Vm *vm, const char *name, uint32_t count, const uint32_t *arguments) {
+  uint32_t returned = 0;
+  VmStatus status = vm_export(vm, name, count, arguments, &returned);
+  return outcome(vm, status, returned);
+}
+
+/* Puts the parts of a run into the buffer; `lengths` are theirs. */
+static VmStatus fill_run(Vm *vm, const char *name, const void *source, size_t length, const Message *args,
+                         uint32_t lengths[3]) {
+  size_t encoded_length = 0;
+  uint8_t *encoded = message_encode(args, &encoded_length);
+  if (encoded == NULL) return VM_UNSENDABLE;
+  VmStatus status = fill(vm, (Part[]){{name, strlen(name)}, {source, length}, {encoded, encoded_length}}, 3);
+  free(encoded);
+  lengths[0] = (uint32_t)strlen(name);
+  lengths[1] = (uint32_t)length;
+  lengths[2] = (uint32_t)encoded_length;
+  return status;
 }
 
 Result vm_compute(Vm *vm, const void *source, size_t length) {
@@ -242,26 +266,109 @@ Result vm_compute(Vm *vm, const void *source, size_t length) {
 }
 
 Result vm_compute_named(Vm *vm, const char *name, const void *source, size_t length, const Message *args) {
-  if (vm->host.revision < 2) return (Result){.status = VM_REVISION};
-  size_t encoded_length = 0;
-  uint8_t *encoded = message_encode(args, &encoded_length);
-  if (encoded == NULL) return (Result){.status = VM_UNSENDABLE};
-  VmStatus status = fill(vm, (Part[]){{name, strlen(name)}, {source, length}, {encoded, encoded_length}}, 3);
-  free(encoded);
+  uint32_t lengths[3];
+  VmStatus status = vm->host.revision >= 2 ? fill_run(vm, name, source, length, args, lengths) : VM_REVISION;
   if (status != VM_OK) return (Result){.status = status};
-  return run(vm, "compute_named", 3, (uint32_t[]){(uint32_t)strlen(name), (uint32_t)length, (uint32_t)encoded_length});
+  return run(vm, "compute_named", 3, lengths);
 }
 
 Result vm_call(Vm *vm, const char *path, const Message *args) {
-  if (vm->host.revision < 2) return (Result){.status = VM_REVISION};
-  size_t encoded_length = 0;
-  uint8_t *encoded = message_encode(args, &encoded_length);
-  if (encoded == NULL) return (Result){.status = VM_UNSENDABLE};
-  VmStatus status = fill(vm, (Part[]){{path, strlen(path)}, {encoded, encoded_length}}, 2);
-  free(encoded);
+  uint32_t lengths[3];
+  VmStatus status = vm->host.revision >= 2 ? fill_run(vm, path, NULL, 0, args, lengths) : VM_REVISION;
   if (status != VM_OK) return (Result){.status = status};
-  return run(vm, "call", 2, (uint32_t[]){(uint32_t)strlen(path), (uint32_t)encoded_length});
+  return run(vm, "call", 2, (uint32_t[]){lengths[0], lengths[2]});
 }
+
+/* ---- runs that wait ---- */
+
+VmStatus vm_declare(Vm *vm, const char *name) {
+  uint32_t arguments[2] = {(uint32_t)strlen(name), 0};
+  if (vm->host.revision < 3) return VM_REVISION;
+  VmStatus status = fill(vm, (Part[]){{name, strlen(name)}}, 1);
+  if (status != VM_OK) return status;
+  if (!requests_declare(&vm->host.requests, name, &arguments[1])) return VM_NO_MEMORY;
+  Result result = run(vm, "register_function", 2, arguments);
+  status = result.status;
+  result_free(&result);
+  return status;
+}
+
+/* Lets a run go that its starter answers, from its beginning or from where it waited. */
+static Result step(Vm *vm, const char *name, uint32_t count, const uint32_t *arguments) {
+  Requests *requests = &vm->host.requests;
+  uint32_t returned = 0;
+  requests_begin(requests);
+  VmStatus status = vm_export(vm, name, count, arguments, &returned);
+  if (status == VM_OK && (int32_t)returned == WAITS && requests->first != NULL) return (Result){.status = VM_WAITS};
+  requests_end(requests);
+  return outcome(vm, status, returned);
+}
+
+/* Whether a run can be started. */
+static VmStatus may_start(const Vm *vm) {
+  if (vm->host.revision < 3) return VM_REVISION;
+  return vm_waiting(vm) ? VM_NOT_NOW : VM_OK;
+}
+
+Result vm_start(Vm *vm, const void *source, size_t length, const Message *args) {
+  uint32_t lengths[3];
+  VmStatus status = may_start(vm);
+  if (status == VM_OK) status = fill_run(vm, "", source, length, args, lengths);
+  if (status != VM_OK) return (Result){.status = status};
+  return step(vm, "compute_named", 3, lengths);
+}
+
+Result vm_start_call(Vm *vm, const char *path, const Message *args) {
+  uint32_t lengths[3];
+  VmStatus status = may_start(vm);
+  if (status == VM_OK) status = fill_run(vm, path, NULL, 0, args, lengths);
+  if (status != VM_OK) return (Result){.status = status};
+  return step(vm, "call", 2, (uint32_t[]){lengths[0], lengths[2]});
+}
+
+bool vm_waiting(const Vm *vm) {
+  return vm->host.requests.started;
+}
+
+const Request *vm_requests(const Vm *vm) {
+  return vm->host.requests.first;
+}
+
+static VmStatus status_of(Settled settled) {
+  if (settled == NO_REQUEST) return VM_NOT_NOW;
+  return settled == SETTLED ? VM_OK : VM_UNSENDABLE;
+}
+
+VmStatus vm_answer(Vm *vm, uint32_t id, const Message *values) {
+  return status_of(requests_answer(&vm->host.requests, id, values));
+}
+
+VmStatus vm_fail(Vm *vm, uint32_t id, const char *message) {
+  return status_of(requests_fail(&vm->host.requests, id, message));
+}
+
+Result vm_resume(Vm *vm) {
+  Requests *requests = &vm->host.requests;
+  if (!vm_waiting(vm)) return (Result){.status = VM_NOT_NOW};
+  uint32_t length = (uint32_t)requests->answers_length;
+  VmStatus status = fill(vm, (Part[]){{requests->answers, requests->answers_length}}, 1);
+  if (status != VM_OK) return (Result){.status = status};
+  return step(vm, "resume", 1, &length);
+}
+
+VmStatus vm_cancel(Vm *vm) {
+  /* Again if runs inside it have cancelled all its tasks: then it goes on up to its next request. */
+  while (vm_waiting(vm)) {
+    if (!requests_interrupt(&vm->host.requests)) return VM_NO_MEMORY;
+    Result result = vm_resume(vm);
+    VmStatus status = result.status;
+    result_free(&result);
+    if (status != VM_OK && status != VM_WAITS && status != VM_LUA_ERROR) return status;
+  }
+  return VM_OK;
+}
+
+/* ---- figures ---- */
 
 VmStatus vm_collect_garbage(Vm *vm) {
   return vm_export(vm, "run_gc", 0, NULL, NULL);
@@ -296,10 +403,12 @@ VmStatus vm_home_table_id(Vm *vm, uint32_t *id) {
 const char *vm_status_text(VmStatus status) {
   switch (status) {
     case VM_OK: return "ok";
+    case VM_WAITS: return "the run waits for answers";
     case VM_LUA_ERROR: return "Lua error";
     case VM_PROTOCOL: return "the guest breaks its contract";
     case VM_TOO_LARGE: return "this does not fit the I/O buffer";
-    case VM_REVISION: return "this needs a host of revision 2";
+    case VM_REVISION: return "this needs a host of a later revision";
+    case VM_NOT_NOW: return "another run waits already, or none does for this";
     case VM_UNSENDABLE: return "an argument cannot be sent";
     case VM_NO_MEMORY: return "out of memory";
     case VM_TRAP: return "the guest has crashed";

@@ -224,6 +224,131 @@ static void revision_2(void) {
   close_box(&box);
 }
 
+/* What the run waits for: id:name(args), each with a space behind it. */
+static void asked(Vm *vm, const char *want) {
+  char *shown = NULL;
+  size_t length = 0;
+  FILE *out = open_memstream(&shown, &length);
+  for (const Request *request = vm_requests(vm); request != NULL; request = request->next) {
+    fprintf(out, "%" PRIu32 ":%s(", request->id, request->name);
+    message_show(out, &request->args);
+    fputs(") ", out);
+  }
+  fclose(out);
+  CHECK(strcmp(shown, want) == 0, "it waits for %s, expected %s", shown, want);
+  free(shown);
+}
+
+static VmStatus start_run(Vm *vm, const char *source) {
+  Result result = vm_start(vm, source, strlen(source), &(Message){0});
+  VmStatus status = result.status;
+  result_free(&result);
+  return status;
+}
+
+static void waits(Vm *vm, const char *source, const char *requests) {
+  CHECK(start_run(vm, source) == VM_WAITS && vm_waiting(vm), "%.100s", source);
+  asked(vm, requests);
+}
+
+/* The run goes on and ends with these values, or with an error whose message contains `want`. */
+static void ends(Vm *vm, VmStatus status, const char *want) {
+  char *shown = NULL;
+  size_t length = 0;
+  Result result = vm_resume(vm);
+  FILE *out = open_memstream(&shown, &length);
+  message_show(out, &result.values);
+  fclose(out);
+  CHECK(result.status == status && !vm_waiting(vm), "%s instead of %s", vm_status_text(result.status), want);
+  if (status == VM_OK) CHECK(strcmp(shown, want) == 0, "%s, expected %s", shown, want);
+  else CHECK(result.text != NULL && strstr((char *)result.text, want) != NULL, "%s, expected %s", (char *)result.text, want);
+  free(shown);
+  result_free(&result);
+}
+
+static VmStatus resume(Vm *vm) {
+  Result result = vm_resume(vm);
+  VmStatus status = result.status;
+  result_free(&result);
+  return status;
+}
+
+static void revision_3(void) {
+  static char name[10001], source[10010];
+  Message none = {0}, values = {0};
+  Box box = open_box(lua, 3);
+  Vm *vm = box.vm;
+  CHECK(vm_declare(vm, "ask") == VM_OK && vm_declare(vm, "web.fetch") == VM_OK);
+
+  waits(vm, "local first, second = ask('a', {1}) return first + second, #web.fetch('u')", "1:ask(\"a\", {[1] = 1}) ");
+  CHECK(message_add(&values, value_integer(1)) && message_add(&values, value_integer(2)));
+  CHECK(vm_answer(vm, 1, &values) == VM_OK && resume(vm) == VM_WAITS);
+  message_free(&values);
+  asked(vm, "2:web.fetch(\"u\") ");
+  char *text = malloc(1000001);
+  if (text == NULL) abort();
+  memset(text, 'x', 1000000);
+  text[1000000] = '\0';
+  CHECK(message_add(&values, value_string(text)) && vm_answer(vm, 2, &values) == VM_OK);
+  message_free(&values);
+  free(text);
+  ends(vm, VM_OK, "3, 1000000");
+
+  /* Errors, of the script and of the host. */
+  waits(vm, "return pcall(ask)", "1:ask() ");
+  CHECK(vm_fail(vm, 1, "no answer") == VM_OK);
+  ends(vm, VM_OK, "false, \"no answer\"");
+  waits(vm, "ask() error('after', 0)", "1:ask() ");
+  CHECK(vm_answer(vm, 1, &none) == VM_OK);
+  ends(vm, VM_LUA_ERROR, "after");
+  fails(vm, "ask()", "'ask' is answered by whoever starts the run");
+  CHECK(start_run(vm, "table.sort({1, 2}, ask)") == VM_LUA_ERROR && !vm_waiting(vm));
+  memset(name, 'a', sizeof name - 1); /* the message takes more room than the guest offers at first */
+  snprintf(source, sizeof source, "%s()", name);
+  CHECK(vm_declare(vm, name) == VM_OK);
+  fails(vm, source, "a' is answered by whoever starts the run");
+  CHECK(vm_declare(vm, "print.x") == VM_LUA_ERROR);
+
+  /* Tasks, and a request that is given up. */
+  waits(vm, "local task = require 'task' return task.race(function() return ask() end, function() task.sleep(0.5) return 'late' end)",
+        "1:ask() 2:task.sleep(0.5) ");
+  CHECK(vm_answer(vm, 2, &none) == VM_OK);
+  ends(vm, VM_OK, "\"late\"");
+
+  /* What can't be done now, and what the others of the same VM can do meanwhile. */
+  waits(vm, "kept = 1 ask() kept = ask()", "1:ask() ");
+  CHECK(start_run(vm, "return 1") == VM_NOT_NOW && vm_start_call(vm, "f", &none).status == VM_NOT_NOW);
+  CHECK(vm_answer(vm, 2, &none) == VM_NOT_NOW);
+  CHECK(message_add(&values, (Value){.kind = VALUE_STORED_FUNCTION}) && vm_answer(vm, 1, &values) == VM_UNSENDABLE);
+  message_free(&values);
+  expect(vm, "return kept", "1");
+  fails(vm, "ask()", "inside a function that can't");
+  CHECK(vm_answer(vm, 1, &none) == VM_OK && vm_fail(vm, 1, "again") == VM_NOT_NOW && resume(vm) == VM_WAITS);
+
+  /* Nothing of the script runs any more. */
+  CHECK(vm_answer(vm, 2, &none) == VM_OK && vm_cancel(vm) == VM_OK);
+  expect(vm, "return kept", "1");
+  waits(vm, "local c <close> = setmetatable({}, {__close = function() kept = 3 end}) repeat pcall(ask) until false", "1:ask() ");
+  CHECK(vm_cancel(vm) == VM_OK && vm_cancel(vm) == VM_OK && !vm_waiting(vm));
+  expect(vm, "return kept", "1");
+  waits(vm, "local t = require('task').spawn(ask) function give_up() t:cancel() end pcall(t.wait, t) ask() kept = 4", "1:ask() ");
+  Result gave_up = vm_call(vm, "give_up", &none);
+  CHECK(gave_up.status == VM_OK);
+  result_free(&gave_up);
+  asked(vm, "");
+  CHECK(vm_cancel(vm) == VM_OK);
+  expect(vm, "return kept", "1");
+  asked(vm, "");
+  CHECK(resume(vm) == VM_NOT_NOW);
+
+  /* A VM that is freed while a run waits in it. */
+  waits(vm, "ask({}) return 1", "1:ask({}) ");
+  close_box(&box);
+  box = open_box(lua, 2);
+  CHECK(vm_declare(box.vm, "ask") == VM_REVISION);
+  close_box(&box);
+}
+
 static void keys(void) {
   static const char *const all[] = {"42", "-7", "'42'", "'007'", "'name'", "''", "'a\\nb'", "'\\\\x'", "'\\255'",
                                     "0.5", "1e300", "1/0", "-1/0", "true", "'\xc3\xa9'"};
@@ -287,6 +412,36 @@ static void damaged_results(void) {
   CHECK(answer(box.vm, 6, BYTES("\0\0\0\0\1\1")) == VM_OK);
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
     CHECK(answer(box.vm, bad[i].n, bad[i].content, bad[i].length) == VM_PROTOCOL, "answer %zu", i);
+  close_box(&box);
+}
+
+static void hostile_requests(void) {
+#define SLEEP "\x09\xff\xff\xff\xff\1\0\0\0"
+  static const struct {
+    const char *bytes;
+    size_t length;
+  } bad[] = {
+      {BYTES("")}, {BYTES("\0")}, {BYTES("\1")}, {BYTES("\1\xff\xff\xff\xff")}, /* nothing is asked, and yet it waits */
+      {BYTES("\x0a\1\0\0")}, {BYTES("\xff")},
+      {BYTES(SLEEP "\4\1")}, {BYTES(SLEEP "\x0d")}, /* values that are none */
+      {BYTES("\x09\0\0\0\0\1\0\0\0")},         /* a function that was not declared */
+  };
+  Message none = {0};
+  Box box = open_box(hostile, 3);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad + sizeof SLEEP - 1; i++) {
+    size_t cut = i - sizeof bad / sizeof *bad;
+    bool whole = i < sizeof bad / sizeof *bad;
+    Result result = vm_start(box.vm, whole ? bad[i].bytes : SLEEP, whole ? bad[i].length : cut, &none);
+    CHECK(result.status == VM_PROTOCOL && !vm_waiting(box.vm), "request %zu: %s", i, vm_status_text(result.status));
+    result_free(&result);
+  }
+  Result result = vm_start(box.vm, BYTES(SLEEP "\2\5\0\0\0\0\0\0\0"), &none);
+  CHECK(result.status == VM_WAITS);
+  asked(box.vm, "1:task.sleep(5) ");
+  CHECK(resume(box.vm) == VM_WAITS);
+  CHECK(vm_answer(box.vm, 1, &none) == VM_OK && resume(box.vm) == VM_PROTOCOL && !vm_waiting(box.vm));
+  result = vm_start(box.vm, BYTES(SLEEP), &none);
+  CHECK(result.status == VM_WAITS && vm_cancel(box.vm) == VM_PROTOCOL && !vm_waiting(box.vm));
   close_box(&box);
 }
 
@@ -450,8 +605,10 @@ int main(int argc, char **argv) {
       {"error handling", error_handling},
       {"memory statistics", memory_statistics},
       {"revision 2: tables by value, arguments, calls, sizes", revision_2},
+      {"revision 3: runs that wait", revision_3},
       {"keys come back as they were", keys},
       {"damaged results are refused", damaged_results},
+      {"hostile requests", hostile_requests},
       {"tables nested 200,000 levels", deep_tables},
       {"a buffer outside the memory", buffer_outside_the_memory},
       {"a trap is a status of its own", a_trap},

@@ -17,14 +17,15 @@ import (
 // offered is what a host of that revision has beyond five functions and `compute`.
 var offered = map[Revision][]string{
 	Revision1: {"reopen"},
-	Revision2: {"args", "call", "input", "large", "reopen", "table_keys"},
+	Revision3: {"args", "call", "input", "large", "reopen", "table_keys", "waiting"},
 }
 
 // The form of the corpus is described in core/tests/cases/README.md.
 type corpusCase struct {
-	Name  string
-	Needs []string
-	Steps []corpusStep
+	Name    string
+	Needs   []string
+	Declare []string
+	Steps   []corpusStep
 }
 
 type corpusStep struct {
@@ -37,11 +38,26 @@ type corpusStep struct {
 	Args        []json.RawMessage
 	Chunk       *string
 	Times       int
+	Waits       *[]corpusWait
 	Values      *[]json.RawMessage
 	Output      json.RawMessage
 	Error       *struct {
 		Message  json.RawMessage
 		Contains *string `json:"message_contains"`
+	}
+}
+
+// corpusWait is what a run waits for, and the answers; without them it is cancelled.
+type corpusWait struct {
+	Requests []struct {
+		ID   uint32
+		Name string
+		Args *[]json.RawMessage
+	}
+	Answers *[]struct {
+		ID     uint32
+		Values []json.RawMessage
+		Error  *string
 	}
 }
 
@@ -51,7 +67,7 @@ func TestCorpus(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no corpus", err)
 	}
-	for _, revision := range []Revision{Revision1, Revision2} {
+	for _, revision := range []Revision{Revision1, Revision3} {
 		ran, unoffered := 0, 0
 		t.Run(fmt.Sprintf("revision %d", revision), func(t *testing.T) {
 			for _, file := range files {
@@ -82,7 +98,16 @@ func TestCorpus(t *testing.T) {
 
 func (c *corpusCase) run(t *testing.T, revision Revision) {
 	tables := NewTables()
-	vm := start(t, luaModule, Options{Tables: tables, Revision: revision})
+	open := func(next uint32) *VM {
+		vm := start(t, luaModule, Options{Tables: tables, NextTableID: next, Revision: revision})
+		for _, name := range c.Declare {
+			if err := vm.Declare(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return vm
+	}
+	vm := open(0)
 	for i, step := range c.Steps {
 		for round := range max(step.Times, 1) {
 			var err error
@@ -93,7 +118,7 @@ func (c *corpusCase) run(t *testing.T, revision Revision) {
 					t.Fatal(failed)
 				}
 				vm.Close(t.Context())
-				vm = start(t, luaModule, Options{Tables: tables, NextTableID: next, Revision: revision})
+				vm = open(next)
 			case step.GC:
 				err = vm.CollectGarbage(t.Context())
 			case step.SetInput != nil:
@@ -109,7 +134,14 @@ func (c *corpusCase) run(t *testing.T, revision Revision) {
 }
 
 func (s *corpusStep) run(t *testing.T, vm *VM, revision Revision) error {
-	result, err := s.start(t, vm)
+	run := s.compute
+	if s.Waits != nil {
+		run = s.startAndAnswer
+	}
+	result, err := run(t, vm)
+	if err == nil && result == nil {
+		return nil // cancelled
+	}
 	var raised *Error
 	if errors.As(err, &raised) && s.Error != nil {
 		if s.Error.Message != nil && raised.Message != text(s.Error.Message) {
@@ -132,22 +164,104 @@ func (s *corpusStep) run(t *testing.T, vm *VM, revision Revision) error {
 	if s.Values == nil {
 		return nil
 	}
+	return compare(vm, *s.Values, result.Values, revision)
+}
+
+func compare(vm *VM, want []json.RawMessage, got []Value, revision Revision) error {
 	c := &comparison{tables: vm.Tables, known: map[string]*Table{}, stored: map[External]*Table{}}
-	same := len(*s.Values) == len(result.Values)
-	for i := 0; same && i < len(result.Values); i++ {
-		same = c.same(parse((*s.Values)[i]), result.Values[i], revision == Revision1)
+	same := len(want) == len(got)
+	for i := 0; same && i < len(got); i++ {
+		same = c.same(parse(want[i]), got[i], revision == Revision1)
 	}
 	if !same {
-		return fmt.Errorf("values %.500s", Show(result.Values...))
+		return fmt.Errorf("values %.500s", Show(got...))
 	}
 	return nil
 }
 
-func (s *corpusStep) start(t *testing.T, vm *VM) (*Result, error) {
+func (s *corpusStep) compute(t *testing.T, vm *VM) (*Result, error) {
 	args := values(s.Args)
 	if s.Call != nil {
 		return vm.Call(t.Context(), *s.Call, args...)
 	}
+	source, err := s.source()
+	if err != nil {
+		return nil, err
+	}
+	if s.Args == nil && s.Chunk == nil {
+		return vm.Compute(t.Context(), source)
+	}
+	name := ""
+	if s.Chunk != nil {
+		name = *s.Chunk
+	}
+	return vm.ComputeNamed(t.Context(), name, source, args...)
+}
+
+// startAndAnswer is the same for a run that waits; no result when the case has it cancelled.
+func (s *corpusStep) startAndAnswer(t *testing.T, vm *VM) (*Result, error) {
+	result, err := s.startRun(t, vm)
+	for i, wait := range *s.Waits {
+		if err != nil || !vm.Waiting() {
+			return nil, fmt.Errorf("wait %d: it has ended, %v", i+1, err)
+		}
+		if err := wait.check(vm); err != nil {
+			return nil, fmt.Errorf("wait %d: %w", i+1, err)
+		}
+		if wait.Answers == nil {
+			return nil, vm.Cancel(t.Context())
+		}
+		for _, answer := range *wait.Answers {
+			if answer.Error != nil {
+				err = vm.Fail(answer.ID, *answer.Error)
+			} else {
+				err = vm.Answer(answer.ID, values(answer.Values)...)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		result, err = vm.Resume(t.Context())
+	}
+	if vm.Waiting() {
+		return nil, fmt.Errorf("it waits once more, for %v", vm.Requests())
+	}
+	return result, err
+}
+
+func (s *corpusStep) startRun(t *testing.T, vm *VM) (*Result, error) {
+	args := values(s.Args)
+	if s.Call != nil {
+		return vm.StartCall(t.Context(), *s.Call, args...)
+	}
+	source, err := s.source()
+	if err != nil {
+		return nil, err
+	}
+	return vm.Start(t.Context(), source, args...)
+}
+
+// check compares what the run waits for.
+func (w *corpusWait) check(vm *VM) error {
+	open := vm.Requests()
+	if len(open) != len(w.Requests) {
+		return fmt.Errorf("other requests: %v", open)
+	}
+	for i, want := range w.Requests {
+		if open[i].ID != want.ID || open[i].Name != want.Name {
+			return fmt.Errorf("other requests: %v", open)
+		}
+		if want.Args == nil {
+			continue
+		}
+		if err := compare(vm, *want.Args, open[i].Args, Revision3); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *corpusStep) source() (string, error) {
 	var source string
 	switch {
 	case s.Source != nil:
@@ -159,16 +273,9 @@ func (s *corpusStep) start(t *testing.T, vm *VM) (*Result, error) {
 			source += text(part)
 		}
 	default:
-		return nil, errors.New("a step that this test does not know")
+		return "", errors.New("a step that this test does not know")
 	}
-	if s.Args == nil && s.Chunk == nil {
-		return vm.Compute(t.Context(), source)
-	}
-	name := ""
-	if s.Chunk != nil {
-		name = *s.Chunk
-	}
-	return vm.ComputeNamed(t.Context(), name, source, args...)
+	return source, nil
 }
 
 // ---- the corpus' way to write values

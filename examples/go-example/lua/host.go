@@ -19,6 +19,7 @@ import (
 type host struct {
 	tables   *Tables
 	revision Revision
+	requests requests
 }
 
 const failure = -1
@@ -64,11 +65,13 @@ func tableSet(ctx context.Context, guest api.Module, id, keyPtr, keyLen, valuePt
 }
 
 func tableGet(ctx context.Context, guest api.Module, id, keyPtr, keyLen, valuePtr, maxLen uint32) int32 {
+	if id == 0 {
+		return hostOf(ctx).channel(guest, keyPtr, keyLen, valuePtr, maxLen)
+	}
 	key, ok := readKey(guest, keyPtr, keyLen)
 	if !ok {
 		return failure
 	}
-	// Id 0 would be the host channel. This host does not offer it, and there is no table 0 either.
 	value, ok := hostOf(ctx).tables.Get(id, key)
 	if !ok {
 		return failure
@@ -103,6 +106,19 @@ func readKey(guest api.Module, ptr, length uint32) (string, bool) {
 		return "", false
 	}
 	return string(bytes), true
+}
+
+// channel takes what the guest asks of the host itself, which begins with revision 3 here.
+func (h *host) channel(guest api.Module, ptr, length, answerPtr, maxLen uint32) int32 {
+	request, ok := guest.Memory().Read(ptr, length)
+	if !ok || h.revision < Revision3 {
+		return failure
+	}
+	said := h.requests.handle(request)
+	if said == nil {
+		return failure
+	}
+	return h.answer(guest, answerPtr, maxLen, said)
 }
 
 // answer copies an answer into the guest's buffer. Revision 2 tells how much room it takes.

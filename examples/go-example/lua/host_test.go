@@ -225,6 +225,155 @@ func TestRevision2(t *testing.T) {
 	}
 }
 
+// asked lists what the run waits for: ID:Name(Args).
+func asked(vm *VM) string {
+	var list []string
+	for _, request := range vm.Requests() {
+		list = append(list, fmt.Sprintf("%d:%s(%s)", request.ID, request.Name, Show(request.Args...)))
+	}
+	return strings.Join(list, " ")
+}
+
+func TestRevision3(t *testing.T) {
+	vm := start(t, luaModule, Options{Revision: Revision3})
+	ctx := t.Context()
+	check := func(err, want error) {
+		t.Helper()
+		if !errors.Is(err, want) {
+			t.Errorf("%v instead of %v", err, want)
+		}
+	}
+	waits := func(source, requests string, args ...Value) {
+		t.Helper()
+		result, err := vm.Start(ctx, source, args...)
+		if err != nil || result != nil || !vm.Waiting() || asked(vm) != requests {
+			t.Errorf("%s: %v, %v, it waits for %s", source, result, err, asked(vm))
+		}
+	}
+	resumes := func(want ...Value) {
+		t.Helper()
+		result, err := vm.Resume(ctx)
+		if err != nil || result == nil || !reflect.DeepEqual(result.Values, want) || vm.Waiting() {
+			t.Errorf("%v, %v", result, err)
+		}
+	}
+	failsWith := func(result *Result, err error, part string) {
+		t.Helper()
+		if luaError := (*Error)(nil); !errors.As(err, &luaError) || !strings.Contains(luaError.Message, part) {
+			t.Errorf("%v, %v", result, err)
+		}
+	}
+	check(vm.Declare(ctx, "ask"), nil)
+	check(vm.Declare(ctx, "web.fetch"), nil)
+
+	waits("local first, second = ask('a', {1}) return first + second, web.fetch(...)", `1:ask("a", {[1] = 1})`, "u")
+	check(vm.Answer(1, 1, 2), nil)
+	if result, err := vm.Resume(ctx); result != nil || err != nil || asked(vm) != `2:web.fetch("u")` {
+		t.Error(result, err, asked(vm))
+	}
+	long := strings.Repeat("x", 1000000)
+	check(vm.Answer(2, long), nil)
+	resumes(int64(3), long)
+
+	// Errors, of the script and of the host.
+	waits("return pcall(ask)", "1:ask()")
+	check(vm.Fail(1, "no answer"), nil)
+	resumes(false, "no answer")
+	waits("ask() error('after', 0)", "1:ask()")
+	check(vm.Answer(1), nil)
+	result, err := vm.Resume(ctx)
+	failsWith(result, err, "after")
+	fails(t, vm, "ask()", "'ask' is answered by whoever starts the run")
+	result, err = vm.Start(ctx, "table.sort({1, 2}, ask)")
+	failsWith(result, err, "'ask' can't wait inside 'table.sort'")
+	name := strings.Repeat("a", 10000) // the message takes more room than the guest offers at first
+	check(vm.Declare(ctx, name), nil)
+	fails(t, vm, name+"()", "a' is answered by whoever starts the run")
+	failsWith(nil, vm.Declare(ctx, "print.x"), "print")
+
+	// Tasks, and a request that is given up.
+	waits("local task = require 'task' return task.race(function() return ask() end, function() task.sleep(0.5) return 'late' end)",
+		"1:ask() 2:task.sleep(0.5)")
+	check(vm.Answer(2), nil)
+	resumes("late")
+
+	// What can't be done now, and what the others of the same VM can do meanwhile.
+	waits("kept = 1 ask() kept = ask()", "1:ask()")
+	_, err = vm.Start(ctx, "return 1")
+	check(err, ErrWaiting)
+	_, err = vm.StartCall(ctx, "f")
+	check(err, ErrWaiting)
+	check(vm.Answer(2), ErrNoRequest)
+	if vm.Answer(1, struct{}{}) == nil {
+		t.Error("a struct was sent")
+	}
+	expect(t, vm, "return kept", int64(1))
+	fails(t, vm, "ask()", "can't wait")
+	check(vm.Answer(1), nil)
+	check(vm.Fail(1, "again"), ErrNoRequest)
+	if result, err := vm.Resume(ctx); result != nil || err != nil {
+		t.Error(result, err)
+	}
+
+	// Nothing of the script runs any more.
+	check(vm.Answer(2, 2), nil)
+	check(vm.Cancel(ctx), nil)
+	expect(t, vm, "return kept", int64(1))
+	waits("local c <close> = setmetatable({}, {__close = function() kept = 3 end}) repeat pcall(ask) until false", "1:ask()")
+	check(vm.Cancel(ctx), nil)
+	check(vm.Cancel(ctx), nil)
+	expect(t, vm, "return kept", int64(1))
+	waits("local t = require('task').spawn(ask) function give_up() t:cancel() end pcall(t.wait, t) ask() kept = 4", "1:ask()")
+	if _, err := vm.Call(ctx, "give_up"); err != nil || asked(vm) != "" {
+		t.Error(err, asked(vm))
+	}
+	check(vm.Cancel(ctx), nil)
+	expect(t, vm, "return kept", int64(1))
+	if vm.Waiting() || asked(vm) != "" {
+		t.Error("it waits for", asked(vm))
+	}
+	_, err = vm.Resume(ctx)
+	check(err, ErrNoRequest)
+	check(start(t, luaModule, Options{Revision: Revision2}).Declare(ctx, "ask"), ErrRevision)
+}
+
+func TestHostileRequests(t *testing.T) {
+	ctx := t.Context()
+	vm := start(t, hostileModule, Options{Revision: Revision3})
+	sleep := "\x09\xff\xff\xff\xff\x01\x00\x00\x00"
+	bad := []string{
+		"", "\x00", "\x01", "\x01\xff\xff\xff\xff", "\x0a\x01\x00\x00", "\xff", // nothing is asked, and yet it waits
+		sleep + "\x04\x01", sleep + "\x0d", // values that are none
+		"\x09\x00\x00\x00\x00\x01\x00\x00\x00", // a function that was not declared
+	}
+	for length := range sleep {
+		bad = append(bad, sleep[:length])
+	}
+	for _, request := range bad {
+		if result, err := vm.Start(ctx, request); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%q: %v, %v", request, result, err)
+		}
+	}
+	if result, err := vm.Start(ctx, sleep+"\x02\x05\x00\x00\x00\x00\x00\x00\x00"); result != nil || err != nil || asked(vm) != "1:task.sleep(5)" {
+		t.Error(result, err, asked(vm))
+	}
+	if result, err := vm.Resume(ctx); result != nil || err != nil {
+		t.Error(result, err)
+	}
+	if err := vm.Answer(1); err != nil {
+		t.Error(err)
+	}
+	if result, err := vm.Resume(ctx); !errors.Is(err, ErrProtocol) || vm.Waiting() {
+		t.Error(result, err)
+	}
+	if result, err := vm.Start(ctx, sleep); result != nil || err != nil {
+		t.Error(result, err)
+	}
+	if err := vm.Cancel(ctx); !errors.Is(err, ErrProtocol) || vm.Waiting() {
+		t.Error(err)
+	}
+}
+
 func TestKeys(t *testing.T) {
 	vm := start(t, luaModule, Options{})
 	for _, key := range []string{"42", "-7", "'42'", "'007'", "'name'", "''", `'a\nb'`, `'\\x'`, `'\255'`, "0.5", "1e300", "1/0", "-1/0", "true", "'é'"} {

@@ -20,6 +20,8 @@ const (
 	Revision1 Revision = 1
 	// Revision2 adds results as inline tables, arguments, calls, and sizes beyond 64 KiB.
 	Revision2 Revision = 2
+	// Revision3 adds runs that wait.
+	Revision3 Revision = 3
 )
 
 // Error is an error that the script raised and did not catch; the VM goes on working.
@@ -38,8 +40,14 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("%d bytes do not fit the buffer of %d", e.Size, e.Room)
 }
 
-// ErrRevision says that a host of revision 1 was asked for what takes revision 2.
-var ErrRevision = errors.New("this needs a host of revision 2")
+// ErrRevision says that a host was asked for what takes a later revision.
+var ErrRevision = errors.New("this needs a host of a later revision")
+
+// ErrWaiting says that a run was to be started while another one waits.
+var ErrWaiting = errors.New("a run waits already")
+
+// waits is what an export returns whose run waits.
+const waits = math.MinInt32
 
 // Module is lua.wasm, compiled once for any number of VMs, which may run in different goroutines.
 type Module struct {
@@ -101,6 +109,7 @@ func (m *Module) New(ctx context.Context, options Options) (*VM, error) {
 		tables = NewTables()
 	}
 	h := &host{tables: tables, revision: max(options.Revision, Revision1)}
+	h.requests.open = make(map[uint32]Request)
 	// Without a name, so that there can be many.
 	module, err := m.runtime.InstantiateModule(h.with(ctx), m.compiled, wazero.NewModuleConfig().WithName(""))
 	if err != nil {
@@ -129,6 +138,10 @@ func (vm *VM) start(ctx context.Context, nextTableID uint32) error {
 		return nil
 	}
 	_, err := vm.Export(ctx, "set_host_revision", uint32(vm.host.revision))
+	if err == nil && vm.host.revision >= Revision3 {
+		// All runs may; requests refuses those that were not started.
+		_, err = vm.Export(ctx, "set_waiting", 1)
+	}
 	return err
 }
 
@@ -171,6 +184,79 @@ func (vm *VM) Call(ctx context.Context, path string, args ...Value) (*Result, er
 		return nil, err
 	}
 	return vm.finish(ctx, "call", uint32(len(path)), uint32(len(encoded)))
+}
+
+// Declare makes name a global function (dots make tables) whose calls wait for whoever starts the run (revision 3).
+func (vm *VM) Declare(ctx context.Context, name string) error {
+	if vm.host.revision < Revision3 {
+		return ErrRevision
+	}
+	if err := vm.write(ctx, name); err != nil {
+		return err
+	}
+	_, err := vm.finish(ctx, "register_function", uint32(len(name)), vm.host.requests.declare(name))
+	return err
+}
+
+// Start is Compute with values for `...` and a run that may wait, for as long as it likes; then the Result is nil. There
+// is one such run at a time (revision 3).
+func (vm *VM) Start(ctx context.Context, source string, args ...Value) (*Result, error) {
+	encoded, err := vm.beginning(args)
+	if err != nil {
+		return nil, err
+	}
+	return vm.step(ctx, "compute_named", source+encoded, 0, uint32(len(source)), uint32(len(encoded)))
+}
+
+// StartCall is Call with a run that may wait; then the Result is nil.
+func (vm *VM) StartCall(ctx context.Context, path string, args ...Value) (*Result, error) {
+	encoded, err := vm.beginning(args)
+	if err != nil {
+		return nil, err
+	}
+	return vm.step(ctx, "call", path+encoded, uint32(len(path)), uint32(len(encoded)))
+}
+
+// Waiting tells whether a run waits. Compute and Call still work then, as part of it.
+func (vm *VM) Waiting() bool {
+	return vm.host.requests.started
+}
+
+// Requests are what the run waits for. `task.sleep` is one too; its argument is in seconds.
+func (vm *VM) Requests() []Request {
+	return vm.host.requests.list()
+}
+
+// Answer answers a request. The script gets the values when the run is resumed.
+func (vm *VM) Answer(id uint32, values ...Value) error {
+	return vm.host.requests.settle(id, results, values...)
+}
+
+// Fail answers a request with an error, which the script can catch.
+func (vm *VM) Fail(id uint32, message string) error {
+	return vm.host.requests.settle(id, failed, message)
+}
+
+// Resume goes on with the answers that were given, as many as they are. The Result is nil when the run waits again.
+func (vm *VM) Resume(ctx context.Context) (*Result, error) {
+	if !vm.Waiting() {
+		return nil, ErrNoRequest
+	}
+	answers := vm.host.requests.answers
+	return vm.step(ctx, "resume", string(answers), uint32(len(answers)))
+}
+
+// Cancel ends the run that waits, if there is one. What it wrote to tables stays.
+func (vm *VM) Cancel(ctx context.Context) error {
+	// Again if runs inside it have cancelled all its tasks: then it goes on up to its next request.
+	for vm.Waiting() {
+		vm.host.requests.interrupt()
+		_, err := vm.Resume(ctx)
+		if luaError := (*Error)(nil); err != nil && !errors.As(err, &luaError) {
+			return err
+		}
+	}
+	return nil
 }
 
 // CollectGarbage runs a full collection.
@@ -291,12 +377,46 @@ func (vm *VM) read(ctx context.Context, length uint32) ([]byte, error) {
 	return append([]byte{}, view...), nil
 }
 
+// beginning makes sure that a run can be started, and encodes its arguments.
+func (vm *VM) beginning(args []Value) (string, error) {
+	if vm.host.revision < Revision3 {
+		return "", ErrRevision
+	}
+	if vm.Waiting() {
+		return "", ErrWaiting
+	}
+	return vm.encode(args)
+}
+
+// step lets a run go that its starter answers, from its beginning or from where it waited.
+func (vm *VM) step(ctx context.Context, export, text string, params ...uint32) (*Result, error) {
+	if err := vm.write(ctx, text); err != nil {
+		return nil, err
+	}
+	requests := &vm.host.requests
+	requests.begin()
+	returned, err := vm.Export(ctx, export, params...)
+	if err == nil && int32(returned) == waits && len(requests.open) > 0 {
+		return nil, nil
+	}
+	requests.end()
+	if err != nil {
+		return nil, err
+	}
+	return vm.result(ctx, returned)
+}
+
 // finish runs compute or one of its kin and makes sense of what it returns.
 func (vm *VM) finish(ctx context.Context, name string, params ...uint32) (*Result, error) {
 	returned, err := vm.Export(ctx, name, params...)
 	if err != nil {
 		return nil, err
 	}
+	return vm.result(ctx, returned)
+}
+
+// result is what a run left in the I/O buffer.
+func (vm *VM) result(ctx context.Context, returned uint32) (*Result, error) {
 	n := int32(returned)
 	if n == 0 {
 		return &Result{}, nil

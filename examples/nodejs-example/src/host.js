@@ -9,9 +9,9 @@ const keyDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * The import object. `memory()` gives the guest's memory as it is at the moment of a call: a memory that has grown
- * leaves older views detached. `revision` is what the host announced.
+ * leaves older views detached. `revision` is what the host announced. `requests` hears what is asked from revision 3 on.
  */
-export function hostFunctions(tables, memory, revision) {
+export function hostFunctions(tables, memory, revision, requests) {
   /** A view of guest memory, or null. */
   const view = (ptr, len) => {
     ptr >>>= 0; // wasm's i32 arrives as a signed number
@@ -38,6 +38,17 @@ export function hostFunctions(tables, memory, revision) {
     return bytes.length;
   };
 
+  /** The host channel. */
+  const channel = (ptr, len, answerPtr, max) => {
+    const bytes = revision >= 3 ? view(ptr, len) : null;
+    try {
+      const said = bytes && requests.handle(Buffer.from(bytes));
+      return said ? answer(said, answerPtr, max) : failure;
+    } catch {
+      return failure; // a request that is cut off, or with values that are none
+    }
+  };
+
   return {
     env: {
       js_ext_table_set(id, keyPtr, keyLen, valuePtr, valueLen) {
@@ -49,7 +60,7 @@ export function hostFunctions(tables, memory, revision) {
       },
 
       js_ext_table_get(id, keyPtr, keyLen, valuePtr, maxLen) {
-        if (id === 0) return failure; // the host channel, which this host does not offer
+        if (id === 0) return channel(keyPtr, keyLen, valuePtr, maxLen);
         const key = readKey(keyPtr, keyLen);
         const value = key === null ? undefined : tables.get(id >>> 0, key);
         return value ? answer(value, valuePtr, maxLen) : failure;

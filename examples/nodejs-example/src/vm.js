@@ -1,8 +1,12 @@
 // One instance of lua.wasm: start it, run Lua in it, read what comes back.
 
 import { hostFunctions } from "./host.js";
+import { Requests } from "./requests.js";
 import { Tables } from "./tables.js";
 import { ProtocolError, decode, encode } from "./values.js";
+
+/** What an export returns whose run waits. */
+const waits = -0x80000000;
 
 /** Lua raised an error that the script did not catch; the instance goes on working. */
 export class LuaError extends Error {
@@ -18,20 +22,22 @@ export class LuaVm {
   /** All that the module exports: also what this class has no method for. */
   exports;
   #revision;
+  #requests = new Requests();
 
   /**
    * `module`: the compiled lua.wasm. `tables`: the table map, perhaps one that an earlier instance has filled; then
    * `nextTableId` is what that instance said. `revision`: 1 is five functions and no more; 2 adds results as inline
-   * tables, arguments, and sizes beyond 64 KiB.
+   * tables, arguments, and sizes beyond 64 KiB; 3 adds runs that wait.
    */
   constructor(module, { tables = new Tables(), nextTableId = 0, revision = 1 } = {}) {
     this.tables = tables;
     this.#revision = revision;
-    const instance = new WebAssembly.Instance(module, hostFunctions(tables, () => this.#memory(), revision));
+    const instance = new WebAssembly.Instance(module, hostFunctions(tables, () => this.#memory(), revision, this.#requests));
     this.exports = instance.exports;
     if (this.exports.init() !== 0) throw new ProtocolError("init failed");
     if (nextTableId > 0) this.exports.sync_external_table_counter(nextTableId);
     if (revision >= 2) this.exports.set_host_revision(revision);
+    if (revision >= 3) this.exports.set_waiting(1); // those that were not started are refused in `Requests`
   }
 
   /** Runs Lua source (a string or bytes). Gives `{output, values}`. */
@@ -44,17 +50,68 @@ export class LuaVm {
   /** The same with a chunk name ("" for the usual one) and values for the chunk's `...` (revision 2). */
   computeNamed(name, source, args = []) {
     this.#needs(2, "names and arguments");
-    const parts = [Buffer.from(name), Buffer.from(source), encode(args)];
-    this.#write(Buffer.concat(parts));
-    return this.#result(this.exports.compute_named(...parts.map((part) => part.length)));
+    return this.#result(this.exports.compute_named(...this.#fill(Buffer.from(name), Buffer.from(source), encode(args))));
   }
 
   /** Calls the global function `path`, dots reach into tables (revision 2). */
   call(path, args = []) {
     this.#needs(2, "calls");
-    const parts = [Buffer.from(path), encode(args)];
-    this.#write(Buffer.concat(parts));
-    return this.#result(this.exports.call(...parts.map((part) => part.length)));
+    return this.#result(this.exports.call(...this.#fill(Buffer.from(path), encode(args))));
+  }
+
+  /** Makes `name` a global function (dots make tables) whose calls wait for whoever starts the run (revision 3). */
+  declare(name) {
+    this.#needs(3, "runs that wait");
+    this.#result(this.exports.register_function(...this.#fill(Buffer.from(name)), this.#requests.declare(name)));
+  }
+
+  /** As `computeNamed` with a run that may wait; null when it does. There is one at a time. */
+  start(source, args = []) {
+    return this.#begin("compute_named", Buffer.alloc(0), Buffer.from(source), encode(args));
+  }
+
+  /** As `call` with a run that may wait; null when it does. */
+  startCall(path, args = []) {
+    return this.#begin("call", Buffer.from(path), encode(args));
+  }
+
+  /** Whether a run waits. `compute` and `call` still work then, as part of it. */
+  get waiting() {
+    return this.#requests.started;
+  }
+
+  /** What the run waits for: `{id, name, args}`. `task.sleep` is a request too; its argument is in seconds. */
+  get requests() {
+    return [...this.#requests.open.values()];
+  }
+
+  /** Answers a request. The script gets the values when the run is resumed. */
+  answer(id, values) {
+    this.#requests.answer(id, values);
+  }
+
+  /** Answers a request with an error, which the script can catch. */
+  fail(id, message) {
+    this.#requests.fail(id, message);
+  }
+
+  /** Goes on with the answers that were given, as many as they are; null when the run waits again. */
+  resume() {
+    if (!this.waiting) throw new TypeError("no run waits");
+    return this.#step("resume", this.#requests.encodeAnswers());
+  }
+
+  /** Ends the run that waits, if there is one. What it wrote to tables stays. */
+  cancel() {
+    // Again if runs inside it have cancelled all its tasks: then it goes on up to its next request.
+    while (this.waiting) {
+      this.#requests.interrupt();
+      try {
+        this.resume();
+      } catch (error) {
+        if (!(error instanceof LuaError)) throw error;
+      }
+    }
   }
 
   collectGarbage() {
@@ -94,6 +151,28 @@ export class LuaVm {
 
   #needs(revision, what) {
     if (this.#revision < revision) throw new TypeError(`${what} need a host of revision ${revision}`);
+  }
+
+  #begin(name, ...parts) {
+    this.#needs(3, "runs that wait");
+    if (this.waiting) throw new TypeError("a run waits already");
+    return this.#step(name, ...parts);
+  }
+
+  /** Lets a run go that its starter answers, from its beginning or from where it waited. */
+  #step(name, ...parts) {
+    const lengths = this.#fill(...parts);
+    this.#requests.begin();
+    const n = this.exports[name](...lengths);
+    if (n === waits && this.#requests.open.size > 0) return null;
+    this.#requests.end();
+    return this.#result(n);
+  }
+
+  /** Puts parts one behind another into the I/O buffer; their lengths. */
+  #fill(...parts) {
+    this.#write(Buffer.concat(parts));
+    return parts.map((part) => part.length);
   }
 
   /** Puts bytes into the I/O buffer; the buffer's place. */

@@ -1,4 +1,5 @@
-// The conformance corpus (core/tests/cases, its README says what stands in it), with a host of each revision.
+// The conformance corpus (core/tests/cases, its README says what stands in it), with a host of the first revision and one
+// of the last.
 // CASES=part,part runs only cases whose name or file contains one of the parts.
 
 import assert from "node:assert/strict";
@@ -13,9 +14,9 @@ const folder = new URL("../../../core/tests/cases/", import.meta.url);
 const lua = new WebAssembly.Module(readFileSync(process.env.LUA_WASM || new URL("../../../core/guest/lua.wasm", import.meta.url)));
 
 /** What a host of that revision offers beyond five functions and `compute`. */
-const offered = { 1: ["reopen"], 2: ["args", "call", "input", "large", "reopen", "table_keys"] };
+const offered = { 1: ["reopen"], 3: ["args", "call", "input", "large", "reopen", "table_keys", "waiting"] };
 
-for (const revision of [1, 2]) {
+for (const revision of [1, 3]) {
   test(`corpus, revision ${revision}`, async (t) => {
     const only = process.env.CASES?.split(",") ?? [""];
     let ran = 0;
@@ -38,12 +39,17 @@ for (const revision of [1, 2]) {
 
 function runCase(one, revision) {
   const tables = new Tables();
-  let vm = new LuaVm(lua, { tables, revision });
+  const open = (nextTableId) => {
+    const vm = new LuaVm(lua, { tables, revision, nextTableId });
+    for (const name of one.declare ?? []) vm.declare(name);
+    return vm;
+  };
+  let vm = open();
   for (const [number, step] of one.steps.entries()) {
     for (let round = 0; round < (step.times ?? 1); round++) {
       const where = `step ${number + 1}, round ${round + 1}`;
       if (step.reopen) {
-        vm = new LuaVm(lua, { tables, revision, nextTableId: vm.nextTableId() });
+        vm = open(vm.nextTableId());
       } else if (step.gc) {
         vm.collectGarbage();
       } else if (step.set_input !== undefined) {
@@ -58,7 +64,8 @@ function runCase(one, revision) {
 function runSource(vm, step, revision, where) {
   let result;
   try {
-    result = start(vm, step);
+    result = step.waits ? startAndAnswer(vm, step, where) : run(vm, step);
+    if (result === null) return; // cancelled
   } catch (error) {
     if (!(error instanceof LuaError)) throw error;
     assert.ok(step.error, `${where}: ${error.message}`);
@@ -70,18 +77,44 @@ function runSource(vm, step, revision, where) {
   assert.ok(!step.error, `${where}: no error`);
   if (step.output !== undefined) assert.deepEqual(result.output, text(step.output), where);
   if (step.values === undefined) return;
-  const comparison = new Comparison(vm.tables, revision === 1);
-  const same = step.values.length === result.values.length && step.values.every((want, i) => comparison.same(want, result.values[i]));
-  assert.ok(same, `${where}: ${result.values.slice(0, 30).map((value) => show(value)).join(", ")}`);
+  compare(vm, step.values, result.values, revision, where);
 }
 
-function start(vm, step) {
+function compare(vm, want, got, revision, where) {
+  const comparison = new Comparison(vm.tables, revision === 1);
+  const same = want.length === got.length && want.every((value, i) => comparison.same(value, got[i]));
+  assert.ok(same, `${where}: ${got.slice(0, 30).map((value) => show(value)).join(", ")}`);
+}
+
+function run(vm, step) {
   const args = values(step.args ?? []);
   if (step.call !== undefined) return vm.call(step.call, args);
-  const source = step.source_parts ? Buffer.concat(step.source_parts.map(text)) : text(step.source ?? { hex: step.source_hex });
-  if (step.args === undefined && step.chunk === undefined) return vm.compute(source);
-  return vm.computeNamed(step.chunk ?? "", source, args);
+  if (step.args === undefined && step.chunk === undefined) return vm.compute(sourceOf(step));
+  return vm.computeNamed(step.chunk ?? "", sourceOf(step), args);
 }
+
+/** Starts the run and answers what it waits for; its result, or null when the case has it cancelled. */
+function startAndAnswer(vm, step, where) {
+  const args = values(step.args ?? []);
+  let result = step.call !== undefined ? vm.startCall(step.call, args) : vm.start(sourceOf(step), args);
+  for (const { requests, answers } of step.waits) {
+    assert.equal(result, null, `${where}: it does not wait`);
+    assert.deepEqual(vm.requests.map(({ id, name }) => [id, name]), requests.map(({ id, name }) => [id, name]), where);
+    for (const [i, { args }] of requests.entries()) if (args) compare(vm, args, vm.requests[i].args, 3, where);
+    if (!answers) vm.cancel();
+    else {
+      for (const { id, values: list, error } of answers) {
+        if (error === undefined) vm.answer(id, values(list));
+        else vm.fail(id, error);
+      }
+      result = vm.resume();
+    }
+  }
+  assert.ok(!vm.waiting, `${where}: it waits once more`);
+  return result;
+}
+
+const sourceOf = (step) => (step.source_parts ? Buffer.concat(step.source_parts.map(text)) : text(step.source ?? { hex: step.source_hex }));
 
 // ---- the corpus' way to write values
 

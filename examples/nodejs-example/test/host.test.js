@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { Tables } from "../src/tables.js";
-import { ExternalTable, LuaTable, ProtocolError, decode, decodeKey, encode } from "../src/values.js";
+import { LuaTable, ProtocolError, decode, decodeKey, encode, show } from "../src/values.js";
 import { LuaError, LuaVm } from "../src/vm.js";
 
 const here = (path) => new URL(path, import.meta.url);
@@ -110,6 +110,68 @@ test("revision 2: tables by value, arguments, calls, sizes", () => {
   vm.compute(`_home.long = '${long}'`);
   assert.equal(first(vm, "return #_home.long"), 1000000n); // `get` asks for a larger buffer
   assert.throws(() => vm.computeNamed("=rules", "error('no')"), /^LuaError: rules:1: no$/);
+});
+
+test("revision 3: runs that wait", () => {
+  const vm = new LuaVm(lua, { revision: 3 });
+  for (const name of ["ask", "web.fetch"]) vm.declare(name);
+  const asked = () => vm.requests.map(({ id, name, args }) => `${id}:${name}(${args.map((value) => show(value))})`);
+
+  assert.equal(vm.start("local first, second = ask('a', {1}) return first + second, web.fetch(...)", ["u"]), null);
+  assert.deepEqual(asked(), ['1:ask("a",{[1] = 1})']);
+  vm.answer(1, [1n, 2n]);
+  assert.equal(vm.resume(), null);
+  assert.deepEqual(asked(), ['2:web.fetch("u")']);
+  const long = "x".repeat(1000000);
+  vm.answer(2, [long]);
+  assert.deepEqual(vm.resume().values, [3n, Buffer.from(long)]);
+  assert.equal(vm.waiting, false);
+  assert.deepEqual(vm.start("return 1").values, [1n]);
+
+  // Errors, of the script and of the host.
+  vm.start("return pcall(ask)");
+  vm.fail(1, "no answer");
+  assert.deepEqual(vm.resume().values, [false, Buffer.from("no answer")]);
+  vm.start("ask() error('after', 0)");
+  vm.answer(1, []);
+  assert.throws(() => vm.resume(), /^LuaError: after$/);
+  assert.throws(() => vm.compute("ask()"), /'ask' is answered by whoever starts the run$/);
+  assert.throws(() => vm.start("table.sort({1, 2}, ask)"), /'ask' can't wait inside 'table.sort'$/);
+  vm.declare("a".repeat(10000)); // the message takes more room than the guest offers at first
+  assert.throws(() => vm.compute(`${"a".repeat(10000)}()`), /a' is answered by whoever starts the run$/);
+  assert.throws(() => vm.declare("print.x"), LuaError);
+
+  // Tasks, and a request that is given up.
+  vm.start("local task = require 'task' return task.race(function() return ask() end, function() task.sleep(0.5) return 'late' end)");
+  assert.deepEqual(asked(), ["1:ask()", "2:task.sleep(0.5)"]);
+  vm.answer(2, []);
+  assert.equal(vm.resume().values[0].toString(), "late");
+
+  // What can't be done now, and what the others of the same VM can do meanwhile.
+  vm.start("kept = 1 ask() kept = ask()");
+  for (const wrong of [() => vm.start("return 1"), () => vm.startCall("f"), () => vm.answer(2, [])]) assert.throws(wrong, /waits|no request/);
+  assert.throws(() => vm.answer(1, [Symbol()]), TypeError);
+  assert.equal(first(vm, "return kept"), 1n);
+  assert.throws(() => vm.compute("ask()"), /can't wait/);
+  vm.answer(1, []);
+  assert.throws(() => vm.fail(1, "again"), RangeError);
+  assert.equal(vm.resume(), null);
+
+  // Nothing of the script runs any more.
+  vm.answer(2, [2n]);
+  vm.cancel();
+  assert.deepEqual([vm.waiting, vm.requests, first(vm, "return kept")], [false, [], 1n]);
+  vm.start("local c <close> = setmetatable({}, {__close = function() kept = 3 end}) repeat pcall(ask) until false");
+  vm.cancel();
+  vm.cancel();
+  assert.equal(first(vm, "return kept"), 1n);
+  vm.start("local t = require('task').spawn(ask) function give_up() t:cancel() end pcall(t.wait, t) ask() kept = 4");
+  vm.call("give_up");
+  assert.deepEqual(asked(), []);
+  vm.cancel();
+  assert.deepEqual([vm.waiting, first(vm, "return kept")], [false, 1n]);
+  assert.throws(() => vm.resume(), /no run waits/);
+  assert.throws(() => new LuaVm(lua, { revision: 2 }).declare("ask"), TypeError);
 });
 
 test("the guided tour prints what it should", () => {
@@ -216,6 +278,29 @@ test("hostile pointers", () => {
     assert.equal(guest.peek(size + 208), 0x6b);
     assert.equal(guest.get(3, 8, 1, size + 65536 - 99, 100), -1);
   }
+});
+
+test("hostile requests", () => {
+  const request = (...bytes) => new LuaVm(hostile, { revision: 3 }).start(Buffer.from(bytes));
+  const sleep = [0x09, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0];
+  const bad = [
+    [], [0x00], [0x01], [0x01, 0xff, 0xff, 0xff, 0xff], [0x0a, 1, 0, 0], [0xff], // nothing is asked, and yet it waits
+    ...sleep.map((_, length) => sleep.slice(0, length)),
+    [...sleep, 0x04, 1], [...sleep, 0x0d], // values that are none
+    [0x09, 0, 0, 0, 0, 1, 0, 0, 0], // a function that was not declared
+  ];
+  for (const bytes of bad) assert.throws(() => request(...bytes), ProtocolError, `${bytes}`);
+
+  const vm = new LuaVm(hostile, { revision: 3 });
+  assert.equal(vm.start(Buffer.from([...sleep, 0x02, 5, 0, 0, 0, 0, 0, 0, 0])), null);
+  assert.deepEqual(vm.requests, [{ id: 1, name: "task.sleep", args: [5n] }]);
+  assert.equal(vm.resume(), null);
+  vm.answer(1, []);
+  assert.throws(() => vm.resume(), ProtocolError);
+  assert.equal(vm.waiting, false);
+  assert.equal(vm.start(Buffer.from(sleep)), null);
+  assert.throws(() => vm.cancel(), ProtocolError);
+  assert.equal(vm.waiting, false);
 });
 
 test("a buffer outside the memory", () => {

@@ -5,6 +5,7 @@
 
 use wasmtime::{Caller, Extern, Linker};
 
+use crate::requests::Requests;
 use crate::tables::Tables;
 use crate::vm::Revision;
 
@@ -12,6 +13,7 @@ use crate::vm::Revision;
 pub(crate) struct HostState {
     pub tables: Tables,
     pub revision: Revision,
+    pub requests: Requests,
 }
 
 const FAILURE: i32 = -1;
@@ -40,9 +42,18 @@ fn set(mut caller: Caller<'_, HostState>, id: u32, key: u32, key_len: u32, value
 
 fn get(mut caller: Caller<'_, HostState>, id: u32, key: u32, key_len: u32, value: u32, max_len: u32) -> i32 {
     let Some((memory, state)) = memory_and_state(&mut caller) else { return FAILURE };
-    // Id 0 would be the host channel. This host does not offer it, and there is no table 0 either.
+    if id == 0 {
+        return channel(memory, state, (key, key_len), (value, max_len));
+    }
     let Some(found) = text(memory, key, key_len).and_then(|key| state.tables.get(id, key)) else { return FAILURE };
     answer(memory, value, max_len, found, state.revision)
+}
+
+/// What the guest asks of the host itself, which begins with revision 3 here.
+fn channel(memory: &mut [u8], state: &mut HostState, request: (u32, u32), room: (u32, u32)) -> i32 {
+    let request = bytes(memory, request.0, request.1).filter(|_| state.revision >= Revision::Three);
+    let Some(said) = request.and_then(|request| state.requests.handle(request)) else { return FAILURE };
+    answer(memory, room.0, room.1, said, state.revision)
 }
 
 fn delete(mut caller: Caller<'_, HostState>, id: u32, key: u32, key_len: u32) -> i32 {
@@ -93,7 +104,7 @@ fn answer(memory: &mut [u8], ptr: u32, max_len: u32, answer: &[u8], revision: Re
             place.copy_from_slice(answer);
             len
         }
-        None if revision == Revision::Two => len.checked_neg().and_then(|n| n.checked_sub(1)).unwrap_or(FAILURE),
+        None if revision >= Revision::Two => len.checked_neg().and_then(|n| n.checked_sub(1)).unwrap_or(FAILURE),
         None => FAILURE,
     }
 }

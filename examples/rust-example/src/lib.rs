@@ -3,11 +3,13 @@
 mod host;
 mod key;
 mod message;
+mod requests;
 mod tables;
 mod vm;
 
 pub use key::decode_key;
 pub use message::{Message, Table, Value};
+pub use requests::Request;
 pub use tables::Tables;
 pub use vm::{MemoryStats, Outcome, Revision, Vm};
 
@@ -24,9 +26,12 @@ pub enum Error {
     /// Source or arguments are longer than the I/O buffer can be.
     #[error("{size} bytes do not fit the buffer of {room}")]
     TooLarge { size: usize, room: usize },
-    /// Asked for what only a host of revision 2 may ask for.
-    #[error("{0} need a host of revision 2")]
-    Revision(&'static str),
+    /// Asked for what only a host of a later revision may ask for.
+    #[error("{0} need a host of revision {revision}", revision = *.1 as u8)]
+    Revision(&'static str, Revision),
+    /// Not now: another run waits already, or none does.
+    #[error("{0}")]
+    Run(&'static str),
     /// Something that has no encoded form.
     #[error("this value cannot be sent: {0}")]
     Unsendable(&'static str),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use rust_example::{Error, Message, Revision, Tables, Value, Vm, decode_key};
+use rust_example::{Error, Message, Request, Revision, Tables, Value, Vm, decode_key};
 use wasmtime::{Engine, Module};
 
 const DEFAULT_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/guest/lua.wasm");
@@ -103,6 +103,23 @@ fn tour(module: &Module) -> Result<(), Box<dyn StdError>> {
     if let Value::String(long) = newer.compute("return ('x'):rep(100000)")?.returned.value(0) {
         println!("a long string has {} bytes", long.len());
     }
+
+    title("Revision 3: a run that waits");
+    let mut host = Vm::new(module, Tables::new(), 0, Revision::Three)?;
+    host.declare("ask")?;
+    let source = "local task = require 'task' return task.all(function() return ask('tea?') end, function() return ask('cake?') end)";
+    println!("> {source}");
+    let mut outcome = host.start(source, &Message::default())?;
+    while outcome.is_none() {
+        // Here a program does something else until it has an answer; nothing of the run is on any stack.
+        let requests: Vec<_> = host.requests().cloned().collect();
+        for Request { id, name, args } in requests {
+            println!("request {id}: {name}({})", args.show());
+            host.answer(id, &Message::new(["yes".into()]))?;
+        }
+        outcome = host.resume()?;
+    }
+    println!("{}", outcome.unwrap_or_default().returned.show());
     Ok(())
 }
 

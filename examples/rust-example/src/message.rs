@@ -225,7 +225,7 @@ impl Open {
 }
 
 /// The bytes that are left.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl Reader<'_> {
     fn take(&mut self, length: usize) -> Result<&[u8], Error> {
@@ -240,11 +240,11 @@ impl Reader<'_> {
         Ok(*taken)
     }
 
-    fn u8(&mut self) -> Result<u8, Error> {
+    pub fn u8(&mut self) -> Result<u8, Error> {
         self.array().map(u8::from_le_bytes)
     }
 
-    fn u32(&mut self) -> Result<u32, Error> {
+    pub fn u32(&mut self) -> Result<u32, Error> {
         self.array().map(u32::from_le_bytes)
     }
 

@@ -3,15 +3,21 @@
 use wasmtime::{Instance, Linker, Memory, Module, Store, TypedFunc, WasmParams, WasmResults};
 
 use crate::host::{self, HostState};
-use crate::{Error, Message, Tables, protocol};
+use crate::requests::{self, Requests};
+use crate::{Error, Message, Request, Tables, protocol};
+
+/// What an export returns whose run waits.
+const WAITS: i32 = i32::MIN;
 
 /// What the host announces to the guest.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub enum Revision {
     /// Five functions and no more.
-    One,
+    One = 1,
     /// Also results as inline tables, arguments, calls, and sizes beyond 64 KiB.
     Two,
+    /// Also runs that wait.
+    Three,
 }
 
 /// What a run gave.
@@ -50,7 +56,7 @@ impl Vm {
     pub fn new(module: &Module, tables: Tables, next_table_id: u32, revision: Revision) -> Result<Self, Error> {
         let mut linker = Linker::new(module.engine());
         host::define(&mut linker)?;
-        let mut store = Store::new(module.engine(), HostState { tables, revision });
+        let mut store = Store::new(module.engine(), HostState { tables, revision, requests: Requests::default() });
         let instance = linker.instantiate(&mut store, module)?;
         let memory = instance
             .get_memory(&mut store, "memory")
@@ -66,8 +72,12 @@ impl Vm {
         if next_table_id > 0 {
             vm.export::<_, ()>("sync_external_table_counter", next_table_id)?;
         }
-        if revision == Revision::Two {
-            vm.export::<_, ()>("set_host_revision", 2)?;
+        if revision >= Revision::Two {
+            vm.export::<_, ()>("set_host_revision", revision as i32)?;
+        }
+        if revision >= Revision::Three {
+            // All runs may; `Requests` refuses those that were not started.
+            vm.export::<_, ()>("set_waiting", 1)?;
         }
         Ok(vm)
     }
@@ -83,7 +93,7 @@ impl Vm {
 
     /// The same with a chunk name ("" for the usual one) and values for the chunk's `...` (revision 2).
     pub fn compute_named(&mut self, name: &str, source: impl AsRef<[u8]>, args: &Message) -> Result<Outcome, Error> {
-        self.needs_revision_2("names and arguments")?;
+        self.needs(Revision::Two, "names and arguments")?;
         let (source, args) = (source.as_ref(), args.encode()?);
         self.write(&[name.as_bytes(), source, &args])?;
         let lengths = (length(name.as_bytes())?, length(source)?, length(&args)?);
@@ -93,11 +103,77 @@ impl Vm {
 
     /// Calls the global function `path`, in which dots reach into tables (revision 2).
     pub fn call(&mut self, path: &str, args: &Message) -> Result<Outcome, Error> {
-        self.needs_revision_2("calls")?;
+        self.needs(Revision::Two, "calls")?;
         let args = args.encode()?;
         self.write(&[path.as_bytes(), &args])?;
         let result = self.export("call", (length(path.as_bytes())?, length(&args)?))?;
         self.finish(result)
+    }
+
+    /// Makes `name` a global function (dots make tables) whose calls wait for whoever starts the run (revision 3).
+    pub fn declare(&mut self, name: &str) -> Result<(), Error> {
+        self.needs(Revision::Three, "runs that wait")?;
+        self.write(&[name.as_bytes()])?;
+        let number = self.store.data_mut().requests.declare(name);
+        let result = self.export("register_function", (length(name.as_bytes())?, number))?;
+        self.finish(result).map(drop)
+    }
+
+    /// As [`compute_named`](Self::compute_named) with a run that may wait; `None` when it does. There is one such run at
+    /// a time (revision 3).
+    pub fn start(&mut self, source: impl AsRef<[u8]>, args: &Message) -> Result<Option<Outcome>, Error> {
+        self.may_start()?;
+        let (source, args) = (source.as_ref(), args.encode()?);
+        self.step("compute_named", &[source, &args], (0, length(source)?, length(&args)?))
+    }
+
+    /// As [`call`](Self::call) with a run that may wait; `None` when it does.
+    pub fn start_call(&mut self, path: &str, args: &Message) -> Result<Option<Outcome>, Error> {
+        self.may_start()?;
+        let (path, args) = (path.as_bytes(), args.encode()?);
+        self.step("call", &[path, &args], (length(path)?, length(&args)?))
+    }
+
+    /// Whether a run waits. `compute` and `call` still work then, as part of it.
+    pub fn is_waiting(&self) -> bool {
+        self.store.data().requests.started
+    }
+
+    /// What the run waits for, in the order of the ids. `task.sleep` is a request too; its argument is in seconds.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.store.data().requests.open.values()
+    }
+
+    /// Answers a request. The script gets the values when the run is resumed.
+    pub fn answer(&mut self, id: u32, values: &Message) -> Result<(), Error> {
+        self.store.data_mut().requests.settle(id, requests::RESULTS, values)
+    }
+
+    /// Answers a request with an error, which the script can catch.
+    pub fn fail(&mut self, id: u32, message: &str) -> Result<(), Error> {
+        self.store.data_mut().requests.settle(id, requests::FAILED, &Message::new([message.into()]))
+    }
+
+    /// Goes on with the answers that were given, as many as they are; `None` when the run waits again.
+    pub fn resume(&mut self) -> Result<Option<Outcome>, Error> {
+        if !self.is_waiting() {
+            return Err(Error::Run("no run waits"));
+        }
+        let answers = self.store.data().requests.answers.clone();
+        self.step("resume", &[&answers], length(&answers)?)
+    }
+
+    /// Ends the run that waits, if there is one. What it wrote to tables stays.
+    pub fn cancel(&mut self) -> Result<(), Error> {
+        // Again if runs inside it have cancelled all its tasks: then it goes on up to its next request.
+        while self.is_waiting() {
+            self.store.data_mut().requests.interrupt();
+            match self.resume() {
+                Ok(_) | Err(Error::Lua(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// A full garbage collection.
@@ -150,18 +226,34 @@ impl Vm {
         Ok(function.call(&mut self.store, params)?)
     }
 
-    fn needs_revision_2(&self, what: &'static str) -> Result<(), Error> {
-        match self.store.data().revision {
-            Revision::One => Err(Error::Revision(what)),
-            Revision::Two => Ok(()),
+    fn needs(&self, revision: Revision, what: &'static str) -> Result<(), Error> {
+        if self.store.data().revision >= revision { Ok(()) } else { Err(Error::Revision(what, revision)) }
+    }
+
+    /// Makes sure that a run can be started.
+    fn may_start(&self) -> Result<(), Error> {
+        self.needs(Revision::Three, "runs that wait")?;
+        if self.is_waiting() { Err(Error::Run("a run waits already")) } else { Ok(()) }
+    }
+
+    /// Lets a run go that its starter answers, from its beginning or from where it waited.
+    fn step<P: WasmParams>(&mut self, name: &str, parts: &[&[u8]], params: P) -> Result<Option<Outcome>, Error> {
+        self.write(parts)?;
+        self.store.data_mut().requests.begin();
+        let result = self.export(name, params);
+        let requests = &mut self.store.data_mut().requests;
+        if matches!(result, Ok(WAITS)) && !requests.open.is_empty() {
+            return Ok(None);
         }
+        requests.end();
+        self.finish(result?).map(Some)
     }
 
     /// Puts `parts` one behind another into the I/O buffer.
     fn write(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
         let bytes = parts.concat();
         let mut room = self.room()?;
-        if bytes.len() > room && self.store.data().revision == Revision::Two {
+        if bytes.len() > room && self.store.data().revision >= Revision::Two {
             self.export::<_, u32>("reserve_buffer", length(&bytes)?)?;
             room = self.room()?;
         }

@@ -125,7 +125,7 @@ fn error_handling() -> TestResult {
     }
     assert!(matches!(vm.compute(" ".repeat(65537)), Err(Error::TooLarge { size: 65537, room: 65536 })));
     assert!(failure(vm.compute("return ('x'):rep(70000)")).ends_with(b"(65536 at most)"));
-    assert!(matches!(vm.call("f", &Message::default()), Err(Error::Revision(_))));
+    assert!(matches!(vm.call("f", &Message::default()), Err(Error::Revision(..))));
     assert_eq!(one(vm, "return 1 + 1")?, 2.into());
 
     let empty = Module::new(&Engine::default(), b"\0asm\x01\0\0\0")?;
@@ -173,6 +173,133 @@ fn revision_2() -> TestResult {
     assert_eq!(failure(vm.compute_named("=rules", "error('no')", &Message::default())), b"rules:1: no");
     let unsendable = Message::new([Value::StoredFunction(1)]);
     assert!(matches!(vm.call("f", &unsendable), Err(Error::Unsendable(_))));
+    Ok(())
+}
+
+/// What the VM's run waits for: `id:name(args)`.
+fn asked(vm: &Vm) -> Vec<String> {
+    vm.requests().map(|request| format!("{}:{}({})", request.id, request.name, request.args.show())).collect()
+}
+
+/// The values of a run that has ended.
+fn ended(run: Result<Option<Outcome>, Error>) -> Result<Vec<Value>, Error> {
+    Ok(run?.expect("it does not wait").returned.values)
+}
+
+#[test]
+fn revision_3() -> TestResult {
+    let vm = &mut vm(Revision::Three);
+    let none = Message::default();
+    let waits = |vm: &mut Vm, source: &str, requests: &[&str]| {
+        assert!(vm.start(source, &Message::default())?.is_none() && vm.is_waiting());
+        assert_eq!(asked(vm), requests);
+        Ok::<_, Error>(())
+    };
+    vm.declare("ask")?;
+    vm.declare("web.fetch")?;
+
+    let source = "local first, second = ask('a', {1}) return first + second, web.fetch(...)";
+    assert!(vm.start(source, &Message::new(["u".into()]))?.is_none());
+    assert_eq!(asked(vm), [r#"1:ask("a", {[1] = 1})"#]);
+    vm.answer(1, &Message::new([1.into(), 2.into()]))?;
+    assert!(vm.resume()?.is_none());
+    assert_eq!(asked(vm), [r#"2:web.fetch("u")"#]);
+    let long = "x".repeat(1_000_000);
+    vm.answer(2, &Message::new([long.as_str().into()]))?;
+    assert_eq!(ended(vm.resume())?, [3.into(), long.as_str().into()]);
+    assert!(!vm.is_waiting());
+
+    // Errors, of the script and of the host.
+    waits(vm, "return pcall(ask)", &["1:ask()"])?;
+    vm.fail(1, "no answer")?;
+    assert_eq!(ended(vm.resume())?, [Value::Boolean(false), "no answer".into()]);
+    waits(vm, "ask() error('after', 0)", &["1:ask()"])?;
+    vm.answer(1, &none)?;
+    assert!(matches!(vm.resume(), Err(Error::Lua(message)) if message == b"after"));
+    assert!(failure(vm.compute("ask()")).ends_with(b"'ask' is answered by whoever starts the run"));
+    let unable = vm.start("table.sort({1, 2}, ask)", &none);
+    assert!(matches!(unable, Err(Error::Lua(message)) if message.ends_with(b"'ask' can't wait inside 'table.sort'")));
+    let name = "a".repeat(10_000); // the message takes more room than the guest offers at first
+    vm.declare(&name)?;
+    assert!(failure(vm.compute(format!("{name}()"))).ends_with(b"a' is answered by whoever starts the run"));
+    assert!(matches!(vm.declare("print.x"), Err(Error::Lua(_))));
+
+    // Tasks, and a request that is given up.
+    let race = "local task = require 'task'
+        return task.race(function() return ask() end, function() task.sleep(0.5) return 'late' end)";
+    waits(vm, race, &["1:ask()", "2:task.sleep(0.5)"])?;
+    vm.answer(2, &none)?;
+    assert_eq!(ended(vm.resume())?, ["late".into()]);
+
+    // What can't be done now, and what the others of the same VM can do meanwhile.
+    waits(vm, "kept = 1 ask() kept = ask()", &["1:ask()"])?;
+    assert!(matches!(vm.start("return 1", &none), Err(Error::Run(_))));
+    assert!(matches!(vm.start_call("f", &none), Err(Error::Run(_))));
+    assert!(matches!(vm.answer(2, &none), Err(Error::Run(_))));
+    assert!(matches!(vm.answer(1, &Message::new([Value::StoredFunction(1)])), Err(Error::Unsendable(_))));
+    assert_eq!(one(vm, "return kept")?, 1.into());
+    assert!(failure(vm.compute("ask()")).ends_with(b"inside a function that can't"));
+    vm.answer(1, &none)?;
+    assert!(matches!(vm.fail(1, "again"), Err(Error::Run(_))));
+    assert!(vm.resume()?.is_none());
+
+    // Nothing of the script runs any more.
+    vm.answer(2, &Message::new([2.into()]))?;
+    vm.cancel()?;
+    assert_eq!(one(vm, "return kept")?, 1.into());
+    let stubborn =
+        "local c <close> = setmetatable({}, {__close = function() kept = 3 end}) repeat pcall(ask) until false";
+    waits(vm, stubborn, &["1:ask()"])?;
+    vm.cancel()?;
+    vm.cancel()?;
+    assert_eq!(one(vm, "return kept")?, 1.into());
+    let gives_up =
+        "local t = require('task').spawn(ask) function give_up() t:cancel() end pcall(t.wait, t) ask() kept = 4";
+    waits(vm, gives_up, &["1:ask()"])?;
+    vm.call("give_up", &none)?;
+    assert!(vm.is_waiting() && asked(vm).is_empty());
+    vm.cancel()?;
+    assert_eq!(one(vm, "return kept")?, 1.into());
+    assert!(!vm.is_waiting() && asked(vm).is_empty());
+    assert!(matches!(vm.resume(), Err(Error::Run(_))));
+    assert!(matches!(self::vm(Revision::Two).declare("ask"), Err(Error::Revision(..))));
+    Ok(())
+}
+
+#[test]
+fn hostile_requests() -> TestResult {
+    let vm = &mut Vm::new(hostile(), Tables::new(), 0, Revision::Three)?;
+    let none = Message::default();
+    let sleep: &[u8] = &[0x09, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0];
+    let [text, unknown] = [&[0x04, 1], &[0x0d, 0]].map(|values| [sleep, values].concat());
+    let bad: &[&[u8]] = &[
+        // Nothing is asked, and yet it waits.
+        &[],
+        &[0x00],
+        &[0x01],
+        &[0x01, 0xff, 0xff, 0xff, 0xff],
+        &[0x0a, 1, 0, 0],
+        &[0xff],
+        // Values that are none.
+        &text,
+        &unknown,
+        // A function that was not declared.
+        &[0x09, 0, 0, 0, 0, 1, 0, 0, 0],
+    ];
+    for request in bad.iter().copied().chain((0..sleep.len()).map(|length| &sleep[..length])) {
+        let result = vm.start(request, &none);
+        assert!(matches!(result, Err(Error::Protocol(_))), "{request:?}: {result:?}");
+    }
+
+    assert!(vm.start([sleep, &[0x02, 5, 0, 0, 0, 0, 0, 0, 0]].concat(), &none)?.is_none());
+    assert_eq!(asked(vm), ["1:task.sleep(5)"]);
+    assert!(vm.resume()?.is_none());
+    vm.answer(1, &none)?;
+    assert!(matches!(vm.resume(), Err(Error::Protocol(_))));
+    assert!(!vm.is_waiting());
+    assert!(vm.start(sleep, &none)?.is_none());
+    assert!(matches!(vm.cancel(), Err(Error::Protocol(_))));
+    assert!(!vm.is_waiting());
     Ok(())
 }
 
