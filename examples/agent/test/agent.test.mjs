@@ -22,6 +22,7 @@ const other = (language) => languages.find((name) => name !== language);
 const tools = JSON.parse(readFileSync(join(example, 'tools.json'), 'utf8'));
 /** What one report takes: the script, a search, six pages, two questions. */
 const CALLS = 10;
+/** Milliseconds for each. */
 const LATENCY = 30;
 
 let folder;
@@ -188,15 +189,19 @@ test('whatever a script does with its tools', async (t) => {
 });
 
 test('a server that is away ends the program, and the run waits', async (t) => {
-  const server = await serve(install('away'));
+  const copy = install('away');
+  writeFileSync(join(copy, 'report.lua'), 'for _ = 1, 1000 do search("a", 1) end');
+  const server = await serve(copy);
   t.after(server.end);
   const away = { ...server, url: 'http://127.0.0.1:9' };
   for (const language of languages) {
     const topic = `away-${language}`;
     const home = join(folder, topic);
-    assert.equal(await run(server, language, home, topic, (line) => line.startsWith(`call ${topic}/1:`)), null);
+    assert.equal(await run(server, language, home, topic, (line) => line.startsWith(`call ${topic}/3:`)), null);
+    const before = stored(home, topic);
+    assert.equal(before.open.length, 1);
     await assert.rejects(run(away, other(language), home, topic), /agent\.(py|mjs)/);
-    assert.equal(stored(home, topic).open.length, 1);
+    assert.deepEqual(stored(home, topic), before);
   }
 });
 
