@@ -1,9 +1,10 @@
-// What `cargo xtask test node` runs: installs what is missing, builds, and runs all tests.
+// What `cargo xtask test node` and `agent` run: installs what is missing, builds, and runs all tests of a folder, by default
+// those of the package.
 // With CI=true, generated files that differ from the committed ones are a failure.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const node = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -22,6 +23,7 @@ if (process.env.CI === 'true') {
 run(process.execPath, 'node_modules/typescript/bin/tsc', '--declaration', 'false', '--declarationDir', 'null');
 run(process.execPath, 'wasm/build.mjs');
 
-const files = readdirSync(join(node, 'test')).filter((name) => name.endsWith('.test.mjs'));
-const tests = spawnSync(process.execPath, ['--test', '--test-reporter=tap', ...files.map((name) => join('test', name))], { cwd: node, stdio: 'inherit' });
+const folder = resolve(process.argv[2] ?? join(node, 'test'));
+const files = readdirSync(folder).filter((name) => name.endsWith('.test.mjs')).map((name) => join(folder, name));
+const tests = spawnSync(process.execPath, ['--test', '--test-reporter=tap', ...files], { cwd: node, stdio: 'inherit' });
 process.exitCode = tests.status ?? 1;

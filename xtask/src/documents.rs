@@ -19,6 +19,8 @@ const RUN: &[(&str, &str, &str)] = &[
     ("core/tests/cases/README.md", "json", "core/tests/conformance.rs"),
     ("docs/state.md", "luacell", "cli/tests/documents.rs"),
     ("docs/state.md", "rust", "core/src/lib.rs"),
+    ("examples/agent/README.md", "python", "examples/agent/test/agent.test.mjs"),
+    ("examples/browser/README.md", "js", "examples/browser/test/clicks.test.mjs"),
     ("examples/browser/README.md", "js", "examples/browser/test/playground.test.mjs"),
     ("ffi-c/README.md", "c", "ffi-c/test/installed.sh"),
     ("ffi-c/README.md", "cc", "ffi-c/test/installed.sh"),

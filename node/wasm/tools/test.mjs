@@ -11,4 +11,5 @@ tools();
 build();
 const folder = process.argv[2];
 const files = readdirSync(folder).filter((name) => name.endsWith(".test.mjs")).map((name) => join(folder, name));
-process.exitCode = spawnSync(process.execPath, ["--test", "--test-reporter=tap", ...files], { stdio: "inherit" }).status ?? 1;
+// One after another: those of examples/browser build the same folder.
+process.exitCode = spawnSync(process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=tap", ...files], { stdio: "inherit" }).status ?? 1;

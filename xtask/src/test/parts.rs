@@ -134,6 +134,16 @@ pub const PARTS: &[Part] = &[
         needs: &[NODE, NPM],
         steps: &[step(&["node node/tools/test.mjs"], Format::Tap)],
     },
+    Part {
+        name: "agent",
+        about: "examples/agent, killed and continued, in Python and Node.js",
+        needs: &[PYTHON, NODE, NPM],
+        steps: &[
+            // Only installs.
+            step(&["python3 py/tools/develop.py"], Format::Tap),
+            step(&["node node/tools/test.mjs examples/agent/test"], Format::Tap),
+        ],
+    },
     // The next two build `luacell/wasm`, and run the tests of a folder.
     Part {
         name: "wasm-entry",
