@@ -177,7 +177,7 @@ impl SandboxCell {
             let Some(number) = u32::try_from(number).ok().filter(|number| open.remove(number).is_some()) else {
                 return Err(Error::invalid(format!("the run has no open request {number}")));
             };
-            guest.add_answer(number, Ok(result));
+            guest.add_answer(number, result);
             Ok(())
         })
     }
