@@ -499,3 +499,23 @@ fn functions_that_are_answers_are_held() {
     run.resume().unwrap();
     assert_eq!(run.into_result().unwrap().values, [1.into()]);
 }
+
+/// What it was granted where it comes from does not hold in a sandbox with less.
+#[test]
+fn narrower_limits_hold_from_where_it_goes_on() {
+    let lua = sandbox();
+    let run = start(&lua, "for i = 1, 2000 do end ask() for i = 1, 2000 do end return 1");
+    let snapshot = lua.snapshot().unwrap();
+    drop(run);
+    let engine = luacell::Engine::new(luacell::EngineConfig::new()).unwrap();
+    for (limit, ends) in [(1000, true), (3000, true), (1_000_000, false)] {
+        let config = SandboxConfig::new().instruction_limit(limit);
+        let there = engine.sandbox_from(&snapshot, config).unwrap();
+        let mut run = there.waiting_run().unwrap().unwrap();
+        run.answer(1, ()).unwrap();
+        run.resume().unwrap();
+        let kind = run.into_result().map_err(|error| error.kind()).err();
+        assert_eq!(kind == Some(ErrorKind::InstructionLimit), ends, "{limit}: {kind:?}");
+        assert_eq!(there.compute("return 1").unwrap().values, [1.into()]);
+    }
+}

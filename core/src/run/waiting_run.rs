@@ -87,6 +87,8 @@ impl SandboxState {
         let limits = run.limits.within(&self.settings.limits);
         let mut guest = self.guest()?;
         guest.set_limits(&limits)?;
+        // It was granted more where it comes from.
+        guest.review_limits()?;
         let host = guest.host();
         host.begin_run(Instant::now(), &limits);
         host.set_deadline(None);
