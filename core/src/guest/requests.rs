@@ -61,9 +61,9 @@ pub(crate) struct OpenRequest {
 
 impl Requests {
     /// Whether the host may hold so much more, of what it may hold in all: a script can pass the same large text to any
-    /// number of functions, which holds it once.
+    /// number of functions, which holds it once. What a single call passes was checked when it was read.
     pub(crate) fn has_room(&self, size: u64, most: u64) -> bool {
-        self.held.saturating_add(size) <= most
+        self.held == 0 || self.held.saturating_add(size) <= most
     }
 
     /// The arguments of this request are held until it is answered or dropped.

@@ -493,7 +493,7 @@ export class Host {
 
   /** Whether there is room for the arguments of one more request. */
   addRequest(number: number, request: OpenRequest): boolean {
-    if (this.#waitingBytes + request.bytes > this.limits.memory) return false;
+    if (this.#waitingBytes > 0 && this.#waitingBytes + request.bytes > this.limits.memory) return false;
     this.#waitingBytes += request.bytes;
     this.requests.set(number, request);
     return true;
