@@ -510,3 +510,37 @@ fn a_function_waits_only_sometimes() {
     let plain = "local t = {3, 2} table.sort(t, function(x, y) return get(x) < get(y) end) return t[1]";
     assert_eq!(block_on(lua.compute_async(plain, options())).unwrap().values, [2.into()]);
 }
+
+/// What a host function runs before it waits may wait as well, and each gets its own answer.
+#[test]
+fn requests_of_a_run_inside_a_call_have_numbers_of_their_own() {
+    let lua = Arc::new(Sandbox::with_config(SandboxConfig::new().timeout(Duration::from_secs(20))).unwrap());
+    let inside = Arc::downgrade(&lua);
+    lua.register_maybe_async("outer", false, move |(): ()| {
+        let source = "t = require 'task'.spawn(function() return require 'task'.sleep(0.001), 'slept' end)";
+        inside.upgrade().unwrap().compute(source)?;
+        Ok(Reply::Later(Box::pin(async {
+            Delay::new(Duration::from_millis(5)).await;
+            Ok(vec!["outer".into()])
+        })))
+    })
+    .unwrap();
+    let out = block_on(lua.compute_async("local r = outer() return r, t:wait()", options())).unwrap();
+    assert_eq!(out.values, ["outer".into(), luacell::Value::Nil, "slept".into()]);
+}
+
+/// What becomes ready while the script computes has not waited for a thread.
+#[test]
+fn computing_while_something_becomes_ready_is_the_scripts_time() {
+    let lua = Sandbox::with_config(SandboxConfig::new().timeout(Duration::from_millis(500))).unwrap();
+    let begun = Instant::now();
+    lua.register("over", move |()| Ok(begun.elapsed() > Duration::from_secs(20))).unwrap();
+    let source = "local task = require 'task'
+        while not over() do
+            for i = 1, 10 do task.spawn(task.sleep, i / 1000) end
+            for i = 1, 4e6 do end
+            task.sleep(0)
+        end";
+    assert_eq!(block_on(lua.compute_async(source, options())).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}

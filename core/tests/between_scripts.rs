@@ -428,3 +428,33 @@ fn what_a_finalizer_brings_back_is_what_it_was() {
     lua.compute(failing).unwrap_err();
     assert!(lua.compute("return back").unwrap().value().as_table().is_some_and(|t| t.get("x") == 1.into()));
 }
+
+/// After a lack of memory finalizers run before the next source is read.
+#[test]
+fn a_source_that_is_not_read_yet_is_nobodys_to_write() {
+    let (lua, _) = nesting(SandboxConfig::new().memory_limit(2 << 20));
+    let starve = "local t = setmetatable({}, {__gc = function() tried, done = true, pcall(run, [[return 'no' ]]) end})
+        local all = {} while true do all[#all + 1] = ('x'):rep(1000) .. #all end";
+    for round in 0..3 {
+        assert_eq!(lua.compute(starve).unwrap_err().kind(), ErrorKind::Memory);
+        assert_eq!(lua.compute("return 'yes'").unwrap().values, ["yes".into()], "{round}");
+        assert_eq!(lua.compute("return tried").unwrap().values, [true.into()]);
+        assert_eq!(lua.compute(starve).unwrap_err().kind(), ErrorKind::Memory);
+        lua.compute("function same(...) return ... end").unwrap();
+        assert_eq!(lua.compute(starve).unwrap_err().kind(), ErrorKind::Memory);
+        assert_eq!(lua.call("same", "some words").unwrap().values, ["some words".into()]);
+    }
+    assert_eq!(lua.compute("return run('return 1')").unwrap().values, [1.into()]);
+}
+
+/// An error in a finalizer is nobody's, in a task that it begins as well.
+#[test]
+fn a_task_of_a_finalizer_that_fails_fails_no_run() {
+    let lua = Sandbox::new().unwrap();
+    let source = "local task = require 'task'
+        setmetatable({}, {__gc = function() t = task.spawn(function() task.spawn(error, 'inner') error('outer') end) end})";
+    lua.compute(source).unwrap();
+    lua.compute("collectgarbage() return t:status()").unwrap();
+    assert_eq!(lua.compute("return t:status(), pcall(t.wait, t)").unwrap().get::<String>().unwrap(), "failed");
+    assert!(lua.compute("require 'task'.spawn(error, 'x')").is_err(), "elsewhere it does");
+}

@@ -141,3 +141,24 @@ fn a_run_that_is_resumed_and_interrupted_in_line_goes_on_later() {
     run.resume().unwrap();
     assert_eq!(run.into_result().unwrap().values, [2.into()]);
 }
+
+#[test]
+fn a_future_that_would_wait_for_itself_is_told() {
+    let (_folder, store) = file();
+    let (outer, inner) = (sandbox(&store), Arc::new(sandbox(&store)));
+    let used = Arc::clone(&inner);
+    outer
+        .register_async("other", move |source: String| {
+            let inner = Arc::clone(&used);
+            async move { inner.compute(source).map(|out| out.values) }
+        })
+        .unwrap();
+    let used = Arc::clone(&inner);
+    outer.register("now", move |source: String| used.compute(source).map(|out| out.values)).unwrap();
+    for function in ["other", "now"] {
+        let run = outer.compute_async(format!("return {function}('return 1')"), ComputeOptions::new());
+        let error = pollster::block_on(run).unwrap_err();
+        assert!(error.to_string().contains("would wait for this one"), "{error}");
+    }
+    assert_eq!(inner.compute("return 1").unwrap().values, [1.into()]);
+}

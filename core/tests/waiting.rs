@@ -408,3 +408,114 @@ fn damaged_runs_are_refused_or_harmless() {
         assert!(luacell::Snapshot::from_bytes(&engine, &broken).is_err(), "a checksum covers byte {at}");
     }
 }
+
+/// Groups nest as deep as there is memory, and C's stack is small.
+#[test]
+fn groups_of_any_depth_are_cancelled() {
+    let lua = sandbox();
+    let source = "local task, closed, outermost = require 'task', 0, nil
+        local mt = {__close = function() closed = closed + 1 end}
+        local function f(d)
+            local c <close> = setmetatable({}, mt)
+            ask()
+            if d == 0 then outermost:cancel() else task.all(function() f(d - 1) end) end
+        end
+        outermost = task.spawn(f, 20000)
+        local ok, e = pcall(outermost.wait, outermost)
+        return ok, e, closed";
+    let mut run = start(&lua, source);
+    while run.is_waiting() {
+        run.answer(run.requests().unwrap()[0].id, ()).unwrap();
+        run.resume().unwrap();
+    }
+    let values = run.into_result().unwrap().values;
+    assert_eq!(values, [false.into(), "the task was cancelled".into(), 20_001.into()]);
+}
+
+/// Lua has the text once, and the host would have it a thousand times.
+#[test]
+fn arguments_that_wait_count_as_memory() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(4 << 20)).unwrap();
+    lua.declare("ask").unwrap();
+    let source = "local task, n, text = require 'task', 0, ('x'):rep(1 << 20)
+        local ok, e = true, nil
+        local function call() ok, e = pcall(ask, text) end
+        while ok and n < 1000 do n = n + 1 task.spawn(call) end
+        return n, e";
+    let mut run = start(&lua, source);
+    let held: usize = run.requests().unwrap().iter().map(|r| r.args[0].as_str().unwrap().len()).sum();
+    assert!(held > 2 << 20 && held <= 4 << 20, "{held}");
+    // What has its answer is not held any more.
+    for _ in 0..2 {
+        for request in run.requests().unwrap() {
+            run.answer(request.id, ()).unwrap();
+        }
+    }
+    run.resume().unwrap();
+    let values = run.into_result().unwrap().values;
+    assert_eq!(values[0], 4.into());
+    assert!(values[1].as_str().unwrap().contains("not enough memory"), "{values:?}");
+    let source = "for i = 1, 20 do ask(('x'):rep(1 << 20)) end";
+    let mut run = start(&lua, source);
+    while run.is_waiting() {
+        run.answer(run.requests().unwrap()[0].id, ()).unwrap();
+        run.resume().unwrap();
+    }
+    run.into_result().unwrap();
+}
+
+/// Listing what it waits for takes memory too, which the run did not need before.
+#[test]
+fn a_run_with_large_arguments_goes_on_elsewhere() {
+    let config = || SandboxConfig::new().memory_limit(4 << 20);
+    let lua = Sandbox::with_config(config()).unwrap();
+    lua.declare("ask").unwrap();
+    let source = "local task, text = require 'task', ('x'):rep(1 << 20)
+        local t = {} for i = 1, 3 do t[i] = task.spawn(ask, text) end
+        local n = 0 for i = 1, 3 do n = n + t[i]:wait() end return n";
+    let run = start(&lua, source);
+    let other = lua.fork().unwrap();
+    drop(run);
+    let mut run = other.waiting_run().unwrap().unwrap();
+    for request in run.requests().unwrap() {
+        assert_eq!(request.args[0].as_str().unwrap().len(), 1 << 20);
+        run.answer(request.id, 5).unwrap();
+    }
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap().values, [15.into()]);
+    // The limit holds as before.
+    let error = other.compute("return #('x'):rep(5 << 20)").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Memory);
+}
+
+/// Functions of Lua's among the answers are held until the script has them.
+#[test]
+fn functions_that_are_answers_are_held() {
+    let lua = sandbox();
+    lua.register("drop", |_: Value| Ok(())).unwrap();
+    let mut run = start(&lua, "return ask(function() return 1 end)()");
+    run.answer(1, run.requests().unwrap()[0].args.clone()).unwrap();
+    lua.compute("for i = 1, 200 do drop(function() return 2 end) end collectgarbage()").unwrap();
+    run.resume().unwrap();
+    assert_eq!(run.into_result().unwrap().values, [1.into()]);
+}
+
+/// What it was granted where it comes from does not hold in a sandbox with less.
+#[test]
+fn narrower_limits_hold_from_where_it_goes_on() {
+    let lua = sandbox();
+    let run = start(&lua, "for i = 1, 2000 do end ask() for i = 1, 2000 do end return 1");
+    let snapshot = lua.snapshot().unwrap();
+    drop(run);
+    let engine = luacell::Engine::new(luacell::EngineConfig::new()).unwrap();
+    for (limit, ends) in [(1000, true), (3000, true), (1_000_000, false)] {
+        let config = SandboxConfig::new().instruction_limit(limit);
+        let there = engine.sandbox_from(&snapshot, config).unwrap();
+        let mut run = there.waiting_run().unwrap().unwrap();
+        run.answer(1, ()).unwrap();
+        run.resume().unwrap();
+        let kind = run.into_result().map_err(|error| error.kind()).err();
+        assert_eq!(kind == Some(ErrorKind::InstructionLimit), ends, "{limit}: {kind:?}");
+        assert_eq!(there.compute("return 1").unwrap().values, [1.into()]);
+    }
+}

@@ -548,9 +548,9 @@ static void write_output (lua_State *L) {
 static void make_room (lua_State *L) {
   if (!luacell_was_starved()) return;
   busy = CLOSED;
-  luacell_in_script = 1;
+  luacell_in_script = luacell_request_unread = 1;
   luaC_fullgc(L, 0);
-  luacell_in_script = 0;
+  luacell_in_script = luacell_request_unread = 0;
   busy = BUSY;
 }
 
@@ -595,6 +595,7 @@ static void run_request (lua_State *L, void *ud) {
   Run *run = ud;
   const Request *r = &run->request;
   int n = 0;
+  luacell_request_unread = 0; /* an error may have left it */
   error_make_room(L);
   if (guest.depth == 1 && r->what != RUN_ANSWERS) {
     luacell_forget_host_errors(L);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::vec::Drain;
 
-use super::requests::{OpenRequest, Waits, nobody_answers};
+use super::requests::{OpenRequest, Waits, nobody_answers, too_much_is_held};
 use super::resolver::SandboxResolver;
 use super::{GuestMut, Host, reentry};
 use crate::protocol::{SLEEP, operation, status};
@@ -254,6 +254,8 @@ struct Called {
     number: i32,
     /// The number for an answer that comes later, where the call can wait.
     request: Option<u32>,
+    /// How much memory the arguments take.
+    size: u64,
 }
 
 /// The arguments are added to `values`.
@@ -267,8 +269,9 @@ fn read_call(guest: &mut GuestMut<'_>, request: i32, len: i32, values: &mut Vec<
         (request, args) = (Some(u32::from_le_bytes(*number)), rest);
     }
     let resolver = host.run.resolver.as_ref()?;
-    let called = Called { number: i32::from_le_bytes(*number), request };
-    Some(codec::decode_into(args, resolver, values).map(|()| called))
+    let number = i32::from_le_bytes(*number);
+    let size = codec::decode_into(args, resolver, values);
+    Some(size.map(|size| Called { number, request, size: (size + args.len()) as u64 }))
 }
 
 /// `None` when there is no such function any more; the guest knows its name.
@@ -302,6 +305,23 @@ fn call_function(guest: &mut GuestMut<'_>, function: HostFunction, called: Calle
     }
 }
 
+/// Calls a function whose results may come later, for which what it was given is held.
+#[cold]
+fn call_waiting(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, values: &mut Vec<Value>) -> Answer {
+    let Some(request) = called.request else {
+        return call_later(guest, function, called, values);
+    };
+    let most = guest.host().run.limits.memory;
+    if !guest.host().run.attempt.requests().has_room(called.size, most) {
+        return Answer::Error(too_much_is_held().nested());
+    }
+    let answer = call_later(guest, function, called, values);
+    if matches!(answer, Answer::Later) {
+        guest.host().run.attempt.requests().hold(request, called.size);
+    }
+    answer
+}
+
 /// What a function gives on this thread, or what to answer if it gives nothing.
 #[inline]
 fn call_now<T>(guest: &mut GuestMut<'_>, function: impl FnOnce() -> Result<T>) -> Result<T, Answer> {
@@ -322,9 +342,7 @@ fn call_now<T>(guest: &mut GuestMut<'_>, function: impl FnOnce() -> Result<T>) -
     }
 }
 
-/// Calls a function whose results may come later.
-#[cold]
-fn call_waiting(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, values: &mut Vec<Value>) -> Answer {
+fn call_later(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, values: &mut Vec<Value>) -> Answer {
     let host = guest.host();
     match function {
         #[cfg(feature = "async")]

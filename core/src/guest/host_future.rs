@@ -33,6 +33,13 @@ impl Ready {
         self.waker.wake();
     }
 
+    /// The run was at work itself until now: what woke it meanwhile has not waited for its thread.
+    pub(crate) fn restart(&self) {
+        if let Some(since) = &mut *lock(&self.since) {
+            *since = Instant::now();
+        }
+    }
+
     /// How long it was not polled although it could have gone on.
     fn queued(&self) -> Option<Duration> {
         let since = lock(&self.since).take()?;
@@ -76,6 +83,7 @@ impl Wait {
         }
         host.run.attempt.nesting += 1;
         let polled = reentry::while_in_host_function(guest, sandbox, poll);
+        ready.restart();
         let host = guest.host();
         host.run.attempt.nesting -= 1;
         if let Some(kind) = host.run.attempt.limit {

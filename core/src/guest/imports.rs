@@ -97,7 +97,8 @@ impl Host {
             Some(value) => match self.tables.set_within(table, key, value, &self.run.limits.store) {
                 Ok(true) if self.holds_too_much() => ABSENT,
                 Ok(true) => {
-                    self.run.attempt.bytes_stored += (key.len() + value.len()) as u64;
+                    let stored = &mut self.run.attempt.bytes_stored;
+                    *stored = stored.saturating_add((key.len() + value.len()) as u64);
                     if self.waited_too_long() { ABSENT } else { 0 }
                 }
                 Ok(false) => {

@@ -1,6 +1,6 @@
 //! Calls of host functions that are answered later: the run waits as a value, with nothing of it on any stack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::GuestMut;
@@ -42,9 +42,15 @@ pub(crate) struct Requests {
     pub(crate) names: Vec<(i32, Arc<str>)>,
     /// Something of the run was run by what it waits for: tasks of it may go on without any answer.
     pub(crate) may_go_on: bool,
-    /// Answers for the guest, as it takes them.
-    answers: Vec<u8>,
+    /// Answers for the guest.
+    answers: Vec<Answered>,
+    /// How much memory the arguments of requests take that have no answer yet, and of all together.
+    sizes: HashMap<u32, u64>,
+    held: u64,
 }
+
+/// A request that was answered: with its results or an error.
+pub(crate) type Answered = (u32, Result<Vec<Value>>);
 
 /// A call that whoever has started the run answers.
 #[derive(Clone)]
@@ -54,8 +60,26 @@ pub(crate) struct OpenRequest {
 }
 
 impl Requests {
+    /// Whether the host may hold so much more, of what it may hold in all: a script can pass the same large text to any
+    /// number of functions, which holds it once. What a single call passes was checked when it was read.
+    pub(crate) fn has_room(&self, size: u64, most: u64) -> bool {
+        self.held == 0 || self.held.saturating_add(size) <= most
+    }
+
+    /// The arguments of this request are held until it is answered or dropped.
+    pub(crate) fn hold(&mut self, number: u32, size: u64) {
+        self.release(number);
+        self.held += size;
+        self.sizes.insert(number, size);
+    }
+
+    fn release(&mut self, number: u32) {
+        self.held -= self.sizes.remove(&number).unwrap_or_default();
+    }
+
     /// The guest does not wait for that any more.
     pub(crate) fn drop_request(&mut self, number: u32) {
+        self.release(number);
         if self.open.remove(&number).is_none() {
             #[cfg(feature = "async")]
             self.dropped.push(number);
@@ -76,29 +100,35 @@ impl GuestMut<'_> {
     }
 
     /// Keeps the answer to a request until the run goes on.
-    pub(crate) fn add_answer(&mut self, number: u32, result: Result<Result<Vec<Value>>, ErrorKind>) {
-        let host = self.host();
-        let mut values = Vec::new();
-        let answer = Answer::of(result, &mut values);
-        let mut bytes = Vec::new();
-        encode(host, answer, &values, &mut bytes);
-        host.run.attempt.causes = Default::default();
-        let answers = &mut host.run.attempt.requests().answers;
-        answers.extend_from_slice(&number.to_le_bytes());
-        answers.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        answers.extend_from_slice(&bytes);
+    pub(crate) fn add_answer(&mut self, number: u32, result: Result<Vec<Value>>) {
+        let requests = self.host().run.attempt.requests();
+        requests.release(number);
+        requests.answers.push((number, result));
     }
 
-    /// What was answered since the run went on last, as the guest takes it.
-    pub(crate) fn take_answers(&mut self) -> Vec<u8> {
+    /// What was answered since the run went on last.
+    pub(crate) fn take_answers(&mut self) -> Vec<Answered> {
         std::mem::take(&mut self.host().run.attempt.requests().answers)
     }
 
-    /// The run goes on with what was answered.
-    pub(crate) fn resume_run(&mut self, answers: &[u8]) -> Result<i32> {
-        self.reserve(answers.len())?;
-        self.write(&[answers])?;
-        self.execute(Entry::Resume { len: answers.len() as i32 })
+    /// The run goes on with these answers. They are not to be dropped before: Lua's functions among them would be.
+    pub(crate) fn resume_run(&mut self, answers: &[Answered]) -> Result<i32> {
+        let host = self.host();
+        let (mut all, mut bytes) = (Vec::new(), Vec::new());
+        for (number, result) in answers {
+            let (answer, values) = match result {
+                Ok(values) => (Answer::Results, values.as_slice()),
+                Err(error) => (Answer::Error(error.clone()), Default::default()),
+            };
+            encode(host, answer, values, &mut bytes);
+            host.run.attempt.causes = Default::default();
+            all.extend_from_slice(&number.to_le_bytes());
+            all.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            all.extend_from_slice(&bytes);
+        }
+        self.reserve(all.len())?;
+        self.write(&[&all])?;
+        self.execute(Entry::Resume { len: all.len() as i32 })
     }
 
     /// The first step of a checkpoint: the guest hands over what is still to be stored. Where the memory that it uses
@@ -115,36 +145,60 @@ impl GuestMut<'_> {
     /// What a run that was restored waits for.
     pub(crate) fn restore_requests(&mut self, resolver: &SandboxResolver) -> Result<()> {
         let broken = || Error::internal("the guest's list of requests makes no sense").fatal();
-        let len = u32::try_from(self.list_requests()?).map_err(|_| broken())?;
-        self.refresh_buffer()?;
-        let list = self.result(len)?.to_vec();
+        let list = self.list_all_requests()?;
         let mut reader = ByteReader::new(&list);
-        let mut open = BTreeMap::new();
         while let Some(request) = reader.u32() {
             let (number, len) = (reader.u32().ok_or_else(broken)?, reader.u32().ok_or_else(broken)?);
-            let args = codec::decode(reader.take(len as usize).ok_or_else(broken)?, resolver)?;
+            let bytes = reader.take(len as usize).ok_or_else(broken)?;
+            let mut args = Vec::new();
+            let size = codec::decode_into(bytes, resolver, &mut args)? + bytes.len();
             let host = self.host();
             let function = number.cast_signed();
-            let names = &host.run.attempt.requests().names;
-            let name = names.iter().find(|(known, _)| *known == function).map(|(_, name)| Arc::clone(name));
+            let most = host.run.limits.memory;
+            let requests = host.run.attempt.requests();
+            if !requests.has_room(size as u64, most) {
+                return Err(too_much_is_held());
+            }
+            let name = requests.names.iter().find(|(known, _)| *known == function).map(|(_, name)| Arc::clone(name));
             let name = name.unwrap_or_else(|| match number {
                 SLEEP => "task.sleep".into(),
                 // Added since, under a number that the snapshot does not know.
                 _ => host.functions.name(function),
             });
-            open.insert(request, OpenRequest { name, args });
+            let requests = host.run.attempt.requests();
+            requests.hold(request, size as u64);
+            requests.open.insert(request, OpenRequest { name, args });
         }
-        self.host().run.attempt.requests().open = open;
         Ok(())
     }
 
+    /// What the guest has asked, as it lists it. The list may be as large as all that Lua may have beside it, and does
+    /// not count.
+    fn list_all_requests(&mut self) -> Result<Vec<u8>> {
+        let limited = self.has_memory_limit();
+        if limited {
+            self.set_memory_limit(0)?;
+        }
+        let len = self.list_requests()?;
+        self.refresh_buffer()?;
+        let list = match u32::try_from(len) {
+            Ok(len) => self.result(len)?.to_vec(),
+            Err(_) => return Err(Error::internal("the guest can't list its requests").fatal()),
+        };
+        if limited {
+            self.reserve_buffer(0)?;
+            self.refresh_buffer()?;
+            self.set_memory_limit_again()?;
+        }
+        Ok(list)
+    }
+
     /// These answers were given to the run that was restored.
-    pub(crate) fn forget_answered(&mut self, answers: &[u8]) {
-        let mut reader = ByteReader::new(answers);
-        let open = &mut self.host().run.attempt.requests().open;
-        while let (Some(number), Some(len)) = (reader.u32(), reader.u32()) {
-            open.remove(&number);
-            reader.take(len as usize);
+    pub(crate) fn forget_answered(&mut self, answers: &[Answered]) {
+        let requests = self.host().run.attempt.requests();
+        for (number, _) in answers {
+            requests.open.remove(number);
+            requests.release(*number);
         }
     }
 
@@ -158,6 +212,12 @@ impl GuestMut<'_> {
 /// Whether a run waits, by what it gave.
 pub(crate) fn is_waiting(executed: &Result<i32>) -> bool {
     matches!(executed, Ok(RUN_WAITS))
+}
+
+/// So much can't be held for calls that are not answered yet.
+pub(crate) fn too_much_is_held() -> Error {
+    let text = "not enough memory for so many arguments in the host: memory_limit covers these too";
+    Error::new(ErrorKind::Memory, text)
 }
 
 /// Nobody answers such a call in this run.

@@ -80,6 +80,13 @@ impl GuestMut<'_> {
         if self.settings().limits == wanted { Ok(()) } else { self.set_changed(wanted) }
     }
 
+    /// The guest keeps to the limit for memory again.
+    pub(crate) fn set_memory_limit_again(&mut self) -> Result<()> {
+        let limits = self.settings().limits;
+        self.settings().limits.memory = !limits.memory;
+        self.set_guest_limits(limits)
+    }
+
     #[cold]
     fn set_changed(&mut self, wanted: GuestLimits) -> Result<()> {
         // For the guest 0 means no limit.

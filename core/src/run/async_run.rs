@@ -110,6 +110,7 @@ impl<'a> Driver<'a> {
     async fn wait(&self, futures: &mut HostFutures) -> Result<(), ErrorKind> {
         let mut wait = Wait::default();
         let woken = Arc::clone(&futures.woken);
+        woken.ready.restart();
         std::future::poll_fn(|task| {
             let (_after, mut state, _at_work) = self.lock();
             let Instance::Live(guest) = &mut state.instance else {
@@ -123,7 +124,7 @@ impl<'a> Driver<'a> {
             let goes_on = std::mem::take(&mut guest.host().run.attempt.requests().may_go_on);
             match polled {
                 Poll::Ready(Ok(done)) => {
-                    done.into_iter().for_each(|(number, result)| guest.add_answer(number, Ok(result)));
+                    done.into_iter().for_each(|(number, result)| guest.add_answer(number, result));
                     Poll::Ready(Ok(()))
                 }
                 Poll::Ready(Err(kind)) => Poll::Ready(Err(kind)),
@@ -189,22 +190,29 @@ pub(crate) async fn run(
         enter(guest, resolver, args)
     };
     let mut turn = cell.access_whole(SandboxState::join_line)?;
-    if let Some(turn) = &turn {
-        while !cell.access_whole(|state| state.has_turn(turn))? {
-            Delay::new(LOOK_AGAIN).await;
-        }
-    }
     let mut tries = 0;
-    // From the first lock to the last the sandbox is this run's.
-    let mut executed = cell.access_whole(|state| {
-        state.outside_transaction("an asynchronous run")?;
-        state.factory.check_stack()?;
-        state.turn = turn.take();
-        let entry = state.begin_attempt(&cell, Some(&set), 0, Waits::Driven, enter)?;
-        let executed = state.guest().and_then(|mut guest| guest.execute(entry));
-        state.waiting = Some(Waiting::Driven);
-        Ok(executed)
-    })?;
+    let mut executed = loop {
+        // From the first lock to the last the sandbox is this run's. So is its turn, which nobody else would end.
+        let begun = cell.access_whole(|state| {
+            state.outside_transaction("an asynchronous run")?;
+            state.factory.check_stack()?;
+            if let Some(place) = &turn {
+                if !state.has_turn(place)? {
+                    return Ok(None);
+                }
+                place.belongs_to(cell.address().addr());
+            }
+            state.turn = turn.take();
+            let entry = state.begin_attempt(&cell, Some(&set), 0, Waits::Driven, enter)?;
+            let executed = state.guest().and_then(|mut guest| guest.execute(entry));
+            state.waiting = Some(Waiting::Driven);
+            Ok(Some(executed))
+        })?;
+        match begun {
+            Some(executed) => break executed,
+            None => Delay::new(LOOK_AGAIN).await,
+        }
+    };
     let mut driver = Driver { cell: &cell, over: false };
     loop {
         let mut futures = HostFutures::default();

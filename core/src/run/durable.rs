@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::SandboxState;
+use crate::guest::requests::Answered;
 use crate::tables::{Claimant, Tables};
 use crate::value::{Error, ErrorKind, Result};
 
@@ -17,8 +18,8 @@ pub(crate) struct DurableRun {
     pub(crate) stored: bool,
     /// Whether somebody else has taken it over.
     pub(crate) is_lost: bool,
-    /// Answers that were given since it was stored, as the guest takes them.
-    pub(crate) answers: Vec<u8>,
+    /// Answers that were given since it was stored.
+    pub(crate) answers: Vec<Answered>,
 }
 
 impl DurableRun {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::state::SandboxState;
+use crate::guest::reentry;
 use crate::store::Turn;
 use crate::value::{Error, ErrorKind, Result};
 
@@ -24,7 +25,8 @@ impl SandboxState {
 
     /// Whether it is this one's turn, here and on the server.
     pub(super) fn has_turn(&mut self, turn: &Turn) -> Result<bool> {
-        if turn.is_blocked() {
+        let is_within = |sandbox| reentry::is_within(std::ptr::without_provenance(sandbox));
+        if turn.is_blocked() || turn.sandbox_before().is_some_and(is_within) {
             return Err(Error::new(ErrorKind::Busy, "the run whose turn it is on this store would wait for this one"));
         }
         Ok(turn.has_come() && self.tables()?.take_turn(TERM)?)

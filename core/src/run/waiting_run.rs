@@ -87,6 +87,8 @@ impl SandboxState {
         let limits = run.limits.within(&self.settings.limits);
         let mut guest = self.guest()?;
         guest.set_limits(&limits)?;
+        // It was granted more where it comes from.
+        guest.review_limits()?;
         let host = guest.host();
         host.begin_run(Instant::now(), &limits);
         host.set_deadline(None);
@@ -177,7 +179,7 @@ impl SandboxCell {
             let Some(number) = u32::try_from(number).ok().filter(|number| open.remove(number).is_some()) else {
                 return Err(Error::invalid(format!("the run has no open request {number}")));
             };
-            guest.add_answer(number, Ok(result));
+            guest.add_answer(number, result);
             Ok(())
         })
     }

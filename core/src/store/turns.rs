@@ -17,6 +17,8 @@ struct Line {
     next: u64,
     /// The thread that works for the first one, and for nobody else until that has ended.
     thread: Option<ThreadId>,
+    /// Where the sandbox of the first one is, whose threads do other things too.
+    sandbox: Option<usize>,
 }
 
 /// A place in the line. When it is dropped, the next one has its turn.
@@ -47,6 +49,16 @@ impl Turn {
         !self.has_come() && lock(&self.turns.0).thread == Some(std::thread::current().id())
     }
 
+    /// The sandbox that has the turn before this one, and works on whatever thread there is.
+    pub(crate) fn sandbox_before(&self) -> Option<usize> {
+        if self.has_come() { None } else { lock(&self.turns.0).sandbox }
+    }
+
+    /// It is the turn of the sandbox there, on changing threads.
+    pub(crate) fn belongs_to(&self, sandbox: usize) {
+        lock(&self.turns.0).sandbox = Some(sandbox);
+    }
+
     /// This thread works for nobody else until the turn ends.
     pub(crate) fn keeps_thread(&self) {
         lock(&self.turns.0).thread = Some(std::thread::current().id());
@@ -58,6 +70,7 @@ impl Drop for Turn {
         let mut line = lock(&self.turns.0);
         if line.numbers.front() == Some(&self.number) {
             line.thread = None;
+            line.sandbox = None;
         }
         line.numbers.retain(|number| *number != self.number);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::guest::requests::Answered;
 use crate::run::durable::{DurableRun, stays_pending};
 use crate::run::waiting_run::over;
 use crate::run::{SandboxCell, SandboxState};
@@ -111,7 +112,11 @@ impl SandboxState {
         let read = self.read_stored_run();
         let snapshot = self.roll_back_on_error(read)?;
         self.restore_stored_run(&snapshot)?;
-        let resumed = self.take_over(cell).and_then(|_| self.guest()?.end_checkpoint());
+        let resumed = match self.take_over(cell) {
+            Ok(true) => self.guest().and_then(|mut guest| guest.end_checkpoint()),
+            Ok(false) => Err(Error::invalid("what is stored of the run is no run that waits")),
+            Err(error) => Err(error),
+        };
         if resumed.is_err() {
             // It waits here already, and nobody would have it.
             self.drop_waiting_run();
@@ -147,7 +152,7 @@ impl SandboxState {
 
     /// The run goes on from where it was stored last, since what it has done from there on is in conflict with somebody
     /// else's writes. The answers that it was given since.
-    pub(super) fn go_back(&mut self, cell: &Arc<SandboxCell>) -> Result<Vec<u8>> {
+    pub(super) fn go_back(&mut self, cell: &Arc<SandboxCell>) -> Result<Vec<Answered>> {
         self.finish_run();
         self.wait_for_turn()?;
         if let Err(error) = self.restore_stored(cell) {

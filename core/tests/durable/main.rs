@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use luacell::{
-    ComputeOptions, Error, ErrorKind, FileStore, Run, Sandbox, SandboxConfig, StoreResult, TableStore, Value,
+    ComputeOptions, Error, ErrorKind, FileStore, Function, Run, Sandbox, SandboxConfig, StoreResult, TableStore, Value,
 };
 
 /// Not a test: what child processes do.
@@ -466,6 +466,80 @@ fn a_host_function_that_is_missing_is_an_error_of_its_call_alone() {
     assert_eq!(&*run.requests().unwrap()[0].name, "ask");
     go_on(&mut run, 4);
     assert_eq!(run.into_result().unwrap().values[0], false.into());
+}
+
+/// Lua's functions belong to the Lua that went back; others would be called in their place.
+#[test]
+fn after_a_conflict_a_function_that_was_an_answer_is_gone() {
+    let file = File::new();
+    let (lua, other) = (file.sandbox(), file.sandbox());
+    lua.register_repeatable("disturb", move |()| other.compute("_home.n = _home.n or 10").map(drop)).unwrap();
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&kept);
+    lua.register_repeatable("keep", move |f: Function| {
+        list.lock().unwrap().push(f);
+        Ok(())
+    })
+    .unwrap();
+    let source = "local task = require 'task'
+        for i = 1, 3 do keep(function() return 'kept' end) end
+        local function a() return 'a' end local function b() return 'b' end
+        local ok, f, g, text = pcall(task.all, function() return ask(a) end, function() return ask(b) end)
+        local again, why = pcall(ask, 'text')
+        local n = _home.n or 0 disturb() _home.n = n + 1
+        return ok and f() .. g(), again, why";
+    let mut run = start(&lua, "r", source);
+    for request in run.requests().unwrap() {
+        run.answer(request.id, request.args).unwrap();
+    }
+    run.resume().unwrap();
+    run.fail(run.requests().unwrap()[0].id, Error::host("no luck")).unwrap();
+    run.resume().unwrap();
+    let values = run.into_result().unwrap().values;
+    assert_eq!(values[..2], ["ab".into(), false.into()]);
+    assert_eq!(eval(&lua, "return _home.n"), 11.into());
+    // The answers of the step that is repeated.
+    let other = file.sandbox();
+    lua.register_repeatable("disturb", move |()| other.compute("_home.m = _home.m or 10").map(drop)).unwrap();
+    let source = "local task = require 'task'
+        for i = 1, 3 do keep(function() return 'kept' end) end
+        local function a() return 'a' end local function b() return 'b' end
+        local t, u = task.spawn(pcall, ask, a), task.spawn(pcall, ask, b)
+        local ok, f = t:wait() local also, g = u:wait()
+        local m = _home.m or 0 disturb() _home.m = m + 1
+        return ok and f(), also and g(), tostring(f), tostring(g)";
+    let mut run = start(&lua, "s", source);
+    for request in run.requests().unwrap() {
+        run.answer(request.id, request.args).unwrap();
+    }
+    run.resume().unwrap();
+    let values = run.into_result().unwrap().values;
+    assert_eq!(values[..2], [false.into(), false.into()], "{values:?}");
+    assert!(values[2..].iter().all(|text| text.as_str().unwrap().contains("the function is gone")), "{values:?}");
+    assert_eq!(eval(&lua, "return _home.m"), 11.into());
+}
+
+/// Something else than a run that waits, where one should be.
+#[test]
+fn what_is_no_run_is_not_resumed() {
+    let own = Own::default();
+    let lua = sandbox(own.clone());
+    drop(start(&lua, "r", "_home.n = 1 ask('x')"));
+    let place = own.0.lock().unwrap().keys().find(|(_, key)| key == "r").unwrap().clone();
+    let snapshot = Sandbox::new().unwrap().snapshot().unwrap().to_bytes().unwrap();
+    let row = own.0.lock().unwrap()[&place].clone();
+    // A table with one element, which is text.
+    let mut forged = [&[row[0]][..], &1u32.to_le_bytes(), &0u32.to_le_bytes(), &[row[9]]].concat();
+    forged.extend((snapshot.len() as u32).to_le_bytes());
+    forged.extend(snapshot);
+    own.0.lock().unwrap().insert(place.clone(), forged);
+    assert_eq!(lua.resume("r").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(eval(&lua, "_home.n = _home.n + 1 return _home.n"), 2.into());
+    assert_eq!(names(&lua), ["r"], "only who drops it removes it");
+    own.0.lock().unwrap().insert(place, row);
+    let mut run = lua.resume("r").unwrap();
+    go_on(&mut run, 1);
+    run.into_result().unwrap();
 }
 
 #[test]

@@ -242,10 +242,15 @@ export class Guest {
 
   /** What a run waits for: number, number of the function, encoded arguments. */
   *openRequests(): Generator<[number: number, id: number, args: Uint8Array]> {
+    // The list may be as large as all that Lua may have beside it, and does not count.
+    this.call('set_memory_limit', 0);
     const n = this.call('list_requests');
     if (n < 0) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
     this.refreshBuffer();
     const list = new Reader(this.result(n).slice());
+    this.call('reserve_buffer', 0);
+    this.refreshBuffer();
+    this.call('set_memory_limit', bound(this.#applied.memory));
     while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
   }
 

@@ -39,7 +39,11 @@ export const declared: HostFunction = () => {};
 export interface OpenRequest {
   name: string;
   args: LuaValue[];
+  /** How large its arguments are, as the guest passed them. */
+  bytes: number;
 }
+
+export const tooMuchWaits = 'not enough memory for so many arguments in the host: memoryLimit covers these too';
 
 type HostOutcome = { result: unknown } | { thrown: unknown };
 
@@ -106,6 +110,8 @@ export class Host {
   drives = false;
   /** What a started run waits for, by the numbers that the guest gave. */
   readonly requests = new Map<number, OpenRequest>();
+  /** How many bytes their arguments are. A script can pass one large text to any number of functions, which holds it once. */
+  #waitingBytes = 0;
   /** Promises and timers that a run waits for, by the same numbers. */
   #pending = new Map<number, ReturnType<typeof setTimeout> | undefined>();
   /** Answers for the guest, as it takes them. */
@@ -184,6 +190,7 @@ export class Host {
       this.waits = 'never';
       this.drives = false;
       this.requests.clear();
+      this.#waitingBytes = 0;
       for (const timer of this.#pending.values()) clearTimeout(timer);
       // Who answers later finds nobody who waits.
       this.#pending.clear();
@@ -445,7 +452,7 @@ export class Host {
     try {
       // The guest's own room is used again while the function runs.
       const args = decode(request.subarray(head), links);
-      if (f === declared) return this.#ask(links, id, number, args, vp, max);
+      if (f === declared) return this.#ask(links, id, number, args, request.length, vp, max);
       this.isOpen = true;
       result = f(...args);
       // Asking a hostile object may throw.
@@ -463,7 +470,7 @@ export class Host {
   }
 
   /** A function that was declared, or a script that lets some seconds pass. */
-  #ask(links: SandboxLinks, id: number, number: number | null, args: LuaValue[], vp: number, max: number): number {
+  #ask(links: SandboxLinks, id: number, number: number | null, args: LuaValue[], bytes: number, vp: number, max: number): number {
     const sleeps = id === SLEEP;
     const ms = Number(args[0]) * 1000;
     if (sleeps && this.virtualTime) {
@@ -471,7 +478,8 @@ export class Host {
       return this.#finish(links, null, { result: undefined }, vp, max);
     }
     if (this.waits === 'started') {
-      if (number !== null) this.requests.set(number, { name: this.nameOf(id), args });
+      if (number !== null && !this.addRequest(number, { name: this.nameOf(id), args, bytes }))
+        return this.#finish(links, null, { thrown: new LuaCellError('Memory', tooMuchWaits) }, vp, max);
     } else if (!sleeps) {
       const thrown = new LuaCellError('HostFunction', `'${this.functions.name(id)}' is answered by whoever starts the run: use \`start\``);
       return this.#finish(links, null, { thrown }, vp, max);
@@ -481,6 +489,20 @@ export class Host {
       return this.#finish(links, this.passedLimit(), { result: undefined }, vp, max);
     }
     return this.#deliver(waiting, vp, max);
+  }
+
+  /** Whether there is room for the arguments of one more request. */
+  addRequest(number: number, request: OpenRequest): boolean {
+    if (this.#waitingBytes > 0 && this.#waitingBytes + request.bytes > this.limits.memory) return false;
+    this.#waitingBytes += request.bytes;
+    this.requests.set(number, request);
+    return true;
+  }
+
+  /** The request was answered, or nobody waits for it any more. */
+  closeRequest(number: number): void {
+    this.#waitingBytes -= this.requests.get(number)?.bytes ?? 0;
+    this.requests.delete(number);
   }
 
   nameOf(id: number): string {
@@ -552,7 +574,7 @@ export class Host {
 
   /** Nobody waits for that any more. */
   #drop(number: number): void {
-    this.requests.delete(number);
+    this.closeRequest(number);
     clearTimeout(this.#pending.get(number));
     this.#pending.delete(number);
   }

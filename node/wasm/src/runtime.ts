@@ -9,7 +9,7 @@ import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limi
 import { type FunctionNames, type Functions, type HostFunction, checkName } from '../../shared/functions.js';
 import { type Entry, Guest } from './guest.js';
 import { HeldFunctions } from '../../shared/held.js';
-import { Host, type Waits, declared } from './host.js';
+import { Host, type Waits, declared, tooMuchWaits } from './host.js';
 import { type LimitOptions, type Limits, leastOf, mostMemory, onlySet, withLimits, within } from '../../shared/limits.js';
 import { SandboxLinks } from './links.js';
 import { Outcome } from '../../shared/outcome.js';
@@ -864,7 +864,7 @@ export class Runtime {
     const { host } = this;
     if (!host.requests.has(id)) throw invalid(`the run has no open request ${String(id)}`);
     host.answer(id, write);
-    host.requests.delete(id);
+    host.closeRequest(id);
   }
 
   resumeRun(run: Started): void {
@@ -918,7 +918,8 @@ export class Runtime {
     const { host } = this;
     try {
       for (const [number, id, args] of this.#guest!.openRequests())
-        host.requests.set(number, { name: this.#restoredNames.get(id) ?? host.nameOf(id), args: decode(args, host.links!) });
+        if (!host.addRequest(number, { name: this.#restoredNames.get(id) ?? host.nameOf(id), args: decode(args, host.links!), bytes: args.length }))
+          throw new LuaCellError('Memory', tooMuchWaits);
     } catch (error) {
       if (error instanceof LuaCellError && error.fatal) this.#loseRun(error);
       throw error;

@@ -6,6 +6,10 @@
 
 int luacell_in_host_call; /* may the host run Lua now? */
 
+/* Does what a run was asked for still lie where the host writes? A function
+   that uses its sandbox would overwrite it. */
+int luacell_request_unread;
+
 static _Alignas(16) byte request_start[512];
 static Bytes request = {.p = request_start, .cap = sizeof request_start,
                         .fixed = request_start,
@@ -95,15 +99,18 @@ static int answered (lua_State *L, int status, lua_KContext number);
 /* As 'call', where the answer may come later. */
 static __attribute__((noinline)) int call_and_wait (lua_State *L, unsigned id) {
   byte answer[256];
+  unsigned number;
   int n;
   request.len = 9;
   request.p[0] = OPERATION_REQUEST;
   put_u32(request.p + 1, id);
-  put_u32(request.p + 5, tasks_next_request());
   encode_values(L, "argument", 1, lua_gettop(L), &request);
+  number = tasks_begin_request(L);
+  put_u32(request.p + 5, number);
   n = ask(L, answer, sizeof answer);
   if (n == 1 && answer[0] == STATUS_WAITING)
-    return tasks_wait_for_host(L, answered);
+    return tasks_wait_for_host(L, number, answered);
+  tasks_end_request(number);
   L->top.p = L->ci->func.p + 1;
   return finish_any(L, answer, sizeof answer, n);
 }
@@ -124,6 +131,7 @@ static int call (lua_State *L, unsigned id) {
 /* Nothing of a script runs while its messages are made and read. */
 static int call_host (lua_State *L) {
   int n;
+  if (l_unlikely(luacell_request_unread)) luacell_memory_error(L);
   luacell_in_script = 0;
   n = call(L, host_function_number(s2v(L->ci->func.p)));
   luacell_in_script = 1;

@@ -164,17 +164,28 @@ int group_wait (lua_State *L, Group *g, lua_KContext ctx, lua_KFunction k) {
   return suspend(L, ctx, k);
 }
 
-/* The number for a request that the host may answer later. */
-unsigned tasks_next_request (void) { return last_request + 1; }
+/*
+** Notes a request that the host may answer later, under this number, before the
+** host hears of it: then there may be no memory left, and what the host runs
+** before it answers may make requests too.
+*/
+unsigned tasks_begin_request (lua_State *L) {
+  unsigned request = last_request + 1;
+  list(L, guest.requests, request, current);
+  return last_request = request;
+}
+
+/* The host has answered at once. */
+void tasks_end_request (unsigned request) {
+  unlist(guest.requests, request);
+  if (request == last_request) last_request--;
+}
 
 /*
 ** The host answers that request later; 'k' finds the answer by 'tasks_answer'.
 ** The arguments stay where they are, for whoever lists the requests.
 */
-int tasks_wait_for_host (lua_State *L, lua_KFunction k) {
-  unsigned request = last_request + 1;
-  list(L, guest.requests, request, current);
-  last_request = request;
+int tasks_wait_for_host (lua_State *L, unsigned request, lua_KFunction k) {
   current->request = request;
   current->inner = L;
   open_requests++;
@@ -295,6 +306,7 @@ Task *task_new (lua_State *L, int nargs) {
   make_empty(&t->kin);
   make_empty(&t->waiters);
   t->run = run;
+  t->quiet = (G(L)->gcstp & GCSTPGC) != 0;
   t->L = lua_newthread(L);
   lua_setiuservalue(L, -2, TASK_THREAD);
   luacell_flags(t->L) = THREAD_TASK | THREAD_CHAIN;
@@ -372,7 +384,7 @@ static void leave_group (lua_State *L, Task *t) {
 
 /* The task has ended, one way or another. */
 static void ended (lua_State *L, Task *t) {
-  int told = t->state != FAILED || !is_empty(&t->waiters);
+  int told = t->state != FAILED || t->quiet || !is_empty(&t->waiters);
   luacell_flags(t->L) |= THREAD_WAITS | THREAD_DONE;
   while (!is_empty(&t->waiters)) {
     luacell_look(L);
@@ -407,17 +419,16 @@ void task_run (lua_State *L, Task *t) {
 }
 
 /*
-** Ends the task, which is on the stack somewhere, where it waits; '__close'
-** handlers run. What has ended stays as it is; what runs ends when it next
+** Takes the task away from what it waits for, to be ended; 0 when there is
+** nothing to do: what has ended stays as it is, and what runs ends when it next
 ** waits.
 */
-void task_cancel (lua_State *L, Task *t) {
-  Group *open = t->open;
-  if (t->state >= DONE) return;
+static int begin_cancel (lua_State *L, Task *t) {
+  if (t->state >= DONE) return 0;
   if (t->state == RUNNING) {
     t->cancelled = 1;
     if (t->group != NULL) leave_group(L, t);
-    return;
+    return 0;
   }
   take_out(&t->place);
   if (t->request != 0) {
@@ -425,12 +436,43 @@ void task_cancel (lua_State *L, Task *t) {
     forget_request(t);
   }
   t->target = NULL;
-  t->open = NULL;
   t->state = CANCELLED;
-  if (open != NULL) group_cancel(L, open);
-  lua_closethread(t->L, L);
-  luacell_not_refused(L);
-  ended(L, t);
+  return 1;
+}
+
+/*
+** Ends the task, which is on the stack somewhere, where it waits, and before it
+** the tasks whose end it waits for; '__close' handlers run. Scripts nest groups
+** as deep as memory allows: C's stack is no place for that.
+*/
+void task_cancel (lua_State *L, Task *t) {
+  const Task *outermost = t;
+  luaL_checkstack(L, 2, NULL);
+  if (!begin_cancel(L, t)) return;
+  push_task(L, t);
+  for (;;) { /* at the top is 't', which holds all that are further out */
+    Task *next;
+    luacell_look(L);
+    if (t->open != NULL && !is_empty(&t->open->tasks)) {
+      next = task_by(t->open->tasks.after, kin);
+      if (!begin_cancel(L, next)) {
+        take_out(&next->kin); /* its end is under way */
+        continue;
+      }
+    }
+    else {
+      next = t == outermost ? NULL : t->group->owner;
+      t->open = NULL;
+      lua_closethread(t->L, L);
+      luacell_not_refused(L);
+      ended(L, t);
+      if (next == NULL) break;
+    }
+    push_task(L, next);
+    lua_replace(L, -2);
+    t = next;
+  }
+  lua_pop(L, 1);
 }
 
 /* }== */

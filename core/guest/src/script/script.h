@@ -18,6 +18,7 @@ void luacell_open_libraries (lua_State *L);
 
 /* host_function.c */
 extern int luacell_in_host_call;
+extern int luacell_request_unread;
 int host_function_call (lua_State *L);
 int host_function_sleep (lua_State *L);
 
@@ -25,8 +26,9 @@ int host_function_sleep (lua_State *L);
 void tasks_allow (int flag);
 int tasks_may_wait (void);
 l_noret tasks_cant_wait (lua_State *L, const char *who);
-unsigned tasks_next_request (void);
-int tasks_wait_for_host (lua_State *L, lua_KFunction k);
+unsigned tasks_begin_request (lua_State *L);
+void tasks_end_request (unsigned request);
+int tasks_wait_for_host (lua_State *L, unsigned request, lua_KFunction k);
 const byte *tasks_answer (lua_State *L, unsigned request, size_t *n);
 void tasks_read_answers (lua_State *L, const byte *p, size_t n);
 void tasks_list_requests (lua_State *L, Bytes *out);

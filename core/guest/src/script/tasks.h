@@ -41,6 +41,7 @@ typedef struct Task {
   unsigned number;
   unsigned request; /* what the host has to answer; 0: it waits for no host */
   int cancelled; /* it ends where it next waits */
+  int quiet; /* a finalizer began it, whose errors are nobody's */
   int index; /* in its group */
   struct Group *group; /* which it is part of */
   struct Group *open; /* whose end it waits for */

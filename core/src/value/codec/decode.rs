@@ -202,17 +202,19 @@ fn decode_simple(bytes: &[u8], values: &mut Vec<Value>) -> Option<()> {
 #[inline]
 pub(crate) fn decode(bytes: &[u8], resolver: &dyn Resolver) -> Result<Vec<Value>> {
     let mut values = Vec::new();
-    decode_into(bytes, resolver, &mut values).map(|()| values)
+    decode_into(bytes, resolver, &mut values).map(|_| values)
 }
 
-/// Replaces what is in the list by all values of a message.
+/// Replaces what is in the list by all values of a message. What they take beside the bytes of their strings.
 #[inline]
-pub(crate) fn decode_into(bytes: &[u8], resolver: &dyn Resolver, values: &mut Vec<Value>) -> Result<()> {
+pub(crate) fn decode_into(bytes: &[u8], resolver: &dyn Resolver, values: &mut Vec<Value>) -> Result<usize> {
     values.clear();
-    if decode_simple(bytes, values).is_none() {
-        *values = decode_any(bytes, resolver)?;
+    if decode_simple(bytes, values).is_some() {
+        return Ok(0);
     }
-    Ok(())
+    let (decoded, size) = decode_any(bytes, resolver)?;
+    *values = decoded;
+    Ok(size)
 }
 
 /// The guest holds functions in a message for whoever reads it.
@@ -231,14 +233,15 @@ fn release_rest(mut rest: Reader<'_>, resolver: &dyn Resolver) {
     }
 }
 
-fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<Vec<Value>> {
+fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<(Vec<Value>, usize)> {
+    let room = resolver.room();
     let mut decoder = Decoder {
         reader: Reader::new(bytes),
         resolver,
         graph: Graph::new(),
         open: Vec::new(),
         announced: 0,
-        room: resolver.room(),
+        room,
     };
     let mut slots = Vec::new();
     while !decoder.reader.0.rest.is_empty() {
@@ -250,6 +253,6 @@ fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<Vec<Value>> {
             }
         }
     }
-    let graph = Arc::new(decoder.graph);
-    Ok(slots.into_iter().map(|slot| slot.into_value(&graph)).collect())
+    let (graph, size) = (Arc::new(decoder.graph), room - decoder.room);
+    Ok((slots.into_iter().map(|slot| slot.into_value(&graph)).collect(), size))
 }

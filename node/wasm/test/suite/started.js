@@ -57,6 +57,40 @@ export const started = {
     same(run.result, ["yes", 2], "it is done");
   },
 
+  "arguments that wait count as memory": (api) => {
+    const lua = sandbox(api, { memoryLimit: 4 << 20 });
+    const run = lua.start(`local task, n, text = require 'task', 0, ('x'):rep(1 << 20)
+      local ok, e = true, nil
+      local function call() ok, e = pcall(ask, text) end
+      while ok and n < 1000 do n = n + 1 task.spawn(call) end
+      return n, e`);
+    equal(run.requests.length, 3);
+    for (const { id } of run.requests) run.answer(id, null);
+    run.resume();
+    equal(run.result[0], 4);
+    ok(run.result[1].includes("not enough memory"), run.result[1]);
+    const many = lua.start("for i = 1, 20 do ask(('x'):rep(1 << 20)) end");
+    while (many.waiting) {
+      many.answer(many.requests[0].id, null);
+      many.resume();
+    }
+    equal(many.result, undefined);
+    // Listing them takes memory too, which the run did not need before.
+    const waits = lua.start(`local task, text = require 'task', ('x'):rep(1 << 20)
+      local t = {} for i = 1, 3 do t[i] = task.spawn(ask, text) end
+      local n = 0 for i = 1, 3 do n = n + t[i]:wait() end return n`);
+    const there = lua.fork();
+    waits.cancel();
+    const goesOn = there.waitingRun();
+    for (const { id, args } of goesOn.requests) {
+      equal(args[0].length, 1 << 20);
+      goesOn.answer(id, 5);
+    }
+    goesOn.resume();
+    equal(goesOn.result, 15);
+    fails("Memory", () => there.compute("return #('x'):rep(5 << 20)"));
+  },
+
   "one that need not wait is done at once": (api) => {
     const lua = sandbox(api);
     lua.register("now", () => 5);
