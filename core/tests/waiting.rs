@@ -331,6 +331,27 @@ fn a_snapshot_has_the_run_that_waits() {
     assert!(lua.waiting_run().unwrap().is_none());
 }
 
+/// A caught error is a value of Lua, which goes along; what lies behind it stays with the host that it came from.
+#[test]
+fn an_error_of_before_a_snapshot_has_no_cause_of_after_it() {
+    let lua = sandbox();
+    let source = "local _, first = pcall(ask) ask() pcall(ask) error(first, 0)";
+    let mut run = start(&lua, source);
+    run.fail(1, Error::host("one")).unwrap();
+    run.resume().unwrap();
+    let fork = lua.fork().unwrap();
+    for mut run in [run, fork.waiting_run().unwrap().unwrap()] {
+        run.answer(2, ()).unwrap();
+        run.resume().unwrap();
+        run.fail(3, Error::host("two")).unwrap();
+        run.resume().unwrap();
+        let error = run.into_result().unwrap_err();
+        assert!(error.message().contains("one"), "{error}");
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        assert_ne!(cause.as_deref(), Some("two"));
+    }
+}
+
 #[test]
 fn requests_keep_their_names_when_their_function_is_declared_after_the_restore() {
     let lua = sandbox();

@@ -40,7 +40,18 @@ export class HostErrors<T> {
       this.#characters -= this.#list.shift()!.characters;
       this.#gone++;
     }
+    return this.last;
+  }
+
+  /** The number that was given last. */
+  get last(): number {
     return this.#gone + this.#list.length;
+  }
+
+  /** Begins for a run that has given this number last, elsewhere: what it knows by earlier ones isn't here. */
+  beginAfter(last: number): void {
+    this.clear();
+    this.#gone = last;
   }
 
   get(number: number): Entry<T> | undefined {
@@ -48,7 +59,7 @@ export class HostErrors<T> {
   }
 
   clear(): void {
-    if (this.#list.length === 0) return;
+    if (this.last === 0) return;
     this.#list = [];
     this.#characters = this.#gone = 0;
   }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::host_functions::HostFunctions;
+use super::kept_errors::KeptErrors;
 use super::limits::Limits;
 use super::modules::ModuleResolver;
 use super::run::{Attempt, HostFailures, Run};
@@ -116,6 +117,18 @@ impl Host {
 
     fn failures(&mut self) -> &mut HostFailures {
         self.run.failures.get_or_insert_default()
+    }
+
+    /// The number of the error that was kept last.
+    pub(crate) fn last_error(&self) -> u32 {
+        self.run.failures.as_ref().map_or(0, |failures| failures.errors.last_number().unwrap_or(u32::MAX))
+    }
+
+    /// What the run knows of errors that were kept elsewhere is never taken for one of those that are kept here.
+    pub(crate) fn number_errors_after(&mut self, last: u32) {
+        if last > 0 {
+            self.failures().errors = KeptErrors::beginning_after(last);
+        }
     }
 
     /// Keeps an error that a host function gave, which Lua sees as a value of this many bytes; its number.

@@ -50,7 +50,17 @@ impl KeptErrors {
                 self.gone = self.gone.saturating_add(1);
             }
         }
-        u32::try_from(self.list.len()).ok().and_then(|n| self.gone.checked_add(n)).unwrap_or(0)
+        self.last_number().unwrap_or(0)
+    }
+
+    /// The number that was given last; `None` when there are no more.
+    pub(super) fn last_number(&self) -> Option<u32> {
+        u32::try_from(self.list.len()).ok().and_then(|n| self.gone.checked_add(n))
+    }
+
+    /// Those of a run that has given this number last, elsewhere: what it knows by earlier ones isn't here.
+    pub(super) fn beginning_after(last: u32) -> Self {
+        Self { gone: last, ..Self::default() }
     }
 
     /// The error with this number, and what lies behind one that it causes; `None` when that is too much.

@@ -57,6 +57,8 @@ pub(crate) struct WaitingRun {
     pub(crate) left: Option<Duration>,
     pub(crate) host_calls: u64,
     pub(crate) bytes_stored: u64,
+    /// By which number Lua knows the latest error of a host function.
+    pub(crate) last_error: u32,
     /// What it has written to tables so far.
     pub(crate) writes: WriteList,
 }
@@ -78,7 +80,8 @@ impl SandboxState {
         let host = self.host()?;
         let attempt = &host.run.attempt;
         let (limits, host_calls, bytes_stored) = (host.run.limits, attempt.host_calls, attempt.bytes_stored);
-        Ok(WaitingRun { limits, left, host_calls, bytes_stored, writes })
+        let last_error = host.last_error();
+        Ok(WaitingRun { limits, left, host_calls, bytes_stored, last_error, writes })
     }
 
     /// The run that came with the snapshot goes on here, once somebody takes it over. Its limits are no wider than this
@@ -93,6 +96,7 @@ impl SandboxState {
         host.begin_run(Instant::now(), &limits);
         host.set_deadline(None);
         host.run.waits = Waits::Started;
+        host.number_errors_after(run.last_error);
         let attempt = &mut host.run.attempt;
         (attempt.host_calls, attempt.bytes_stored) = (run.host_calls, run.bytes_stored);
         attempt.requests().names = names.to_vec();

@@ -240,7 +240,7 @@ fn put_waiting(out: &mut Vec<u8>, run: &WaitingRun) {
         |time: Option<Duration>| time.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(u64::MAX);
     let Limits { memory, instructions, timeout, output, store, host_calls, source, commit_on_error } = run.limits;
     let numbers = [memory, instructions, nanoseconds(timeout), output, store.bytes, store.entries, host_calls, source];
-    let so_far = [nanoseconds(run.left), run.host_calls, run.bytes_stored];
+    let so_far = [nanoseconds(run.left), run.host_calls, run.bytes_stored, run.last_error.into()];
     for number in numbers.into_iter().chain(so_far) {
         out.extend_from_slice(&number.to_le_bytes());
     }
@@ -422,13 +422,14 @@ impl<'a> Content<'a> {
         if self.u8()? == 0 {
             return Some(Some(None));
         }
-        let mut numbers = [0; 11];
+        let mut numbers = [0; 12];
         for number in &mut numbers {
             *number = self.u64()?;
         }
         let time = |nanoseconds: u64| (nanoseconds != u64::MAX).then(|| Duration::from_nanos(nanoseconds));
-        let [memory, instructions, timeout, output, bytes, entries, host_calls, source, left, calls, bytes_stored] =
-            numbers;
+        let [memory, instructions, timeout, output, bytes, entries, host_calls, source, so_far @ ..] = numbers;
+        let [left, calls, bytes_stored, last_error] = so_far;
+        let last_error = u32::try_from(last_error).ok()?;
         let limits = Limits {
             memory,
             instructions,
@@ -456,6 +457,6 @@ impl<'a> Content<'a> {
             let value = value.map(|value| SmallBytes::new(&value));
             writes.entries.push((table, SmallBytes::new(key.as_bytes()), value));
         }
-        Some(Some(Some(WaitingRun { limits, left: time(left), host_calls: calls, bytes_stored, writes })))
+        Some(Some(Some(WaitingRun { limits, left: time(left), host_calls: calls, bytes_stored, last_error, writes })))
     }
 }

@@ -676,6 +676,16 @@ export class Host {
     }
   }
 
+  /** The number of the error that was kept last. */
+  get lastError(): number {
+    return this.#errors.last;
+  }
+
+  /** What the run knows of errors that were kept elsewhere is never taken for one of those that are kept here. */
+  numberErrorsAfter(last: number): void {
+    this.#errors.beginAfter(last);
+  }
+
   #keepError(thrown: unknown): number {
     const error = hostError(thrown, shownOf(thrown));
     return this.#errors.keep(error, error.message.length, this.#behind);

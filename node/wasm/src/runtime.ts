@@ -48,6 +48,8 @@ export interface WaitingImage {
   left: number;
   hostCalls: number;
   bytesStored: number;
+  /** By which number Lua knows the latest error of a host function. */
+  lastError: number;
   /** What it has written to tables so far. */
   writes: Write[];
 }
@@ -614,14 +616,14 @@ export class Runtime {
 
   /** `left`: the time that a run has which waits. */
   #imageWith(guest: Guest, tables: TableImage, left: number | null, writes: Write[]): Image {
-    const { functions, virtualTime, limits, hostCalls, bytesStored } = this.host;
+    const { functions, virtualTime, limits, hostCalls, bytesStored, lastError } = this.host;
     return {
       guest: this.engine.fingerprint,
       memory: guest.copyMemory(),
       tables,
       functions: functions.names,
       time: virtualTime?.copy() ?? null,
-      waiting: left === null ? null : { limits, left, hostCalls, bytesStored, writes },
+      waiting: left === null ? null : { limits, left, hostCalls, bytesStored, lastError, writes },
     };
   }
 
@@ -891,13 +893,14 @@ export class Runtime {
   }
 
   /** The run goes on here that was copied with the memory, once somebody takes it over. */
-  #restoreRun(guest: Guest, { limits, left, hostCalls, bytesStored, writes }: WaitingImage, names: FunctionNames): void {
+  #restoreRun(guest: Guest, { limits, left, hostCalls, bytesStored, lastError, writes }: WaitingImage, names: FunctionNames): void {
     const { host } = this;
     this.#restoredNames = new Map(names.list);
     const least = leastOf(limits, this.limits);
     host.begin(least, 'started');
     host.hostCalls = hostCalls;
     host.bytesStored = bytesStored;
+    host.numberErrorsAfter(lastError);
     host.links = this.#links();
     guest.apply(least);
     host.tables.writeAgain(writes);

@@ -78,7 +78,7 @@ function putCounted(out: Writer, bytes: Uint8Array): void {
 }
 
 /** Numbers of a run that waits, in this order; null for no limit. */
-const numbersOf = ({ limits, left, hostCalls, bytesStored }: WaitingImage): number[] => [...limitOrder.map((name) => limits[name]), left, hostCalls, bytesStored];
+const numbersOf = ({ limits, left, hostCalls, bytesStored, lastError }: WaitingImage): number[] => [...limitOrder.map((name) => limits[name]), left, hostCalls, bytesStored, lastError];
 
 const limitOrder = ['memory', 'instructions', 'timeout', 'output', 'storeBytes', 'storeEntries', 'hostCalls', 'source'] as const;
 
@@ -96,16 +96,17 @@ function putWaiting(out: Writer, run: WaitingImage): void {
 function readWaiting(reader: Reader): WaitingImage {
   const given: unknown = JSON.parse(text(reader.counted()));
   const numbers = Array.isArray(given) ? given.map((n: unknown) => n ?? Infinity) : [];
-  if (numbers.length !== limitOrder.length + 3 || !numbers.every((n): n is number => typeof n === 'number' && n >= 0)) throw new Error('the numbers of a run make no sense');
+  if (numbers.length !== limitOrder.length + 4 || !numbers.every((n): n is number => typeof n === 'number' && n >= 0)) throw new Error('the numbers of a run make no sense');
   const limits = Object.fromEntries(limitOrder.map((name, i) => [name, numbers[i]])) as unknown as Limits;
-  const [left, hostCalls, bytesStored] = numbers.slice(limitOrder.length) as [number, number, number];
+  const [left, hostCalls, bytesStored, lastError] = numbers.slice(limitOrder.length) as [number, number, number, number];
+  if (!Number.isInteger(lastError) || lastError >= 2 ** 32) throw new Error('the numbers of a run make no sense');
   const writes: Write[] = [];
   for (let n = reader.u32(); n > 0; n--) {
     const id = tableId(reader);
     const key = text(reader.counted());
     writes.push([id, key, reader.u8() ? reader.counted().slice() : null]);
   }
-  return { limits, left, hostCalls, bytesStored, writes };
+  return { limits, left, hostCalls, bytesStored, lastError, writes };
 }
 
 function text(bytes: Uint8Array): string {

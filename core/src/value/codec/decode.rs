@@ -235,14 +235,8 @@ fn release_rest(mut rest: Reader<'_>, resolver: &dyn Resolver) {
 
 fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<(Vec<Value>, usize)> {
     let room = resolver.room();
-    let mut decoder = Decoder {
-        reader: Reader::new(bytes),
-        resolver,
-        graph: Graph::new(),
-        open: Vec::new(),
-        announced: 0,
-        room,
-    };
+    let mut decoder =
+        Decoder { reader: Reader::new(bytes), resolver, graph: Graph::new(), open: Vec::new(), announced: 0, room };
     let mut slots = Vec::new();
     while !decoder.reader.0.rest.is_empty() {
         match decoder.value() {

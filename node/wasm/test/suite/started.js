@@ -331,6 +331,26 @@ export const started = {
     equal(lua.waitingRun(), undefined);
   },
 
+  "an error of before a snapshot has no cause of after it": (api) => {
+    const lua = sandbox(api);
+    const run = lua.start("local _, first = pcall(ask) ask() pcall(ask) error(first, 0)");
+    run.fail(1, new Error("one"));
+    run.resume();
+    const bytes = lua.snapshot().toBytes();
+    const there = new api.Sandbox();
+    there.restore(api.Snapshot.fromBytes(bytes));
+    there.declare("ask");
+    for (const each of [run, there.waitingRun()]) {
+      each.answer(2);
+      each.resume();
+      each.fail(3, new Error("two"));
+      each.resume();
+      const error = fails("HostFunction", () => each.result);
+      ok(error.message.includes("one"));
+      ok(!String(error.cause).includes("two"));
+    }
+  },
+
   "limits of a restored run, and what it needs": (api) => {
     const lua = sandbox(api);
     const limits = { instructionLimit: 100_000, hostCallLimit: 2, outputLimit: 10, storeLimit: 1000 };
