@@ -144,8 +144,10 @@ static int each (lua_State *L) {
   if (!lua_isnoneornil(L, 3)) {
     luaL_checktype(L, 3, LUA_TTABLE);
     if (lua_getfield(L, 3, "limit") != LUA_TNIL) {
-      most = luaL_checkinteger(L, -1);
-      luaL_argcheck(L, most > 0, 3, "the limit must be positive");
+      int is_integer;
+      most = lua_tointegerx(L, -1, &is_integer);
+      luaL_argcheck(L, is_integer && most > 0, 3,
+                    "the limit must be a positive integer");
       if (most > INT_MAX) most = 0;
     }
   }
