@@ -199,6 +199,9 @@ pub(crate) async fn run(
     let mut executed = cell.access_whole(|state| {
         state.outside_transaction("an asynchronous run")?;
         state.factory.check_stack()?;
+        if let Some(turn) = &turn {
+            turn.keeps_other_thread();
+        }
         state.turn = turn.take();
         let entry = state.begin_attempt(&cell, Some(&set), 0, Waits::Driven, enter)?;
         let executed = state.guest().and_then(|mut guest| guest.execute(entry));
