@@ -504,7 +504,7 @@ export class Adapter implements Links {
       if (isThenable(result)) {
         abandon(result);
         const name = [...this.#names].find(([, number]) => number === fn)?.[0];
-        throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: computeAsync and callAsync wait for it, nothing else`);
+        throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: computeAsync, callAsync and startAsync wait for it, nothing else`);
       }
       return this.#answer(result);
     } catch (error) {

@@ -309,8 +309,7 @@ impl NativeSandbox {
         let inner = Arc::clone(&self.inner);
         let thread = std::thread::current().id();
         threads::spawn(&canceller.clone(), move |place| {
-            let run =
-                place.and_then(|()| threads::work_for(thread, || inner.start(is_call, &source, options)));
+            let run = place.and_then(|()| threads::work_for(thread, || inner.start(is_call, &source, options)));
             inner.tell(job, inner.started(run, canceller));
         });
         ToJs::Nothing

@@ -101,7 +101,8 @@ pub(crate) fn adapter(
             let mut task = Task(Some(begun.map_err(HostError::into_error)?));
             let result = wait.recv().await;
             task.0 = None;
-            result.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a host function has ended without a result")))
+            result
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a host function has ended without a result")))
         })
     }
 }
