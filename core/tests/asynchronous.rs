@@ -510,3 +510,22 @@ fn a_function_waits_only_sometimes() {
     let plain = "local t = {3, 2} table.sort(t, function(x, y) return get(x) < get(y) end) return t[1]";
     assert_eq!(block_on(lua.compute_async(plain, options())).unwrap().values, [2.into()]);
 }
+
+/// Who cancels a run that the library's threads drive need not know how far it is.
+#[test]
+fn a_cancelled_run_makes_nobody_busy() {
+    let lua = with_sleep();
+    for round in 0..300 {
+        let (canceller, (done, ended)) = (Canceller::new(), std::sync::mpsc::channel());
+        let source = if round % 2 == 0 { "while true do end" } else { "while true do sleep(1) end" };
+        threads::drive(&canceller, lua.compute_async(source, options().canceller(&canceller)), move |result| {
+            done.send(result).unwrap();
+        });
+        for _ in 0..round * 100 {
+            std::hint::spin_loop();
+        }
+        canceller.cancel();
+        assert_eq!(lua.compute("return 3").unwrap().values, [3.into()]);
+        assert_eq!(ended.recv().unwrap().unwrap_err().kind(), ErrorKind::Interrupted);
+    }
+}

@@ -1,6 +1,7 @@
 //! Host functions that wait, as coroutines or tasks of the other language.
 
 use std::cell::RefCell;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use luacell::{Error, ErrorKind, Value};
@@ -65,7 +66,7 @@ pub(crate) async fn with_tasks<T>(tasks: Option<Arc<dyn HostTasks>>, run: impl F
             TASKS.set(self.0.take());
         }
     }
-    let mut run = std::pin::pin!(run);
+    let mut run = pin!(run);
     std::future::poll_fn(|context| {
         let _restore = Restore(TASKS.replace(tasks.clone()));
         run.as_mut().poll(context)
@@ -84,10 +85,11 @@ impl Drop for Task {
     }
 }
 
+/// What a host function that waits gives the core.
+type Results = Pin<Box<dyn Future<Output = luacell::Result<Vec<Value>>> + Send>>;
+
 /// The core's side of a host function that waits.
-pub(crate) fn adapter(
-    function: Arc<dyn AsyncHostFunction>,
-) -> impl Fn(Vec<Value>) -> std::pin::Pin<Box<dyn Future<Output = luacell::Result<Vec<Value>>> + Send>> {
+pub(crate) fn adapter(function: Arc<dyn AsyncHostFunction>) -> impl Fn(Vec<Value>) -> Results {
     move |args| {
         let function = Arc::clone(&function);
         // It begins when it is polled, as a part of the run.

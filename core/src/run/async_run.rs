@@ -15,6 +15,7 @@ use super::limits::LimitOverrides;
 use super::retry::{pause_before_retry, stopped_between_tries};
 use super::sandbox_cell::{AfterAccess, SandboxCell};
 use super::state::{Instance, SandboxState, Waiting};
+use super::threads;
 use super::turn::LOOK_AGAIN;
 use crate::guest::GuestMut;
 use crate::guest::host_functions::Pending;
@@ -195,6 +196,7 @@ pub(crate) async fn run(
         }
     }
     let mut tries = 0;
+    let waiting = Waiting::Driven { by_library: threads::is_driving() };
     // From the first lock to the last the sandbox is this run's.
     let mut executed = cell.access_whole(|state| {
         state.outside_transaction("an asynchronous run")?;
@@ -205,7 +207,7 @@ pub(crate) async fn run(
         state.turn = turn.take();
         let entry = state.begin_attempt(&cell, Some(&set), 0, Waits::Driven, enter)?;
         let executed = state.guest().and_then(|mut guest| guest.execute(entry));
-        state.waiting = Some(Waiting::Driven);
+        state.waiting = Some(waiting);
         Ok(executed)
     })?;
     let mut driver = Driver { cell: &cell, over: false };
@@ -237,7 +239,7 @@ pub(crate) async fn run(
             cell.weigh(&mut state);
             match state.after_attempt(ended, &mut tries) {
                 ControlFlow::Continue(conflict) => {
-                    state.waiting = Some(Waiting::Driven);
+                    state.waiting = Some(waiting);
                     conflict
                 }
                 ControlFlow::Break(result) => {

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 #[cfg(feature = "async")]
 pub use self::drive::drive;
+#[cfg(feature = "async")]
+pub(crate) use self::drive::is_driving;
 use crate::run::Canceller;
 pub use crate::store::work_for;
 use crate::util::process::PerProcess;

@@ -1,5 +1,6 @@
 //! Runs that have a thread while they compute, and none while they wait.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,15 @@ use crate::util::lock;
 use crate::value::{Outcome, Result};
 
 type Run = Pin<Box<dyn Future<Output = Result<Outcome>> + Send>>;
+
+thread_local! {
+    static DRIVING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread drives the run that is polled on it.
+pub(crate) fn is_driving() -> bool {
+    DRIVING.get()
+}
 
 struct Job {
     canceller: Canceller,
@@ -76,7 +86,12 @@ impl Job {
         loop {
             self.stage.store(stage::COMPUTES, Ordering::SeqCst);
             let polled = match &mut *lock(&self.work) {
-                Some(work) => work.run.as_mut().poll(&mut Context::from_waker(&waker)),
+                Some(work) => {
+                    let before = DRIVING.replace(true);
+                    let polled = work.run.as_mut().poll(&mut Context::from_waker(&waker));
+                    DRIVING.set(before);
+                    polled
+                }
                 None => return,
             };
             if let Poll::Ready(result) = polled {
