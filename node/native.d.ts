@@ -69,7 +69,7 @@ export declare class NativeSandbox {
   /** Tells the garbage collector what it weighs after a run on another thread. */
   weigh(): void
   /** Makes JavaScript's function of that number callable. */
-  register(name: string, number: number): unknown
+  register(name: string, number: number, repeatable: boolean): unknown
   /** Makes the name a function whose calls become requests. */
   declare(name: string): unknown
   /** Takes a host function away. */
@@ -272,6 +272,8 @@ export interface SandboxSettings {
   conflictRetries?: number
   /** How long a durable run is claimed for, in milliseconds. */
   claimTerm?: number
+  /** Whether runs on one store take turns. */
+  queueRuns?: boolean
   /** Whether `_home` is also `Memory`. */
   memoryAlias?: boolean
   /** Whether functions come from the store. */

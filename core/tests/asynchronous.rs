@@ -544,3 +544,22 @@ fn computing_while_something_becomes_ready_is_the_scripts_time() {
     assert_eq!(block_on(lua.compute_async(source, options())).unwrap_err().kind(), ErrorKind::Timeout);
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
+
+/// Who cancels a run that the library's threads drive need not know how far it is.
+#[test]
+fn a_cancelled_run_makes_nobody_busy() {
+    let lua = with_sleep();
+    for round in 0..300 {
+        let (canceller, (done, ended)) = (Canceller::new(), std::sync::mpsc::channel());
+        let source = if round % 2 == 0 { "while true do end" } else { "while true do sleep(1) end" };
+        threads::drive(&canceller, lua.compute_async(source, options().canceller(&canceller)), move |result| {
+            done.send(result).unwrap();
+        });
+        for _ in 0..round * 100 {
+            std::hint::spin_loop();
+        }
+        canceller.cancel();
+        assert_eq!(lua.compute("return 3").unwrap().values, [3.into()]);
+        assert_eq!(ended.recv().unwrap().unwrap_err().kind(), ErrorKind::Interrupted);
+    }
+}

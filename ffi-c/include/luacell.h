@@ -485,6 +485,14 @@ typedef struct luacell_sandbox_config {
    * with the run or its handle. 0: the default, 30,000.
    */
   uint64_t claim_term_ms;
+  /**
+   * Has this sandbox's runs take turns with those of other sandboxes that use the same store and do the same, in this
+   * process and on a server: none is in conflict with another then, also if it waits in between. A run waits for its
+   * turn on the calling thread, which does not count for its timeout, and has it from its beginning to its end, a
+   * durable one from wait to wait. LUACELL_BUSY if the run whose turn it is belongs to this very thread, which has to
+   * end it first. On a server a turn ends after 30 seconds if its holder is gone.
+   */
+  bool queue_runs;
 } luacell_sandbox_config;
 
 /**
@@ -1499,6 +1507,10 @@ void luacell_snapshot_free(struct luacell_snapshot *snapshot);
  * Makes the name a function whose calls become requests of the run: whoever starts the run answers them. In a run that
  * was not started with luacell_start or luacell_start_call, calling it is an error. Dots in the name do what they do
  * for luacell_register, and luacell_unregister removes it.
+ *
+ * Calling it does not keep a run from being repeated after a conflict: a durable run continues from its last wait, with
+ * the answers that it was given since. Another run is not repeated once it has waited, and fails with LUACELL_CONFLICT;
+ * with `queue_runs` there are no conflicts.
  */
 luacell_status luacell_declare(struct luacell_sandbox *sandbox,
                                const char *name,

@@ -581,7 +581,7 @@ struct Config {
   const Store *store = nullptr;
   /** Receives printed text immediately. If it throws, that ends the run, and the call that began or resumed the run throws it again. */
   std::function<void(std::string_view)> print;
-  /** Everything else, such as `claim_term_ms`. If both set the same thing, the setting above counts, except for limits: set them in only one of the two places. */
+  /** Everything else, such as `claim_term_ms` and `queue_runs`. If both set the same thing, the setting above counts, except for limits: set them in only one of the two places. */
   luacell_sandbox_config more = detail::sized<luacell_sandbox_config>();
 };
 
@@ -662,9 +662,10 @@ class Sandbox {
     return there;
   }
 
-  void add(std::string_view name, HostFunction function) {
+  /** `repeatable`: it may be called again when a run is repeated after a conflict, for example because it only looks something up. */
+  void add(std::string_view name, HostFunction function, bool repeatable = false) {
     auto userdata = std::make_unique<HostFunction>(std::move(function));
-    detail::check(luacell_register, get(), name.data(), name.size(), call_host, static_cast<void *>(userdata.release()), end_host);
+    detail::check(repeatable ? luacell_register_repeatable : luacell_register, get(), name.data(), name.size(), call_host, static_cast<void *>(userdata.release()), end_host);
   }
   bool remove(std::string_view name) {
     bool there = false;

@@ -156,6 +156,12 @@ pub struct luacell_sandbox_config {
     /// long nobody else can resume the run. The claim is renewed whenever the run waits, and by luacell_run_renew; it ends
     /// with the run or its handle. 0: the default, 30,000.
     pub claim_term_ms: u64,
+    /// Has this sandbox's runs take turns with those of other sandboxes that use the same store and do the same, in this
+    /// process and on a server: none is in conflict with another then, also if it waits in between. A run waits for its
+    /// turn on the calling thread, which does not count for its timeout, and has it from its beginning to its end, a
+    /// durable one from wait to wait. LUACELL_BUSY if the run whose turn it is belongs to this very thread, which has to
+    /// end it first. On a server a turn ends after 30 seconds if its holder is gone.
+    pub queue_runs: bool,
 }
 
 // SAFETY: numbers and nullable pointers, the size first.
@@ -217,6 +223,7 @@ pub(crate) unsafe fn sandbox_config(given: *const luacell_sandbox_config) -> Res
     if let Some(milliseconds) = number(given.claim_term_ms) {
         config = config.claim_term(Duration::from_millis(milliseconds));
     }
+    config = config.queue_runs(given.queue_runs);
     Ok(config.memory_alias(!given.no_memory_alias).stored_functions(!given.no_stored_functions))
 }
 

@@ -57,6 +57,10 @@ impl Handle {
 /// Makes the name a function whose calls become requests of the run: whoever starts the run answers them. In a run that
 /// was not started with luacell_start or luacell_start_call, calling it is an error. Dots in the name do what they do
 /// for luacell_register, and luacell_unregister removes it.
+///
+/// Calling it does not keep a run from being repeated after a conflict: a durable run continues from its last wait, with
+/// the answers that it was given since. Another run is not repeated once it has waited, and fails with LUACELL_CONFLICT;
+/// with `queue_runs` there are no conflicts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_declare(
     sandbox: *mut luacell_sandbox,

@@ -272,8 +272,33 @@ static void durable(void) {
   luacell_run_free(run);
   CHECK(luacell_sandbox_drop_pending_run(other, "order-17", 8, &there, NULL) == LUACELL_OK && !there, "cancelled, and so removed");
   options.durable_len = 0;
-  run = start_with(sandbox, "return 1", &options);
-  fails(luacell_run_result(run, NULL, &last), LUACELL_INVALID_ARGUMENT, "1 to 1000 bytes");
+  fails(luacell_start(sandbox, "return 1", 8, &options, &run, &last), LUACELL_INVALID_ARGUMENT, "1 to 1000 bytes");
+  luacell_sandbox_free(sandbox), luacell_sandbox_free(other);
+  unlink(path), rmdir(folder);
+}
+
+/* Waits for its turn. */
+static void *add_one(void *sandbox) {
+  return compute(sandbox, "_home.n = (_home.n or 0) + 1") == LUACELL_OK ? sandbox : NULL;
+}
+
+static void turns(void) {
+  test_begin("runs on one store take turns instead of colliding");
+  char folder[] = "/tmp/luacell-test-XXXXXX", path[300];
+  CHECK(mkdtemp(folder) != NULL);
+  int len = snprintf(path, sizeof path, "%s/state.luacell", folder);
+  luacell_sandbox_config config = {.size = sizeof config, .location = path, .location_len = (size_t)len, .conflict_retries = -1, .queue_runs = true};
+  luacell_sandbox *sandbox = asking(&config), *other = asking(&config);
+  luacell_run *run = start_with(sandbox, "local n = _home.n or 0 ask('q') _home.n = n + 1 return 'done'", NULL);
+  /* This thread has to end the run first; another one can wait. */
+  CHECK(compute(other, "_home.n = 5") == LUACELL_BUSY);
+  pthread_t thread;
+  void *added = NULL;
+  CHECK(pthread_create(&thread, NULL, add_one, other) == 0);
+  go_on(run, 1, "a");
+  CHECK(gave(run, "done"));
+  CHECK(pthread_join(thread, &added) == 0 && added == other);
+  CHECK(compute(sandbox, "assert(_home.n == 2)") == LUACELL_OK);
   luacell_run_free(run);
   luacell_sandbox_free(sandbox), luacell_sandbox_free(other);
   unlink(path), rmdir(folder);
@@ -287,5 +312,6 @@ int main(void) {
   tasks();
   snapshots();
   durable();
+  turns();
   return tests_end();
 }

@@ -469,6 +469,38 @@ static void durable() {
   std::filesystem::remove_all(folder);
 }
 
+static void conflicts() {
+  test_begin("C++: repeatable functions, and runs that take turns");
+  auto folder = std::filesystem::temp_directory_path() / ("luacell-conflicts-" + std::to_string(getpid()));
+  std::filesystem::create_directory(folder);
+  luacell::Config config;
+  config.location = (folder / "state.luacell").string();
+  {
+    Sandbox sandbox(config), other(config);
+    int calls = 0;
+    const auto price = [&](Values) -> Values {
+      if (calls++ % 2 == 0) other.compute("_home.n = 10");
+      return {1};
+    };
+    const char *source = "_home.n = (_home.n or 0) + price() return _home.n";
+    sandbox.add("price", price, true);
+    CHECK(sandbox.compute(source).value() == Value(11) && calls == 2);
+    sandbox.add("price", price);
+    CHECK(status_of([&] { sandbox.compute(source); }) == LUACELL_CONFLICT && calls == 3);
+  }
+  {
+    config.more.queue_runs = true;
+    Sandbox sandbox(config), other(config);
+    sandbox.declare("ask");
+    luacell::Run run = sandbox.start("_home.n = ask()");
+    CHECK(status_of([&] { other.compute("_home.n = 5"); }) == LUACELL_BUSY);
+    run.answer(1, {7});
+    run.resume();
+    CHECK(!run.is_waiting() && other.compute("return _home.n").value() == Value(7));
+  }
+  std::filesystem::remove_all(folder);
+}
+
 int main() {
   values();
   exact_numbers();
@@ -482,5 +514,6 @@ int main() {
   waiting();
   waiting_and_print();
   durable();
+  conflicts();
   return tests_end();
 }

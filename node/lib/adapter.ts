@@ -64,6 +64,8 @@ export class Adapter implements Links {
   readonly #functions: (HostFunction | null)[] = [];
   readonly #names = new Map<string, number>();
   readonly #declared = new Set<string>();
+  /** Functions that may be called again when a run is repeated. */
+  readonly #repeatable = new Set<string>();
   /** Numbers that nobody uses any more. */
   readonly #free: number[] = [];
   readonly #onPrint: ((text: string) => void) | undefined;
@@ -430,7 +432,7 @@ export class Adapter implements Links {
 
   // ---- host functions
 
-  register(name: string, f: HostFunction): void {
+  register(name: string, f: HostFunction, repeatable: boolean): void {
     checkPath(name);
     if (typeof f !== 'function') throw invalid('register takes a function');
     this.free();
@@ -438,8 +440,8 @@ export class Adapter implements Links {
     const number = known ?? this.#free.at(-1) ?? this.#functions.length;
     const before = this.#functions[number] ?? null;
     this.#functions[number] = f;
-    if (before !== null) return;
-    const result = this.free().register(name, number);
+    if (before !== null && this.#repeatable.has(name) === repeatable) return;
+    const result = this.free().register(name, number, repeatable);
     if (result !== undefined) {
       this.#functions[number] = before;
       if (known === undefined && this.#free.at(-1) !== number) this.#free.push(number);
@@ -448,6 +450,8 @@ export class Adapter implements Links {
     if (known === undefined && this.#free.at(-1) === number) this.#free.pop();
     this.#names.set(name, number);
     this.#declared.delete(name);
+    if (repeatable) this.#repeatable.add(name);
+    else this.#repeatable.delete(name);
   }
 
   declare(name: string): void {
@@ -465,6 +469,7 @@ export class Adapter implements Links {
       this.#free.push(number);
     }
     this.#declared.delete(name);
+    this.#repeatable.delete(name);
   }
 
   unregister(name: string): boolean {
@@ -499,7 +504,7 @@ export class Adapter implements Links {
       if (isThenable(result)) {
         abandon(result);
         const name = [...this.#names].find(([, number]) => number === fn)?.[0];
-        throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: computeAsync and callAsync wait for it, nothing else`);
+        throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: computeAsync, callAsync and startAsync wait for it, nothing else`);
       }
       return this.#answer(result);
     } catch (error) {
@@ -699,7 +704,7 @@ export class Adapter implements Links {
   copyFunctions(to: Adapter): void {
     for (const [name, number] of this.#names) {
       const f = this.#functions[number];
-      if (f) to.register(name, f);
+      if (f) to.register(name, f, this.#repeatable.has(name));
     }
     for (const name of this.#declared) to.declare(name);
   }

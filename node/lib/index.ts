@@ -1,7 +1,7 @@
 /** luacell for Node.js: runs untrusted Lua 5.4, sandboxed and bounded, with tables that are kept. */
 export { Engine, type EngineOptions } from './engine.js';
 export { type ErrorKind, ErrorKinds, LuaCellError, type Metrics } from '../shared/errors.js';
-export { type HostFunction, type MultipleResults, multiple } from '../shared/functions.js';
+export { type HostFunction, type MultipleResults, type RegisterOptions, multiple } from '../shared/functions.js';
 export type { LimitOptions, Size, StoreLimit } from '../shared/limits.js';
 export type { Module } from '../shared/modules.js';
 export type { Outcome } from '../shared/outcome.js';

@@ -1,5 +1,5 @@
 import { invalid } from '../shared/errors.js';
-import type { HostFunction } from '../shared/functions.js';
+import { type HostFunction, type RegisterOptions, checkRegisterOptions } from '../shared/functions.js';
 import type { Outcome } from '../shared/outcome.js';
 import { type RestoreOptions, checkRestoreOptions } from '../shared/options.js';
 import type { StoredTable } from '../shared/stored.js';
@@ -86,8 +86,9 @@ export class Sandbox {
    * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
    * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It may return a promise in asynchronous runs. It stays when the sandbox is reset.
    */
-  register(name: string, f: HostFunction): this {
-    this.#adapter.register(name, f);
+  register(name: string, f: HostFunction, options: RegisterOptions = {}): this {
+    checkRegisterOptions(options);
+    this.#adapter.register(name, f, options.repeatable === true);
     return this;
   }
 

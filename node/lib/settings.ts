@@ -43,6 +43,12 @@ export interface SandboxOptions extends LimitOptions {
    * renewed whenever the run waits, and by `run.renew()`. Default 30,000.
    */
   claimTerm?: number;
+  /**
+   * Whether this sandbox's runs take turns with those of other sandboxes that use the same store and do the same, in this process and on a server: none is in conflict
+   * with another then, also if it waits for a promise in between. The time until its turn does not count for its timeout. Runs on this thread (`compute`, `call`,
+   * `start`) get `Busy` if they would have to wait for one that only this thread can end. On a server a turn ends after 30 seconds if its holder is gone. Default false.
+   */
+  queueRuns?: boolean;
   /** Whether `_home` is also the global `Memory`. Default true. */
   memoryAlias?: boolean;
   /**
@@ -145,7 +151,7 @@ function moduleSettings(modules: Modules | undefined): Partial<SandboxSettings> 
   return { ownModules: true };
 }
 
-const names = [...sandboxNames, 'conflictRetries', 'claimTerm'];
+const names = [...sandboxNames, 'conflictRetries'];
 
 const methods = ['get', 'set', 'delete', 'size', 'keys'] as const;
 
@@ -171,6 +177,7 @@ export function sandboxSettings(number: number, options: SandboxOptions): Sandbo
     ownStore: typeof store === 'object',
     conflictRetries: options.conflictRetries,
     claimTerm,
+    queueRuns: options.queueRuns,
     memoryAlias: options.memoryAlias,
     storedFunctions: options.storedFunctions,
     print: options.onPrint !== undefined,

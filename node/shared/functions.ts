@@ -1,10 +1,20 @@
 // Host functions: what Lua calls by name.
 
 import { invalid } from './errors.js';
+import { checkOptions, checkType } from './options.js';
 import type { LuaInput } from './values.js';
 
 /** A function of the host. What it returns is its result; use `multiple` to return several results. */
 export type HostFunction = (...args: any[]) => HostResult | PromiseLike<HostResult>;
+
+/** How a function is registered. */
+export interface RegisterOptions {
+  /**
+   * Whether a run that has called the function may be repeated after a conflict with another one on the same store, because the function only looks something up. It is
+   * called again then, also if it returns a promise. Default false: such a run fails with `Conflict`.
+   */
+  repeatable?: boolean;
+}
 
 type HostResult = LuaInput | void | MultipleResults;
 
@@ -104,6 +114,11 @@ export class Functions {
     copy.#next = this.#next;
     return copy;
   }
+}
+
+export function checkRegisterOptions(options: RegisterOptions): void {
+  checkOptions(options, ['repeatable']);
+  checkType(options, 'repeatable', 'boolean', 'true or false');
 }
 
 /** A name that can be registered: Lua names with dots between them. */

@@ -4,7 +4,7 @@ import { checkText } from './bytes.js';
 import { LuaCellError, invalid } from './errors.js';
 
 export const limitNames = ['memoryLimit', 'instructionLimit', 'timeout', 'outputLimit', 'storeLimit', 'hostCallLimit', 'sourceLimit'] as const;
-export const sandboxNames = [...limitNames, 'engine', 'store', 'onPrint', 'modules', 'seed', 'exactNumbers', 'memoryAlias', 'storedFunctions'] as const;
+export const sandboxNames = [...limitNames, 'engine', 'store', 'onPrint', 'modules', 'seed', 'exactNumbers', 'memoryAlias', 'storedFunctions', 'claimTerm', 'queueRuns'] as const;
 const runNames = [...limitNames, 'args', 'name'] as const;
 const asyncRunNames = [...runNames, 'signal'] as const;
 
@@ -39,6 +39,7 @@ export function checkSandboxOptions(options: object, names: readonly string[], e
   checkType(options, 'exactNumbers', 'boolean', 'true or false');
   checkType(options, 'memoryAlias', 'boolean', 'true or false');
   checkType(options, 'storedFunctions', 'boolean', 'true or false');
+  checkType(options, 'queueRuns', 'boolean', 'true or false');
 }
 
 /** How a snapshot is restored. */

@@ -109,6 +109,8 @@ pub struct SandboxSettings {
     pub conflict_retries: Option<u32>,
     /// How long a durable run is claimed for, in milliseconds.
     pub claim_term: Option<f64>,
+    /// Whether runs on one store take turns.
+    pub queue_runs: Option<bool>,
     /// Whether `_home` is also `Memory`.
     pub memory_alias: Option<bool>,
     /// Whether functions come from the store.
@@ -140,6 +142,9 @@ impl SandboxSettings {
         }
         if let Some(term) = self.claim_term.and_then(duration) {
             config = config.claim_term(term);
+        }
+        if let Some(on) = self.queue_runs {
+            config = config.queue_runs(on);
         }
         if let Some(on) = self.memory_alias {
             config = config.memory_alias(on);

@@ -1,13 +1,11 @@
-//! Runs that leave JavaScript's thread alone.
+//! Futures that belong to a thread: one that waits for them, or one without which they do not come to an end.
 
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Duration;
 
-use luacell::{Canceller, Error, Outcome, threads};
+use luacell::threads;
 
 struct Unpark(Thread);
 
@@ -30,113 +28,11 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-type RunResult = Result<Outcome, Error>;
-
-/// A run that has a thread while it computes, and none while it waits.
-struct Job {
-    canceller: Canceller,
-    work: Mutex<Option<Work>>,
-    stage: AtomicU8,
-    /// The thread that stays with it for a moment.
-    thread: Mutex<Option<Thread>>,
-}
-
-/// A function of JavaScript's that answers sooner than this costs no change of threads.
-const MOMENT: Duration = Duration::from_micros(200);
-
-struct Work {
-    run: Pin<Box<dyn Future<Output = RunResult> + Send>>,
-    /// Is given what comes of it.
-    done: Box<dyn FnOnce(RunResult) + Send>,
-}
-
-/// Where a job is.
-mod stage {
-    pub(super) const WAITS: u8 = 0;
-    /// It can go on as soon as there is a place for it.
-    pub(super) const QUEUED: u8 = 1;
-    pub(super) const COMPUTES: u8 = 2;
-    /// It computes, and what it waits for has come meanwhile.
-    pub(super) const WOKEN: u8 = 3;
-    /// It waits, and its thread is still there.
-    pub(super) const STAYS: u8 = 4;
-}
-
-/// Drives a run on luacell's threads.
-pub(crate) fn drive(
-    canceller: &Canceller,
-    run: impl Future<Output = RunResult> + Send + 'static,
-    done: impl FnOnce(RunResult) + Send + 'static,
-) {
-    let work = Work { run: Box::pin(run), done: Box::new(done) };
-    let job = Job {
-        canceller: canceller.clone(),
-        work: Mutex::new(Some(work)),
-        stage: AtomicU8::new(stage::QUEUED),
-        thread: Mutex::default(),
-    };
-    Arc::new(job).enqueue();
-}
-
-impl Job {
-    fn enqueue(self: Arc<Self>) {
-        let canceller = self.canceller.clone();
-        threads::spawn(&canceller, move |place| match place {
-            Ok(()) => self.compute(),
-            Err(error) => self.end(Err(error)),
-        });
-    }
-
-    fn compute(self: Arc<Self>) {
-        let waker = Waker::from(Arc::clone(&self));
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
-        loop {
-            self.stage.store(stage::COMPUTES, Ordering::SeqCst);
-            let polled = match &mut *self.work.lock().unwrap_or_else(PoisonError::into_inner) {
-                Some(work) => work.run.as_mut().poll(&mut Context::from_waker(&waker)),
-                None => return,
-            };
-            if let Poll::Ready(result) = polled {
-                return self.end(result);
-            }
-            if self.moves(stage::COMPUTES, stage::STAYS) {
-                std::thread::park_timeout(MOMENT);
-                if self.moves(stage::STAYS, stage::WAITS) {
-                    return;
-                }
-            }
-        }
-    }
-
-    fn moves(&self, from: u8, to: u8) -> bool {
-        self.stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    fn end(&self, result: RunResult) {
-        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Work { run, done }) = work {
-            drop(run);
-            done(result);
-        }
-    }
-}
-
-impl Wake for Job {
-    fn wake(self: Arc<Self>) {
-        let next = |stage| match stage {
-            stage::WAITS => Some(stage::QUEUED),
-            stage::COMPUTES | stage::STAYS => Some(stage::WOKEN),
-            _ => None,
-        };
-        let before = self.stage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
-        match before {
-            Ok(stage::WAITS) => self.enqueue(),
-            Ok(stage::STAYS) => {
-                if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
-                    thread.unpark();
-                }
-            }
-            _ => {}
-        }
+/// A run whose host functions need this thread, which therefore can't wait for the run's turn on a store.
+pub(crate) fn for_this_thread<T>(run: impl Future<Output = T>) -> impl Future<Output = T> {
+    let thread = std::thread::current().id();
+    async move {
+        let mut run = pin!(run);
+        std::future::poll_fn(|context| threads::work_for(thread, || run.as_mut().poll(context))).await
     }
 }

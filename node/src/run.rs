@@ -110,10 +110,11 @@ impl NativeRun {
         };
         let (inner, place, canceller) = (Arc::clone(&self.inner), Arc::clone(&self.run), self.canceller.clone());
         self.inner.begin_job(job, &self.canceller);
+        let js = std::thread::current().id();
         threads::spawn(&self.canceller, move |thread| {
             let result = match thread {
                 Err(error) if !canceller.is_cancelled() => Err(error),
-                _ => run.resume(),
+                _ => threads::work_for(js, || run.resume()),
             };
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
             inner.tell(job, inner.done(result));

@@ -262,9 +262,9 @@ impl NativeSandbox {
         let (inner, sandbox) = (Arc::clone(&self.inner), &self.inner.sandbox);
         let done = move |result| inner.tell(job, inner.run(result, full));
         if is_call {
-            jobs::drive(&canceller, sandbox.call_async(text(&source), options), done);
+            threads::drive(&canceller, jobs::for_this_thread(sandbox.call_async(text(&source), options)), done);
         } else {
-            jobs::drive(&canceller, sandbox.compute_async(bytes(&source), options), done);
+            threads::drive(&canceller, jobs::for_this_thread(sandbox.compute_async(bytes(&source), options)), done);
         }
         ToJs::Nothing
     }
@@ -307,8 +307,9 @@ impl NativeSandbox {
         self.inner.begin_job(job, &canceller);
         let source = bytes(&source).to_vec();
         let inner = Arc::clone(&self.inner);
+        let thread = std::thread::current().id();
         threads::spawn(&canceller.clone(), move |place| {
-            let run = place.and_then(|()| inner.start(is_call, &source, options));
+            let run = place.and_then(|()| threads::work_for(thread, || inner.start(is_call, &source, options)));
             inner.tell(job, inner.started(run, canceller));
         });
         ToJs::Nothing
@@ -373,10 +374,15 @@ impl NativeSandbox {
 
     /// Makes JavaScript's function of that number callable.
     #[napi(ts_return_type = "unknown")]
-    pub fn register(&self, name: String, number: u32) -> ToJs {
+    pub fn register(&self, name: String, number: u32, repeatable: bool) -> ToJs {
         let function =
             host_function(&self.inner.bridge, &self.inner.handles, self.inner.number, number, self.inner.exact);
-        self.inner.done(self.inner.sandbox.register_async(&name, function))
+        let sandbox = &self.inner.sandbox;
+        self.inner.done(if repeatable {
+            sandbox.register_async_repeatable(&name, function)
+        } else {
+            sandbox.register_async(&name, function)
+        })
     }
 
     /// Makes the name a function whose calls become requests.

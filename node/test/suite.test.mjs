@@ -20,6 +20,7 @@ const others = [
   'limits of a restored run, and what it needs',
   'durable runs',
   'how durable runs end',
+  'durable runs end once, wherever the process ends and the store fails',
   // It turns JavaScript's clock; the addon asks the machine's. The same is tested in core/tests.
   'the clock is looked at after every host call',
 ];

@@ -448,3 +448,83 @@ test('durable runs in a store of JavaScript', async () => {
   assert.deepEqual(lua.home.toJSON(), { log: ['begun', 'A', 'B'] });
   assert.deepEqual(lua.pendingRuns(), []);
 });
+
+/** Fails with `Conflict` unless it is repeated: somebody else writes while the host function is under way. */
+function overtaken(t, options) {
+  const path = join(temporary(t), 'state.luacell');
+  const other = new Sandbox({ store: path });
+  const lua = new Sandbox({ store: path });
+  let calls = 0;
+  const price = async () => {
+    await sleep(1);
+    if (++calls % 2 === 1) other.compute('_home.n = 10');
+    return 1;
+  };
+  lua.register('price', price, options);
+  return { lua, other, price, source: '_home.n = (_home.n or 0) + price() return _home.n', calls: () => calls };
+}
+
+test('a run that called a repeatable async function is repeated after a conflict', async (t) => {
+  const { lua, price, source, calls } = overtaken(t, { repeatable: true });
+  assert.equal(await lua.computeAsync(source), 11);
+  assert.equal(calls(), 2);
+  // The latest registration counts, and a fork keeps it.
+  lua.register('price', price);
+  await assert.rejects(lua.computeAsync(source), (error) => kind('Conflict')(error) && error.message.includes('price'));
+  assert.equal(calls(), 3);
+  for (const options of [{ repeatable: 1 }, { repeat: true }, null]) assert.throws(() => lua.register('price', price, options), kind('InvalidArgument'));
+});
+
+test('only what is repeatable is repeated', async (t) => {
+  const { lua, source, calls } = overtaken(t);
+  await assert.rejects(lua.computeAsync(source), kind('Conflict'));
+  assert.equal(calls(), 1);
+  lua.unregister('price');
+});
+
+test('runs on one store take turns instead of colliding', async (t) => {
+  const store = join(temporary(t), 'state.luacell');
+  const sandbox = () => new Sandbox({ store, queueRuns: true, conflictRetries: 0 });
+  const all = Array.from({ length: 10 }, sandbox);
+  let underWay = 0;
+  const price = async () => {
+    assert.equal(++underWay, 1, 'one at a time');
+    await sleep(2);
+    underWay--;
+    return 1;
+  };
+  for (const lua of all) lua.register('price', price);
+  await Promise.all(all.map((lua) => lua.computeAsync('_home.n = (_home.n or 0) + price()')));
+  assert.equal(all[0].home.get('n'), 10);
+  assert.throws(() => new Sandbox({ queueRuns: 'yes' }), kind('InvalidArgument'));
+});
+
+test('a run that would wait for its turn in vain gets Busy', async (t) => {
+  const store = join(temporary(t), 'state.luacell');
+  const [lua, other] = Array.from({ length: 2 }, () => new Sandbox({ store, queueRuns: true }).declare('ask'));
+  let answer;
+  const called = new Promise((resolve) => {
+    lua.register('wait', () => {
+      resolve();
+      return new Promise((resolve) => (answer = resolve));
+    });
+  });
+  const running = lua.computeAsync('return wait()');
+  await called;
+  // This thread can't answer while it waits.
+  for (const run of [() => other.compute('return 1'), () => other.start('return 1').result]) assert.throws(run, kind('Busy'));
+  answer(5);
+  assert.equal(await running, 5);
+  assert.equal(other.compute('return 1'), 1);
+
+  const run = await lua.startAsync('ask() return 2 + ask()');
+  assert.throws(() => other.compute('return 1'), kind('Busy'));
+  run.answer(1);
+  await run.resumeAsync();
+  assert.throws(() => other.compute('return 1'), kind('Busy'));
+  const waiting = other.computeAsync('return 1');
+  run.answer(2, 3);
+  await run.resumeAsync();
+  assert.equal(run.result, 5);
+  assert.equal(await waiting, 1);
+});

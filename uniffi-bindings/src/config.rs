@@ -170,6 +170,13 @@ pub struct SandboxConfig {
     /// seconds.
     #[uniffi(default = None)]
     pub claim_term: Option<Duration>,
+    /// Whether this sandbox's runs take turns with those of other sandboxes that use the same store and do the same, in
+    /// this process and on a server: none is in conflict with another then, also if it waits in between. A run has its
+    /// turn from its beginning to its end, a durable one from wait to wait. Waiting for it does not count for the
+    /// timeout. A run that would wait in vain, because the same thread has to end the one whose turn it is, gets `Busy`.
+    /// On a server a turn ends after 30 seconds if its holder is gone.
+    #[uniffi(default = false)]
+    pub queue_runs: bool,
 }
 
 /// The core's side of the host's modules.
@@ -213,7 +220,7 @@ impl SandboxConfig {
         if let Some(term) = self.claim_term {
             config = config.claim_term(term);
         }
-        Ok(config)
+        Ok(config.queue_runs(self.queue_runs))
     }
 }
 

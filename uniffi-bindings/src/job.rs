@@ -5,6 +5,8 @@ use std::sync::Arc;
 use luacell::{Error, ErrorKind};
 
 use crate::LuaError;
+use crate::sandbox::Outcome;
+use crate::waiting::{HostTasks, with_tasks};
 
 /// Cancels a run, from any thread: `cancel` ends the run that it was given to, and no other one of the same sandbox.
 #[derive(Default, uniffi::Object)]
@@ -39,15 +41,15 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs something on another thread, as soon as there is a place for it, and waits for it. Dropping the future cancels.
-pub(crate) async fn run<T: Send + 'static>(
+/// Drives a run on threads of the library, which it leaves while it waits, and waits for it. Dropping the future cancels.
+pub(crate) async fn run(
     canceller: Arc<Canceller>,
-    work: impl FnOnce() -> Result<T, LuaError> + Send + 'static,
-) -> Result<T, LuaError> {
+    tasks: Option<Arc<dyn HostTasks>>,
+    run: impl Future<Output = luacell::Result<luacell::Outcome>> + Send + 'static,
+) -> Result<Outcome, LuaError> {
     let (answer, result) = async_channel::bounded(1);
-    luacell::threads::spawn(&canceller.0, move |place| {
-        let done = place.map_err(LuaError::from).and_then(|()| work());
-        drop(answer.try_send(done));
+    luacell::threads::drive(&canceller.0, with_tasks(tasks, run), move |result| {
+        drop(answer.try_send(result.map(Outcome::from).map_err(LuaError::from)));
     });
     let _cancel = CancelOnDrop(canceller);
     let panicked = |_| Err(Error::new(ErrorKind::Internal, "the thread of the run panicked").into());

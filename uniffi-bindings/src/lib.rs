@@ -23,6 +23,7 @@ mod store;
 mod stored;
 mod table;
 mod value;
+mod waiting;
 
 pub use config::{Limits, RunOptions, SandboxConfig};
 pub use engine::{Engine, EngineConfig};
@@ -37,5 +38,6 @@ pub use store::TableStore;
 pub use stored::StoredTable;
 pub use table::{LuaTable, NodeEntry, NodeValue, TableNode};
 pub use value::{LuaEntry, LuaValue};
+pub use waiting::{AsyncHostFunction, HostCall, HostTask, HostTasks};
 
 uniffi::setup_scaffolding!("luacell");

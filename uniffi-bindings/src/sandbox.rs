@@ -11,6 +11,7 @@ use crate::job::{self, Canceller};
 use crate::snapshot::Snapshot;
 use crate::stored::StoredTable;
 use crate::value::{LuaValue, from_lua};
+use crate::waiting::{self, AsyncHostFunction, HostTasks};
 
 /// What a run used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
@@ -137,40 +138,38 @@ impl Sandbox {
         guarded(|| self.0.call_with(&path, run_options(options)).map(Outcome::from))
     }
 
-    /// Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
-    /// that is running is waited for.
+    /// Runs Lua source on another thread, which it leaves while it waits for host functions. Cancelling ends the run, and
+    /// returns when it has ended: a host function that is running is waited for.
     ///
     /// Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
-    #[uniffi::method(default(options = None, canceller = None))]
+    #[uniffi::method(default(options = None, canceller = None, tasks = None))]
     pub async fn compute_async(
         &self,
         source: String,
         options: Option<RunOptions>,
         canceller: Option<Arc<Canceller>>,
+        tasks: Option<Arc<dyn HostTasks>>,
     ) -> Result<Outcome, LuaError> {
-        let (sandbox, canceller) = (Arc::clone(&self.0), canceller.unwrap_or_default());
-        let token = canceller.0.clone();
-        let options = move || run_options(options).canceller(&token);
-        let work = move || guarded(|| sandbox.compute_with(source, options()).map(Outcome::from));
-        job::run(canceller, work).await
+        let canceller = canceller.unwrap_or_default();
+        let options = run_options(options).canceller(&canceller.0);
+        job::run(canceller, tasks, self.0.compute_async(source, options)).await
     }
 
-    /// Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
-    /// host function that is running is waited for.
+    /// Calls a global Lua function on another thread, which it leaves while it waits for host functions. Cancelling ends
+    /// the run, and returns when it has ended: a host function that is running is waited for.
     ///
     /// Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
-    #[uniffi::method(default(options = None, canceller = None))]
+    #[uniffi::method(default(options = None, canceller = None, tasks = None))]
     pub async fn call_async(
         &self,
         path: String,
         options: Option<RunOptions>,
         canceller: Option<Arc<Canceller>>,
+        tasks: Option<Arc<dyn HostTasks>>,
     ) -> Result<Outcome, LuaError> {
-        let (sandbox, canceller) = (Arc::clone(&self.0), canceller.unwrap_or_default());
-        let token = canceller.0.clone();
-        let options = move || run_options(options).canceller(&token);
-        let work = move || guarded(|| sandbox.call_with(&path, options()).map(Outcome::from));
-        job::run(canceller, work).await
+        let canceller = canceller.unwrap_or_default();
+        let options = run_options(options).canceller(&canceller.0);
+        job::run(canceller, tasks, self.0.call_async(path, options)).await
     }
 
     /// Makes a function callable from Lua, as the global of that name; dots put it into tables. It stays when the
@@ -186,6 +185,29 @@ impl Sandbox {
                 if repeatable { self.0.register_repeatable(&name, function) } else { self.0.register(&name, function) }
             },
         )
+    }
+
+    /// As `register`, for a function whose results come later. A script calls it as any other. In `computeAsync` and
+    /// `callAsync` no thread is held while it waits, and the script's other tasks go on; in all other runs the thread
+    /// waits. When the run ends first, the function is cancelled. It can't use the sandbox, which gives `Busy` meanwhile.
+    /// One that is `repeatable` is called again when a run is repeated after a conflict.
+    ///
+    /// Errors: as `register`.
+    #[uniffi::method(default(repeatable = false))]
+    pub fn register_waiting(
+        &self,
+        name: String,
+        function: Arc<dyn AsyncHostFunction>,
+        repeatable: bool,
+    ) -> Result<(), LuaError> {
+        let function = waiting::adapter(function);
+        guarded(|| {
+            if repeatable {
+                self.0.register_async_repeatable(&name, function)
+            } else {
+                self.0.register_async(&name, function)
+            }
+        })
     }
 
     /// Takes a host function away; whether it was there.

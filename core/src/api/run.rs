@@ -14,6 +14,7 @@ use crate::run::durable::DurableRun;
 use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::tables::PendingRun;
 use crate::value::{Error, ErrorKind, IntoArgs, Outcome, Result, Value};
+use crate::waiting::durable;
 
 /// A call of a [declared](Sandbox::declare) function that waits for its answer.
 #[derive(Clone, Debug)]
@@ -79,7 +80,8 @@ impl Sandbox {
     /// ```
     ///
     /// # Errors
-    /// When the run could not begin: `Busy`, `Closed`, `Interrupted` when it was cancelled before, `Memory`.
+    /// When the run could not begin: `Busy`, `Closed`, `Interrupted` when it was cancelled before, `Memory`,
+    /// `InvalidArgument` for a name that no durable run can have.
     /// What the script itself fails with is the run's result.
     pub fn start(&self, source: impl AsRef<[u8]>, options: ComputeOptions) -> Result<Run> {
         let source = source.as_ref();
@@ -113,8 +115,9 @@ impl Sandbox {
         options: &ComputeOptions,
         enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Run> {
-        let cancellable = options.expected(&self.cell)?;
         let name = options.durable.clone();
+        name.as_deref().map_or(Ok(()), durable::check_name)?;
+        let cancellable = options.expected(&self.cell)?;
         let result = self.cell.access_whole(|state| {
             let durable = name.clone().map(|name| DurableRun::new(name, state.settings.claim_term)).transpose()?;
             Ok(state.start_run(&self.cell, &options.limits, durable, |guest, resolver, args| {

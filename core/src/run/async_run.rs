@@ -15,6 +15,7 @@ use super::limits::LimitOverrides;
 use super::retry::{pause_before_retry, stopped_between_tries};
 use super::sandbox_cell::{AfterAccess, SandboxCell};
 use super::state::{Instance, SandboxState, Waiting};
+use super::threads;
 use super::turn::LOOK_AGAIN;
 use crate::guest::GuestMut;
 use crate::guest::host_functions::Pending;
@@ -191,6 +192,7 @@ pub(crate) async fn run(
     };
     let mut turn = cell.access_whole(SandboxState::join_line)?;
     let mut tries = 0;
+    let waiting = Waiting::Driven { by_library: threads::is_driving() };
     let mut executed = loop {
         // From the first lock to the last the sandbox is this run's. So is its turn, which nobody else would end.
         let begun = cell.access_whole(|state| {
@@ -201,11 +203,12 @@ pub(crate) async fn run(
                     return Ok(None);
                 }
                 place.belongs_to(cell.address().addr());
+                place.keeps_other_thread();
             }
             state.turn = turn.take();
             let entry = state.begin_attempt(&cell, Some(&set), 0, Waits::Driven, enter)?;
             let executed = state.guest().and_then(|mut guest| guest.execute(entry));
-            state.waiting = Some(Waiting::Driven);
+            state.waiting = Some(waiting);
             Ok(Some(executed))
         })?;
         match begun {
@@ -242,7 +245,7 @@ pub(crate) async fn run(
             cell.weigh(&mut state);
             match state.after_attempt(ended, &mut tries) {
                 ControlFlow::Continue(conflict) => {
-                    state.waiting = Some(Waiting::Driven);
+                    state.waiting = Some(waiting);
                     conflict
                 }
                 ControlFlow::Break(result) => {

@@ -196,6 +196,9 @@ impl SandboxCell {
         match guard.waiting {
             Some(Waiting::Started { thread, .. }) if thread == this_thread() => return Ok(Hold::Waiting(guard)),
             Some(Waiting::Restored { .. }) => return Ok(Hold::Waiting(guard)),
+            // Somebody is about to end it.
+            #[cfg(feature = "async")]
+            Some(Waiting::Driven { by_library: true }) if self.signal.is_ending() => return Ok(Hold::Working),
             Some(_) => return Ok(Hold::Kept),
             None => {}
         }
@@ -278,7 +281,7 @@ impl SandboxCell {
     fn free(&self) -> bool {
         let running = match self.state.try_lock() {
             #[cfg(feature = "async")]
-            Ok(state) if state.waiting == Some(Waiting::Driven) => return true,
+            Ok(state) if matches!(state.waiting, Some(Waiting::Driven { .. })) => return true,
             Ok(mut state) => self.take(&mut state),
             Err(TryLockError::Poisoned(poisoned)) => self.take(&mut poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => return false,

@@ -40,9 +40,9 @@ pub(crate) struct SandboxState {
 /// Whose a run is that waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// It is a future.
+    /// It is a future. Whether threads of the library drive it, so that it ends whatever others do.
     #[cfg(feature = "async")]
-    Driven,
+    Driven { by_library: bool },
     /// Somebody has started it, on this thread, who may use the sandbox for it. How much of its time is left.
     Started { thread: usize, left: Option<Duration> },
     /// It came with a snapshot, and nobody has taken it over.

@@ -10,6 +10,9 @@
 //! all, for whatever reason, now and then there is room for one more: however many runs wait for each other, all of
 //! them begin.
 
+#[cfg(feature = "async")]
+mod drive;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +21,12 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Builder, Thread, available_parallelism};
 use std::time::Duration;
 
+#[cfg(feature = "async")]
+pub use self::drive::drive;
+#[cfg(feature = "async")]
+pub(crate) use self::drive::is_driving;
 use crate::run::Canceller;
+pub use crate::store::work_for;
 use crate::util::process::PerProcess;
 use crate::util::{StopSignal, compute_slot, lock};
 use crate::value::{Error, ErrorKind, Result};

@@ -26,7 +26,7 @@ pub use memory::MemoryStore;
 pub use redis::{RedisOptions, RedisStore};
 pub(crate) use turns::Turn;
 #[doc(hidden)]
-pub use turns::Turns;
+pub use turns::{Turns, work_for};
 pub(crate) use undo_log::recover;
 
 /// Why a store failed.

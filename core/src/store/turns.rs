@@ -1,10 +1,29 @@
 //! Runs that take turns on one store, in the order in which they came.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
 use crate::util::lock;
+
+thread_local! {
+    /// The thread that this one works for.
+    static WORKS_FOR: Cell<Option<ThreadId>> = const { Cell::new(None) };
+}
+
+/// Does something for another thread, without which the runs that it begins or lets go on can't come to an end. If that
+/// thread would wait for the turn of one of them, it gets `Busy`: see [`queue_runs`](crate::SandboxConfig::queue_runs).
+pub fn work_for<T>(thread: ThreadId, work: impl FnOnce() -> T) -> T {
+    struct Leave(Option<ThreadId>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            WORKS_FOR.set(self.0);
+        }
+    }
+    let _leave = Leave(WORKS_FOR.replace(Some(thread)));
+    work()
+}
 
 /// Who waits for a turn on a store in this process, and who has it.
 #[derive(Debug, Default)]
@@ -59,9 +78,18 @@ impl Turn {
         lock(&self.turns.0).sandbox = Some(sandbox);
     }
 
-    /// This thread works for nobody else until the turn ends.
+    /// This thread, or the one that it works for, works for nobody else until the turn ends.
     pub(crate) fn keeps_thread(&self) {
-        lock(&self.turns.0).thread = Some(std::thread::current().id());
+        let thread = WORKS_FOR.get().unwrap_or_else(|| std::thread::current().id());
+        lock(&self.turns.0).thread = Some(thread);
+    }
+
+    /// The same for a run that any thread may let go on: only one that this one works for.
+    #[cfg(feature = "async")]
+    pub(crate) fn keeps_other_thread(&self) {
+        if WORKS_FOR.get().is_some() {
+            self.keeps_thread();
+        }
     }
 }
 

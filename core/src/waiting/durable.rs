@@ -26,7 +26,6 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 impl SandboxState {
     /// The run that begins has this name.
     pub(super) fn begin_durable_run(&mut self, run: DurableRun) -> Result<()> {
-        check_name(&run.name)?;
         if !self.tables()?.has_store() {
             return Err(Error::invalid("a durable run needs a sandbox with a store of its own"));
         }

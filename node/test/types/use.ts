@@ -38,6 +38,7 @@ const options: SandboxOptions = {
   modules: (name) => ({ source: name, chunkName: '@x' }),
   seed: 7n,
   claimTerm: 60_000,
+  queueRuns: true,
   engine: new Engine({ poolSize: 10 }),
 };
 const lua = new Sandbox(options);

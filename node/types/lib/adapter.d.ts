@@ -54,7 +54,7 @@ export declare class Adapter implements Links {
     resume(name: string): Run;
     pendingRuns(): PendingRun[];
     dropPendingRun(name: string): boolean;
-    register(name: string, f: HostFunction): void;
+    register(name: string, f: HostFunction, repeatable: boolean): void;
     declare(name: string): void;
     unregister(name: string): boolean;
     /** The native part calls a host function, and takes what this returns: a simple value, or bytes that begin with a status. */

@@ -1,4 +1,4 @@
-import type { HostFunction } from '../shared/functions.js';
+import { type HostFunction, type RegisterOptions } from '../shared/functions.js';
 import type { Outcome } from '../shared/outcome.js';
 import { type RestoreOptions } from '../shared/options.js';
 import type { StoredTable } from '../shared/stored.js';
@@ -54,7 +54,7 @@ export declare class Sandbox {
      * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
      * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It may return a promise in asynchronous runs. It stays when the sandbox is reset.
      */
-    register(name: string, f: HostFunction): this;
+    register(name: string, f: HostFunction, options?: RegisterOptions): this;
     /**
      * Makes the name a function whose calls whoever starts a run answers. In other runs a call of it is an error. As for `register`, dots put it into tables, and it
      * stays when the sandbox is reset.

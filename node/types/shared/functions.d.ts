@@ -1,6 +1,14 @@
 import type { LuaInput } from './values.js';
 /** A function of the host. What it returns is its result; use `multiple` to return several results. */
 export type HostFunction = (...args: any[]) => HostResult | PromiseLike<HostResult>;
+/** How a function is registered. */
+export interface RegisterOptions {
+    /**
+     * Whether a run that has called the function may be repeated after a conflict with another one on the same store, because the function only looks something up. It is
+     * called again then, also if it returns a promise. Default false: such a run fails with `Conflict`.
+     */
+    repeatable?: boolean;
+}
 type HostResult = LuaInput | void | MultipleResults;
 /** Several results of a host function. */
 export declare class MultipleResults {
@@ -33,6 +41,7 @@ export declare class Functions {
     renumber({ list, next }: FunctionNames): void;
     copy(): Functions;
 }
+export declare function checkRegisterOptions(options: RegisterOptions): void;
 /** A name that can be registered: Lua names with dots between them. */
 export declare function checkName(name: string): void;
 export {};

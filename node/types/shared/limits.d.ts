@@ -38,6 +38,8 @@ export declare const defaultLimits: Limits;
 export declare function onlySet(set: LimitOptions | null): Limits | null;
 /** What bounds a run inside another one: nothing gets wider. Time and instructions are counted elsewhere. */
 export declare const within: (outer: Limits, set: Limits, calls: number, printed: number) => Limits;
+/** Of each limit the one that is less. */
+export declare function leastOf(a: Limits, b: Limits): Limits;
 /** The most that the memory of a guest has room for when it keeps to this limit: what `MOST_TAKEN` in `alloc.c` says, beside what a new one has. */
 export declare const mostMemory: (limit: number) => number;
 /** What may be held in memory for the tables that a run uses, beside what they hold in the end: what it has overwritten and deleted. */

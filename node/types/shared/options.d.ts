@@ -1,5 +1,5 @@
 export declare const limitNames: readonly ['memoryLimit', 'instructionLimit', 'timeout', 'outputLimit', 'storeLimit', 'hostCallLimit', 'sourceLimit'];
-export declare const sandboxNames: readonly ["memoryLimit", "instructionLimit", "timeout", "outputLimit", "storeLimit", "hostCallLimit", "sourceLimit", "engine", "store", "onPrint", "modules", "seed", "exactNumbers", "memoryAlias", "storedFunctions"];
+export declare const sandboxNames: readonly ["memoryLimit", "instructionLimit", "timeout", "outputLimit", "storeLimit", "hostCallLimit", "sourceLimit", "engine", "store", "onPrint", "modules", "seed", "exactNumbers", "memoryAlias", "storedFunctions", "claimTerm", "queueRuns"];
 /** Refuses what is no object, and names that mean nothing. */
 export declare function checkOptions(options: unknown, names: readonly string[], what?: string): void;
 /** Refuses an option that is given and has another type. */

@@ -1,7 +1,7 @@
 /** luacell for JavaScript without native code: browsers, Deno, edge runtimes, Node.js. */
 export { Engine, type WasmSource } from './engine.js';
 export { type ErrorKind, ErrorKinds, LuaCellError, type Metrics } from '../../shared/errors.js';
-export { type HostFunction, type MultipleResults, multiple } from '../../shared/functions.js';
+export { type HostFunction, type MultipleResults, type RegisterOptions, multiple } from '../../shared/functions.js';
 export { IndexedDBStore, type IndexedDBOptions, openIndexedDB } from './indexeddb.js';
 export type { LimitOptions, Size, StoreLimit } from '../../shared/limits.js';
 export type { Module, Modules } from '../../shared/modules.js';

@@ -2,7 +2,7 @@ import { Runtime } from './runtime.js';
 import { Engine } from './engine.js';
 import { type Enter, callEntry, computeEntry, namedEntry } from './entry.js';
 import { invalid } from '../../shared/errors.js';
-import { Functions, type HostFunction } from '../../shared/functions.js';
+import { Functions, type HostFunction, type RegisterOptions, checkRegisterOptions } from '../../shared/functions.js';
 import { type LimitOptions, defaultLimits, withLimits } from '../../shared/limits.js';
 import type { Modules } from '../../shared/modules.js';
 import { type PendingRun, Run, type Started } from './run.js';
@@ -40,6 +40,8 @@ export interface SandboxOptions extends LimitOptions {
   storedFunctions?: boolean;
   /** Without effect here, where a store has one user: elsewhere for how many milliseconds the sandbox claims a durable run each time. */
   claimTerm?: number;
+  /** Without effect here, where a store has one user, and no run is in conflict with another: elsewhere whether runs on one store take turns. */
+  queueRuns?: boolean;
 }
 
 /** Settings of one run. Limits that are set here replace the sandbox's. */
@@ -98,7 +100,7 @@ export class Sandbox {
 
   /** Like `new Sandbox(options)`, after loading the default engine if there is none. */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
-    checkSandboxOptions(options, names, Engine);
+    checkSandboxOptions(options, sandboxNames, Engine);
     return new Sandbox({ ...options, engine: options.engine ?? (await Engine.load()) });
   }
 
@@ -157,9 +159,11 @@ export class Sandbox {
 
   /**
    * Makes a function callable from Lua, as the global of that name; dots put it into tables. It may use this sandbox until it returns. What
-   * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It stays when the sandbox is reset.
+   * it throws becomes a Lua error, and comes out as the `cause` if no script catches it. It stays when the sandbox is reset. That it is `repeatable` is without effect
+   * here, where no run is repeated.
    */
-  register(name: string, f: HostFunction): this {
+  register(name: string, f: HostFunction, options: RegisterOptions = {}): this {
+    checkRegisterOptions(options);
     this.#runtime.register(name, f);
     return this;
   }
@@ -362,8 +366,6 @@ for (const [name, value] of [['dispose', close], ['asyncDispose', closeAsync]] a
   Object.defineProperty(Sandbox.prototype, symbol, { value, configurable: true, writable: true });
 }
 
-const names = [...sandboxNames, 'claimTerm'];
-
 /** The name of a durable run, if that is what is wanted. */
 function durableOf(options: StartOptions): string | undefined {
   checkType(options, 'durable', 'string', 'text');
@@ -371,7 +373,7 @@ function durableOf(options: StartOptions): string | undefined {
 }
 
 function makeRuntime(options: SandboxOptions): Runtime {
-  checkSandboxOptions(options, names, Engine);
+  checkSandboxOptions(options, sandboxNames, Engine);
   checkCount('claimTerm', options.claimTerm, 53);
   const { engine = Engine.default, store = null, onPrint = null, modules = null, seed, exactNumbers = false, memoryAlias = true, storedFunctions = true } = options;
   if (store !== null && (typeof store !== 'object' || typeof store.entries !== 'function' || typeof store.commit !== 'function'))

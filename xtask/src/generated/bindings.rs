@@ -215,7 +215,7 @@ fn kotlin_cancelling(text: &str) -> Result<String> {
     const END: &str = "        LuaException.ErrorHandler,\n    )\n    }\n";
     let calls = text.matches(BEGIN).count();
     ensure!(calls == 2 && text.matches(END).count() == calls, "the generated asynchronous calls look otherwise");
-    let begin = BEGIN.replace("return uniffi", "return cancelling(canceller) { canceller -> uniffi");
+    let begin = BEGIN.replace("return uniffi", "return cancelling(canceller, tasks) { canceller, tasks -> uniffi");
     Ok(text.replace(BEGIN, &begin).replace(END, "        LuaException.ErrorHandler,\n    ) }\n    }\n"))
 }
 

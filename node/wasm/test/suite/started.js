@@ -107,6 +107,9 @@ export const started = {
     fails("InvalidArgument", () => lua.startCall(5));
     fails("InvalidArgument", () => lua.declare("no name"));
     fails("InvalidArgument", () => new api.Sandbox({ claimTerm: -1 }));
+    fails("InvalidArgument", () => new api.Sandbox({ queueRuns: 1 }));
+    fails("InvalidArgument", () => lua.register("f", () => 1, { repeat: true }));
+    equal(new api.Sandbox({ queueRuns: true }).register("f", () => 1, { repeatable: true }).compute("return f()"), 1);
     equal(lua.compute("return 1"), 1);
   },
 

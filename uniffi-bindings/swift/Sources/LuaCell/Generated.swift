@@ -647,6 +647,209 @@ fileprivate struct FfiConverterDuration: FfiConverterRustBuffer {
 }
 
 /**
+ * A function of the host's whose results come later. The packages make it of a coroutine or of a task.
+ */
+public protocol AsyncHostFunction: AnyObject, Sendable {
+
+    /**
+     * Begins a call, on the thread that runs the script, and returns soon; the call gets the results later, from any
+     * thread.
+     */
+    func begin(args: [LuaValue], call: HostCall) throws  -> HostTask
+
+}
+/**
+ * A function of the host's whose results come later. The packages make it of a coroutine or of a task.
+ */
+open class AsyncHostFunctionImpl: AsyncHostFunction, @unchecked Sendable {
+    fileprivate let handle: UInt64
+
+    /// Used to instantiate a [FFIObject] without an actual handle, for fakes in tests, mostly.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public struct NoHandle {
+        public init() {}
+    }
+
+    // TODO: We'd like this to be `private` but for Swifty reasons,
+    // we can't implement `FfiConverter` without making this `required` and we can't
+    // make it `required` without making it `public`.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    required public init(unsafeFromHandle handle: UInt64) {
+        self.handle = handle
+    }
+
+    // This constructor can be used to instantiate a fake object.
+    // - Parameter noHandle: Placeholder value so we can have a constructor separate from the default empty one that may be implemented for classes extending [FFIObject].
+    //
+    // - Warning:
+    //     Any object instantiated with this constructor cannot be passed to an actual Rust-backed object. Since there isn't a backing handle the FFI lower functions will crash.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public init(noHandle: NoHandle) {
+        self.handle = 0
+    }
+
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public func uniffiCloneHandle() -> UInt64 {
+        return try! rustCall { uniffi_luacell_uniffi_fn_clone_asynchostfunction(self.handle, $0) }
+    }
+    // No primary constructor declared for this class.
+
+    deinit {
+        if handle == 0 {
+            // Mock objects have handle=0 don't try to free them
+            return
+        }
+
+        try! rustCall { uniffi_luacell_uniffi_fn_free_asynchostfunction(handle, $0) }
+    }
+
+    /**
+     * Begins a call, on the thread that runs the script, and returns soon; the call gets the results later, from any
+     * thread.
+     */
+open func begin(args: [LuaValue], call: HostCall)throws  -> HostTask  {
+    return try  FfiConverterTypeHostTask_lift(try rustCallWithError(FfiConverterTypeHostError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_asynchostfunction_begin(
+            self.uniffiCloneHandle(),
+        FfiConverterSequenceTypeLuaValue.lower(args),
+        FfiConverterTypeHostCall_lower(call),uniffiCallStatus
+    )
+})
+}
+
+}
+
+// Put the implementation in a struct so we don't pollute the top-level namespace
+fileprivate struct UniffiCallbackInterfaceAsyncHostFunction {
+
+    // Create the VTable using a series of closures.
+    // Swift automatically converts these into C callback functions.
+    //
+    // Store the vtable directly.
+    static let vtable: UniffiVTableCallbackInterfaceAsyncHostFunction = UniffiVTableCallbackInterfaceAsyncHostFunction(
+        uniffiFree: { (uniffiHandle: UInt64) -> () in
+            do {
+                try FfiConverterTypeAsyncHostFunction.handleMap.remove(handle: uniffiHandle)
+            } catch {
+                print("Uniffi callback interface AsyncHostFunction: handle missing in uniffiFree")
+            }
+        },
+        uniffiClone: { (uniffiHandle: UInt64) -> UInt64 in
+            do {
+                return try FfiConverterTypeAsyncHostFunction.handleMap.clone(handle: uniffiHandle)
+            } catch {
+                fatalError("Uniffi callback interface AsyncHostFunction: handle missing in uniffiClone")
+            }
+        },
+        begin: { (
+            uniffiHandle: UInt64,
+            args: RustBuffer,
+            call: UInt64,
+            uniffiOutReturn: UnsafeMutablePointer<UInt64>,
+            uniffiCallStatus: UnsafeMutablePointer<RustCallStatus>
+        ) in
+            let makeCall = {
+                () throws -> HostTask in
+                guard let uniffiObj = try? FfiConverterTypeAsyncHostFunction.handleMap.get(handle: uniffiHandle) else {
+                    throw UniffiInternalError.unexpectedStaleHandle
+                }
+                return try uniffiObj.begin(
+                     args: try FfiConverterSequenceTypeLuaValue.lift(args),
+                     call: try FfiConverterTypeHostCall_lift(call)
+                )
+            }
+
+            let writeReturn = { uniffiOutReturn.pointee = FfiConverterTypeHostTask_lower($0) }
+            uniffiTraitInterfaceCallWithError(
+                callStatus: uniffiCallStatus,
+                makeCall: makeCall,
+                writeReturn: writeReturn,
+                lowerError: FfiConverterTypeHostError_lower
+            )
+        }
+    )
+
+    // Rust stores this pointer for future callback invocations, so it must live
+    // for the process lifetime (not just for the init function call).
+    //
+    // `nonisolated(unsafe)` is needed under Swift 6 strict concurrency.
+    // This is safe because the pointee is initialized once during static init
+    // and never mutated by either side of the FFI.  Its fields are C function pointers.
+    nonisolated(unsafe) static let vtablePtr: UnsafePointer<UniffiVTableCallbackInterfaceAsyncHostFunction> = {
+        let ptr = UnsafeMutablePointer<UniffiVTableCallbackInterfaceAsyncHostFunction>.allocate(capacity: 1)
+        ptr.initialize(to: vtable)
+        return UnsafePointer(ptr)
+    }()
+}
+
+private func uniffiCallbackInitAsyncHostFunction() {
+    uniffi_luacell_uniffi_fn_init_callback_vtable_asynchostfunction(UniffiCallbackInterfaceAsyncHostFunction.vtablePtr)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeAsyncHostFunction: FfiConverter {
+    fileprivate static let handleMap = UniffiHandleMap<AsyncHostFunction>()
+
+    typealias FfiType = UInt64
+    typealias SwiftType = AsyncHostFunction
+
+    public static func lift(_ handle: UInt64) throws -> AsyncHostFunction {
+        if ((handle & 1) == 0) {
+            // Rust-generated handle, construct a new class that uses the handle to implement the
+            // interface
+            return AsyncHostFunctionImpl(unsafeFromHandle: handle)
+        } else {
+            // Swift-generated handle, get the object from the handle map
+            return try handleMap.remove(handle: handle)
+        }
+    }
+
+    public static func lower(_ value: AsyncHostFunction) -> UInt64 {
+         if let rustImpl = value as? AsyncHostFunctionImpl {
+             // Rust-implemented object.  Clone the handle and return it
+            return rustImpl.uniffiCloneHandle()
+         } else {
+            // Swift object, generate a new vtable handle and return that.
+            return handleMap.insert(obj: value)
+         }
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> AsyncHostFunction {
+        let handle: UInt64 = try readInt(&buf)
+        return try lift(handle)
+    }
+
+    public static func write(_ value: AsyncHostFunction, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeAsyncHostFunction_lift(_ handle: UInt64) throws -> AsyncHostFunction {
+    return try FfiConverterTypeAsyncHostFunction.lift(handle)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeAsyncHostFunction_lower(_ value: AsyncHostFunction) -> UInt64 {
+    return FfiConverterTypeAsyncHostFunction.lower(value)
+}
+
+/**
  * Cancels a run, from any thread: `cancel` ends the run that it was given to, and no other one of the same sandbox.
  */
 public protocol CancellerProtocol: AnyObject, Sendable {
@@ -923,6 +1126,140 @@ public func FfiConverterTypeEngine_lift(_ handle: UInt64) throws -> Engine {
 #endif
 public func FfiConverterTypeEngine_lower(_ value: Engine) -> UInt64 {
     return FfiConverterTypeEngine.lower(value)
+}
+
+/**
+ * A call that waits for its results. The first ones count, if the run still needs them.
+ */
+public protocol HostCallProtocol: AnyObject, Sendable {
+
+    /**
+     * The function returned these.
+     */
+    func answer(values: [LuaValue])
+
+    /**
+     * The function failed.
+     */
+    func fail(error: HostError)
+
+}
+/**
+ * A call that waits for its results. The first ones count, if the run still needs them.
+ */
+open class HostCall: HostCallProtocol, @unchecked Sendable {
+    fileprivate let handle: UInt64
+
+    /// Used to instantiate a [FFIObject] without an actual handle, for fakes in tests, mostly.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public struct NoHandle {
+        public init() {}
+    }
+
+    // TODO: We'd like this to be `private` but for Swifty reasons,
+    // we can't implement `FfiConverter` without making this `required` and we can't
+    // make it `required` without making it `public`.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    required public init(unsafeFromHandle handle: UInt64) {
+        self.handle = handle
+    }
+
+    // This constructor can be used to instantiate a fake object.
+    // - Parameter noHandle: Placeholder value so we can have a constructor separate from the default empty one that may be implemented for classes extending [FFIObject].
+    //
+    // - Warning:
+    //     Any object instantiated with this constructor cannot be passed to an actual Rust-backed object. Since there isn't a backing handle the FFI lower functions will crash.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public init(noHandle: NoHandle) {
+        self.handle = 0
+    }
+
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public func uniffiCloneHandle() -> UInt64 {
+        return try! rustCall { uniffi_luacell_uniffi_fn_clone_hostcall(self.handle, $0) }
+    }
+    // No primary constructor declared for this class.
+
+    deinit {
+        if handle == 0 {
+            // Mock objects have handle=0 don't try to free them
+            return
+        }
+
+        try! rustCall { uniffi_luacell_uniffi_fn_free_hostcall(handle, $0) }
+    }
+
+    /**
+     * The function returned these.
+     */
+open func answer(values: [LuaValue])  {try! rustCall() {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_hostcall_answer(
+            self.uniffiCloneHandle(),
+        FfiConverterSequenceTypeLuaValue.lower(values),uniffiCallStatus
+    )
+}
+}
+
+    /**
+     * The function failed.
+     */
+open func fail(error: HostError)  {try! rustCall() {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_hostcall_fail(
+            self.uniffiCloneHandle(),
+        FfiConverterTypeHostError_lower(error),uniffiCallStatus
+    )
+}
+}
+
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeHostCall: FfiConverter {
+    typealias FfiType = UInt64
+    typealias SwiftType = HostCall
+
+    public static func lift(_ handle: UInt64) throws -> HostCall {
+        return HostCall(unsafeFromHandle: handle)
+    }
+
+    public static func lower(_ value: HostCall) -> UInt64 {
+        return value.uniffiCloneHandle()
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> HostCall {
+        let handle: UInt64 = try readInt(&buf)
+        return try lift(handle)
+    }
+
+    public static func write(_ value: HostCall, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeHostCall_lift(_ handle: UInt64) throws -> HostCall {
+    return try FfiConverterTypeHostCall.lift(handle)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeHostCall_lower(_ value: HostCall) -> UInt64 {
+    return FfiConverterTypeHostCall.lower(value)
 }
 
 /**
@@ -1322,6 +1659,404 @@ public func FfiConverterTypeHostFunction_lift(_ handle: UInt64) throws -> HostFu
 #endif
 public func FfiConverterTypeHostFunction_lower(_ value: HostFunction) -> UInt64 {
     return FfiConverterTypeHostFunction.lower(value)
+}
+
+/**
+ * What a host function that waits is at work with.
+ */
+public protocol HostTask: AnyObject, Sendable {
+
+    /**
+     * Nobody needs the results any more. An error is ignored.
+     */
+    func cancel() throws
+
+}
+/**
+ * What a host function that waits is at work with.
+ */
+open class HostTaskImpl: HostTask, @unchecked Sendable {
+    fileprivate let handle: UInt64
+
+    /// Used to instantiate a [FFIObject] without an actual handle, for fakes in tests, mostly.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public struct NoHandle {
+        public init() {}
+    }
+
+    // TODO: We'd like this to be `private` but for Swifty reasons,
+    // we can't implement `FfiConverter` without making this `required` and we can't
+    // make it `required` without making it `public`.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    required public init(unsafeFromHandle handle: UInt64) {
+        self.handle = handle
+    }
+
+    // This constructor can be used to instantiate a fake object.
+    // - Parameter noHandle: Placeholder value so we can have a constructor separate from the default empty one that may be implemented for classes extending [FFIObject].
+    //
+    // - Warning:
+    //     Any object instantiated with this constructor cannot be passed to an actual Rust-backed object. Since there isn't a backing handle the FFI lower functions will crash.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public init(noHandle: NoHandle) {
+        self.handle = 0
+    }
+
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public func uniffiCloneHandle() -> UInt64 {
+        return try! rustCall { uniffi_luacell_uniffi_fn_clone_hosttask(self.handle, $0) }
+    }
+    // No primary constructor declared for this class.
+
+    deinit {
+        if handle == 0 {
+            // Mock objects have handle=0 don't try to free them
+            return
+        }
+
+        try! rustCall { uniffi_luacell_uniffi_fn_free_hosttask(handle, $0) }
+    }
+
+    /**
+     * Nobody needs the results any more. An error is ignored.
+     */
+open func cancel()throws   {try rustCallWithError(FfiConverterTypeHostError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_hosttask_cancel(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+}
+}
+
+}
+
+// Put the implementation in a struct so we don't pollute the top-level namespace
+fileprivate struct UniffiCallbackInterfaceHostTask {
+
+    // Create the VTable using a series of closures.
+    // Swift automatically converts these into C callback functions.
+    //
+    // Store the vtable directly.
+    static let vtable: UniffiVTableCallbackInterfaceHostTask = UniffiVTableCallbackInterfaceHostTask(
+        uniffiFree: { (uniffiHandle: UInt64) -> () in
+            do {
+                try FfiConverterTypeHostTask.handleMap.remove(handle: uniffiHandle)
+            } catch {
+                print("Uniffi callback interface HostTask: handle missing in uniffiFree")
+            }
+        },
+        uniffiClone: { (uniffiHandle: UInt64) -> UInt64 in
+            do {
+                return try FfiConverterTypeHostTask.handleMap.clone(handle: uniffiHandle)
+            } catch {
+                fatalError("Uniffi callback interface HostTask: handle missing in uniffiClone")
+            }
+        },
+        cancel: { (
+            uniffiHandle: UInt64,
+            uniffiOutReturn: UnsafeMutableRawPointer,
+            uniffiCallStatus: UnsafeMutablePointer<RustCallStatus>
+        ) in
+            let makeCall = {
+                () throws -> () in
+                guard let uniffiObj = try? FfiConverterTypeHostTask.handleMap.get(handle: uniffiHandle) else {
+                    throw UniffiInternalError.unexpectedStaleHandle
+                }
+                return try uniffiObj.cancel(
+                )
+            }
+
+            let writeReturn = { () }
+            uniffiTraitInterfaceCallWithError(
+                callStatus: uniffiCallStatus,
+                makeCall: makeCall,
+                writeReturn: writeReturn,
+                lowerError: FfiConverterTypeHostError_lower
+            )
+        }
+    )
+
+    // Rust stores this pointer for future callback invocations, so it must live
+    // for the process lifetime (not just for the init function call).
+    //
+    // `nonisolated(unsafe)` is needed under Swift 6 strict concurrency.
+    // This is safe because the pointee is initialized once during static init
+    // and never mutated by either side of the FFI.  Its fields are C function pointers.
+    nonisolated(unsafe) static let vtablePtr: UnsafePointer<UniffiVTableCallbackInterfaceHostTask> = {
+        let ptr = UnsafeMutablePointer<UniffiVTableCallbackInterfaceHostTask>.allocate(capacity: 1)
+        ptr.initialize(to: vtable)
+        return UnsafePointer(ptr)
+    }()
+}
+
+private func uniffiCallbackInitHostTask() {
+    uniffi_luacell_uniffi_fn_init_callback_vtable_hosttask(UniffiCallbackInterfaceHostTask.vtablePtr)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeHostTask: FfiConverter {
+    fileprivate static let handleMap = UniffiHandleMap<HostTask>()
+
+    typealias FfiType = UInt64
+    typealias SwiftType = HostTask
+
+    public static func lift(_ handle: UInt64) throws -> HostTask {
+        if ((handle & 1) == 0) {
+            // Rust-generated handle, construct a new class that uses the handle to implement the
+            // interface
+            return HostTaskImpl(unsafeFromHandle: handle)
+        } else {
+            // Swift-generated handle, get the object from the handle map
+            return try handleMap.remove(handle: handle)
+        }
+    }
+
+    public static func lower(_ value: HostTask) -> UInt64 {
+         if let rustImpl = value as? HostTaskImpl {
+             // Rust-implemented object.  Clone the handle and return it
+            return rustImpl.uniffiCloneHandle()
+         } else {
+            // Swift object, generate a new vtable handle and return that.
+            return handleMap.insert(obj: value)
+         }
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> HostTask {
+        let handle: UInt64 = try readInt(&buf)
+        return try lift(handle)
+    }
+
+    public static func write(_ value: HostTask, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeHostTask_lift(_ handle: UInt64) throws -> HostTask {
+    return try FfiConverterTypeHostTask.lift(handle)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeHostTask_lower(_ value: HostTask) -> UInt64 {
+    return FfiConverterTypeHostTask.lower(value)
+}
+
+/**
+ * Where the host functions of an asynchronous run wait: the coroutine or the task that waits for the run.
+ */
+public protocol HostTasks: AnyObject, Sendable {
+
+    /**
+     * Begins a call there; see `AsyncHostFunction`.
+     */
+    func begin(function: AsyncHostFunction, args: [LuaValue], call: HostCall) throws  -> HostTask
+
+}
+/**
+ * Where the host functions of an asynchronous run wait: the coroutine or the task that waits for the run.
+ */
+open class HostTasksImpl: HostTasks, @unchecked Sendable {
+    fileprivate let handle: UInt64
+
+    /// Used to instantiate a [FFIObject] without an actual handle, for fakes in tests, mostly.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public struct NoHandle {
+        public init() {}
+    }
+
+    // TODO: We'd like this to be `private` but for Swifty reasons,
+    // we can't implement `FfiConverter` without making this `required` and we can't
+    // make it `required` without making it `public`.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    required public init(unsafeFromHandle handle: UInt64) {
+        self.handle = handle
+    }
+
+    // This constructor can be used to instantiate a fake object.
+    // - Parameter noHandle: Placeholder value so we can have a constructor separate from the default empty one that may be implemented for classes extending [FFIObject].
+    //
+    // - Warning:
+    //     Any object instantiated with this constructor cannot be passed to an actual Rust-backed object. Since there isn't a backing handle the FFI lower functions will crash.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public init(noHandle: NoHandle) {
+        self.handle = 0
+    }
+
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public func uniffiCloneHandle() -> UInt64 {
+        return try! rustCall { uniffi_luacell_uniffi_fn_clone_hosttasks(self.handle, $0) }
+    }
+    // No primary constructor declared for this class.
+
+    deinit {
+        if handle == 0 {
+            // Mock objects have handle=0 don't try to free them
+            return
+        }
+
+        try! rustCall { uniffi_luacell_uniffi_fn_free_hosttasks(handle, $0) }
+    }
+
+    /**
+     * Begins a call there; see `AsyncHostFunction`.
+     */
+open func begin(function: AsyncHostFunction, args: [LuaValue], call: HostCall)throws  -> HostTask  {
+    return try  FfiConverterTypeHostTask_lift(try rustCallWithError(FfiConverterTypeHostError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_hosttasks_begin(
+            self.uniffiCloneHandle(),
+        FfiConverterTypeAsyncHostFunction_lower(function),
+        FfiConverterSequenceTypeLuaValue.lower(args),
+        FfiConverterTypeHostCall_lower(call),uniffiCallStatus
+    )
+})
+}
+
+}
+
+// Put the implementation in a struct so we don't pollute the top-level namespace
+fileprivate struct UniffiCallbackInterfaceHostTasks {
+
+    // Create the VTable using a series of closures.
+    // Swift automatically converts these into C callback functions.
+    //
+    // Store the vtable directly.
+    static let vtable: UniffiVTableCallbackInterfaceHostTasks = UniffiVTableCallbackInterfaceHostTasks(
+        uniffiFree: { (uniffiHandle: UInt64) -> () in
+            do {
+                try FfiConverterTypeHostTasks.handleMap.remove(handle: uniffiHandle)
+            } catch {
+                print("Uniffi callback interface HostTasks: handle missing in uniffiFree")
+            }
+        },
+        uniffiClone: { (uniffiHandle: UInt64) -> UInt64 in
+            do {
+                return try FfiConverterTypeHostTasks.handleMap.clone(handle: uniffiHandle)
+            } catch {
+                fatalError("Uniffi callback interface HostTasks: handle missing in uniffiClone")
+            }
+        },
+        begin: { (
+            uniffiHandle: UInt64,
+            function: UInt64,
+            args: RustBuffer,
+            call: UInt64,
+            uniffiOutReturn: UnsafeMutablePointer<UInt64>,
+            uniffiCallStatus: UnsafeMutablePointer<RustCallStatus>
+        ) in
+            let makeCall = {
+                () throws -> HostTask in
+                guard let uniffiObj = try? FfiConverterTypeHostTasks.handleMap.get(handle: uniffiHandle) else {
+                    throw UniffiInternalError.unexpectedStaleHandle
+                }
+                return try uniffiObj.begin(
+                     function: try FfiConverterTypeAsyncHostFunction_lift(function),
+                     args: try FfiConverterSequenceTypeLuaValue.lift(args),
+                     call: try FfiConverterTypeHostCall_lift(call)
+                )
+            }
+
+            let writeReturn = { uniffiOutReturn.pointee = FfiConverterTypeHostTask_lower($0) }
+            uniffiTraitInterfaceCallWithError(
+                callStatus: uniffiCallStatus,
+                makeCall: makeCall,
+                writeReturn: writeReturn,
+                lowerError: FfiConverterTypeHostError_lower
+            )
+        }
+    )
+
+    // Rust stores this pointer for future callback invocations, so it must live
+    // for the process lifetime (not just for the init function call).
+    //
+    // `nonisolated(unsafe)` is needed under Swift 6 strict concurrency.
+    // This is safe because the pointee is initialized once during static init
+    // and never mutated by either side of the FFI.  Its fields are C function pointers.
+    nonisolated(unsafe) static let vtablePtr: UnsafePointer<UniffiVTableCallbackInterfaceHostTasks> = {
+        let ptr = UnsafeMutablePointer<UniffiVTableCallbackInterfaceHostTasks>.allocate(capacity: 1)
+        ptr.initialize(to: vtable)
+        return UnsafePointer(ptr)
+    }()
+}
+
+private func uniffiCallbackInitHostTasks() {
+    uniffi_luacell_uniffi_fn_init_callback_vtable_hosttasks(UniffiCallbackInterfaceHostTasks.vtablePtr)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeHostTasks: FfiConverter {
+    fileprivate static let handleMap = UniffiHandleMap<HostTasks>()
+
+    typealias FfiType = UInt64
+    typealias SwiftType = HostTasks
+
+    public static func lift(_ handle: UInt64) throws -> HostTasks {
+        if ((handle & 1) == 0) {
+            // Rust-generated handle, construct a new class that uses the handle to implement the
+            // interface
+            return HostTasksImpl(unsafeFromHandle: handle)
+        } else {
+            // Swift-generated handle, get the object from the handle map
+            return try handleMap.remove(handle: handle)
+        }
+    }
+
+    public static func lower(_ value: HostTasks) -> UInt64 {
+         if let rustImpl = value as? HostTasksImpl {
+             // Rust-implemented object.  Clone the handle and return it
+            return rustImpl.uniffiCloneHandle()
+         } else {
+            // Swift object, generate a new vtable handle and return that.
+            return handleMap.insert(obj: value)
+         }
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> HostTasks {
+        let handle: UInt64 = try readInt(&buf)
+        return try lift(handle)
+    }
+
+    public static func write(_ value: HostTasks, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeHostTasks_lift(_ handle: UInt64) throws -> HostTasks {
+    return try FfiConverterTypeHostTasks.lift(handle)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeHostTasks_lower(_ value: HostTasks) -> UInt64 {
+    return FfiConverterTypeHostTasks.lower(value)
 }
 
 /**
@@ -2638,12 +3373,12 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func call(path: String, options: RunOptions?) throws  -> Outcome
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
-     * host function that is running is waited for.
+     * Calls a global Lua function on another thread, which it leaves while it waits for host functions. Cancelling ends
+     * the run, and returns when it has ended: a host function that is running is waited for.
      *
      * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
-    func callAsync(path: String, options: RunOptions?, canceller: Canceller?) async throws  -> Outcome
+    func callAsync(path: String, options: RunOptions?, canceller: Canceller?, tasks: HostTasks?) async throws  -> Outcome
 
     /**
      * Removes `_io.input`, `_io.output` and `_io.meta`.
@@ -2659,12 +3394,12 @@ public protocol SandboxProtocol: AnyObject, Sendable {
     func compute(source: String, options: RunOptions?) throws  -> Outcome
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
-     * that is running is waited for.
+     * Runs Lua source on another thread, which it leaves while it waits for host functions. Cancelling ends the run, and
+     * returns when it has ended: a host function that is running is waited for.
      *
      * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
-    func computeAsync(source: String, options: RunOptions?, canceller: Canceller?) async throws  -> Outcome
+    func computeAsync(source: String, options: RunOptions?, canceller: Canceller?, tasks: HostTasks?) async throws  -> Outcome
 
     /**
      * As `compute`, for source that may be any bytes.
@@ -2726,6 +3461,16 @@ public protocol SandboxProtocol: AnyObject, Sendable {
      * Errors: `InvalidArgument` for a name that is none, or that leads through something that is no table.
      */
     func register(name: String, function: HostFunction, repeatable: Bool) throws
+
+    /**
+     * As `register`, for a function whose results come later. A script calls it as any other. In `computeAsync` and
+     * `callAsync` no thread is held while it waits, and the script's other tasks go on; in all other runs the thread
+     * waits. When the run ends first, the function is cancelled. It can't use the sandbox, which gives `Busy` meanwhile.
+     * One that is `repeatable` is called again when a run is repeated after a conflict.
+     *
+     * Errors: as `register`.
+     */
+    func registerWaiting(name: String, function: AsyncHostFunction, repeatable: Bool) throws
 
     /**
      * Starts Lua anew: globals and functions are gone, stored tables and host functions stay.
@@ -3017,17 +3762,17 @@ open func call(path: String, options: RunOptions? = nil)throws  -> Outcome  {
 }
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
-     * host function that is running is waited for.
+     * Calls a global Lua function on another thread, which it leaves while it waits for host functions. Cancelling ends
+     * the run, and returns when it has ended: a host function that is running is waited for.
      *
      * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
-open func callAsync(path: String, options: RunOptions? = nil, canceller: Canceller? = nil)async throws  -> Outcome  {
+open func callAsync(path: String, options: RunOptions? = nil, canceller: Canceller? = nil, tasks: HostTasks? = nil)async throws  -> Outcome  {
     return
         try  await uniffiRustCallAsync(
             rustFutureFunc: {
                 uniffi_luacell_uniffi_fn_method_sandbox_call_async(
-                        self.uniffiCloneHandle(),FfiConverterString.lower(path),FfiConverterOptionTypeRunOptions.lower(options),FfiConverterOptionTypeCanceller.lower(canceller)
+                        self.uniffiCloneHandle(),FfiConverterString.lower(path),FfiConverterOptionTypeRunOptions.lower(options),FfiConverterOptionTypeCanceller.lower(canceller),FfiConverterOptionTypeHostTasks.lower(tasks)
                 )
             },
             pollFunc: ffi_luacell_uniffi_rust_future_poll_rust_buffer,
@@ -3067,17 +3812,17 @@ open func compute(source: String, options: RunOptions? = nil)throws  -> Outcome 
 }
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
-     * that is running is waited for.
+     * Runs Lua source on another thread, which it leaves while it waits for host functions. Cancelling ends the run, and
+     * returns when it has ended: a host function that is running is waited for.
      *
      * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
-open func computeAsync(source: String, options: RunOptions? = nil, canceller: Canceller? = nil)async throws  -> Outcome  {
+open func computeAsync(source: String, options: RunOptions? = nil, canceller: Canceller? = nil, tasks: HostTasks? = nil)async throws  -> Outcome  {
     return
         try  await uniffiRustCallAsync(
             rustFutureFunc: {
                 uniffi_luacell_uniffi_fn_method_sandbox_compute_async(
-                        self.uniffiCloneHandle(),FfiConverterString.lower(source),FfiConverterOptionTypeRunOptions.lower(options),FfiConverterOptionTypeCanceller.lower(canceller)
+                        self.uniffiCloneHandle(),FfiConverterString.lower(source),FfiConverterOptionTypeRunOptions.lower(options),FfiConverterOptionTypeCanceller.lower(canceller),FfiConverterOptionTypeHostTasks.lower(tasks)
                 )
             },
             pollFunc: ffi_luacell_uniffi_rust_future_poll_rust_buffer,
@@ -3223,6 +3968,25 @@ open func register(name: String, function: HostFunction, repeatable: Bool = fals
             self.uniffiCloneHandle(),
         FfiConverterString.lower(name),
         FfiConverterTypeHostFunction_lower(function),
+        FfiConverterBool.lower(repeatable),uniffiCallStatus
+    )
+}
+}
+
+    /**
+     * As `register`, for a function whose results come later. A script calls it as any other. In `computeAsync` and
+     * `callAsync` no thread is held while it waits, and the script's other tasks go on; in all other runs the thread
+     * waits. When the run ends first, the function is cancelled. It can't use the sandbox, which gives `Busy` meanwhile.
+     * One that is `repeatable` is called again when a run is repeated after a conflict.
+     *
+     * Errors: as `register`.
+     */
+open func registerWaiting(name: String, function: AsyncHostFunction, repeatable: Bool = false)throws   {try rustCallWithError(FfiConverterTypeLuaError_lift) {
+        uniffiCallStatus in
+    uniffi_luacell_uniffi_fn_method_sandbox_register_waiting(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(name),
+        FfiConverterTypeAsyncHostFunction_lower(function),
         FfiConverterBool.lower(repeatable),uniffiCallStatus
     )
 }
@@ -5238,6 +6002,14 @@ public struct SandboxConfig {
      * seconds.
      */
     public let claimTerm: TimeInterval?
+    /**
+     * Whether this sandbox's runs take turns with those of other sandboxes that use the same store and do the same, in
+     * this process and on a server: none is in conflict with another then, also if it waits in between. A run has its
+     * turn from its beginning to its end, a durable one from wait to wait. Waiting for it does not count for the
+     * timeout. A run that would wait in vain, because the same thread has to end the one whose turn it is, gets `Busy`.
+     * On a server a turn ends after 30 seconds if its holder is gone.
+     */
+    public let queueRuns: Bool
 
     // Default memberwise initializers are never public by default, so we
     // declare one manually.
@@ -5281,7 +6053,14 @@ public struct SandboxConfig {
          * How long the sandbox claims a durable run each time, in a store that several sandboxes use; for so long nobody else
          * can resume the run. The claim is renewed whenever the run waits, and by `renew`; it ends with the run. Default: 30
          * seconds.
-         */claimTerm: TimeInterval? = nil) {
+         */claimTerm: TimeInterval? = nil,
+        /**
+         * Whether this sandbox's runs take turns with those of other sandboxes that use the same store and do the same, in
+         * this process and on a server: none is in conflict with another then, also if it waits in between. A run has its
+         * turn from its beginning to its end, a durable one from wait to wait. Waiting for it does not count for the
+         * timeout. A run that would wait in vain, because the same thread has to end the one whose turn it is, gets `Busy`.
+         * On a server a turn ends after 30 seconds if its holder is gone.
+         */queueRuns: Bool = false) {
         self.limits = limits
         self.store = store
         self.ownStore = ownStore
@@ -5294,6 +6073,7 @@ public struct SandboxConfig {
         self.moduleSource = moduleSource
         self.seed = seed
         self.claimTerm = claimTerm
+        self.queueRuns = queueRuns
     }
 
 }
@@ -5320,7 +6100,8 @@ public struct FfiConverterTypeSandboxConfig: FfiConverterRustBuffer {
                 moduleFolder: FfiConverterOptionString.read(from: &buf),
                 moduleSource: FfiConverterOptionTypeModuleSource.read(from: &buf),
                 seed: FfiConverterOptionInt64.read(from: &buf),
-                claimTerm: FfiConverterOptionDuration.read(from: &buf)
+                claimTerm: FfiConverterOptionDuration.read(from: &buf),
+                queueRuns: FfiConverterBool.read(from: &buf)
         )
     }
 
@@ -5337,6 +6118,7 @@ public struct FfiConverterTypeSandboxConfig: FfiConverterRustBuffer {
         FfiConverterOptionTypeModuleSource.write(value.moduleSource, into: &buf)
         FfiConverterOptionInt64.write(value.seed, into: &buf)
         FfiConverterOptionDuration.write(value.claimTerm, into: &buf)
+        FfiConverterBool.write(value.queueRuns, into: &buf)
     }
 }
 
@@ -6563,6 +7345,30 @@ fileprivate struct FfiConverterOptionTypeHostFailure: FfiConverterRustBuffer {
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterOptionTypeHostTasks: FfiConverterRustBuffer {
+    typealias SwiftType = HostTasks?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterTypeHostTasks.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterTypeHostTasks.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterOptionTypeModuleSource: FfiConverterRustBuffer {
     typealias SwiftType = ModuleSource?
 
@@ -7183,7 +7989,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_call() != 47504) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_call_async() != 17050) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_call_async() != 7633) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_clear_io() != 51766) {
@@ -7192,7 +7998,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_sandbox_compute() != 36927) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() != 52060) {
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() != 8624) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_compute_data() != 28667) {
@@ -7226,6 +8032,9 @@ private let initializationResult: InitializationResult = {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_register() != 53052) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_sandbox_register_waiting() != 30703) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_sandbox_reset() != 50213) {
@@ -7324,6 +8133,21 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_luatable_sequence() != 41312) {
         return InitializationResult.apiChecksumMismatch
     }
+    if (uniffi_luacell_uniffi_checksum_method_asynchostfunction_begin() != 22291) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_hostcall_answer() != 21337) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_hostcall_fail() != 45214) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_hosttask_cancel() != 20847) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_luacell_uniffi_checksum_method_hosttasks_begin() != 33168) {
+        return InitializationResult.apiChecksumMismatch
+    }
     if (uniffi_luacell_uniffi_checksum_constructor_engine_new() != 10269) {
         return InitializationResult.apiChecksumMismatch
     }
@@ -7343,8 +8167,11 @@ private let initializationResult: InitializationResult = {
         return InitializationResult.apiChecksumMismatch
     }
 
+    uniffiCallbackInitAsyncHostFunction()
     uniffiCallbackInitHostFailure()
     uniffiCallbackInitHostFunction()
+    uniffiCallbackInitHostTask()
+    uniffiCallbackInitHostTasks()
     uniffiCallbackInitModuleSource()
     uniffiCallbackInitPrinter()
     uniffiCallbackInitTableStore()

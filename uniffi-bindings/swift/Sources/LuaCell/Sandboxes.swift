@@ -45,25 +45,26 @@ extension Sandbox {
         try call(path: path, options: options(args, nil, limits))
     }
 
-    /// Runs Lua source on a thread of its own. Cancelling the task ends the run.
+    /// Runs Lua source on another thread, which is free while the run waits for closures that were registered with
+    /// `registerAsync`. Cancelling the task ends the run.
     ///
     /// - Throws: `LuaError`, whatever the script fails with; `CancellationError` if the task was cancelled.
     @discardableResult
     public func computeAsync(_ source: String, _ args: LuaValue..., name: String? = nil, limits: Limits? = nil) async throws -> Outcome {
         let options = options(args, name, limits)
-        return try await cancellable { canceller in
-            try await self.computeAsync(source: source, options: options, canceller: canceller)
+        return try await driving { canceller, tasks in
+            try await self.computeAsync(source: source, options: options, canceller: canceller, tasks: tasks)
         }
     }
 
-    /// Calls a global Lua function on a thread of its own. Cancelling the task ends the run.
+    /// Calls a global Lua function on another thread, as `computeAsync` runs source. Cancelling the task ends the run.
     ///
     /// - Throws: `LuaError`, whatever the function fails with; `CancellationError` if the task was cancelled.
     @discardableResult
     public func callAsync(_ path: String, _ args: LuaValue..., limits: Limits? = nil) async throws -> Outcome {
         let options = options(args, nil, limits)
-        return try await cancellable { canceller in
-            try await self.callAsync(path: path, options: options, canceller: canceller)
+        return try await driving { canceller, tasks in
+            try await self.callAsync(path: path, options: options, canceller: canceller, tasks: tasks)
         }
     }
 
@@ -87,19 +88,5 @@ extension Sandbox {
     private func options(_ args: [LuaValue], _ name: String?, _ limits: Limits?) -> RunOptions? {
         if args.isEmpty && name == nil && limits == nil { return nil }
         return RunOptions(args: args, name: name, limits: limits)
-    }
-}
-
-/// Passes the cancelling of a task on to a run.
-private func cancellable(_ run: (Canceller) async throws -> Outcome) async throws -> Outcome {
-    let canceller = Canceller()
-    do {
-        return try await withTaskCancellationHandler {
-            try await run(canceller)
-        } onCancel: {
-            canceller.cancel()
-        }
-    } catch LuaError.Interrupted where canceller.isCancelled() {
-        throw CancellationError()
     }
 }

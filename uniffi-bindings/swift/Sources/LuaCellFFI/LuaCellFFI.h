@@ -306,6 +306,27 @@ typedef void (*UniffiCallbackInterfaceTableStoreMethod4)(uint64_t, int64_t, Rust
     );
 
 #endif
+#ifndef UNIFFI_FFIDEF_CALLBACK_INTERFACE_ASYNC_HOST_FUNCTION_METHOD0
+#define UNIFFI_FFIDEF_CALLBACK_INTERFACE_ASYNC_HOST_FUNCTION_METHOD0
+typedef void (*UniffiCallbackInterfaceAsyncHostFunctionMethod0)(uint64_t, RustBuffer, uint64_t, uint64_t* _Nonnull,
+        RustCallStatus *_Nonnull uniffiCallStatus
+    );
+
+#endif
+#ifndef UNIFFI_FFIDEF_CALLBACK_INTERFACE_HOST_TASK_METHOD0
+#define UNIFFI_FFIDEF_CALLBACK_INTERFACE_HOST_TASK_METHOD0
+typedef void (*UniffiCallbackInterfaceHostTaskMethod0)(uint64_t, void* _Nonnull,
+        RustCallStatus *_Nonnull uniffiCallStatus
+    );
+
+#endif
+#ifndef UNIFFI_FFIDEF_CALLBACK_INTERFACE_HOST_TASKS_METHOD0
+#define UNIFFI_FFIDEF_CALLBACK_INTERFACE_HOST_TASKS_METHOD0
+typedef void (*UniffiCallbackInterfaceHostTasksMethod0)(uint64_t, uint64_t, RustBuffer, uint64_t, uint64_t* _Nonnull,
+        RustCallStatus *_Nonnull uniffiCallStatus
+    );
+
+#endif
 #ifndef UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_HOST_FAILURE
 #define UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_HOST_FAILURE
 typedef struct UniffiVTableCallbackInterfaceHostFailure {
@@ -353,6 +374,33 @@ typedef struct UniffiVTableCallbackInterfaceTableStore {
     UniffiCallbackInterfaceTableStoreMethod3 _Nonnull size;
     UniffiCallbackInterfaceTableStoreMethod4 _Nonnull keys;
 } UniffiVTableCallbackInterfaceTableStore;
+
+#endif
+#ifndef UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_ASYNC_HOST_FUNCTION
+#define UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_ASYNC_HOST_FUNCTION
+typedef struct UniffiVTableCallbackInterfaceAsyncHostFunction {
+    UniffiCallbackInterfaceFree _Nonnull uniffiFree;
+    UniffiCallbackInterfaceClone _Nonnull uniffiClone;
+    UniffiCallbackInterfaceAsyncHostFunctionMethod0 _Nonnull begin;
+} UniffiVTableCallbackInterfaceAsyncHostFunction;
+
+#endif
+#ifndef UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_HOST_TASK
+#define UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_HOST_TASK
+typedef struct UniffiVTableCallbackInterfaceHostTask {
+    UniffiCallbackInterfaceFree _Nonnull uniffiFree;
+    UniffiCallbackInterfaceClone _Nonnull uniffiClone;
+    UniffiCallbackInterfaceHostTaskMethod0 _Nonnull cancel;
+} UniffiVTableCallbackInterfaceHostTask;
+
+#endif
+#ifndef UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_HOST_TASKS
+#define UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_HOST_TASKS
+typedef struct UniffiVTableCallbackInterfaceHostTasks {
+    UniffiCallbackInterfaceFree _Nonnull uniffiFree;
+    UniffiCallbackInterfaceClone _Nonnull uniffiClone;
+    UniffiCallbackInterfaceHostTasksMethod0 _Nonnull begin;
+} UniffiVTableCallbackInterfaceHostTasks;
 
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_ENGINE
@@ -638,7 +686,7 @@ RustBuffer uniffi_luacell_uniffi_fn_method_sandbox_call(uint64_t ptr, RustBuffer
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_CALL_ASYNC
 #define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_CALL_ASYNC
-uint64_t uniffi_luacell_uniffi_fn_method_sandbox_call_async(uint64_t ptr, RustBuffer path, RustBuffer options, RustBuffer canceller
+uint64_t uniffi_luacell_uniffi_fn_method_sandbox_call_async(uint64_t ptr, RustBuffer path, RustBuffer options, RustBuffer canceller, RustBuffer tasks
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_CLEAR_IO
@@ -653,7 +701,7 @@ RustBuffer uniffi_luacell_uniffi_fn_method_sandbox_compute(uint64_t ptr, RustBuf
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_COMPUTE_ASYNC
 #define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_COMPUTE_ASYNC
-uint64_t uniffi_luacell_uniffi_fn_method_sandbox_compute_async(uint64_t ptr, RustBuffer source, RustBuffer options, RustBuffer canceller
+uint64_t uniffi_luacell_uniffi_fn_method_sandbox_compute_async(uint64_t ptr, RustBuffer source, RustBuffer options, RustBuffer canceller, RustBuffer tasks
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_COMPUTE_DATA
@@ -709,6 +757,11 @@ RustBuffer uniffi_luacell_uniffi_fn_method_sandbox_output(uint64_t ptr, RustCall
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_REGISTER
 #define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_REGISTER
 void uniffi_luacell_uniffi_fn_method_sandbox_register(uint64_t ptr, RustBuffer name, uint64_t function, int8_t repeatable, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_REGISTER_WAITING
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_REGISTER_WAITING
+void uniffi_luacell_uniffi_fn_method_sandbox_register_waiting(uint64_t ptr, RustBuffer name, uint64_t function, int8_t repeatable, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_SANDBOX_RESET
@@ -964,6 +1017,86 @@ int8_t uniffi_luacell_uniffi_fn_method_luatable_uniffi_trait_eq_ne(uint64_t ptr,
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_LUATABLE_UNIFFI_TRAIT_HASH
 #define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_LUATABLE_UNIFFI_TRAIT_HASH
 uint64_t uniffi_luacell_uniffi_fn_method_luatable_uniffi_trait_hash(uint64_t ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_ASYNCHOSTFUNCTION
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_ASYNCHOSTFUNCTION
+uint64_t uniffi_luacell_uniffi_fn_clone_asynchostfunction(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FREE_ASYNCHOSTFUNCTION
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FREE_ASYNCHOSTFUNCTION
+void uniffi_luacell_uniffi_fn_free_asynchostfunction(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_INIT_CALLBACK_VTABLE_ASYNCHOSTFUNCTION
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_INIT_CALLBACK_VTABLE_ASYNCHOSTFUNCTION
+void uniffi_luacell_uniffi_fn_init_callback_vtable_asynchostfunction(const UniffiVTableCallbackInterfaceAsyncHostFunction* _Nonnull vtable
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_ASYNCHOSTFUNCTION_BEGIN
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_ASYNCHOSTFUNCTION_BEGIN
+uint64_t uniffi_luacell_uniffi_fn_method_asynchostfunction_begin(uint64_t ptr, RustBuffer args, uint64_t call, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_HOSTCALL
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_HOSTCALL
+uint64_t uniffi_luacell_uniffi_fn_clone_hostcall(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FREE_HOSTCALL
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FREE_HOSTCALL
+void uniffi_luacell_uniffi_fn_free_hostcall(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_HOSTCALL_ANSWER
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_HOSTCALL_ANSWER
+void uniffi_luacell_uniffi_fn_method_hostcall_answer(uint64_t ptr, RustBuffer values, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_HOSTCALL_FAIL
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_HOSTCALL_FAIL
+void uniffi_luacell_uniffi_fn_method_hostcall_fail(uint64_t ptr, RustBuffer error, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_HOSTTASK
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_HOSTTASK
+uint64_t uniffi_luacell_uniffi_fn_clone_hosttask(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FREE_HOSTTASK
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FREE_HOSTTASK
+void uniffi_luacell_uniffi_fn_free_hosttask(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_INIT_CALLBACK_VTABLE_HOSTTASK
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_INIT_CALLBACK_VTABLE_HOSTTASK
+void uniffi_luacell_uniffi_fn_init_callback_vtable_hosttask(const UniffiVTableCallbackInterfaceHostTask* _Nonnull vtable
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_HOSTTASK_CANCEL
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_HOSTTASK_CANCEL
+void uniffi_luacell_uniffi_fn_method_hosttask_cancel(uint64_t ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_HOSTTASKS
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_CLONE_HOSTTASKS
+uint64_t uniffi_luacell_uniffi_fn_clone_hosttasks(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FREE_HOSTTASKS
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FREE_HOSTTASKS
+void uniffi_luacell_uniffi_fn_free_hosttasks(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_INIT_CALLBACK_VTABLE_HOSTTASKS
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_INIT_CALLBACK_VTABLE_HOSTTASKS
+void uniffi_luacell_uniffi_fn_init_callback_vtable_hosttasks(const UniffiVTableCallbackInterfaceHostTasks* _Nonnull vtable
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_HOSTTASKS_BEGIN
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_METHOD_HOSTTASKS_BEGIN
+uint64_t uniffi_luacell_uniffi_fn_method_hosttasks_begin(uint64_t ptr, uint64_t function, RustBuffer args, uint64_t call, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_FN_FUNC_MEMORY_IN_USE
@@ -1490,6 +1623,12 @@ uint16_t uniffi_luacell_uniffi_checksum_method_sandbox_register(void
 
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_SANDBOX_REGISTER_WAITING
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_SANDBOX_REGISTER_WAITING
+uint16_t uniffi_luacell_uniffi_checksum_method_sandbox_register_waiting(void
+
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_SANDBOX_RESET
 #define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_SANDBOX_RESET
 uint16_t uniffi_luacell_uniffi_checksum_method_sandbox_reset(void
@@ -1679,6 +1818,36 @@ uint16_t uniffi_luacell_uniffi_checksum_method_luatable_nodes(void
 #ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_LUATABLE_SEQUENCE
 #define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_LUATABLE_SEQUENCE
 uint16_t uniffi_luacell_uniffi_checksum_method_luatable_sequence(void
+
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_ASYNCHOSTFUNCTION_BEGIN
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_ASYNCHOSTFUNCTION_BEGIN
+uint16_t uniffi_luacell_uniffi_checksum_method_asynchostfunction_begin(void
+
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_HOSTCALL_ANSWER
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_HOSTCALL_ANSWER
+uint16_t uniffi_luacell_uniffi_checksum_method_hostcall_answer(void
+
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_HOSTCALL_FAIL
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_HOSTCALL_FAIL
+uint16_t uniffi_luacell_uniffi_checksum_method_hostcall_fail(void
+
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_HOSTTASK_CANCEL
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_HOSTTASK_CANCEL
+uint16_t uniffi_luacell_uniffi_checksum_method_hosttask_cancel(void
+
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_HOSTTASKS_BEGIN
+#define UNIFFI_FFIDEF_UNIFFI_LUACELL_UNIFFI_CHECKSUM_METHOD_HOSTTASKS_BEGIN
+uint16_t uniffi_luacell_uniffi_checksum_method_hosttasks_begin(void
 
 );
 #endif

@@ -9,7 +9,7 @@ final class ReadmeTests: XCTestCase {
         let file = CorpusTests.root.appendingPathComponent("uniffi-bindings/swift/README.md")
         let blocks = try String(contentsOf: file, encoding: .utf8).components(separatedBy: "```")
         let programs = blocks.filter { $0.hasPrefix("swift\n") }
-        XCTAssertEqual(programs.count, 2, "this test knows two programs")
+        XCTAssertEqual(programs.count, 3, "this test knows three programs")
         let here = try String(contentsOfFile: #filePath, encoding: .utf8)
         for line in programs.flatMap({ $0.components(separatedBy: "\n").dropFirst() }) where !line.isEmpty {
             XCTAssertTrue(here.contains(line), "this file lacks: \(line)")
@@ -32,6 +32,16 @@ final class ReadmeTests: XCTestCase {
         try await lua.computeAsync("return _home.runs")        // cancelling the task interrupts the script
         XCTAssertEqual(outcome.values, [7.0, 1])
         XCTAssertEqual(try waiting(), "Hello, Ada!")
+
+        let asking = try Sandbox()
+        try asking.registerAsync("ask") { args in
+            try await Task.sleep(nanoseconds: 100_000_000)
+            return LuaValue("Hello, " + args[0].string! + "!")
+        }
+        let source = "return table.concat(require('task').each({'Ada', 'Bob'}, ask), ' ')"
+        print(try await asking.computeAsync(source).value)     // Hello, Ada! Hello, Bob!
+        let answered = try await asking.computeAsync(source).value
+        XCTAssertEqual(answered, "Hello, Ada! Hello, Bob!")
     }
 
     private func waiting() throws -> LuaValue {

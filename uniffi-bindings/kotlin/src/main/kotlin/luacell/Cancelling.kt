@@ -9,21 +9,25 @@ import kotlinx.coroutines.withContext
 /**
  * Runs something that a canceller ends, and cancels it with the coroutine. A coroutine that was cancelled has ended when its run has: whoever waits for
  * it, as `cancelAndJoin` and `withTimeout` do, can use the sandbox.
+ *
+ * The run's host functions that wait are children of the coroutine, and have ended as well.
  */
-internal suspend fun <T> cancelling(given: Canceller?, run: suspend (Canceller) -> T): T {
+internal suspend fun <T> cancelling(given: Canceller?, tasks: HostTasks?, run: suspend (Canceller, HostTasks) -> T): T {
     val coroutine = currentCoroutineContext()
     coroutine.ensureActive()
     val canceller = given ?: Canceller()
     // A child without work of its own ends at once when the coroutine is cancelled, and normally further down.
     val child = Job(coroutine[Job])
     child.invokeOnCompletion { cause -> if (cause != null) canceller.cancelIfOpen() }
+    val functions = RunFunctions(coroutine)
     try {
-        return withContext(NonCancellable) { run(canceller) }
+        return withContext(NonCancellable) { run(canceller, tasks ?: functions) }
     } catch (e: LuaException.Interrupted) {
         coroutine.ensureActive()
         throw e
     } finally {
         child.complete()
+        functions.end()
         if (given == null) canceller.destroy()
     }
 }

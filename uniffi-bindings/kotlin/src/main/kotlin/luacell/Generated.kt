@@ -690,6 +690,15 @@ internal interface UniffiCallbackInterfaceTableStoreMethod3 : com.sun.jna.Callba
 internal interface UniffiCallbackInterfaceTableStoreMethod4 : com.sun.jna.Callback {
     fun callback(`uniffiHandle`: Long,`table`: Long,`uniffiOutReturn`: RustBuffer,uniffiCallStatus: UniffiRustCallStatus,)
 }
+internal interface UniffiCallbackInterfaceAsyncHostFunctionMethod0 : com.sun.jna.Callback {
+    fun callback(`uniffiHandle`: Long,`args`: RustBuffer.ByValue,`call`: Long,`uniffiOutReturn`: LongByReference,uniffiCallStatus: UniffiRustCallStatus,)
+}
+internal interface UniffiCallbackInterfaceHostTaskMethod0 : com.sun.jna.Callback {
+    fun callback(`uniffiHandle`: Long,`uniffiOutReturn`: Pointer,uniffiCallStatus: UniffiRustCallStatus,)
+}
+internal interface UniffiCallbackInterfaceHostTasksMethod0 : com.sun.jna.Callback {
+    fun callback(`uniffiHandle`: Long,`function`: Long,`args`: RustBuffer.ByValue,`call`: Long,`uniffiOutReturn`: LongByReference,uniffiCallStatus: UniffiRustCallStatus,)
+}
 @Structure.FieldOrder("uniffiFree", "uniffiClone", "describe")
 internal open class UniffiVTableCallbackInterfaceHostFailure(
     @JvmField internal var `uniffiFree`: UniffiCallbackInterfaceFree? = null,
@@ -794,6 +803,63 @@ internal open class UniffiVTableCallbackInterfaceTableStore(
         `delete` = other.`delete`
         `size` = other.`size`
         `keys` = other.`keys`
+    }
+
+}
+@Structure.FieldOrder("uniffiFree", "uniffiClone", "begin")
+internal open class UniffiVTableCallbackInterfaceAsyncHostFunction(
+    @JvmField internal var `uniffiFree`: UniffiCallbackInterfaceFree? = null,
+    @JvmField internal var `uniffiClone`: UniffiCallbackInterfaceClone? = null,
+    @JvmField internal var `begin`: UniffiCallbackInterfaceAsyncHostFunctionMethod0? = null,
+) : Structure() {
+    class UniffiByValue(
+        `uniffiFree`: UniffiCallbackInterfaceFree? = null,
+        `uniffiClone`: UniffiCallbackInterfaceClone? = null,
+        `begin`: UniffiCallbackInterfaceAsyncHostFunctionMethod0? = null,
+    ): UniffiVTableCallbackInterfaceAsyncHostFunction(`uniffiFree`,`uniffiClone`,`begin`,), Structure.ByValue
+
+   internal fun uniffiSetValue(other: UniffiVTableCallbackInterfaceAsyncHostFunction) {
+        `uniffiFree` = other.`uniffiFree`
+        `uniffiClone` = other.`uniffiClone`
+        `begin` = other.`begin`
+    }
+
+}
+@Structure.FieldOrder("uniffiFree", "uniffiClone", "cancel")
+internal open class UniffiVTableCallbackInterfaceHostTask(
+    @JvmField internal var `uniffiFree`: UniffiCallbackInterfaceFree? = null,
+    @JvmField internal var `uniffiClone`: UniffiCallbackInterfaceClone? = null,
+    @JvmField internal var `cancel`: UniffiCallbackInterfaceHostTaskMethod0? = null,
+) : Structure() {
+    class UniffiByValue(
+        `uniffiFree`: UniffiCallbackInterfaceFree? = null,
+        `uniffiClone`: UniffiCallbackInterfaceClone? = null,
+        `cancel`: UniffiCallbackInterfaceHostTaskMethod0? = null,
+    ): UniffiVTableCallbackInterfaceHostTask(`uniffiFree`,`uniffiClone`,`cancel`,), Structure.ByValue
+
+   internal fun uniffiSetValue(other: UniffiVTableCallbackInterfaceHostTask) {
+        `uniffiFree` = other.`uniffiFree`
+        `uniffiClone` = other.`uniffiClone`
+        `cancel` = other.`cancel`
+    }
+
+}
+@Structure.FieldOrder("uniffiFree", "uniffiClone", "begin")
+internal open class UniffiVTableCallbackInterfaceHostTasks(
+    @JvmField internal var `uniffiFree`: UniffiCallbackInterfaceFree? = null,
+    @JvmField internal var `uniffiClone`: UniffiCallbackInterfaceClone? = null,
+    @JvmField internal var `begin`: UniffiCallbackInterfaceHostTasksMethod0? = null,
+) : Structure() {
+    class UniffiByValue(
+        `uniffiFree`: UniffiCallbackInterfaceFree? = null,
+        `uniffiClone`: UniffiCallbackInterfaceClone? = null,
+        `begin`: UniffiCallbackInterfaceHostTasksMethod0? = null,
+    ): UniffiVTableCallbackInterfaceHostTasks(`uniffiFree`,`uniffiClone`,`begin`,), Structure.ByValue
+
+   internal fun uniffiSetValue(other: UniffiVTableCallbackInterfaceHostTasks) {
+        `uniffiFree` = other.`uniffiFree`
+        `uniffiClone` = other.`uniffiClone`
+        `begin` = other.`begin`
     }
 
 }
@@ -909,6 +975,8 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_luacell_uniffi_checksum_method_sandbox_register(
     ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_sandbox_register_waiting(
+    ): Int
     external fun uniffi_luacell_uniffi_checksum_method_sandbox_reset(
     ): Int
     external fun uniffi_luacell_uniffi_checksum_method_sandbox_restore(
@@ -973,6 +1041,16 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_luacell_uniffi_checksum_method_luatable_sequence(
     ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_asynchostfunction_begin(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_hostcall_answer(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_hostcall_fail(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_hosttask_cancel(
+    ): Int
+    external fun uniffi_luacell_uniffi_checksum_method_hosttasks_begin(
+    ): Int
     external fun uniffi_luacell_uniffi_checksum_constructor_engine_new(
     ): Int
     external fun uniffi_luacell_uniffi_checksum_constructor_canceller_new(
@@ -1000,8 +1078,11 @@ internal object UniffiLib {
     init {
         FirstUse.begin()
         Native.register(UniffiLib::class.java, findLibraryName(componentName = "luacell"))
+        uniffiCallbackInterfaceAsyncHostFunction.register(this)
         uniffiCallbackInterfaceHostFailure.register(this)
         uniffiCallbackInterfaceHostFunction.register(this)
+        uniffiCallbackInterfaceHostTask.register(this)
+        uniffiCallbackInterfaceHostTasks.register(this)
         uniffiCallbackInterfaceModuleSource.register(this)
         uniffiCallbackInterfacePrinter.register(this)
         uniffiCallbackInterfaceTableStore.register(this)
@@ -1122,13 +1203,13 @@ internal object UniffiLib {
     ): RustBuffer.ByValue
     external fun uniffi_luacell_uniffi_fn_method_sandbox_call(`ptr`: Long,`path`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): RustBuffer.ByValue
-    external fun uniffi_luacell_uniffi_fn_method_sandbox_call_async(`ptr`: Long,`path`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`canceller`: RustBuffer.ByValue,
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_call_async(`ptr`: Long,`path`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`canceller`: RustBuffer.ByValue,`tasks`: RustBuffer.ByValue,
     ): Long
     external fun uniffi_luacell_uniffi_fn_method_sandbox_clear_io(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
     external fun uniffi_luacell_uniffi_fn_method_sandbox_compute(`ptr`: Long,`source`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): RustBuffer.ByValue
-    external fun uniffi_luacell_uniffi_fn_method_sandbox_compute_async(`ptr`: Long,`source`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`canceller`: RustBuffer.ByValue,
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_compute_async(`ptr`: Long,`source`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`canceller`: RustBuffer.ByValue,`tasks`: RustBuffer.ByValue,
     ): Long
     external fun uniffi_luacell_uniffi_fn_method_sandbox_compute_data(`ptr`: Long,`source`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
     ): RustBuffer.ByValue
@@ -1151,6 +1232,8 @@ internal object UniffiLib {
     external fun uniffi_luacell_uniffi_fn_method_sandbox_output(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): RustBuffer.ByValue
     external fun uniffi_luacell_uniffi_fn_method_sandbox_register(`ptr`: Long,`name`: RustBuffer.ByValue,`function`: Long,`repeatable`: Byte,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_sandbox_register_waiting(`ptr`: Long,`name`: RustBuffer.ByValue,`function`: Long,`repeatable`: Byte,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
     external fun uniffi_luacell_uniffi_fn_method_sandbox_reset(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
@@ -1253,6 +1336,38 @@ internal object UniffiLib {
     external fun uniffi_luacell_uniffi_fn_method_luatable_uniffi_trait_eq_ne(`ptr`: Long,`other`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Byte
     external fun uniffi_luacell_uniffi_fn_method_luatable_uniffi_trait_hash(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_clone_asynchostfunction(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_free_asynchostfunction(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_init_callback_vtable_asynchostfunction(`vtable`: UniffiVTableCallbackInterfaceAsyncHostFunction,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_asynchostfunction_begin(`ptr`: Long,`args`: RustBuffer.ByValue,`call`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_clone_hostcall(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_free_hostcall(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_hostcall_answer(`ptr`: Long,`values`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_hostcall_fail(`ptr`: Long,`error`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_clone_hosttask(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_free_hosttask(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_init_callback_vtable_hosttask(`vtable`: UniffiVTableCallbackInterfaceHostTask,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_hosttask_cancel(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_clone_hosttasks(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
+    external fun uniffi_luacell_uniffi_fn_free_hosttasks(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_init_callback_vtable_hosttasks(`vtable`: UniffiVTableCallbackInterfaceHostTasks,
+    ): Unit
+    external fun uniffi_luacell_uniffi_fn_method_hosttasks_begin(`ptr`: Long,`function`: Long,`args`: RustBuffer.ByValue,`call`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Long
     external fun uniffi_luacell_uniffi_fn_func_memory_in_use(uniffi_out_err: UniffiRustCallStatus,
     ): Long
@@ -1458,7 +1573,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call() and 0xFFFF) != 47504) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call_async() and 0xFFFF) != 17050) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_call_async() and 0xFFFF) != 7633) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_clear_io() and 0xFFFF) != 51766) {
@@ -1467,7 +1582,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute() and 0xFFFF) != 36927) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() and 0xFFFF) != 52060) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_async() and 0xFFFF) != 8624) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_compute_data() and 0xFFFF) != 28667) {
@@ -1501,6 +1616,9 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_register() and 0xFFFF) != 53052) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_register_waiting() and 0xFFFF) != 30703) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_sandbox_reset() and 0xFFFF) != 50213) {
@@ -1597,6 +1715,21 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_luatable_sequence() and 0xFFFF) != 41312) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_asynchostfunction_begin() and 0xFFFF) != 22291) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_hostcall_answer() and 0xFFFF) != 21337) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_hostcall_fail() and 0xFFFF) != 45214) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_hosttask_cancel() and 0xFFFF) != 20847) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_luacell_uniffi_checksum_method_hosttasks_begin() and 0xFFFF) != 33168) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_constructor_engine_new() and 0xFFFF) != 10269) {
@@ -2071,6 +2204,332 @@ public object FfiConverterDuration: FfiConverterRustBuffer<java.time.Duration> {
         buf.putLong(value.seconds)
         // Type mismatch (should be u32) but since values will always be between 0 and 999,999,999 it should be OK
         buf.putInt(value.nano)
+    }
+}
+
+// This template implements a class for working with a Rust struct via a handle
+// to the live Rust struct on the other side of the FFI.
+//
+// There's some subtlety here, because we have to be careful not to operate on a Rust
+// struct after it has been dropped, and because we must expose a public API for freeing
+// theq Kotlin wrapper object in lieu of reliable finalizers. The core requirements are:
+//
+//   * Each instance holds an opaque handle to the underlying Rust struct.
+//     Method calls need to read this handle from the object's state and pass it in to
+//     the Rust FFI.
+//
+//   * When an instance is no longer needed, its handle should be passed to a
+//     special destructor function provided by the Rust FFI, which will drop the
+//     underlying Rust struct.
+//
+//   * Given an instance, calling code is expected to call the special
+//     `destroy` method in order to free it after use, either by calling it explicitly
+//     or by using a higher-level helper like the `use` method. Failing to do so risks
+//     leaking the underlying Rust struct.
+//
+//   * We can't assume that calling code will do the right thing, and must be prepared
+//     to handle Kotlin method calls executing concurrently with or even after a call to
+//     `destroy`, and to handle multiple (possibly concurrent!) calls to `destroy`.
+//
+//   * We must never allow Rust code to operate on the underlying Rust struct after
+//     the destructor has been called, and must never call the destructor more than once.
+//     Doing so may trigger memory unsafety.
+//
+//   * To mitigate many of the risks of leaking memory and use-after-free unsafety, a `Cleaner`
+//     is implemented to call the destructor when the Kotlin object becomes unreachable.
+//     This is done in a background thread. This is not a panacea, and client code should be aware that
+//      1. the thread may starve if some there are objects that have poorly performing
+//     `drop` methods or do significant work in their `drop` methods.
+//      2. the thread is shared across the whole library. This can be tuned by using `android_cleaner = true`,
+//         or `android = true` in the [`kotlin` section of the `uniffi.toml` file](https://mozilla.github.io/uniffi-rs/kotlin/configuration.html).
+//
+// If we try to implement this with mutual exclusion on access to the handle, there is the
+// possibility of a race between a method call and a concurrent call to `destroy`:
+//
+//    * Thread A starts a method call, reads the value of the handle, but is interrupted
+//      before it can pass the handle over the FFI to Rust.
+//    * Thread B calls `destroy` and frees the underlying Rust struct.
+//    * Thread A resumes, passing the already-read handle value to Rust and triggering
+//      a use-after-free.
+//
+// One possible solution would be to use a `ReadWriteLock`, with each method call taking
+// a read lock (and thus allowed to run concurrently) and the special `destroy` method
+// taking a write lock (and thus blocking on live method calls). However, we aim not to
+// generate methods with any hidden blocking semantics, and a `destroy` method that might
+// block if called incorrectly seems to meet that bar.
+//
+// So, we achieve our goals by giving each instance an associated `AtomicLong` counter to track
+// the number of in-flight method calls, and an `AtomicBoolean` flag to indicate whether `destroy`
+// has been called. These are updated according to the following rules:
+//
+//    * The initial value of the counter is 1, indicating a live object with no in-flight calls.
+//      The initial value for the flag is false.
+//
+//    * At the start of each method call, we atomically check the counter.
+//      If it is 0 then the underlying Rust struct has already been destroyed and the call is aborted.
+//      If it is nonzero them we atomically increment it by 1 and proceed with the method call.
+//
+//    * At the end of each method call, we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+//    * When `destroy` is called, we atomically flip the flag from false to true.
+//      If the flag was already true we silently fail.
+//      Otherwise we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+// Astute readers may observe that this all sounds very similar to the way that Rust's `Arc<T>` works,
+// and indeed it is, with the addition of a flag to guard against multiple calls to `destroy`.
+//
+// The overall effect is that the underlying Rust struct is destroyed only when `destroy` has been
+// called *and* all in-flight method calls have completed, avoiding violating any of the expectations
+// of the underlying Rust code.
+//
+// This makes a cleaner a better alternative to _not_ calling `destroy()` as
+// and when the object is finished with, but the abstraction is not perfect: if the Rust object's `drop`
+// method is slow, and/or there are many objects to cleanup, and it's on a low end Android device, then the cleaner
+// thread may be starved, and the app will leak memory.
+//
+// In this case, `destroy`ing manually may be a better solution.
+//
+// The cleaner can live side by side with the manual calling of `destroy`. In the order of responsiveness, uniffi objects
+// with Rust peers are reclaimed:
+//
+// 1. By calling the `destroy` method of the object, which calls `rustObject.free()`. If that doesn't happen:
+// 2. When the object becomes unreachable, AND the Cleaner thread gets to call `rustObject.free()`. If the thread is starved then:
+// 3. The memory is reclaimed when the process terminates.
+//
+// [1] https://stackoverflow.com/questions/24376768/can-java-finalize-an-object-when-it-is-still-in-scope/24380219
+//
+
+/**
+ * A function of the host's whose results come later. The packages make it of a coroutine or of a task.
+ */
+public interface AsyncHostFunction {
+
+    /**
+     * Begins a call, on the thread that runs the script, and returns soon; the call gets the results later, from any
+     * thread.
+     */
+    fun `begin`(`args`: List<LuaValue>, `call`: HostCall): HostTask
+
+    companion object
+}
+
+/**
+ * A function of the host's whose results come later. The packages make it of a coroutine or of a task.
+ */
+open class AsyncHostFunctionImpl: Disposable, AutoCloseable, AsyncHostFunction
+{
+
+    @Suppress("UNUSED_PARAMETER")
+    /**
+     * @suppress
+     */
+    constructor(withHandle: UniffiWithHandle, handle: Long) {
+        this.handle = handle
+        this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))
+    }
+
+    /**
+     * @suppress
+     *
+     * This constructor can be used to instantiate a fake object. Only used for tests. Any
+     * attempt to actually use an object constructed this way will fail as there is no
+     * connected Rust object.
+     */
+    @Suppress("UNUSED_PARAMETER")
+    constructor(noHandle: NoHandle) {
+        this.handle = 0
+        this.cleanable = null
+    }
+
+    protected val handle: Long
+    protected val cleanable: UniffiCleaner.Cleanable?
+
+    private val wasDestroyed = AtomicBoolean(false)
+    private val callCounter = AtomicLong(1)
+
+    /**
+     * Whether the current object has been destroyed and its reference is gone in the Rust side.
+     */
+    val uniffiIsDestroyed: Boolean get() = wasDestroyed.get()
+
+    override fun destroy() {
+        // Only allow a single call to this method.
+        // TODO: maybe we should log a warning if called more than once?
+        if (this.wasDestroyed.compareAndSet(false, true)) {
+            // This decrement always matches the initial count of 1 given at creation time.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    @Synchronized
+    override fun close() {
+        this.destroy()
+    }
+
+    internal inline fun <R> callWithHandle(block: (handle: Long) -> R): R {
+        // Check and increment the call counter, to keep the object alive.
+        // This needs a compare-and-set retry loop in case of concurrent updates.
+        do {
+            val c = this.callCounter.get()
+            if (c == 0L) {
+                throw closed(this)
+            }
+            if (c == Long.MAX_VALUE) {
+                throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
+            }
+        } while (! this.callCounter.compareAndSet(c, c + 1L))
+        // Now we can safely do the method call without the handle being freed concurrently.
+        try {
+            return block(this.uniffiCloneHandle())
+        } finally {
+            // This decrement always matches the increment we performed above.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    // Use a static inner class instead of a closure so as not to accidentally
+    // capture `this` as part of the cleanable's action.
+    private class UniffiCleanAction(private val handle: Long) : Runnable {
+        override fun run() {
+            if (handle == 0.toLong()) {
+                // Fake object created with `NoHandle`, don't try to free.
+                return;
+            }
+            uniffiRustCall { status ->
+                UniffiLib.uniffi_luacell_uniffi_fn_free_asynchostfunction(handle, status)
+            }
+        }
+    }
+
+    /**
+     * @suppress
+     */
+    fun uniffiCloneHandle(): Long {
+        if (handle == 0.toLong()) {
+            throw InternalException("uniffiCloneHandle() called on NoHandle object");
+        }
+        return uniffiRustCall() { status ->
+            UniffiLib.uniffi_luacell_uniffi_fn_clone_asynchostfunction(handle, status)
+        }
+    }
+
+    /**
+     * Begins a call, on the thread that runs the script, and returns soon; the call gets the results later, from any
+     * thread.
+     */
+    @Throws(HostException::class)override fun `begin`(`args`: List<LuaValue>, `call`: HostCall): HostTask {
+            return FfiConverterTypeHostTask.lift(
+    callWithHandle {
+    uniffiRustCallWithError(HostException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_asynchostfunction_begin(
+        it,
+
+        argument("args") { FfiConverterSequenceTypeLuaValue.lower(`args`) },
+        FfiConverterTypeHostCall.lower(`call`),_status)
+}
+    }
+    )
+    }
+
+    /**
+     * @suppress
+     */
+    companion object
+
+}
+
+// Put the implementation in an object so we don't pollute the top-level namespace
+internal object uniffiCallbackInterfaceAsyncHostFunction {
+    internal object `begin`: UniffiCallbackInterfaceAsyncHostFunctionMethod0 {
+        override fun callback(`uniffiHandle`: Long,`args`: RustBuffer.ByValue,`call`: Long,`uniffiOutReturn`: LongByReference,uniffiCallStatus: UniffiRustCallStatus,) {
+            val uniffiObj = FfiConverterTypeAsyncHostFunction.handleMap.get(uniffiHandle)
+            val makeCall = { ->
+                uniffiObj.`begin`(
+                    FfiConverterSequenceTypeLuaValue.lift(`args`),
+                    FfiConverterTypeHostCall.lift(`call`),
+                )
+            }
+            val writeReturn = { value: HostTask -> uniffiOutReturn.setValue(FfiConverterTypeHostTask.lower(value)) }
+            uniffiTraitInterfaceCallWithError(
+                uniffiCallStatus,
+                makeCall,
+                writeReturn,
+                { e: HostException -> FfiConverterTypeHostError.lower(e) }
+            )
+        }
+    }
+
+    internal object uniffiFree: UniffiCallbackInterfaceFree {
+        override fun callback(handle: Long) {
+            FfiConverterTypeAsyncHostFunction.handleMap.remove(handle)
+        }
+    }
+
+    internal object uniffiClone: UniffiCallbackInterfaceClone {
+        override fun callback(handle: Long): Long {
+            return FfiConverterTypeAsyncHostFunction.handleMap.clone(handle)
+        }
+    }
+
+    internal var vtable = UniffiVTableCallbackInterfaceAsyncHostFunction.UniffiByValue(
+        uniffiFree,
+        uniffiClone,
+        `begin`,
+    )
+
+    // Registers the foreign callback with the Rust side.
+    // This method is generated for each callback interface.
+    internal fun register(lib: UniffiLib) {
+        stayAttached(
+            uniffiFree,
+            uniffiClone,
+            `begin`,
+        )
+        lib.uniffi_luacell_uniffi_fn_init_callback_vtable_asynchostfunction(vtable)
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeAsyncHostFunction: FfiConverter<AsyncHostFunction, Long> {
+    internal val handleMap = UniffiHandleMap<AsyncHostFunction>()
+
+    override fun lower(value: AsyncHostFunction): Long {
+        if (value is AsyncHostFunctionImpl) {
+             // Rust-implemented object.  Clone the handle and return it
+            return value.callWithHandle { it }
+         } else {
+            // Kotlin object, generate a new vtable handle and return that.
+            return handleMap.insert(value)
+         }
+    }
+
+    override fun lift(value: Long): AsyncHostFunction {
+        if ((value and 1.toLong()) == 0.toLong()) {
+            // Rust-generated handle, construct a new class that uses the handle to implement the
+            // interface
+            return AsyncHostFunctionImpl(UniffiWithHandle, value)
+        } else {
+            // Kotlin-generated handle, get the object from the handle map
+            return handleMap.remove(value)
+        }
+    }
+
+    override fun read(buf: ByteBuffer): AsyncHostFunction {
+        return lift(buf.getLong())
+    }
+
+    override fun allocationSize(value: AsyncHostFunction) = 8UL
+
+    override fun write(value: AsyncHostFunction, buf: ByteBuffer) {
+        buf.putLong(lower(value))
     }
 }
 
@@ -2724,6 +3183,278 @@ public object FfiConverterTypeEngine: FfiConverter<Engine, Long> {
 //
 
 /**
+ * A call that waits for its results. The first ones count, if the run still needs them.
+ */
+public interface HostCallInterface {
+
+    /**
+     * The function returned these.
+     */
+    fun `answer`(`values`: List<LuaValue>)
+
+    /**
+     * The function failed.
+     */
+    fun `fail`(`error`: HostException)
+
+    companion object
+}
+
+/**
+ * A call that waits for its results. The first ones count, if the run still needs them.
+ */
+open class HostCall: Disposable, AutoCloseable, HostCallInterface
+{
+
+    @Suppress("UNUSED_PARAMETER")
+    /**
+     * @suppress
+     */
+    constructor(withHandle: UniffiWithHandle, handle: Long) {
+        this.handle = handle
+        this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))
+    }
+
+    /**
+     * @suppress
+     *
+     * This constructor can be used to instantiate a fake object. Only used for tests. Any
+     * attempt to actually use an object constructed this way will fail as there is no
+     * connected Rust object.
+     */
+    @Suppress("UNUSED_PARAMETER")
+    constructor(noHandle: NoHandle) {
+        this.handle = 0
+        this.cleanable = null
+    }
+
+    protected val handle: Long
+    protected val cleanable: UniffiCleaner.Cleanable?
+
+    private val wasDestroyed = AtomicBoolean(false)
+    private val callCounter = AtomicLong(1)
+
+    /**
+     * Whether the current object has been destroyed and its reference is gone in the Rust side.
+     */
+    val uniffiIsDestroyed: Boolean get() = wasDestroyed.get()
+
+    override fun destroy() {
+        // Only allow a single call to this method.
+        // TODO: maybe we should log a warning if called more than once?
+        if (this.wasDestroyed.compareAndSet(false, true)) {
+            // This decrement always matches the initial count of 1 given at creation time.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    @Synchronized
+    override fun close() {
+        this.destroy()
+    }
+
+    internal inline fun <R> callWithHandle(block: (handle: Long) -> R): R {
+        // Check and increment the call counter, to keep the object alive.
+        // This needs a compare-and-set retry loop in case of concurrent updates.
+        do {
+            val c = this.callCounter.get()
+            if (c == 0L) {
+                throw closed(this)
+            }
+            if (c == Long.MAX_VALUE) {
+                throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
+            }
+        } while (! this.callCounter.compareAndSet(c, c + 1L))
+        // Now we can safely do the method call without the handle being freed concurrently.
+        try {
+            return block(this.uniffiCloneHandle())
+        } finally {
+            // This decrement always matches the increment we performed above.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    // Use a static inner class instead of a closure so as not to accidentally
+    // capture `this` as part of the cleanable's action.
+    private class UniffiCleanAction(private val handle: Long) : Runnable {
+        override fun run() {
+            if (handle == 0.toLong()) {
+                // Fake object created with `NoHandle`, don't try to free.
+                return;
+            }
+            uniffiRustCall { status ->
+                UniffiLib.uniffi_luacell_uniffi_fn_free_hostcall(handle, status)
+            }
+        }
+    }
+
+    /**
+     * @suppress
+     */
+    fun uniffiCloneHandle(): Long {
+        if (handle == 0.toLong()) {
+            throw InternalException("uniffiCloneHandle() called on NoHandle object");
+        }
+        return uniffiRustCall() { status ->
+            UniffiLib.uniffi_luacell_uniffi_fn_clone_hostcall(handle, status)
+        }
+    }
+
+    /**
+     * The function returned these.
+     */override fun `answer`(`values`: List<LuaValue>)
+        =
+    callWithHandle {
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_hostcall_answer(
+        it,
+
+        argument("values") { FfiConverterSequenceTypeLuaValue.lower(`values`) },_status)
+}
+    }
+
+    /**
+     * The function failed.
+     */override fun `fail`(`error`: HostException)
+        =
+    callWithHandle {
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_hostcall_fail(
+        it,
+
+        FfiConverterTypeHostError.lower(`error`),_status)
+}
+    }
+
+    /**
+     * @suppress
+     */
+    companion object
+
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeHostCall: FfiConverter<HostCall, Long> {
+    override fun lower(value: HostCall): Long {
+        return value.callWithHandle { it }
+    }
+
+    override fun lift(value: Long): HostCall {
+        return HostCall(UniffiWithHandle, value)
+    }
+
+    override fun read(buf: ByteBuffer): HostCall {
+        return lift(buf.getLong())
+    }
+
+    override fun allocationSize(value: HostCall) = 8UL
+
+    override fun write(value: HostCall, buf: ByteBuffer) {
+        buf.putLong(lower(value))
+    }
+}
+
+// This template implements a class for working with a Rust struct via a handle
+// to the live Rust struct on the other side of the FFI.
+//
+// There's some subtlety here, because we have to be careful not to operate on a Rust
+// struct after it has been dropped, and because we must expose a public API for freeing
+// theq Kotlin wrapper object in lieu of reliable finalizers. The core requirements are:
+//
+//   * Each instance holds an opaque handle to the underlying Rust struct.
+//     Method calls need to read this handle from the object's state and pass it in to
+//     the Rust FFI.
+//
+//   * When an instance is no longer needed, its handle should be passed to a
+//     special destructor function provided by the Rust FFI, which will drop the
+//     underlying Rust struct.
+//
+//   * Given an instance, calling code is expected to call the special
+//     `destroy` method in order to free it after use, either by calling it explicitly
+//     or by using a higher-level helper like the `use` method. Failing to do so risks
+//     leaking the underlying Rust struct.
+//
+//   * We can't assume that calling code will do the right thing, and must be prepared
+//     to handle Kotlin method calls executing concurrently with or even after a call to
+//     `destroy`, and to handle multiple (possibly concurrent!) calls to `destroy`.
+//
+//   * We must never allow Rust code to operate on the underlying Rust struct after
+//     the destructor has been called, and must never call the destructor more than once.
+//     Doing so may trigger memory unsafety.
+//
+//   * To mitigate many of the risks of leaking memory and use-after-free unsafety, a `Cleaner`
+//     is implemented to call the destructor when the Kotlin object becomes unreachable.
+//     This is done in a background thread. This is not a panacea, and client code should be aware that
+//      1. the thread may starve if some there are objects that have poorly performing
+//     `drop` methods or do significant work in their `drop` methods.
+//      2. the thread is shared across the whole library. This can be tuned by using `android_cleaner = true`,
+//         or `android = true` in the [`kotlin` section of the `uniffi.toml` file](https://mozilla.github.io/uniffi-rs/kotlin/configuration.html).
+//
+// If we try to implement this with mutual exclusion on access to the handle, there is the
+// possibility of a race between a method call and a concurrent call to `destroy`:
+//
+//    * Thread A starts a method call, reads the value of the handle, but is interrupted
+//      before it can pass the handle over the FFI to Rust.
+//    * Thread B calls `destroy` and frees the underlying Rust struct.
+//    * Thread A resumes, passing the already-read handle value to Rust and triggering
+//      a use-after-free.
+//
+// One possible solution would be to use a `ReadWriteLock`, with each method call taking
+// a read lock (and thus allowed to run concurrently) and the special `destroy` method
+// taking a write lock (and thus blocking on live method calls). However, we aim not to
+// generate methods with any hidden blocking semantics, and a `destroy` method that might
+// block if called incorrectly seems to meet that bar.
+//
+// So, we achieve our goals by giving each instance an associated `AtomicLong` counter to track
+// the number of in-flight method calls, and an `AtomicBoolean` flag to indicate whether `destroy`
+// has been called. These are updated according to the following rules:
+//
+//    * The initial value of the counter is 1, indicating a live object with no in-flight calls.
+//      The initial value for the flag is false.
+//
+//    * At the start of each method call, we atomically check the counter.
+//      If it is 0 then the underlying Rust struct has already been destroyed and the call is aborted.
+//      If it is nonzero them we atomically increment it by 1 and proceed with the method call.
+//
+//    * At the end of each method call, we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+//    * When `destroy` is called, we atomically flip the flag from false to true.
+//      If the flag was already true we silently fail.
+//      Otherwise we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+// Astute readers may observe that this all sounds very similar to the way that Rust's `Arc<T>` works,
+// and indeed it is, with the addition of a flag to guard against multiple calls to `destroy`.
+//
+// The overall effect is that the underlying Rust struct is destroyed only when `destroy` has been
+// called *and* all in-flight method calls have completed, avoiding violating any of the expectations
+// of the underlying Rust code.
+//
+// This makes a cleaner a better alternative to _not_ calling `destroy()` as
+// and when the object is finished with, but the abstraction is not perfect: if the Rust object's `drop`
+// method is slow, and/or there are many objects to cleanup, and it's on a low end Android device, then the cleaner
+// thread may be starved, and the app will leak memory.
+//
+// In this case, `destroy`ing manually may be a better solution.
+//
+// The cleaner can live side by side with the manual calling of `destroy`. In the order of responsiveness, uniffi objects
+// with Rust peers are reclaimed:
+//
+// 1. By calling the `destroy` method of the object, which calls `rustObject.free()`. If that doesn't happen:
+// 2. When the object becomes unreachable, AND the Cleaner thread gets to call `rustObject.free()`. If the thread is starved then:
+// 3. The memory is reclaimed when the process terminates.
+//
+// [1] https://stackoverflow.com/questions/24376768/can-java-finalize-an-object-when-it-is-still-in-scope/24380219
+//
+
+/**
  * What a host function failed with: an object of the host's own, which comes back in the error of the run.
  */
 public interface HostFailure {
@@ -3273,6 +4004,650 @@ public object FfiConverterTypeHostFunction: FfiConverter<HostFunction, Long> {
     override fun allocationSize(value: HostFunction) = 8UL
 
     override fun write(value: HostFunction, buf: ByteBuffer) {
+        buf.putLong(lower(value))
+    }
+}
+
+// This template implements a class for working with a Rust struct via a handle
+// to the live Rust struct on the other side of the FFI.
+//
+// There's some subtlety here, because we have to be careful not to operate on a Rust
+// struct after it has been dropped, and because we must expose a public API for freeing
+// theq Kotlin wrapper object in lieu of reliable finalizers. The core requirements are:
+//
+//   * Each instance holds an opaque handle to the underlying Rust struct.
+//     Method calls need to read this handle from the object's state and pass it in to
+//     the Rust FFI.
+//
+//   * When an instance is no longer needed, its handle should be passed to a
+//     special destructor function provided by the Rust FFI, which will drop the
+//     underlying Rust struct.
+//
+//   * Given an instance, calling code is expected to call the special
+//     `destroy` method in order to free it after use, either by calling it explicitly
+//     or by using a higher-level helper like the `use` method. Failing to do so risks
+//     leaking the underlying Rust struct.
+//
+//   * We can't assume that calling code will do the right thing, and must be prepared
+//     to handle Kotlin method calls executing concurrently with or even after a call to
+//     `destroy`, and to handle multiple (possibly concurrent!) calls to `destroy`.
+//
+//   * We must never allow Rust code to operate on the underlying Rust struct after
+//     the destructor has been called, and must never call the destructor more than once.
+//     Doing so may trigger memory unsafety.
+//
+//   * To mitigate many of the risks of leaking memory and use-after-free unsafety, a `Cleaner`
+//     is implemented to call the destructor when the Kotlin object becomes unreachable.
+//     This is done in a background thread. This is not a panacea, and client code should be aware that
+//      1. the thread may starve if some there are objects that have poorly performing
+//     `drop` methods or do significant work in their `drop` methods.
+//      2. the thread is shared across the whole library. This can be tuned by using `android_cleaner = true`,
+//         or `android = true` in the [`kotlin` section of the `uniffi.toml` file](https://mozilla.github.io/uniffi-rs/kotlin/configuration.html).
+//
+// If we try to implement this with mutual exclusion on access to the handle, there is the
+// possibility of a race between a method call and a concurrent call to `destroy`:
+//
+//    * Thread A starts a method call, reads the value of the handle, but is interrupted
+//      before it can pass the handle over the FFI to Rust.
+//    * Thread B calls `destroy` and frees the underlying Rust struct.
+//    * Thread A resumes, passing the already-read handle value to Rust and triggering
+//      a use-after-free.
+//
+// One possible solution would be to use a `ReadWriteLock`, with each method call taking
+// a read lock (and thus allowed to run concurrently) and the special `destroy` method
+// taking a write lock (and thus blocking on live method calls). However, we aim not to
+// generate methods with any hidden blocking semantics, and a `destroy` method that might
+// block if called incorrectly seems to meet that bar.
+//
+// So, we achieve our goals by giving each instance an associated `AtomicLong` counter to track
+// the number of in-flight method calls, and an `AtomicBoolean` flag to indicate whether `destroy`
+// has been called. These are updated according to the following rules:
+//
+//    * The initial value of the counter is 1, indicating a live object with no in-flight calls.
+//      The initial value for the flag is false.
+//
+//    * At the start of each method call, we atomically check the counter.
+//      If it is 0 then the underlying Rust struct has already been destroyed and the call is aborted.
+//      If it is nonzero them we atomically increment it by 1 and proceed with the method call.
+//
+//    * At the end of each method call, we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+//    * When `destroy` is called, we atomically flip the flag from false to true.
+//      If the flag was already true we silently fail.
+//      Otherwise we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+// Astute readers may observe that this all sounds very similar to the way that Rust's `Arc<T>` works,
+// and indeed it is, with the addition of a flag to guard against multiple calls to `destroy`.
+//
+// The overall effect is that the underlying Rust struct is destroyed only when `destroy` has been
+// called *and* all in-flight method calls have completed, avoiding violating any of the expectations
+// of the underlying Rust code.
+//
+// This makes a cleaner a better alternative to _not_ calling `destroy()` as
+// and when the object is finished with, but the abstraction is not perfect: if the Rust object's `drop`
+// method is slow, and/or there are many objects to cleanup, and it's on a low end Android device, then the cleaner
+// thread may be starved, and the app will leak memory.
+//
+// In this case, `destroy`ing manually may be a better solution.
+//
+// The cleaner can live side by side with the manual calling of `destroy`. In the order of responsiveness, uniffi objects
+// with Rust peers are reclaimed:
+//
+// 1. By calling the `destroy` method of the object, which calls `rustObject.free()`. If that doesn't happen:
+// 2. When the object becomes unreachable, AND the Cleaner thread gets to call `rustObject.free()`. If the thread is starved then:
+// 3. The memory is reclaimed when the process terminates.
+//
+// [1] https://stackoverflow.com/questions/24376768/can-java-finalize-an-object-when-it-is-still-in-scope/24380219
+//
+
+/**
+ * What a host function that waits is at work with.
+ */
+public interface HostTask {
+
+    /**
+     * Nobody needs the results any more. An error is ignored.
+     */
+    fun `cancel`()
+
+    companion object
+}
+
+/**
+ * What a host function that waits is at work with.
+ */
+open class HostTaskImpl: Disposable, AutoCloseable, HostTask
+{
+
+    @Suppress("UNUSED_PARAMETER")
+    /**
+     * @suppress
+     */
+    constructor(withHandle: UniffiWithHandle, handle: Long) {
+        this.handle = handle
+        this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))
+    }
+
+    /**
+     * @suppress
+     *
+     * This constructor can be used to instantiate a fake object. Only used for tests. Any
+     * attempt to actually use an object constructed this way will fail as there is no
+     * connected Rust object.
+     */
+    @Suppress("UNUSED_PARAMETER")
+    constructor(noHandle: NoHandle) {
+        this.handle = 0
+        this.cleanable = null
+    }
+
+    protected val handle: Long
+    protected val cleanable: UniffiCleaner.Cleanable?
+
+    private val wasDestroyed = AtomicBoolean(false)
+    private val callCounter = AtomicLong(1)
+
+    /**
+     * Whether the current object has been destroyed and its reference is gone in the Rust side.
+     */
+    val uniffiIsDestroyed: Boolean get() = wasDestroyed.get()
+
+    override fun destroy() {
+        // Only allow a single call to this method.
+        // TODO: maybe we should log a warning if called more than once?
+        if (this.wasDestroyed.compareAndSet(false, true)) {
+            // This decrement always matches the initial count of 1 given at creation time.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    @Synchronized
+    override fun close() {
+        this.destroy()
+    }
+
+    internal inline fun <R> callWithHandle(block: (handle: Long) -> R): R {
+        // Check and increment the call counter, to keep the object alive.
+        // This needs a compare-and-set retry loop in case of concurrent updates.
+        do {
+            val c = this.callCounter.get()
+            if (c == 0L) {
+                throw closed(this)
+            }
+            if (c == Long.MAX_VALUE) {
+                throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
+            }
+        } while (! this.callCounter.compareAndSet(c, c + 1L))
+        // Now we can safely do the method call without the handle being freed concurrently.
+        try {
+            return block(this.uniffiCloneHandle())
+        } finally {
+            // This decrement always matches the increment we performed above.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    // Use a static inner class instead of a closure so as not to accidentally
+    // capture `this` as part of the cleanable's action.
+    private class UniffiCleanAction(private val handle: Long) : Runnable {
+        override fun run() {
+            if (handle == 0.toLong()) {
+                // Fake object created with `NoHandle`, don't try to free.
+                return;
+            }
+            uniffiRustCall { status ->
+                UniffiLib.uniffi_luacell_uniffi_fn_free_hosttask(handle, status)
+            }
+        }
+    }
+
+    /**
+     * @suppress
+     */
+    fun uniffiCloneHandle(): Long {
+        if (handle == 0.toLong()) {
+            throw InternalException("uniffiCloneHandle() called on NoHandle object");
+        }
+        return uniffiRustCall() { status ->
+            UniffiLib.uniffi_luacell_uniffi_fn_clone_hosttask(handle, status)
+        }
+    }
+
+    /**
+     * Nobody needs the results any more. An error is ignored.
+     */
+    @Throws(HostException::class)override fun `cancel`()
+        =
+    callWithHandle {
+    uniffiRustCallWithError(HostException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_hosttask_cancel(
+        it,
+        _status)
+}
+    }
+
+    /**
+     * @suppress
+     */
+    companion object
+
+}
+
+// Put the implementation in an object so we don't pollute the top-level namespace
+internal object uniffiCallbackInterfaceHostTask {
+    internal object `cancel`: UniffiCallbackInterfaceHostTaskMethod0 {
+        override fun callback(`uniffiHandle`: Long,`uniffiOutReturn`: Pointer,uniffiCallStatus: UniffiRustCallStatus,) {
+            val uniffiObj = FfiConverterTypeHostTask.handleMap.get(uniffiHandle)
+            val makeCall = { ->
+                uniffiObj.`cancel`(
+                )
+            }
+            val writeReturn = { _: Unit -> Unit }
+            uniffiTraitInterfaceCallWithError(
+                uniffiCallStatus,
+                makeCall,
+                writeReturn,
+                { e: HostException -> FfiConverterTypeHostError.lower(e) }
+            )
+        }
+    }
+
+    internal object uniffiFree: UniffiCallbackInterfaceFree {
+        override fun callback(handle: Long) {
+            FfiConverterTypeHostTask.handleMap.remove(handle)
+        }
+    }
+
+    internal object uniffiClone: UniffiCallbackInterfaceClone {
+        override fun callback(handle: Long): Long {
+            return FfiConverterTypeHostTask.handleMap.clone(handle)
+        }
+    }
+
+    internal var vtable = UniffiVTableCallbackInterfaceHostTask.UniffiByValue(
+        uniffiFree,
+        uniffiClone,
+        `cancel`,
+    )
+
+    // Registers the foreign callback with the Rust side.
+    // This method is generated for each callback interface.
+    internal fun register(lib: UniffiLib) {
+        stayAttached(
+            uniffiFree,
+            uniffiClone,
+            `cancel`,
+        )
+        lib.uniffi_luacell_uniffi_fn_init_callback_vtable_hosttask(vtable)
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeHostTask: FfiConverter<HostTask, Long> {
+    internal val handleMap = UniffiHandleMap<HostTask>()
+
+    override fun lower(value: HostTask): Long {
+        if (value is HostTaskImpl) {
+             // Rust-implemented object.  Clone the handle and return it
+            return value.callWithHandle { it }
+         } else {
+            // Kotlin object, generate a new vtable handle and return that.
+            return handleMap.insert(value)
+         }
+    }
+
+    override fun lift(value: Long): HostTask {
+        if ((value and 1.toLong()) == 0.toLong()) {
+            // Rust-generated handle, construct a new class that uses the handle to implement the
+            // interface
+            return HostTaskImpl(UniffiWithHandle, value)
+        } else {
+            // Kotlin-generated handle, get the object from the handle map
+            return handleMap.remove(value)
+        }
+    }
+
+    override fun read(buf: ByteBuffer): HostTask {
+        return lift(buf.getLong())
+    }
+
+    override fun allocationSize(value: HostTask) = 8UL
+
+    override fun write(value: HostTask, buf: ByteBuffer) {
+        buf.putLong(lower(value))
+    }
+}
+
+// This template implements a class for working with a Rust struct via a handle
+// to the live Rust struct on the other side of the FFI.
+//
+// There's some subtlety here, because we have to be careful not to operate on a Rust
+// struct after it has been dropped, and because we must expose a public API for freeing
+// theq Kotlin wrapper object in lieu of reliable finalizers. The core requirements are:
+//
+//   * Each instance holds an opaque handle to the underlying Rust struct.
+//     Method calls need to read this handle from the object's state and pass it in to
+//     the Rust FFI.
+//
+//   * When an instance is no longer needed, its handle should be passed to a
+//     special destructor function provided by the Rust FFI, which will drop the
+//     underlying Rust struct.
+//
+//   * Given an instance, calling code is expected to call the special
+//     `destroy` method in order to free it after use, either by calling it explicitly
+//     or by using a higher-level helper like the `use` method. Failing to do so risks
+//     leaking the underlying Rust struct.
+//
+//   * We can't assume that calling code will do the right thing, and must be prepared
+//     to handle Kotlin method calls executing concurrently with or even after a call to
+//     `destroy`, and to handle multiple (possibly concurrent!) calls to `destroy`.
+//
+//   * We must never allow Rust code to operate on the underlying Rust struct after
+//     the destructor has been called, and must never call the destructor more than once.
+//     Doing so may trigger memory unsafety.
+//
+//   * To mitigate many of the risks of leaking memory and use-after-free unsafety, a `Cleaner`
+//     is implemented to call the destructor when the Kotlin object becomes unreachable.
+//     This is done in a background thread. This is not a panacea, and client code should be aware that
+//      1. the thread may starve if some there are objects that have poorly performing
+//     `drop` methods or do significant work in their `drop` methods.
+//      2. the thread is shared across the whole library. This can be tuned by using `android_cleaner = true`,
+//         or `android = true` in the [`kotlin` section of the `uniffi.toml` file](https://mozilla.github.io/uniffi-rs/kotlin/configuration.html).
+//
+// If we try to implement this with mutual exclusion on access to the handle, there is the
+// possibility of a race between a method call and a concurrent call to `destroy`:
+//
+//    * Thread A starts a method call, reads the value of the handle, but is interrupted
+//      before it can pass the handle over the FFI to Rust.
+//    * Thread B calls `destroy` and frees the underlying Rust struct.
+//    * Thread A resumes, passing the already-read handle value to Rust and triggering
+//      a use-after-free.
+//
+// One possible solution would be to use a `ReadWriteLock`, with each method call taking
+// a read lock (and thus allowed to run concurrently) and the special `destroy` method
+// taking a write lock (and thus blocking on live method calls). However, we aim not to
+// generate methods with any hidden blocking semantics, and a `destroy` method that might
+// block if called incorrectly seems to meet that bar.
+//
+// So, we achieve our goals by giving each instance an associated `AtomicLong` counter to track
+// the number of in-flight method calls, and an `AtomicBoolean` flag to indicate whether `destroy`
+// has been called. These are updated according to the following rules:
+//
+//    * The initial value of the counter is 1, indicating a live object with no in-flight calls.
+//      The initial value for the flag is false.
+//
+//    * At the start of each method call, we atomically check the counter.
+//      If it is 0 then the underlying Rust struct has already been destroyed and the call is aborted.
+//      If it is nonzero them we atomically increment it by 1 and proceed with the method call.
+//
+//    * At the end of each method call, we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+//    * When `destroy` is called, we atomically flip the flag from false to true.
+//      If the flag was already true we silently fail.
+//      Otherwise we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+// Astute readers may observe that this all sounds very similar to the way that Rust's `Arc<T>` works,
+// and indeed it is, with the addition of a flag to guard against multiple calls to `destroy`.
+//
+// The overall effect is that the underlying Rust struct is destroyed only when `destroy` has been
+// called *and* all in-flight method calls have completed, avoiding violating any of the expectations
+// of the underlying Rust code.
+//
+// This makes a cleaner a better alternative to _not_ calling `destroy()` as
+// and when the object is finished with, but the abstraction is not perfect: if the Rust object's `drop`
+// method is slow, and/or there are many objects to cleanup, and it's on a low end Android device, then the cleaner
+// thread may be starved, and the app will leak memory.
+//
+// In this case, `destroy`ing manually may be a better solution.
+//
+// The cleaner can live side by side with the manual calling of `destroy`. In the order of responsiveness, uniffi objects
+// with Rust peers are reclaimed:
+//
+// 1. By calling the `destroy` method of the object, which calls `rustObject.free()`. If that doesn't happen:
+// 2. When the object becomes unreachable, AND the Cleaner thread gets to call `rustObject.free()`. If the thread is starved then:
+// 3. The memory is reclaimed when the process terminates.
+//
+// [1] https://stackoverflow.com/questions/24376768/can-java-finalize-an-object-when-it-is-still-in-scope/24380219
+//
+
+/**
+ * Where the host functions of an asynchronous run wait: the coroutine or the task that waits for the run.
+ */
+public interface HostTasks {
+
+    /**
+     * Begins a call there; see `AsyncHostFunction`.
+     */
+    fun `begin`(`function`: AsyncHostFunction, `args`: List<LuaValue>, `call`: HostCall): HostTask
+
+    companion object
+}
+
+/**
+ * Where the host functions of an asynchronous run wait: the coroutine or the task that waits for the run.
+ */
+open class HostTasksImpl: Disposable, AutoCloseable, HostTasks
+{
+
+    @Suppress("UNUSED_PARAMETER")
+    /**
+     * @suppress
+     */
+    constructor(withHandle: UniffiWithHandle, handle: Long) {
+        this.handle = handle
+        this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))
+    }
+
+    /**
+     * @suppress
+     *
+     * This constructor can be used to instantiate a fake object. Only used for tests. Any
+     * attempt to actually use an object constructed this way will fail as there is no
+     * connected Rust object.
+     */
+    @Suppress("UNUSED_PARAMETER")
+    constructor(noHandle: NoHandle) {
+        this.handle = 0
+        this.cleanable = null
+    }
+
+    protected val handle: Long
+    protected val cleanable: UniffiCleaner.Cleanable?
+
+    private val wasDestroyed = AtomicBoolean(false)
+    private val callCounter = AtomicLong(1)
+
+    /**
+     * Whether the current object has been destroyed and its reference is gone in the Rust side.
+     */
+    val uniffiIsDestroyed: Boolean get() = wasDestroyed.get()
+
+    override fun destroy() {
+        // Only allow a single call to this method.
+        // TODO: maybe we should log a warning if called more than once?
+        if (this.wasDestroyed.compareAndSet(false, true)) {
+            // This decrement always matches the initial count of 1 given at creation time.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    @Synchronized
+    override fun close() {
+        this.destroy()
+    }
+
+    internal inline fun <R> callWithHandle(block: (handle: Long) -> R): R {
+        // Check and increment the call counter, to keep the object alive.
+        // This needs a compare-and-set retry loop in case of concurrent updates.
+        do {
+            val c = this.callCounter.get()
+            if (c == 0L) {
+                throw closed(this)
+            }
+            if (c == Long.MAX_VALUE) {
+                throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
+            }
+        } while (! this.callCounter.compareAndSet(c, c + 1L))
+        // Now we can safely do the method call without the handle being freed concurrently.
+        try {
+            return block(this.uniffiCloneHandle())
+        } finally {
+            // This decrement always matches the increment we performed above.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    // Use a static inner class instead of a closure so as not to accidentally
+    // capture `this` as part of the cleanable's action.
+    private class UniffiCleanAction(private val handle: Long) : Runnable {
+        override fun run() {
+            if (handle == 0.toLong()) {
+                // Fake object created with `NoHandle`, don't try to free.
+                return;
+            }
+            uniffiRustCall { status ->
+                UniffiLib.uniffi_luacell_uniffi_fn_free_hosttasks(handle, status)
+            }
+        }
+    }
+
+    /**
+     * @suppress
+     */
+    fun uniffiCloneHandle(): Long {
+        if (handle == 0.toLong()) {
+            throw InternalException("uniffiCloneHandle() called on NoHandle object");
+        }
+        return uniffiRustCall() { status ->
+            UniffiLib.uniffi_luacell_uniffi_fn_clone_hosttasks(handle, status)
+        }
+    }
+
+    /**
+     * Begins a call there; see `AsyncHostFunction`.
+     */
+    @Throws(HostException::class)override fun `begin`(`function`: AsyncHostFunction, `args`: List<LuaValue>, `call`: HostCall): HostTask {
+            return FfiConverterTypeHostTask.lift(
+    callWithHandle {
+    uniffiRustCallWithError(HostException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_hosttasks_begin(
+        it,
+
+        FfiConverterTypeAsyncHostFunction.lower(`function`),
+        argument("args") { FfiConverterSequenceTypeLuaValue.lower(`args`) },
+        FfiConverterTypeHostCall.lower(`call`),_status)
+}
+    }
+    )
+    }
+
+    /**
+     * @suppress
+     */
+    companion object
+
+}
+
+// Put the implementation in an object so we don't pollute the top-level namespace
+internal object uniffiCallbackInterfaceHostTasks {
+    internal object `begin`: UniffiCallbackInterfaceHostTasksMethod0 {
+        override fun callback(`uniffiHandle`: Long,`function`: Long,`args`: RustBuffer.ByValue,`call`: Long,`uniffiOutReturn`: LongByReference,uniffiCallStatus: UniffiRustCallStatus,) {
+            val uniffiObj = FfiConverterTypeHostTasks.handleMap.get(uniffiHandle)
+            val makeCall = { ->
+                uniffiObj.`begin`(
+                    FfiConverterTypeAsyncHostFunction.lift(`function`),
+                    FfiConverterSequenceTypeLuaValue.lift(`args`),
+                    FfiConverterTypeHostCall.lift(`call`),
+                )
+            }
+            val writeReturn = { value: HostTask -> uniffiOutReturn.setValue(FfiConverterTypeHostTask.lower(value)) }
+            uniffiTraitInterfaceCallWithError(
+                uniffiCallStatus,
+                makeCall,
+                writeReturn,
+                { e: HostException -> FfiConverterTypeHostError.lower(e) }
+            )
+        }
+    }
+
+    internal object uniffiFree: UniffiCallbackInterfaceFree {
+        override fun callback(handle: Long) {
+            FfiConverterTypeHostTasks.handleMap.remove(handle)
+        }
+    }
+
+    internal object uniffiClone: UniffiCallbackInterfaceClone {
+        override fun callback(handle: Long): Long {
+            return FfiConverterTypeHostTasks.handleMap.clone(handle)
+        }
+    }
+
+    internal var vtable = UniffiVTableCallbackInterfaceHostTasks.UniffiByValue(
+        uniffiFree,
+        uniffiClone,
+        `begin`,
+    )
+
+    // Registers the foreign callback with the Rust side.
+    // This method is generated for each callback interface.
+    internal fun register(lib: UniffiLib) {
+        stayAttached(
+            uniffiFree,
+            uniffiClone,
+            `begin`,
+        )
+        lib.uniffi_luacell_uniffi_fn_init_callback_vtable_hosttasks(vtable)
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeHostTasks: FfiConverter<HostTasks, Long> {
+    internal val handleMap = UniffiHandleMap<HostTasks>()
+
+    override fun lower(value: HostTasks): Long {
+        if (value is HostTasksImpl) {
+             // Rust-implemented object.  Clone the handle and return it
+            return value.callWithHandle { it }
+         } else {
+            // Kotlin object, generate a new vtable handle and return that.
+            return handleMap.insert(value)
+         }
+    }
+
+    override fun lift(value: Long): HostTasks {
+        if ((value and 1.toLong()) == 0.toLong()) {
+            // Rust-generated handle, construct a new class that uses the handle to implement the
+            // interface
+            return HostTasksImpl(UniffiWithHandle, value)
+        } else {
+            // Kotlin-generated handle, get the object from the handle map
+            return handleMap.remove(value)
+        }
+    }
+
+    override fun read(buf: ByteBuffer): HostTasks {
+        return lift(buf.getLong())
+    }
+
+    override fun allocationSize(value: HostTasks) = 8UL
+
+    override fun write(value: HostTasks, buf: ByteBuffer) {
         buf.putLong(lower(value))
     }
 }
@@ -5523,12 +6898,12 @@ public interface SandboxInterface {
     fun `call`(`path`: kotlin.String, `options`: RunOptions? = null): Outcome
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
-     * host function that is running is waited for.
+     * Calls a global Lua function on another thread, which it leaves while it waits for host functions. Cancelling ends
+     * the run, and returns when it has ended: a host function that is running is waited for.
      *
      * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
-    suspend fun `callAsync`(`path`: kotlin.String, `options`: RunOptions? = null, `canceller`: Canceller? = null): Outcome
+    suspend fun `callAsync`(`path`: kotlin.String, `options`: RunOptions? = null, `canceller`: Canceller? = null, `tasks`: HostTasks? = null): Outcome
 
     /**
      * Removes `_io.input`, `_io.output` and `_io.meta`.
@@ -5544,12 +6919,12 @@ public interface SandboxInterface {
     fun `compute`(`source`: kotlin.String, `options`: RunOptions? = null): Outcome
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
-     * that is running is waited for.
+     * Runs Lua source on another thread, which it leaves while it waits for host functions. Cancelling ends the run, and
+     * returns when it has ended: a host function that is running is waited for.
      *
      * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
-    suspend fun `computeAsync`(`source`: kotlin.String, `options`: RunOptions? = null, `canceller`: Canceller? = null): Outcome
+    suspend fun `computeAsync`(`source`: kotlin.String, `options`: RunOptions? = null, `canceller`: Canceller? = null, `tasks`: HostTasks? = null): Outcome
 
     /**
      * As `compute`, for source that may be any bytes.
@@ -5611,6 +6986,16 @@ public interface SandboxInterface {
      * Errors: `InvalidArgument` for a name that is none, or that leads through something that is no table.
      */
     fun `register`(`name`: kotlin.String, `function`: HostFunction, `repeatable`: kotlin.Boolean = false)
+
+    /**
+     * As `register`, for a function whose results come later. A script calls it as any other. In `computeAsync` and
+     * `callAsync` no thread is held while it waits, and the script's other tasks go on; in all other runs the thread
+     * waits. When the run ends first, the function is cancelled. It can't use the sandbox, which gives `Busy` meanwhile.
+     * One that is `repeatable` is called again when a run is repeated after a conflict.
+     *
+     * Errors: as `register`.
+     */
+    fun `registerWaiting`(`name`: kotlin.String, `function`: AsyncHostFunction, `repeatable`: kotlin.Boolean = false)
 
     /**
      * Starts Lua anew: globals and functions are gone, stored tables and host functions stay.
@@ -5962,15 +7347,15 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Calls a global Lua function on a thread of its own. Cancelling ends the run, and returns when it has ended: a
-     * host function that is running is waited for.
+     * Calls a global Lua function on another thread, which it leaves while it waits for host functions. Cancelling ends
+     * the run, and returns when it has ended: a host function that is running is waited for.
      *
      * Errors: as `call`; `Interrupted` when it is cancelled with the canceller.
      */
     @Throws(LuaException::class)
     @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
-    override suspend fun `callAsync`(`path`: kotlin.String, `options`: RunOptions?, `canceller`: Canceller?) : Outcome {
-        return cancelling(canceller) { canceller -> uniffiRustCallAsync(
+    override suspend fun `callAsync`(`path`: kotlin.String, `options`: RunOptions?, `canceller`: Canceller?, `tasks`: HostTasks?) : Outcome {
+        return cancelling(canceller, tasks) { canceller, tasks -> uniffiRustCallAsync(
         callWithHandle { uniffiHandle ->
             UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_call_async(
                 uniffiHandle,
@@ -5978,6 +7363,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
         argument("path") { FfiConverterString.lower(`path`) },
         argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },
         FfiConverterOptionalTypeCanceller.lower(`canceller`),
+        FfiConverterOptionalTypeHostTasks.lower(`tasks`),
             )
         },
         { future, callback, continuation -> UniffiLib.ffi_luacell_uniffi_rust_future_poll_rust_buffer(future, callback, continuation) },
@@ -6024,15 +7410,15 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
     }
 
     /**
-     * Runs Lua source on a thread of its own. Cancelling ends the run, and returns when it has ended: a host function
-     * that is running is waited for.
+     * Runs Lua source on another thread, which it leaves while it waits for host functions. Cancelling ends the run, and
+     * returns when it has ended: a host function that is running is waited for.
      *
      * Errors: as `compute`; `Interrupted` when it is cancelled with the canceller.
      */
     @Throws(LuaException::class)
     @Suppress("ASSIGNED_BUT_NEVER_ACCESSED_VARIABLE")
-    override suspend fun `computeAsync`(`source`: kotlin.String, `options`: RunOptions?, `canceller`: Canceller?) : Outcome {
-        return cancelling(canceller) { canceller -> uniffiRustCallAsync(
+    override suspend fun `computeAsync`(`source`: kotlin.String, `options`: RunOptions?, `canceller`: Canceller?, `tasks`: HostTasks?) : Outcome {
+        return cancelling(canceller, tasks) { canceller, tasks -> uniffiRustCallAsync(
         callWithHandle { uniffiHandle ->
             UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_compute_async(
                 uniffiHandle,
@@ -6040,6 +7426,7 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
         argument("source") { FfiConverterString.lower(`source`) },
         argument("options") { FfiConverterOptionalTypeRunOptions.lower(`options`) },
         FfiConverterOptionalTypeCanceller.lower(`canceller`),
+        FfiConverterOptionalTypeHostTasks.lower(`tasks`),
             )
         },
         { future, callback, continuation -> UniffiLib.ffi_luacell_uniffi_rust_future_poll_rust_buffer(future, callback, continuation) },
@@ -6215,6 +7602,27 @@ open class Sandbox: Disposable, AutoCloseable, SandboxInterface
 
         argument("name") { FfiConverterString.lower(`name`) },
         FfiConverterTypeHostFunction.lower(`function`),
+        FfiConverterBoolean.lower(`repeatable`),_status)
+}
+    }
+
+    /**
+     * As `register`, for a function whose results come later. A script calls it as any other. In `computeAsync` and
+     * `callAsync` no thread is held while it waits, and the script's other tasks go on; in all other runs the thread
+     * waits. When the run ends first, the function is cancelled. It can't use the sandbox, which gives `Busy` meanwhile.
+     * One that is `repeatable` is called again when a run is repeated after a conflict.
+     *
+     * Errors: as `register`.
+     */
+    @Throws(LuaException::class)override fun `registerWaiting`(`name`: kotlin.String, `function`: AsyncHostFunction, `repeatable`: kotlin.Boolean)
+        =
+    callWithHandle {
+    uniffiRustCallWithError(LuaException) { _status ->
+    UniffiLib.uniffi_luacell_uniffi_fn_method_sandbox_register_waiting(
+        it,
+
+        argument("name") { FfiConverterString.lower(`name`) },
+        FfiConverterTypeAsyncHostFunction.lower(`function`),
         FfiConverterBoolean.lower(`repeatable`),_status)
 }
     }
@@ -8434,6 +9842,15 @@ data class SandboxConfig (
      * seconds.
      */
     val `claimTerm`: java.time.Duration? = null
+    ,
+    /**
+     * Whether this sandbox's runs take turns with those of other sandboxes that use the same store and do the same, in
+     * this process and on a server: none is in conflict with another then, also if it waits in between. A run has its
+     * turn from its beginning to its end, a durable one from wait to wait. Waiting for it does not count for the
+     * timeout. A run that would wait in vain, because the same thread has to end the one whose turn it is, gets `Busy`.
+     * On a server a turn ends after 30 seconds if its holder is gone.
+     */
+    val `queueRuns`: kotlin.Boolean = false
 
 ): Disposable{
 
@@ -8452,7 +9869,8 @@ data class SandboxConfig (
         this.`moduleFolder`,
         this.`moduleSource`,
         this.`seed`,
-        this.`claimTerm`
+        this.`claimTerm`,
+        this.`queueRuns`
     )
     }
 
@@ -8477,6 +9895,7 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
             FfiConverterOptionalTypeModuleSource.read(buf),
             FfiConverterOptionalLong.read(buf),
             FfiConverterOptionalDuration.read(buf),
+            FfiConverterBoolean.read(buf),
         )
     }
 
@@ -8492,7 +9911,8 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
             FfiConverterOptionalString.allocationSize(value.`moduleFolder`) +
             FfiConverterOptionalTypeModuleSource.allocationSize(value.`moduleSource`) +
             FfiConverterOptionalLong.allocationSize(value.`seed`) +
-            FfiConverterOptionalDuration.allocationSize(value.`claimTerm`)
+            FfiConverterOptionalDuration.allocationSize(value.`claimTerm`) +
+            FfiConverterBoolean.allocationSize(value.`queueRuns`)
     )
 
     override fun write(value: SandboxConfig, buf: ByteBuffer) {
@@ -8508,6 +9928,7 @@ public object FfiConverterTypeSandboxConfig: FfiConverterRustBuffer<SandboxConfi
             FfiConverterOptionalTypeModuleSource.write(value.`moduleSource`, buf)
             FfiConverterOptionalLong.write(value.`seed`, buf)
             FfiConverterOptionalDuration.write(value.`claimTerm`, buf)
+            FfiConverterBoolean.write(value.`queueRuns`, buf)
     }
 }
 
@@ -10230,6 +11651,35 @@ public object FfiConverterOptionalTypeHostFailure: FfiConverterRustBuffer<HostFa
         } else {
             buf.put(1)
             FfiConverterTypeHostFailure.write(value, buf)
+        }
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterOptionalTypeHostTasks: FfiConverterRustBuffer<HostTasks?> {
+    override fun read(buf: ByteBuffer): HostTasks? {
+        if (buf.get().toInt() == 0) {
+            return null
+        }
+        return FfiConverterTypeHostTasks.read(buf)
+    }
+
+    override fun allocationSize(value: HostTasks?): ULong {
+        if (value == null) {
+            return 1UL
+        } else {
+            return 1UL + FfiConverterTypeHostTasks.allocationSize(value)
+        }
+    }
+
+    override fun write(value: HostTasks?, buf: ByteBuffer) {
+        if (value == null) {
+            buf.put(0)
+        } else {
+            buf.put(1)
+            FfiConverterTypeHostTasks.write(value, buf)
         }
     }
 }

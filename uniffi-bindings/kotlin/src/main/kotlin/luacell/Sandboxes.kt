@@ -34,11 +34,14 @@ private class Thrown(val throwable: Throwable) : HostFailure {
 internal fun ErrorDetails.thrown(): Throwable? = (failure as? Thrown)?.throwable
 
 private class Adapter(private val callback: LuaCallback) : HostFunction {
-    override fun invoke(args: List<LuaValue>): List<LuaValue> = when (val result = callback.call(args)) {
-        Unit -> emptyList()
-        is Results -> result.values
-        else -> listOf(luaValueOf(result, "result 1"))
-    }
+    override fun invoke(args: List<LuaValue>): List<LuaValue> = resultsOf(callback.call(args))
+}
+
+/** What a host function's result is in Lua. */
+internal fun resultsOf(result: Any?): List<LuaValue> = when (result) {
+    Unit -> emptyList()
+    is Results -> result.values
+    else -> listOf(luaValueOf(result, "result 1"))
 }
 
 /** What the library is to know of whatever code of the host throws. */
@@ -197,6 +200,9 @@ class SandboxBuilder {
 
     /** How long a durable run is claimed each time: see [SandboxConfig.claimTerm]. */
     fun claimTerm(time: Duration) = apply { config = config.copy(claimTerm = time) }
+
+    /** Whether runs on the same store take turns instead of colliding: see [SandboxConfig.queueRuns]. */
+    fun queueRuns(on: Boolean) = apply { config = config.copy(queueRuns = on) }
 
     /** An engine other than the default one. */
     fun engine(engine: Engine) = apply { this.engine = engine }

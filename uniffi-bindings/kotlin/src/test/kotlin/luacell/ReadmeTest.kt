@@ -3,6 +3,8 @@ package luacell.readme
 import java.io.ByteArrayOutputStream
 import java.io.File
 import java.io.PrintStream
+import kotlinx.coroutines.delay
+import kotlinx.coroutines.runBlocking
 import luacell.*
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
@@ -21,6 +23,11 @@ class ReadmeTest {
     }
 
     @Test
+    fun suspending() {
+        assertEquals(listOf("Hello, Ada! Hello, Bob!"), printed("kotlin", 2, "ReadmeTest.kt", ::main))
+    }
+
+    @Test
     fun java() {
         assertEquals(listOf("7.0"), printed("java", 0, "Readme.java", Readme::program))
     }
@@ -28,7 +35,7 @@ class ReadmeTest {
     private fun printed(language: String, number: Int, source: String, program: () -> Unit): List<String> {
         val folder = File(System.getProperty("luacell.root"), "uniffi-bindings/kotlin")
         val blocks = File(folder, "README.md").readText().split("```$language\n").drop(1)
-        assertEquals(if (language == "kotlin") 2 else 1, blocks.size, "each has its test")
+        assertEquals(if (language == "kotlin") 3 else 1, blocks.size, "each has its test")
         val block = blocks[number].substringBefore("```")
         val here = File(folder, "src/test/$language").walk().single { it.name == source }.readLines().map { it.trim() }
         for (line in block.lines()) assertTrue(line.trim() in here, "$source lacks: $line")
@@ -66,4 +73,11 @@ private fun waitingProgram() {
             println(run.result().value.text)                  // Hello, Ada!
         }
     }
+}
+
+fun main() = runBlocking {
+    val lua = Sandbox()
+    lua.registerSuspend("ask") { (name) -> delay(100); "Hello, ${name.text}!" }
+    val source = "return table.concat(require('task').each({'Ada', 'Bob'}, ask), ' ')"
+    println(lua.computeAsync(source).value.text)          // Hello, Ada! Hello, Bob!
 }
