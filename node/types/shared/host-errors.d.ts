@@ -16,6 +16,10 @@ export declare function behindCause({ behind: { causes }, characters }: Entry<un
 export declare class HostErrors<T> {
     #private;
     keep(thing: T, ownCharacters: number, behind?: Behind): number;
+    /** The number that was given last. */
+    get last(): number;
+    /** Begins for a run that has given this number last, elsewhere: what it knows by earlier ones isn't here. */
+    beginAfter(last: number): void;
     get(number: number): Entry<T> | undefined;
     clear(): void;
 }
