@@ -56,7 +56,11 @@ impl Handle {
     }
 
     fn waits_not(&self) -> Error {
-        if self.goes_on { Error::new(ErrorKind::Busy, "the run goes on at the moment") } else { invalid("the run is done") }
+        if self.goes_on {
+            Error::new(ErrorKind::Busy, "the run goes on at the moment")
+        } else {
+            invalid("the run is done")
+        }
     }
 }
 

@@ -130,7 +130,11 @@ impl GuestMut<'_> {
                 };
                 self.encode_answer(answer, values, &mut bytes);
                 if bytes.len() > PORTION && all.is_empty() && !self.has_room_for_answer(bytes.len())? {
-                    self.encode_answer(Answer::Error(Error::new(ErrorKind::Memory, "not enough memory")), &[], &mut bytes);
+                    self.encode_answer(
+                        Answer::Error(Error::new(ErrorKind::Memory, "not enough memory")),
+                        &[],
+                        &mut bytes,
+                    );
                 }
                 if !all.is_empty() && all.len() + bytes.len() > PORTION {
                     break;

@@ -158,7 +158,9 @@ impl SandboxState {
         self.finish_run();
         self.wait_for_turn()?;
         if let Err(error) = self.restore_stored(cell) {
-            return Err(match self.durable.as_mut().filter(|_| error.kind() == ErrorKind::Busy) {
+            // Somebody else has it, or has ended it.
+            let is_lost = matches!(error.kind(), ErrorKind::Busy | ErrorKind::InvalidArgument);
+            return Err(match self.durable.as_mut().filter(|_| is_lost) {
                 Some(run) => run.taken_over(),
                 None => error,
             });

@@ -229,3 +229,55 @@ fn who_interrupts_it_between_two_tries_means_it() {
     assert!(store.commits.load(Ordering::SeqCst) > 0);
     assert_eq!(names(&lua), ["r"]);
 }
+
+/// Who has taken it over may have ended it by then.
+#[test]
+fn a_run_that_somebody_else_has_ended_was_taken_over() {
+    let file = File::new();
+    let config = SandboxConfig::new().store(file.store()).claim_term(Duration::from_millis(1));
+    let slow = Sandbox::with_config(config).unwrap();
+    slow.declare("ask").unwrap();
+    let other = file.sandbox();
+    slow.compute("_home.n = 0").unwrap();
+    slow.register_repeatable("end_it", move |()| {
+        while other.pending_runs()?[0].claimed.is_some() {}
+        let mut run = other.resume("r")?;
+        other.register("end_it", |()| Ok(()))?;
+        go_on(&mut run, 1);
+        run.into_result().map(drop)
+    })
+    .unwrap();
+    let mut run = start(&slow, "r", "local a = ask('x') _home.n = _home.n + a end_it()");
+    go_on(&mut run, 1);
+    let error = run.into_result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(eval(&slow, "return _home.n"), 1.into());
+}
+
+/// As with other host functions, an answer for which there is no room is an error of its call.
+#[test]
+fn answers_that_are_too_large_do_not_end_it() {
+    let file = File::new();
+    let lua = Sandbox::with_config(SandboxConfig::new().store(file.store()).memory_limit(8 << 20)).unwrap();
+    lua.declare("ask").unwrap();
+    let source = "
+        local task, sizes = require 'task', {}
+        local asking = {}
+        for i = 1, 12 do
+            asking[i] = function()
+                local ok, text = pcall(ask, 'x')
+                sizes[i] = ok and #text or text
+            end
+        end
+        task.all(table.unpack(asking))
+        return table.concat(sizes, ' ')";
+    let mut run = start(&lua, "r", source);
+    for request in run.requests().unwrap() {
+        let size = if request.id == 5 { 9 << 20 } else { 1 << 20 };
+        run.answer(request.id, "x".repeat(size)).unwrap();
+    }
+    run.resume().unwrap();
+    let mut wanted = vec!["1048576"; 12];
+    wanted[4] = "not enough memory";
+    assert_eq!(run.into_result().unwrap().values, [wanted.join(" ").into()]);
+}
