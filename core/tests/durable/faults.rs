@@ -277,7 +277,7 @@ fn answers_that_are_too_large_do_not_end_it() {
         run.answer(request.id, "x".repeat(size)).unwrap();
     }
     run.resume().unwrap();
-    let mut wanted = vec!["1048576"; 12];
+    let mut wanted = ["1048576"; 12];
     wanted[4] = "not enough memory";
     assert_eq!(run.into_result().unwrap().values, [wanted.join(" ").into()]);
 }
