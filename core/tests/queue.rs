@@ -162,3 +162,101 @@ fn a_future_that_would_wait_for_itself_is_told() {
     }
     assert_eq!(inner.compute("return 1").unwrap().values, [1.into()]);
 }
+
+#[test]
+fn waiting_in_line_is_not_the_time_of_a_run_that_is_resumed() {
+    let (_folder, store) = file();
+    let (first, second) = (sandbox(&store), sandbox(&store));
+    [&first, &second].into_iter().for_each(|lua| lua.declare("ask").unwrap());
+    let limit = Duration::from_millis(100);
+    let options = ComputeOptions::new().durable("r").timeout(Some(limit));
+    let mut run = first.start("return ask()", options).unwrap();
+    run.answer(1, 1).unwrap();
+    let (begun, wait) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let holder = second.start("return ask()", ComputeOptions::new()).unwrap();
+            begun.send(()).unwrap();
+            std::thread::sleep(2 * limit);
+            holder.cancel();
+        });
+        wait.recv().unwrap();
+        run.resume().unwrap();
+    });
+    assert_eq!(run.into_result().unwrap().values, [1.into()]);
+}
+
+#[test]
+fn who_closes_a_sandbox_ends_the_turn_of_its_run() {
+    let (_folder, store) = file();
+    let (first, second) = (sandbox(&store), sandbox(&store));
+    first.declare("ask").unwrap();
+    let run = first.start("return ask()", ComputeOptions::new()).unwrap();
+    assert_eq!(second.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
+    first.close();
+    assert_eq!(second.compute("return 1").unwrap().values, [1.into()]);
+    drop((run, first));
+}
+
+/// Who has it is who would have to end it.
+#[test]
+fn a_run_that_another_thread_goes_on_with_has_its_turn_there() {
+    let (_folder, store) = file();
+    let (first, second) = (sandbox(&store), sandbox(&store));
+    first.declare("ask").unwrap();
+    let mut run = first.start("ask() return ask()", ComputeOptions::new()).unwrap();
+    let busy = || {
+        let error = second.compute("return 1").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    };
+    busy();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            run.take_over().unwrap();
+            busy();
+        });
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            run.answer(1, 1).unwrap();
+            run.resume().unwrap();
+            busy();
+        });
+    });
+    run.take_over().unwrap();
+    busy();
+    run.cancel();
+    assert_eq!(second.compute("return 1").unwrap().values, [1.into()]);
+}
+
+/// Also one that has not had its turn yet, for it needs this thread to take it.
+#[test]
+fn who_would_wait_for_a_future_in_line_that_it_has_to_drive_is_told() {
+    let (_folder, store) = file();
+    let [first, second, third] = [(); 3].map(|()| sandbox(&store));
+    first.declare("ask").unwrap();
+    let (begun, wait) = std::sync::mpsc::channel();
+    let (let_go, go) = std::sync::mpsc::channel::<()>();
+    let holder = std::thread::spawn(move || {
+        let run = first.start("return ask()", ComputeOptions::new()).unwrap();
+        begun.send(()).unwrap();
+        go.recv().unwrap();
+        run.cancel();
+    });
+    wait.recv().unwrap();
+    let mut future = std::pin::pin!(second.compute_async("return 1", ComputeOptions::new()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    // As bindings do that poll on a thread of their own what an event loop drives.
+    let this = std::thread::current().id();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut poll = || future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+            assert!(luacell::threads::work_for(this, &mut poll).is_pending());
+        });
+    });
+    assert_eq!(third.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
+    let_go.send(()).unwrap();
+    holder.join().unwrap();
+    while future.as_mut().poll(&mut context).is_pending() {}
+    assert_eq!(third.compute("return 1").unwrap().values, [1.into()]);
+}

@@ -1602,7 +1602,7 @@ luacell_status luacell_run_fail(struct luacell_run *run,
 /**
  * Lets the script continue with the answers that were given, as far as it gets with them. Afterwards the run is done,
  * or it waits again. What the script fails with is the run's result. LUACELL_INVALID_ARGUMENT if it is done already;
- * LUACELL_BUSY while another thread uses the sandbox.
+ * LUACELL_BUSY while another thread uses the sandbox, and in host functions that the script calls meanwhile.
  */
 luacell_status luacell_run_resume(struct luacell_run *run,
                                   struct luacell_error **error);
@@ -1625,7 +1625,7 @@ luacell_status luacell_run_renew(struct luacell_run *run,
 
 /**
  * Ends a run that waits. Nothing of it is kept; of a durable run, what it had written when it waited. Does nothing to
- * one that is done. The handle still has to be freed.
+ * one that is done, or that continues at the moment. The handle still has to be freed.
  */
 void luacell_run_cancel(struct luacell_run *run);
 

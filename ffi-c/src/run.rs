@@ -24,8 +24,9 @@ pub struct luacell_run {
 /// What is behind a handle, which lives on when the run has ended.
 pub(crate) struct Handle {
     name: Option<String>,
-    /// While it waits.
+    /// While it waits. Not while it goes on: host functions that it calls then may use the handle too.
     run: Option<Run>,
+    goes_on: bool,
     /// Says so while it waits.
     result: Result<Outcome>,
 }
@@ -37,7 +38,8 @@ impl Opaque for luacell_run {
 impl Handle {
     fn new(run: Run) -> Self {
         let waits = Error::new(ErrorKind::Busy, "the run waits: answer its requests, and resume it");
-        let mut handle = Handle { name: run.name().map(str::to_owned), run: Some(run), result: Err(waits) };
+        let name = run.name().map(str::to_owned);
+        let mut handle = Handle { name, run: Some(run), goes_on: false, result: Err(waits) };
         handle.look();
         handle
     }
@@ -49,8 +51,16 @@ impl Handle {
         }
     }
 
-    fn waiting(&mut self) -> Result<&mut Run> {
-        self.run.as_mut().ok_or_else(|| invalid("the run is done"))
+    fn waiting(&self) -> Result<&Run> {
+        self.run.as_ref().ok_or_else(|| self.waits_not())
+    }
+
+    fn waits_not(&self) -> Error {
+        if self.goes_on {
+            Error::new(ErrorKind::Busy, "the run goes on at the moment")
+        } else {
+            invalid("the run is done")
+        }
     }
 }
 
@@ -191,7 +201,7 @@ pub unsafe extern "C" fn luacell_run_answer(
     values: *const luacell_values,
     error: *mut *mut luacell_error,
 ) -> luacell_status {
-    guard::status(error, || borrow_mut(run, "run")?.waiting()?.answer(id, any_values(values)))
+    guard::status(error, || borrow(run, "run")?.waiting()?.answer(id, any_values(values)))
 }
 
 /// Answers a request with an error, made as for a host function, of which a copy is taken. The script can catch it;
@@ -206,20 +216,28 @@ pub unsafe extern "C" fn luacell_run_fail(
 ) -> luacell_status {
     guard::status(error, || {
         let failure = borrow(failure, "failure")?.clone();
-        borrow_mut(run, "run")?.waiting()?.fail(id, failure)
+        borrow(run, "run")?.waiting()?.fail(id, failure)
     })
 }
 
 /// Lets the script continue with the answers that were given, as far as it gets with them. Afterwards the run is done,
 /// or it waits again. What the script fails with is the run's result. LUACELL_INVALID_ARGUMENT if it is done already;
-/// LUACELL_BUSY while another thread uses the sandbox.
+/// LUACELL_BUSY while another thread uses the sandbox, and in host functions that the script calls meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_run_resume(run: *mut luacell_run, error: *mut *mut luacell_error) -> luacell_status {
     guard::status(error, || {
+        let mut resumed = {
+            let handle = borrow_mut(run, "run")?;
+            let waits = handle.run.take().ok_or_else(|| handle.waits_not())?;
+            handle.goes_on = true;
+            waits
+        };
+        let result = resumed.resume();
         let handle = borrow_mut(run, "run")?;
-        handle.waiting()?.resume()?;
+        handle.goes_on = false;
+        handle.run = Some(resumed);
         handle.look();
-        Ok(())
+        result
     })
 }
 
@@ -249,7 +267,7 @@ pub unsafe extern "C" fn luacell_run_renew(run: *mut luacell_run, error: *mut *m
 }
 
 /// Ends a run that waits. Nothing of it is kept; of a durable run, what it had written when it waited. Does nothing to
-/// one that is done. The handle still has to be freed.
+/// one that is done, or that continues at the moment. The handle still has to be freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_run_cancel(run: *mut luacell_run) {
     guard::plain((), || {

@@ -219,6 +219,36 @@ static void snapshots(void) {
   luacell_sandbox_free(sandbox), luacell_sandbox_free(other);
 }
 
+/* Uses the run that has called it. */
+static luacell_status meddle(void *place, const luacell_values *args, luacell_values *results, luacell_error **error) {
+  luacell_run *run = *(luacell_run **)place;
+  luacell_outcome *outcome = NULL;
+  luacell_requests *requests = NULL;
+  (void)args, (void)results, (void)error;
+  luacell_run_cancel(run);
+  CHECK(!luacell_run_is_waiting(run));
+  fails(luacell_run_resume(run, &last), LUACELL_BUSY, "goes on");
+  fails(luacell_run_answer(run, 2, NULL, &last), LUACELL_BUSY, "goes on");
+  fails(luacell_run_result(run, &outcome, &last), LUACELL_BUSY, "");
+  CHECK(luacell_run_requests(run, &requests, NULL) == LUACELL_OK && luacell_requests_len(requests) == 0);
+  CHECK(luacell_run_renew(run, NULL) == LUACELL_OK);
+  luacell_requests_free(requests);
+  return LUACELL_OK;
+}
+
+static void used_inside(void) {
+  test_begin("host functions of a run that goes on may use its handle");
+  luacell_sandbox *sandbox = asking(NULL);
+  luacell_run *run = NULL;
+  CHECK(luacell_register(sandbox, "meddle", 6, meddle, &run, NULL, NULL) == LUACELL_OK);
+  run = start(sandbox, "local a = ask('q') meddle() return a .. ask('r')");
+  go_on(run, 1, "x");
+  CHECK(waits_for(run, 2, "r"));
+  go_on(run, 2, "y");
+  CHECK(gave(run, "xy"));
+  luacell_run_free(run), luacell_sandbox_free(sandbox);
+}
+
 /* The only run that waits in the store, and whether somebody has claimed it. */
 static bool pending(luacell_sandbox *sandbox, const char *name, bool claimed) {
   luacell_pending_runs *runs = NULL;
@@ -311,6 +341,7 @@ int main(void) {
   ends();
   tasks();
   snapshots();
+  used_inside();
   durable();
   turns();
   return tests_end();

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::ThreadId;
 
 use luacell::{Canceller, Error, ErrorKind, Interrupter, Outcome, Reply, Value, threads};
 use pyo3::prelude::*;
@@ -104,6 +105,8 @@ pub struct Driven {
     state: Arc<RunState>,
     sandbox: Py<Sandbox>,
     driver: Py<PyAny>,
+    /// The event loop's, without which the run does not go on.
+    thread: ThreadId,
 }
 
 impl Driven {
@@ -118,7 +121,7 @@ impl Driven {
         let (future, waker, result) = (Mutex::new(Some(future)), Mutex::default(), Mutex::default());
         let state = Arc::new(RunState { canceller, interrupter, future, waker, result });
         sandbox.get().callbacks.add_run(&state);
-        Driven { state, sandbox: sandbox.clone().unbind(), driver }
+        Driven { state, sandbox: sandbox.clone().unbind(), driver, thread: std::thread::current().id() }
     }
 }
 
@@ -144,7 +147,8 @@ impl Driven {
         let waker = Waker::from(Arc::new(LoopWaker(self.driver.clone_ref(py))));
         let before = DRIVER.replace(Some(self.driver.clone_ref(py)));
         let other = RUNNING.replace(Some(Arc::clone(&self.state)));
-        let done = py.detach(|| threads::at_work(|| self.state.poll(waker)));
+        let poll = || threads::work_for(self.thread, || self.state.poll(waker));
+        let done = py.detach(|| threads::at_work(poll));
         RUNNING.replace(other);
         DRIVER.replace(before);
         done

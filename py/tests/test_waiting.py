@@ -431,3 +431,60 @@ def test_runs_take_turns_instead_of_colliding(tmp_path: Path) -> None:
         assert sandboxes[0].home["n"] == 10
 
     asyncio.run(all_of_them())
+
+
+def test_a_start_that_is_cancelled_leaves_no_run_behind(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.luacell")
+
+    async def main() -> None:
+        lua, other = luacell.Sandbox(store=path), luacell.Sandbox(store=path)
+        lua.declare("ask")
+        running = asyncio.ensure_future(lua.start_async("ask()", durable="r"))
+        await asyncio.sleep(0)
+        # It waits before the event loop hears of it.
+        while not other.pending_runs():
+            pass
+        running.cancel()
+        # Whoever keeps the exception keeps all that led to it.
+        with pytest.raises(asyncio.CancelledError) as kept:
+            await running
+        assert other.pending_runs()[0].claimed is None
+        other.declare("ask")
+        other.resume("r").close()
+        assert kept.value is not None
+
+    asyncio.run(main())
+
+
+def test_who_would_block_the_event_loop_that_the_turns_run_needs_is_told(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.luacell")
+
+    async def main() -> None:
+        lua, other, holder = (luacell.Sandbox(store=path, queue_runs=True) for _ in range(3))
+        asked, answer = asyncio.Event(), asyncio.Event()
+
+        async def ask() -> int:
+            asked.set()
+            await answer.wait()
+            return 1
+
+        lua.register("ask", ask)
+        holder.declare("ask")
+        running = asyncio.ensure_future(lua.compute_async("return ask()"))
+        await asked.wait()
+        with pytest.raises(luacell.LuaBusyError):
+            other.compute("return 2")
+        answer.set()
+        assert await running == 1
+        assert other.compute("return 2") == 2
+        # A run that was started has the turn of the thread that answers it.
+        run = await holder.start_async("ask() return ask()")
+        for part in (1, 2):
+            with pytest.raises(luacell.LuaBusyError):
+                other.compute("return 2")
+            run.answer(run.requests[0].id, part)
+            await run.resume_async()
+        assert run.result() == 2
+        assert other.compute("return 2") == 2
+
+    asyncio.run(main())

@@ -72,10 +72,16 @@ impl Host {
     /// Starts a run.
     #[inline]
     pub(crate) fn begin_run(&mut self, now: Instant, limits: &Limits) {
+        self.signal.begin();
+        self.begin_run_again(now, limits);
+    }
+
+    /// The same for one that goes on here: whoever interrupts it meanwhile means it.
+    #[inline]
+    pub(crate) fn begin_run_again(&mut self, now: Instant, limits: &Limits) {
         debug_assert!(self.run.started.is_none(), "the run before was not ended");
         self.run.started = Some(now);
         self.run.limits = *limits;
-        self.signal.begin();
         self.set_deadline(limits.timeout.and_then(|timeout| now.checked_add(timeout)));
     }
 

@@ -49,6 +49,9 @@ pub(crate) struct Requests {
     held: u64,
 }
 
+/// So many bytes of answers the guest takes at a time, or a larger one alone.
+const PORTION: usize = 1 << 16;
+
 /// A request that was answered: with its results or an error.
 pub(crate) type Answered = (u32, Result<Vec<Value>>);
 
@@ -112,23 +115,59 @@ impl GuestMut<'_> {
     }
 
     /// The run goes on with these answers. They are not to be dropped before: Lua's functions among them would be.
+    ///
+    /// Large ones come one after another, so that there has to be room for one at a time only. An answer for which there
+    /// is no room is an error of its call, as for other host functions, and not the end of the run.
     pub(crate) fn resume_run(&mut self, answers: &[Answered]) -> Result<i32> {
-        let host = self.host();
+        let mut answers = answers.iter().peekable();
         let (mut all, mut bytes) = (Vec::new(), Vec::new());
-        for (number, result) in answers {
-            let (answer, values) = match result {
-                Ok(values) => (Answer::Results, values.as_slice()),
-                Err(error) => (Answer::Error(error.clone()), Default::default()),
-            };
-            encode(host, answer, values, &mut bytes);
-            host.run.attempt.causes = Default::default();
-            all.extend_from_slice(&number.to_le_bytes());
-            all.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-            all.extend_from_slice(&bytes);
+        loop {
+            all.clear();
+            while let Some((number, result)) = answers.peek() {
+                let (answer, values) = match result {
+                    Ok(values) => (Answer::Results, values.as_slice()),
+                    Err(error) => (Answer::Error(error.clone()), Default::default()),
+                };
+                self.encode_answer(answer, values, &mut bytes);
+                if bytes.len() > PORTION && all.is_empty() && !self.has_room_for_answer(bytes.len())? {
+                    self.encode_answer(
+                        Answer::Error(Error::new(ErrorKind::Memory, "not enough memory")),
+                        &[],
+                        &mut bytes,
+                    );
+                }
+                if !all.is_empty() && all.len() + bytes.len() > PORTION {
+                    break;
+                }
+                all.extend_from_slice(&number.to_le_bytes());
+                all.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+                all.extend_from_slice(&bytes);
+                answers.next();
+            }
+            self.reserve(all.len())?;
+            self.write(&[&all])?;
+            let executed = self.execute(Entry::Resume { len: all.len() as i32 });
+            if answers.peek().is_none() || !is_waiting(&executed) {
+                return executed;
+            }
         }
-        self.reserve(all.len())?;
-        self.write(&[&all])?;
-        self.execute(Entry::Resume { len: all.len() as i32 })
+    }
+
+    fn encode_answer(&mut self, answer: Answer, values: &[Value], bytes: &mut Vec<u8>) {
+        let host = self.host();
+        encode(host, answer, values, bytes);
+        host.run.attempt.causes = Default::default();
+    }
+
+    /// Whether the guest can take a large answer: in its buffer, and then as text until the call takes it.
+    fn has_room_for_answer(&mut self, len: usize) -> Result<bool> {
+        let has_room = match self.reserve(len.saturating_mul(2).saturating_add(PORTION)) {
+            Err(error) if error.kind() == ErrorKind::Memory && !error.is_fatal() => false,
+            reserved => reserved.map(|()| true)?,
+        };
+        self.reserve_buffer(0)?;
+        self.refresh_buffer()?;
+        Ok(has_room)
     }
 
     /// The first step of a checkpoint: the guest hands over what is still to be stored. Where the memory that it uses

@@ -60,6 +60,8 @@ pub(crate) struct Attempt {
     /// The host function that was called first of those that must not be called again for the same run.
     pub(crate) unrepeatable: Option<i32>,
     pub(crate) bytes_stored: u64,
+    /// Whether something was run inside this one.
+    pub(crate) ran_inside: bool,
     /// How many host functions run inside each other.
     pub(crate) nesting: u32,
     /// What may lie behind an error of the host function that runs: what lay behind those that runs inside it gave it.

@@ -20,13 +20,16 @@ pub(crate) struct DurableRun {
     pub(crate) is_lost: bool,
     /// Answers that were given since it was stored.
     pub(crate) answers: Vec<Answered>,
+    /// Whether the sandbox was used for it since then, while it waited: nobody would do that again if it went back.
+    pub(crate) was_used: bool,
 }
 
 impl DurableRun {
     pub(crate) fn new(name: Arc<str>, term: Duration) -> Result<Self> {
         let mut claimant = [0; 16];
         getrandom::fill(&mut claimant).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        Ok(DurableRun { name, claimant: Claimant(claimant), term, stored: false, is_lost: false, answers: Vec::new() })
+        let claimant = Claimant(claimant);
+        Ok(DurableRun { name, claimant, term, stored: false, is_lost: false, answers: Vec::new(), was_used: false })
     }
 
     /// Fails when somebody else has taken the run over.

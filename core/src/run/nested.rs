@@ -18,6 +18,7 @@ impl GuestMut<'_> {
         set: Option<&LimitOverrides>,
         enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
+        self.host().run.attempt.ran_inside = true;
         let Some(set) = set.filter(|set| **set != LimitOverrides::default()) else {
             let result = self.run_or_end_outer(enter);
             return self.or_ends_run(result);

@@ -190,6 +190,8 @@ impl SandboxCell {
                 let _at_work = AtWork::begin(self);
                 guard.restart();
                 guard.finish_run();
+                // It waits in the store, where its claim ends by itself.
+                guard.durable = None;
                 guard
             }
         };
@@ -306,6 +308,9 @@ impl SandboxCell {
         if state.durable.is_some() {
             state.drop_waiting_run();
             state.leave_durable_run(false);
+        }
+        if state.turn.is_some() {
+            state.end_turn();
         }
         Some(std::mem::replace(&mut state.instance, Instance::Closed))
     }

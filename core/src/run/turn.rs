@@ -45,7 +45,10 @@ impl SandboxState {
     #[cold]
     fn wait_in_line(&mut self, turn: Turn) -> Result<()> {
         let signal = self.host()?.signal.clone();
-        signal.begin();
+        // Whoever interrupted a run that is under way meant it.
+        if !self.can_go_back() {
+            signal.begin();
+        }
         while !self.has_turn(&turn)? {
             if signal.is_interrupted() {
                 return Err(Error::limit(ErrorKind::Interrupted));

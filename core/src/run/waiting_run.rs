@@ -21,6 +21,21 @@ impl SandboxState {
             left
         });
         self.waiting = Some(Waiting::Started { thread: this_thread(), left });
+        self.hold_turn_here();
+    }
+
+    /// Who has the run that waits, on this thread, is who ends its turn.
+    fn hold_turn_here(&self) {
+        if let Some(turn) = &self.turn {
+            turn.keeps_thread();
+        }
+    }
+
+    /// The run that waits has no more time left than this.
+    pub(crate) fn limit_waiting_run(&mut self, most: Option<Duration>) {
+        if let Some(Waiting::Started { left, .. }) = &mut self.waiting {
+            *left = left.iter().copied().chain(most).min();
+        }
     }
 
     /// The time of a run that waits goes on; `None` when nobody has one.
@@ -39,7 +54,16 @@ impl SandboxState {
     pub(super) fn use_waiting_run<T>(&mut self, f: impl FnOnce(&mut Access<'_>) -> Result<T>) -> Result<T> {
         let started = self.end_wait().is_some();
         let result = match &mut self.instance {
-            Instance::Live(guest) => f(&mut Access::Reentrant(guest.get_mut())),
+            Instance::Live(guest) => {
+                let mut guest = guest.get_mut();
+                guest.host().run.attempt.ran_inside = false;
+                let result = f(&mut Access::Reentrant(guest.reborrow()));
+                let host = guest.host();
+                if let Some(run) = &mut self.durable {
+                    run.was_used |= host.run.attempt.ran_inside || host.tables.is_dirty();
+                }
+                result
+            }
             _ => Err(Error::closed()),
         };
         if started {
@@ -93,7 +117,7 @@ impl SandboxState {
         // It was granted more where it comes from.
         guest.review_limits()?;
         let host = guest.host();
-        host.begin_run(Instant::now(), &limits);
+        host.begin_run_again(Instant::now(), &limits);
         host.set_deadline(None);
         host.run.waits = Waits::Started;
         host.number_errors_after(run.last_error);
@@ -163,6 +187,7 @@ impl SandboxCell {
             if let Some(Waiting::Started { thread, .. }) = &mut state.waiting {
                 *thread = this_thread();
             }
+            state.hold_turn_here();
             Ok(())
         })
     }

@@ -76,6 +76,7 @@ impl SandboxState {
             ));
         }
         let tables = if with_tables { TablesOf::Snapshot } else { TablesOf::Sandbox };
+        self.host()?.signal.begin();
         self.restore_as(snapshot, tables, keep_limits)
     }
 

@@ -32,12 +32,27 @@ pub struct Turns(Mutex<Line>);
 #[derive(Debug, Default)]
 struct Line {
     /// The first has the turn.
-    numbers: VecDeque<u64>,
+    places: VecDeque<Place>,
     next: u64,
-    /// The thread that works for the first one, and for nobody else until that has ended.
+}
+
+#[derive(Debug)]
+struct Place {
+    number: u64,
+    /// The thread that works for this one, and for nobody else until that has ended.
     thread: Option<ThreadId>,
-    /// Where the sandbox of the first one is, whose threads do other things too.
+    /// Where the sandbox of this one is, whose threads do other things too.
     sandbox: Option<usize>,
+}
+
+impl Line {
+    fn place(&mut self, number: u64) -> Option<&mut Place> {
+        self.places.iter_mut().find(|place| place.number == number)
+    }
+
+    fn before(&self, number: u64) -> impl Iterator<Item = &Place> {
+        self.places.iter().take_while(move |place| place.number != number)
+    }
 }
 
 /// A place in the line. When it is dropped, the next one has its turn.
@@ -52,7 +67,8 @@ impl Turn {
             let mut line = lock(&turns.0);
             let number = line.next;
             line.next += 1;
-            line.numbers.push_back(number);
+            // A thread that it does not run on may have to see to it that its turn comes.
+            line.places.push_back(Place { number, thread: WORKS_FOR.get(), sandbox: None });
             number
         };
         Turn { turns, number }
@@ -60,28 +76,33 @@ impl Turn {
 
     /// Whether all that came before have ended.
     pub(crate) fn has_come(&self) -> bool {
-        lock(&self.turns.0).numbers.front() == Some(&self.number)
+        lock(&self.turns.0).places.front().is_some_and(|first| first.number == self.number)
     }
 
-    /// Whether somebody has the turn who can't end it before this one has had its own.
+    /// Whether somebody comes before who can't end the turn, or take it, while this thread waits.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.has_come() && lock(&self.turns.0).thread == Some(std::thread::current().id())
+        let this = std::thread::current().id();
+        lock(&self.turns.0).before(self.number).any(|place| place.thread == Some(this))
     }
 
     /// The sandbox that has the turn before this one, and works on whatever thread there is.
     pub(crate) fn sandbox_before(&self) -> Option<usize> {
-        if self.has_come() { None } else { lock(&self.turns.0).sandbox }
+        lock(&self.turns.0).before(self.number).next()?.sandbox
     }
 
     /// It is the turn of the sandbox there, on changing threads.
     pub(crate) fn belongs_to(&self, sandbox: usize) {
-        lock(&self.turns.0).sandbox = Some(sandbox);
+        if let Some(place) = lock(&self.turns.0).place(self.number) {
+            place.sandbox = Some(sandbox);
+        }
     }
 
     /// This thread, or the one that it works for, works for nobody else until the turn ends.
     pub(crate) fn keeps_thread(&self) {
         let thread = WORKS_FOR.get().unwrap_or_else(|| std::thread::current().id());
-        lock(&self.turns.0).thread = Some(thread);
+        if let Some(place) = lock(&self.turns.0).place(self.number) {
+            place.thread = Some(thread);
+        }
     }
 
     /// The same for a run that any thread may let go on: only one that this one works for.
@@ -95,11 +116,6 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut line = lock(&self.turns.0);
-        if line.numbers.front() == Some(&self.number) {
-            line.thread = None;
-            line.sandbox = None;
-        }
-        line.numbers.retain(|number| *number != self.number);
+        lock(&self.turns.0).places.retain(|place| place.number != self.number);
     }
 }

@@ -43,7 +43,7 @@ impl SandboxState {
     }
 
     /// Whether the run that is under way can go back to where the store has it.
-    pub(super) fn can_go_back(&self) -> bool {
+    pub(crate) fn can_go_back(&self) -> bool {
         self.durable.as_ref().is_some_and(|run| run.stored && !run.is_lost)
     }
 
@@ -55,6 +55,7 @@ impl SandboxState {
         stored?;
         run.stored = true;
         run.answers.clear();
+        run.was_used = false;
         self.end_turn();
         self.guest()?.end_checkpoint()?;
         self.note_ids();
@@ -99,6 +100,7 @@ impl SandboxState {
         let mut run = DurableRun::new(name.into(), term)?;
         run.stored = true;
         self.durable = Some(Box::new(run));
+        self.host()?.signal.begin();
         let resumed = self.restore_stored(cell);
         if resumed.is_err() {
             self.leave_durable_run(false);
@@ -152,14 +154,19 @@ impl SandboxState {
     /// The run goes on from where it was stored last, since what it has done from there on is in conflict with somebody
     /// else's writes. The answers that it was given since.
     pub(super) fn go_back(&mut self, cell: &Arc<SandboxCell>) -> Result<Vec<Answered>> {
+        let left = self.host()?.run.time_left();
         self.finish_run();
         self.wait_for_turn()?;
         if let Err(error) = self.restore_stored(cell) {
-            return Err(match self.durable.as_mut().filter(|_| error.kind() == ErrorKind::Busy) {
+            // Somebody else has it, or has ended it.
+            let is_lost = matches!(error.kind(), ErrorKind::Busy | ErrorKind::InvalidArgument);
+            return Err(match self.durable.as_mut().filter(|_| is_lost) {
                 Some(run) => run.taken_over(),
                 None => error,
             });
         }
+        // What it has done since is done again, but not in the same time.
+        self.limit_waiting_run(left);
         let answers = self.durable.as_mut().map(|run| std::mem::take(&mut run.answers)).unwrap_or_default();
         self.guest()?.forget_answered(&answers);
         self.end_wait();

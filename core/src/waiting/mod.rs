@@ -55,15 +55,13 @@ impl SandboxState {
     /// Lets the run that waits go on with what was answered; `None` when it waits again.
     fn resume_waiting_run(&mut self, cell: &Arc<SandboxCell>) -> Result<Option<Outcome>> {
         self.factory.check_stack()?;
+        // One that is durable has given its turn back when it was stored. Its time does not go on before it has it again.
+        let has_turn = if self.durable.is_some() { self.wait_for_turn() } else { Ok(()) };
+        if matches!(&has_turn, Err(error) if error.kind() == ErrorKind::Busy) {
+            return has_turn.map(|()| None);
+        }
         self.end_wait().ok_or_else(over)?;
-        // One that is durable has given its turn back when it was stored.
-        if self.durable.is_some()
-            && let Err(error) = self.wait_for_turn()
-        {
-            if error.kind() == ErrorKind::Busy {
-                self.let_wait();
-                return Err(error);
-            }
+        if let Err(error) = has_turn {
             self.abandon_run();
             return self.end_unless_waiting(Err(error));
         }
@@ -81,6 +79,14 @@ impl SandboxState {
             let ended = self.end_step(executed);
             if !self.can_go_back() {
                 break ended;
+            }
+            if self.durable.as_ref().is_some_and(|run| run.was_used) {
+                break ended.map_err(|error| match error.kind() {
+                    ErrorKind::Conflict => error.explained(
+                        "the run is not repeated from where it waited because the sandbox was used for it meanwhile",
+                    ),
+                    _ => error,
+                });
             }
             let conflict = match self.after_attempt(ended, &mut tries) {
                 ControlFlow::Continue(conflict) => conflict,

@@ -196,6 +196,15 @@ async def drive(start: Callable[[Driver], _Driven]) -> Any:
     return run.result()
 
 
+async def begin(run: Run) -> None:
+    """Begins a run, which is the caller's when this returns. When it is cancelled, nobody has it: it does not wait for when Python frees it."""
+    try:
+        await go(run)
+    except BaseException:
+        run.close()
+        raise
+
+
 async def go(run: Run) -> None:
     """Begins a run that Python holds, or lets it go on."""
     try:

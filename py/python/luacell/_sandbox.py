@@ -134,16 +134,16 @@ class Sandbox(_SandboxBase):
         """Like start, for asyncio: Lua runs on one of luacell's own threads, until the run is done or waits. Afterwards the run is the event
         loop's thread's: answer it there, and let it go on with `await run.resume_async()`.
         """
-        from ._async import go
+        from ._async import begin
 
         run = self._begin(False, code, args, name, durable, dict(limits))
-        await go(run)
+        await begin(run)
         return run
 
     async def start_call_async(self, path: str, /, *args: Any, durable: str | None = None, **limits: Unpack[Limits]) -> Run:
         """Like start_call, for asyncio; see start_async."""
-        from ._async import go
+        from ._async import begin
 
         run = self._begin(True, path, args, None, durable, dict(limits))
-        await go(run)
+        await begin(run)
         return run

@@ -70,6 +70,33 @@ fn a_user_who_lacks_a_permission() {
     assert!(error.message().contains("permission") || error.message().contains("NOPERM"), "{error}");
 }
 
+/// The commands that docs/state.md names.
+#[test]
+fn the_commands_that_are_needed_are_enough() {
+    let server = Server::start(&[]);
+    let state = include_str!("../../../../docs/state.md");
+    let list = state.split("These are needed:").nth(1).and_then(|rest| rest.split(", on keys").next()).unwrap();
+    let commands: Vec<String> =
+        list.split('`').skip(1).step_by(2).map(|name| format!("+{}", name.to_lowercase())).collect();
+    assert!(commands.len() > 30, "{commands:?}");
+    let rules: Vec<&str> = std::iter::once("~{luacell}:*").chain(commands.iter().map(String::as_str)).collect();
+    drop(as_user(&server, &rules, RedisStore::options()).unwrap());
+    let url = format!("redis://user:word@127.0.0.1:{}", server.port);
+    let config = || SandboxConfig::new().store(RedisStore::open(&url).unwrap()).queue_runs(true);
+    let [lua, other] = [(); 2].map(|()| Sandbox::with_config(config()).unwrap());
+    lua.declare("ask").unwrap();
+    // A turn that could not be given back would last for half a minute.
+    let begun = Instant::now();
+    lua.compute(WRITES.replace("_home.list", "_home").as_str()).unwrap();
+    let mut run = lua.start("_home.x = {ask()} return 1", ComputeOptions::new().durable("r")).unwrap();
+    other.compute("_home.y = _home.x").unwrap();
+    run.answer(1, 1).unwrap();
+    run.resume().unwrap();
+    run.into_result().unwrap();
+    lua.gc().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn who_only_reads() {
     let server = Server::start(&[]);
