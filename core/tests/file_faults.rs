@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use luacell::{Durability, Error, ErrorKind, FileStore, Sandbox, SandboxConfig, TableStore, Value};
 
@@ -60,6 +60,34 @@ fn join(child: i32) {
     // SAFETY: the number is ours, and outlives the call.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!(status, 0, "a check in the child failed");
+}
+
+/// At any moment there is no file, or one that can be used.
+#[test]
+fn who_is_killed_while_making_a_file_leaves_none_that_is_half_made() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |i: u32| folder.path().join(format!("{i}.luacell"));
+    let begun = Instant::now();
+    drop(FileStore::open(path(0)).unwrap());
+    let whole = begun.elapsed();
+    let mut killed = 0;
+    for i in 1..=120 {
+        let child = fork(|| drop(FileStore::open(path(i)).unwrap()));
+        let begun = Instant::now();
+        while begun.elapsed() < whole * i / 100 {
+            std::hint::spin_loop();
+        }
+        let mut status = 0;
+        // SAFETY: the child is ours, and the number outlives the call.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        }
+        killed += u32::from(status == libc::SIGKILL);
+        assert_eq!(integer(&open(&path(i)), "_home.n = (_home.n or 0) + 1 return _home.n"), 1, "{i}");
+    }
+    assert!(killed > 20, "{killed}");
 }
 
 const FILL: &str = "_home.n = 0 _home.big = {} for i = 1, 5000 do _home.big[i] = ('x'):rep(50) end";

@@ -7,6 +7,7 @@ use std::ptr::null_mut;
 use luacell_ffi::error::*;
 use luacell_ffi::outcome::*;
 use luacell_ffi::pointers::luacell_bytes;
+use luacell_ffi::run::*;
 use luacell_ffi::sandbox::*;
 use luacell_ffi::snapshot::*;
 use luacell_ffi::status::{LUACELL_INTERNAL, LUACELL_OK, luacell_status, luacell_status_name};
@@ -71,6 +72,7 @@ pub struct Machine {
     pub values: Pool<luacell_value>,
     pub lists: Pool<luacell_values>,
     pub outcomes: Pool<luacell_outcome>,
+    pub runs: Pool<luacell_run>,
     pub errors: Pool<luacell_error>,
     pub sandboxes: Pool<luacell_sandbox>,
     pub snapshots: Pool<luacell_snapshot>,
@@ -87,6 +89,7 @@ thread_local! {
         values: Pool(Vec::new(), luacell_value_free),
         lists: Pool(Vec::new(), luacell_values_free),
         outcomes: Pool(Vec::new(), luacell_outcome_free),
+        runs: Pool(Vec::new(), luacell_run_free),
         errors: Pool(Vec::new(), luacell_error_free),
         sandboxes: Pool(Vec::new(), luacell_sandbox_free),
         snapshots: Pool(Vec::new(), luacell_snapshot_free),

@@ -15,6 +15,7 @@ use luacell_ffi::error::*;
 use luacell_ffi::host_function::*;
 use luacell_ffi::outcome::*;
 use luacell_ffi::pointers::luacell_bytes;
+use luacell_ffi::run::*;
 use luacell_ffi::sandbox::*;
 use luacell_ffi::snapshot::*;
 use luacell_ffi::store::*;
@@ -77,9 +78,7 @@ fn with_options(
         name_len: name.len(),
         args: object!(lists, *args),
         limits: limits.as_ref().map_or(null(), |limits| limits),
-        canceller: null(),
-        durable: null(),
-        durable_len: 0,
+        ..unsafe { std::mem::zeroed() }
     };
     body(&options);
 }
@@ -95,6 +94,7 @@ fn outside(op: &Op) -> bool {
         Op::FreeValue(_)
             | Op::FreeList(_)
             | Op::FreeSandbox(_)
+            | Op::FreeRun(_)
             | Op::FreeSnapshot(_)
             | Op::FreeStore(_)
             | Op::FreeInterrupter(_)
@@ -235,6 +235,35 @@ pub fn run(op: Op) {
         Op::CallFunction(function, args) => {
             make!(outcomes, luacell_function_call(object!(values, function), object!(lists, args)));
         }
+        Op::Declare(sandbox, name) => {
+            call!(luacell_declare(object!(sandboxes, sandbox), name.data(), name.len()));
+        }
+        Op::Start { sandbox, source, is_call, options } => with_options(&options, |options| {
+            let (sandbox, data, len) = (object!(sandboxes, sandbox), source.data(), source.len());
+            let made = if is_call {
+                made!(runs, luacell_start_call(sandbox, data, len, options))
+            } else {
+                made!(runs, luacell_start(sandbox, data, len, options))
+            };
+            assert!(!(made && of_wrong_size(options)), "limits of a wrong size were taken");
+        }),
+        Op::WaitingRun(sandbox) => {
+            let mut run = null_mut();
+            call!(luacell_sandbox_waiting_run(object!(sandboxes, sandbox), &raw mut run));
+            machine(|m| m.runs.keep(run));
+        }
+        Op::Requests(run) => read_requests(object!(runs, run)),
+        Op::AnswerRequest { run, request, values } => {
+            call!(luacell_run_answer(object!(runs, run), request.into(), object!(lists, values)));
+        }
+        Op::FailRequest { run, request, error } => {
+            call!(luacell_run_fail(object!(runs, run), request.into(), object!(errors, error)));
+        }
+        Op::Resume(run) => {
+            call!(luacell_run_resume(object!(runs, run)));
+        }
+        Op::Result(run) => make!(outcomes, luacell_run_result(object!(runs, run))),
+        Op::CancelRun(run) => unsafe { luacell_run_cancel(object!(runs, run)) },
         Op::Outcome(outcome) => read_outcome(object!(outcomes, outcome)),
         Op::Io(sandbox, what) => io(object!(sandboxes, sandbox), &what),
         Op::SetIo(sandbox, what, value) => {
@@ -318,6 +347,7 @@ pub fn run(op: Op) {
         Op::FreeValue(slot) => free!(values, slot, luacell_value_free),
         Op::FreeList(slot) => free!(lists, slot, luacell_values_free),
         Op::FreeOutcome(slot) => free!(outcomes, slot, luacell_outcome_free),
+        Op::FreeRun(slot) => free!(runs, slot, luacell_run_free),
         Op::FreeError(slot) => free!(errors, slot, luacell_error_free),
         Op::FreeSandbox(slot) => free!(sandboxes, slot, luacell_sandbox_free),
         Op::FreeSnapshot(slot) => free!(snapshots, slot, luacell_snapshot_free),
@@ -372,6 +402,26 @@ fn read_outcome(outcome: *const luacell_outcome) {
     }
     let mut metrics = metrics();
     call!(luacell_outcome_metrics(outcome, &raw mut metrics));
+}
+
+/// The arguments live as long as the list.
+fn read_requests(run: *const luacell_run) {
+    let mut requests = null_mut();
+    if !call!(luacell_run_requests(run, &raw mut requests)) {
+        return;
+    }
+    unsafe {
+        for position in 0..luacell_requests_len(requests) {
+            assert!(luacell_requests_id(requests, position) > 0);
+            read(luacell_requests_name(requests, position));
+            let args = luacell_requests_args(requests, position);
+            for argument in 0..luacell_values_len(args) {
+                let copy = luacell_value_clone(luacell_values_get(args, argument));
+                machine(|m| m.values.keep(copy));
+            }
+        }
+        luacell_requests_free(requests);
+    }
 }
 
 fn metrics() -> luacell_metrics {
@@ -429,7 +479,7 @@ fn free_all() {
             pool.free_all();)+
         };
     }
-    all!(stores sandboxes values lists outcomes errors snapshots interrupters builders);
+    all!(stores sandboxes runs values lists outcomes errors snapshots interrupters builders);
 }
 
 fuzz_target!(|input: Input| {

@@ -92,6 +92,15 @@ pub enum Op {
     Compute { sandbox: Slot, source: Text, options: Option<(Text, Slot, Option<Limits>)> },
     Call { sandbox: Slot, name: Text, options: Option<(Text, Slot, Option<Limits>)> },
     CallFunction(Slot, Slot),
+    Declare(Slot, Text),
+    Start { sandbox: Slot, source: Text, is_call: bool, options: Option<(Text, Slot, Option<Limits>)> },
+    WaitingRun(Slot),
+    Requests(Slot),
+    AnswerRequest { run: Slot, request: u8, values: Slot },
+    FailRequest { run: Slot, request: u8, error: Slot },
+    Resume(Slot),
+    Result(Slot),
+    CancelRun(Slot),
     Outcome(Slot),
     Io(Slot, Io),
     SetIo(Slot, Io, Slot),
@@ -120,6 +129,7 @@ pub enum Op {
     FreeValue(Slot),
     FreeList(Slot),
     FreeOutcome(Slot),
+    FreeRun(Slot),
     FreeError(Slot),
     FreeSandbox(Slot),
     FreeSnapshot(Slot),
@@ -135,7 +145,7 @@ pub struct Input {
     pub ops: Vec<Op>,
 }
 
-pub const TEXTS: [&str; 24] = [
+pub const TEXTS: [&str; 27] = [
     "f",
     "game.f",
     "x",
@@ -160,6 +170,9 @@ pub const TEXTS: [&str; 24] = [
     "local t <close> = setmetatable({}, {__close = function() f() end}) f() error('x')",
     "return game.f(function(...) return f(...) end)",
     "return ext.table(), ('x'):rep(1000), 0/0, -0.0, math.mininteger",
+    "local a = f(1) _home.n = a return pcall(f, {a}, print)",
+    "local task = require 'task' return task.all(function() return f(1) end, function() return pcall(f, 2) end)",
+    "return require 'task'.each({1, 2, 3}, f, {limit = 2})",
 ];
 
 impl Text {

@@ -55,70 +55,100 @@ pub(super) fn open_database(
     let shown = path.display();
     let system = |error: std::io::Error| StoreError::from(format!("can't open {shown}: {error}"));
     let writes = access == Access::Full;
-    let (mut file, new) = match OpenOptions::new().read(true).write(writes).open(path) {
-        Ok(file) => (file, false),
+    let open = || OpenOptions::new().read(true).write(writes).open(path);
+    let mut file = match open() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && writes && wanted.is_none() => {
-            (OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(system)?, true)
+            create(path, cache_size)?;
+            open()
         }
-        Err(error) => return Err(system(error)),
-    };
-    let result = (|| {
-        let about = file.metadata().map_err(system)?;
-        if !about.is_file() {
-            return Err(format!("{shown} is not a file").into());
-        }
-        let identity = identity_of(&about, path);
-        if wanted.is_some_and(|wanted| *wanted != identity) {
-            return Err(format!("{shown}: {REPLACED}").into());
-        }
-        let empty = about.len() == 0;
-        if !empty {
-            check_header(&mut file, about.len()).or_else(|why| check_again(&mut file, path, &why))?;
-        } else if !writes {
-            return Err(format!("{shown} is empty").into());
-        }
-        let start = |check: bool| {
-            let file = file.try_clone().map_err(system)?;
-            let backend = Backend::new(file, !writes).map_err(|error| explain(path, error))?;
-            let opened = catch_unwind(AssertUnwindSafe(|| {
-                let mut database = Builder::new()
-                    .set_cache_size(cache_size)
-                    .create_with_backend(backend.clone())
-                    .map_err(|e| explain(path, e))?;
-                if empty {
-                    make_tables(&database).map_err(|e| format!("can't write {shown}: {e}"))?;
-                }
-                let next = inspect(&database).map_err(|why| format!("{shown} {why}; it was left as it is"))?;
-                let sound = !check
-                    || match database.check_integrity() {
-                        Ok(sound) => sound,
-                        Err(DatabaseError::Storage(StorageError::Corrupted(_))) => false,
-                        Err(error) => return Err(explain(path, error)),
-                    };
-                Ok::<_, StoreError>(sound.then_some((database, next)))
-            }));
-            let damaged = || StoreError::from(format!("{shown} is damaged; it was left as it is"));
-            let opened = opened.unwrap_or_else(|_| if check { Ok(None) } else { Err(damaged()) })?;
-            Ok::<_, StoreError>(opened.map(|(database, next)| (database, backend, next)))
-        };
-        // Where that takes no time worth speaking of. Otherwise damage is found by who reads it.
-        let small = !empty && about.len() <= CHECKED_WHOLE;
-        let (opened, access) = match start(small)? {
-            Some(opened) => (opened, access),
-            // What is whole in it can be read.
-            None => (start(false)?.ok_or_else(|| format!("{shown} is damaged"))?, Access::Damaged),
-        };
-        let (database, backend, next) = opened;
-        if access == Access::Full {
-            backend.accept().map_err(|error| StoreError::from(format!("can't write {shown}: {error}")))?;
-        }
-        Ok(Opened { database, backend, file: file.try_clone().map_err(system)?, identity, access, next })
-    })();
-    if result.is_err() && new && file.try_lock().is_ok() && file.metadata().is_ok_and(|about| about.len() == 0) {
-        // Made by us a moment ago, and nobody else's by now.
-        let _ = std::fs::remove_file(path);
+        opened => opened,
     }
-    result
+    .map_err(system)?;
+    let about = file.metadata().map_err(system)?;
+    if !about.is_file() {
+        return Err(format!("{shown} is not a file").into());
+    }
+    let identity = identity_of(&about, path);
+    if wanted.is_some_and(|wanted| *wanted != identity) {
+        return Err(format!("{shown}: {REPLACED}").into());
+    }
+    let empty = about.len() == 0;
+    if !empty {
+        check_header(&mut file, about.len()).or_else(|why| check_again(&mut file, path, &why))?;
+    } else if !writes {
+        return Err(format!("{shown} is empty").into());
+    }
+    let start = |check: bool| {
+        let file = file.try_clone().map_err(system)?;
+        let backend = Backend::new(file, !writes).map_err(|error| explain(path, error))?;
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let mut database = Builder::new()
+                .set_cache_size(cache_size)
+                .create_with_backend(backend.clone())
+                .map_err(|e| explain(path, e))?;
+            if empty {
+                make_tables(&database).map_err(|e| format!("can't write {shown}: {e}"))?;
+            }
+            let next = inspect(&database).map_err(|why| format!("{shown} {why}; it was left as it is"))?;
+            let sound = !check
+                || match database.check_integrity() {
+                    Ok(sound) => sound,
+                    Err(DatabaseError::Storage(StorageError::Corrupted(_))) => false,
+                    Err(error) => return Err(explain(path, error)),
+                };
+            Ok::<_, StoreError>(sound.then_some((database, next)))
+        }));
+        let damaged = || StoreError::from(format!("{shown} is damaged; it was left as it is"));
+        let opened = opened.unwrap_or_else(|_| if check { Ok(None) } else { Err(damaged()) })?;
+        Ok::<_, StoreError>(opened.map(|(database, next)| (database, backend, next)))
+    };
+    // Where that takes no time worth speaking of. Otherwise damage is found by who reads it.
+    let small = !empty && about.len() <= CHECKED_WHOLE;
+    let (opened, access) = match start(small)? {
+        Some(opened) => (opened, access),
+        // What is whole in it can be read.
+        None => (start(false)?.ok_or_else(|| format!("{shown} is damaged"))?, Access::Damaged),
+    };
+    let (database, backend, next) = opened;
+    if access == Access::Full {
+        backend.accept().map_err(|error| StoreError::from(format!("can't write {shown}: {error}")))?;
+    }
+    Ok(Opened { database, backend, file: file.try_clone().map_err(system)?, identity, access, next })
+}
+
+/// Makes a new file beside the place that it is for, and puts it there when it is whole: this may end at any moment.
+fn create(path: &Path, cache_size: usize) -> StoreResult<()> {
+    let shown = path.display();
+    let system = |error: std::io::Error| StoreError::from(format!("can't create {shown}: {error}"));
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(|error| format!("can't create {shown}: {error}"))?;
+    let beside = path.with_file_name(format!(".luacell-{:016x}", u64::from_ne_bytes(number)));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&beside).map_err(system)?;
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        let backend = Backend::new(file, false).map_err(|error| explain(path, error))?;
+        let database = Builder::new()
+            .set_cache_size(cache_size)
+            .create_with_backend(backend.clone())
+            .map_err(|error| explain(path, error))?;
+        make_tables(&database).map_err(|error| format!("can't write {shown}: {error}"))?;
+        backend.accept().map_err(|error| format!("can't write {shown}: {error}"))?;
+        Ok(())
+    }));
+    let made = made.unwrap_or_else(|_| Err(format!("can't write {shown}").into())).and_then(|()| {
+        match std::fs::hard_link(&beside, path) {
+            // Somebody else was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            // Where files can't have two names.
+            Err(_) if !path.exists() => std::fs::rename(&beside, path).map_err(system),
+            linked => linked.map_err(system),
+        }
+    });
+    let _ = std::fs::remove_file(&beside);
+    // So that its name outlasts a power failure as well as what is stored; not every system can do that.
+    if let Some(folder) = path.parent() {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    made
 }
 
 /// Fails when somebody else has cut the file off, or, with `head`, copied something over it.
