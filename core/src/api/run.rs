@@ -14,7 +14,6 @@ use crate::run::durable::DurableRun;
 use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::tables::PendingRun;
 use crate::value::{Error, ErrorKind, IntoArgs, Outcome, Result, Value};
-use crate::waiting::durable;
 
 /// A call of a [declared](Sandbox::declare) function that waits for its answer.
 #[derive(Clone, Debug)]
@@ -116,7 +115,6 @@ impl Sandbox {
         enter: impl Fn(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Run> {
         let name = options.durable.clone();
-        name.as_deref().map_or(Ok(()), durable::check_name)?;
         let cancellable = options.expected(&self.cell)?;
         let result = self.cell.access_whole(|state| {
             let durable = name.clone().map(|name| DurableRun::new(name, state.settings.claim_term)).transpose()?;

@@ -119,38 +119,35 @@ impl GuestMut<'_> {
     /// Large ones come one after another, so that there has to be room for one at a time only. An answer for which there
     /// is no room is an error of its call, as for other host functions, and not the end of the run.
     pub(crate) fn resume_run(&mut self, answers: &[Answered]) -> Result<i32> {
-        let mut answers = answers.iter().peekable();
-        let (mut all, mut bytes) = (Vec::new(), Vec::new());
-        loop {
-            all.clear();
-            while let Some((number, result)) = answers.peek() {
-                let (answer, values) = match result {
-                    Ok(values) => (Answer::Results, values.as_slice()),
-                    Err(error) => (Answer::Error(error.clone()), Default::default()),
-                };
-                self.encode_answer(answer, values, &mut bytes);
-                if bytes.len() > PORTION && all.is_empty() && !self.has_room_for_answer(bytes.len())? {
-                    self.encode_answer(
-                        Answer::Error(Error::new(ErrorKind::Memory, "not enough memory")),
-                        &[],
-                        &mut bytes,
-                    );
+        let (mut portion, mut bytes) = (Vec::new(), Vec::new());
+        for (number, result) in answers {
+            let (answer, values) = match result {
+                Ok(values) => (Answer::Results, values.as_slice()),
+                Err(error) => (Answer::Error(error.clone()), Default::default()),
+            };
+            self.encode_answer(answer, values, &mut bytes);
+            if !portion.is_empty() && portion.len() + bytes.len() > PORTION {
+                let executed = self.take_answers_in(&portion);
+                if !is_waiting(&executed) {
+                    return executed;
                 }
-                if !all.is_empty() && all.len() + bytes.len() > PORTION {
-                    break;
-                }
-                all.extend_from_slice(&number.to_le_bytes());
-                all.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-                all.extend_from_slice(&bytes);
-                answers.next();
+                portion.clear();
             }
-            self.reserve(all.len())?;
-            self.write(&[&all])?;
-            let executed = self.execute(Entry::Resume { len: all.len() as i32 });
-            if answers.peek().is_none() || !is_waiting(&executed) {
-                return executed;
+            if bytes.len() > PORTION && !self.has_room_for_answer(bytes.len())? {
+                let error = Error::new(ErrorKind::Memory, "not enough memory");
+                self.encode_answer(Answer::Error(error), &[], &mut bytes);
             }
+            portion.extend_from_slice(&number.to_le_bytes());
+            portion.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            portion.extend_from_slice(&bytes);
         }
+        self.take_answers_in(&portion)
+    }
+
+    fn take_answers_in(&mut self, answers: &[u8]) -> Result<i32> {
+        self.reserve(answers.len())?;
+        self.write(&[answers])?;
+        self.execute(Entry::Resume { len: answers.len() as i32 })
     }
 
     fn encode_answer(&mut self, answer: Answer, values: &[Value], bytes: &mut Vec<u8>) {

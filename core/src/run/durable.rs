@@ -8,6 +8,9 @@ use crate::guest::requests::Answered;
 use crate::tables::{Claimant, Tables};
 use crate::value::{Error, ErrorKind, Result};
 
+/// A name is a key in the store, and part of another one.
+const LONGEST_NAME: usize = 1000;
+
 /// The durable run that is under way.
 pub(crate) struct DurableRun {
     pub(crate) name: Arc<str>,
@@ -26,6 +29,9 @@ pub(crate) struct DurableRun {
 
 impl DurableRun {
     pub(crate) fn new(name: Arc<str>, term: Duration) -> Result<Self> {
+        if !(1..=LONGEST_NAME).contains(&name.len()) {
+            return Err(Error::invalid(format!("the name of a durable run has 1 to {LONGEST_NAME} bytes")));
+        }
         let mut claimant = [0; 16];
         getrandom::fill(&mut claimant).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         let claimant = Claimant(claimant);

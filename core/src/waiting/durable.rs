@@ -13,16 +13,6 @@ use crate::store::reserved::is_valid;
 use crate::tables::Claimed;
 use crate::value::{Error, ErrorKind, Result};
 
-/// A name is a key in the store, and part of another one.
-const LONGEST_NAME: usize = 1000;
-
-pub(crate) fn check_name(name: &str) -> Result<()> {
-    match name.len() {
-        1..=LONGEST_NAME => Ok(()),
-        _ => Err(Error::invalid(format!("the name of a durable run has 1 to {LONGEST_NAME} bytes"))),
-    }
-}
-
 impl SandboxState {
     /// The run that begins has this name.
     pub(super) fn begin_durable_run(&mut self, run: DurableRun) -> Result<()> {
@@ -96,7 +86,6 @@ impl SandboxState {
     pub(crate) fn resume_stored_run(&mut self, cell: &Arc<SandboxCell>, name: &str, term: Duration) -> Result<()> {
         self.outside_transaction("resuming a run")?;
         self.factory.check_stack()?;
-        check_name(name)?;
         let mut run = DurableRun::new(name.into(), term)?;
         run.stored = true;
         self.durable = Some(Box::new(run));

@@ -1,6 +1,6 @@
 //! Runs that their starter answers: begun, let go on, ended. While one waits nothing of it is on any stack.
 
-pub(crate) mod durable;
+mod durable;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

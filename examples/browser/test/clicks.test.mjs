@@ -2,32 +2,11 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, beforeEach, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { test } from "node:test";
 
-import { launch, serve } from "../../../node/wasm/tools/chromium.mjs";
+import { context, faults, openPage } from "./pages.mjs";
 
-let server;
-let browser;
-let context;
 let page;
-let faults;
-
-before(async () => {
-  await import("../build.mjs");
-  server = await serve(fileURLToPath(new URL("../dist", import.meta.url)));
-  browser = await launch();
-});
-after(async () => {
-  await context?.close();
-  await browser?.close();
-  await server?.close();
-});
-beforeEach(async () => {
-  await context?.close();
-  context = await browser.newContext();
-  faults = [];
-});
 
 /** The page in a new tab, where time passes when a test says so. */
 async function openPaused() {
@@ -38,14 +17,10 @@ async function openPaused() {
 }
 
 async function open() {
-  const page = await context.newPage();
-  page.setDefaultTimeout(120_000);
-  page.on("pageerror", (error) => faults.push(String(error)));
-  await page.addInitScript(() => {
+  const page = await openPage("clicks.html", () => {
     delete WebAssembly.Suspending;
     delete WebAssembly.promising;
   });
-  await page.goto(`${server.url}/clicks.html`);
   await ready(page);
   return page;
 }

@@ -2,40 +2,18 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, beforeEach, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { beforeEach, test } from "node:test";
 
-import { launch, serve } from "../../../node/wasm/tools/chromium.mjs";
+import { browser, context, faults, openPage, server } from "./pages.mjs";
 
-let server;
-let browser;
-let context;
 let page;
-let faults;
 
-before(async () => {
-  await import("../build.mjs");
-  server = await serve(fileURLToPath(new URL("../dist", import.meta.url)));
-  browser = await launch();
-});
-after(async () => {
-  await context?.close();
-  await browser?.close();
-  await server?.close();
-});
 beforeEach(async () => {
-  await context?.close();
-  context = await browser.newContext();
   page = await open();
 });
 
 async function open(init) {
-  const page = await context.newPage();
-  page.setDefaultTimeout(120_000);
-  faults = [];
-  page.on("pageerror", (error) => faults.push(String(error)));
-  if (init) await page.addInitScript(init);
-  await page.goto(`${server.url}/`);
+  const page = await openPage("", init);
   await ready(page);
   return page;
 }

@@ -245,12 +245,12 @@ export class Guest {
     // The list may be as large as all that Lua may have beside it, and does not count.
     this.call('set_memory_limit', 0);
     const n = this.call('list_requests');
-    if (n < 0) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
     this.refreshBuffer();
-    const list = new Reader(this.result(n).slice());
+    const list = n < 0 ? null : new Reader(this.result(n).slice());
     this.call('reserve_buffer', 0);
     this.refreshBuffer();
     this.call('set_memory_limit', bound(this.#applied.memory));
+    if (!list) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
     while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
   }
 

@@ -52,18 +52,30 @@ pub(super) fn open_database(
     cache_size: usize,
     wanted: Option<&Identity>,
 ) -> StoreResult<Opened> {
-    let shown = path.display();
-    let system = |error: std::io::Error| StoreError::from(format!("can't open {shown}: {error}"));
     let writes = access == Access::Full;
     let open = || OpenOptions::new().read(true).write(writes).open(path);
-    let mut file = match open() {
+    let file = match open() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && writes && wanted.is_none() => {
             create(path, cache_size)?;
             open()
         }
         opened => opened,
-    }
-    .map_err(system)?;
+    };
+    let file = file.map_err(|error| format!("can't open {}: {error}", path.display()))?;
+    prepare(file, path, access, cache_size, wanted)
+}
+
+/// The database in an open file, for which messages have this path. An empty file becomes one.
+fn prepare(
+    mut file: File,
+    path: &Path,
+    access: Access,
+    cache_size: usize,
+    wanted: Option<&Identity>,
+) -> StoreResult<Opened> {
+    let shown = path.display();
+    let system = |error: std::io::Error| StoreError::from(format!("can't open {shown}: {error}"));
+    let writes = access == Access::Full;
     let about = file.metadata().map_err(system)?;
     if !about.is_file() {
         return Err(format!("{shown} is not a file").into());
@@ -124,17 +136,8 @@ fn create(path: &Path, cache_size: usize) -> StoreResult<()> {
     getrandom::fill(&mut number).map_err(|error| format!("can't create {shown}: {error}"))?;
     let beside = path.with_file_name(format!(".luacell-{:016x}", u64::from_ne_bytes(number)));
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(&beside).map_err(system)?;
-    let made = catch_unwind(AssertUnwindSafe(|| {
-        let backend = Backend::new(file, false).map_err(|error| explain(path, error))?;
-        let database = Builder::new()
-            .set_cache_size(cache_size)
-            .create_with_backend(backend.clone())
-            .map_err(|error| explain(path, error))?;
-        make_tables(&database).map_err(|error| format!("can't write {shown}: {error}"))?;
-        backend.accept().map_err(|error| format!("can't write {shown}: {error}"))?;
-        Ok(())
-    }));
-    let made = made.unwrap_or_else(|_| Err(format!("can't write {shown}").into())).and_then(|()| {
+    let made = prepare(file, path, Access::Full, cache_size, None).and_then(|opened| {
+        close(Some(opened));
         match std::fs::hard_link(&beside, path) {
             // Somebody else was faster.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
