@@ -59,8 +59,9 @@ pub fn compare(peer: &Runner, ours: &Runner, file: &Path, rounds: usize) -> Resu
 
 fn compare_all(peer: &Runner, ours: &Path, only: &[String], rounds: usize) -> Result<Vec<(String, Pair)>> {
     let pair = |file: PathBuf| {
-        eprintln!("{}: {}", peer.program.display(), stem(&file));
-        Ok((stem(&file), compare(peer, &Runner::new(ours), &file, rounds)?))
+        let pair = compare(peer, &Runner::new(ours), &file, rounds)?;
+        eprintln!("{}: {} {:.3}", peer.program.display(), stem(&file), pair.ratio());
+        Ok((stem(&file), pair))
     };
     programs(only)?.into_iter().map(pair).collect()
 }
