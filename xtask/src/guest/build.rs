@@ -67,7 +67,11 @@ pub fn linked_module(folders: &Folders, metered: bool) -> Result<Vec<u8>> {
     let mut files: Vec<PathBuf> = in_one_piece.map(|file| Path::new("lua").join(file)).collect();
     for file in files_with_extension(&build.join("src"), "c")? {
         let file = file.strip_prefix(&build).context("a source file outside of its folder")?;
-        if file != Path::new(recipe::LIBC_SUBSTITUTE) {
+        if recipe::SMALL_FILES.iter().any(|small| file == Path::new(small)) {
+            let mut args = lua_flags();
+            args.push("-Os".into());
+            files.push(object(&toolchain, &build, file, args)?);
+        } else if file != Path::new(recipe::LIBC_SUBSTITUTE) {
             files.push(file.to_owned());
         }
     }

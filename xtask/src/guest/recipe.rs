@@ -66,6 +66,19 @@ pub const COMPILE_FLAGS: &[&str] = &[
     "-Wno-unused-function",
 ];
 
+/// Files of the guest that are compiled for size: what they do takes long elsewhere, if at all.
+pub const SMALL_FILES: &[&str] = &[
+    "src/bigint/module.c",
+    "src/bigint/number.c",
+    "src/bigint/text.c",
+    "src/script/library.c",
+    "src/script/modules.c",
+    "src/script/scheduler.c",
+    "src/script/task_module.c",
+    "src/values/builtins.c",
+    "src/values/path.c",
+];
+
 /// Files of wasi-libc, in the wheel's `lib/libc`, that are compiled again with other settings than zig's, and so take
 /// the place of those in its library: number formatting and parsing.
 pub const LIBC_FILES: &[&str] = &[

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use count::Tally;
 use parts::{EXTRA_PARTS, PARTS, Part, Step};
@@ -24,21 +24,25 @@ pub struct Args {
 }
 
 fn part_names() -> Vec<&'static str> {
-    PARTS.iter().chain(EXTRA_PARTS).map(|part| part.name).collect()
+    PARTS.into_iter().flatten().chain(EXTRA_PARTS).map(|part| part.name).collect()
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
 
-    let mut rows = Vec::new();
-    let named = |part: &Part| args.parts.iter().any(|name| name == part.name);
-    let wanted = PARTS.iter().filter(|part| args.parts.is_empty() || named(part));
-    for part in wanted.chain(EXTRA_PARTS.iter().filter(|part| named(part))) {
-        let begun = Instant::now();
-        let tally = run_part(part, ci).with_context(|| format!("the part {} could not be run", part.name))?;
-        rows.push((part.name, tally, begun.elapsed()));
-    }
+    let named = |part: &&Part| args.parts.iter().any(|name| name == part.name);
+    let [mut first, second] =
+        PARTS.map(|list| list.iter().filter(|part| args.parts.is_empty() || named(part)).collect::<Vec<_>>());
+    first.extend(EXTRA_PARTS.iter().filter(named));
+
+    let alone = first.is_empty() || second.is_empty();
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| run_list(&second, ci, alone));
+        (run_list(&first, ci, alone), second.join())
+    });
+    let mut rows = first?;
+    rows.extend(second.map_err(|_| anyhow!("a thread of this program panicked"))??);
 
     let total = report(&rows);
     if total.failed > 0 {
@@ -48,7 +52,21 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn run_part(part: &Part, ci: bool) -> Result<Tally> {
+/// A part, what became of it, and how long it took.
+type Row = (&'static str, Tally, Duration);
+
+/// Runs one part after another. What they print has the part's name in front unless the list is `alone`.
+fn run_list(parts: &[&'static Part], ci: bool, alone: bool) -> Result<Vec<Row>> {
+    let run = |part: &&'static Part| {
+        let begun = Instant::now();
+        let prefix = if alone { String::new() } else { format!("{:<12} | ", part.name) };
+        let tally = run_part(part, ci, &prefix).with_context(|| format!("the part {} could not be run", part.name))?;
+        Ok((part.name, tally, begun.elapsed()))
+    };
+    parts.iter().map(run).collect()
+}
+
+fn run_part(part: &Part, ci: bool, prefix: &str) -> Result<Tally> {
     println!("\n== {}: {}", part.name, part.about);
 
     let missing: Vec<String> = part.needs.iter().filter_map(tools::missing).collect();
@@ -60,7 +78,7 @@ fn run_part(part: &Part, ci: bool) -> Result<Tally> {
 
     let mut tally = Tally::default();
     for step in part.steps {
-        tally.add(run_step(step)?);
+        tally.add(run_step(step, prefix)?);
     }
     if tally.passed + tally.failed == 0 {
         // A part whose tests have vanished must not look like success.
@@ -73,7 +91,7 @@ fn run_part(part: &Part, ci: bool) -> Result<Tally> {
 }
 
 /// Runs one test runner, shows what it prints and counts its results.
-fn run_step(step: &Step) -> Result<Tally> {
+fn run_step(step: &Step, prefix: &str) -> Result<Tally> {
     let mut words = step.command.iter().flat_map(|words| words.split_whitespace());
     let program = words.next().context("a step without a program")?;
     let mut command = match program {
@@ -104,7 +122,7 @@ fn run_step(step: &Step) -> Result<Tally> {
         let line = String::from_utf8_lossy(&line);
         if step.format.shows(&line, &mut in_failure) {
             // When our reader has gone, the tests still count for the exit status.
-            let _ = writeln!(std::io::stdout(), "{line}");
+            let _ = writeln!(std::io::stdout(), "{prefix}{line}");
         }
         step.format.read(&line, &mut tally);
     }
@@ -116,7 +134,7 @@ fn run_step(step: &Step) -> Result<Tally> {
 }
 
 /// Prints the table and, as the last line, the totals in a form that scripts read.
-fn report(rows: &[(&str, Tally, Duration)]) -> Tally {
+fn report(rows: &[Row]) -> Tally {
     println!("\n{:<12} {:>6} {:>7} {:>7} {:>8} {:>8}  notes", "part", "run", "passed", "failed", "skipped", "seconds");
     let mut total = Tally::default();
     for (part, tally, took) in rows {

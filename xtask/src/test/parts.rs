@@ -62,8 +62,12 @@ const WASM2C: Step = step(&["xtask static"], Format::Tap);
 /// The library behind the Swift package and the Kotlin artifact.
 const UNIFFI: Step = step(&["cargo build --quiet --release --package luacell-uniffi"], Format::Cargo);
 
-/// All parts, in the order in which they run.
-pub const PARTS: &[Part] = &[
+/// All parts. The two lists run side by side, each part after the one before it: what shares a folder is in one list.
+/// What is built for debugging is in the first, what is built for release in the second, so that neither waits for the
+/// other's compiler.
+pub const PARTS: [&[Part]; 2] = [DEBUG_PARTS, RELEASE_PARTS];
+
+const DEBUG_PARTS: &[Part] = &[
     Part {
         name: "guest",
         about: "how lua.wasm is made, and this tool itself",
@@ -106,6 +110,27 @@ pub const PARTS: &[Part] = &[
         needs: &[NODE],
         steps: &[step(&[NODE_TEST, "core/tests/node-host/*.test.mjs"], Format::Tap)],
     },
+    Part {
+        name: "examples",
+        about: "the bare hosts of lua.wasm in examples/, each with the conformance corpus",
+        needs: &[NODE, GO, MAKE, CMAKE, JANSSON],
+        steps: &[
+            step(&[NODE_TEST, "examples/nodejs-example/test/*.test.js"], Format::Tap),
+            // Without -modcacherw not even `cargo clean` could remove the module cache.
+            step(&["go test -v -vet=all -modcacherw -buildvcs=false ./..."], Format::Go)
+                .within("examples/go-example")
+                .with_caches(&[("GOCACHE", "go/build"), ("GOMODCACHE", "go/modules")]),
+            step(&["make test"], Format::Tap).within("examples/c-example"),
+            step(&["make test-host SANITIZE=1"], Format::Tap).within("examples/c-example"),
+            // In the same folder as ours: dependencies that both have are built once.
+            step(&["cargo test --no-fail-fast --locked"], Format::Cargo)
+                .within("examples/rust-example")
+                .with_caches(&[("CARGO_TARGET_DIR", "")]),
+        ],
+    },
+];
+
+const RELEASE_PARTS: &[Part] = &[
     Part {
         name: "ffi-c",
         about: "libluacell in C and C++: interface, corpus, sanitizers, valgrind, installation, examples",
@@ -157,24 +182,6 @@ pub const PARTS: &[Part] = &[
         needs: &[NODE, NPM, CHROMIUM],
         // One file after another: each builds the folder that it serves.
         steps: &[step(&["node node/wasm/tools/test.mjs examples/browser/test --test-concurrency=1"], Format::Tap)],
-    },
-    Part {
-        name: "examples",
-        about: "the bare hosts of lua.wasm in examples/, each with the conformance corpus",
-        needs: &[NODE, GO, MAKE, CMAKE, JANSSON],
-        steps: &[
-            step(&[NODE_TEST, "examples/nodejs-example/test/*.test.js"], Format::Tap),
-            // Without -modcacherw not even `cargo clean` could remove the module cache.
-            step(&["go test -v -vet=all -modcacherw -buildvcs=false ./..."], Format::Go)
-                .within("examples/go-example")
-                .with_caches(&[("GOCACHE", "go/build"), ("GOMODCACHE", "go/modules")]),
-            step(&["make test"], Format::Tap).within("examples/c-example"),
-            step(&["make test-host SANITIZE=1"], Format::Tap).within("examples/c-example"),
-            // In the same folder as ours: dependencies that both have are built once.
-            step(&["cargo test --no-fail-fast --locked"], Format::Cargo)
-                .within("examples/rust-example")
-                .with_caches(&[("CARGO_TARGET_DIR", "")]),
-        ],
     },
     Part {
         name: "kotlin",
