@@ -183,13 +183,29 @@ static void io_to_host (int result) {
   memcpy(window + io_place(), io_start(), n);
 }
 
-/* The metrics end with place and length of what was printed. */
+struct metrics {
+  int64_t ticks;
+  uint32_t peak, bytes;
+  const byte *output; /* what was printed */
+  uint32_t len;
+  const uint32_t *next_id;
+};
+
+/* In the host's window the number of the next table follows the metrics. */
+#define WINDOW_NEXT_ID (WINDOW_METRICS + sizeof(struct metrics))
+
 static void metrics_to_host (void) {
-  struct { int64_t ticks; uint32_t peak, bytes; const byte *output; uint32_t len; } m;
+  struct metrics m;
   memcpy(&m, (void *)get_run_metrics(), sizeof m);
   if (m.len > 0) memcpy(in_window(WINDOW_OUTPUT, m.len), m.output, m.len);
   m.output = (const byte *)WINDOW_OUTPUT;
+  m.next_id = (const uint32_t *)WINDOW_NEXT_ID;
   memcpy(in_window(WINDOW_METRICS, sizeof m), &m, sizeof m);
+}
+
+static void next_id_to_host (void) {
+  const struct metrics *m = (void *)get_run_metrics();
+  memcpy(in_window(WINDOW_NEXT_ID, 4), m->next_id, 4);
 }
 
 /* }== */
@@ -197,6 +213,7 @@ static void metrics_to_host (void) {
 /* {== Messages */
 
 static void tell (struct message *m) {
+  next_id_to_host();
   m->size = window_size;
   while (send(FD_CHANNEL, m, sizeof *m, MSG_NOSIGNAL) != sizeof *m)
     if (errno != EINTR) _exit(0); /* the host has gone */

@@ -28,6 +28,12 @@ impl GuestMut<'_> {
             .ok_or_else(|| Error::internal("the guest named bytes outside of its memory").fatal())
     }
 
+    /// A number in the guest's memory.
+    #[inline]
+    pub(crate) fn u32_at(&self, ptr: u32) -> Result<u32> {
+        Ok(ByteReader::new(self.bytes(ptr, 4)?).u32().unwrap_or_default())
+    }
+
     /// The start of the I/O buffer. A guest may claim any length: what does not lie in the buffer is refused.
     #[inline]
     pub(crate) fn result(&self, len: u32) -> Result<&[u8]> {

@@ -32,6 +32,8 @@ pub(crate) struct GuestLayout {
     pub(crate) revision: u32,
     /// The metrics of its last run; 0 for nowhere.
     pub(crate) metrics: u32,
+    /// The next number that it would give a table; 0 for nowhere.
+    pub(crate) next_table_id: u32,
 }
 
 /// Where a guest's I/O buffer is.
@@ -224,8 +226,12 @@ impl GuestMut<'_> {
         if revision >= 2 && self.offers(Export::get_run_metrics) {
             metrics = self.get_run_metrics()?.cast_unsigned();
         }
+        let mut next_table_id = 0;
+        if revision >= 3 && metrics != 0 {
+            next_table_id = self.u32_at(metrics.saturating_add(24))?;
+        }
         self.refresh_buffer()?;
-        let says = GuestLayout { buffer: self.state().layout.buffer, revision, metrics };
+        let says = GuestLayout { buffer: self.state().layout.buffer, revision, metrics, next_table_id };
         self.set_layout(says);
         if !foreign {
             let _ = layout.set(says);
@@ -246,7 +252,11 @@ impl GuestMut<'_> {
     /// The next number that the guest would give a table, where it tells.
     #[inline]
     pub(crate) fn next_table_id(&mut self) -> Option<Result<u32>> {
-        self.has_table_ids().then(|| self.0.next_table_id().map(i32::cast_unsigned))
+        let at = self.state().layout.next_table_id;
+        if at != 0 {
+            return Some(self.u32_at(at));
+        }
+        self.has_table_ids().then(|| self.allocate_table_ids(0).map(i32::cast_unsigned))
     }
 }
 

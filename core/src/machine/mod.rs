@@ -52,12 +52,6 @@ pub(crate) trait Machine<I: Imports> {
     /// Calls an export. When it does not return, the error is fatal.
     fn call<P: Params, R: Answer>(&mut self, export: Export, params: P) -> Result<R>;
 
-    /// The next number that the guest would give a table; asked after each run.
-    #[inline]
-    fn next_table_id(&mut self) -> Result<i32> {
-        self.call(Export::allocate_table_ids, (0,))
-    }
-
     /// Calls one of those exports that run scripts.
     fn execute(&mut self, entry: Entry) -> Result<i32>;
 }

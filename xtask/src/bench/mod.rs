@@ -143,9 +143,9 @@ fn everything(args: &Args, rounds: Rounds, feature: Feature) -> Result<Vec<Row>>
     rows.extend(cases::deadlines(&contestants, rounds.usual.min(3))?);
     rows.extend(cases::stores(&contestants, rounds.few)?);
     rows.extend(cases::alone(&contestants, rounds.few)?);
+    rows.extend(cases::threads(&contestants, rounds.few)?);
     rows.push(Row::heading("Runs that wait"));
     rows.extend(cases::waiting(&contestants, rounds.few)?);
-    rows.extend(cases::threads(&contestants, rounds.few)?);
     rows.push(Row::heading("C library / the Rust interface"));
     match &c {
         Some(built) => rows.extend(cases::beside_rust(&contestants, &built.program, rounds.usual)?),

@@ -50,9 +50,12 @@ void error_make_room (lua_State *L) {
     luaH_resize(L, guest.errors, wanted, 0);
 }
 
-static void remember (lua_State *L, int at, const TValue *v) {
-  luaH_setint(L, guest.errors, at, (TValue *)v);
-  luaC_barrierback(L, obj2gco(guest.errors), v);
+/* Does guest.errors hold any? */
+static int remembered;
+
+void error_remember (lua_State *L, int at, const TValue *v) {
+  remembered = 1;
+  table_put(L, guest.errors, at, v);
 }
 
 static void forget (int at) {
@@ -61,7 +64,7 @@ static void forget (int at) {
 }
 
 void luacell_mark_error (lua_State *L, int kind, const TValue *message) {
-  remember(L, ERROR_MARKED, message);
+  error_remember(L, ERROR_MARKED, message);
   guest.kind = kind;
 }
 
@@ -116,7 +119,7 @@ int luacell_levels (lua_State *L) {
 
 static void set_place (lua_State *L, const char *chunk, int line) {
   lua_pushstring(L, chunk);
-  remember(L, slot(CHUNK), s2v(L->top.p - 1));
+  error_remember(L, slot(CHUNK), s2v(L->top.p - 1));
   lua_pop(L, 1);
   told.line = line;
 }
@@ -157,7 +160,7 @@ static void note_error (lua_State *L, int level) {
   told.line = 0;
   find_place(L, lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL);
   luaL_traceback(L, L, NULL, level);
-  remember(L, slot(TRACEBACK), s2v(L->top.p - 1));
+  error_remember(L, slot(TRACEBACK), s2v(L->top.p - 1));
   lua_pop(L, 1);
   luacell_in_script = was_in_script;
 }
@@ -197,6 +200,8 @@ void luacell_forget_error (int outermost) {
   told.any = 0;
   told.line = 0;
   told.number = 0;
+  if (!remembered) return;
+  remembered = !outermost;
   for (i = outermost ? ERROR_MARKED : slot(0); i < end; i++) forget(i);
 }
 
@@ -323,7 +328,7 @@ static void note_kind (lua_State *L) {
   told.number = host_error_number(v);
   if (!ttisnil(marked) && luaV_rawequalobj(marked, v)) told.kind = guest.kind;
   else told.kind = told.number != 0 ? KIND_HOST_FUNCTION : KIND_RUNTIME;
-  remember(L, slot(VALUE), v);
+  error_remember(L, slot(VALUE), v);
 }
 
 /* What ended the run, with the error value at the top of the stack. */
@@ -351,7 +356,7 @@ void luacell_finish_error (lua_State *L, int status, Bytes *io) {
   const char *msg;
   told.any = 1;
   find_kind(L, status);
-  remember(L, slot(VALUE), s2v(L->top.p - 1));
+  error_remember(L, slot(VALUE), s2v(L->top.p - 1));
   if (!luacell_refused &&
       luaD_pcall(L, make_message, NULL, savestack(L, L->top.p - 1), 0) !=
           LUA_OK &&
@@ -369,9 +374,9 @@ void luacell_finish_error (lua_State *L, int status, Bytes *io) {
       lua_pop(L, 1);
       lua_pushstring(L, limit_message(luacell_refused));
     }
-    remember(L, slot(VALUE), s2v(L->top.p - 1));
+    error_remember(L, slot(VALUE), s2v(L->top.p - 1));
   }
-  remember(L, slot(MESSAGE), s2v(L->top.p - 1));
+  error_remember(L, slot(MESSAGE), s2v(L->top.p - 1));
   msg = lua_tolstring(L, -1, &len);
   io->len = 0;
   if (guest.revision >= 2) {

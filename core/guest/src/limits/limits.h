@@ -29,6 +29,7 @@ void luacell_note_error (lua_State *L);
 void luacell_forget_error (int outermost);
 void luacell_no_error (void);
 void error_make_room (lua_State *L);
+void error_remember (lua_State *L, int at, const TValue *v);
 void luacell_forget_host_errors (lua_State *L);
 int luacell_has_error (void);
 void luacell_keep_syntax_error (lua_State *L, const char *chunkname);

@@ -24,7 +24,7 @@ static void tell (lua_State *L, void *ud) {
   }
   lua_pushstring(L, limit_message(*(int *)ud));
   lua_concat(L, 2);
-  table_put(L, guest.errors, ERROR_LIMIT, s2v(L->top.p - 1));
+  error_remember(L, ERROR_LIMIT, s2v(L->top.p - 1));
   luacell_note_error(L);
 }
 

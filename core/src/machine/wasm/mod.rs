@@ -104,10 +104,9 @@ fn linker<I: Imports>(engine: &Engine) -> wasmtime::Result<Linker<Data<I>>> {
     Ok(linker)
 }
 
-/// The exports that run scripts, and what is asked after each run, once looked up.
+/// The exports that run scripts, once looked up.
 #[derive(Default)]
 struct Runners {
-    next_table_id: Option<TypedFunc<(i32,), i32>>,
     two: [Option<TypedFunc<(i32, i32), i32>>; 5],
     compute_named: Option<TypedFunc<(i32, i32, i32), i32>>,
     resume: Option<TypedFunc<(i32,), i32>>,
@@ -427,17 +426,6 @@ impl<I: Imports> Machine<I> for At<'_, I> {
     fn call<P: Params, R: Answer>(&mut self, export: Export, params: P) -> Result<R> {
         let function = self.resolve(export)?;
         self.invoke(&function, params)
-    }
-
-    #[inline]
-    fn next_table_id(&mut self) -> Result<i32> {
-        let function = match self.data_mut().own.runners.next_table_id.take() {
-            Some(function) => function,
-            None => self.resolve(Export::allocate_table_ids)?,
-        };
-        let next = self.invoke(&function, (0,));
-        self.data_mut().own.runners.next_table_id = Some(function);
-        next
     }
 
     #[inline]
