@@ -19,7 +19,7 @@ pub fn target() -> PathBuf {
 }
 
 /// The features of the crate luacell in tests: always the same, so that little is built twice.
-pub const CORE_FEATURES: &str = "luacell/async,luacell/hardened,luacell/jit,luacell/json,luacell/redis,luacell/testkit";
+pub const CORE_FEATURES: &str = "async,hardened,jit,json,redis,testkit";
 
 /// The running cargo, in the repository's folder.
 pub fn cargo(arguments: &[&str]) -> Command {

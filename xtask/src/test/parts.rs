@@ -102,7 +102,7 @@ const DEBUG_PARTS: &[Part] = &[
         name: "cli",
         about: "the command line program luacell",
         needs: &[],
-        steps: &[step(&[TEST, "luacell-cli --features", CORE_FEATURES], Format::Cargo)],
+        steps: &[step(&[TEST, "luacell-cli"], Format::Cargo)],
     },
     Part {
         name: "node-host",
