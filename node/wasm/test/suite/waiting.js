@@ -223,6 +223,19 @@ export const waiting = {
     same(await Promise.all(waits), waits.map(() => 1));
   },
 
+  "who keeps its thread busy itself runs out of time": async ({ Sandbox }) => {
+    const lua = new Sandbox({ timeout: 150 });
+    let calls = 0;
+    const work = (resolve) => {
+      calls++;
+      for (const end = performance.now() + 30; performance.now() < end; );
+      resolve();
+    };
+    lua.register("later", () => new Promise((resolve) => void setTimeout(work, 1, resolve)));
+    await rejects("Timeout", lua.computeAsync("while true do later() end"));
+    ok(calls <= 12, `${calls} calls of 30 ms`);
+  },
+
   "promises that misbehave": async ({ Sandbox, multiple }) => {
     const lua = new Sandbox();
     const unheard = [];
