@@ -331,6 +331,22 @@ fn a_snapshot_has_the_run_that_waits() {
     assert!(lua.waiting_run().unwrap().is_none());
 }
 
+/// Nobody could take it over, and no limit would hold for what is run as a part of it.
+#[test]
+fn a_run_that_came_with_a_snapshot_and_has_no_room_is_gone() {
+    let lua = sandbox();
+    let source = "local task, text = require 'task', ('x'):rep(1 << 20) for i = 1, 10 do task.spawn(ask, text) end";
+    let _run = start(&lua, source);
+    let small = SandboxConfig::new().memory_limit(4 << 20).timeout(Duration::from_millis(50));
+    let there = Sandbox::with_config(small).unwrap();
+    there.restore(&lua.snapshot().unwrap()).unwrap();
+    assert_eq!(there.waiting_run().unwrap_err().kind(), ErrorKind::Memory);
+    assert!(there.waiting_run().unwrap().is_none());
+    assert_eq!(there.compute("while true do end").unwrap_err().kind(), ErrorKind::Timeout);
+    there.reset().unwrap();
+    assert_eq!(there.compute("return 1").unwrap().values, [1.into()]);
+}
+
 /// A caught error is a value of Lua, which goes along; what lies behind it stays with the host that it came from.
 #[test]
 fn an_error_of_before_a_snapshot_has_no_cause_of_after_it() {

@@ -22,6 +22,12 @@ export interface PendingRun {
   readonly claimed: number | undefined;
 }
 
+/** Signals of runs that nobody holds any more. */
+const forgotten = new FinalizationRegistry<{ signal: AbortSignal; abort: () => void }>(({ signal, abort }) => signal.removeEventListener('abort', abort));
+
+/** Signals outlive many runs, and hold what listens to them: that is not the run, which ends when nobody else holds it. */
+const interrupting = (native: WeakRef<NativeRun>) => (): void => native.deref()?.interrupt();
+
 /**
  * A run that was started: it is done, or it waits for answers. Nothing of it is on any stack then, and it has no thread.
  *
@@ -32,7 +38,7 @@ export class Run {
   readonly #adapter: Adapter;
   readonly #native: NativeRun;
   readonly #signal: AbortSignal | undefined;
-  readonly #abort = (): void => this.#native.interrupt();
+  readonly #abort: () => void;
   #end: { outcome: Outcome } | { error: unknown } | null = null;
 
   /** @internal */
@@ -41,8 +47,12 @@ export class Run {
     this.#native = native;
     this.#signal = signal;
     this.name = native.name ?? undefined;
-    signal?.addEventListener('abort', this.#abort, { once: true });
-    if (signal?.aborted) this.#abort();
+    const abort = (this.#abort = interrupting(new WeakRef(native)));
+    if (signal) {
+      signal.addEventListener('abort', abort, { once: true });
+      forgotten.register(this, { signal, abort }, this);
+    }
+    if (signal?.aborted) abort();
     this.#look();
   }
 
@@ -62,6 +72,7 @@ export class Run {
   #finish(end: { outcome: Outcome } | { error: unknown }): void {
     this.#end = end;
     this.#signal?.removeEventListener('abort', this.#abort);
+    forgotten.unregister(this);
   }
 
   /** Whether it waits for answers. */

@@ -76,7 +76,8 @@ const isSignal = (signal: unknown): boolean =>
   typeof signal === 'object' &&
   signal !== null &&
   typeof (signal as AbortSignal).aborted === 'boolean' &&
-  typeof (signal as AbortSignal).addEventListener === 'function';
+  typeof (signal as AbortSignal).addEventListener === 'function' &&
+  typeof (signal as AbortSignal).removeEventListener === 'function';
 
 function checked(text: string, what: string): void {
   try {

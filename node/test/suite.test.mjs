@@ -19,6 +19,7 @@ const others = [
   // The interface of stores differs: see waiting.test.mjs.
   'limits of a restored run, and what it needs',
   'durable runs',
+  'a durable run that has no room, or whose sandbox is closed, waits on',
   'how durable runs end',
   'durable runs end once, wherever the process ends and the store fails',
   // It turns JavaScript's clock; the addon asks the machine's. The same is tested in core/tests.

@@ -9,6 +9,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 
 import { LuaCellError, Run, Sandbox, Snapshot, StoredTable } from 'luacell';
@@ -226,6 +228,23 @@ test('runs on other threads wait as well', async () => {
   await assert.rejects(lua.startAsync('', { durable: 5 }), kind('InvalidArgument'));
   assert.throws(() => lua.start('', { signal: new AbortController().signal }), kind('InvalidArgument'));
   assert.throws(() => lua.computeWith('', { durable: 'x' }), kind('InvalidArgument'));
+});
+
+test('a signal holds no run that nobody else has', async () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc');
+  const lua = asking();
+  const controller = new AbortController();
+  await lua.startAsync('_home.x = 1 ask()', { signal: controller.signal });
+  for (let i = 0; i < 100 && lua.home.has('x'); i++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assert.equal(lua.home.has('x'), false);
+  const run = await lua.startAsync('ask()', { signal: controller.signal });
+  controller.abort();
+  run.resume();
+  assert.throws(() => run.result, kind('Interrupted'));
 });
 
 test('runs that are interrupted, cancelled, given up, or closed with their sandbox', async () => {

@@ -133,19 +133,27 @@ impl SandboxState {
         }
     }
 
-    /// The run that was restored is somebody's, on this thread; whether there was one.
+    /// The run that was restored is somebody's, on this thread; whether there was one. One that can't go on here is gone:
+    /// nobody would have it.
     pub(crate) fn take_over(&mut self, cell: &Arc<SandboxCell>) -> Result<bool> {
         let Some(Waiting::Restored { left }) = self.waiting else {
             return Ok(false);
         };
+        let taken = self.restore_requests(cell);
+        match taken {
+            Ok(()) => self.waiting = Some(Waiting::Started { thread: this_thread(), left }),
+            Err(_) => self.drop_waiting_run(),
+        }
+        taken.map(|()| true)
+    }
+
+    fn restore_requests(&mut self, cell: &Arc<SandboxCell>) -> Result<()> {
         let limits = self.host()?.run.limits;
         let instance = self.guest()?.settings().number;
         let resolver = self.links_with(cell, &limits, instance);
         let mut guest = self.guest()?;
         guest.host().run.resolver = Some(resolver.clone());
-        guest.restore_requests(&resolver)?;
-        self.waiting = Some(Waiting::Started { thread: this_thread(), left });
-        Ok(true)
+        guest.restore_requests(&resolver)
     }
 }
 

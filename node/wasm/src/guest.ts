@@ -1,8 +1,8 @@
 // One running guest: its exports, its memory, its I/O buffer.
 
-import { Reader } from '../../shared/bytes.js';
+import { Reader, Writer } from '../../shared/bytes.js';
 import { LuaCellError, broken, messageOf } from '../../shared/errors.js';
-import type { Host } from './host.js';
+import type { Answer, Host } from './host.js';
 import type { Limits } from '../../shared/limits.js';
 import { BUFFER_SIZE, Code, INSTRUCTION_GRANT, KEPT_BUFFER, PROTOCOL_REVISION, TableId } from '../../shared/protocol.js';
 
@@ -52,6 +52,8 @@ export type Entry = [name: Export, a?: number, b?: number, c?: number];
 type Exports = Record<Export, (a?: number, b?: number, c?: number) => number>;
 
 const PAGE = 1 << 16;
+/** So many bytes of answers the guest takes at a time, or a larger one alone. */
+const PORTION = 1 << 16;
 
 const encoder = new TextEncoder();
 
@@ -223,13 +225,43 @@ export class Guest {
     this.#applied.waiting = flag;
   }
 
-  /** The run that waits goes on with these answers. */
-  resume(answers: readonly Uint8Array[]): number {
-    this.write(...answers);
-    return this.call(
-      'resume',
-      answers.reduce((n, part) => n + part.length, 0),
-    );
+  /**
+   * The run that waits goes on with these answers. Large ones come one after another, so that there has to be room for one at a time only. In place of an
+   * answer for which there is none comes what `tooLarge` gives: an error of its call, as for other host functions, and not the end of the run.
+   */
+  resume(answers: readonly Answer[], tooLarge: () => Uint8Array): number {
+    let portion = new Writer();
+    for (const { number, bytes: given } of answers) {
+      if (portion.length > 0 && portion.length + given.length > PORTION) {
+        const n = this.#takeAnswers(portion);
+        if (n !== Code.RunWaits) return n;
+        portion = new Writer();
+      }
+      const bytes = given.length > PORTION && !this.#hasRoomForAnswer(given.length) ? tooLarge() : given;
+      portion.u32(number);
+      portion.u32(bytes.length);
+      portion.raw(bytes);
+    }
+    return this.#takeAnswers(portion);
+  }
+
+  #takeAnswers({ written }: Writer): number {
+    this.write(written);
+    return this.call('resume', written.length);
+  }
+
+  /** Whether the guest can take a large answer: in its buffer, and then as text until the call takes it. */
+  #hasRoomForAnswer(length: number): boolean {
+    try {
+      this.reserve(2 * length + PORTION);
+      return true;
+    } catch (error) {
+      if (error instanceof LuaCellError && !error.fatal) return false;
+      throw error;
+    } finally {
+      this.call('reserve_buffer', 0);
+      this.refreshBuffer();
+    }
   }
 
   /** The run that waits ends, because of a limit that the host knows of. */

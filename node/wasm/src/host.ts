@@ -35,6 +35,14 @@ export type Waits = 'never' | 'driven' | 'started';
 /** In place of a function that was declared. */
 export const declared: HostFunction = () => {};
 
+/** An answer to a request, for the guest. */
+export interface Answer {
+  number: number;
+  bytes: Uint8Array;
+  /** What it was made of. Lua's functions among it would be released if nobody held them until the guest has the answer. */
+  held: unknown;
+}
+
 /** A call that whoever has started the run answers. */
 export interface OpenRequest {
   name: string;
@@ -114,8 +122,8 @@ export class Host {
   #waitingBytes = 0;
   /** Promises and timers that a run waits for, by the same numbers. */
   #pending = new Map<number, ReturnType<typeof setTimeout> | undefined>();
-  /** Answers for the guest, as it takes them. */
-  #answers: Uint8Array[] = [];
+  /** Answers that the guest does not have yet. */
+  #answers: Answer[] = [];
   /** A failure that could not be reported to the guest: the run must not succeed. */
   doomed: LuaCellError | null = null;
   /** A run inside this one has broken the guest. */
@@ -545,20 +553,27 @@ export class Host {
   /** Whoever waits gets this, unless the run has ended, or has no use for it any more. */
   #settle(pending: Map<number, unknown>, number: number, outcome: HostOutcome): void {
     if (!pending.delete(number)) return;
-    this.answer(number, (out) => this.#put(out, outcome, this.links!));
+    const bytes = this.encodeAnswer((out) => this.#put(out, outcome, this.links!));
+    this.addAnswer({ number, bytes, held: outcome });
     this.#wake?.();
   }
 
-  /** Keeps an answer until the run goes on. */
-  answer(number: number, write: (out: Writer) => void): void {
+  /** An answer as the guest takes it. What values say of themselves is the host's code, which may use the sandbox and the run. */
+  encodeAnswer(write: (out: Writer) => void): Uint8Array {
     const out = new Writer();
-    out.u32(number);
-    out.u32(0);
-    const body = new Writer();
-    write(body);
-    out.view.setUint32(4, body.length, true);
-    this.#answers.push(out.written, body.written);
+    write(out);
     this.#behind = nothingBehind;
+    return out.written;
+  }
+
+  /** Keeps an answer until the run goes on. */
+  addAnswer(answer: Answer): void {
+    this.#answers.push(answer);
+  }
+
+  /** In place of an answer that the guest has no room for. */
+  tooLargeAnswer(): Uint8Array {
+    return this.encodeAnswer((out) => this.putError(out, new LuaCellError('Memory', 'not enough memory'), this.links!));
   }
 
   /** Whether the process waits for something, or has answers. */
@@ -566,7 +581,7 @@ export class Host {
     return this.#pending.size + this.#answers.length > 0;
   }
 
-  takeAnswers(): Uint8Array[] {
+  takeAnswers(): Answer[] {
     const answers = this.#answers;
     this.#answers = [];
     return answers;
@@ -600,7 +615,8 @@ export class Host {
         if (late > LAG) {
           // It may be that what it waits for came in time, and nobody could see that.
           const more = Math.max(0, Math.min(late, left, this.#grace));
-          this.#grace -= more;
+          // What keeps the thread busy may be what the run itself calls.
+          this.#grace -= Math.max(late, more);
           this.deadline += late + more;
           left = 0;
         }

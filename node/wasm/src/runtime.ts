@@ -334,7 +334,7 @@ export class Runtime {
   /** Lets the run that waits go on with what was answered, or end when it has to. */
   #goOn(): number {
     const { host } = this;
-    return this.#execute((guest) => (host.passedLimit() ? guest.endWaiting() : guest.resume(host.takeAnswers())));
+    return this.#execute((guest) => (host.passedLimit() ? guest.endWaiting() : guest.resume(host.takeAnswers(), () => host.tooLargeAnswer())));
   }
 
   #finish(n: number): Outcome {
@@ -690,6 +690,7 @@ export class Runtime {
       throw error;
     } finally {
       if (this.#timeLeft === null) this.#leave();
+      else if (this.#closed) this.#loseRun(closed());
     }
   }
 
@@ -766,6 +767,8 @@ export class Runtime {
   #endStep(run: Started, n: number): void {
     if (!this.#guestWaits) return this.#endRun(run, { outcome: this.#finish(n) });
     if (run.name !== undefined) this.#checkpoint(run, run.name);
+    // Closed by what the run has called: nobody can let it go on.
+    if (this.#closed) return this.#loseRun(closed());
     this.#letWait();
   }
 
@@ -840,7 +843,7 @@ export class Runtime {
 
   /** Whether it waits; throws when it can't be used at this moment. */
   #checkRun(run: Started): void {
-    if (run.end) throw invalid('the run is done');
+    if (run.end) throw this.#closed ? closed() : invalid('the run is done');
     if (this.#timeLeft === null) throw busy();
   }
 
@@ -850,7 +853,7 @@ export class Runtime {
   }
 
   answer(run: Started, id: number, values: readonly LuaInput[]): void {
-    this.#answer(run, id, (out) => {
+    this.#answer(run, id, values, (out) => {
       out.u8(Status.Results);
       encodeArgs(values, out, this.host.links!);
     });
@@ -858,15 +861,22 @@ export class Runtime {
 
   failRequest(run: Started, id: number, error: unknown): void {
     const thrown = typeof error === 'string' ? new LuaCellError('HostFunction', error) : error;
-    this.#answer(run, id, (out) => this.host.putError(out, thrown, this.host.links!));
+    this.#answer(run, id, thrown, (out) => this.host.putError(out, thrown, this.host.links!));
   }
 
-  #answer(run: Started, id: number, write: (out: Writer) => void): void {
-    this.#checkRun(run);
+  #answer(run: Started, id: number, held: unknown, write: (out: Writer) => void): void {
     const { host } = this;
-    if (!host.requests.has(id)) throw invalid(`the run has no open request ${String(id)}`);
-    host.answer(id, write);
+    this.#checkRequest(run, id);
+    const bytes = host.encodeAnswer(write);
+    // What was called for that may have answered it, or ended the run and begun another one.
+    this.#checkRequest(run, id);
+    host.addAnswer({ number: id, bytes, held });
     host.closeRequest(id);
+  }
+
+  #checkRequest(run: Started, id: number): void {
+    this.#checkRun(run);
+    if (!this.host.requests.has(id)) throw invalid(`the run has no open request ${String(id)}`);
   }
 
   resumeRun(run: Started): void {
@@ -924,7 +934,11 @@ export class Runtime {
         if (!host.addRequest(number, { name: this.#restoredNames.get(id) ?? host.nameOf(id), args: decode(args, host.links!), bytes: args.length }))
           throw new LuaCellError('Memory', tooMuchWaits);
     } catch (error) {
-      if (error instanceof LuaCellError && error.fatal) this.#loseRun(error);
+      // It can't go on here, and nobody would have it.
+      this.#untaken = false;
+      this.#endWait();
+      this.#abandon(error);
+      this.#forgetRun({ error });
       throw error;
     }
     this.#untaken = false;
@@ -968,6 +982,7 @@ export class Runtime {
     const { image } = Snapshot.fromBytes(decodeRun(value));
     if (!image.waiting) throw storeError(`what is stored of the run '${name}' makes no sense`);
     this.restore(image, false, true, true);
+    if (this.#closed) throw closed();
     const run = this.#takeRun({ end: null, name, stored: true });
     this.#guest!.call('end_checkpoint');
     return run;

@@ -20,6 +20,17 @@ function toEnd(run) {
   return run.result;
 }
 
+/** Whatever it is: it is the run's end here, elsewhere that it is in use. */
+function throws(call) {
+  let thrown = false;
+  try {
+    call();
+  } catch {
+    thrown = true;
+  }
+  ok(thrown);
+}
+
 /** A store whose content outlives its sandboxes. */
 function storeOver(data, fails = () => false) {
   return {
@@ -150,6 +161,96 @@ export const started = {
     equal(lua.compute("return (pcall(ask))"), false);
     ok(lua.unregister("ask"));
     fails("Runtime", () => lua.start("ask()").result);
+  },
+
+  "answers that are large, together or alone": async (api) => {
+    const lua = sandbox(api, { memoryLimit: 4 << 20 });
+    const text = "x".repeat(1 << 20);
+    const run = lua.start("local n = 0 require('task').each({1, 2, 3, 4, 5, 6, 7, 8}, function(i) local more = #ask(i) n = n + more end) return n");
+    for (const { id } of run.requests) run.answer(id, text);
+    run.resume();
+    equal(run.result, 8 << 20, "they come one after another");
+    const alone = lua.start("local ok, e = pcall(ask) return ok, e, ask()");
+    alone.answer(1, text + text + text);
+    alone.resume();
+    alone.answer(2, text);
+    alone.resume();
+    const [went, error, next] = alone.result;
+    ok(!went && String(error).includes("not enough memory") && next.length === text.length, "an error of its call, and not the end of the run");
+    lua.register("later", async (n) => text.repeat(n));
+    equal(await lua.computeAsync("local n = 0 require('task').each({1, 2, 3, 4, 5, 6, 7, 8}, function(i) local more = #later(1) n = n + more end) return n"), 8 << 20);
+    same(await lua.computeAsync("return (pcall(later, 3)), #later(1)"), [false, 1 << 20]);
+  },
+
+  "what an answer says of itself may use the run": (api) => {
+    const lua = sandbox(api);
+    const says = (f) => ({
+      get x() {
+        f();
+        return "of the first run";
+      },
+    });
+    const ended = lua.start("return ask()");
+    throws(() => ended.answer(1, says(() => ended.cancel())));
+    let other = lua.start("return ask()");
+    other.resume();
+    same(open(other), ["1:ask()"], "it has no answer of another run's");
+    other.cancel();
+    const replaced = lua.start("return ask()");
+    throws(() =>
+      replaced.answer(1, says(() => {
+        replaced.cancel();
+        other = lua.start("return ask()");
+      })),
+    );
+    other.answer(1, "its own");
+    other.resume();
+    equal(other.result, "its own");
+    const twice = lua.start("return ask()");
+    fails("InvalidArgument", () => twice.answer(1, says(() => twice.answer(1, "inner"))));
+    twice.resume();
+    equal(twice.result, "inner");
+    const closing = lua.start("return ask()");
+    fails("Closed", () => closing.answer(1, says(() => lua.close())));
+    fails("Closed", () => closing.resume());
+  },
+
+  "functions among answers are there until the script has them": async (api) => {
+    if (!globalThis.gc) return;
+    const lua = sandbox(api);
+    lua.compute("function make(n) return function() return n end end");
+    const run = lua.start("return ask()()");
+    (() => run.answer(1, lua.call("make", 1)))();
+    for (let i = 0; i < 3; i++) {
+      await pause(0);
+      globalThis.gc();
+    }
+    await pause(0);
+    lua.snapshot();
+    lua.call("make", 2);
+    run.resume();
+    equal(run.result, 1);
+  },
+
+  "a run that came with a snapshot, and that has no room, is gone": (api) => {
+    const lua = sandbox(api);
+    lua.start("local task, text = require 'task', ('x'):rep(1 << 20) for i = 1, 10 do task.spawn(ask, text) end");
+    const there = sandbox(api, { memoryLimit: 4 << 20, timeout: 100 });
+    there.restore(lua.snapshot());
+    fails("Busy", () => there.compute("return 1"));
+    fails("Memory", () => there.waitingRun());
+    equal(there.waitingRun(), undefined);
+    fails("Timeout", () => there.compute("while true do end"));
+    there.reset();
+    equal(there.compute("return 1"), 1);
+  },
+
+  "a started run whose sandbox is closed by what it calls does not go on": (api) => {
+    const lua = sandbox(api);
+    lua.register("close", () => lua.close());
+    const run = lua.start("close() ask() return 1");
+    ok(!run.waiting);
+    for (const use of [() => run.result, () => run.answer(1), () => run.resume()]) fails("Closed", use);
   },
 
   "a started run is one transaction": (api) => {
@@ -494,6 +595,24 @@ export const started = {
       same([1, 2, 3, 4].map((i) => last.home.get(`done${i}`).get(1)), ["1:10", "2:20", "3:30", "4:40"]);
     }
     ok(crashes > 100, `${crashes} crashes`);
+  },
+
+  "a durable run that has no room, or whose sandbox is closed, waits on": (api) => {
+    const data = new Map();
+    let closes = null;
+    const store = () => storeOver(data, () => void closes?.());
+    const lua = sandbox(api, { store: store() });
+    lua.start("local task, text = require 'task', ('x'):rep(1 << 20) for i = 1, 10 do task.spawn(ask, text) end", { durable: "large" });
+    lua.close();
+    const small = sandbox(api, { store: store(), memoryLimit: 4 << 20 });
+    fails("Memory", () => small.resume("large"));
+    same([small.compute("return 1"), small.pendingRuns().length, small.dropPendingRun("large")], [1, 1, true]);
+    closes = () => small.close();
+    const run = small.start("_home.x = 1 return ask()", { durable: "closed" });
+    closes = null;
+    fails("Closed", () => run.result);
+    const again = sandbox(api, { store: store() });
+    same(open(again.resume("closed")), ["1:ask()"]);
   },
 
   "how durable runs end": (api) => {

@@ -223,6 +223,22 @@ export const waiting = {
     same(await Promise.all(waits), waits.map(() => 1));
   },
 
+  "who keeps its thread busy itself runs out of time": async ({ Sandbox }) => {
+    // It hangs on when the timers come, so not each one would show it.
+    for (let i = 0; i < 4; i++) {
+      const lua = new Sandbox({ timeout: 110 });
+      let calls = 0;
+      const work = (resolve) => {
+        calls++;
+        for (const end = performance.now() + 100; performance.now() < end; );
+        resolve();
+      };
+      lua.register("later", () => new Promise((resolve) => void setTimeout(work, 1, resolve)));
+      await rejects("Timeout", lua.computeAsync("while true do later() end"));
+      ok(calls <= 5, `${calls} calls of 100 ms`);
+    }
+  },
+
   "promises that misbehave": async ({ Sandbox, multiple }) => {
     const lua = new Sandbox();
     const unheard = [];
