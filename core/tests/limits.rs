@@ -274,6 +274,29 @@ fn what_the_host_writes_in_a_run_counts() {
     }
 }
 
+/// So does a `_home` that the host loads in the middle of a run.
+#[test]
+fn a_home_that_is_imported_in_a_run_counts() {
+    let from = Sandbox::new().unwrap();
+    from.compute("_home.big = {('x'):rep(6000)}").unwrap();
+    let blob = from.export_home().unwrap();
+    let lua = Sandbox::with_config(SandboxConfig::new().store_limit(10_000)).unwrap();
+    lua.declare("ask").unwrap();
+    for before in ["", "_home.a = 1", "pcall(function() for i = 1, 9 do _home[i] = ('n'):rep(1000) end end)"] {
+        for (n, fits) in [(3000, true), (6000, false)] {
+            let source = format!("{before} ask() _home.b = ('y'):rep({n})");
+            let mut run = lua.start(&source, ComputeOptions::new()).unwrap();
+            lua.import_home(&blob).unwrap();
+            run.answer(1, ()).unwrap();
+            run.resume().unwrap();
+            let kind = run.into_result().map_err(|error| error.kind()).err();
+            assert_eq!(kind, (!fits).then_some(ErrorKind::StoreLimit), "{source}");
+            lua.home().clear().unwrap();
+            lua.gc().unwrap();
+        }
+    }
+}
+
 #[test]
 fn host_calls() {
     let lua = Sandbox::with_config(SandboxConfig::new().host_call_limit(10)).unwrap();
