@@ -297,6 +297,24 @@ fn a_home_that_is_imported_in_a_run_counts() {
     }
 }
 
+/// What the host does after a run is no part of it.
+#[test]
+fn a_runs_own_memory_limit_ends_with_it() {
+    let lua = Sandbox::new().unwrap();
+    lua.register("old", |()| Ok(())).unwrap();
+    lua.compute("x = ('x'):rep(1 << 20)").unwrap();
+    let narrow = || ComputeOptions::new().memory_limit(1 << 16);
+    assert_eq!(lua.compute_with("return {}", narrow()).unwrap_err().kind(), ErrorKind::Memory);
+    lua.register("new", |()| Ok(1)).unwrap();
+    lua.declare("ask").unwrap();
+    assert_eq!(lua.compute_with("return {}", narrow()).unwrap_err().kind(), ErrorKind::Memory);
+    assert!(lua.unregister("old").unwrap());
+    assert_eq!(lua.compute("return new(), old, ask ~= nil").unwrap().values, [1.into(), Value::Nil, true.into()]);
+    // Where the sandbox itself has no room, that is what is told.
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(1)).unwrap();
+    assert_eq!(lua.register("f", |()| Ok(())).unwrap_err().kind(), ErrorKind::Memory);
+}
+
 #[test]
 fn host_calls() {
     let lua = Sandbox::with_config(SandboxConfig::new().host_call_limit(10)).unwrap();
