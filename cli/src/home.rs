@@ -1,6 +1,7 @@
 //! `luacell home`: a kept `_home` from outside.
 
-use std::io::{IsTerminal, Read};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -10,6 +11,7 @@ use luacell::{
 
 use crate::args::{HomeCommand, StoreArgs};
 use crate::failure::Failure;
+use crate::source::{MOST_DATA, read_to_end};
 use crate::{json, output, path, terminal};
 
 /// Runs one of the commands.
@@ -18,7 +20,7 @@ pub fn run(command: &HomeCommand) -> Result<(), Failure> {
         HomeCommand::Dump { store, file, json } => dump(&open(store, false)?, file.as_deref(), *json),
         HomeCommand::Load { store, file, trusted, json } => {
             // Before the store is made: wrong input must not leave an empty one behind.
-            let content = read(file.as_deref())?;
+            let content = read(file.as_deref(), *json)?;
             let value = if *json { Some(json::parse_to_keep(&content)?) } else { None };
             load(&open(store, true)?, &content, *trusted, value)
         }
@@ -96,18 +98,30 @@ fn is_store(file: &Path) -> bool {
         return false;
     }
     let mut start = [0; START.len()];
-    std::fs::File::open(file).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *START
+    File::open(file).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *START
 }
 
-fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+fn read(file: Option<&Path>, as_json: bool) -> anyhow::Result<Vec<u8>> {
+    let read = |from: &mut dyn Read| if as_json { read_to_end(from, MOST_DATA) } else { read_blob(from) };
     match file {
-        Some(file) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display())),
-        None => {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
-            Ok(bytes)
+        Some(file) => {
+            let bytes = File::open(file).and_then(|mut file| read(&mut file));
+            bytes.with_context(|| format!("cannot read {}", file.display()))
         }
+        None => read(&mut io::stdin().lock()).context("cannot read standard input"),
     }
+}
+
+/// A blob says how long it is. What is none is not read any further, and refused when it is loaded.
+fn read_blob(from: &mut dyn Read) -> io::Result<Vec<u8>> {
+    const LENGTH_AT: u64 = 16;
+    let mut bytes = Vec::new();
+    from.take(LENGTH_AT + 8).read_to_end(&mut bytes)?;
+    let length = bytes.get(LENGTH_AT as usize..).and_then(<[u8]>::first_chunk).copied().map(u64::from_le_bytes);
+    if let Some(length) = length.filter(|_| bytes.starts_with(b"LUACELL\n")) {
+        from.take(length.min(MOST_DATA).saturating_add(1)).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 fn load(sandbox: &Sandbox, content: &[u8], trusted: bool, value: Option<Value>) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! `luacell run` and `luacell eval`.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::fs::File;
 
 use anyhow::{Context, anyhow, bail};
 use luacell::{ComputeOptions, LuaString, Outcome, Sandbox, Value};
@@ -10,7 +10,7 @@ use crate::args::{EvalArgs, RunArgs, SandboxArgs, TaskArgs};
 use crate::failure::Failure;
 use crate::runs::{self, Ended};
 use crate::sandbox::Printed;
-use crate::source::Source;
+use crate::source::{MOST_DATA, Source, read_to_end};
 use crate::{json, output, sandbox, show};
 
 /// Runs a file.
@@ -69,7 +69,8 @@ fn input(argument: &OsStr) -> anyhow::Result<Value> {
     let Some(argument) = argument.to_str() else { bail!("--input is not UTF-8") };
     match argument.strip_prefix('@') {
         Some(file) => {
-            let text = std::fs::read(Path::new(file)).with_context(|| format!("--input: cannot read {file}"))?;
+            let text = File::open(file).and_then(|file| read_to_end(file, MOST_DATA));
+            let text = text.with_context(|| format!("--input: cannot read {file}"))?;
             json::parse(&text).with_context(|| format!("--input: {file}"))
         }
         None => json::parse(argument.as_bytes()).context("--input"),

@@ -1,6 +1,8 @@
 //! From options to a sandbox.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use luacell::{Engine, EngineConfig, Error, Folder, Interrupter, ModuleResolver, Resolved, Sandbox, SandboxConfig};
 
@@ -66,14 +68,28 @@ impl ModuleResolver for Folders {
 
 /// The first Ctrl-C of a run ends the script; a second one, should that take long, the program.
 fn interrupt_on_ctrl_c(interrupter: Interrupter) {
+    let sleeping = thread::current();
     let handler = move || {
         if PRESSED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
         interrupter.interrupt();
+        sleeping.unpark();
     };
     // Without a handler Ctrl-C ends the program, as it does everywhere.
     let _ = ctrlc::set_handler(handler);
+}
+
+/// Sleeps, on the thread that has opened the sandbox, until Ctrl-C at most.
+pub fn sleep(time: Duration) {
+    let begun = Instant::now();
+    while !PRESSED.load(Ordering::SeqCst) {
+        let left = time.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        thread::park_timeout(left);
+    }
 }
 
 static PRESSED: AtomicBool = AtomicBool::new(false);

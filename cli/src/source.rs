@@ -1,9 +1,26 @@
 //! Reading scripts.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+
+/// More than any sandbox takes as a script.
+const MOST_TEXT: u64 = 64 << 20;
+
+/// More than a `_home` takes as a blob with the limits that there are.
+pub const MOST_DATA: u64 = 2 << 30;
+
+/// Reads to the end, if there is one: a device would fill all memory.
+pub fn read_to_end(from: impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
+}
 
 /// A script's text and the name that Lua gives it in messages.
 #[derive(Debug, PartialEq)]
@@ -16,11 +33,11 @@ impl Source {
     /// Reads a file, or standard input when it is `-`.
     pub fn read(file: &Path) -> Result<Self> {
         let (text, chunk) = if file == Path::new("-") {
-            let mut text = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut text).context("cannot read standard input")?;
+            let text = read_to_end(io::stdin().lock(), MOST_TEXT).context("cannot read standard input")?;
             (text, "=stdin".to_owned())
         } else {
-            let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text = File::open(file).and_then(|file| read_to_end(file, MOST_TEXT));
+            let text = text.with_context(|| format!("cannot read {}", file.display()))?;
             (text, format!("@{}", file.display()))
         };
         Ok(Self { text: skip_first_comment(text), chunk })

@@ -268,10 +268,30 @@ fn a_seed_makes_runs_repeatable() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_the_script() {
+    let folder = TempDir::new().unwrap();
+    // The store has it, from the first wait on.
+    let source = "local task = require 'task' task.sleep(0) print('going') task.sleep(1e9)";
+    let file = script(&folder, "sleep.lua", source);
+    let (file, home) = (file.to_str().unwrap(), folder.path().join("home"));
+    let home = home.to_str().unwrap();
+    for args in [
+        &["eval", "print('going') while true do pcall(function() while true do end end) end"][..],
+        &["run", file],
+        &["run", file, "--durable", "sleeps", "--home", home],
+    ] {
+        interrupted(args);
+    }
+    // That is not its end.
+    luacell(&["runs", "list", home]).assert().success().stdout("\"sleeps\"\n");
+}
+
+/// Runs something that prints `going` and does not end by itself.
+#[cfg(unix)]
+fn interrupted(args: &[&str]) {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
     let mut child = Command::new(assert_cmd::cargo::cargo_bin("luacell"))
-        .args(["eval", "print('going') while true do pcall(function() while true do end end) end"])
+        .args(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -283,8 +303,25 @@ fn ctrl_c_ends_the_script() {
     let signalled = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(signalled.success());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.status.code(), Some(3), "{args:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"), "{output:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_has_no_end_is_not_read_to_it() {
+    let folder = TempDir::new().unwrap();
+    let home = folder.path().join("home");
+    let home = home.to_str().unwrap();
+    luacell(&["run", "/dev/zero"]).assert().code(2).stderr(contains("more than 67108864 bytes"));
+    luacell(&["home", "load", home, "/dev/zero"]).assert().code(2).stderr(contains("its first bytes are wrong"));
+    let blob = folder.path().join("blob");
+    luacell(&["home", "set", home, "a", "1"]).assert().success();
+    luacell(&["home", "dump", home, blob.to_str().unwrap()]).assert().success();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    luacell(&["home", "load", home]).write_stdin(bytes.clone()).assert().success();
+    bytes.push(0);
+    luacell(&["home", "load", home]).write_stdin(bytes).assert().code(2).stderr(contains("cut off"));
 }
 
 #[test]

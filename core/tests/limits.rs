@@ -274,6 +274,47 @@ fn what_the_host_writes_in_a_run_counts() {
     }
 }
 
+/// So does a `_home` that the host loads in the middle of a run.
+#[test]
+fn a_home_that_is_imported_in_a_run_counts() {
+    let from = Sandbox::new().unwrap();
+    from.compute("_home.big = {('x'):rep(6000)}").unwrap();
+    let blob = from.export_home().unwrap();
+    let lua = Sandbox::with_config(SandboxConfig::new().store_limit(10_000)).unwrap();
+    lua.declare("ask").unwrap();
+    for before in ["", "_home.a = 1", "pcall(function() for i = 1, 9 do _home[i] = ('n'):rep(1000) end end)"] {
+        for (n, fits) in [(3000, true), (6000, false)] {
+            let source = format!("{before} ask() _home.b = ('y'):rep({n})");
+            let mut run = lua.start(&source, ComputeOptions::new()).unwrap();
+            lua.import_home(&blob).unwrap();
+            run.answer(1, ()).unwrap();
+            run.resume().unwrap();
+            let kind = run.into_result().map_err(|error| error.kind()).err();
+            assert_eq!(kind, (!fits).then_some(ErrorKind::StoreLimit), "{source}");
+            lua.home().clear().unwrap();
+            lua.gc().unwrap();
+        }
+    }
+}
+
+/// What the host does after a run is no part of it.
+#[test]
+fn a_runs_own_memory_limit_ends_with_it() {
+    let lua = Sandbox::new().unwrap();
+    lua.register("old", |()| Ok(())).unwrap();
+    lua.compute("x = ('x'):rep(1 << 20)").unwrap();
+    let narrow = || ComputeOptions::new().memory_limit(1 << 16);
+    assert_eq!(lua.compute_with("return {}", narrow()).unwrap_err().kind(), ErrorKind::Memory);
+    lua.register("new", |()| Ok(1)).unwrap();
+    lua.declare("ask").unwrap();
+    assert_eq!(lua.compute_with("return {}", narrow()).unwrap_err().kind(), ErrorKind::Memory);
+    assert!(lua.unregister("old").unwrap());
+    assert_eq!(lua.compute("return new(), old, ask ~= nil").unwrap().values, [1.into(), Value::Nil, true.into()]);
+    // Where the sandbox itself has no room, that is what is told.
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(1)).unwrap();
+    assert_eq!(lua.register("f", |()| Ok(())).unwrap_err().kind(), ErrorKind::Memory);
+}
+
 #[test]
 fn host_calls() {
     let lua = Sandbox::with_config(SandboxConfig::new().host_call_limit(10)).unwrap();

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use luacell::{ComputeOptions, Error, ErrorKind, Run, Sandbox, SandboxConfig, Value};
+use luacell::{ComputeOptions, Error, ErrorKind, Run, Sandbox, SandboxConfig, StoreLimit, Value};
 
 fn options() -> ComputeOptions {
     ComputeOptions::new()
@@ -430,6 +430,65 @@ fn a_restored_run_can_be_cancelled_and_needs_its_tables() {
     assert_eq!(stored.home().get("x").unwrap(), 1.into());
     to_end(there.waiting_run().unwrap().unwrap()).unwrap();
     assert_eq!(there.compute("return _home.x, _home.y.z").unwrap().values, [2.into(), 3.into()]);
+}
+
+/// What a run had written counts with the tables, before anything of the sandbox is replaced.
+#[test]
+fn a_run_that_wrote_too_much_for_another_sandbox_is_refused() {
+    let lua = sandbox();
+    let run = start(&lua, "_home.t = {} for i = 1, 100 do _home.t[i] = ('x'):rep(100) end ask()");
+    let snapshot = lua.snapshot().unwrap();
+    drop(run);
+    for limit in [StoreLimit::new(5000, 1000), StoreLimit::new(50_000, 50)] {
+        let there = Sandbox::with_config(SandboxConfig::new().store_limit(limit)).unwrap();
+        let stored =
+            Sandbox::with_config(SandboxConfig::new().store(luacell::MemoryStore::new()).store_limit(limit)).unwrap();
+        for there in [there, stored] {
+            there.compute("_home.mine = 1 x = 2").unwrap();
+            let error = there.restore_with(&snapshot, &luacell::RestoreOptions::new().tables(true)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::StoreLimit, "{error}");
+            assert_eq!(there.compute("return _home.mine, x").unwrap().values, [1.into(), 2.into()]);
+            assert!(there.waiting_run().unwrap().is_none());
+        }
+    }
+}
+
+/// Only what it had written in the end takes room, whatever came first.
+#[test]
+fn what_a_run_had_written_fits_again() {
+    let lua = Sandbox::with_config(SandboxConfig::new().store_limit(1000)).unwrap();
+    lua.declare("ask").unwrap();
+    lua.compute("_home.a = ('x'):rep(600)").unwrap();
+    let run = start(&lua, "_home.b = 1 _home.a = nil _home.b = ('x'):rep(700) ask() _home.c = ('x'):rep(400)");
+    let fork = lua.fork().unwrap();
+    let snapshot = lua.snapshot().unwrap();
+    drop(run);
+    lua.restore(&snapshot).unwrap();
+    for lua in [lua, fork] {
+        let mut run = lua.waiting_run().unwrap().unwrap();
+        assert_eq!(lua.compute("return _home.a, #_home.b").unwrap().values, [Value::Nil, 700.into()]);
+        run.answer(1, ()).unwrap();
+        run.resume().unwrap();
+        assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::StoreLimit);
+        assert_eq!(lua.compute("return #_home.a, _home.b").unwrap().values, [600.into(), Value::Nil]);
+    }
+}
+
+/// Nobody could end it otherwise.
+#[test]
+fn a_run_that_can_not_be_taken_over_has_ended() {
+    let lua = sandbox();
+    let source = "local task, text = require 'task', ('x'):rep(1 << 20) for i = 1, 20 do task.spawn(ask, text) end";
+    let run = start(&lua, source);
+    let snapshot = lua.snapshot().unwrap();
+    drop(run);
+    let there = Sandbox::with_config(SandboxConfig::new().memory_limit(8 << 20)).unwrap();
+    there.restore(&snapshot).unwrap();
+    assert_eq!(there.waiting_run().unwrap_err().kind(), ErrorKind::Memory);
+    assert!(there.waiting_run().unwrap().is_none());
+    assert_eq!(there.compute("return 1").unwrap().values, [1.into()]);
+    there.reset().unwrap();
+    there.restore(&lua.snapshot().unwrap()).unwrap();
 }
 
 /// Each byte of the part that describes the run.

@@ -99,7 +99,7 @@ impl Sandbox {
                     for (number, entries) in (1..).zip(&all) {
                         for (key, value) in entries {
                             let value = codec::renumber(value, &mut |number| id_of(number)).unwrap_or_default();
-                            tables.set(id_of(number), key, &value);
+                            tables.set_by_host(id_of(number), key, &value)?;
                         }
                     }
                     Ok(())

@@ -102,8 +102,8 @@ impl Sandbox {
     /// is none, or somebody has it.
     ///
     /// # Errors
-    /// `Closed`; `Busy` while another thread uses the sandbox; `Conversion` for an argument of a request that can't leave
-    /// Lua.
+    /// `Closed`; `Busy` while another thread uses the sandbox. What follows ends the run here: `Conversion` for an argument
+    /// of a request that can't leave Lua, `Memory` if the arguments of all requests are too large for this sandbox.
     pub fn waiting_run(&self) -> Result<Option<Run>> {
         let taken = self.cell.take_restored_run()?;
         Ok(taken.then(|| Run { cell: Arc::clone(&self.cell), name: None, result: None, cancellable: None }))

@@ -150,8 +150,8 @@ impl Sandbox {
     /// [`Error::raise`] raises any Lua value.
     ///
     /// # Errors
-    /// `InvalidArgument` for a name that is not valid, or that leads through something that is not a table; `Busy`,
-    /// `Closed`.
+    /// `InvalidArgument` for a name that is not valid, or that leads through something that is not a table; `Memory` if
+    /// Lua has no room for it; `Busy`, `Closed`.
     pub fn register<A: FromArgs, R: IntoArgs>(
         &self,
         name: &str,

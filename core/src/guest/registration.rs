@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::GuestMut;
 use crate::machine::Entry;
-use crate::value::{Error, Result};
+use crate::value::{Error, ErrorKind, Result};
 
 /// Makes host functions known to a new instance. One that has no place there any more, because of what a script had
 /// made of its name, is left out: without it the sandbox goes on.
@@ -36,5 +36,9 @@ fn change_function(guest: &mut GuestMut<'_>, name: &str, entry: impl FnOnce(i32)
     }
     guest.refresh_buffer()?;
     let len = u32::try_from(-i64::from(n) - 1).unwrap_or_default();
-    Err(Error::invalid(String::from_utf8_lossy(guest.result(len)?)))
+    let message = String::from_utf8_lossy(guest.result(len)?);
+    Err(match &*message {
+        "not enough memory" => Error::new(ErrorKind::Memory, message),
+        _ => Error::invalid(message),
+    })
 }

@@ -84,6 +84,10 @@ impl SandboxState {
     /// The run is over: nothing of it is left.
     #[inline]
     pub(crate) fn finish_run(&mut self) {
+        if let Instance::Live(guest) = &mut self.instance {
+            // Nor of its limits: what the host does next is no part of it. What fails here fails then, too.
+            let _ = guest.get_mut().set_limits(&self.settings.limits);
+        }
         if let Ok(host) = self.host() {
             host.end_run();
         }

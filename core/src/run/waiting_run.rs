@@ -10,7 +10,7 @@ use super::state::{Instance, SandboxState, Waiting};
 use crate::guest::limits::Limits;
 use crate::guest::requests::{OpenRequest, Waits};
 use crate::store::WriteList;
-use crate::value::{Error, ErrorKind, Result, Value};
+use crate::value::{Error, Result, Value};
 
 impl SandboxState {
     /// The run's time stands still while it waits.
@@ -126,11 +126,7 @@ impl SandboxState {
         attempt.requests().names = names.to_vec();
         let left = run.left.into_iter().chain(limits.timeout).min();
         self.waiting = Some(Waiting::Restored { left });
-        match self.tables()?.write_again(&run.writes, &limits.store) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::limit(ErrorKind::StoreLimit)),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.tables()?.write_again(&run.writes)?)
     }
 
     /// The run that was restored is somebody's, on this thread; whether there was one. One that can't go on here is gone:
@@ -186,7 +182,12 @@ impl SandboxCell {
         let _after = AfterAccess(self);
         let mut state = self.try_lock_waiting()?;
         let _at_work = AtWork::begin(self);
-        state.take_over(self)
+        let taken = state.take_over(self);
+        if taken.is_err() {
+            // It would wait here, and nobody would ever have it.
+            state.drop_waiting_run();
+        }
+        taken
     }
 
     /// The run that waits is this thread's.

@@ -170,7 +170,9 @@ impl SandboxState {
         if size > most_memory(self.settings.limits.memory) {
             return Err(self.too_large(size));
         }
-        let (usage, limit) = (parts.tables.store().held(), self.settings.limits.store);
+        let held = parts.tables.store().held();
+        let usage = parts.waiting.as_ref().map_or(held, |run| parts.tables.usage_with(&run.writes));
+        let limit = self.settings.limits.store;
         if tables == TablesOf::Snapshot && (usage.bytes > limit.bytes || usage.entries > limit.entries) {
             let (bytes, entries) = (usage.bytes, usage.entries);
             let text = format!(

@@ -1,11 +1,12 @@
 //! All tables at one moment.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::overlay::Overlay;
-use super::{Backing, IdSet, StoreLimit, Tables, id_set};
+use super::{Backing, IdSet, Tables, id_set};
 use crate::store::reserved::{FIRST_FREE, HOME, IO, RUNS, is_valid};
-use crate::store::{MemoryStore, StoreResult, TableStore, Write, WriteList, WriteSource};
+use crate::store::{MemoryStore, StoreResult, TableStore, Usage, Write, WriteList, WriteSource};
 use crate::value::codec;
 
 /// A copy of all tables of a sandbox.
@@ -29,6 +30,27 @@ impl TableSnapshot {
 
     pub(crate) fn next_id(&self) -> u32 {
         self.next_id
+    }
+
+    /// What they hold with these writes, whatever their order was. A list from elsewhere may name a key twice.
+    pub(crate) fn usage_with(&self, list: &WriteList) -> Usage {
+        let mut usage = self.store.held();
+        let mut changed = HashMap::new();
+        for write in list.writes() {
+            match write {
+                Write::Set { table, key, value } => changed.insert((table, key), Some(value.len())),
+                Write::Delete { table, key } => changed.insert((table, key), None),
+                Write::RemoveTable { .. } => None,
+            };
+        }
+        for ((table, key), new) in changed {
+            let size = |len: usize| (key.len() + len) as u64;
+            let old = self.store.value(table, key).map(<[u8]>::len);
+            usage.bytes = usage.bytes.saturating_add(new.map_or(0, size)).saturating_sub(old.map_or(0, size));
+            usage.entries += u64::from(new.is_some());
+            usage.entries = usage.entries.saturating_sub(u64::from(old.is_some()));
+        }
+        usage
     }
 
     /// The tables that `_home` reaches, which a store keeps.
@@ -121,20 +143,17 @@ impl Tables {
         list
     }
 
-    /// Writes for the run that goes on here what it had written where it comes from; whether that is within the limit.
-    pub(crate) fn write_again(&mut self, list: &WriteList, limit: &StoreLimit) -> StoreResult<bool> {
+    /// Writes for the run that goes on here what it had written where it comes from: whether there is room for that was
+    /// looked at before.
+    pub(crate) fn write_again(&mut self, list: &WriteList) -> StoreResult<()> {
         for write in list.writes() {
             match write {
-                Write::Set { table, key, value } => {
-                    if !self.set_within(table, key, value, limit)? {
-                        return Ok(false);
-                    }
-                }
+                Write::Set { table, key, value } => self.set_by_host(table, key, value)?,
                 Write::Delete { table, key } => self.delete(table, key),
                 Write::RemoveTable { table } => self.overlay.remove_table(table),
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Makes all tables what they are in an snapshot, in one transaction. The store must not be in use by others.

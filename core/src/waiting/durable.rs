@@ -8,8 +8,8 @@ use crate::run::durable::{DurableRun, stays_pending};
 use crate::run::waiting_run::over;
 use crate::run::{SandboxCell, SandboxState};
 use crate::snapshot::Snapshot;
-use crate::store::WriteList;
 use crate::store::reserved::is_valid;
+use crate::store::{WriteList, WriteSource};
 use crate::tables::Claimed;
 use crate::value::{Error, ErrorKind, Result};
 
@@ -104,7 +104,7 @@ impl SandboxState {
         self.restore_stored_run(&snapshot)?;
         let resumed = match self.take_over(cell) {
             Ok(true) => self.guest().and_then(|mut guest| guest.end_checkpoint()),
-            Ok(false) => Err(Error::invalid("what is stored of the run is no run that waits")),
+            Ok(false) => Err(no_run()),
             Err(error) => Err(error),
         };
         if resumed.is_err() {
@@ -131,6 +131,10 @@ impl SandboxState {
             return Err(is_claimed(&run.name, left));
         }
         let snapshot = Snapshot::parse(&factory, &bytes)?;
+        // Its writes are in the store.
+        if snapshot.parts().waiting.as_ref().is_some_and(|run| run.writes.writes().next().is_some()) {
+            return Err(no_run());
+        }
         match tables.commit() {
             Ok(()) => Ok(snapshot),
             Err(error) if error.is_conflict() => {
@@ -194,6 +198,10 @@ impl SandboxState {
 fn is_claimed(name: &str, left: Duration) -> Error {
     let (name, left) = (name.escape_debug(), left.as_secs_f64());
     Error::new(ErrorKind::Busy, format!("somebody has claimed the run '{name}', for {left:.1} more seconds at least"))
+}
+
+fn no_run() -> Error {
+    Error::invalid("what is stored of the run is no run that waits")
 }
 
 fn is_pending(name: &str) -> Error {

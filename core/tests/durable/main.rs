@@ -528,15 +528,23 @@ fn what_is_no_run_is_not_resumed() {
     let lua = sandbox(own.clone());
     drop(start(&lua, "r", "_home.n = 1 ask('x')"));
     let place = own.0.lock().unwrap().keys().find(|(_, key)| key == "r").unwrap().clone();
-    let snapshot = Sandbox::new().unwrap().snapshot().unwrap().to_bytes().unwrap();
+    let other = Sandbox::new().unwrap();
+    other.declare("ask").unwrap();
+    let nothing = other.snapshot().unwrap().to_bytes().unwrap();
+    // One that waits, but whose writes are nowhere else: what is in a store stays within its limit.
+    let run = other.start("_home.n = 5 _home.m = {} ask('x')", ComputeOptions::new()).unwrap();
+    let with_writes = other.snapshot().unwrap().to_bytes().unwrap();
+    drop(run);
     let row = own.0.lock().unwrap()[&place].clone();
-    // A table with one element, which is text.
-    let mut forged = [&[row[0]][..], &1u32.to_le_bytes(), &0u32.to_le_bytes(), &[row[9]]].concat();
-    forged.extend((snapshot.len() as u32).to_le_bytes());
-    forged.extend(snapshot);
-    own.0.lock().unwrap().insert(place.clone(), forged);
-    assert_eq!(lua.resume("r").unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert_eq!(eval(&lua, "_home.n = _home.n + 1 return _home.n"), 2.into());
+    for (snapshot, n) in [(nothing, 2), (with_writes, 3)] {
+        // A table with one element, which is text.
+        let mut forged = [&[row[0]][..], &1u32.to_le_bytes(), &0u32.to_le_bytes(), &[row[9]]].concat();
+        forged.extend((snapshot.len() as u32).to_le_bytes());
+        forged.extend(snapshot);
+        own.0.lock().unwrap().insert(place.clone(), forged);
+        assert_eq!(lua.resume("r").unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(eval(&lua, "_home.n = _home.n + 1 return _home.n"), n.into());
+    }
     assert_eq!(names(&lua), ["r"], "only who drops it removes it");
     own.0.lock().unwrap().insert(place, row);
     let mut run = lua.resume("r").unwrap();
