@@ -315,6 +315,21 @@ fn a_runs_own_memory_limit_ends_with_it() {
     assert_eq!(lua.register("f", |()| Ok(())).unwrap_err().kind(), ErrorKind::Memory);
 }
 
+/// The traceback of a limit is made after it, and each level that is walked counts.
+#[test]
+fn a_traceback_walks_a_deep_stack_once() {
+    const DEPTH: u64 = 30_000;
+    let lua = Sandbox::new().unwrap();
+    let counted = |function: &str, depth: u64| {
+        let body = "local function f(n) if n > 0 then return 1 + f(n - 1) end return #g('') end";
+        let source = format!("local g = {function} {body} collectgarbage('stop') return f({depth})");
+        lua.compute(&source).unwrap().metrics.instructions
+    };
+    let traceback = |depth| counted("debug.traceback", depth) - counted("tostring", depth);
+    let (shallow, deep) = (traceback(DEPTH), traceback(2 * DEPTH));
+    assert!(deep - shallow < 2 * DEPTH, "{shallow} and {deep} instructions");
+}
+
 #[test]
 fn host_calls() {
     let lua = Sandbox::with_config(SandboxConfig::new().host_call_limit(10)).unwrap();

@@ -117,6 +117,15 @@ int luacell_levels (lua_State *L) {
   return levels;
 }
 
+int luacell_getstack (lua_State *L, int level, int last, lua_Debug *ar) {
+  CallInfo *ci = L->base_ci.next;
+  if (level > last || level <= last / 2) return lua_getstack(L, level, ar);
+  if (luacell_flags(L) & THREAD_TASK) ci = ci->next;
+  for (; level < last; level++) ci = ci->next;
+  ar->i_ci = ci;
+  return 1;
+}
+
 static void set_place (lua_State *L, const char *chunk, int line) {
   lua_pushstring(L, chunk);
   error_remember(L, slot(CHUNK), s2v(L->top.p - 1));

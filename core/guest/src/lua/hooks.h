@@ -63,6 +63,9 @@ void luacell_hold_again (lua_State *L, struct luacell_Held held);
 /* How many levels there are for 'lua_getstack'. */
 int luacell_levels (lua_State *L);
 
+/* 'lua_getstack', where the outermost level is known: from the nearer end. */
+int luacell_getstack (lua_State *L, int level, int last, lua_Debug *ar);
+
 extern int luacell_refused; /* kind of the limit that was reached, or 0 */
 #define luacell_may_finalize()	(luacell_in_script && !luacell_refused)
 
