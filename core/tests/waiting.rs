@@ -331,20 +331,30 @@ fn a_snapshot_has_the_run_that_waits() {
     assert!(lua.waiting_run().unwrap().is_none());
 }
 
-/// Nobody could take it over, and no limit would hold for what is run as a part of it.
+/// Nobody could take it over or end it, and no limit would hold for what is run as a part of it.
 #[test]
 fn a_run_that_came_with_a_snapshot_and_has_no_room_is_gone() {
     let lua = sandbox();
-    let source = "local task, text = require 'task', ('x'):rep(1 << 20) for i = 1, 10 do task.spawn(ask, text) end";
-    let _run = start(&lua, source);
-    let small = SandboxConfig::new().memory_limit(4 << 20).timeout(Duration::from_millis(50));
-    let there = Sandbox::with_config(small).unwrap();
-    there.restore(&lua.snapshot().unwrap()).unwrap();
-    assert_eq!(there.waiting_run().unwrap_err().kind(), ErrorKind::Memory);
-    assert!(there.waiting_run().unwrap().is_none());
-    assert_eq!(there.compute("while true do end").unwrap_err().kind(), ErrorKind::Timeout);
-    there.reset().unwrap();
-    assert_eq!(there.compute("return 1").unwrap().values, [1.into()]);
+    for (texts, memory) in [(10, 4 << 20), (20, 8 << 20)] {
+        let run = start(
+            &lua,
+            &format!(
+                "local task, text = require 'task', ('x'):rep(1 << 20) for i = 1, {texts} do task.spawn(ask, text) end"
+            ),
+        );
+        let snapshot = lua.snapshot().unwrap();
+        drop(run);
+        let small = SandboxConfig::new().memory_limit(memory).timeout(Duration::from_millis(50));
+        let there = Sandbox::with_config(small).unwrap();
+        there.restore(&snapshot).unwrap();
+        assert_eq!(there.waiting_run().unwrap_err().kind(), ErrorKind::Memory);
+        assert!(there.waiting_run().unwrap().is_none());
+        assert_eq!(there.compute("while true do end").unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!(there.compute("return 1").unwrap().values, [1.into()]);
+        there.reset().unwrap();
+        assert_eq!(there.compute("return 1").unwrap().values, [1.into()]);
+        there.restore(&lua.snapshot().unwrap()).unwrap();
+    }
 }
 
 /// A caught error is a value of Lua, which goes along; what lies behind it stays with the host that it came from.
@@ -472,23 +482,6 @@ fn what_a_run_had_written_fits_again() {
         assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::StoreLimit);
         assert_eq!(lua.compute("return #_home.a, _home.b").unwrap().values, [600.into(), Value::Nil]);
     }
-}
-
-/// Nobody could end it otherwise.
-#[test]
-fn a_run_that_can_not_be_taken_over_has_ended() {
-    let lua = sandbox();
-    let source = "local task, text = require 'task', ('x'):rep(1 << 20) for i = 1, 20 do task.spawn(ask, text) end";
-    let run = start(&lua, source);
-    let snapshot = lua.snapshot().unwrap();
-    drop(run);
-    let there = Sandbox::with_config(SandboxConfig::new().memory_limit(8 << 20)).unwrap();
-    there.restore(&snapshot).unwrap();
-    assert_eq!(there.waiting_run().unwrap_err().kind(), ErrorKind::Memory);
-    assert!(there.waiting_run().unwrap().is_none());
-    assert_eq!(there.compute("return 1").unwrap().values, [1.into()]);
-    there.reset().unwrap();
-    there.restore(&lua.snapshot().unwrap()).unwrap();
 }
 
 /// Each byte of the part that describes the run.

@@ -182,12 +182,7 @@ impl SandboxCell {
         let _after = AfterAccess(self);
         let mut state = self.try_lock_waiting()?;
         let _at_work = AtWork::begin(self);
-        let taken = state.take_over(self);
-        if taken.is_err() {
-            // It would wait here, and nobody would ever have it.
-            state.drop_waiting_run();
-        }
-        taken
+        state.take_over(self)
     }
 
     /// The run that waits is this thread's.

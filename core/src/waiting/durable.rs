@@ -102,11 +102,10 @@ impl SandboxState {
         let read = self.read_stored_run();
         let snapshot = self.roll_back_on_error(read)?;
         self.restore_stored_run(&snapshot)?;
-        let resumed = match self.take_over(cell) {
-            Ok(true) => self.guest().and_then(|mut guest| guest.end_checkpoint()),
-            Ok(false) => Err(no_run()),
-            Err(error) => Err(error),
-        };
+        if !self.take_over(cell)? {
+            return Err(no_run());
+        }
+        let resumed = self.guest().and_then(|mut guest| guest.end_checkpoint());
         if resumed.is_err() {
             // It waits here already, and nobody would have it.
             self.drop_waiting_run();
