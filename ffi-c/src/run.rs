@@ -27,7 +27,7 @@ pub(crate) struct Handle {
     /// While it waits. Not while it goes on: host functions that it calls then may use the handle too.
     run: Option<Run>,
     goes_on: bool,
-    /// Says so while it waits.
+    /// Once it is done.
     result: Result<Outcome>,
 }
 
@@ -37,9 +37,8 @@ impl Opaque for luacell_run {
 
 impl Handle {
     fn new(run: Run) -> Self {
-        let waits = Error::new(ErrorKind::Busy, "the run waits: answer its requests, and resume it");
         let name = run.name().map(str::to_owned);
-        let mut handle = Handle { name, run: Some(run), goes_on: false, result: Err(waits) };
+        let mut handle = Handle { name, result: Err(run.no_result()), run: Some(run), goes_on: false };
         handle.look();
         handle
     }
@@ -53,6 +52,14 @@ impl Handle {
 
     fn waiting(&self) -> Result<&Run> {
         self.run.as_ref().ok_or_else(|| self.waits_not())
+    }
+
+    fn result(&self) -> Result<&Outcome> {
+        match &self.run {
+            Some(run) => Err(run.no_result()),
+            None if self.goes_on => Err(self.waits_not()),
+            None => self.result.as_ref().map_err(Error::clone),
+        }
     }
 
     fn waits_not(&self) -> Error {
@@ -242,7 +249,8 @@ pub unsafe extern "C" fn luacell_run_resume(run: *mut luacell_run, error: *mut *
 }
 
 /// Writes the outcome of a run that is done, which belongs to the caller, or fails with what the run failed with; each
-/// call does the same. `outcome` may be NULL. LUACELL_BUSY while the run waits, LUACELL_CLOSED if it was cancelled.
+/// call does the same. `outcome` may be NULL. LUACELL_BUSY while the run waits, LUACELL_CLOSED if it was cancelled or its sandbox
+/// was closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_run_result(
     run: *const luacell_run,
@@ -250,7 +258,7 @@ pub unsafe extern "C" fn luacell_run_result(
     error: *mut *mut luacell_error,
 ) -> luacell_status {
     guard::status(error, || {
-        let result = borrow(run, "run")?.result.as_ref().map_err(Error::clone)?;
+        let result = borrow(run, "run")?.result()?;
         if !outcome.is_null() {
             Place::new(outcome, "outcome")?.give(result.clone());
         }

@@ -327,10 +327,8 @@ impl Run {
         match &*try_lock(&self.state).or_raise(py)? {
             State::Done(values, _) => Ok(values.bind(py).clone()),
             State::Failed(exception) => Err(PyErr::from_value(exception.bind(py).clone())),
-            _ => {
-                let text = "the run waits: answer its requests and resume it";
-                Err(to_exception(py, Error::new(ErrorKind::Busy, text)))
-            }
+            State::Open(run) => Err(to_exception(py, run.no_result())),
+            State::New(_) | State::Ended(_) => Err(to_exception(py, in_use())),
         }
     }
 

@@ -50,7 +50,7 @@ pub struct Run {
 struct State {
     /// While it waits.
     run: Option<luacell::Run>,
-    /// Says so while it waits.
+    /// Once it is done.
     result: Result<luacell::Outcome>,
 }
 
@@ -123,9 +123,13 @@ impl Run {
 
     /// What it gave.
     ///
-    /// Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+    /// Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled or its sandbox was closed.
     pub fn result(&self) -> Result<Outcome, LuaError> {
-        guarded(|| self.lock()?.result.clone().map(Outcome::from))
+        guarded(|| {
+            let state = self.lock()?;
+            let result = state.run.as_ref().map_or_else(|| state.result.clone(), |run| Err(run.no_result()));
+            result.map(Outcome::from)
+        })
     }
 
     /// Claims a durable run for another term, for waits that take longer than `claimTerm`. Does nothing for other runs,
@@ -153,8 +157,7 @@ impl Run {
 impl Run {
     fn of(run: luacell::Run) -> Arc<Self> {
         let name = run.name().map(str::to_owned);
-        let waits = Error::new(ErrorKind::Busy, "the run waits: answer its requests, and resume it");
-        let mut state = State { run: Some(run), result: Err(waits) };
+        let mut state = State { result: Err(run.no_result()), run: Some(run) };
         state.look();
         Arc::new(Run { name, state: Mutex::new(state) })
     }

@@ -295,7 +295,17 @@ impl Run {
         match &mut self.result {
             // It stays done: another run may wait in the sandbox by now, which is not to be left.
             Some(result) => std::mem::replace(result, Err(Error::closed())),
-            None => Err(Error::busy()),
+            None => Err(self.no_result()),
+        }
+    }
+
+    /// Why there is no result while it waits: `Busy`, or `Closed` if the sandbox was closed meanwhile.
+    #[must_use]
+    pub fn no_result(&self) -> Error {
+        if self.cell.is_closed() {
+            Error::closed()
+        } else {
+            Error::new(ErrorKind::Busy, "the run waits: answer its requests, and resume it")
         }
     }
 }

@@ -69,7 +69,7 @@ export class Run {
     return this.#run.end === null;
   }
 
-  /** What it waits for, in the order in which it was asked; nothing when it is done. Each call makes new objects. */
+  /** What it waits for, in the order in which it was asked; nothing when it is done. Tables in the arguments are the same objects each time. */
   get requests(): Request[] {
     return this.#runtime.requestsOf(this.#run);
   }

@@ -712,15 +712,18 @@ export class Runtime {
     while (this.#isEnding) await this.#left();
     this.#enterFree(signal);
     const [run, entry] = this.#beginStarted(set, name, enter, waits);
+    const abort = (): void => this.host.interrupt();
     if (signal) {
-      const abort = (): void => this.host.interrupt();
-      signal.addEventListener('abort', abort);
       run.onEnd = () => {
         signal.removeEventListener('abort', abort);
         if (run.end && 'error' in run.end) giveReason(run.end.error, signal);
       };
     }
-    await this.#stepLater(run, () => this.#execute((guest) => guest.call(...entry)));
+    await this.#stepLater(run, () => {
+      // As a part of the run, which it ends if it throws.
+      signal?.addEventListener('abort', abort);
+      return this.#execute((guest) => guest.call(...entry));
+    });
     return run;
   }
 
@@ -787,11 +790,14 @@ export class Runtime {
   #forgetRun(end: NonNullable<Started['end']>): void {
     const run = this.#started;
     this.#started = null;
-    if (run) {
-      run.end = end;
-      run.onEnd?.();
+    try {
+      if (run) {
+        run.end = end;
+        run.onEnd?.();
+      }
+    } finally {
+      this.#leave();
     }
-    this.#leave();
   }
 
   /** What the store fails with shows when somebody wants to resume it. */

@@ -164,4 +164,6 @@ pub const UNCOUNTED_LOOPS: &[Uncounted] = &[
     Uncounted { name: "luacell_memchr", loops: 2, why: "it counts the bytes itself, 64 for one" },
     Uncounted { name: "luacell_strcmp", loops: 1, why: "it counts the bytes itself, 64 for one" },
     Uncounted { name: "luacell_strlen", loops: 2, why: "it counts the bytes itself, 64 for one" },
+    Uncounted { name: "luacell_strspn", loops: 2, why: "it counts the bytes itself, 64 for one; sets are short" },
+    Uncounted { name: "luacell_decimal", loops: 1, why: "it takes no more than 19 digits" },
 ];

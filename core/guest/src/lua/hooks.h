@@ -107,6 +107,9 @@ int luacell_pcallk (lua_State *L, int nargs, int nresults, lua_KContext ctx,
                     lua_KFunction k);
 int luacell_can_yield (lua_State *L);
 
+/* The coroutine that the thread, which waits, has resumed; or NULL. */
+lua_State *luacell_resumed_by (lua_State *L);
+
 /* Is a task on its way down to the scheduler? */
 extern int luacell_suspending;
 

@@ -56,8 +56,8 @@ void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
 double luacell_cpu_seconds (struct lua_State *L);
 long long luacell_wall_seconds (struct lua_State *L);
 
-/* 'strtod' for decimal numerals: see libc_numbers.h and patch 13. */
-double luacell_strtod (const char *restrict s, char **restrict end);
+/* 'strtod' for decimal numerals: see floats.c and patch 13. */
+double luacell_decimal (const char *s, char **end);
 
 /* 'error' and 'coroutine.wrap': see error.c and patch 16. */
 void luacell_concat_error (struct lua_State *L);
@@ -85,6 +85,7 @@ void luacell_not_refused (struct lua_State *L);
 #define memchr	luacell_memchr
 #define strcmp	luacell_strcmp
 #define strlen	luacell_strlen
+#define strspn	luacell_strspn
 
 /* In deterministic mode one NaN for all: see patch 14. */
 extern int luacell_deterministic;

@@ -66,3 +66,15 @@ scanning int luacell_strcmp (const char *a, const char *b) {
   count(i);
   return p[i] - q[i];
 }
+
+/* 'set' is a short one of ASCII characters, as all in Lua are. */
+scanning size_t luacell_strspn (const char *s, const char *set) {
+  uint64_t members[2] = {0, 0};
+  size_t i = 0;
+  for (; *set != 0; set++)
+    members[*set >> 6 & 1] |= (uint64_t)1 << (*set & 63);
+  while ((unsigned char)s[i] < 128 && (members[s[i] >> 6] >> (s[i] & 63) & 1))
+    i++;
+  count(i);
+  return i;
+}

@@ -138,7 +138,8 @@ static int luacell_require (lua_State *L);
 */
 static int loads (lua_State *L, lua_State *thread, const TValue *name) {
   const CallInfo *ci;
-  if (thread->status != LUA_OK && !(luacell_flags(thread) & THREAD_WAITS))
+  if (thread->status != LUA_OK &&
+      (luacell_flags(thread) & (THREAD_WAITS | THREAD_DONE)) != THREAD_WAITS)
     return 0;
   for (ci = thread->ci; ci != NULL; ci = ci->previous) {
     const TValue *f = s2v(ci->func.p);
@@ -167,21 +168,30 @@ static void forget_loaded (lua_State *L) {
   notes_most = notes * 2 + NOTES_MIN;
 }
 
+static lua_State *loader_of (lua_State *L, const TValue *name) {
+  const TValue *v = luaH_get(guest.loading, name);
+  if (!ttisthread(v) || !loads(L, thvalue(v), name)) return NULL;
+  return thvalue(v);
+}
+
+/* Is a task that waits in the middle of loading this module? */
+int module_loads_elsewhere (lua_State *L, const TValue *name) {
+  const lua_State *loader = loader_of(L, name);
+  return loader != NULL && (luacell_flags(loader) & THREAD_WAITS);
+}
+
 /*
 ** A module that is being loaded is not loaded again, not even by a coroutine
 ** that it has started. Nothing has to be undone when loading fails: then the
 ** thread just isn't loading any more.
 */
 static void note_loading (lua_State *L) {
+  if (loader_of(L, s2v(L->ci->func.p + 1)) != NULL)
+    luaL_error(L, "loop or previous error loading module '%s'",
+               lua_tostring(L, 1));
   if (++notes > notes_most) forget_loaded(L);
   sethvalue2s(L, L->top.p, guest.loading);
   api_incr_top(L);
-  lua_pushvalue(L, 1);
-  if (lua_rawget(L, -2) == LUA_TTHREAD &&
-      loads(L, lua_tothread(L, -1), s2v(L->ci->func.p + 1)))
-    luaL_error(L, "loop or previous error loading module '%s'",
-               lua_tostring(L, 1));
-  lua_pop(L, 1);
   lua_pushvalue(L, 1);
   lua_pushthread(L);
   lua_rawset(L, -3);
@@ -251,6 +261,12 @@ static int searched (lua_State *L, int status, lua_KContext i) {
   }
 }
 
+static int require_again (lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  return luacell_require(L);
+}
+
 static int luacell_require (lua_State *L) {
   luaL_checkstring(L, NAME);
   lua_settop(L, NAME);
@@ -259,6 +275,10 @@ static int luacell_require (lua_State *L) {
   lua_gettable(L, LOADED);
   if (lua_toboolean(L, -1)) return 1;
   lua_settop(L, LOADED);
+  if (module_loads_elsewhere(L, s2v(L->ci->func.p + NAME))) {
+    if (!luacell_can_wait(L)) tasks_cant_wait(L, "'require'");
+    return tasks_wait_for_module(L, require_again);
+  }
   note_loading(L);
   sethvalue2s(L, L->top.p, guest.package);
   api_incr_top(L);

@@ -24,6 +24,7 @@ Task *task_current (void) { return current; }
 
 static Link live = {&live, &live};
 static Link ready = {&ready, &ready};
+static Link requiring = {&requiring, &requiring}; /* what another task loads */
 
 static void make_empty (Link *head) { head->before = head->after = head; }
 
@@ -72,6 +73,7 @@ static void make_ready (Task *t) {
   t->state = READY;
   t->target = NULL;
   t->open = NULL;
+  t->inner = NULL;
   append(&ready, &t->place);
 }
 
@@ -159,6 +161,28 @@ int task_wait_for (lua_State *L, Task *target, lua_KFunction k) {
   return suspend(L, 0, k);
 }
 
+/* The name of the module is the argument of the function that is running. */
+int tasks_wait_for_module (lua_State *L, lua_KFunction k) {
+  current->inner = L;
+  append(&requiring, &current->place);
+  return suspend(L, 0, k);
+}
+
+static const TValue *required (const Task *t) {
+  return s2v(t->inner->ci->func.p + 1);
+}
+
+/* A task that has failed to load a module has told nobody. */
+static void wake_requiring (lua_State *L) {
+  Link *l = requiring.after;
+  while (l != &requiring) {
+    Task *t = task_by(l, place);
+    l = l->after;
+    luacell_look(L);
+    if (!module_loads_elsewhere(L, required(t))) make_ready(t);
+  }
+}
+
 int group_wait (lua_State *L, Group *g, lua_KContext ctx, lua_KFunction k) {
   current->open = g;
   return suspend(L, ctx, k);
@@ -208,7 +232,6 @@ const byte *tasks_answer (lua_State *L, unsigned request, size_t *n) {
 static void forget_request (Task *t) {
   unlist(guest.requests, t->request);
   t->request = 0;
-  t->inner = NULL;
   open_requests--;
 }
 
@@ -441,6 +464,20 @@ static int begin_cancel (lua_State *L, Task *t) {
 }
 
 /*
+** Ends the coroutines that the thread waits in, from the innermost. They are
+** never more than C's stack allows: each was resumed on it.
+*/
+static void close_coroutines (lua_State *L, lua_State *thread) {
+  lua_State *co = luacell_resumed_by(thread);
+  if (co == NULL) return;
+  close_coroutines(L, co);
+  luacell_flags(co) = 0;
+  lua_closethread(co, L);
+  lua_settop(co, 0); /* an error of a '__close' handler */
+  luacell_not_refused(L);
+}
+
+/*
 ** Ends the task, which is on the stack somewhere, where it waits, and before it
 ** the tasks whose end it waits for; '__close' handlers run. Scripts nest groups
 ** as deep as memory allows: C's stack is no place for that.
@@ -463,6 +500,7 @@ void task_cancel (lua_State *L, Task *t) {
     else {
       next = t == outermost ? NULL : t->group->owner;
       t->open = NULL;
+      close_coroutines(L, t->L);
       lua_closethread(t->L, L);
       luacell_not_refused(L);
       ended(L, t);
@@ -521,15 +559,30 @@ void group_cancel (lua_State *L, Group *g) {
 
 /* {== Runs */
 
+/* What the tasks of a run left that was broken off, scripts may still hold. */
+static void abandon_coroutines (void) {
+  const Link *l;
+  for (l = live.after; l != &live; l = l->after) {
+    lua_State *co = task_by(l, live)->L;
+    while (luacell_flags(co) & THREAD_WAITS) {
+      luacell_flags(co) |= THREAD_DONE;
+      if ((co = luacell_resumed_by(co)) == NULL) break;
+    }
+  }
+}
+
 /* A run begins. */
 void tasks_begin_run (lua_State *L) {
   may_wait = allowed;
   if (last_number == 0) return;
+  abandon_coroutines();
   table_clear(L, guest.tasks);
   table_clear(L, guest.requests);
   table_clear(L, guest.answers);
+  table_clear(L, guest.loading); /* by what is not running any more */
   make_empty(&live);
   make_empty(&ready);
+  make_empty(&requiring);
   current = main_task = NULL;
   last_number = last_request = open_requests = 0;
   luacell_suspending = 0;
@@ -580,8 +633,10 @@ static l_noret deadlock (lua_State *L) {
     if (t->state != WAITING) continue;
     lua_pushfstring(L, "%stask %d waits for ", n++ > 0 ? ", " : "",
                     (int)t->number);
-    if (t->target == NULL) lua_pushliteral(L, "tasks of its own");
-    else lua_pushfstring(L, "task %d", (int)t->target->number);
+    if (t->target != NULL) lua_pushfstring(L, "task %d", (int)t->target->number);
+    else if (t->inner != NULL)
+      lua_pushfstring(L, "module '%s'", svalue(required(t)));
+    else lua_pushliteral(L, "tasks of its own");
     lua_concat(L, 3);
   }
   cancel_all(L);
@@ -594,8 +649,11 @@ static l_noret deadlock (lua_State *L) {
 */
 static int run_ready (lua_State *L) {
   const Link *l;
-  while (main_task->state != FAILED && !is_empty(&ready)) {
-    Task *t = task_by(ready.after, place);
+  while (main_task->state != FAILED) {
+    Task *t;
+    if (is_empty(&ready)) wake_requiring(L);
+    if (is_empty(&ready)) break;
+    t = task_by(ready.after, place);
     take_out(&t->place);
     luacell_look(L);
     push_task(L, t);

@@ -12,6 +12,7 @@ int chunk_load (lua_State *L, const char *source, size_t len,
 
 /* modules.c */
 void modules_open (lua_State *L);
+int module_loads_elsewhere (lua_State *L, const TValue *name);
 
 /* library.c */
 void luacell_open_libraries (lua_State *L);
@@ -28,6 +29,7 @@ int tasks_may_wait (void);
 l_noret tasks_cant_wait (lua_State *L, const char *who);
 unsigned tasks_begin_request (lua_State *L);
 void tasks_end_request (unsigned request);
+int tasks_wait_for_module (lua_State *L, lua_KFunction k);
 int tasks_wait_for_host (lua_State *L, unsigned request, lua_KFunction k);
 const byte *tasks_answer (lua_State *L, unsigned request, size_t *n);
 void tasks_read_answers (lua_State *L, const byte *p, size_t n);
