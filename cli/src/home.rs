@@ -1,7 +1,7 @@
 //! `luacell home`: a kept `_home` from outside.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -87,7 +87,26 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
             file.display()
         )));
     }
-    Ok(std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))?)
+    Ok(replace(file, bytes).with_context(|| format!("cannot write {}", file.display()))?)
+}
+
+/// What was there before stays until all is written: it may be the last copy.
+fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A device or a pipe can only be written to. Where nothing is, nothing can be lost.
+    if !file.is_file() {
+        return std::fs::write(file, bytes);
+    }
+    // Fails where the file itself may not be written.
+    let permissions = File::options().write(true).open(file)?.metadata()?.permissions();
+    // Behind a link.
+    let file = file.canonicalize()?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::with_prefix_in(".luacell-", folder)?;
+    new.as_file_mut().write_all(bytes)?;
+    new.as_file().set_permissions(permissions)?;
+    new.as_file().sync_all()?;
+    new.persist(&file)?;
+    Ok(())
 }
 
 /// Whether a file is in the format of redb, be it by another name the very store that is open.

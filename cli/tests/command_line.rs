@@ -533,6 +533,32 @@ fn a_dump_replaces_no_store() {
     luacell(&["eval", "return _home.n", "--home", file]).assert().success().stdout("7\n");
 }
 
+/// Here because no file that the process writes may be larger than 2 MiB.
+#[cfg(unix)]
+#[test]
+fn a_dump_that_fails_leaves_the_one_before() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, dump) = (folder.path().join("state.luacell"), folder.path().join("dump"));
+    let (home, target) = (file.to_str().unwrap(), dump.to_str().unwrap());
+    luacell(&["eval", "_home.n = 7", "--home", home]).assert().success();
+    luacell(&["home", "dump", home, target]).assert().success();
+    std::fs::set_permissions(&dump, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let before = std::fs::read(&dump).unwrap();
+
+    luacell(&["eval", "for i = 1, 300 do _home[i] = ('x'):rep(10000) end", "--home", home]).assert().success();
+    let script = "ulimit -f 4096; trap '' XFSZ; exec \"$@\"";
+    let mut limited = Command::new("sh");
+    limited.args(["-c", script, "sh"]).arg(assert_cmd::cargo::cargo_bin("luacell"));
+    limited.args(["home", "dump", home, target]).assert().code(2).stderr(contains("cannot write"));
+    assert_eq!(std::fs::read(&dump).unwrap(), before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
+
+    luacell(&["home", "dump", home, target]).assert().success();
+    assert!(std::fs::read(&dump).unwrap().len() > 3_000_000);
+    assert_eq!(std::fs::metadata(&dump).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
 /// Whoever only looks does not write to the file, so others may look at the same time, and makes none.
 #[test]
 fn who_only_looks_at_home_opens_it_for_reading() {
