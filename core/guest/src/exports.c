@@ -342,6 +342,12 @@ void get_memory_stats (byte *p) {
   put_u32(p + 8, (uint32_t)__builtin_wasm_memory_size(0));
 }
 
+EXPORT(get_memory_start)
+int get_memory_start (void) { return (int)luacell_memory_start(); }
+
+EXPORT(get_memory_end)
+int get_memory_end (void) { return (int)luacell_memory_end(); }
+
 static void list_ids (lua_State *L, void *ud) {
   (void)ud;
   lua_gc(L, LUA_GCCOLLECT);
@@ -894,12 +900,9 @@ int list_requests (void) {
 ** over what the host is still to store.
 */
 static void begin_checkpoint_step (lua_State *L, void *ud) {
-  byte end[4];
   (void)ud;
   closures_store_changed(L);
-  put_u32(end, (uint32_t)luacell_memory_end());
   io.len = 0;
-  if (!bytes_add(&io, end, sizeof end)) luacell_memory_error(L);
   external_list_ids(L, &io);
 }
 

@@ -152,6 +152,7 @@ size_t luacell_peak_bytes (void);
 void luacell_begin_peak (void);
 void luacell_set_limit (size_t limit);
 int luacell_may_take (size_t bytes);
+uintptr_t luacell_memory_start (void);
 uintptr_t luacell_memory_end (void);
 void luacell_reserve (int flag);
 int luacell_was_starved (void);

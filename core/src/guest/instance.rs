@@ -283,6 +283,7 @@ offers! {
     has_keep_failed: set_keep_failed;
     has_forget_handles: forget_handles;
     has_forget_tables: forget_tables;
+    has_memory_bounds: get_memory_end;
     has_memory_limit: set_memory_limit;
     has_output_limit: set_output_limit;
     has_limit_review: review_limits;

@@ -1,5 +1,6 @@
 //! A guest's memory, as the difference from that of a new guest.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What is compared and copied as a whole.
@@ -47,11 +48,12 @@ pub(crate) struct MemoryDelta {
 }
 
 impl MemoryDelta {
-    /// Behind `end` it is as it was.
-    pub(crate) fn of(base: &Arc<BaseMemory>, memory: &[u8], end: usize) -> Self {
+    /// Outside of what is used it is taken for what it was.
+    pub(crate) fn of(base: &Arc<BaseMemory>, memory: &[u8], used: Range<u32>) -> Self {
         let mut delta =
             MemoryDelta { base: Arc::clone(base), size: memory.len(), numbers: Vec::new(), bytes: Vec::new() };
-        for (number, page) in memory.chunks_exact(PAGE).take(end.div_ceil(PAGE)).enumerate() {
+        let (first, end) = (used.start as usize / PAGE, (used.end as usize).div_ceil(PAGE));
+        for (number, page) in memory.chunks_exact(PAGE).enumerate().take(end).skip(first) {
             if page != base.page(number) {
                 delta.numbers.push(number as u32);
                 delta.bytes.extend_from_slice(page);

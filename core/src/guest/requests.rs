@@ -167,15 +167,14 @@ impl GuestMut<'_> {
         Ok(has_room)
     }
 
-    /// The first step of a checkpoint: the guest hands over what is still to be stored. Where the memory that it uses
-    /// ends, and the tables that Lua holds.
-    pub(crate) fn hand_over(&mut self) -> Result<(usize, Vec<u32>)> {
+    /// The first step of a checkpoint: the guest hands over what is still to be stored. The tables that
+    /// Lua holds.
+    pub(crate) fn hand_over(&mut self) -> Result<Vec<u32>> {
         let len = u32::try_from(self.begin_checkpoint()?)
             .map_err(|_| Error::new(ErrorKind::Memory, "there is no memory to store the run"))?;
         self.refresh_buffer()?;
         let mut reader = ByteReader::new(self.result(len)?);
-        let end = reader.u32().ok_or_else(|| Error::internal("the guest's checkpoint makes no sense").fatal())?;
-        Ok((end as usize, std::iter::from_fn(|| reader.u32()).collect()))
+        Ok(std::iter::from_fn(|| reader.u32()).collect())
     }
 
     /// What a run that was restored waits for.

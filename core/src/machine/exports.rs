@@ -16,6 +16,8 @@ macro_rules! for_each_export {
             get_buffer_ptr() -> i32;
             get_buffer_size() -> i32;
             get_memory_stats(ptr: i32);
+            get_memory_start() -> i32;
+            get_memory_end() -> i32;
             run_gc();
             attach_memory_table(id: i32);
             sync_external_table_counter(next_id: i32);

@@ -42,19 +42,19 @@ impl SandboxState {
         let (held, next) = self.roll_back_on_error(result)?;
         let tables = self.tables()?.snapshot(held, next)?;
         let waiting = self.waiting_run()?;
-        self.snapshot_with(usize::MAX, tables, waiting)
+        self.snapshot_with(tables, waiting)
     }
 
-    /// A snapshot of Lua, whose memory ends there, with these tables and this run.
-    pub(crate) fn snapshot_with(
-        &mut self,
-        end: usize,
-        tables: TableSnapshot,
-        waiting: Option<WaitingRun>,
-    ) -> Result<Snapshot> {
+    /// A snapshot of Lua with these tables and this run.
+    pub(crate) fn snapshot_with(&mut self, tables: TableSnapshot, waiting: Option<WaitingRun>) -> Result<Snapshot> {
         let (base, guest) = (self.factory.base()?, *self.factory.guest_id());
         let mut context = self.guest()?;
-        let memory = MemoryDelta::of(&base, context.memory()?, end);
+        let used = if context.has_memory_bounds() {
+            context.get_memory_start()?.cast_unsigned()..context.get_memory_end()?.cast_unsigned()
+        } else {
+            0..u32::MAX
+        };
+        let memory = MemoryDelta::of(&base, context.memory()?, used);
         let host = context.host();
         let (functions, virtual_clock) = (host.functions.names(), host.virtual_clock);
         Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables, waiting }))

@@ -56,7 +56,7 @@ impl SandboxState {
 
     fn store_waiting_run(&mut self, run: &mut DurableRun) -> Result<()> {
         let mut guest = self.guest()?;
-        let (end, mut held) = guest.hand_over()?;
+        let mut held = guest.hand_over()?;
         if guest.has_settle_random() {
             guest.settle_random()?;
         }
@@ -68,7 +68,7 @@ impl SandboxState {
         held.retain(|id| is_valid(*id));
         let left = self.host()?.run.time_left();
         let waiting = self.describe_waiting_run(left, WriteList::default())?;
-        let bytes = self.snapshot_with(end, io, Some(waiting))?.to_bytes()?;
+        let bytes = self.snapshot_with(io, Some(waiting))?.to_bytes()?;
         let tables = self.tables()?;
         if run.stored {
             run.check_claim(tables)?;

@@ -42,6 +42,8 @@ export type Export =
   | 'forget_handles'
   | 'leave_tables'
   | 'settle_random'
+  | 'get_memory_start'
+  | 'get_memory_end'
   | 'set_waiting'
   | 'resume'
   | 'list_requests'
@@ -286,12 +288,11 @@ export class Guest {
     while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
   }
 
-  /** Lua hands over what is still to be stored of a run that waits; where its memory ends, and the tables that it holds. */
-  beginCheckpoint(): [end: number, held: Set<number>] {
+  /** Lua hands over what is still to be stored of a run that waits; the tables that it holds. */
+  beginCheckpoint(): Set<number> {
     const n = this.call('begin_checkpoint');
-    if (n < 4) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
-    const [end, ...held] = this.#ids(n);
-    return [end!, new Set(held)];
+    if (n < 0) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
+    return new Set(this.#ids(n));
   }
 
   /** Other limits hold from here on, and one that was reached is forgotten; the bytes that were printed so far. */
@@ -347,7 +348,11 @@ export class Guest {
 
   /** Between runs the memory is everything that the guest is: its wasm globals have their first values then. */
   copyMemory(): Uint8Array {
-    return this.memory.slice();
+    const start = this.call('get_memory_start') >>> 0;
+    const end = this.call('get_memory_end') >>> 0;
+    const copy = new Uint8Array(this.memory.length);
+    copy.set(this.memory.subarray(start, end), start);
+    return copy;
   }
 
   /** Makes this new instance one that goes on where that memory was copied. */

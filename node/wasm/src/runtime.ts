@@ -964,12 +964,11 @@ export class Runtime {
   #checkpoint(run: Started, name: string): void {
     const guest = this.#guest!;
     const { tables } = this.host;
-    const [end, held] = guest.beginCheckpoint();
+    const held = guest.beginCheckpoint();
     guest.call('settle_random');
     const io: TableImage = new Map([[TableId.Io, new Map(tables.scan(TableId.Io))]]);
     const left = Math.max(0, this.host.deadline - performance.now());
     const snapshot = new Snapshot(this.#imageWith(guest, io, left, []));
-    snapshot.image.memory.fill(0, end);
     for (const value of io.get(TableId.Io)!.values()) references(value, (id) => void held.add(id));
     tables.putRun(name, encodeRun(snapshot.toBytes(), [...held].filter(isValid)));
     tables.commit();

@@ -14,10 +14,15 @@
 
 extern unsigned char __heap_end; /* the linker's: where malloc's first piece ends */
 
+extern unsigned char __stack_high; /* the linker's too */
+
 static uintptr_t used; /* beyond that */
 
 /* A pointer behind the last page would be 0. */
 #define ADDRESSES (((uint64_t)1 << 32) - WASM_PAGE)
+
+/* Between two calls the stack, which lies before all else, is nobody's. */
+uintptr_t luacell_memory_start (void) { return (uintptr_t)&__stack_high; }
 
 /* Behind it nothing was ever written, or nothing that anybody needs. */
 uintptr_t luacell_memory_end (void) { return (uintptr_t)&__heap_end + used; }
