@@ -69,6 +69,8 @@ pub use store::{
 #[cfg(feature = "redis")]
 pub use store::{RedisOptions, RedisStore};
 pub use tables::{PendingRun, StoreLimit};
+#[cfg(feature = "serde")]
+pub use value::serde::SerializeArgs;
 pub use value::{
     Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Outcome, Result,
     StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,

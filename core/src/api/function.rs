@@ -1,7 +1,7 @@
 //! Calling Lua functions from the host.
 
 use crate::run::SandboxCell;
-use crate::value::{Error, Function, FunctionKind, IntoArgs, Outcome, Result};
+use crate::value::{ArgList, Error, Function, FunctionKind, IntoArgs, Outcome, Result};
 
 impl Function {
     /// Calls the function.
@@ -13,7 +13,7 @@ impl Function {
         match &*self.0 {
             FunctionKind::Live(handle) => {
                 let cell = SandboxCell::of(handle.owner.upgrade().ok_or_else(Error::closed)?)?;
-                cell.call_handle(handle, &args.into_args())
+                cell.call_handle(handle, &ArgList::Values(args.into_args()), |_| ())
             }
             FunctionKind::Builtin(builtin) => {
                 let cell = SandboxCell::of(builtin.owner.upgrade().ok_or_else(Error::closed)?)?;

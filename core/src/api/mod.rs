@@ -12,6 +12,8 @@ mod limit_setters;
 mod parse_units;
 mod run;
 mod sandbox;
+#[cfg(feature = "serde")]
+mod serde;
 mod snapshots;
 pub(crate) mod stored_table;
 #[cfg(feature = "testkit")]

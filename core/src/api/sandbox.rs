@@ -111,7 +111,7 @@ impl Sandbox {
 
     /// Uses the sandbox for a run that may be cancelled.
     #[inline]
-    fn cancellable<T>(
+    pub(super) fn cancellable<T>(
         &self,
         options: &ComputeOptions,
         f: impl FnOnce(&mut Access<'_>, Option<&Cancellable>) -> Result<T>,

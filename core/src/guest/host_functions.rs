@@ -182,6 +182,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// What a function gave that was waited for, or the limit that ended it.
+    #[cfg(feature = "async")]
     pub(super) fn of(result: Result<Result<Vec<Value>>, ErrorKind>, values: &mut Vec<Value>) -> Self {
         match result {
             Ok(Ok(results)) => {

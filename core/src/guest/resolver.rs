@@ -13,11 +13,32 @@ pub(crate) struct SandboxResolver {
     instance: u64,
     /// See [`Resolver::room`].
     room: usize,
+    /// Whether results are wanted as they are, see [`Self::keep_encoded`].
+    #[cfg(feature = "serde")]
+    encoded: std::cell::Cell<bool>,
 }
 
 impl SandboxResolver {
     pub(crate) fn new(owner: Arc<dyn Owner>, instance: u64, room: usize) -> Self {
-        SandboxResolver { owner, instance, room }
+        SandboxResolver {
+            owner,
+            instance,
+            room,
+            #[cfg(feature = "serde")]
+            encoded: std::cell::Cell::new(false),
+        }
+    }
+
+    /// The run's results are left as bytes, in the outcome's `encoded`. They become values only if there is anything
+    /// among them that belongs to the sandbox, and has to be let go.
+    #[cfg(feature = "serde")]
+    pub(crate) fn keep_encoded(&self) {
+        self.encoded.set(true);
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn keeps_encoded(&self) -> bool {
+        self.encoded.get()
     }
 
     #[inline]

@@ -71,15 +71,21 @@ fn check_source(guest: &mut GuestMut<'_>, source: &[u8]) -> Result<()> {
 }
 
 impl SandboxCell {
-    /// Calls a function of this sandbox.
-    pub(crate) fn call_handle(self: &Arc<Self>, handle: &Handle, args: &[Value]) -> Result<Outcome> {
+    /// Calls a function of this sandbox. `results` says how its results are read.
+    pub(crate) fn call_handle(
+        self: &Arc<Self>,
+        handle: &Handle,
+        args: &ArgList,
+        results: impl Fn(&SandboxResolver),
+    ) -> Result<Outcome> {
         self.access(|access| {
             let id = access.resolver(self)?.handle_of(handle)?;
-            access.run(self, None, |guest, resolver, encoded| {
-                codec::encode_args(args, encoded, resolver)?;
-                guest.reserve(encoded.len())?;
-                guest.write(&[encoded])?;
-                Ok(Entry::CallHandle { handle: id.cast_signed(), args_len: encoded.len() as i32 })
+            access.run(self, None, |guest, resolver, room| {
+                results(resolver);
+                let args = args.encoded(room, resolver)?;
+                guest.reserve(args.len())?;
+                guest.write(&[args])?;
+                Ok(Entry::CallHandle { handle: id.cast_signed(), args_len: args.len() as i32 })
             })
         })
     }

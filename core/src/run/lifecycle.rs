@@ -252,13 +252,13 @@ impl SandboxState {
             .or_else(|| host.run.attempt.limit.filter(|_| read.is_ok()).map(Error::limit));
         if let Some(error) = unheard {
             let output = match read {
-                Ok((output, _)) => output,
+                Ok(outcome) => outcome.output,
                 Err(error) => error.output().clone(),
             };
             return Err(error.with_output(output).with_metrics(metrics).into());
         }
-        let (output, values) = match read {
-            Ok(read) => read,
+        let outcome = match read {
+            Ok(outcome) => outcome,
             Err(error) if keeps && !error.is_fatal() => {
                 let error = error.with_metrics(metrics);
                 if self.transaction.is_none() {
@@ -280,9 +280,9 @@ impl SandboxState {
             && (self.tables()?.is_open() || self.durable.is_some())
             && let Err(error) = self.end_in_store().and_then(|()| self.commit_in_time())
         {
-            return Err(error.with_output(output).with_metrics(metrics).into());
+            return Err(error.with_output(outcome.output).with_metrics(metrics).into());
         }
-        Ok(Outcome { values, output, metrics })
+        Ok(Outcome { metrics, ..outcome })
     }
 
     /// Stores what a run wrote, unless it should have ended by now: a store that somebody waits for may have taken all

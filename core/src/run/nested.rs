@@ -118,12 +118,12 @@ impl GuestMut<'_> {
         if n < 0 {
             return Err(self.read_failure(n, &resolver).nested());
         }
-        let (output, values) = self.read_success(n, &resolver)?;
+        let outcome = self.read_success(n, &resolver)?;
         if let Some(kind) = self.host().run.attempt.limit {
-            return Err(Error::limit(kind).with_output(output).nested());
+            return Err(Error::limit(kind).with_output(outcome.output).nested());
         }
         let wall_time = if self.host().virtual_clock.is_some() { Default::default() } else { started.elapsed() };
-        Ok(Outcome { values, output, metrics: Metrics { wall_time, ..Metrics::default() } })
+        Ok(Outcome { metrics: Metrics { wall_time, ..Metrics::default() }, ..outcome })
     }
 }
 

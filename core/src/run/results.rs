@@ -2,12 +2,12 @@
 
 use crate::guest::GuestMut;
 use crate::guest::resolver::SandboxResolver;
-use crate::value::{Error, ErrorKind, LuaString, Metrics, Result, Value, codec};
+use crate::value::{Error, ErrorKind, LuaString, Metrics, Outcome, Result, Value, codec};
 
 impl GuestMut<'_> {
-    /// Reads a successful run's output and results.
+    /// Reads a successful run's output and results. The metrics are the caller's to fill in.
     #[inline]
-    pub(crate) fn read_success(&mut self, n: i32, resolver: &SandboxResolver) -> Result<(LuaString, Vec<Value>)> {
+    pub(crate) fn read_success(&mut self, n: i32, resolver: &SandboxResolver) -> Result<Outcome> {
         let n = n.cast_unsigned();
         if n > self.state().layout.buffer.size {
             self.refresh_buffer()?;
@@ -73,9 +73,9 @@ impl GuestMut<'_> {
 
 /// Output and values of a successful run.
 #[inline]
-fn read_result(bytes: &[u8], resolver: &SandboxResolver) -> Result<(LuaString, Vec<Value>)> {
+fn read_result(bytes: &[u8], resolver: &SandboxResolver) -> Result<Outcome> {
     if bytes.is_empty() {
-        return Ok((LuaString::default(), Vec::new()));
+        return Ok(Outcome::default());
     }
     let (len, rest) = bytes
         .split_first_chunk()
@@ -83,7 +83,14 @@ fn read_result(bytes: &[u8], resolver: &SandboxResolver) -> Result<(LuaString, V
     let (output, values) = rest
         .split_at_checked(u32::from_le_bytes(*len) as usize)
         .ok_or_else(|| Error::internal("the guest claims more output than it gave").fatal())?;
-    Ok((LuaString::new(output), codec::decode(values, resolver)?))
+    let output = LuaString::new(output);
+    #[cfg(feature = "serde")]
+    if resolver.keeps_encoded() {
+        let encoded = Some(values.to_vec());
+        let values = if codec::needs_sandbox(values) { codec::decode(values, resolver)? } else { Vec::new() };
+        return Ok(Outcome { output, values, encoded, ..Outcome::default() });
+    }
+    Ok(Outcome { output, values: codec::decode(values, resolver)?, ..Outcome::default() })
 }
 
 /// The error that `get_error_details` describes, and the number of the host's error that it was.

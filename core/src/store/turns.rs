@@ -91,6 +91,7 @@ impl Turn {
     }
 
     /// It is the turn of the sandbox there, on changing threads.
+    #[cfg(feature = "async")]
     pub(crate) fn belongs_to(&self, sandbox: usize) {
         if let Some(place) = lock(&self.turns.0).place(self.number) {
             place.sandbox = Some(sandbox);

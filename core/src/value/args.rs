@@ -30,8 +30,21 @@ pub struct Args {
     tables: u32,
 }
 
+fn count(n: usize) -> Result<u32> {
+    u32::try_from(n).map_err(|_| Error::conversion("a table has too many entries"))
+}
+
 /// Tag and number.
 const PLACE: usize = 5;
+
+/// A position among the values.
+#[cfg(feature = "serde")]
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    at: usize,
+    /// How many tables come before it.
+    tables: u32,
+}
 
 impl Args {
     /// No values yet.
@@ -79,7 +92,6 @@ impl Args {
     /// # Errors
     /// `Conversion` if there are more than a table can have.
     pub fn table(&mut self, array: usize, entries: usize) -> Result<u32> {
-        let count = |n: usize| u32::try_from(n).map_err(|_| Error::conversion("a table has too many entries"));
         let (array, entries) = (count(array)?, count(entries)?);
         codec::put_u32(&mut self.bytes, tag::TABLE, array);
         self.bytes.extend_from_slice(&entries.to_le_bytes());
@@ -115,6 +127,48 @@ impl Args {
         self.references.push((at, value));
         // Never 0, which stands for no table.
         codec::put_u32(&mut self.bytes, tag, self.references.len() as u32);
+    }
+
+    /// Where the next value will be.
+    #[cfg(feature = "serde")]
+    pub(crate) fn end(&self) -> Place {
+        Place { at: self.bytes.len(), tables: self.tables }
+    }
+
+    /// What kind of value begins there.
+    #[cfg(feature = "serde")]
+    pub(crate) fn tag_at(&self, place: Place) -> Option<u8> {
+        self.bytes.get(place.at).copied()
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn is_nan_at(&self, place: Place) -> bool {
+        self.tag_at(place) == Some(tag::FLOAT)
+            && self
+                .bytes
+                .get(place.at + 1..)
+                .and_then(|rest| rest.first_chunk())
+                .is_some_and(|bytes| f64::from_le_bytes(*bytes).is_nan())
+    }
+
+    /// Takes back what was added since.
+    #[cfg(feature = "serde")]
+    pub(crate) fn take_back(&mut self, place: Place) {
+        self.bytes.truncate(place.at);
+        self.tables = place.tables;
+    }
+
+    /// What the table whose head is there has turned out to hold.
+    ///
+    /// # Errors
+    /// `Conversion` if that is more than a table can.
+    #[cfg(feature = "serde")]
+    pub(crate) fn set_counts(&mut self, head: Place, array: usize, entries: usize) -> Result<()> {
+        if let Some(place) = self.bytes.get_mut(head.at + 1..).and_then(|rest| rest.first_chunk_mut::<8>()) {
+            let (first, second) = (count(array)?.to_le_bytes(), count(entries)?.to_le_bytes());
+            place.iter_mut().zip(first.into_iter().chain(second)).for_each(|(place, byte)| *place = byte);
+        }
+        Ok(())
     }
 
     /// The same as values.

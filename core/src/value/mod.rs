@@ -17,6 +17,8 @@ pub(crate) mod owner;
 pub(crate) mod path;
 mod pins;
 mod release_queue;
+#[cfg(feature = "serde")]
+pub(crate) mod serde;
 mod stored_table;
 mod string;
 mod table;

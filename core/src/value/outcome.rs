@@ -12,6 +12,9 @@ pub struct Outcome {
     pub output: LuaString,
     /// What the run used.
     pub metrics: Metrics,
+    /// The values as the guest gave them, of a run for which that was wanted. `values` may be empty then.
+    #[cfg(feature = "serde")]
+    pub(crate) encoded: Option<Vec<u8>>,
 }
 
 impl Outcome {

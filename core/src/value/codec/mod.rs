@@ -12,6 +12,10 @@ pub(crate) use self::decode::{decode, decode_into};
 pub(crate) use self::encode::{
     encode_args, encode_reference, encode_stored, put_boolean, put_bytes, put_number, put_reference, put_u32,
 };
+#[cfg(feature = "serde")]
+pub(crate) use self::reader::{Plain, Reader};
+#[cfg(feature = "serde")]
+pub(crate) use self::references::needs_sandbox;
 pub(crate) use self::references::{has_function, is_kept, may_refer, references, renumber};
 pub(crate) use crate::protocol::tag;
 use crate::value::{Function, Handle, LuaString, Result, StoredTable};

@@ -14,7 +14,8 @@ pub(super) fn unknown_tag(tag: u8) -> Error {
 
 /// A value that refers to nothing, as it lies in the message: strings become values of their own only where they are
 /// put.
-pub(super) enum Plain<'a> {
+#[derive(Clone, Copy)]
+pub(crate) enum Plain<'a> {
     Nil,
     Boolean(bool),
     Integer(i64),
@@ -43,7 +44,7 @@ impl From<Plain<'_>> for Slot {
 }
 
 /// Reads values from front to back.
-pub(super) struct Reader<'a>(pub(super) ByteReader<'a>);
+pub(crate) struct Reader<'a>(pub(crate) ByteReader<'a>);
 
 #[inline]
 fn whole<T>(read: Option<T>) -> Result<T> {
@@ -52,17 +53,17 @@ fn whole<T>(read: Option<T>) -> Result<T> {
 
 impl<'a> Reader<'a> {
     #[inline]
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Reader(ByteReader::new(bytes))
     }
 
     #[inline]
-    pub(super) fn u8(&mut self) -> Result<u8> {
+    pub(crate) fn u8(&mut self) -> Result<u8> {
         whole(self.0.u8())
     }
 
     #[inline]
-    pub(super) fn u32(&mut self) -> Result<u32> {
+    pub(crate) fn u32(&mut self) -> Result<u32> {
         whole(self.0.u32())
     }
 
@@ -72,14 +73,14 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8]> {
         let n = self.u32()?;
         self.take(n as usize)
     }
 
     /// The value behind this tag, when it is one that refers to nothing.
     #[inline]
-    pub(super) fn plain(&mut self, tag: u8) -> Result<Option<Plain<'a>>> {
+    pub(crate) fn plain(&mut self, tag: u8) -> Result<Option<Plain<'a>>> {
         Ok(Some(match tag {
             tag::NIL => Plain::Nil,
             tag::BOOLEAN => Plain::Boolean(self.u8()? != 0),
@@ -94,7 +95,7 @@ impl<'a> Reader<'a> {
     /// Passes over one value, of a table only its head: what follows is values again, so that nobody has to recurse.
     /// Gives the id when it is a reference to a stored table.
     #[inline]
-    pub(super) fn skip(&mut self) -> Result<Option<u32>> {
+    pub(crate) fn skip(&mut self) -> Result<Option<u32>> {
         match self.u8()? {
             tag::NIL => {}
             tag::BOOLEAN => drop(self.take(1)?),
@@ -105,5 +106,20 @@ impl<'a> Reader<'a> {
             other => return Err(unknown_tag(other)),
         }
         Ok(None)
+    }
+
+    /// Passes over one value with all that is in it.
+    #[cfg(feature = "serde")]
+    pub(crate) fn skip_whole(&mut self) -> Result<()> {
+        let mut left = 1u64;
+        while left > 0 {
+            left -= 1;
+            if let [tag::TABLE, counts @ ..] = self.0.rest {
+                let mut counts = ByteReader::new(counts);
+                left += u64::from(whole(counts.u32())?) + 2 * u64::from(whole(counts.u32())?);
+            }
+            self.skip()?;
+        }
+        Ok(())
     }
 }

@@ -85,6 +85,18 @@ pub(crate) fn has_function(bytes: &[u8]) -> bool {
     false
 }
 
+/// Whether there is anything among these values that belongs to a sandbox.
+#[cfg(feature = "serde")]
+pub(crate) fn needs_sandbox(bytes: &[u8]) -> bool {
+    let mut reader = Reader::new(bytes);
+    while let Some(tag) = reader.0.rest.first() {
+        if matches!(*tag, tag::HANDLE | tag::BUILTIN) || !matches!(reader.skip(), Ok(None)) {
+            return true;
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
