@@ -1,6 +1,7 @@
 //! `luacell runs`, and runs with a name: they wait in a kept `_home`, and each answer is a command of its own.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use luacell::{Error, Request, Run, Sandbox, Value};
@@ -96,15 +97,21 @@ pub fn declare(sandbox: &Sandbox, args: &DeclareArgs) -> Result<(), Failure> {
 
 /// Prints what the run gave, or what it waits for. A run that only sleeps goes on by itself.
 pub fn drive(mut run: Run, as_json: bool, raw: bool) -> Result<Ended, Failure> {
+    // Tasks sleep side by side: each from when it asked.
+    let mut asked = HashMap::new();
     while run.is_waiting() {
         let requests = run.requests()?;
+        let now = Instant::now();
         if requests.iter().any(|request| &*request.name != SLEEP) {
             print_requests(&requests)?;
             return Ok(Ended::Waits);
         }
-        let shortest = requests.iter().map(|request| (seconds(request), request.id)).min_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((seconds, id)) = shortest else { return Ok(Ended::Waits) };
-        sandbox::sleep(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        let left = requests.iter().map(|request| {
+            let slept = now.duration_since(*asked.entry(request.id).or_insert(now));
+            (duration(request).saturating_sub(slept), request.id)
+        });
+        let Some((left, id)) = left.min() else { return Ok(Ended::Waits) };
+        sandbox::sleep(left);
         run.answer(id, ())?;
         run.resume()?;
     }
@@ -112,16 +119,24 @@ pub fn drive(mut run: Run, as_json: bool, raw: bool) -> Result<Ended, Failure> {
     Ok(Ended::Done)
 }
 
-fn seconds(request: &Request) -> f64 {
-    request.args.first().and_then(Value::as_number).unwrap_or_default().max(0.0)
+fn duration(request: &Request) -> Duration {
+    let seconds = request.args.first().and_then(Value::as_number).unwrap_or_default().max(0.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 fn print_requests(requests: &[Request]) -> Result<(), Failure> {
     for Request { id, name, args, .. } in requests {
-        let args =
-            args.iter().map(|arg| json::from_results(std::slice::from_ref(arg))).collect::<Result<Vec<_>, _>>()?;
         let name = json::from_results(&[(&**name).into()])?;
-        output::json(&format!(r#"{{"id": {id}, "name": {name}, "args": [{}]}}"#, args.join(", ")))?;
+        let args: Result<Vec<_>, _> = args.iter().map(|arg| json::from_results(std::slice::from_ref(arg))).collect();
+        // It waits all the same, and so do the others: an answer needs the id.
+        let args = match args {
+            Ok(args) => format!(r#""args": [{}]"#, args.join(", ")),
+            Err(error) => {
+                let error = json::from_results(&[error.to_string().into()])?;
+                format!(r#""args": null, "error": {error}"#)
+            }
+        };
+        output::json(&format!(r#"{{"id": {id}, "name": {name}, {args}}}"#))?;
     }
     Ok(())
 }

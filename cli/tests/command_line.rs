@@ -5,6 +5,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use assert_cmd::Command;
 use predicates::prelude::*;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 fn luacell(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("luacell").unwrap();
-    command.args(args).timeout(std::time::Duration::from_secs(60));
+    command.args(args).timeout(Duration::from_secs(60));
     command
 }
 
@@ -450,6 +451,37 @@ fn a_durable_run_is_answered_by_other_commands() {
     luacell(&["runs", "list", file]).assert().success().stdout("");
     luacell(&["runs", "show", file, "order 17"]).assert().code(2).stderr(contains("waits in the store"));
     luacell(&["home", "get", file, "total"]).assert().success().stdout("35.0\n");
+}
+
+#[test]
+fn what_is_no_json_is_waited_for_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let source =
+        "local t = require 'task' return t.all(function() return ask(print) end, function() return ask(2) end)";
+    let (script, file) = (script(&folder, "x.lua", source), folder.path().join("state.luacell"));
+    let (script, file) = (script.to_str().unwrap(), file.to_str().unwrap());
+    let first =
+        "{\"id\": 1, \"name\": \"ask\", \"args\": null, \"error\": \"a function can't be written as JSON (value)\"}\n";
+    let both = format!("{first}{{\"id\": 2, \"name\": \"ask\", \"args\": [2]}}\n");
+    let run = ["run", script, "--durable", "r", "--home", file, "--declare", "ask"];
+    luacell(&run).assert().code(4).stdout(both.clone());
+    luacell(&["runs", "show", file, "r"]).assert().success().stdout(both);
+    let resume = ["runs", "resume", file, "r", "--answer", "1=1", "--answer", "2=2", "--json"];
+    luacell(&resume).assert().success().stdout("[1,2]\n");
+}
+
+#[test]
+fn tasks_of_a_durable_run_sleep_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "local t = require 'task'
+        local all = {} for i = 1, 40 do all[i] = i end
+        t.each(all, function() t.sleep(0.5) end)";
+    let (script, file) = (script(&folder, "x.lua", source), folder.path().join("state.luacell"));
+    let begun = std::time::Instant::now();
+    luacell(&["run", script.to_str().unwrap(), "--durable", "r", "--home", file.to_str().unwrap()]).assert().success();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_secs(10), "one after another: {took:?}");
 }
 
 #[test]

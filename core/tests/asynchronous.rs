@@ -563,3 +563,30 @@ fn a_cancelled_run_makes_nobody_busy() {
         assert_eq!(ended.recv().unwrap().unwrap_err().kind(), ErrorKind::Interrupted);
     }
 }
+
+/// Whoever cancels a run may cancel its functions too, while they are at work. The script does not get to know how those
+/// end.
+#[test]
+fn a_cancelled_function_is_no_error_of_the_script() {
+    for source in ["f()", "pcall(f) seen()", "require('task').race(f, f)"] {
+        let (lua, seen) = (Sandbox::new().unwrap(), Arc::new(AtomicBool::new(false)));
+        let (canceller, flag) = (Canceller::new(), Arc::clone(&seen));
+        let cancelled = canceller.clone();
+        lua.register_async("f", move |(): ()| {
+            let canceller = cancelled.clone();
+            async move {
+                canceller.cancel();
+                Err::<(), _>(Error::host("cancelled"))
+            }
+        })
+        .unwrap();
+        lua.register("seen", move |(): ()| {
+            flag.store(true, Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+        let run = lua.compute_async(source, options().canceller(&canceller));
+        assert_eq!(block_on(run).unwrap_err().kind(), ErrorKind::Interrupted, "{source}");
+        assert!(!seen.load(Ordering::SeqCst), "{source}");
+    }
+}

@@ -1631,7 +1631,8 @@ void luacell_run_cancel(struct luacell_run *run);
 
 /**
  * Ends a handle. A durable run that waits goes on waiting in its store, where anybody may resume it; any other run that
- * waits is cancelled. NULL is ignored.
+ * waits is cancelled. Don't call this while the run continues, which is also what it does when it calls a host function.
+ * NULL is ignored.
  */
 void luacell_run_free(struct luacell_run *run);
 

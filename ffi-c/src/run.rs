@@ -289,7 +289,8 @@ pub unsafe extern "C" fn luacell_run_cancel(run: *mut luacell_run) {
 }
 
 /// Ends a handle. A durable run that waits goes on waiting in its store, where anybody may resume it; any other run that
-/// waits is cancelled. NULL is ignored.
+/// waits is cancelled. Don't call this while the run continues, which is also what it does when it calls a host function.
+/// NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_run_free(run: *mut luacell_run) {
     guard::plain((), || drop(from_raw(run)));

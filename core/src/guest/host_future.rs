@@ -86,8 +86,9 @@ impl Wait {
         ready.restart();
         let host = guest.host();
         host.run.attempt.nesting -= 1;
-        if let Some(kind) = host.run.attempt.limit {
-            // A run inside it has ended this one.
+        // A run inside it may have ended this one. Who was told to end while it was at work gives no more results: a script
+        // would take what a cancelled function fails with for an error that it can catch.
+        if let Some(kind) = host.check_limits_cheaply() {
             return Poll::Ready(Err(kind));
         }
         if let Poll::Ready(result) = polled {

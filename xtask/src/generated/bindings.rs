@@ -187,9 +187,13 @@ fn kotlin_closing(text: &str) -> Result<String> {
         "throw IllegalStateException(\"${this.javaClass.simpleName} object has already been destroyed\")";
     const LOWER: &str = "        return value.uniffiCloneHandle()\n";
     const CLOSE: &str = "    @Synchronized\n    override fun close() {\n        this.destroy()\n    }\n";
+    // What Kotlin has for everything that can be closed is what `use` has to mean, with whatever is imported.
+    const USE: &str =
+        "            // N.B. our implementation is on the nullable type `Disposable?`.\n            this?.destroy()\n";
     const MADE: &str = "        this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))\n";
     ensure!(text.contains(GONE) && text.contains(LOWER), "the generated classes look otherwise");
     let text = text.replace(GONE, "throw closed(this)").replace(LOWER, "        return value.callWithHandle { it }\n");
+    let text = replaced(&text, USE, "            if (this is AutoCloseable) close() else this?.destroy()\n")?;
     // The handle of a sandbox is left to the collector, so that all methods can still be called.
     let text = in_class(&text, "Sandbox", |class| {
         let class = replaced(class, CLOSE, "    override fun close() = shutDown()\n")?;

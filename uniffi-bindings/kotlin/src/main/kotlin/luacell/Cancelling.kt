@@ -1,5 +1,10 @@
 package luacell
 
+import kotlin.coroutines.ContinuationInterceptor
+import kotlin.coroutines.CoroutineContext
+import kotlin.coroutines.EmptyCoroutineContext
+import kotlinx.coroutines.CoroutineDispatcher
+import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.currentCoroutineContext
@@ -19,9 +24,9 @@ internal suspend fun <T> cancelling(given: Canceller?, tasks: HostTasks?, run: s
     // A child without work of its own ends at once when the coroutine is cancelled, and normally further down.
     val child = Job(coroutine[Job])
     child.invokeOnCompletion { cause -> if (cause != null) canceller.cancelIfOpen() }
-    val functions = RunFunctions(coroutine)
+    val functions = RunFunctions(coroutine, canceller)
     try {
-        return withContext(NonCancellable) { run(canceller, tasks ?: functions) }
+        return withContext(NonCancellable + dispatching(coroutine)) { run(canceller, tasks ?: functions) }
     } catch (e: LuaException.Interrupted) {
         coroutine.ensureActive()
         throw e
@@ -32,7 +37,13 @@ internal suspend fun <T> cancelling(given: Canceller?, tasks: HostTasks?, run: s
     }
 }
 
-private fun Canceller.cancelIfOpen() = try {
+/** The library wakes a coroutine with its lock in hand. One that goes on in that very call, and asks how far the run is, would wait for the lock forever. */
+private fun dispatching(coroutine: CoroutineContext): CoroutineContext {
+    val dispatcher = coroutine[ContinuationInterceptor] as? CoroutineDispatcher
+    return if (dispatcher?.isDispatchNeeded(coroutine) == true) EmptyCoroutineContext else Dispatchers.Default
+}
+
+internal fun Canceller.cancelIfOpen() = try {
     cancel()
 } catch (_: LuaException.Closed) {
     // Its run has ended.

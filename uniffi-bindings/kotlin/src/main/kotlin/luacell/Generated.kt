@@ -1861,8 +1861,7 @@ inline fun <T : Disposable?, R> T.use(block: (T) -> R) =
         block(this)
     } finally {
         try {
-            // N.B. our implementation is on the nullable type `Disposable?`.
-            this?.destroy()
+            if (this is AutoCloseable) close() else this?.destroy()
         } catch (e: Throwable) {
             // swallow
         }

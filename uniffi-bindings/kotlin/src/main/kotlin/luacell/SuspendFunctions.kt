@@ -31,12 +31,19 @@ fun Sandbox.registerSuspend(name: String, repeatable: Boolean = false, callback:
 private val blockingRuns = CoroutineScope(SupervisorJob() + Dispatchers.IO)
 
 private class SuspendFunction(private val callback: suspend (List<LuaValue>) -> Any?) : AsyncHostFunction {
-    override fun begin(args: List<LuaValue>, call: HostCall): HostTask = begin(blockingRuns, args, call)
+    override fun begin(args: List<LuaValue>, call: HostCall): HostTask = begin(blockingRuns, args, call) { }
 
-    fun begin(scope: CoroutineScope, args: List<LuaValue>, call: HostCall): HostTask {
+    fun begin(scope: CoroutineScope, args: List<LuaValue>, call: HostCall, failed: () -> Unit): HostTask {
         val task = scope.async { call.answer(resultsOf(callback(args))) }
         // Also if it was cancelled before it began.
-        task.invokeOnCompletion { cause -> call.use { if (cause != null) it.fail(hostException(cause)) } }
+        task.invokeOnCompletion { cause ->
+            call.use {
+                if (cause != null) {
+                    failed()
+                    it.fail(hostException(cause))
+                }
+            }
+        }
         return SuspendTask(task)
     }
 }
@@ -46,11 +53,16 @@ private class SuspendTask(private val task: Deferred<Unit>) : HostTask {
 }
 
 /** Those of one run, in the coroutine that waits for it. */
-internal class RunFunctions(private val coroutine: CoroutineContext) : HostTasks {
+internal class RunFunctions(private val coroutine: CoroutineContext, private val canceller: Canceller) : HostTasks {
     private val all = lazy { SupervisorJob(coroutine[Job]) }
 
     override fun begin(function: AsyncHostFunction, args: List<LuaValue>, call: HostCall): HostTask =
-        if (function is SuspendFunction) function.begin(CoroutineScope(coroutine + all.value), args, call) else function.begin(args, call)
+        if (function is SuspendFunction) function.begin(CoroutineScope(coroutine + all.value), args, call, ::endIfCancelled) else function.begin(args, call)
+
+    /** One that begins while the coroutine is cancelled may hear of that before the run does, for which it would be an error that a script can catch. */
+    private fun endIfCancelled() {
+        if (coroutine[Job]?.isCancelled == true) canceller.cancelIfOpen()
+    }
 
     /** The run has ended. */
     suspend fun end() {

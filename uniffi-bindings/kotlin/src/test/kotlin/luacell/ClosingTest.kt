@@ -1,6 +1,7 @@
 package luacell
 
 import java.io.File
+import java.nio.file.Path
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlin.concurrent.thread
@@ -17,6 +18,7 @@ import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.assertThrows
+import org.junit.jupiter.api.io.TempDir
 
 /** What is over when a call returns that cancels or closes. */
 class ClosingTest {
@@ -61,6 +63,34 @@ class ClosingTest {
             assertTrue(over.get())
             assertEquals(1L, lua.compute("return 1").value.long)
         }
+    }
+
+    /** With the `use` of this package, which `import luacell.*` puts before Kotlin's own. */
+    @Test
+    fun `at the end of use no run is left`(@TempDir folder: Path) {
+        val (running, over) = CountDownLatch(1) to AtomicBoolean()
+        lateinit var runner: Thread
+        lateinit var sandbox: Sandbox
+        Sandbox().use { lua ->
+            sandbox = lua
+            lua.register("slow") {
+                running.countDown()
+                Thread.sleep(50)
+                over.set(true)
+            }
+            runner = thread { lua.compute("slow()") }
+            running.await()
+        }
+        assertTrue(over.get() && sandbox.isShutDown())
+        runner.join()
+        // Nor is a durable run claimed any more, whoever still has it.
+        val config = SandboxConfig(store = folder.resolve("state.luacell").toString())
+        val run = Sandbox(config).use { lua ->
+            lua.declare("ask")
+            lua.start("ask()", runOptions(durable = "order-17"))
+        }
+        Sandbox(config).use { assertEquals(listOf(PendingRun("order-17", null)), it.pendingRuns()) }
+        assertThrows<LuaException.Closed> { run.requests() }
     }
 
     @Test

@@ -2,9 +2,14 @@ package luacell
 
 import java.io.IOException
 import java.nio.file.Path
+import java.util.concurrent.CompletableFuture
+import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicInteger
 import kotlin.coroutines.AbstractCoroutineContextElement
+import kotlin.coroutines.Continuation
 import kotlin.coroutines.CoroutineContext
+import kotlin.coroutines.EmptyCoroutineContext
+import kotlin.coroutines.startCoroutine
 import kotlin.time.Duration.Companion.milliseconds
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred
@@ -15,6 +20,7 @@ import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.delay
+import kotlinx.coroutines.job
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
@@ -121,6 +127,40 @@ class SuspendTest {
             ended = null
             assertNull(withTimeoutOrNull(5) { lua.computeAsync("forever()") })
             assertInstanceOf(CancellationException::class.java, ended)
+        }
+    }
+
+    @Test
+    fun `a coroutine without a dispatcher waits as well`() = Sandbox().use { lua ->
+        lua.registerSuspend("wait") { delay(1.milliseconds); 7 }
+        for (context in listOf(EmptyCoroutineContext, Dispatchers.Unconfined)) {
+            val done = CompletableFuture<Outcome>()
+            suspend { lua.computeAsync("return wait()") }.startCoroutine(Continuation(context) { result ->
+                result.fold(done::complete, done::completeExceptionally)
+            })
+            assertEquals(7L, done.get(60, TimeUnit.SECONDS).value.long)
+        }
+    }
+
+    /** However far the run is when that happens: here it is at work in the function. */
+    @Test
+    fun `a cancelled coroutine is no error that the script can catch`() = Sandbox().use { lua ->
+        val seen = AtomicInteger()
+        lua.registerSuspend("cancel") {
+            currentCoroutineContext().job.parent!!.parent!!.cancel()
+            awaitCancellation()
+        }
+        lua.register("seen") { seen.incrementAndGet() }
+        runBlocking<Unit> {
+            for (source in listOf("cancel()", "pcall(cancel) seen()")) {
+                var ended: Throwable? = null
+                launch(Dispatchers.Unconfined) {
+                    ended = runCatching { lua.computeAsync(source) }.exceptionOrNull()
+                }.join()
+                assertInstanceOf(CancellationException::class.java, ended, source)
+            }
+            assertEquals(0, seen.get())
+            assertEquals(1L, lua.compute("return 1").value.long)
         }
     }
 
