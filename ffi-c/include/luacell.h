@@ -1609,7 +1609,8 @@ luacell_status luacell_run_resume(struct luacell_run *run,
 
 /**
  * Writes the outcome of a run that is done, which belongs to the caller, or fails with what the run failed with; each
- * call does the same. `outcome` may be NULL. LUACELL_BUSY while the run waits, LUACELL_CLOSED if it was cancelled.
+ * call does the same. `outcome` may be NULL. LUACELL_BUSY while the run waits, LUACELL_CLOSED if it was cancelled or its sandbox
+ * was closed.
  */
 luacell_status luacell_run_result(const struct luacell_run *run,
                                   struct luacell_outcome **outcome,

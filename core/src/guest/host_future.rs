@@ -61,7 +61,7 @@ pub(crate) struct Wait {
 
 impl Wait {
     /// Polls what the run waits for, as a part of the run: what that gave, or the limit that ends the run. `ready` says
-    /// when it could go on.
+    /// when it could go on, and `failed` whether a host function has failed in what it gave.
     pub(crate) fn poll<T>(
         &mut self,
         guest: &mut GuestMut<'_>,
@@ -69,6 +69,7 @@ impl Wait {
         ready: &Ready,
         task: &mut TaskContext<'_>,
         poll: impl FnOnce() -> Poll<T>,
+        failed: impl FnOnce(&T) -> bool,
     ) -> Poll<Result<T, ErrorKind>> {
         let host = guest.host();
         host.signal.waker.register(task.waker());
@@ -86,9 +87,13 @@ impl Wait {
         ready.restart();
         let host = guest.host();
         host.run.attempt.nesting -= 1;
-        // A run inside it may have ended this one. Who was told to end while it was at work gives no more results: a script
-        // would take what a cancelled function fails with for an error that it can catch.
-        if let Some(kind) = host.check_limits_cheaply() {
+        // A run inside it may have ended this one. What a function fails with that was told to end is no error that a
+        // script may catch. A result is one all the same: the function may have ended the run itself, with its last act.
+        let ended = match &polled {
+            Poll::Ready(result) if failed(result) => host.check_limits_cheaply(),
+            _ => host.run.attempt.limit,
+        };
+        if let Some(kind) = ended {
             return Poll::Ready(Err(kind));
         }
         if let Poll::Ready(result) = polled {
@@ -116,7 +121,8 @@ pub(crate) async fn drive(
     let waker = Waker::from(Arc::clone(&ready));
     std::future::poll_fn(|task| {
         let sandbox = Arc::as_ptr(resolver.owner()).cast();
-        wait.poll(guest, sandbox, &ready, task, || poll_function(&mut pending, &mut TaskContext::from_waker(&waker)))
+        let poll = || poll_function(&mut pending, &mut TaskContext::from_waker(&waker));
+        wait.poll(guest, sandbox, &ready, task, poll, Result::is_err)
     })
     .await
 }

@@ -118,10 +118,12 @@ impl<'a> Driver<'a> {
                 return Poll::Ready(Err(ErrorKind::Closed));
             };
             let mut guest = guest.get_mut();
-            let polled = wait.poll(&mut guest, self.cell.address(), &woken.ready, task, || {
+            let poll = || {
                 let done = futures.poll();
                 if done.is_empty() { Poll::Pending } else { Poll::Ready(done) }
-            });
+            };
+            let failed = |done: &Vec<_>| done.iter().any(|(_, result): &(_, Result<_>)| result.is_err());
+            let polled = wait.poll(&mut guest, self.cell.address(), &woken.ready, task, poll, failed);
             let goes_on = std::mem::take(&mut guest.host().run.attempt.requests().may_go_on);
             match polled {
                 Poll::Ready(Ok(done)) => {

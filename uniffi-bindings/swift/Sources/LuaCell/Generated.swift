@@ -3062,7 +3062,7 @@ public protocol RunProtocol: AnyObject, Sendable {
     /**
      * What it gave.
      *
-     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled or its sandbox was closed.
      */
     func result() throws  -> Outcome
 
@@ -3231,7 +3231,7 @@ open func requests()throws  -> [Request]  {
     /**
      * What it gave.
      *
-     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled or its sandbox was closed.
      */
 open func result()throws  -> Outcome  {
     return try  FfiConverterTypeOutcome_lift(try rustCallWithError(FfiConverterTypeLuaError_lift) {
@@ -7956,7 +7956,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_luacell_uniffi_checksum_method_run_requests() != 35682) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_luacell_uniffi_checksum_method_run_result() != 21735) {
+    if (uniffi_luacell_uniffi_checksum_method_run_result() != 8584) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_luacell_uniffi_checksum_method_run_resume() != 54292) {

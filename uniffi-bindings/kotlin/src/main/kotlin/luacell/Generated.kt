@@ -1540,7 +1540,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_luacell_uniffi_checksum_method_run_requests() and 0xFFFF) != 35682) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_luacell_uniffi_checksum_method_run_result() and 0xFFFF) != 21735) {
+    if ((lib.uniffi_luacell_uniffi_checksum_method_run_result() and 0xFFFF) != 8584) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_luacell_uniffi_checksum_method_run_resume() and 0xFFFF) != 54292) {
@@ -6430,7 +6430,7 @@ public interface RunInterface {
     /**
      * What it gave.
      *
-     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled or its sandbox was closed.
      */
     fun `result`(): Outcome
 
@@ -6667,7 +6667,7 @@ open class Run: Disposable, AutoCloseable, RunInterface
     /**
      * What it gave.
      *
-     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled.
+     * Errors: what it failed with; `Busy` while it waits, `Closed` when it was cancelled or its sandbox was closed.
      */
     @Throws(LuaException::class)override fun `result`(): Outcome {
             return FfiConverterTypeOutcome.lift(
