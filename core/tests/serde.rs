@@ -241,6 +241,22 @@ fn within_a_run_too() {
     assert_eq!(lua.compute("return go(4).n").unwrap().get::<i64>().unwrap(), 8);
 }
 
+/// How the outer run's results are read is nothing to those inside it.
+#[test]
+fn runs_inside_one_have_values_as_ever() {
+    let lua = Arc::new(Sandbox::new().unwrap());
+    let inner = Arc::downgrade(&lua);
+    lua.register("double", move |n: i64| {
+        let lua = inner.upgrade().unwrap();
+        let outcome = lua.compute_with("return 2 * ...", ComputeOptions::new().args(n))?;
+        outcome.get::<i64>()
+    })
+    .unwrap();
+    assert_eq!(lua.compute_as::<i64>("return double(21)", ComputeOptions::new()).unwrap(), 42);
+    lua.compute("function quadruple(n) return double(double(n)) end").unwrap();
+    assert_eq!(lua.call_as::<i64>("quadruple", &(3,)).unwrap(), 12);
+}
+
 /// What the run wrote stays, as with any result that the host can't use.
 #[test]
 fn a_result_of_another_type_is_no_failed_run() {

@@ -41,6 +41,11 @@ impl SandboxResolver {
         self.encoded.get()
     }
 
+    /// For a run inside this one, which says for itself how its results are read.
+    pub(crate) fn for_nested_run(&self) -> Self {
+        Self::new(Arc::clone(&self.owner), self.instance, self.room)
+    }
+
     #[inline]
     pub(crate) fn owner(&self) -> &Arc<dyn Owner> {
         &self.owner

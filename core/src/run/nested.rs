@@ -108,7 +108,8 @@ impl GuestMut<'_> {
         &mut self,
         enter: impl FnOnce(&mut GuestMut<'_>, &SandboxResolver, &mut Vec<u8>) -> Result<Entry>,
     ) -> Result<Outcome> {
-        let resolver = self.host().run.resolver.clone().ok_or_else(Error::busy)?;
+        let outer = self.host().run.resolver.as_ref().ok_or_else(Error::busy)?;
+        let resolver = outer.for_nested_run();
         let started = Instant::now();
         let entry = enter(self, &resolver, &mut Vec::new())?;
         let n = self.execute(entry)?;
