@@ -7,20 +7,13 @@ use super::{ComputeOptions, Sandbox};
 use crate::guest::resolver::SandboxResolver;
 use crate::run::inputs::{enter_call, enter_compute_with};
 use crate::run::{SandboxCell, cancel};
-use crate::value::serde::{SerializeArgs, arguments, results};
-use crate::value::{ArgList, Args, Error, Function, FunctionKind, Outcome, Result, Value, binding_codec as wire};
-
-impl Outcome {
-    /// What was left encoded, see `SandboxResolver::keep_encoded`.
-    fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        results(self.encoded.as_deref().unwrap_or_default())
-    }
-}
+use crate::value::serde::{SerializeArgs, arguments, encoded};
+use crate::value::{ArgList, Args, Error, Function, FunctionKind, Result, Value};
 
 fn serialized(args: &impl SerializeArgs) -> Result<Args> {
-    let mut encoded = Args::new();
-    args.serialize_into(&mut encoded)?;
-    Ok(encoded)
+    let mut list = Args::new();
+    args.serialize_into(&mut list)?;
+    Ok(list)
 }
 
 impl Sandbox {
@@ -64,7 +57,7 @@ impl Sandbox {
                 enter_compute_with(guest, resolver, args, source, &options.name, &options.args)
             })
         })?;
-        outcome.read()
+        outcome.deserialize()
     }
 
     /// Calls a global Lua function, with a path as for [`call`](Self::call), arguments that can be serialized, and a
@@ -94,7 +87,7 @@ impl Sandbox {
                 enter_call(guest, resolver, args, path, &values)
             })
         })?;
-        outcome.read()
+        outcome.deserialize()
     }
 
     /// As [`register`](Self::register), for a function whose argument can be deserialized and whose result can be
@@ -127,9 +120,7 @@ impl Sandbox {
         function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
     ) -> Result<()> {
         let call = move |values: Vec<Value>| -> Result<Value> {
-            let mut bytes = Vec::new();
-            wire::encode(&values, &mut bytes, &wire::NoHandles)?;
-            Value::from_serialize(&function(arguments(&bytes)?)?)
+            Value::from_serialize(&function(arguments(&encoded(&values)?)?)?)
         };
         self.register(name, call)
     }
@@ -146,7 +137,7 @@ impl Function {
         match &*self.0 {
             FunctionKind::Live(handle) => {
                 let cell = SandboxCell::of(handle.owner.upgrade().ok_or_else(Error::closed)?)?;
-                cell.call_handle(handle, &ArgList::Encoded(values), SandboxResolver::keep_encoded)?.read()
+                cell.call_handle(handle, &ArgList::Encoded(values), SandboxResolver::keep_encoded)?.deserialize()
             }
             _ => self.call(values.into_values()?)?.deserialize(),
         }

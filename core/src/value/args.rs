@@ -129,48 +129,6 @@ impl Args {
         codec::put_u32(&mut self.bytes, tag, self.references.len() as u32);
     }
 
-    /// Where the next value will be.
-    #[cfg(feature = "serde")]
-    pub(crate) fn end(&self) -> Place {
-        Place { at: self.bytes.len(), tables: self.tables }
-    }
-
-    /// What kind of value begins there.
-    #[cfg(feature = "serde")]
-    pub(crate) fn tag_at(&self, place: Place) -> Option<u8> {
-        self.bytes.get(place.at).copied()
-    }
-
-    #[cfg(feature = "serde")]
-    pub(crate) fn is_nan_at(&self, place: Place) -> bool {
-        self.tag_at(place) == Some(tag::FLOAT)
-            && self
-                .bytes
-                .get(place.at + 1..)
-                .and_then(|rest| rest.first_chunk())
-                .is_some_and(|bytes| f64::from_le_bytes(*bytes).is_nan())
-    }
-
-    /// Takes back what was added since.
-    #[cfg(feature = "serde")]
-    pub(crate) fn take_back(&mut self, place: Place) {
-        self.bytes.truncate(place.at);
-        self.tables = place.tables;
-    }
-
-    /// What the table whose head is there has turned out to hold.
-    ///
-    /// # Errors
-    /// `Conversion` if that is more than a table can.
-    #[cfg(feature = "serde")]
-    pub(crate) fn set_counts(&mut self, head: Place, array: usize, entries: usize) -> Result<()> {
-        if let Some(place) = self.bytes.get_mut(head.at + 1..).and_then(|rest| rest.first_chunk_mut::<8>()) {
-            let (first, second) = (count(array)?.to_le_bytes(), count(entries)?.to_le_bytes());
-            place.iter_mut().zip(first.into_iter().chain(second)).for_each(|(place, byte)| *place = byte);
-        }
-        Ok(())
-    }
-
     /// The same as values.
     ///
     /// # Errors
@@ -196,6 +154,47 @@ impl Args {
         }
         room.extend_from_slice(self.bytes.get(done..).unwrap_or_default());
         Ok(room)
+    }
+}
+
+/// For values of which it shows only at their end how many they are, or whether they have a place.
+#[cfg(feature = "serde")]
+impl Args {
+    /// Where the next value will be.
+    pub(crate) fn end(&self) -> Place {
+        Place { at: self.bytes.len(), tables: self.tables }
+    }
+
+    /// What kind of value begins there.
+    pub(crate) fn tag_at(&self, place: Place) -> Option<u8> {
+        self.bytes.get(place.at).copied()
+    }
+
+    pub(crate) fn is_nan_at(&self, place: Place) -> bool {
+        self.tag_at(place) == Some(tag::FLOAT)
+            && self
+                .bytes
+                .get(place.at + 1..)
+                .and_then(|rest| rest.first_chunk())
+                .is_some_and(|bytes| f64::from_le_bytes(*bytes).is_nan())
+    }
+
+    /// Takes back what was added since.
+    pub(crate) fn take_back(&mut self, place: Place) {
+        self.bytes.truncate(place.at);
+        self.tables = place.tables;
+    }
+
+    /// What the table whose head is there has turned out to hold.
+    ///
+    /// # Errors
+    /// `Conversion` if that is more than a table can.
+    pub(crate) fn set_counts(&mut self, head: Place, array: usize, entries: usize) -> Result<()> {
+        if let Some(place) = self.bytes.get_mut(head.at + 1..).and_then(|rest| rest.first_chunk_mut::<8>()) {
+            let (first, second) = (count(array)?.to_le_bytes(), count(entries)?.to_le_bytes());
+            place.iter_mut().zip(first.into_iter().chain(second)).for_each(|(place, byte)| *place = byte);
+        }
+        Ok(())
     }
 }
 

@@ -16,18 +16,18 @@ const MAX_REPEATED: usize = 1 << 24;
 
 /// What these results of a run are as this type.
 pub(crate) fn results<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let mut source = Source::new(bytes);
-    let count = source.count()?;
-    T::deserialize(List { source: &mut source, count, are_results: true })
-        .map_err(|error| source.with_place(error, "result"))
+    list(bytes, true)
 }
 
 /// What these arguments of a host function are as this type.
 pub(crate) fn arguments<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    list(bytes, false)
+}
+
+fn list<T: DeserializeOwned>(bytes: &[u8], are_results: bool) -> Result<T> {
     let mut source = Source::new(bytes);
-    let count = source.count()?;
-    T::deserialize(List { source: &mut source, count, are_results: false })
-        .map_err(|error| source.with_place(error, "argument"))
+    let value = T::deserialize(List { source: &mut source, are_results });
+    value.map_err(|error| source.with_place(error, if are_results { "result" } else { "argument" }))
 }
 
 struct Source<'de> {
@@ -50,15 +50,14 @@ impl<'de> Source<'de> {
         Source { reader, whole, depth: 0, tables: None, repeated: 0, place: Vec::new(), is_lost: false }
     }
 
-    /// How many values there are in the list.
-    fn count(&self) -> Result<usize> {
+    /// Whether the list is one table and nothing else.
+    fn is_one_table(&self) -> Result<bool> {
         let mut reader = Reader::new(self.whole);
-        let mut count = 0;
-        while !reader.0.rest.is_empty() {
-            reader.skip_whole()?;
-            count += 1;
+        if self.peek() != Some(tag::TABLE) {
+            return Ok(false);
         }
-        Ok(count)
+        reader.skip_whole()?;
+        Ok(reader.0.rest.is_empty())
     }
 
     #[cold]
@@ -72,6 +71,13 @@ impl<'de> Source<'de> {
             _ => what.to_owned(),
         };
         Error::new(error.kind(), format!("{} ({})", error.message(), path(&root, keys)))
+    }
+
+    /// After the last value of the list there is nil.
+    fn nil_at_end(&mut self) {
+        if self.reader.0.rest.is_empty() {
+            self.reader = Reader::new(&[tag::NIL]);
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -175,21 +181,14 @@ enum Next<'de> {
 /// The results or arguments: a tuple is all of them, anything else the first.
 struct List<'a, 'de> {
     source: &'a mut Source<'de>,
-    count: usize,
     are_results: bool,
 }
 
 impl<'de> List<'_, 'de> {
-    fn all<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value> {
-        visitor.visit_seq(Rest { source: self.source, given: 0, len })
-    }
-
     /// The first value; nil when there is none.
     fn first<T>(self, f: impl FnOnce(One<'_, 'de>) -> Result<T>) -> Result<T> {
-        if self.count == 0 {
-            self.source.reader = Reader::new(&[tag::NIL]);
-        }
         let source = self.source;
+        source.nil_at_end();
         f(One(source)).inspect_err(|_| source.place.push(Value::Integer(1)))
     }
 }
@@ -209,9 +208,7 @@ impl<'de> de::SeqAccess<'de> for Rest<'_, 'de> {
             return Ok(None);
         }
         self.given += 1;
-        if self.source.reader.0.rest.is_empty() {
-            self.source.reader = Reader::new(&[tag::NIL]);
-        }
+        self.source.nil_at_end();
         let given = self.given as i64;
         let element = seed.deserialize(One(self.source));
         element.map(Some).inspect_err(|_| self.source.place.push(Value::Integer(given)))
@@ -241,11 +238,10 @@ impl<'de> de::Deserializer<'de> for List<'_, 'de> {
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value> {
-        let is_one_table = self.count == 1 && len > 1 && matches!(self.source.peek(), Some(tag::TABLE));
-        if self.are_results && is_one_table {
+        if self.are_results && len > 1 && self.source.is_one_table()? {
             return self.first(|one| one.deserialize_tuple(len, visitor));
         }
-        self.all(len, visitor)
+        visitor.visit_seq(Rest { source: self.source, given: 0, len })
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value> {

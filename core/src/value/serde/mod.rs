@@ -40,9 +40,7 @@ impl Value {
     /// # Errors
     /// `Conversion`, with the place in the value, if it does not fit.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T> {
-        let mut bytes = Vec::new();
-        encode(std::slice::from_ref(self), &mut bytes, &NoHandles)?;
-        results(&bytes)
+        results(&encoded(std::slice::from_ref(self))?)
     }
 }
 
@@ -52,10 +50,18 @@ impl Outcome {
     /// # Errors
     /// `Conversion`, with the place in the value, if they do not fit.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T> {
-        let mut bytes = Vec::new();
-        encode(&self.values, &mut bytes, &NoHandles)?;
-        results(&bytes)
+        match &self.encoded {
+            Some(bytes) => results(bytes),
+            None => results(&encoded(&self.values)?),
+        }
     }
+}
+
+/// Values in the form that types are read from. Functions and kept tables are places that no type can be read from.
+pub(crate) fn encoded(values: &[Value]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    encode(values, &mut bytes, &NoHandles)?;
+    Ok(bytes)
 }
 
 /// Bytes, text or not.

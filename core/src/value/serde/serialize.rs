@@ -135,6 +135,14 @@ impl Open<'_> {
     }
 }
 
+macro_rules! integers {
+    ($($method:ident($type:ty))*) => {$(
+        fn $method(self, n: $type) -> Result<()> {
+            self.integer(n)
+        }
+    )*};
+}
+
 impl<'a> ser::Serializer for Serializer<'a> {
     type Ok = ();
     type Error = Error;
@@ -155,44 +163,9 @@ impl<'a> ser::Serializer for Serializer<'a> {
         Ok(())
     }
 
-    fn serialize_i8(self, n: i8) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_i16(self, n: i16) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_i32(self, n: i32) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_i64(self, n: i64) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_i128(self, n: i128) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_u8(self, n: u8) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_u16(self, n: u16) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_u32(self, n: u32) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_u64(self, n: u64) -> Result<()> {
-        self.integer(n)
-    }
-
-    fn serialize_u128(self, n: u128) -> Result<()> {
-        self.integer(n)
+    integers! {
+        serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64) serialize_i128(i128)
+        serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64) serialize_u128(u128)
     }
 
     fn serialize_f32(self, x: f32) -> Result<()> {
@@ -288,56 +261,26 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 }
 
-impl ser::SerializeSeq for Open<'_> {
-    type Ok = ();
-    type Error = Error;
+macro_rules! sequences {
+    ($($trait:ident::$method:ident)*) => {$(
+        impl ser::$trait for Open<'_> {
+            type Ok = ();
+            type Error = Error;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.item(value)
-    }
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+                self.item(value)
+            }
 
-    fn end(self) -> Result<()> {
-        self.end_sequence()
-    }
+            fn end(self) -> Result<()> {
+                self.end_sequence()
+            }
+        }
+    )*};
 }
 
-impl ser::SerializeTuple for Open<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<()> {
-        self.end_sequence()
-    }
-}
-
-impl ser::SerializeTupleStruct for Open<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<()> {
-        self.end_sequence()
-    }
-}
-
-impl ser::SerializeTupleVariant for Open<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<()> {
-        self.end_sequence()
-    }
+sequences! {
+    SerializeSeq::serialize_element SerializeTuple::serialize_element
+    SerializeTupleStruct::serialize_field SerializeTupleVariant::serialize_field
 }
 
 impl ser::SerializeMap for Open<'_> {
@@ -357,30 +300,22 @@ impl ser::SerializeMap for Open<'_> {
     }
 }
 
-impl ser::SerializeStruct for Open<'_> {
-    type Ok = ();
-    type Error = Error;
+macro_rules! structs {
+    ($($trait:ident)*) => {$(
+        impl ser::$trait for Open<'_> {
+            type Ok = ();
+            type Error = Error;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<()> {
-        self.key(name)?;
-        self.value(value)
-    }
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<()> {
+                self.key(name)?;
+                self.value(value)
+            }
 
-    fn end(self) -> Result<()> {
-        self.end_map()
-    }
+            fn end(self) -> Result<()> {
+                self.end_map()
+            }
+        }
+    )*};
 }
 
-impl ser::SerializeStructVariant for Open<'_> {
-    type Ok = ();
-    type Error = Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<()> {
-        self.key(name)?;
-        self.value(value)
-    }
-
-    fn end(self) -> Result<()> {
-        self.end_map()
-    }
-}
+structs! { SerializeStruct SerializeStructVariant }
