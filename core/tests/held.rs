@@ -423,3 +423,17 @@ fn a_snapshot_keeps_to_the_limits_of_who_restores_it() {
     let error = Snapshot::from_bytes(&narrow, &bytes).unwrap_err();
     assert!(error.message().contains("its tables"), "{error}");
 }
+
+/// Buffers that stay for the next run are small beside what a run may have.
+#[test]
+fn buffers_of_an_earlier_run_are_no_lack_of_memory() {
+    const LIMIT: u64 = 64 << 10;
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(LIMIT)).unwrap();
+    let much = "local s = ('x'):rep(12000)";
+    lua.compute(much).unwrap();
+    let home = "for i = 1, 10 do _home[i] = ('y'):rep(2000 * i) end";
+    for source in ["while true do print('abcdefg') end", "for i = 1, 3000 do print('abcdefg') end", home] {
+        let _ = lua.compute(source);
+        lua.compute(much).unwrap_or_else(|error| panic!("after {source}: {error}"));
+    }
+}

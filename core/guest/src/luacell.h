@@ -156,6 +156,7 @@ uintptr_t luacell_memory_start (void);
 uintptr_t luacell_memory_end (void);
 void luacell_reserve (int flag);
 int luacell_was_starved (void);
+size_t luacell_buffer_kept (void);
 void *luacell_lua_alloc (void *ud, void *ptr, size_t osize, size_t nsize);
 
 /* bytes.c */
@@ -167,10 +168,13 @@ static inline int bytes_reserve (Bytes *b, size_t extra) {
   return l_likely(extra <= b->cap - b->len) || bytes_grow(b, extra);
 }
 
-/* Empties the buffer and gives memory back that an unusual run took. */
+/*
+** Empties the buffer and gives memory back that an unusual run took, or that
+** the next one may lack.
+*/
 static inline void bytes_shrink (Bytes *b) {
   b->len = 0;
-  if (b->p != b->fixed && (b->fixed != NULL || b->cap > BUFFER_SIZE))
+  if (b->p != b->fixed && (b->fixed != NULL || b->cap > luacell_buffer_kept()))
     bytes_release(b);
 }
 

@@ -234,6 +234,15 @@ void luacell_set_limit (size_t bytes) { limit = bytes; }
 /* While a limit is told of, there is memory for that in any case. */
 void luacell_reserve (int flag) { reserve = flag ? TELLING_MEMORY : 0; }
 
+/*
+** An empty buffer stays for the next use, but all of them together are not to
+** take a noticeable part of what a run may have.
+*/
+size_t luacell_buffer_kept (void) {
+  size_t most = limit / 256;
+  return limit == 0 || most > BUFFER_SIZE ? BUFFER_SIZE : most;
+}
+
 int luacell_may_take (size_t bytes) {
   return limit == 0 || bytes <= MOST_TAKEN(limit);
 }
