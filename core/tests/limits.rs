@@ -1093,6 +1093,7 @@ fn what_follows_a_run_has_its_time_limit_too() {
         "g = {} local i = 0 while true do i = i + 1 local t = {i} g[i] = t _home[i] = t end",
         "g = {} local a = {} _home.a = a while true do local t = {a} a.x = t a = t end",
         "while true do local t = ext.table() t.x = 1 setmetatable(t, {}) end",
+        "while true do ext.table() end",
     ];
     for source in forever {
         let lua = Sandbox::with_config(SandboxConfig::new().timeout(timeout)).unwrap();

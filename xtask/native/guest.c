@@ -78,6 +78,7 @@ void luacell_set_limit (size_t bytes) { limit = bytes; }
 void luacell_reserve (int flag) { reserve = flag ? (size_t)16 << 10 : 0; }
 
 int luacell_may_take (size_t bytes) { return limit == 0 || bytes <= limit; }
+size_t luacell_buffer_kept (void) { return BUFFER_SIZE; }
 uintptr_t luacell_memory_start (void) { return 0; }
 uintptr_t luacell_memory_end (void) { return UINT32_MAX; }
 

@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use anyhow::{Result, ensure};
-use luacell::{Engine, Sandbox, Table, Value};
+use luacell::{Engine, Sandbox, Value};
+use serde::{Deserialize, Serialize};
 
 use crate::{each, sandbox};
 
@@ -40,16 +41,18 @@ fn call(sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
+/// What a program keeps, and what becomes of a table.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    id: i64,
+    name: String,
+    value: f64,
+}
+
 fn records_in(sandbox: &Sandbox) -> Result<()> {
-    let mut list = Table::new();
-    for i in 1..=RECORDS {
-        let mut record = Table::new();
-        record.set("id", i)?;
-        record.set("name", format!("record {i}"))?;
-        record.set("value", i as f64 * 0.5)?;
-        list.push(record);
-    }
-    let total = sandbox.call("total", (list,))?.get::<f64>()?;
+    let record = |id: i64| Record { id, name: format!("record {id}"), value: id as f64 * 0.5 };
+    let records: Vec<Record> = (1..=RECORDS).map(record).collect();
+    let total: f64 = sandbox.call_as("total", &(records,))?;
     ensure!(total == TOTAL, "the records add up to {total}");
     Ok(())
 }
@@ -64,25 +67,8 @@ fn api_set(sandbox: &Sandbox) -> Result<()> {
     Ok(sandbox.home().set("key", 1)?)
 }
 
-/// What a program makes of a table.
-struct Record {
-    id: i64,
-    name: String,
-    value: f64,
-}
-
 fn records_out(sandbox: &Sandbox) -> Result<()> {
-    let outcome = sandbox.call("make", ())?;
-    let list = outcome.get::<Table>()?;
-    let mut records = Vec::with_capacity(list.len());
-    for i in 1..=list.len() as i64 {
-        let record: Table = list.get(i).try_into()?;
-        records.push(Record {
-            id: record.get("id").try_into()?,
-            name: record.get("name").try_into()?,
-            value: record.get("value").try_into()?,
-        });
-    }
+    let records: Vec<Record> = sandbox.call_as("make", &())?;
     let total: f64 = black_box(&records).iter().map(|r| r.id as f64 + r.value + r.name.len() as f64).sum();
     ensure!(total == TOTAL, "the records add up to {total}");
     Ok(())

@@ -59,8 +59,8 @@ const SMALL: &[Case] = &[
     case("call", "calling a Lua function by name, two integers to one / getglobal, pcall", 300_000),
     case("hostcall", "host function, two integers to one, in a Lua loop / the same as a C function", 1_000_000)
         .limit(250.0),
-    case("records-in", "1,000 records of 3 fields built, passed in, added up / with the C API", 200),
-    case("records-out", "1,000 records of 3 fields as a result, into structs / with the C API", 200),
+    case("records-in", "1,000 records of 3 fields built, passed in, added up / with the C API", 200).ratio(1.5),
+    case("records-out", "1,000 records of 3 fields as a result, into structs / with the C API", 200).ratio(2.5),
 ];
 
 /// Of the runner: under `store-`, and with redb alone under `redb-`.

@@ -30,6 +30,7 @@ void tables_undo (lua_State *L) {
   made_begin_undo(L);
   for (i = 0; made_to_undo(i, &id); i++) {
     const TValue *o = objects_find(id);
+    luacell_look(L); /* an empty table has no entry at which that happens */
     if (!is_external(o, id)) continue;
     setobj2s(L, L->top.p, o);
     api_incr_top(L);
