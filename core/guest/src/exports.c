@@ -200,7 +200,7 @@ size_t review_limits (void) {
 }
 
 EXPORT(set_output_limit)
-void set_output_limit (size_t bytes) { output_set_limit(bytes); }
+void set_output_limit (uint32_t bytes) { output_set_limit(bytes); }
 
 EXPORT(set_print_streaming)
 void set_print_streaming (int flag) { output_set_streaming(flag); }

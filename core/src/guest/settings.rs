@@ -89,12 +89,16 @@ impl GuestMut<'_> {
 
     #[cold]
     fn set_changed(&mut self, wanted: GuestLimits) -> Result<()> {
-        // For the guest 0 means no limit.
-        let bound = |bytes: u64| u32::try_from(bytes.max(1)).unwrap_or(0).cast_signed();
+        // For the guest 0 means no limit, and -1 one of zero.
+        let bound = |bytes: u64| match u32::try_from(bytes) {
+            Ok(0) => -1,
+            Ok(bytes) if bytes < u32::MAX => bytes.cast_signed(),
+            _ => 0,
+        };
         let known = self.settings().limits;
         if known.memory != wanted.memory {
             if self.has_memory_limit() {
-                self.set_memory_limit(bound(wanted.memory))?;
+                self.set_memory_limit(bound(wanted.memory.max(1)))?;
             } else {
                 self.set_max_memory(wanted.memory);
             }

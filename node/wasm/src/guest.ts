@@ -73,8 +73,8 @@ function trap(error: unknown): LuaCellError {
   return broken(`the guest crashed: ${messageOf(error)}`, 'Trap', error);
 }
 
-/** For the guest 0 means no limit. */
-const bound = (bytes: number): number => (bytes > 0xffffffff ? 0 : Math.max(1, bytes) | 0);
+/** For the guest 0 means no limit, and -1 one of zero. */
+const bound = (bytes: number): number => (bytes >= 0xffffffff ? 0 : bytes === 0 ? -1 : bytes | 0);
 
 export class Guest {
   readonly #memory: WebAssembly.Memory;
@@ -211,7 +211,7 @@ export class Guest {
   apply(limits: Limits): void {
     const applied = this.#applied;
     const grant = Math.min(INSTRUCTION_GRANT, Math.max(1, limits.instructions));
-    if (applied.memory !== limits.memory) this.call('set_memory_limit', bound(limits.memory));
+    if (applied.memory !== limits.memory) this.call('set_memory_limit', bound(Math.max(1, limits.memory)));
     if (applied.output !== limits.output) this.call('set_output_limit', bound(limits.output));
     if (applied.grant !== grant) this.call('set_instruction_grant', grant);
     applied.memory = limits.memory;
@@ -283,7 +283,7 @@ export class Guest {
     const list = n < 0 ? null : new Reader(this.result(n).slice());
     this.call('reserve_buffer', 0);
     this.refreshBuffer();
-    this.call('set_memory_limit', bound(this.#applied.memory));
+    this.call('set_memory_limit', bound(Math.max(1, this.#applied.memory)));
     if (!list) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
     while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
   }

@@ -5,11 +5,16 @@
 
 Bytes luacell_output;
 
-static size_t limit; /* 0: none */
+#define NO_LIMIT SIZE_MAX
+
+static size_t limit = NO_LIMIT;
 static size_t sent; /* in this run, to a host that takes it at once */
 static int streaming;
 
-void output_set_limit (size_t bytes) { limit = bytes; }
+void output_set_limit (uint32_t bytes) {
+  limit = bytes == 0 ? NO_LIMIT : bytes == UINT32_MAX ? 0 : bytes;
+}
+
 void output_set_streaming (int flag) { streaming = flag != 0; }
 
 size_t output_so_far (void) { return sent + luacell_output.len; }
@@ -20,7 +25,7 @@ void output_begin_run (void) {
 }
 
 static void write_output (lua_State *L, const char *s, size_t n) {
-  if (limit != 0 && n > limit - sent - luacell_output.len)
+  if (limit != NO_LIMIT && n > limit - sent - luacell_output.len)
     luacell_refuse(L, KIND_OUTPUT_LIMIT);
   if (!bytes_add(&luacell_output, s, n)) luacell_memory_error(L);
 }
@@ -55,7 +60,7 @@ static int print_line (lua_State *L) {
   /* a lack of memory must leave no part of a line, which would count */
   if (!bytes_reserve(&luacell_output, room)) luacell_memory_error(L);
   start = luacell_output.len;
-  if (streaming && limit != 0 && room - (n > 0 ? 2 : 1) > limit - sent - start)
+  if (streaming && limit != NO_LIMIT && room - (n > 0 ? 2 : 1) > limit - sent - start)
     luacell_refuse(L, KIND_OUTPUT_LIMIT); /* before there is part of one */
   if (streaming) { /* room for the operation, which does not count */
     sent--;

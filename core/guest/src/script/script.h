@@ -44,7 +44,7 @@ void task_open (lua_State *L);
 
 /* output.c */
 extern Bytes luacell_output;
-void output_set_limit (size_t bytes);
+void output_set_limit (uint32_t bytes); /* 0: none, -1: of zero bytes */
 void output_set_streaming (int flag);
 size_t output_so_far (void);
 void output_begin_run (void);
