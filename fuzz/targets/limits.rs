@@ -13,7 +13,7 @@ use arbitrary::{Result, Unstructured};
 use cpu_time::ThreadTime;
 use libfuzzer_sys::fuzz_target;
 use luacell::{
-    ComputeOptions, Engine, EngineConfig, Error, ErrorKind, Function, Metrics, Module, Outcome, Sandbox, SandboxConfig, Snapshot, StoreLimit, Value,
+    ComputeOptions, Engine, EngineConfig, Error, ErrorKind, Function, Metrics, Module, Outcome, RestoreOptions, Sandbox, SandboxConfig, Snapshot, StoreLimit, Value,
 };
 
 use scripts::{ATTEMPTS, LIST_FUNCTIONS, Then, WAYS, call, script};
@@ -419,13 +419,16 @@ impl Attack {
                 self.snapshot();
                 let engine = engine(self.little_stack);
                 let config = config(&self.seen, &self.switch, self.own_store);
-                let copy = self.snapshot.as_ref().and_then(|snapshot| {
-                    let copy = Snapshot::from_bytes(engine, &snapshot.to_bytes().ok()?).ok()?;
-                    engine.sandbox_from(&copy, config).ok()
+                let snapshot = self.snapshot.as_ref().expect("it was taken above");
+                let copy = snapshot.to_bytes().and_then(|bytes| {
+                    let copy = engine.sandbox(config)?;
+                    // Lua may hold kept tables, which another store of its own would not have.
+                    copy.restore_with(&Snapshot::from_bytes(engine, &bytes)?, &RestoreOptions::new().tables(true))?;
+                    Ok(copy)
                 });
                 match copy {
-                    Some(copy) => self.replace(copy),
-                    None => self.fail("the bytes of a snapshot can't be used"),
+                    Ok(copy) => self.replace(copy),
+                    Err(error) => self.fail(format!("the bytes of a snapshot can't be used: {error:?}")),
                 }
             }
             5 => self.run(&WIDE, 0, |lua| lua.gc().map(|()| None)),

@@ -101,6 +101,12 @@ pub struct Sizes {
     pub store: u64,
 }
 
+impl Sizes {
+    pub fn store_limit(&self) -> StoreLimit {
+        StoreLimit::new(self.store, self.store / 256)
+    }
+}
+
 pub struct Case {
     pub way: Way,
     pub attempt: String,
@@ -190,7 +196,7 @@ impl Case {
         let config = SandboxConfig::new()
             .memory_limit(sizes.memory)
             .output_limit(sizes.output)
-            .store_limit(StoreLimit::new(sizes.store, sizes.store / 256))
+            .store_limit(sizes.store_limit())
             .host_call_limit(calls)
             .source_limit(if self.limit == Limit::Source { 64 << 10 } else { source })
             .instruction_limit(if self.limit.counts() { INSTRUCTIONS } else { u64::MAX })

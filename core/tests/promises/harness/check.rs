@@ -205,8 +205,9 @@ const COMES_BACK: &str = "with finalizers that come back";
 
 /// A sandbox works, and its limits hold.
 fn works(case: &Case, lua: &Sandbox, name: &str, finalizers: bool, found: &mut Findings) {
-    // What waits for its finalizer runs here, under the limit that the case promises.
-    let wide = || wide().memory_limit(case.sizes().memory);
+    // What waits for its finalizer runs here, under the limits that the case promises.
+    let sizes = case.sizes();
+    let wide = || wide().memory_limit(sizes.memory).store_limit(sizes.store_limit());
     // A finalizer that waits may be what the next run has to do; and the collection of what the last one left.
     let tries = if finalizers { 12 } else { 1 };
     let mut result = Ok(());
