@@ -160,6 +160,40 @@ fn output() {
 }
 
 /// The text of a key that is no text is four times as long.
+/// Remembered sources give way to what a run needs.
+#[test]
+fn sources_that_were_run_often_leave_room_for_others() {
+    let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(1 << 20)).unwrap();
+    let large = "return #('x'):rep(350 << 10)";
+    assert_eq!(lua.compute(large).unwrap().get::<i64>().unwrap(), 350 << 10);
+    for i in 0..500 {
+        let source = format!("local t = {{{}}}", format!("'{i}', ").repeat(500));
+        for _ in 0..2 {
+            lua.compute(&source).unwrap();
+        }
+    }
+    assert_eq!(lua.compute(large).unwrap().get::<i64>().unwrap(), 350 << 10);
+}
+
+/// What is remembered of a source for its next runs is taken where there is room for it.
+#[test]
+fn a_source_that_ran_in_little_memory_runs_in_it_again() {
+    let mut worked = 0;
+    for limit in (33 << 10..36 << 10).step_by(8) {
+        let lua = Sandbox::with_config(SandboxConfig::new().memory_limit(limit)).unwrap();
+        for source in ["return 1 + 1", "local a = {...} return #a, 'text of some length, so that it is not shared'"] {
+            if lua.compute(source).is_ok() {
+                worked += 1;
+                for again in 2..5 {
+                    let result = lua.compute(source);
+                    assert!(result.is_ok(), "{limit}: run {again} of {source}: {result:?}");
+                }
+            }
+        }
+    }
+    assert!(worked > 100, "{worked}");
+}
+
 #[test]
 fn long_binary_keys_end_in_time() {
     let lua = Sandbox::new().unwrap();

@@ -164,6 +164,7 @@ int init (void) {
   if (guest.L != NULL) return 0;
   guest.above.ask_limits = host_limits;
   guest.above.call_host = host_function_call;
+  guest.above.give_up = chunks_forget;
   guest.above.load_closure = closure_load;
   guest.above.make_external = store_convert;
   luacell_try(new_state, NULL, &L);

@@ -133,6 +133,7 @@ typedef struct Guest {
   struct { /* what lower floors call of higher ones; 'init' says what it is */
     int (*ask_limits) (int64_t used, int64_t *ticks);
     int (*call_host) (lua_State *L);
+    void (*give_up) (lua_State *L); /* what memory can do without */
     void (*load_closure) (lua_State *L, unsigned id);
     void (*make_external) (lua_State *L, const TValue *v);
   } above;

@@ -42,7 +42,9 @@ void gc_pin_weak (lua_State *L, const Table *t) {
 
 /* No finalizer runs in such a collection. */
 void luacell_make_room (lua_State *L) {
-  if (!G(L)->gcstopem && !luacell_pinned) luaC_fullgc(L, 1);
+  if (G(L)->gcstopem || luacell_pinned) return;
+  guest.above.give_up(L);
+  luaC_fullgc(L, 1);
 }
 
 void gc_drop_holds (lua_State *L) {

@@ -4,8 +4,9 @@
 ** handlers it is the same source each time.
 **
 ** A source is kept from its second run on, so that what runs once costs no
-** memory. Each run gets a function of its own, only the code is shared; but
-** where no script could tell, all runs get the same function.
+** memory, and until there is a lack of memory. Each run gets a function of its
+** own, only the code is shared; but where no script could tell, all runs get the
+** same function.
 */
 #include "script/script.h"
 #include "lopcodes.h"
@@ -59,13 +60,14 @@ static int is_plain (const Proto *p) {
   return 1;
 }
 
-/* A new function with the same code and the globals. */
-static void push_instance (lua_State *L, const LClosure *of) {
+/* In place of the function at the top of the stack a new one with the same code
+   and the globals. */
+static void make_instance (lua_State *L) {
+  LClosure *of = clLvalue(s2v(L->top.p - 1));
   LClosure *cl = luaF_newLclosure(L, of->nupvalues);
   TValue env;
   cl->p = of->p;
-  setclLvalue2s(L, L->top.p, cl);
-  api_incr_top(L);
+  setclLvalue2s(L, L->top.p - 1, cl);
   luaF_initupvals(L, cl);
   sethvalue(L, &env, globals_table());
   setobj(L, cl->upvals[0]->v.p, &env);
@@ -87,6 +89,32 @@ static unsigned hash_of (const char *s, size_t n) {
   return (unsigned)(h ^ h >> 32);
 }
 
+typedef struct Sight {
+  struct Chunk *chunk;
+  const char *source, *name;
+  size_t name_len;
+} Sight;
+
+/* Keeps the function at the top of the stack for the next run of its source. */
+static void keep (lua_State *L, void *ud) {
+  const Sight *s = ud;
+  struct Chunk *c = s->chunk;
+  LClosure *function = clLvalue(s2v(L->top.p - 1));
+  need_stack(L, 2);
+  anchor(L, c, CHUNK_FUNCTION);
+  c->name = anchor_string(L, c, CHUNK_NAME, s->name, s->name_len);
+  c->source = anchor_string(L, c, CHUNK_SOURCE, s->source, c->len);
+  c->plain = is_plain(function->p);
+  c->function = function;
+}
+
+/* For lack of memory: they can be compiled again. */
+void chunks_forget (lua_State *L) {
+  unsigned i;
+  for (i = 0; i < PLACES; i++) chunks[i].function = NULL;
+  if (guest.chunks != NULL) table_clear(L, guest.chunks);
+}
+
 /* As luaL_loadbufferx with mode "t". */
 int chunk_load (lua_State *L, const char *source, size_t len,
                 const char *name, size_t name_len) {
@@ -96,18 +124,15 @@ int chunk_load (lua_State *L, const char *source, size_t len,
   int64_t before;
   if (len > MAX_SOURCE)
     return luaL_loadbufferx(L, source, len, name, "t");
+  need_stack(L, 1);
   hash = hash_of(source, len);
   c = &chunks[hash % PLACES];
   again = c->hash == hash && c->len == len;
   if (again && c->function != NULL && is_string(c->source, source, len) &&
       is_string(c->name, name, name_len)) {
-    need_stack(L, 2);
-    if (c->plain && !shown) {
-      setclLvalue2s(L, L->top.p, c->function);
-      api_incr_top(L);
-    }
-    else
-      push_instance(L, c->function);
+    setclLvalue2s(L, L->top.p, c->function);
+    api_incr_top(L);
+    if (!c->plain || shown) make_instance(L);
     luacell_count(c->ticks); /* the same count in every run */
     return LUA_OK;
   }
@@ -119,16 +144,16 @@ int chunk_load (lua_State *L, const char *source, size_t len,
   c->len = (unsigned)len;
   c->function = NULL;
   if (again && clLvalue(s2v(L->top.p - 1))->nupvalues == 1) {
-    LClosure *function = clLvalue(s2v(L->top.p - 1));
+    Sight sight = {c, source, name, name_len};
+    ptrdiff_t top = savestack(L, L->top.p);
+    lu_byte stopem = G(L)->gcstopem;
     before = budget_used();
-    need_stack(L, 2);
-    anchor(L, c, CHUNK_FUNCTION);
-    c->name = anchor_string(L, c, CHUNK_NAME, name, name_len);
-    c->source = anchor_string(L, c, CHUNK_SOURCE, source, len);
-    c->function = function;
-    c->plain = is_plain(function->p);
-    push_instance(L, function);
-    lua_remove(L, -2);
+    /* without memory for it nothing is kept, and nothing given up for it */
+    G(L)->gcstopem = 1;
+    luaD_rawrunprotected(L, keep, &sight);
+    G(L)->gcstopem = stopem;
+    L->top.p = restorestack(L, top);
+    if (c->function != NULL) make_instance(L);
     luacell_budget += budget_used() - before; /* not the script's */
   }
   return LUA_OK;

@@ -7,6 +7,7 @@
 #include "tables/tables.h"
 
 /* chunks.c */
+void chunks_forget (lua_State *L);
 int chunk_load (lua_State *L, const char *source, size_t len,
                 const char *name, size_t name_len);
 

@@ -369,8 +369,8 @@ void store_value (lua_State *L, unsigned id, const char *key, size_t klen,
   else
     write_out(L, val);
   host_set(L, id, key, klen, outgoing.p, outgoing.len);
-  if (outgoing.cap > BUFFER_SIZE) bytes_shrink(&outgoing);
-  if (items.cap > BUFFER_SIZE) bytes_shrink(&items);
+  bytes_shrink(&outgoing);
+  bytes_shrink(&items);
 }
 
 /* A plain table becomes an external one without being stored anywhere. */
