@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use luacell::{Durability, Error, ErrorKind, FileStore, Sandbox, SandboxConfig, TableStore, Value};
@@ -175,6 +175,36 @@ fn a_fork_in_the_middle_of_a_run() {
         }
     }
     assert_eq!(integer(&sandbox, "return _home.n"), 2);
+}
+
+/// A run of another thread does not come to its end in a forked process, and nobody there waits for that.
+#[test]
+fn a_fork_while_another_thread_runs() {
+    let _alone = alone();
+    let sandbox = Sandbox::new().unwrap();
+    let (running, ran) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (begin, end) = (Arc::clone(&running), Arc::clone(&ran));
+    sandbox
+        .register("wait", move |(): ()| {
+            begin.wait();
+            end.wait();
+            Ok(())
+        })
+        .unwrap();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| sandbox.compute("wait()").map(drop));
+        running.wait();
+        sandbox.interrupt();
+        let child = fork(|| {
+            assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Busy);
+            sandbox.close();
+            assert_eq!(sandbox.compute("return 1").unwrap_err().kind(), ErrorKind::Closed);
+        });
+        join(child);
+        ran.wait();
+        assert_eq!(worker.join().unwrap().unwrap_err().kind(), ErrorKind::Interrupted);
+    });
+    assert_eq!(integer(&sandbox, "return 1"), 1);
 }
 
 /// Workers that open the file themselves take turns and lose nothing.

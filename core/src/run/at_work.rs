@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::sandbox_cell::SandboxCell;
+use crate::util::process;
 
 /// A number that no other thread has, and never 0.
 #[inline]
@@ -20,6 +21,7 @@ impl<'a> AtWork<'a> {
     #[inline]
     pub(super) fn begin(cell: &'a SandboxCell) -> Self {
         cell.holder.store(this_thread(), Ordering::Relaxed);
+        cell.process.store(process::id(), Ordering::Relaxed);
         AtWork(cell)
     }
 }

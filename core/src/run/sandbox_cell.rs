@@ -6,7 +6,7 @@
 //! moment, and no other lock is taken meanwhile.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError, TryLockResult};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::at_work::{AtWork, this_thread};
 use super::state::{Instance, SandboxState, Waiting};
 use super::weight::Weight;
 use crate::guest::reentry;
-use crate::util::{StopSignal, lock};
+use crate::util::{StopSignal, lock, process};
 use crate::value::{Error, HeldByHost, Owner, Result, StoredTable, Table};
 
 /// How long a call waits at most for the end of a run that was told to end, where the sandbox has no timeout.
@@ -27,6 +27,8 @@ pub(crate) struct SandboxCell {
     state: Mutex<SandboxState>,
     /// The thread that works under the lock, as [`this_thread`] has it; 0 for none.
     pub(super) holder: AtomicUsize,
+    /// The process in which a thread worked last.
+    pub(super) process: AtomicU32,
     /// In the same way, the one whose transaction is open.
     pub(super) transaction_thread: AtomicUsize,
     closed: AtomicBool,
@@ -88,6 +90,7 @@ impl SandboxCell {
         Ok(Arc::new(SandboxCell {
             state: Mutex::new(state),
             holder: AtomicUsize::new(0),
+            process: AtomicU32::new(process::id()),
             transaction_thread: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             freeing: Mutex::default(),
@@ -216,6 +219,12 @@ impl SandboxCell {
         self.holder.load(Ordering::Relaxed) == this_thread()
     }
 
+    /// Whether who has the lock will give it back. Not so when this process was forked off while a thread was at work:
+    /// that thread is in the other process.
+    fn is_left_some_day(&self) -> bool {
+        self.process.load(Ordering::Relaxed) == process::id()
+    }
+
     /// Somebody else has the lock. Who has opened a transaction waits for it: the others see that it is open, and go.
     /// And a run that was told to end does not make the sandbox busy: who comes next waits for its end. Not forever,
     /// for a host function of it may wait for who comes.
@@ -224,7 +233,7 @@ impl SandboxCell {
         if self.transaction_thread.load(Ordering::Relaxed) == this_thread() {
             return self.hold(self.state.lock().map_err(TryLockError::Poisoned));
         }
-        if !self.signal.is_ending() || reentry::is_within(self.address()) {
+        if !self.signal.is_ending() || reentry::is_within(self.address()) || !self.is_left_some_day() {
             return Ok(Hold::Working);
         }
         let begun = Instant::now();
@@ -263,7 +272,11 @@ impl SandboxCell {
     /// run of it as a future, ends it afterwards.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        while !self.free() && !self.is_held_here() && !reentry::is_within(self.address()) {
+        while !self.free()
+            && !self.is_held_here()
+            && !reentry::is_within(self.address())
+            && self.is_left_some_day()
+        {
             self.signal.wait_for(|| self.is_left().then_some(()));
         }
     }
