@@ -10,7 +10,7 @@ use luacell::{Canceller, Error, ErrorKind, Interrupter, Outcome, Reply, Value, t
 use pyo3::prelude::*;
 
 use crate::callbacks::{Callbacks, Caller, lock};
-use crate::errors::ends_run;
+use crate::errors::{ends_run, from_exception};
 use crate::sandbox::Sandbox;
 use crate::to_lua;
 
@@ -225,10 +225,20 @@ impl Call {
         }
     }
 
-    /// The function raised this.
+    /// The function raised this. What ends a run has come out of the event loop by now, which may go on all the same.
     fn raised(&self, exception: &Bound<'_, PyAny>) {
-        let py = exception.py();
-        self.finish(Err(crate::errors::from_exception(py, PyErr::from_value(exception.clone()))), None);
+        let raised = PyErr::from_value(exception.clone());
+        if ends_run(exception.py(), &raised) {
+            self.finish(Err(Error::host("the run ends")), Some(raised));
+        } else {
+            self.cancelled(exception);
+        }
+    }
+
+    /// The function was cancelled, which is an error of its own and ends no run, with this.
+    fn cancelled(&self, exception: &Bound<'_, PyAny>) {
+        let raised = PyErr::from_value(exception.clone());
+        self.finish(Err(from_exception(exception.py(), raised)), None);
     }
 }
 
@@ -289,9 +299,11 @@ pub fn later(callbacks: &Arc<Callbacks>, awaitable: &Bound<'_, PyAny>) -> luacel
     Ok(Reply::Later(Box::pin(Waiting { call: state, callbacks: Arc::clone(callbacks) })))
 }
 
-/// A coroutine that nobody awaits would complain.
+/// Nobody will await this here.
 fn discard(awaitable: &Bound<'_, PyAny>) {
-    if awaitable.hasattr("cr_code").unwrap_or(false) {
-        let _ = awaitable.call_method0("close");
+    if awaitable.hasattr("cr_code").unwrap_or(false)
+        && let Ok(module) = awaitable.py().import("luacell._async")
+    {
+        let _ = module.call_method1("discard", (awaitable,));
     }
 }

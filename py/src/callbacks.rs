@@ -377,7 +377,17 @@ fn is_awaitable(result: &Bound<'_, PyAny>) -> bool {
         || result.is_exact_instance_of::<PyList>()
         || result.is_exact_instance_of::<PyDict>()
         || result.is_exact_instance_of::<PyBytes>();
-    !is_plain && result.get_type().hasattr(intern!(result.py(), "__await__")).unwrap_or(false)
+    !is_plain
+        && (result.get_type().hasattr(intern!(result.py(), "__await__")).unwrap_or(false) || is_old_coroutine(result))
+}
+
+/// What `types.coroutine` makes of a generator can be awaited without saying so in its type.
+fn is_old_coroutine(result: &Bound<'_, PyAny>) -> bool {
+    const CO_ITERABLE_COROUTINE: u32 = 0x100;
+    let py = result.py();
+    let flags = || result.getattr(intern!(py, "gi_code"))?.getattr(intern!(py, "co_flags"))?.extract::<u32>();
+    result.get_type().hasattr(intern!(py, "gi_code")).unwrap_or(false)
+        && flags().is_ok_and(|flags| flags & CO_ITERABLE_COROUTINE != 0)
 }
 
 /// The core's side of a host function.

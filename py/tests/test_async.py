@@ -8,7 +8,8 @@ import contextvars
 import functools
 import os
 import threading
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
@@ -475,6 +476,94 @@ async def test_whatever_returns_an_awaitable_is_waited_for(lua: luacell.Sandbox)
     code = "local t = {3, 2} table.sort(t, function(a, b) return sometimes(a) < b end) return t[1], t[2]"
     assert await lua.compute_async(code) == (2, 3)
     assert lua.compute("return sometimes(1)") == 1
+
+
+@on_loop
+async def test_a_generator_may_be_a_coroutine(lua: luacell.Sandbox) -> None:
+    @types.coroutine
+    def old() -> Generator[Any, Any, int]:
+        yield from asyncio.sleep(0).__await__()
+        return 7
+
+    lua.register("old", old)
+    assert await lua.compute_async("return old()") == 7
+
+
+@on_loop
+async def test_an_awaitable_that_does_not_close_is_still_an_answer(lua: luacell.Sandbox) -> None:
+    class Odd(Coroutine[Any, Any, int]):
+        def send(self, value: Any, /) -> Any:
+            raise StopIteration(7)
+
+        def throw(self, *error: Any) -> Any:
+            raise AssertionError(error)
+
+        def close(self) -> None:
+            raise ValueError("never")
+
+        def __await__(self) -> Generator[Any, Any, int]:
+            yield from asyncio.sleep(0).__await__()
+            return 7
+
+    lua.register("odd", Odd)
+    assert await lua.compute_async("return odd()", timeout=5) == 7
+    with pytest.raises(luacell.LuaHostFunctionError, match="compute_async"):
+        lua.compute("odd()")
+
+
+@on_loop
+async def test_a_coroutine_that_somebody_awaits_is_left_alone(lua: luacell.Sandbox) -> None:
+    gate = asyncio.Event()
+
+    async def wait() -> int:
+        await gate.wait()
+        return 7
+
+    one = wait()
+    lua.register("shared", lambda: one)
+
+    @lua.function("open")
+    async def open_gate() -> None:
+        gate.set()
+
+    first = "local first = require('task').spawn(shared) "
+    code = first + "local ok, why = pcall(shared) open() return ok, why, (first:wait())"
+    ok, why, value = await lua.compute_async(code, timeout=5)
+    assert not ok and "awaited already" in why and value == 7
+
+    gate.clear()
+    one = wait()
+    waiting = asyncio.ensure_future(one)
+    await asyncio.sleep(0)
+    with luacell.Sandbox() as other:
+        other.register("shared", lambda: one)
+        with pytest.raises(luacell.LuaHostFunctionError, match="compute_async"):
+            other.compute("shared()")
+    gate.set()
+    assert await waiting == 7
+
+
+@pytest.mark.parametrize("exception", (KeyboardInterrupt("end"), SystemExit(3)))
+def test_what_ends_a_run_ends_it_from_an_async_function_too(exception: BaseException) -> None:
+    """It comes out of the event loop, as from any task, and out of the run when the loop goes on."""
+
+    async def leave() -> None:
+        await asyncio.sleep(0)
+        raise exception
+
+    with luacell.Sandbox() as lua:
+        lua.register("leave", leave)
+        loop = asyncio.new_event_loop()
+        running = loop.create_task(lua.compute_async("_home.n = 1 pcall(leave) _home.caught = true"))
+        for _ in range(2):
+            with pytest.raises(type(exception)) as raised:
+                loop.run_until_complete(running)
+            assert raised.value is exception
+        loop.close()
+        assert dict(lua.home) == {}
+        with pytest.raises(type(exception)):
+            asyncio.run(lua.compute_async("pcall(leave)"))
+        assert lua.compute("return 1") == 1
 
 
 @on_loop

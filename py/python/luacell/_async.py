@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import os
+import types
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,12 @@ def _forget_threads() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
+
+
+def discard(awaitable: object) -> None:
+    """A coroutine that nobody has awaited would complain. One that somebody awaits is theirs."""
+    if isinstance(awaitable, types.CoroutineType) and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED:
+        awaitable.close()
 
 
 class Driver:
@@ -88,15 +96,10 @@ class Driver:
         task: asyncio.Task[Any] | None = None
         cancelled = False
 
-        def discard() -> None:
-            """A coroutine that nobody has awaited would complain."""
-            if asyncio.iscoroutine(awaitable):
-                awaitable.close()
-
         def begin() -> None:
             nonlocal task
             if cancelled or self.ended:
-                return discard()
+                return discard(awaitable)
 
             async def run() -> Any:
                 return await awaitable
@@ -107,11 +110,11 @@ class Driver:
             task.add_done_callback(done)
 
         def done(task: asyncio.Task[Any]) -> None:
-            discard()
             self.tasks.discard(task)
             self.cancels.discard(cancel)
+            discard(awaitable)
             if task.cancelled():
-                call.raised(asyncio.CancelledError())
+                call.cancelled(asyncio.CancelledError())
             elif (exception := task.exception()) is not None:
                 call.raised(exception)
             else:
