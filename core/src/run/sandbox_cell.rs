@@ -272,11 +272,7 @@ impl SandboxCell {
     /// run of it as a future, ends it afterwards.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        while !self.free()
-            && !self.is_held_here()
-            && !reentry::is_within(self.address())
-            && self.is_left_some_day()
-        {
+        while !self.free() && !self.is_held_here() && !reentry::is_within(self.address()) && self.is_left_some_day() {
             self.signal.wait_for(|| self.is_left().then_some(()));
         }
     }
