@@ -83,7 +83,7 @@ export class Guest {
   #bufferPtr = 0;
   #bufferSize = 0;
   #metricsAt = 0;
-  readonly #applied: Applied = { memory: 0, output: 0, grant: 0, waiting: 0 };
+  readonly #applied: Applied = { memory: -1, output: -1, grant: 0, waiting: 0 };
 
   constructor(module: WebAssembly.Module, host: Host) {
     let instance: WebAssembly.Instance;
