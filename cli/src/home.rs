@@ -64,6 +64,19 @@ pub fn open(store: &StoreArgs, make: bool) -> Result<Sandbox, Failure> {
     Ok(Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config)?)
 }
 
+/// A sandbox on a store that has to be there, since something in it is to be changed.
+pub fn open_existing(store: &StoreArgs) -> Result<Sandbox, Failure> {
+    check_there(store)?;
+    open(store, true)
+}
+
+/// Fails for a file that is not there: opening it for writing would make one. A server is not asked.
+pub fn check_there(store: &StoreArgs) -> Result<(), Failure> {
+    let is_server = store.home.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("file"));
+    // Whoever opens a file for reading only makes none, whatever way it is named.
+    if is_server { Ok(()) } else { open(store, false).map(drop) }
+}
+
 fn dump(sandbox: &Sandbox, file: Option<&Path>, as_json: bool) -> Result<(), Failure> {
     let json = match as_json {
         true => Some(terminal::json(&json::from_home(&sandbox.home().to_table()?)?)),

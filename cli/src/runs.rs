@@ -31,7 +31,7 @@ pub fn run(command: RunsCommand) -> Result<Ended, Failure> {
             }
         }
         RunsCommand::Show(PendingRunArgs { store, name }) => {
-            let sandbox = home::open(&StoreArgs { home: store }, true)?;
+            let sandbox = home::open_existing(&StoreArgs { home: store })?;
             print_requests(&sandbox.resume(&name)?.requests()?)?;
         }
         RunsCommand::Resume { run, answer, fail, declare, json, sandbox } => {
@@ -47,7 +47,7 @@ pub fn run(command: RunsCommand) -> Result<Ended, Failure> {
             return resume(run, answers, &declare, json, sandbox);
         }
         RunsCommand::Drop(PendingRunArgs { store, name }) => {
-            if !home::open(&StoreArgs { home: store }, true)?.drop_pending_run(&name)? {
+            if !home::open_existing(&StoreArgs { home: store })?.drop_pending_run(&name)? {
                 return Err(Failure::Usage(anyhow!("no run {name:?} waits there")));
             }
         }
@@ -71,7 +71,9 @@ fn resume(
     if settings.home.is_some() {
         return Err(Failure::Usage(anyhow!("the run's HOME is named already, without --home")));
     }
-    let settings = SandboxArgs { home: Some(store), ..settings };
+    let store = StoreArgs { home: store };
+    home::check_there(&store)?;
+    let settings = SandboxArgs { home: Some(store.home), ..settings };
     let printed = if as_json { Printed::ToStderr } else { Printed::ToStdout };
     let sandbox = sandbox::open(&settings, printed)?;
     declare(&sandbox, declared)?;

@@ -503,6 +503,22 @@ fn durable_runs_are_dropped_and_fail() {
 }
 
 #[test]
+fn runs_are_looked_for_without_making_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("no where.luacell");
+    let url = format!("file://{}", file.to_str().unwrap().replace(' ', "%20"));
+    for home in [file.to_str().unwrap(), &url] {
+        for command in ["show", "drop", "resume"] {
+            luacell(&["runs", command, home, "r"]).assert().failure().stderr(contains("no where"));
+            assert!(!file.exists(), "{command} {home}");
+        }
+        luacell(&["runs", "list", home]).assert().failure().stderr(contains("no where"));
+        assert!(!file.exists(), "list {home}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn home_is_kept_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.luacell");
