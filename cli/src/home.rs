@@ -50,11 +50,11 @@ pub fn run(command: &HomeCommand) -> Result<(), Failure> {
 /// A sandbox on the store. Who only looks opens a file for reading only: more may not be allowed, and none is made.
 pub fn open(store: &StoreArgs, make: bool) -> Result<Sandbox, Failure> {
     let home = store.home.as_str();
-    let is_file = home.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"));
+    let is_url = is_file_url(home);
     let config = SandboxConfig::new();
-    let config = if make || home.contains("://") && (!is_file || home.contains("read_only=")) {
+    let config = if make || is_server(home) || is_url && home.contains("read_only=") {
         config.store(home)
-    } else if is_file {
+    } else if is_url {
         config.store(format!("{home}{}read_only=true", if home.contains('?') { '&' } else { '?' }))
     } else if Path::new(home).exists() {
         config.store(FileStore::options().read_only(true).open(home)?)
@@ -72,9 +72,16 @@ pub fn open_existing(store: &StoreArgs) -> Result<Sandbox, Failure> {
 
 /// Fails for a file that is not there: opening it for writing would make one. A server is not asked.
 pub fn check_there(store: &StoreArgs) -> Result<(), Failure> {
-    let is_server = store.home.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("file"));
     // Whoever opens a file for reading only makes none, whatever way it is named.
-    if is_server { Ok(()) } else { open(store, false).map(drop) }
+    if is_server(&store.home) { Ok(()) } else { open(store, false).map(drop) }
+}
+
+fn is_file_url(home: &str) -> bool {
+    home.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"))
+}
+
+fn is_server(home: &str) -> bool {
+    home.contains("://") && !is_file_url(home)
 }
 
 fn dump(sandbox: &Sandbox, file: Option<&Path>, as_json: bool) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::ThreadId;
 
 use luacell::{Canceller, Error, ErrorKind, Interrupter, Outcome, Reply, Value, threads};
+use pyo3::exceptions::asyncio::CancelledError;
 use pyo3::prelude::*;
 
 use crate::callbacks::{Callbacks, Caller, lock};
@@ -210,6 +211,10 @@ impl Call {
             waker.wake();
         }
     }
+
+    fn end_run(&self, exception: PyErr) {
+        self.finish(Err(Error::host("the run ends")), Some(exception));
+    }
 }
 
 #[pymethods]
@@ -218,27 +223,20 @@ impl Call {
     /// the run is still there.
     fn returned(&self, value: &Bound<'_, PyAny>) {
         match to_lua::results(value) {
-            Err(exception) if ends_run(value.py(), &exception) => {
-                self.finish(Err(Error::host("the run ends")), Some(exception));
-            }
+            Err(exception) if ends_run(value.py(), &exception) => self.end_run(exception),
             results => self.finish(self.callbacks.passed(value.py(), results), None),
         }
     }
 
     /// The function raised this. What ends a run has come out of the event loop by now, which may go on all the same.
     fn raised(&self, exception: &Bound<'_, PyAny>) {
-        let raised = PyErr::from_value(exception.clone());
-        if ends_run(exception.py(), &raised) {
-            self.finish(Err(Error::host("the run ends")), Some(raised));
+        let (py, raised) = (exception.py(), PyErr::from_value(exception.clone()));
+        // That a function was cancelled is an error of its own.
+        if ends_run(py, &raised) && !raised.is_instance_of::<CancelledError>(py) {
+            self.end_run(raised);
         } else {
-            self.cancelled(exception);
+            self.finish(Err(from_exception(py, raised)), None);
         }
-    }
-
-    /// The function was cancelled, which is an error of its own and ends no run, with this.
-    fn cancelled(&self, exception: &Bound<'_, PyAny>) {
-        let raised = PyErr::from_value(exception.clone());
-        self.finish(Err(from_exception(exception.py(), raised)), None);
     }
 }
 
@@ -301,9 +299,7 @@ pub fn later(callbacks: &Arc<Callbacks>, awaitable: &Bound<'_, PyAny>) -> luacel
 
 /// Nobody will await this here.
 fn discard(awaitable: &Bound<'_, PyAny>) {
-    if awaitable.hasattr("cr_code").unwrap_or(false)
-        && let Ok(module) = awaitable.py().import("luacell._async")
-    {
+    if let Ok(module) = awaitable.py().import("luacell._async") {
         let _ = module.call_method1("discard", (awaitable,));
     }
 }

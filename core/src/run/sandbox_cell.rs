@@ -27,10 +27,10 @@ pub(crate) struct SandboxCell {
     state: Mutex<SandboxState>,
     /// The thread that works under the lock, as [`this_thread`] has it; 0 for none.
     pub(super) holder: AtomicUsize,
-    /// The process in which a thread worked last.
-    pub(super) process: AtomicU32,
     /// In the same way, the one whose transaction is open.
     pub(super) transaction_thread: AtomicUsize,
+    /// The process in which a thread worked last.
+    pub(super) process: AtomicU32,
     closed: AtomicBool,
     /// Who frees what a closed sandbox held, until that is done.
     freeing: Mutex<Option<ThreadId>>,
@@ -90,8 +90,8 @@ impl SandboxCell {
         Ok(Arc::new(SandboxCell {
             state: Mutex::new(state),
             holder: AtomicUsize::new(0),
-            process: AtomicU32::new(process::id()),
             transaction_thread: AtomicUsize::new(0),
+            process: AtomicU32::new(process::id()),
             closed: AtomicBool::new(false),
             freeing: Mutex::default(),
             patience,
@@ -219,10 +219,12 @@ impl SandboxCell {
         self.holder.load(Ordering::Relaxed) == this_thread()
     }
 
-    /// Whether who has the lock will give it back. Not so when this process was forked off while a thread was at work:
-    /// that thread is in the other process.
-    fn is_left_some_day(&self) -> bool {
-        self.process.load(Ordering::Relaxed) == process::id()
+    /// Whether whoever has the lock can give it back while this thread waits. This thread can't, nor can one that was
+    /// at work when this process was forked off: it is in the other process.
+    fn can_wait(&self) -> bool {
+        !self.is_held_here()
+            && !reentry::is_within(self.address())
+            && self.process.load(Ordering::Relaxed) == process::id()
     }
 
     /// Somebody else has the lock. Who has opened a transaction waits for it: the others see that it is open, and go.
@@ -233,7 +235,7 @@ impl SandboxCell {
         if self.transaction_thread.load(Ordering::Relaxed) == this_thread() {
             return self.hold(self.state.lock().map_err(TryLockError::Poisoned));
         }
-        if !self.signal.is_ending() || reentry::is_within(self.address()) || !self.is_left_some_day() {
+        if !self.signal.is_ending() || !self.can_wait() {
             return Ok(Hold::Working);
         }
         let begun = Instant::now();
@@ -272,7 +274,7 @@ impl SandboxCell {
     /// run of it as a future, ends it afterwards.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        while !self.free() && !self.is_held_here() && !reentry::is_within(self.address()) && self.is_left_some_day() {
+        while !self.free() && self.can_wait() {
             self.signal.wait_for(|| self.is_left().then_some(()));
         }
     }

@@ -211,12 +211,17 @@ export class Guest {
   apply(limits: Limits): void {
     const applied = this.#applied;
     const grant = Math.min(INSTRUCTION_GRANT, Math.max(1, limits.instructions));
-    if (applied.memory !== limits.memory) this.call('set_memory_limit', bound(Math.max(1, limits.memory)));
+    if (applied.memory !== limits.memory) this.#limitMemory(limits.memory);
     if (applied.output !== limits.output) this.call('set_output_limit', bound(limits.output));
     if (applied.grant !== grant) this.call('set_instruction_grant', grant);
     applied.memory = limits.memory;
     applied.output = limits.output;
     applied.grant = grant;
+  }
+
+  /** No memory at all is for the guest a limit of one byte. */
+  #limitMemory(bytes: number): void {
+    this.call('set_memory_limit', bound(Math.max(1, bytes)));
   }
 
   /** Whether runs that begin from here on may wait. */
@@ -283,7 +288,7 @@ export class Guest {
     const list = n < 0 ? null : new Reader(this.result(n).slice());
     this.call('reserve_buffer', 0);
     this.refreshBuffer();
-    this.call('set_memory_limit', bound(Math.max(1, this.#applied.memory)));
+    this.#limitMemory(this.#applied.memory);
     if (!list) throw new LuaCellError('Memory', 'not enough memory for the run that waits');
     while (list.left > 0) yield [list.u32(), list.u32(), list.counted()];
   }

@@ -114,7 +114,7 @@ class Driver:
             self.cancels.discard(cancel)
             discard(awaitable)
             if task.cancelled():
-                call.cancelled(asyncio.CancelledError())
+                call.raised(asyncio.CancelledError())
             elif (exception := task.exception()) is not None:
                 call.raised(exception)
             else:

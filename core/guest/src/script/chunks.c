@@ -89,21 +89,21 @@ static unsigned hash_of (const char *s, size_t n) {
   return (unsigned)(h ^ h >> 32);
 }
 
-typedef struct Sight {
+typedef struct Source {
   struct Chunk *chunk;
-  const char *source, *name;
+  const char *text, *name;
   size_t name_len;
-} Sight;
+} Source;
 
 /* Keeps the function at the top of the stack for the next run of its source. */
 static void keep (lua_State *L, void *ud) {
-  const Sight *s = ud;
+  const Source *s = ud;
   struct Chunk *c = s->chunk;
   LClosure *function = clLvalue(s2v(L->top.p - 1));
   need_stack(L, 2);
   anchor(L, c, CHUNK_FUNCTION);
   c->name = anchor_string(L, c, CHUNK_NAME, s->name, s->name_len);
-  c->source = anchor_string(L, c, CHUNK_SOURCE, s->source, c->len);
+  c->source = anchor_string(L, c, CHUNK_SOURCE, s->text, c->len);
   c->plain = is_plain(function->p);
   c->function = function;
 }
@@ -144,13 +144,13 @@ int chunk_load (lua_State *L, const char *source, size_t len,
   c->len = (unsigned)len;
   c->function = NULL;
   if (again && clLvalue(s2v(L->top.p - 1))->nupvalues == 1) {
-    Sight sight = {c, source, name, name_len};
+    Source kept = {c, source, name, name_len};
     ptrdiff_t top = savestack(L, L->top.p);
     lu_byte stopem = G(L)->gcstopem;
     before = budget_used();
     /* without memory for it nothing is kept, and nothing given up for it */
     G(L)->gcstopem = 1;
-    luaD_rawrunprotected(L, keep, &sight);
+    luaD_rawrunprotected(L, keep, &kept);
     G(L)->gcstopem = stopem;
     L->top.p = restorestack(L, top);
     if (c->function != NULL) make_instance(L);

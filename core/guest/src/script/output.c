@@ -24,9 +24,14 @@ void output_begin_run (void) {
   sent = 0;
 }
 
-static void write_output (lua_State *L, const char *s, size_t n) {
-  if (limit != NO_LIMIT && n > limit - sent - luacell_output.len)
+/* Ends the run if there is no room for so many more bytes. */
+static void check_room (lua_State *L, size_t n) {
+  if (limit != NO_LIMIT && n > limit - output_so_far())
     luacell_refuse(L, KIND_OUTPUT_LIMIT);
+}
+
+static void write_output (lua_State *L, const char *s, size_t n) {
+  check_room(L, n);
   if (!bytes_add(&luacell_output, s, n)) luacell_memory_error(L);
 }
 
@@ -60,10 +65,9 @@ static int print_line (lua_State *L) {
   /* a lack of memory must leave no part of a line, which would count */
   if (!bytes_reserve(&luacell_output, room)) luacell_memory_error(L);
   start = luacell_output.len;
-  if (streaming && limit != NO_LIMIT && room - (n > 0 ? 2 : 1) > limit - sent - start)
-    luacell_refuse(L, KIND_OUTPUT_LIMIT); /* before there is part of one */
-  if (streaming) { /* room for the operation, which does not count */
-    sent--;
+  if (streaming) {
+    check_room(L, room - (n > 0 ? 2 : 1)); /* before there is part of one */
+    sent--; /* room for the operation, which does not count */
     write_output(L, "", 1);
   }
   for (i = 1; i <= n; i++) {
