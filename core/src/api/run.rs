@@ -198,8 +198,10 @@ impl Run {
     /// nothing for other runs, nor for one that is done.
     ///
     /// # Errors
-    /// `Conflict` if the claim had ended and somebody else has taken the run over, who goes on with it: this one can only
-    /// be dropped. `Store` if the store fails; `Busy`, `Closed`.
+    /// `Conflict` if the claim had ended and somebody else has taken the run over, who goes on with it, or if what the
+    /// sandbox was used for while the run waited is in conflict with somebody else's writes: this one can only be
+    /// dropped. `Store` if the store fails; a run for which the sandbox was used can then only be dropped, too. `Busy`,
+    /// `Closed`.
     pub fn renew(&self) -> Result<()> {
         if self.result.is_some() { Ok(()) } else { self.cell.renew_claim() }
     }

@@ -25,6 +25,8 @@ pub(crate) struct DurableRun {
     pub(crate) answers: Vec<Answered>,
     /// Whether the sandbox was used for it since then, while it waited: nobody would do that again if it went back.
     pub(crate) was_used: bool,
+    /// Whether storing that failed: what was written for it must not be stored later, half or over somebody else's.
+    pub(crate) is_spoilt: bool,
 }
 
 impl DurableRun {
@@ -35,12 +37,33 @@ impl DurableRun {
         let mut claimant = [0; 16];
         getrandom::fill(&mut claimant).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         let claimant = Claimant(claimant);
-        Ok(DurableRun { name, claimant, term, stored: false, is_lost: false, answers: Vec::new(), was_used: false })
+        Ok(DurableRun {
+            name,
+            claimant,
+            term,
+            stored: false,
+            is_lost: false,
+            answers: Vec::new(),
+            was_used: false,
+            is_spoilt: false,
+        })
     }
 
     /// Fails when somebody else has taken the run over.
     pub(crate) fn check_claim(&mut self, tables: &mut Tables) -> Result<()> {
         if tables.is_claimed_by(&self.name, self.claimant)? { Ok(()) } else { Err(self.taken_over()) }
+    }
+
+    /// Fails when what the run has become here can't be stored any more.
+    pub(crate) fn check_spoilt(&self) -> Result<()> {
+        if !self.is_spoilt {
+            return Ok(());
+        }
+        let name = self.name.escape_debug();
+        let text = format!(
+            "what the sandbox was used for while the run '{name}' waited could not be stored: it can only be dropped, and resumed by its name from where it was stored"
+        );
+        Err(Error::new(ErrorKind::Conflict, text))
     }
 
     pub(crate) fn taken_over(&mut self) -> Error {

@@ -115,9 +115,14 @@ impl Tables {
         if enough || next <= end.max(self.next_id) || self.is_dirty() {
             return None;
         }
+        self.leave_to_others(next);
+        Some(next)
+    }
+
+    /// New tables get this number and those that follow: the ones before it are others'.
+    pub(super) fn leave_to_others(&mut self, next: u32) {
         (self.next_id, self.floor) = (next, next);
         self.overlay.begin(next);
-        Some(next)
     }
 
     /// See [`Overlay::set_own_end`](crate::overlay::Overlay::set_own_end).

@@ -110,10 +110,15 @@ impl Tables {
         }
     }
 
-    /// The next number for a table, where some below this one are taken.
+    /// The next number for a table, where some below this one are taken: by somebody else, if others use the store.
     pub(crate) fn next_id_beyond(&mut self, taken: u32) -> u32 {
         if self.lease_end.is_none() {
             self.note_id(taken.saturating_sub(1));
+        } else {
+            if taken > self.next_id {
+                self.leave_to_others(taken);
+            }
+            self.pass_by();
         }
         self.next_id
     }

@@ -54,6 +54,29 @@ impl SandboxState {
         Ok(())
     }
 
+    /// Stores the run that waits once more, so that it is claimed for another term. When that fails it waits on, with
+    /// nothing written that a later attempt would store.
+    fn renew(&mut self) -> Result<()> {
+        let Some(run) = self.durable.as_deref() else { return Ok(()) };
+        run.check_spoilt()?;
+        let was_used = run.was_used;
+        if !was_used {
+            // What was only looked at meanwhile is in conflict with nobody.
+            self.tables()?.rollback();
+        }
+        let stored = self.checkpoint();
+        if stored.is_err() {
+            match self.durable.as_deref_mut().filter(|_| was_used) {
+                Some(run) => run.is_spoilt = true,
+                None => self.tables()?.rollback(),
+            }
+        }
+        stored.map_err(|error| match was_used {
+            true => error.explained("the run can only be dropped, and resumed by its name from where it was stored"),
+            false => error,
+        })
+    }
+
     fn store_waiting_run(&mut self, run: &mut DurableRun) -> Result<()> {
         let mut guest = self.guest()?;
         let mut held = guest.hand_over()?;
@@ -208,13 +231,13 @@ fn is_pending(name: &str) -> Error {
 }
 
 impl SandboxCell {
-    /// Stores the run that waits once more, so that it is claimed for another term.
+    /// Claims the run that waits for another term.
     pub(crate) fn renew_claim(&self) -> Result<()> {
         self.waiting_run(|state| {
             state.end_wait().ok_or_else(over)?;
-            let stored = state.checkpoint();
+            let renewed = state.renew();
             state.let_wait();
-            stored
+            renewed
         })
     }
 }

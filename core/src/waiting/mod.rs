@@ -61,7 +61,8 @@ impl SandboxState {
             return has_turn.map(|()| None);
         }
         self.end_wait().ok_or_else(over)?;
-        if let Err(error) = has_turn {
+        let spoilt = self.durable.as_ref().map_or(Ok(()), |run| run.check_spoilt());
+        if let Err(error) = has_turn.and(spoilt) {
             self.abandon_run();
             return self.end_unless_waiting(Err(error));
         }

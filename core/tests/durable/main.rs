@@ -4,6 +4,7 @@
 
 mod faults;
 mod killed;
+mod renewed;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -584,6 +585,14 @@ fn a_store_that_is_made_a_snapshots_has_no_runs_left() {
     drop(start(&lua, "r", "_home.t = {} ask('x')"));
     lua.restore_with(&empty, &luacell::RestoreOptions::new().tables(true)).unwrap();
     assert!(names(&lua).is_empty());
+}
+
+#[test]
+fn renewed_while_others_write() {
+    for test in renewed::TESTS {
+        let file = File::new();
+        test(&|| file.sandbox());
+    }
 }
 
 #[test]

@@ -5,4 +5,6 @@
 
 #[path = "../durable/killed.rs"]
 mod killed;
+#[path = "../durable/renewed.rs"]
+mod renewed;
 mod server;

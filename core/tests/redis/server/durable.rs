@@ -5,7 +5,7 @@ use std::time::Duration;
 use luacell::{ComputeOptions, ErrorKind, Run, Sandbox, SandboxConfig};
 
 use super::Server;
-use crate::killed;
+use crate::{killed, renewed};
 
 fn start(lua: &Sandbox, name: &str, source: &str) -> Run {
     lua.start(source, ComputeOptions::new().durable(name)).unwrap()
@@ -115,6 +115,14 @@ fn conflicts_repeat_from_the_last_wait() {
     }
     assert_eq!(run.into_result().unwrap().values, [20_020.into()]);
     assert_eq!(asked, 20);
+}
+
+#[test]
+fn renewed_while_others_write() {
+    for test in renewed::TESTS {
+        let server = Server::start(&[]);
+        test(&|| worker(&server));
+    }
 }
 
 /// A worker that goes on with what was begun before it, as soon as nobody has claimed it.
