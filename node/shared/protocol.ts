@@ -74,6 +74,8 @@ export const Tag = {
   /** One of its upvalues, described by a table: a cell. */
   StoredUpvalue: 0x0c,
   Bigint: 0x0d,
+  /** A function of the host that has no name. */
+  HostFunction: 0x0e,
 } as const;
 
 /** What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */
@@ -91,6 +93,8 @@ export const Operation = {
   Request: 0x09,
   /** Nobody waits for that answer any more. */
   Drop: 0x0a,
+  /** Lua has let go of a function of the host. */
+  Release: 0x0b,
 } as const;
 
 /** How the answer of a host function begins. */
@@ -153,13 +157,19 @@ export const TableId = {
 } as const;
 
 /** The revision of the contract that guest and hosts speak. */
-export const PROTOCOL_REVISION = 3;
+export const PROTOCOL_REVISION = 4;
 
 /** Room that is there without asking: in the I/O buffer, and for a value or a key of a host of revision 1. */
 export const BUFFER_SIZE = 65_536;
 
 /** In place of the number of a host function: to let some seconds pass, its argument. */
 export const SLEEP = 4_294_967_295;
+
+/** Numbers of host functions from this one on are those of functions without a name. */
+export const FIRST_HOST_VALUE = 2_147_483_648;
+
+/** So many functions of the host without a name Lua may hold. */
+export const MAX_HOST_VALUES = 100_000;
 
 /** In place of a value's length, in a portion: the value is left out. */
 export const NO_VALUE = 4_294_967_295;

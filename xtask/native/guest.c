@@ -272,6 +272,11 @@ static uint32_t run_export (uint32_t number, const uint32_t *a) {
       io_to_host(n);
       return (uint32_t)n;
     }
+    case NUMBER_list_host_values: {
+      int n = (int)list_host_values();
+      io_to_host(n);
+      return (uint32_t)n;
+    }
     case NUMBER_list_requests: {
       int n = (int)list_requests();
       io_to_host(n);

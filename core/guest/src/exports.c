@@ -135,6 +135,7 @@ static void start (lua_State *L, void *ud) {
   guest.builtins = table_new_anchored(L, NULL);
   guest.builtin_names = table_new_anchored(L, NULL);
   guest.host_functions = table_new_anchored(L, "v");
+  guest.host_values = table_new_anchored(L, "v");
   guest.cells_held = table_new_anchored(L, NULL);
   guest.cells_saved = table_new_anchored(L, NULL);
   guest.cells_before = table_new_anchored(L, NULL);
@@ -185,7 +186,8 @@ int get_protocol_revision (void) { return PROTOCOL_REVISION; }
 
 EXPORT(set_host_revision)
 void set_host_revision (int revision) {
-  guest.revision = revision < 1 ? 1 : revision < 3 ? revision : 3;
+  const int latest = PROTOCOL_REVISION;
+  guest.revision = revision < 1 ? 1 : revision < latest ? revision : latest;
 }
 
 EXPORT(set_transactional)
@@ -358,6 +360,16 @@ static void list_ids (lua_State *L, void *ud) {
 
 EXPORT(list_table_ids)
 int list_table_ids (void) { return guarded(list_ids) ? (int)io.len : -1; }
+
+static void list_values (lua_State *L, void *ud) {
+  (void)ud;
+  io.len = 0;
+  host_values_list(L, &io);
+}
+
+/* A message that failed on its way in may have held functions that never came. */
+EXPORT(list_host_values)
+int list_host_values (void) { return guarded(list_values) ? (int)io.len : -1; }
 
 static size_t gone_len;
 

@@ -111,6 +111,7 @@ typedef struct Guest {
   Table *builtins; /* name -> built-in */
   Table *builtin_names; /* built-in -> name */
   Table *host_functions; /* weak: name -> host function */
+  Table *host_values; /* weak: number -> function of the host without a name */
   Table *bytecode; /* weak: bytecode -> function without own upvalues */
   Table *cells_held; /* strong: id -> upvalue, while a run lasts */
   Table *cells_saved; /* strong: id -> value in the store */

@@ -55,6 +55,7 @@ enum {
   TAG_STORED_FUNCTION = 0x0B, /* A function with upvalues, described by a table. */
   TAG_STORED_UPVALUE = 0x0C, /* One of its upvalues, described by a table: a cell. */
   TAG_BIGINT = 0x0D,
+  TAG_HOST_FUNCTION = 0x0E, /* A function of the host that has no name. */
 };
 
 /* What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */
@@ -70,6 +71,7 @@ enum {
   OPERATION_STORE_FAILURE = 0x08,
   OPERATION_REQUEST = 0x09, /* A call that may be answered later. */
   OPERATION_DROP = 0x0A, /* Nobody waits for that answer any more. */
+  OPERATION_RELEASE = 0x0B, /* Lua has let go of a function of the host. */
 };
 
 /* How the answer of a host function begins. */
@@ -117,7 +119,7 @@ enum {
 };
 
 /* The revision of the contract that guest and hosts speak. */
-#define PROTOCOL_REVISION 3u
+#define PROTOCOL_REVISION 4u
 
 /* Room that is there without asking: in the I/O buffer, and for a value or a key of a host of revision 1. */
 #define BUFFER_SIZE 65536u

@@ -1,9 +1,64 @@
-//! Calling Lua functions from the host.
+//! Functions as values: calling those of Lua, and making those of the host.
 
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::guest::host_functions::FromArgs;
 use crate::run::SandboxCell;
-use crate::value::{ArgList, Error, Function, FunctionKind, IntoArgs, Outcome, Result};
+use crate::value::{
+    ArgList, Error, Function, FunctionKind, HostFunction, HostValue, IntoArgs, Origin, Outcome, Result, Value,
+};
 
 impl Function {
+    /// A function of the host as a value: an argument, a result, or anywhere in a table. Lua calls it like any other
+    /// function, with the limits and rules of [registered](crate::Sandbox::register) ones. A run that called it is not
+    /// repeated after a conflict.
+    ///
+    /// A clone is the same function in Lua, which gives it back as one that is equal to it. Lua's hold ends when it has
+    /// collected its function; what the closure holds is dropped then, within the run. It can't be stored in a kept
+    /// table, nor can a [snapshot](crate::Snapshot::to_bytes) that holds it become bytes.
+    ///
+    /// ```
+    /// use luacell::{Function, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new()?;
+    /// let double = Function::new(|n: i64| Ok(n * 2));
+    /// sandbox.compute("function apply(f, n) return f(n) end")?;
+    /// let result = sandbox.call("apply", (double, 21))?;
+    /// assert_eq!(result.get::<i64>()?, 42);
+    /// # Ok::<(), luacell::Error>(())
+    /// ```
+    #[must_use]
+    pub fn new<A: FromArgs, R: IntoArgs>(function: impl Fn(A) -> Result<R> + Send + Sync + 'static) -> Function {
+        Function::of_host(HostFunction::plain(function), None)
+    }
+
+    fn of_host(call: HostFunction, origin: Option<Origin>) -> Function {
+        Function(Arc::new(FunctionKind::Host(HostValue { call, origin })))
+    }
+
+    /// For bindings: a function that is `value` in their language. Those of the same identity are one function, which
+    /// has to hold as long as the value is there.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_language(
+        identity: usize,
+        value: Arc<dyn Any + Send + Sync>,
+        call: impl Fn(&mut Vec<Value>) -> Result<()> + Send + Sync + 'static,
+    ) -> Function {
+        Function::of_host(HostFunction::Plain(Arc::new(call)), Some(Origin { identity, value }))
+    }
+
+    /// The `value` of [`of_language`](Self::of_language).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn language_value(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        match &*self.0 {
+            FunctionKind::Host(HostValue { origin: Some(origin), .. }) => Some(&origin.value),
+            _ => None,
+        }
+    }
+
     /// Calls the function.
     ///
     /// # Errors
@@ -19,7 +74,18 @@ impl Function {
                 let cell = SandboxCell::of(builtin.owner.upgrade().ok_or_else(Error::closed)?)?;
                 cell.call_builtin(self, args.into_args())
             }
+            FunctionKind::Host(value) => value.call(args.into_args()),
             _ => Err(Error::invalid("only a function that a running sandbox returned can be called from the host")),
         }
+    }
+}
+
+impl HostValue {
+    fn call(&self, mut values: Vec<Value>) -> Result<Outcome> {
+        let HostFunction::Plain(call) = &self.call else {
+            return Err(Error::invalid("only Lua can call a host function whose results come later"));
+        };
+        call(&mut values)?;
+        Ok(Outcome { values, ..Outcome::default() })
     }
 }

@@ -40,6 +40,12 @@ impl Host {
                 }
                 None => return ABSENT,
             },
+            operation::RELEASE => {
+                let mut reader = ByteReader::new(payload);
+                let (Some(number), Some(times)) = (reader.u32(), reader.u32()) else { return ABSENT };
+                self.gone.extend(self.values.release(number, times));
+                return 0;
+            }
             operation::CLOCK => match self.clock(payload) {
                 Some(nanoseconds) => nanoseconds.to_le_bytes().to_vec(),
                 None => return ABSENT,

@@ -1,5 +1,6 @@
 //! What the imports work on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -11,7 +12,8 @@ use super::run::{Attempt, HostFailures, Run};
 use super::virtual_clock::VirtualClock;
 use crate::tables::Tables;
 use crate::util::{CoarseTick, StopSignal};
-use crate::value::{Error, ErrorKind, Value};
+use crate::value::host_values::HostValues;
+use crate::value::{Error, ErrorKind, Function, Value};
 
 /// Takes what a script prints, piece by piece.
 pub(crate) type PrintSink = Arc<Mutex<dyn FnMut(&[u8]) + Send>>;
@@ -23,6 +25,10 @@ pub(crate) type Check = Arc<Mutex<dyn FnMut() -> bool + Send>>;
 pub(crate) struct Host {
     pub(crate) tables: Tables,
     pub(crate) functions: HostFunctions,
+    /// What the present instance was given.
+    pub(crate) values: Arc<HostValues>,
+    /// Functions that Lua has let go of, until they can be dropped.
+    pub(crate) gone: Vec<Function>,
     pub(crate) print: Option<PrintSink>,
     pub(crate) check: Option<Check>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
@@ -36,7 +42,7 @@ pub(crate) struct Host {
     /// For encoding, kept for its room.
     pub(crate) scratch: Vec<u8>,
     /// For arguments and results of host functions, kept for its room.
-    pub(crate) values: Vec<Value>,
+    pub(crate) args: Vec<Value>,
 }
 
 impl Host {
@@ -44,6 +50,8 @@ impl Host {
         Host {
             tables,
             functions: HostFunctions::default(),
+            values: Arc::default(),
+            gone: Vec::new(),
             print: None,
             check: None,
             modules: None,
@@ -53,7 +61,7 @@ impl Host {
             run: Run::default(),
             tick: CoarseTick::default(),
             scratch: Vec::new(),
-            values: Vec::new(),
+            args: Vec::new(),
         }
     }
 
@@ -66,6 +74,14 @@ impl Host {
             modules: self.modules.clone(),
             virtual_clock: self.virtual_clock,
             ..Host::new(tables)
+        }
+    }
+
+    /// Drops what Lua has let go of. What that runs is the host's own.
+    #[inline]
+    pub(crate) fn drop_gone(&mut self) {
+        while let Some(function) = self.gone.pop() {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(function)));
         }
     }
 
@@ -103,6 +119,7 @@ impl Host {
     #[inline]
     pub(crate) fn end_run(&mut self) {
         self.run = Run::default();
+        self.drop_gone();
         self.tables.set_deadline(None, None, u64::MAX);
         if self.scratch.capacity() > 1 << 16 {
             self.scratch = Vec::new();

@@ -13,28 +13,11 @@ use crate::protocol::{SLEEP, operation, status};
 #[cfg(feature = "async")]
 use crate::util::block_on;
 use crate::util::compute_slot;
-use crate::value::{Error, ErrorKind, FromValue, IntoArgs, LuaString, Result, Value, codec};
-
-/// A future that gives a host function's results.
+pub(crate) use crate::value::HostFunction;
 #[cfg(feature = "async")]
-pub(crate) type Pending = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>;
-
-/// What takes its arguments out of a list.
-type ArgsFn<R> = Arc<dyn Fn(&mut Vec<Value>) -> R + Send + Sync>;
-
-/// A host function.
-#[derive(Clone)]
-pub(crate) enum HostFunction {
-    /// Leaves its results in the list.
-    Plain(ArgsFn<Result<()>>),
-    #[cfg(feature = "async")]
-    Future(ArgsFn<Pending>),
-    /// As a plain one, or it gives a future of its results.
-    #[cfg(feature = "async")]
-    MayWait(ArgsFn<Result<Option<Pending>>>),
-    /// Its calls are for whoever has started the run.
-    Declared,
-}
+pub(crate) use crate::value::Pending;
+use crate::value::host_values::HostValues;
+use crate::value::{Error, ErrorKind, FromValue, IntoArgs, LuaString, Result, Value, codec};
 
 impl HostFunction {
     pub(crate) fn plain<A: FromArgs, R: IntoArgs>(
@@ -154,7 +137,9 @@ impl HostFunctions {
     }
 
     pub(crate) fn name(&self, number: i32) -> Arc<str> {
-        self.list.get(&number).map_or_else(|| "?".into(), |registered| Arc::clone(&registered.name))
+        self.list
+            .get(&number)
+            .map_or_else(|| "a function without a name".into(), |registered| Arc::clone(&registered.name))
     }
 }
 
@@ -201,7 +186,8 @@ const KEPT_VALUES: usize = 256;
 /// The guest calls a host function: runs it and writes the answer, as the channel wants it.
 pub(crate) fn answer_call(guest: &mut GuestMut<'_>, request: i32, len: i32, answer: i32, max_len: i32) -> i32 {
     // Kept for its room; a call inside this one makes its own.
-    let mut values = std::mem::take(&mut guest.host().values);
+    guest.host().drop_gone();
+    let mut values = std::mem::take(&mut guest.host().args);
     let behind = std::mem::take(&mut guest.host().run.attempt.causes);
     let given = match read_call(guest, request, len, &mut values) {
         Some(Ok(called)) => call(guest, called, &mut values),
@@ -224,7 +210,7 @@ pub(crate) fn answer_call(guest: &mut GuestMut<'_>, request: i32, len: i32, answ
     host.run.attempt.causes = behind;
     if values.capacity() <= KEPT_VALUES {
         values.clear();
-        host.values = values;
+        host.args = values;
     }
     length
 }
@@ -288,7 +274,10 @@ fn call(guest: &mut GuestMut<'_>, called: Called, values: &mut Vec<Value>) -> Op
     if called.number == SLEEP.cast_signed() {
         return Some(sleep(guest, called.request, values));
     }
-    let function = host.functions.find(called.number)?;
+    let function = match HostValues::is_one(called.number) {
+        true => host.values.call_of(called.number)?,
+        false => host.functions.find(called.number)?,
+    };
     if !host.functions.is_repeatable(called.number) {
         host.run.attempt.unrepeatable.get_or_insert(called.number);
     }

@@ -23,6 +23,17 @@ pub(crate) struct GuestState {
     foreign: bool,
 }
 
+impl GuestState {
+    /// The first revision that takes functions of the host as values.
+    const TAKES_HOST_VALUES: u32 = 4;
+
+    /// Tells the host which revision the guest speaks.
+    fn take_revision(&mut self) {
+        self.host.revision = self.layout.revision;
+        self.host.values.begin(self.layout.revision >= Self::TAKES_HOST_VALUES);
+    }
+}
+
 /// Where the guest has what, as it says itself.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct GuestLayout {
@@ -104,12 +115,14 @@ impl Guest {
     pub(crate) fn take_over(&mut self, host: Host) {
         let state = &mut self.0.data_mut().imports;
         state.host = host;
-        state.host.revision = state.layout.revision;
+        state.take_revision();
     }
 
     /// Ends the instance and gives back what outlives it.
     pub(crate) fn into_host(self) -> Host {
-        self.0.into_imports().host
+        let host = self.0.into_imports().host;
+        host.values.begin(false);
+        host
     }
 
     pub(crate) fn is_foreign(&self) -> bool {
@@ -242,7 +255,7 @@ impl GuestMut<'_> {
     fn set_layout(&mut self, layout: GuestLayout) {
         let state = self.state_mut();
         state.layout = layout;
-        state.host.revision = layout.revision;
+        state.take_revision();
     }
 
     fn offers(&self, export: Export) -> bool {

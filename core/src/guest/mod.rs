@@ -4,6 +4,7 @@ mod buffer;
 mod channel;
 pub(crate) mod factory;
 pub(crate) mod held_tables;
+pub(crate) mod held_values;
 mod host;
 pub(crate) mod host_functions;
 #[cfg(feature = "async")]

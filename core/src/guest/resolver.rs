@@ -77,6 +77,19 @@ impl Resolver for SandboxResolver {
         Function(Arc::new(FunctionKind::Builtin(Builtin { name, owner: self.weak() })))
     }
 
+    fn host_function(&self, number: u32) -> Option<Function> {
+        self.owner.held().host_values.get(number)
+    }
+
+    fn give_host_function(&self, function: &Function) -> Result<u32> {
+        self.owner.held().host_values.give(function)
+    }
+
+    fn take_back_host_function(&self, number: u32) {
+        // It is the caller's own, who has it still.
+        drop(self.owner.held().host_values.release(number, 1));
+    }
+
     fn room(&self) -> usize {
         self.room
     }

@@ -32,6 +32,7 @@ macro_rules! for_each_export {
             set_memory_limit(bytes: i32);
             allocate_table_ids(count: i32) -> i32;
             list_table_ids() -> i32;
+            list_host_values() -> i32;
             set_table_counter(next_id: i32);
             leave_tables(next_id: i32) -> i32;
             settle_random();

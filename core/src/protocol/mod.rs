@@ -83,6 +83,8 @@ pub(crate) mod tag {
     /// One of its upvalues, described by a table: a cell.
     pub(crate) const STORED_UPVALUE: u8 = 0x0C;
     pub(crate) const BIGINT: u8 = 0x0D;
+    /// A function of the host that has no name.
+    pub(crate) const HOST_FUNCTION: u8 = 0x0E;
 }
 
 /// What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md.
@@ -100,6 +102,8 @@ pub(crate) mod operation {
     pub(crate) const REQUEST: u8 = 0x09;
     /// Nobody waits for that answer any more.
     pub(crate) const DROP: u8 = 0x0A;
+    /// Lua has let go of a function of the host.
+    pub(crate) const RELEASE: u8 = 0x0B;
 }
 
 /// How the answer of a host function begins.
@@ -162,13 +166,19 @@ pub(crate) mod table_id {
 }
 
 /// The revision of the contract that guest and hosts speak.
-pub(crate) const PROTOCOL_REVISION: u32 = 3;
+pub(crate) const PROTOCOL_REVISION: u32 = 4;
 
 /// Room that is there without asking: in the I/O buffer, and for a value or a key of a host of revision 1.
 pub(crate) const BUFFER_SIZE: u32 = 65_536;
 
 /// In place of the number of a host function: to let some seconds pass, its argument.
 pub(crate) const SLEEP: u32 = 4_294_967_295;
+
+/// Numbers of host functions from this one on are those of functions without a name.
+pub(crate) const FIRST_HOST_VALUE: u32 = 2_147_483_648;
+
+/// So many functions of the host without a name Lua may hold.
+pub(crate) const MAX_HOST_VALUES: u32 = 100_000;
 
 /// In place of a value's length, in a portion: the value is left out.
 pub(crate) const NO_VALUE: u32 = 4_294_967_295;

@@ -8,6 +8,7 @@ use super::limits::LimitOverrides;
 use super::sandbox_cell::SandboxCell;
 use super::state::{Instance, SandboxState};
 use crate::guest::GuestMut;
+use crate::guest::held_values::compare_host_values;
 use crate::guest::requests::Waits;
 use crate::guest::resolver::SandboxResolver;
 use crate::machine::Entry;
@@ -134,6 +135,7 @@ impl SandboxState {
         args.clear();
         let in_transaction = self.transaction.is_some();
         let mut guest = self.guest()?;
+        compare_host_values(&mut guest)?;
         if !in_transaction && let Some(next) = guest.host().tables.pass_by() {
             guest.sync_external_table_counter(next.cast_signed())?;
         }

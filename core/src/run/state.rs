@@ -85,12 +85,13 @@ impl Instance {
 impl SandboxState {
     /// A sandbox that has no instance yet.
     pub(crate) fn new(factory: Arc<GuestFactory>, settings: SandboxSettings, host: Host) -> Self {
+        let held = Arc::new(HeldByHost::new(settings.deterministic, Arc::clone(&host.values)));
         SandboxState {
             factory,
             instance: Instance::Stopped(Box::new(host)),
             settings,
             args: Vec::new(),
-            held: Arc::new(HeldByHost::new(settings.deterministic)),
+            held,
             transaction: None,
             waiting: None,
             durable: None,
@@ -110,7 +111,8 @@ impl SandboxState {
     /// For a run with these limits in the instance of this number.
     pub(crate) fn links_with(&self, cell: &Arc<SandboxCell>, limits: &Limits, number: u64) -> SandboxResolver {
         let most = limits.memory.min(self.factory.max_memory()).max(LEAST_ROOM);
-        SandboxResolver::new(Arc::clone(cell) as Arc<dyn Owner>, number, usize::try_from(most).unwrap_or(usize::MAX))
+        let room = usize::try_from(most).unwrap_or(usize::MAX);
+        SandboxResolver::new(Arc::clone(cell) as Arc<dyn Owner>, number, room)
     }
 
     pub(crate) fn host(&mut self) -> Result<&mut Host> {

@@ -17,7 +17,7 @@ use crate::store::reserved::is_valid;
 use crate::store::{MemoryStore, WriteList};
 use crate::tables::{StoreLimit, TableSnapshot};
 use crate::util::{ByteReader, SmallBytes};
-use crate::value::{Error, Result};
+use crate::value::{Error, Result, host_values};
 
 const MAGIC: &[u8; 8] = b"LUASNAP\n";
 const FORMAT: u32 = 3;
@@ -78,6 +78,8 @@ pub(crate) struct Parts {
     pub(crate) virtual_clock: Option<VirtualClock>,
     pub(crate) tables: TableSnapshot,
     pub(crate) waiting: Option<WaitingRun>,
+    /// Functions of the host without a name, which bytes can't hold.
+    pub(crate) values: host_values::List,
 }
 
 impl Snapshot {
@@ -94,9 +96,15 @@ impl Snapshot {
     /// versions, use [`Sandbox::export_home`](crate::Sandbox::export_home).
     ///
     /// # Errors
-    /// None so far.
+    /// `Conversion` if Lua held [functions of the host](crate::Function::new) that have no name.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let parts = &*self.0;
+        let held = parts.values.len();
+        if held > 0 {
+            return Err(Error::conversion(format!(
+                "Lua holds {held} functions of the host that have no name, which can't be kept outside of the process: register them by a name, or let Lua let go of them"
+            )));
+        }
         let mut bytes = Vec::new();
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
@@ -156,7 +164,8 @@ impl Snapshot {
         if content.left > 0 {
             return Err(invalid("there is something after its content"));
         }
-        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables, waiting }))
+        let values = host_values::List::default();
+        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables, waiting, values }))
     }
 }
 

@@ -32,6 +32,10 @@ impl SandboxState {
         self.release_handles(cell)?;
         let wants_held = self.tables()?.wants_held();
         let result = self.guest().and_then(|mut guest| {
+            if guest.host().values.len() > 0 && !wants_held {
+                // What is garbage already need not be kept.
+                guest.run_gc()?;
+            }
             let held = if wants_held { held_tables(&mut guest)?.unwrap_or_default() } else { Vec::new() };
             let next = guest.next_table_id().transpose()?.unwrap_or(0);
             if guest.has_settle_random() {
@@ -56,8 +60,8 @@ impl SandboxState {
         };
         let memory = MemoryDelta::of(&base, context.memory()?, used);
         let host = context.host();
-        let (functions, virtual_clock) = (host.functions.names(), host.virtual_clock);
-        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables, waiting }))
+        let (functions, virtual_clock, values) = (host.functions.names(), host.virtual_clock, host.values.list());
+        Ok(Snapshot::new(Parts { guest, memory, functions, virtual_clock, tables, waiting, values }))
     }
 
     /// Goes on where the snapshot was taken. The present guest stays until its successor is ready. `keep_limits`: a
@@ -128,6 +132,7 @@ impl SandboxState {
             host.virtual_clock = parts.virtual_clock;
         }
         guest.take_over(host);
+        guest.host().values.replace(parts.values.clone());
         self.instance = Instance::Live(Box::new(guest));
         self.note_ids();
         if tables != TablesOf::Sandbox {

@@ -5,9 +5,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use super::owner::{self, Owner};
-use super::{LuaString, StoredTable};
+use super::{HostValue, LuaString, StoredTable};
 
-/// A Lua function.
+/// A Lua function, or a function of the host that Lua can be given.
 ///
 /// A function that a script returned or passed can be called while its sandbox lives and was not reset; after that,
 /// calls give `Closed`. When the last clone is dropped, Lua may collect the function. Functions read from a stored
@@ -24,6 +24,8 @@ pub(crate) enum FunctionKind {
     Builtin(Builtin),
     /// Described by a stored table.
     Stored(StoredTable),
+    /// Of the host.
+    Host(HostValue),
 }
 
 /// A built-in, or a host function, as Lua keeps it in stores.
@@ -55,6 +57,14 @@ impl Function {
         Function(Arc::new(FunctionKind::Builtin(Builtin { name, owner: owner::nobody() })))
     }
 
+    /// By what the same function of the host is known, however it got here.
+    pub(crate) fn identity(&self) -> usize {
+        match &*self.0 {
+            FunctionKind::Host(HostValue { origin: Some(origin), .. }) => origin.identity,
+            _ => Arc::as_ptr(&self.0).addr(),
+        }
+    }
+
     /// The name of a built-in function, such as `string.format`, if this is one by name.
     #[must_use]
     pub fn builtin_name(&self) -> Option<&str> {
@@ -75,6 +85,7 @@ impl PartialEq for Function {
             (FunctionKind::Builtin(a), FunctionKind::Builtin(b)) => a.name == b.name,
             (FunctionKind::Stored(a), FunctionKind::Stored(b)) => a == b,
             // Lua gives a function the same handle each time.
+            (FunctionKind::Host(_), FunctionKind::Host(_)) => self.identity() == other.identity(),
             (FunctionKind::Live(a), FunctionKind::Live(b)) => {
                 a.id == b.id && a.instance == b.instance && Weak::ptr_eq(&a.owner, &b.owner)
             }
@@ -92,6 +103,7 @@ impl Hash for Function {
             FunctionKind::Bytecode(code) => (1u8, code).hash(state),
             FunctionKind::Builtin(builtin) => (2u8, &builtin.name).hash(state),
             FunctionKind::Stored(table) => (3u8, table.id()).hash(state),
+            FunctionKind::Host(_) => (4u8, self.identity()).hash(state),
         }
     }
 }
@@ -103,6 +115,7 @@ impl fmt::Debug for Function {
             FunctionKind::Bytecode(code) => write!(f, "function: {} bytes of code", code.len()),
             FunctionKind::Builtin(builtin) => write!(f, "function: builtin: {}", builtin.name),
             FunctionKind::Stored(table) => write!(f, "function: stored as table {}", table.id()),
+            FunctionKind::Host(_) => write!(f, "function: of the host"),
         }
     }
 }

@@ -8,6 +8,8 @@ mod convert;
 mod debug;
 pub(crate) mod error;
 mod function;
+mod host_function;
+pub(crate) mod host_values;
 #[cfg(feature = "json")]
 mod json;
 pub(crate) mod keys;
@@ -29,6 +31,9 @@ pub use convert::{FromValue, IntoArgs};
 pub use error::{Error, ErrorKind, Result};
 pub use function::Function;
 pub(crate) use function::{Builtin, FunctionKind, Handle};
+#[cfg(feature = "async")]
+pub(crate) use host_function::Pending;
+pub(crate) use host_function::{HostFunction, HostValue, Origin};
 pub use metrics::{MemoryStats, Metrics};
 pub use outcome::Outcome;
 pub(crate) use owner::{HeldByHost, Owner};

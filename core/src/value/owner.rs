@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
+use super::host_values::HostValues;
 use super::pins::Pins;
 use super::release_queue::ReleaseQueue;
 use super::{Error, Result, StoredTable, Table};
@@ -17,16 +18,17 @@ pub(crate) trait Owner: Any + Send + Sync {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
-/// What the host holds of a sandbox, or has let go.
+/// What the host holds of a sandbox, or has let go, and what the sandbox holds of the host.
 pub(crate) struct HeldByHost {
     pub(crate) released: ReleaseQueue,
     pub(crate) tables: Pins,
+    pub(crate) host_values: Arc<HostValues>,
 }
 
 impl HeldByHost {
     /// `deterministic`: what scripts see must not depend on when the host lets go of something.
-    pub(crate) fn new(deterministic: bool) -> Self {
-        HeldByHost { released: ReleaseQueue::new(deterministic), tables: Pins::new(deterministic) }
+    pub(crate) fn new(deterministic: bool, host_values: Arc<HostValues>) -> Self {
+        HeldByHost { released: ReleaseQueue::new(deterministic), tables: Pins::new(deterministic), host_values }
     }
 }
 

@@ -69,6 +69,8 @@ export declare const Tag: {
     /** One of its upvalues, described by a table: a cell. */
     readonly StoredUpvalue: 12;
     readonly Bigint: 13;
+    /** A function of the host that has no name. */
+    readonly HostFunction: 14;
 };
 /** What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */
 export declare const Operation: {
@@ -85,6 +87,8 @@ export declare const Operation: {
     readonly Request: 9;
     /** Nobody waits for that answer any more. */
     readonly Drop: 10;
+    /** Lua has let go of a function of the host. */
+    readonly Release: 11;
 };
 /** How the answer of a host function begins. */
 export declare const Status: {
@@ -140,11 +144,15 @@ export declare const TableId: {
     readonly Own: 4294967295;
 };
 /** The revision of the contract that guest and hosts speak. */
-export declare const PROTOCOL_REVISION = 3;
+export declare const PROTOCOL_REVISION = 4;
 /** Room that is there without asking: in the I/O buffer, and for a value or a key of a host of revision 1. */
 export declare const BUFFER_SIZE = 65536;
 /** In place of the number of a host function: to let some seconds pass, its argument. */
 export declare const SLEEP = 4294967295;
+/** Numbers of host functions from this one on are those of functions without a name. */
+export declare const FIRST_HOST_VALUE = 2147483648;
+/** So many functions of the host without a name Lua may hold. */
+export declare const MAX_HOST_VALUES = 100000;
 /** In place of a value's length, in a portion: the value is left out. */
 export declare const NO_VALUE = 4294967295;
 /** In place of the ticks used in a run: one is taken back. */

@@ -34,6 +34,7 @@ export type Export =
   | 'sync_external_table_counter'
   | 'allocate_table_ids'
   | 'list_table_ids'
+  | 'list_host_values'
   | 'set_table_counter'
   | 'forget_tables'
   | 'reserve_buffer'

@@ -76,6 +76,7 @@ pub const SMALL_FILES: &[&str] = &[
     "src/script/scheduler.c",
     "src/script/task_module.c",
     "src/values/builtins.c",
+    "src/values/host_values.c",
     "src/values/path.c",
 ];
 

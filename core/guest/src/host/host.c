@@ -229,6 +229,17 @@ int host_limits (int64_t used, int64_t *ticks) {
   return (int)get_u32(answer);
 }
 
+/* Lua has let go of a function of the host, which passed it so often. The
+   collector is at work. */
+void host_release (unsigned number, unsigned times) {
+  byte message[9], answer[1];
+  message[0] = OPERATION_RELEASE;
+  put_u32(message + 1, number);
+  put_u32(message + 5, times);
+  js_ext_table_get(TABLE_ID_CHANNEL, (const char *)message, sizeof message,
+                   answer, sizeof answer);
+}
+
 /* Nobody waits for this answer any more. */
 void host_drop_request (unsigned request) {
   byte message[5], answer[1];

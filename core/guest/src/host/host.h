@@ -29,5 +29,6 @@ const byte *host_fetch_pushed (lua_State *L, size_t len);
 int host_limits (int64_t used, int64_t *ticks);
 void host_begin_run (void);
 void host_drop_request (unsigned request);
+void host_release (unsigned number, unsigned times);
 
 #endif

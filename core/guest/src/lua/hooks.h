@@ -121,4 +121,9 @@ void luacell_make_room (lua_State *L);
 /* A stored upvalue is being freed. */
 void luacell_cell_freed (UpVal *uv);
 
+/* What holds a function of the host, a userdata with as many user values, is
+   being freed: see host_values.c. */
+#define luacell_HOST_VALUE 1
+void luacell_host_value_freed (const Udata *u);
+
 #endif

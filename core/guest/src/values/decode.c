@@ -17,6 +17,7 @@ static Bytes filling = {.kind = PASSING}; /* of Filling; a stack, so calls may n
 
 typedef struct Input {
   const byte *start, *p, *end;
+  int stored; /* from a store, which could name any function of the host */
   int seen; /* stack index of the list of inline tables, nil until needed */
   int values; /* whole values so far */
   size_t base; /* where in 'filling' the tables of this message begin */
@@ -147,6 +148,10 @@ static void push_next (lua_State *L, Input *in) {
       guest.above.load_closure(L, id);
       break;
     }
+    case TAG_HOST_FUNCTION:
+      if (in->stored) malformed(L, in);
+      host_value_push(L, take_u32(L, in));
+      break;
     case TAG_BIGINT:
       s = take_bytes(L, in, &n);
       if (!big_push_stored(L, s, n)) malformed(L, in);
@@ -280,9 +285,10 @@ static int close_filled (lua_State *L, Input *in, size_t base) {
   return 0;
 }
 
-/* Pushes all values of a message; returns how many. */
-int decode_values (lua_State *L, const byte *p, size_t len) {
-  Input in = {p, p, p + len, 0, 0, 0, 0};
+/* Pushes all values; returns how many. */
+static __attribute__((noinline)) int decode (lua_State *L, const byte *p,
+                                            size_t len, int stored) {
+  Input in = {.start = p, .p = p, .end = p + len, .stored = stored};
   int n = 0;
   /* most messages are nothing else */
   for (; in.p < in.end; n++) {
@@ -303,6 +309,11 @@ int decode_values (lua_State *L, const byte *p, size_t len) {
   }
   lua_remove(L, in.seen);
   return n;
+}
+
+/* The same for a message of the host. */
+int decode_values (lua_State *L, const byte *p, size_t len) {
+  return decode(L, p, len, 0);
 }
 
 /* Size of a value that is read without calling the host; 0 for others. */
@@ -329,11 +340,11 @@ static l_noret malformed_in_store (lua_State *L) {
 void load_value (lua_State *L, const byte *p, size_t len) {
   size_t flat = len == 0 ? 1 : flat_size(p, len);
   if (flat > 0) {
-    if (flat != len || decode_values(L, p, len) != 1) malformed_in_store(L);
+    if (flat != len || decode(L, p, len, 1) != 1) malformed_in_store(L);
     return;
   }
   push_string(L, (const char *)p, len);
-  if (decode_values(L, (const byte *)svalue(s2v(L->top.p - 1)), len) != 1)
+  if (decode(L, (const byte *)svalue(s2v(L->top.p - 1)), len, 1) != 1)
     malformed_in_store(L);
   lua_remove(L, -2);
 }

@@ -170,7 +170,9 @@ static void release_unsent (lua_State *L) {
 static void put_function (lua_State *L, const TValue *f) {
   size_t n;
   const char *name = builtin_name(f, &n);
-  if (name != NULL)
+  if (host_value_is(f))
+    put_tagged_u32(L, TAG_HOST_FUNCTION, host_function_number(f));
+  else if (name != NULL)
     put_string(L, TAG_BUILTIN, name, n);
   else if (guest.revision >= 2)
     put_tagged_u32(L, TAG_HANDLE, handle_send(L, f));

@@ -52,6 +52,11 @@ void host_function_push (lua_State *L, const char *name, size_t len,
 int host_function_is (const TValue *v, unsigned id);
 unsigned host_function_number (const TValue *v);
 
+/* host_values.c: functions of the host without a name */
+int host_value_is (const TValue *v);
+void host_value_push (lua_State *L, unsigned number);
+void host_values_list (lua_State *L, Bytes *to);
+
 /* bytecode.c: functions that are nothing but their code */
 int closure_is_plain (const LClosure *cl);
 void closure_dump (lua_State *L, const TValue *f, Bytes *out);

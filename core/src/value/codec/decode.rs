@@ -58,6 +58,10 @@ impl Decoder<'_> {
                 Slot::Node(number)
             }
             tag::HANDLE => Slot::Value(Value::Function(self.resolver.handle(self.reader.u32()?))),
+            tag::HOST_FUNCTION => {
+                let function = self.resolver.host_function(self.reader.u32()?);
+                Slot::Value(Value::Function(function.ok_or_else(|| malformed("a host function that is not there"))?))
+            }
             tag::STORED_FUNCTION => {
                 let table = self.resolver.stored(self.id()?, false);
                 Slot::Value(Value::Function(Function(Arc::new(FunctionKind::Stored(table)))))

@@ -3,6 +3,7 @@
 use ahash::RandomState;
 use hashbrown::HashMap;
 
+use super::reader::Reader;
 use super::{Resolver, tag};
 use crate::value::{Error, Function, FunctionKind, Result, Slot, Table, Value};
 
@@ -95,13 +96,33 @@ fn encode_simple(values: &[Value], out: &mut Vec<u8>) -> bool {
 }
 
 fn encode_any(values: &[Value], out: &mut Vec<u8>, resolver: &dyn Resolver) -> Result<()> {
+    let start = out.len();
     let mut numbers = Numbers::with_hasher(RandomState::new());
     let mut open: Vec<Writing> = Vec::new();
     for (i, value) in values.iter().enumerate() {
         let result = encode_one(Slot::Value(value.clone()), out, resolver, &mut numbers, &mut open);
-        result.map_err(|e| at_place(e, &format!("argument {}", i + 1), &open))?;
+        if let Err(error) = result {
+            take_back(out.get(start..).unwrap_or_default(), resolver);
+            return Err(at_place(error, &format!("argument {}", i + 1), &open));
+        }
     }
     Ok(())
+}
+
+/// What was written of a message that is not sent.
+#[cold]
+fn take_back(written: &[u8], resolver: &dyn Resolver) {
+    let mut reader = Reader::new(written);
+    while let Some((tag, rest)) = reader.0.rest.split_first() {
+        if *tag == tag::HOST_FUNCTION
+            && let Ok(number) = Reader::new(rest).u32()
+        {
+            resolver.take_back_host_function(number);
+        }
+        if reader.skip().is_err() {
+            return;
+        }
+    }
 }
 
 /// The error with the place in the value at which it happened.
@@ -207,6 +228,7 @@ fn put_function(out: &mut Vec<u8>, function: &Function, resolver: &dyn Resolver)
         FunctionKind::Bytecode(code) => put_bytes(out, tag::FUNCTION, code.as_bytes())?,
         FunctionKind::Builtin(builtin) => put_bytes(out, tag::BUILTIN, builtin.name.as_bytes())?,
         FunctionKind::Stored(table) => put_u32(out, tag::STORED_FUNCTION, resolver.id_of(table)?),
+        FunctionKind::Host(_) => put_u32(out, tag::HOST_FUNCTION, resolver.give_host_function(function)?),
     }
     Ok(())
 }
@@ -226,6 +248,7 @@ pub(crate) fn encode_stored(slot: &Slot, out: &mut Vec<u8>, resolver: &dyn Resol
             FunctionKind::Live(_) => {
                 Err(Error::conversion("a function of the running sandbox can only be stored by a script"))
             }
+            FunctionKind::Host(_) => Err(Error::conversion("a function of the host can't be stored")),
             _ => put_function(out, function, resolver),
         },
         _ => put_plain(out, slot, resolver),

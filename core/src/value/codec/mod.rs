@@ -18,7 +18,7 @@ pub(crate) use self::reader::{Plain, Reader};
 pub(crate) use self::references::needs_sandbox;
 pub(crate) use self::references::{has_function, is_kept, may_refer, references, renumber};
 pub(crate) use crate::protocol::tag;
-use crate::value::{Function, Handle, LuaString, Result, StoredTable};
+use crate::value::{Error, Function, Handle, LuaString, Result, StoredTable};
 
 /// What values of one sandbox refer to.
 pub(crate) trait Resolver {
@@ -32,6 +32,20 @@ pub(crate) trait Resolver {
     fn id_of(&self, table: &StoredTable) -> Result<u32>;
     /// The handle of a function, if it is in this sandbox's present instance.
     fn handle_of(&self, function: &Handle) -> Result<u32>;
+    /// The function of the host behind a number that it was given; `None` when there is none.
+    fn host_function(&self, number: u32) -> Option<Function> {
+        let _ = number;
+        None
+    }
+    /// The number of a function of the host, which the guest is given once more.
+    fn give_host_function(&self, function: &Function) -> Result<u32> {
+        let _ = function;
+        Err(Error::conversion("a function of the host can only be given to a running sandbox"))
+    }
+    /// A message with this number is not sent.
+    fn take_back_host_function(&self, number: u32) {
+        let _ = number;
+    }
     /// The most that the tables and references of one message may take as values.
     fn room(&self) -> usize {
         usize::MAX

@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             tag::BOOLEAN => drop(self.take(1)?),
             tag::INTEGER | tag::FLOAT | tag::TABLE => drop(self.take(8)?),
             tag::STRING | tag::FUNCTION | tag::BUILTIN | tag::BIGINT => drop(self.bytes()?),
-            tag::BACKREF | tag::HANDLE => drop(self.take(4)?),
+            tag::BACKREF | tag::HANDLE | tag::HOST_FUNCTION => drop(self.take(4)?),
             tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE => return self.u32().map(Some),
             other => return Err(unknown_tag(other)),
         }
