@@ -69,6 +69,8 @@ pub use store::{
 #[cfg(feature = "redis")]
 pub use store::{RedisOptions, RedisStore};
 pub use tables::{PendingRun, StoreLimit};
+#[doc(hidden)]
+pub use value::LanguageData;
 #[cfg(feature = "serde")]
 pub use value::serde::SerializeArgs;
 pub use value::{

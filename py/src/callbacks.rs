@@ -203,14 +203,20 @@ impl Callbacks {
             let Some(function) = self.function(py, number) else {
                 return Err(Error::host("the host function is gone"));
             };
-            let result = to_python::tuple(py, args).and_then(|args| function.bind(py).call1(args));
-            let result = result.map_err(|exception| self.failed(py, exception))?;
-            if is_awaitable(&result) {
-                return asyncio::later(self, &result);
-            }
-            self.passed(py, to_lua::results(&result)).map(Reply::Now)
+            self.call_object(function.bind(py), args)
         };
         Python::try_attach(call).unwrap_or_else(|| Err(finalizing()))
+    }
+
+    /// A script calls this.
+    pub fn call_object(self: &Arc<Self>, function: &Bound<'_, PyAny>, args: &[Value]) -> luacell::Result<Reply> {
+        let py = function.py();
+        let result = to_python::tuple(py, args).and_then(|args| function.call1(args));
+        let result = result.map_err(|exception| self.failed(py, exception))?;
+        if is_awaitable(&result) {
+            return asyncio::later(self, &result);
+        }
+        self.passed(py, to_lua::results(&result)).map(Reply::Now)
     }
 
     /// What a host function returned, once it was read. When it can't be passed, the script does not hear what it was.

@@ -2,6 +2,7 @@
 //! core. The core does everything else.
 
 mod asyncio;
+mod callable;
 mod callbacks;
 mod config;
 mod engine;

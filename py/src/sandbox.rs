@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::asyncio::Driven;
+use crate::callable;
 use crate::callbacks::{Callbacks, host_function, lock};
 use crate::config::Arguments;
 use crate::engine::Engine;
@@ -46,6 +47,7 @@ pub struct Sandbox {
 impl Sandbox {
     fn from_parts(sandbox: luacell::Sandbox, callbacks: Arc<Callbacks>, settings: Option<Py<PyDict>>) -> Self {
         callbacks.connect(sandbox.interrupter());
+        sandbox.set_language_data(Arc::new(Arc::downgrade(&callbacks)));
         Sandbox { sandbox, callbacks, outcome: Mutex::default(), settings: Mutex::new(settings) }
     }
 
@@ -573,11 +575,19 @@ impl Sandbox {
         if let Ok(settings) = self.settings.try_lock() {
             settings.iter().try_for_each(|settings| visit.call(settings))?;
         }
+        let mut shown = Ok(());
+        self.sandbox.visit_language_values(&mut |value| {
+            if let (Ok(()), Some(object)) = (&shown, callable::held(value)) {
+                shown = visit.call(object);
+            }
+        });
+        shown?;
         self.callbacks.traverse(&visit)
     }
 
     fn __clear__(&self) {
         self.callbacks.clear();
+        self.sandbox.forget_language_values();
         let settings = lock(&self.settings).take();
         drop(settings);
     }

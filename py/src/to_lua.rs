@@ -15,6 +15,7 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyIterator, PyList, PyMemoryView, PyString, PyTuple,
 };
 
+use crate::callable;
 use crate::errors::{self, OrRaise};
 use crate::function::Function;
 use crate::table;
@@ -349,6 +350,10 @@ impl<'py> Writer<'py> {
                 let entries: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = replaced.extract()?;
                 return self.entries(&object, entries);
             }
+            if kind == CALLABLE {
+                self.args.function(&callable::to_lua(&object));
+                return Ok(());
+            }
             if kind > 1 {
                 return self.on_demand(&object, &replaced, kind == 2);
             }
@@ -473,6 +478,9 @@ fn shown_key(key: &Bound<'_, PyAny>) -> String {
     let text = key.repr().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
     text.chars().take(SHOWN_KEY).collect()
 }
+
+/// What that says of a callable.
+const CALLABLE: usize = 4;
 
 /// `luacell._convert.fallback`
 fn fallback(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use crate::callable;
 use crate::errors;
 use crate::function::Function;
 use crate::table;
@@ -41,7 +42,10 @@ fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
         Value::Float(x) => PyFloat::new(py, *x).into_any(),
         Value::String(s) => string(py, s.as_bytes()),
         Value::StoredTable(t) => table::view(py, t)?,
-        Value::Function(f) => Bound::new(py, Function(f.clone()))?.into_any(),
+        Value::Function(f) => match callable::to_python(py, f) {
+            Some(own) => own,
+            None => Bound::new(py, Function(f.clone()))?.into_any(),
+        },
         other => return Err(errors::conversion(py, format!("this {} can't be passed to Python", other.type_name()))),
     })
 }

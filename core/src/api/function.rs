@@ -1,6 +1,5 @@
 //! Functions as values: calling those of Lua, and making those of the host.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use crate::guest::host_functions::FromArgs;
@@ -33,30 +32,8 @@ impl Function {
         Function::of_host(HostFunction::plain(function), None)
     }
 
-    fn of_host(call: HostFunction, origin: Option<Origin>) -> Function {
+    pub(super) fn of_host(call: HostFunction, origin: Option<Origin>) -> Function {
         Function(Arc::new(FunctionKind::Host(HostValue { call, origin })))
-    }
-
-    /// For bindings: a function that is `value` in their language. Those of the same identity are one function, which
-    /// has to hold as long as the value is there.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn of_language(
-        identity: usize,
-        value: Arc<dyn Any + Send + Sync>,
-        call: impl Fn(&mut Vec<Value>) -> Result<()> + Send + Sync + 'static,
-    ) -> Function {
-        Function::of_host(HostFunction::Plain(Arc::new(call)), Some(Origin { identity, value }))
-    }
-
-    /// The `value` of [`of_language`](Self::of_language).
-    #[doc(hidden)]
-    #[must_use]
-    pub fn language_value(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
-        match &*self.0 {
-            FunctionKind::Host(HostValue { origin: Some(origin), .. }) => Some(&origin.value),
-            _ => None,
-        }
     }
 
     /// Calls the function.

@@ -17,6 +17,19 @@ pub enum Reply {
     Later(Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>),
 }
 
+impl Reply {
+    /// What comes later; results that are there are put in the list.
+    pub(crate) fn into_pending(self, values: &mut Vec<Value>) -> Option<Pending> {
+        match self {
+            Reply::Now(results) => {
+                *values = results;
+                None
+            }
+            Reply::Later(pending) => Some(pending),
+        }
+    }
+}
+
 impl Sandbox {
     /// Like [`compute_with`](Self::compute_with), as a future that any executor can drive: while the script waits for a
     /// host function, the thread does other things. The timeout counts while waiting.
@@ -118,13 +131,7 @@ impl Sandbox {
         function: impl Fn(A) -> Result<Reply> + Send + Sync + 'static,
     ) -> Result<()> {
         let call = move |values: &mut Vec<Value>| -> Result<Option<Pending>> {
-            match function(A::from_args(values.drain(..))?)? {
-                Reply::Now(results) => {
-                    *values = results;
-                    Ok(None)
-                }
-                Reply::Later(pending) => Ok(Some(pending)),
-            }
+            Ok(function(A::from_args(values.drain(..))?)?.into_pending(values))
         };
         self.add_function(name, HostFunction::MayWait(Arc::new(call)), repeatable)
     }

@@ -8,6 +8,8 @@ mod function;
 #[cfg(feature = "async")]
 mod futures;
 mod home_export;
+#[doc(hidden)]
+mod language;
 mod limit_setters;
 mod parse_units;
 mod run;

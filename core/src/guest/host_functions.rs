@@ -346,11 +346,17 @@ fn call_later(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, 
             }
         }
         #[cfg(feature = "async")]
-        HostFunction::MayWait(function) => match call_now(guest, || function(values)) {
-            Ok(None) => Answer::Results,
-            Ok(Some(pending)) => wait_for(guest, pending, called, values),
-            Err(answer) => answer,
-        },
+        HostFunction::MayWait(function) => {
+            let given = call_now(guest, || function(values));
+            may_wait(guest, given, called, values)
+        }
+        #[cfg(feature = "async")]
+        HostFunction::OfLanguage(function) => {
+            let owner = host.run.resolver.as_ref().map(|resolver| Arc::clone(resolver.owner()));
+            let language = owner.as_ref().and_then(|owner| owner.held().language.get());
+            let given = call_now(guest, || function(language, values));
+            may_wait(guest, given, called, values)
+        }
         _ => match (host.run.waits, called.request) {
             (Waits::Started, Some(request)) => {
                 let open = OpenRequest { name: host.functions.name(called.number), args: std::mem::take(values) };
@@ -360,6 +366,21 @@ fn call_later(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, 
             (Waits::Started, None) => Answer::Later,
             _ => Answer::Error(nobody_answers(&host.functions.name(called.number))),
         },
+    }
+}
+
+/// A function has given its results, or a future of them.
+#[cfg(feature = "async")]
+fn may_wait(
+    guest: &mut GuestMut<'_>,
+    given: Result<Option<Pending>, Answer>,
+    called: Called,
+    values: &mut Vec<Value>,
+) -> Answer {
+    match given {
+        Ok(None) => Answer::Results,
+        Ok(Some(pending)) => wait_for(guest, pending, called, values),
+        Err(answer) => answer,
     }
 }
 

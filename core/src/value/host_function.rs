@@ -9,6 +9,9 @@ use super::{Result, Value};
 #[cfg(feature = "async")]
 pub(crate) type Pending = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>;
 
+/// What a binding knows a sandbox by.
+pub type LanguageData = Arc<dyn Any + Send + Sync>;
+
 /// What takes its arguments out of a list.
 type ArgsFn<R> = Arc<dyn Fn(&mut Vec<Value>) -> R + Send + Sync>;
 
@@ -22,6 +25,9 @@ pub(crate) enum HostFunction {
     /// As a plain one, or it gives a future of its results.
     #[cfg(feature = "async")]
     MayWait(ArgsFn<Result<Option<Pending>>>),
+    /// The same of another language, which hears in which sandbox it is called.
+    #[cfg(feature = "async")]
+    OfLanguage(Arc<dyn Fn(Option<&LanguageData>, &mut Vec<Value>) -> Result<Option<Pending>> + Send + Sync>),
     /// Its calls are for whoever has started the run.
     Declared,
 }

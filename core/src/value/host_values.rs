@@ -143,6 +143,13 @@ impl HostValues {
         }
     }
 
+    /// Shows all of them, unless somebody is at work with them.
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&Function)) {
+        if let Ok(list) = self.list.try_lock() {
+            list.places.iter().flatten().for_each(|given| visit(&given.function));
+        }
+    }
+
     /// How many functions Lua holds, as far as it has told.
     #[inline]
     pub(crate) fn len(&self) -> usize {

@@ -31,6 +31,7 @@ pub use convert::{FromValue, IntoArgs};
 pub use error::{Error, ErrorKind, Result};
 pub use function::Function;
 pub(crate) use function::{Builtin, FunctionKind, Handle};
+pub use host_function::LanguageData;
 #[cfg(feature = "async")]
 pub(crate) use host_function::Pending;
 pub(crate) use host_function::{HostFunction, HostValue, Origin};

@@ -1,12 +1,12 @@
 //! The sandbox that values belong to.
 
 use std::any::Any;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::host_values::HostValues;
 use super::pins::Pins;
 use super::release_queue::ReleaseQueue;
-use super::{Error, Result, StoredTable, Table};
+use super::{Error, LanguageData, Result, StoredTable, Table};
 
 /// A sandbox, as far as values have to know it.
 pub(crate) trait Owner: Any + Send + Sync {
@@ -23,12 +23,19 @@ pub(crate) struct HeldByHost {
     pub(crate) released: ReleaseQueue,
     pub(crate) tables: Pins,
     pub(crate) host_values: Arc<HostValues>,
+    /// What the binding knows the sandbox by.
+    pub(crate) language: OnceLock<LanguageData>,
 }
 
 impl HeldByHost {
     /// `deterministic`: what scripts see must not depend on when the host lets go of something.
     pub(crate) fn new(deterministic: bool, host_values: Arc<HostValues>) -> Self {
-        HeldByHost { released: ReleaseQueue::new(deterministic), tables: Pins::new(deterministic), host_values }
+        HeldByHost {
+            released: ReleaseQueue::new(deterministic),
+            tables: Pins::new(deterministic),
+            host_values,
+            language: OnceLock::new(),
+        }
     }
 }
 

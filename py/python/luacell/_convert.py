@@ -40,11 +40,11 @@ def converter(cls: type[T], /) -> Callable[[Callable[[T], Any]], Callable[[T], A
     return register
 
 
-_PLAIN, _ENTRIES, _MADE_PAIRS, _MADE_ITEMS = range(4)
+_PLAIN, _ENTRIES, _MADE_PAIRS, _MADE_ITEMS, _CALLABLE = range(5)
 
 
 def fallback(value: Any) -> tuple[int, Any]:
-    """Called by the native part: how to pass `value`: as another object, as entries, or as pairs or items that are made on demand."""
+    """Called by the native part: how to pass `value`: as another object, as entries, as pairs or items that are made on demand, or as a callable."""
     cls = type(value)
     if _converters:
         for base in cls.__mro__:
@@ -65,9 +65,11 @@ def fallback(value: Any) -> tuple[int, Any]:
         plain = value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
         if type(plain) is not cls:
             return _PLAIN, plain
+    if callable(value) and not isinstance(value, type):
+        return _CALLABLE, value
     name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    if callable(value):
-        advice = "use register to make it callable from Lua"
+    if isinstance(value, type):
+        advice = "pass a function that calls it"
     else:
         advice = "use luacell.converter to say how its class is passed"
     raise LuaConversionError(f"a value of the type {name} can't be passed to Lua; {advice}")
