@@ -22,9 +22,9 @@ function failure(run) {
 }
 
 suite("revision", () => {
-  test("the guest says that it speaks revision 3", () => {
-    assert.equal(new Sandbox({ init: false }).exports.get_protocol_revision(), 3);
-    assert.equal(new Sandbox().exports.get_protocol_revision(), 3);
+  test("the guest says that it speaks revision 4", () => {
+    assert.equal(new Sandbox({ init: false }).exports.get_protocol_revision(), 4);
+    assert.equal(new Sandbox().exports.get_protocol_revision(), 4);
   });
 
   test("can be announced before init and taken back", () => {

@@ -299,7 +299,7 @@ test("bytes of a snapshot with a run that lie", () => {
 test("other wasm is refused", async () => {
   const empty = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
   const engine = await Engine.load(empty);
-  assert.throws(() => new Sandbox({ engine }), { kind: "InvalidArgument", message: /does not speak revision 3/ });
+  assert.throws(() => new Sandbox({ engine }), { kind: "InvalidArgument", message: /does not speak revision 4/ });
   await assert.rejects(Engine.load(Uint8Array.of(1, 2, 3)), { kind: "InvalidArgument" });
   await assert.rejects(Engine.load("file:///nowhere/lua.wasm"), { kind: "InvalidArgument" });
 });
