@@ -15,6 +15,9 @@ pub type LanguageData = Arc<dyn Any + Send + Sync>;
 /// What takes its arguments out of a list.
 type ArgsFn<R> = Arc<dyn Fn(&mut Vec<Value>) -> R + Send + Sync>;
 
+#[cfg(feature = "async")]
+type LanguageFn = dyn Fn(Option<&LanguageData>, &mut Vec<Value>) -> Result<Option<Pending>> + Send + Sync;
+
 /// A host function.
 #[derive(Clone)]
 pub(crate) enum HostFunction {
@@ -27,7 +30,7 @@ pub(crate) enum HostFunction {
     MayWait(ArgsFn<Result<Option<Pending>>>),
     /// The same of another language, which hears in which sandbox it is called.
     #[cfg(feature = "async")]
-    OfLanguage(Arc<dyn Fn(Option<&LanguageData>, &mut Vec<Value>) -> Result<Option<Pending>> + Send + Sync>),
+    OfLanguage(Arc<LanguageFn>),
     /// Its calls are for whoever has started the run.
     Declared,
 }
