@@ -590,3 +590,14 @@ fn a_cancelled_function_is_no_error_of_the_script() {
         assert!(!seen.load(Ordering::SeqCst), "{source}");
     }
 }
+
+#[test]
+fn functions_without_a_name_may_wait() {
+    let later = Function::new_async(|n: i64| async move { Ok(n + 1) });
+    let lua = Sandbox::new().unwrap();
+    let options = || ComputeOptions::new().args((later.clone(), 1));
+    let source = "local f, n = ... return f(f(n))";
+    assert_eq!(block_on(lua.compute_async(source, options())).unwrap().values, [3.into()]);
+    assert_eq!(lua.compute_with(source, options()).unwrap().values, [3.into()]);
+    assert_eq!(later.call(1).unwrap_err().kind(), ErrorKind::InvalidArgument);
+}

@@ -243,4 +243,11 @@ fn what_lua_never_read_is_not_kept_for_ever() {
         most = most.max(counted.alive());
     }
     assert!(most < 3000, "{most}");
+    // Nor when Lua holds so many that there would soon be no place left.
+    let lua = counted.sandbox();
+    lua.compute("kept = {} for i = 1, 60000 do kept[i] = make(i) end").unwrap();
+    for i in 0..50_000 {
+        lua.compute_with("not Lua", ComputeOptions::new().args(counted.function(i))).unwrap_err();
+    }
+    assert_eq!(eval(&lua, "return make(3)()"), 3.into());
 }

@@ -53,6 +53,7 @@ function writing<T>(write: (out: Writer) => void, use: (bytes: Uint8Array) => T)
 
 export class Adapter implements Links {
   readonly exact: boolean;
+  readonly hostValues = null;
   readonly options: SandboxOptions;
   readonly home: StoredTable;
   readonly native: NativeSandbox;

@@ -2,6 +2,7 @@
 
 import { Reader, type Writer, malformed } from './bytes.js';
 import { LuaCellError, conversion, ourError } from './errors.js';
+import type { HostValues } from './host-values.js';
 import { checkSameKeys, fits64 } from './keys.js';
 import { pathText } from './path.js';
 import { Tag } from './protocol.js';
@@ -12,6 +13,8 @@ import { type FunctionKind, LuaFloat, type LuaFunction, type LuaValue, floatMark
 export interface Links {
   /** Whether integers are BigInt and floats number, both ways. */
   readonly exact: boolean;
+  /** Null where functions without a name can't be passed. */
+  readonly hostValues: HostValues | null;
   stored(id: number, cell: boolean): StoredTable;
   function(kind: FunctionKind): LuaFunction;
   handle(id: number): LuaFunction;
@@ -87,6 +90,11 @@ class Decoder {
       }
       case Tag.Handle:
         return links.handle(reader.u32());
+      case Tag.HostFunction: {
+        const f = links.hostValues?.get(reader.u32());
+        if (!f) throw malformed('a host function that is not there');
+        return f;
+      }
       case Tag.StoredFunction:
         return links.function({ type: 'stored', table: links.stored(this.#id(), false) });
       case Tag.StoredUpvalue:
@@ -383,7 +391,12 @@ function putBytes(out: Writer, tag: number, bytes: Uint8Array): void {
 
 function putFunction(out: Writer, value: LuaFunction, links: Links, live: boolean): void {
   const kind = functionKinds.get(value);
-  if (!kind) throw conversion("can't pass a JavaScript function: register it, and pass its name");
+  if (!kind) {
+    if (!links.hostValues) throw conversion("can't pass a JavaScript function: register it, and pass its name");
+    if (!live) throw conversion("a function of the host can't be stored");
+    out.u8(Tag.HostFunction);
+    return out.u32(links.hostValues.give(value));
+  }
   switch (kind.type) {
     case 'live':
       if (!live) throw conversion('a function of the running sandbox can only be stored by a script');

@@ -83,7 +83,7 @@ export class Functions {
   }
 
   name(id: number): string {
-    return this.#all.get(id)?.name ?? '?';
+    return this.#all.get(id)?.name ?? 'a function without a name';
   }
 
   get names(): FunctionNames {

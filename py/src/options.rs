@@ -87,7 +87,8 @@ pub fn time(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Duration>> 
         Err(_) => value.extract::<f64>(),
     };
     let no_time = || senseless(value, name, "time: use seconds from 0, text such as '500ms', a timedelta, or None");
-    let seconds = seconds.map_err(|_| no_time())?;
+    // None says that there is no limit; infinity is more likely the result of a calculation that went wrong.
+    let seconds = seconds.ok().filter(|seconds| seconds.is_finite()).ok_or_else(no_time)?;
     // What is too long to say is no limit.
     if seconds >= Duration::MAX.as_secs_f64() {
         return Ok(None);

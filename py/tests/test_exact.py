@@ -111,6 +111,8 @@ def test_settings_that_make_no_sense_are_named() -> None:
         {"conflict_retries": 2**32},
         {"timeout": float("nan")},
         {"timeout": float("-inf")},
+        {"timeout": float("inf")},
+        {"claim_term": float("inf")},
         {"timeout": -1},
         {"timeout": 10**400},
         {"timeout": 10**10000},
@@ -132,7 +134,7 @@ def test_settings_that_make_no_sense_are_named() -> None:
         anything: Any = settings
         with pytest.raises(luacell.LuaInvalidArgumentError, match=f"^{name}: "):
             Sandbox(**anything)
-        if name not in ("seed", "conflict_retries"):
+        if name not in ("seed", "conflict_retries", "claim_term"):
             with pytest.raises(luacell.LuaInvalidArgumentError, match=f"^{name}: "):
                 Sandbox().compute("return 1", **anything)
     for engine in ({"pool_size": -1}, {"pool_size": 2**32}, {"max_memory": -1}, {"max_memory": 2**64}):
@@ -143,7 +145,7 @@ def test_settings_that_make_no_sense_are_named() -> None:
     for max_memory in (0, 1, 2**20, 2**33):
         with pytest.raises(luacell.LuaInvalidArgumentError, match="max_memory"):
             luacell.Engine(pool_size=0, max_memory=max_memory)
-    assert Sandbox(seed=2**64 - 1, conflict_retries=0, timeout=float("inf")).compute("return 1") == 1
+    assert Sandbox(seed=2**64 - 1, conflict_retries=0, timeout=1e300).compute("return 1") == 1
 
 
 def test_a_converter_is_for_a_class() -> None:

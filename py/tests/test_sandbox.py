@@ -76,7 +76,7 @@ def test_limits_of_the_sandbox_and_of_a_run() -> None:
         luacell.Sandbox(instruction_limit=-1)
     assert luacell.Sandbox(timeout=None, memory_limit=None).compute("return 1") == 1
     # What is too long to say is no limit.
-    for long in (float("inf"), 1e300, 1e15, datetime.timedelta.max):
+    for long in (1e300, 1e15, datetime.timedelta.max):
         assert luacell.Sandbox(timeout=long).compute("return 1", timeout=long) == 1
 
 

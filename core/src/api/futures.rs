@@ -7,7 +7,7 @@ use super::{ComputeOptions, Sandbox};
 use crate::guest::host_functions::{FromArgs, HostFunction, Pending};
 use crate::run::async_run::run;
 use crate::run::inputs::{enter_call, enter_compute_with};
-use crate::value::{IntoArgs, Outcome, Result, Value};
+use crate::value::{Function, IntoArgs, Outcome, Result, Value};
 
 /// What a host function gives that [waits only sometimes](Sandbox::register_maybe_async).
 pub enum Reply {
@@ -27,6 +27,31 @@ impl Reply {
             }
             Reply::Later(pending) => Some(pending),
         }
+    }
+}
+
+fn future_of<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 'static>(
+    function: impl Fn(A) -> F + Send + Sync + 'static,
+) -> HostFunction {
+    HostFunction::Future(Arc::new(move |args: &mut Vec<Value>| -> Pending {
+        match A::from_args(args.drain(..)) {
+            Ok(args) => {
+                let results = function(args);
+                Box::pin(async move { results.await.map(IntoArgs::into_args) })
+            }
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }))
+}
+
+impl Function {
+    /// As [`new`](Self::new), for a function whose results come later, as for
+    /// [`register_async`](Sandbox::register_async). Only Lua can call it.
+    #[must_use]
+    pub fn new_async<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 'static>(
+        function: impl Fn(A) -> F + Send + Sync + 'static,
+    ) -> Function {
+        Function::of_host(future_of(function), None)
     }
 }
 
@@ -104,16 +129,7 @@ impl Sandbox {
         function: impl Fn(A) -> F + Send + Sync + 'static,
         repeatable: bool,
     ) -> Result<()> {
-        let start = move |args: &mut Vec<Value>| -> Pending {
-            match A::from_args(args.drain(..)) {
-                Ok(args) => {
-                    let results = function(args);
-                    Box::pin(async move { results.await.map(IntoArgs::into_args) })
-                }
-                Err(error) => Box::pin(std::future::ready(Err(error))),
-            }
-        };
-        self.add_function(name, HostFunction::Future(Arc::new(start)), repeatable)
+        self.add_function(name, future_of(function), repeatable)
     }
 
     /// [`register`](Self::register) and [`register_async`](Self::register_async) in one, for languages in which only the

@@ -77,6 +77,7 @@ impl List {
         let given = entry.take()?;
         self.free.push(place);
         self.known.remove(&given.function.identity());
+        self.compared = self.compared.min(self.known.len());
         Some(given.function)
     }
 }
@@ -161,7 +162,8 @@ impl HostValues {
     #[inline]
     pub(crate) fn wants_comparison(&self) -> bool {
         const FEW: usize = 1024;
-        self.len() > FEW && self.len() > FEW + 2 * lock(&self.list).compared
+        let len = self.len();
+        len > FEW && (len > FEW + 2 * lock(&self.list).compared || len >= MAX_HOST_VALUES as usize)
     }
 
     /// The guest has these and no others: numbers, and how often they came. Gives back those that it does not have.

@@ -10,6 +10,7 @@ import { type AsyncRunOptions, type AsyncStartOptions, type RunOptions, type San
 export declare class Adapter implements Links {
     #private;
     readonly exact: boolean;
+    readonly hostValues: null;
     readonly options: SandboxOptions;
     readonly home: StoredTable;
     readonly native: NativeSandbox;

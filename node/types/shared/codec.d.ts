@@ -1,11 +1,14 @@
 import { type Writer } from './bytes.js';
 import { LuaCellError } from './errors.js';
+import type { HostValues } from './host-values.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, type LuaFunction, type LuaValue } from './values.js';
 /** What values of one sandbox refer to. */
 export interface Links {
     /** Whether integers are BigInt and floats number, both ways. */
     readonly exact: boolean;
+    /** Null where functions without a name can't be passed. */
+    readonly hostValues: HostValues | null;
     stored(id: number, cell: boolean): StoredTable;
     function(kind: FunctionKind): LuaFunction;
     handle(id: number): LuaFunction;

@@ -324,6 +324,14 @@ export class Guest {
     return n < 0 ? null : new Set(this.#ids(n));
   }
 
+  /** The functions of the host without a name that Lua has, and how often they came; null when there is no memory for the list. */
+  hostValues(): Map<number, number> | null {
+    const n = this.call('list_host_values');
+    if (n < 0) return null;
+    const numbers = this.#ids(n);
+    return new Map(Array.from({ length: numbers.length >> 1 }, (_, i) => [numbers[2 * i]!, numbers[2 * i + 1]!]));
+  }
+
   /** Table ids in the buffer, so many bytes. */
   #ids(n: number): number[] {
     this.refreshBuffer();

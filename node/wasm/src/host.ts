@@ -5,6 +5,7 @@ import { Writer, textOf, utf8 } from '../../shared/bytes.js';
 import { decode, encodeArgs } from '../../shared/codec.js';
 import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messageOf, ourError, reveal, setCause, shownOf, shownOfModules, unfit } from '../../shared/errors.js';
 import { type Functions, type HostFunction, MultipleResults } from '../../shared/functions.js';
+import { HostValues } from '../../shared/host-values.js';
 import type { Guest } from './guest.js';
 import { behindCause, HostErrors, nothingBehind } from '../../shared/host-errors.js';
 import { type Limits, defaultLimits, mostHeld } from '../../shared/limits.js';
@@ -14,6 +15,7 @@ import { abandon, isThenable } from '../../shared/promises.js';
 import {
   Clock,
   Code,
+  FIRST_HOST_VALUE,
   INSTRUCTION_GRANT,
   LARGEST_ENTRY,
   LIMITS_UNDO,
@@ -100,6 +102,8 @@ export class Host {
   modules: Modules | null = null;
   virtualTime: VirtualTime | null = null;
   links: SandboxLinks | null = null;
+  /** What the present instance was given. */
+  values = new HostValues();
 
   // Of the present run.
   limits: Limits = defaultLimits;
@@ -319,6 +323,12 @@ export class Host {
         if (payload.length < 4) return null;
         this.#drop(new DataView(payload.buffer, payload.byteOffset).getUint32(0, true));
         return none;
+      case Operation.Release: {
+        if (payload.length < 8) return null;
+        const view = new DataView(payload.buffer, payload.byteOffset);
+        this.values.release(view.getUint32(0, true), view.getUint32(4, true));
+        return none;
+      }
       case Operation.Clock:
         return this.#clock(payload);
       case Operation.Seed:
@@ -452,7 +462,7 @@ export class Host {
     if (this.hostCalls >= this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
     this.hostCalls++;
     // The guest knows the name of the one that is gone.
-    const f = id === SLEEP ? declared : this.functions.find(id);
+    const f = id === SLEEP ? declared : id >= FIRST_HOST_VALUE ? (this.values.get(id) as HostFunction | undefined) : this.functions.find(id);
     if (f === undefined) return Code.Absent;
     let result: unknown;
     let waits: boolean;

@@ -1,6 +1,7 @@
 import type { Links } from '../../shared/codec.js';
 import { LuaCellError, invalid, lossyText } from '../../shared/errors.js';
 import type { HeldFunctions } from '../../shared/held.js';
+import type { HostValues } from '../../shared/host-values.js';
 import { StoredTable } from '../../shared/stored.js';
 import type { Runtime } from './runtime.js';
 import { type FunctionKind, type LuaFunction, functionKinds } from '../../shared/values.js';
@@ -12,6 +13,7 @@ export class SandboxLinks implements Links {
     readonly instance: number,
     readonly held: HeldFunctions,
     readonly exact: boolean,
+    readonly hostValues: HostValues,
   ) {}
 
   stored(id: number, cell: boolean): StoredTable {

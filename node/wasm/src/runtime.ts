@@ -6,6 +6,7 @@ import { decode, encodeArgs, putReference, references } from '../../shared/codec
 import type { Engine } from './engine.js';
 import { type Enter, functionEntry } from './entry.js';
 import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limitError, storeError } from '../../shared/errors.js';
+import { HostValues } from '../../shared/host-values.js';
 import { type FunctionNames, type Functions, type HostFunction, checkName } from '../../shared/functions.js';
 import { type Entry, Guest } from './guest.js';
 import { HeldFunctions } from '../../shared/held.js';
@@ -37,6 +38,8 @@ export interface Image {
   memory: Uint8Array;
   tables: TableImage;
   functions: FunctionNames;
+  /** Functions of the host without a name, which bytes can't hold. */
+  values: HostValues;
   time: VirtualTime | null;
   waiting: WaitingImage | null;
 }
@@ -100,7 +103,7 @@ export class Runtime {
   // ---- Who may use it when
 
   #links(): SandboxLinks {
-    return new SandboxLinks(this, this.#instance, this.#held, this.options.exact);
+    return new SandboxLinks(this, this.#instance, this.#held, this.options.exact, this.host.values);
   }
 
   /** Whether a host function of the present run uses it; else nothing runs. Throws when something else does. */
@@ -137,12 +140,14 @@ export class Runtime {
   #free(): void {
     this.#guest = null;
     this.host.guest = null;
+    this.host.values = new HostValues();
     this.host.tables.rollback();
   }
 
   #start(): Guest {
     const { host } = this;
     this.#beginInstance();
+    host.values = new HostValues();
     const guest = new Guest(this.engine.module, host);
     this.#setUp(guest);
     this.#guest = guest;
@@ -299,6 +304,11 @@ export class Runtime {
     const limits = set ? withLimits(this.limits, set) : this.limits;
     this.#releaseHandles();
     const guest = this.#theGuest();
+    const { values } = this.host;
+    if (values.wantsComparison) {
+      const has = guest.hostValues();
+      if (has) values.compare(has);
+    }
     const links = this.#links();
     this.host.begin(limits, waits);
     guest.apply(limits);
@@ -608,6 +618,8 @@ export class Runtime {
   image(): Image {
     return this.#beside((guest) => {
       this.#releaseHandles();
+      // What is garbage already need not be kept.
+      if (this.host.values.size > 0) guest.call('run_gc');
       guest.call('settle_random');
       const { tables } = this.host;
       return this.#imageWith(guest, tables.image(), this.#timeLeft, tables.writes);
@@ -616,12 +628,13 @@ export class Runtime {
 
   /** `left`: the time that a run has which waits. */
   #imageWith(guest: Guest, tables: TableImage, left: number | null, writes: Write[]): Image {
-    const { functions, virtualTime, limits, hostCalls, bytesStored, lastError } = this.host;
+    const { functions, values, virtualTime, limits, hostCalls, bytesStored, lastError } = this.host;
     return {
       guest: this.engine.fingerprint,
       memory: guest.copyMemory(),
       tables,
       functions: functions.names,
+      values: values.copy(),
       time: virtualTime?.copy() ?? null,
       waiting: left === null ? null : { limits, left, hostCalls, bytesStored, lastError, writes },
     };
@@ -658,7 +671,9 @@ export class Runtime {
     if (keepsLimits) this.#checkSize(image, withTables);
     this.#running = true;
     const { host } = this;
+    const before = host.values;
     try {
+      host.values = image.values.copy();
       const guest = new Guest(this.engine.module, host);
       guest.putMemory(image.memory);
       const inUse = guest.memoryStats().luaBytes;
@@ -685,6 +700,7 @@ export class Runtime {
       if (waiting) this.#restoreRun(guest, waiting, image.functions);
       else this.#afterwards(() => this.#sweep());
     } catch (error) {
+      if (host.guest !== this.#guest) host.values = before;
       host.guest = this.#guest;
       this.#abandon(error);
       throw error;

@@ -3,8 +3,9 @@ import { crc32 } from './checksum.js';
 import type { Limits } from '../../shared/limits.js';
 import type { Image, WaitingImage } from './runtime.js';
 import { type Write, isValid } from './tables.js';
-import { invalid } from '../../shared/errors.js';
+import { conversion, invalid } from '../../shared/errors.js';
 import type { FunctionNames } from '../../shared/functions.js';
+import { HostValues } from '../../shared/host-values.js';
 import { VirtualTime } from './virtual-time.js';
 
 const MAGIC = 'LuaCellWasmSnap4';
@@ -20,9 +21,12 @@ export class Snapshot {
     this.image = image;
   }
 
-  /** As bytes, to be kept, with a checksum. They can only be restored with the same `lua.wasm`. */
+  /**
+   * As bytes, to be kept, with a checksum. They can only be restored with the same `lua.wasm`. Throws `Conversion` if Lua held functions of JavaScript that have no name.
+   */
   toBytes(): Uint8Array {
-    const { guest, memory, tables, functions, time, waiting } = this.image;
+    const { guest, memory, tables, functions, values, time, waiting } = this.image;
+    if (values.size > 0) throw conversion(unnamed(values.size));
     const out = new Writer();
     const counted = (bytes: Uint8Array): void => putCounted(out, bytes);
     out.raw(utf8(MAGIC));
@@ -71,6 +75,9 @@ export class Snapshot {
     }
   }
 }
+
+const unnamed = (held: number): string =>
+  `Lua holds ${held} functions of the host that have no name, which can't be kept outside of the process: register them by a name, or let Lua let go of them`;
 
 function putCounted(out: Writer, bytes: Uint8Array): void {
   out.u32(bytes.length);
@@ -148,5 +155,5 @@ function read(bytes: Uint8Array): Image {
     if (at + page.length > length) throw new Error('a page lies outside of the memory');
     memory.set(page, at);
   }
-  return { guest, memory, tables, functions, time, waiting };
+  return { guest, memory, tables, functions, values: new HostValues(), time, waiting };
 }

@@ -1,0 +1,17 @@
+export type HostValue = (...args: any[]) => unknown;
+/** The functions that one instance was given, by number. */
+export declare class HostValues {
+    #private;
+    get size(): number;
+    /** The number under which the guest is given a function, once more. */
+    give(f: HostValue): number;
+    get(number: number): HostValue | undefined;
+    /** The guest has let go of a function that was passed to it so often. More may be on their way. */
+    release(number: number, times: number): void;
+    /** Whether the guest should be asked which of them it has: what it could not read of a message never came. */
+    get wantsComparison(): boolean;
+    /** The guest has these and no others; how often they came. */
+    compare(has: ReadonlyMap<number, number>): void;
+    /** For a copy of the guest. */
+    copy(): HostValues;
+}
