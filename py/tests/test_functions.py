@@ -105,15 +105,18 @@ def test_lua_lets_go_of_it(lua: Sandbox) -> None:
     assert gone() is None
 
 
+class Game:
+    """Its sandbox holds a method of it: a circle."""
+
+    def __init__(self) -> None:
+        self.lua = Sandbox()
+        self.lua.compute("on_tick = ...", self.tick)
+
+    def tick(self) -> int:
+        return 5
+
+
 def test_a_circle_through_lua_is_collected() -> None:
-    class Game:
-        def __init__(self) -> None:
-            self.lua = Sandbox()
-            self.lua.compute("on_tick = ...", self.tick)
-
-        def tick(self) -> int:
-            return 5
-
     game = Game()
     assert game.lua.compute("return on_tick()") == 5
     gone = weakref.ref(game)
@@ -123,14 +126,6 @@ def test_a_circle_through_lua_is_collected() -> None:
 
 
 def test_what_is_held_elsewhere_is_not_collected() -> None:
-    class Game:
-        def __init__(self) -> None:
-            self.lua = Sandbox()
-            self.lua.compute("on_tick = ...", self.tick)
-
-        def tick(self) -> int:
-            return 5
-
     snapshot = Game().lua.snapshot()
     gc.collect()
     other = Sandbox()

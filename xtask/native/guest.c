@@ -229,8 +229,14 @@ static void hear (struct message *m) {
 
 /* {== Exports */
 
+/* So many bytes in the buffer are for the host, or they are an error's. */
+static uint32_t told (uint32_t n) {
+  io_to_host((int)n);
+  return n;
+}
+
 static uint32_t ran (uint32_t result) {
-  if ((int)result != CODE_RUN_WAITS) io_to_host((int)result);
+  if ((int)result != CODE_RUN_WAITS) told(result);
   if (nesting == 0) metrics_to_host();
   return result;
 }
@@ -262,26 +268,14 @@ static uint32_t run_export (uint32_t number, const uint32_t *a) {
       io_from_host(a[0]);
       forget_tables(a[0]);
       return 0;
-    case NUMBER_get_error_details: {
-      int n = (int)get_error_details();
-      io_to_host(n);
-      return (uint32_t)n;
-    }
-    case NUMBER_list_table_ids: {
-      int n = (int)list_table_ids();
-      io_to_host(n);
-      return (uint32_t)n;
-    }
-    case NUMBER_list_host_values: {
-      int n = (int)list_host_values();
-      io_to_host(n);
-      return (uint32_t)n;
-    }
-    case NUMBER_list_requests: {
-      int n = (int)list_requests();
-      io_to_host(n);
-      return (uint32_t)n;
-    }
+    case NUMBER_get_error_details:
+      return told(get_error_details());
+    case NUMBER_list_table_ids:
+      return told(list_table_ids());
+    case NUMBER_list_host_values:
+      return told(list_host_values());
+    case NUMBER_list_requests:
+      return told(list_requests());
     case NUMBER_get_buffer_ptr:
       return io_place();
     case NUMBER_reserve_buffer:

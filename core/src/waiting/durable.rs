@@ -64,17 +64,17 @@ impl SandboxState {
             // What was only looked at meanwhile is in conflict with nobody.
             self.tables()?.rollback();
         }
-        let stored = self.checkpoint();
-        if stored.is_err() {
-            match self.durable.as_deref_mut().filter(|_| was_used) {
-                Some(run) => run.is_spoilt = true,
-                None => self.tables()?.rollback(),
+        let Err(error) = self.checkpoint() else { return Ok(()) };
+        match self.durable.as_deref_mut().filter(|_| was_used) {
+            Some(run) => {
+                run.is_spoilt = true;
+                Err(error.explained("the run can only be dropped, and resumed by its name from where it was stored"))
+            }
+            None => {
+                self.tables()?.rollback();
+                Err(error)
             }
         }
-        stored.map_err(|error| match was_used {
-            true => error.explained("the run can only be dropped, and resumed by its name from where it was stored"),
-            false => error,
-        })
     }
 
     fn store_waiting_run(&mut self, run: &mut DurableRun) -> Result<()> {

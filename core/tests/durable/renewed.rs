@@ -8,10 +8,8 @@ type Test = fn(&dyn Fn() -> Sandbox);
 pub(crate) const TESTS: [Test; 3] =
     [what_could_not_be_stored_is_not_stored_later, what_was_only_read_is_no_conflict, an_older_sandbox_goes_on_with_it];
 
-const MANY: &str = "for i = 1, 60 do _home[NAME .. i] = {NAME, i} end";
-
 fn make_tables(lua: &Sandbox, name: &str) {
-    lua.compute(format!("NAME = '{name}' {MANY}")).unwrap();
+    lua.compute(format!("for i = 1, 60 do _home['{name}' .. i] = {{'{name}', i}} end")).unwrap();
 }
 
 fn check_tables(lua: &Sandbox, name: &str) {

@@ -8,14 +8,14 @@ await Engine.load();
 
 const applies = 'function apply(f, ...) return f(...) end  function same(...) return ... end';
 
-async function sandbox(options) {
-  const lua = new Sandbox(options);
+function sandbox() {
+  const lua = new Sandbox();
   lua.compute(applies);
   return lua;
 }
 
-test('a function is a value wherever values are', async () => {
-  const lua = await sandbox();
+test('a function is a value wherever values are', () => {
+  const lua = sandbox();
   const double = (x) => 2 * x;
   assert.equal(lua.call('apply', double, 21), 42);
   assert.deepEqual(lua.call('same', { double, list: [double] }), { double, list: [double] });
@@ -23,8 +23,8 @@ test('a function is a value wherever values are', async () => {
   assert.deepEqual(lua.compute('local t = get() return t.double(4), t.double == t.again, type(t.double)'), [8, true, 'function']);
 });
 
-test('it comes back as itself', async () => {
-  const lua = await sandbox();
+test('it comes back as itself', () => {
+  const lua = sandbox();
   const one = () => 1;
   assert.equal(lua.call('same', one), one);
   const handlers = new Set();
@@ -34,19 +34,19 @@ test('it comes back as itself', async () => {
   assert.equal(handlers.size, 0);
 });
 
-test('what it throws comes out', async () => {
-  const lua = await sandbox();
+test('what it throws comes out', () => {
+  const lua = sandbox();
   const cause = new Error('no such thing');
   assert.throws(() => lua.call('apply', () => { throw cause; }), { kind: 'HostFunction', cause });
 });
 
 test('promises are waited for', async () => {
-  const lua = await sandbox();
+  const lua = sandbox();
   assert.equal(await lua.callAsync('apply', { args: [async (x) => x + 1, 2] }), 3);
 });
 
-test('Lua lets go of them', async () => {
-  const lua = await sandbox();
+test('Lua lets go of them', () => {
+  const lua = sandbox();
   const make = (n) => () => n;
   lua.register('make', make);
   lua.compute('kept = make(7) for i = 1, 120000 do assert(make(i)() == i) end');
@@ -60,23 +60,23 @@ test('Lua lets go of them', async () => {
   assert.equal(lua.compute('return make(4)()'), 4);
 });
 
-test('one that is passed again while Lua lets go of it stays', async () => {
-  const lua = await sandbox();
+test('one that is passed again while Lua lets go of it stays', () => {
+  const lua = sandbox();
   const one = () => 9;
   lua.register('one', () => one);
   lua.compute("for i = 1, 50000 do local f = one() if i % 3 == 0 then f = {f, {}, tostring(i)} end end");
   lua.compute('kept = one() collectgarbage() collectgarbage() assert(kept() == 9 and kept == one())');
 });
 
-test('copies have them, bytes and stores do not', async () => {
-  const lua = await sandbox();
+test('copies have them, bytes and stores do not', () => {
+  const lua = sandbox();
   lua.compute('kept = ...', () => 5);
   const snapshot = lua.snapshot();
   const fork = lua.fork();
   lua.compute('kept = nil');
   lua.gc();
   assert.equal(fork.compute('return kept()'), 5);
-  const other = await sandbox();
+  const other = sandbox();
   other.restore(snapshot);
   assert.equal(other.compute('return kept()'), 5);
   assert.throws(() => snapshot.toBytes(), { kind: 'Conversion' });

@@ -236,8 +236,7 @@ void host_release (unsigned number, unsigned times) {
   message[0] = OPERATION_RELEASE;
   put_u32(message + 1, number);
   put_u32(message + 5, times);
-  js_ext_table_get(TABLE_ID_CHANNEL, (const char *)message, sizeof message,
-                   answer, sizeof answer);
+  host_call(message, sizeof message, answer, sizeof answer);
 }
 
 /* Nobody waits for this answer any more. */

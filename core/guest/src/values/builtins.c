@@ -32,7 +32,8 @@ void builtin_remove (lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
-static int is_host_function (const TValue *v) {
+/* With a name or without. */
+int is_host_function (const TValue *v) {
   return ttisCclosure(v) && clCvalue(v)->f == guest.above.call_host;
 }
 

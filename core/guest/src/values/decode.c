@@ -286,8 +286,7 @@ static int close_filled (lua_State *L, Input *in, size_t base) {
 }
 
 /* Pushes all values; returns how many. */
-static __attribute__((noinline)) int decode (lua_State *L, const byte *p,
-                                            size_t len, int stored) {
+static int decode (lua_State *L, const byte *p, size_t len, int stored) {
   Input in = {.start = p, .p = p, .end = p + len, .stored = stored};
   int n = 0;
   /* most messages are nothing else */

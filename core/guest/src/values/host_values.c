@@ -26,12 +26,10 @@ static Token *token_of (const TValue *f) {
 }
 
 int host_value_is (const TValue *v) {
-  return ttisCclosure(v) && clCvalue(v)->f == guest.above.call_host &&
-         clCvalue(v)->nupvalues == UPVALUES;
+  return is_host_function(v) && clCvalue(v)->nupvalues == UPVALUES;
 }
 
 /* Pushes the function with this number. */
-__attribute__((noinline))
 void host_value_push (lua_State *L, unsigned number) {
   const TValue *known = luaH_getint(guest.host_values, number);
   Token *token;

@@ -49,6 +49,7 @@ const char *builtin_name (const TValue *v, size_t *len);
 int builtin_push (lua_State *L, const char *name, size_t len);
 void host_function_push (lua_State *L, const char *name, size_t len,
                          unsigned id);
+int is_host_function (const TValue *v);
 int host_function_is (const TValue *v, unsigned id);
 unsigned host_function_number (const TValue *v);
 

@@ -221,22 +221,6 @@ pub(crate) fn decode_into(bytes: &[u8], resolver: &dyn Resolver, values: &mut Ve
     Ok(size)
 }
 
-/// The guest holds functions in a message for whoever reads it.
-#[cold]
-fn release_rest(mut rest: Reader<'_>, resolver: &dyn Resolver) {
-    while let Some(tag) = rest.0.rest.first().copied() {
-        let mut handle = Reader::new(rest.0.rest.get(1..).unwrap_or_default());
-        if tag == tag::HANDLE
-            && let Ok(id) = handle.u32()
-        {
-            drop(resolver.handle(id));
-        }
-        if rest.skip().is_err() {
-            return;
-        }
-    }
-}
-
 fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<(Vec<Value>, usize)> {
     let room = resolver.room();
     let mut decoder =
@@ -246,7 +230,8 @@ fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<(Vec<Value>, usiz
         match decoder.value() {
             Ok(slot) => slots.push(slot),
             Err(error) => {
-                release_rest(decoder.reader, resolver);
+                // The guest holds functions in a message for whoever reads it.
+                decoder.reader.numbers_of(tag::HANDLE, |id| drop(resolver.handle(id)));
                 return Err(error);
             }
         }

@@ -102,27 +102,13 @@ fn encode_any(values: &[Value], out: &mut Vec<u8>, resolver: &dyn Resolver) -> R
     for (i, value) in values.iter().enumerate() {
         let result = encode_one(Slot::Value(value.clone()), out, resolver, &mut numbers, &mut open);
         if let Err(error) = result {
-            take_back(out.get(start..).unwrap_or_default(), resolver);
+            // The message is not sent.
+            Reader::new(out.get(start..).unwrap_or_default())
+                .numbers_of(tag::HOST_FUNCTION, |number| resolver.take_back_host_function(number));
             return Err(at_place(error, &format!("argument {}", i + 1), &open));
         }
     }
     Ok(())
-}
-
-/// What was written of a message that is not sent.
-#[cold]
-fn take_back(written: &[u8], resolver: &dyn Resolver) {
-    let mut reader = Reader::new(written);
-    while let Some((tag, rest)) = reader.0.rest.split_first() {
-        if *tag == tag::HOST_FUNCTION
-            && let Ok(number) = Reader::new(rest).u32()
-        {
-            resolver.take_back_host_function(number);
-        }
-        if reader.skip().is_err() {
-            return;
-        }
-    }
 }
 
 /// The error with the place in the value at which it happened.

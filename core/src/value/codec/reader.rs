@@ -108,6 +108,20 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
+    /// Hands the numbers behind this tag to `visit`, in all values that are left. Bytes that make no sense end the walk.
+    pub(super) fn numbers_of(&mut self, tag: u8, mut visit: impl FnMut(u32)) {
+        while let Some((first, number)) = self.0.rest.split_first() {
+            if *first == tag
+                && let Some(number) = ByteReader::new(number).u32()
+            {
+                visit(number);
+            }
+            if self.skip().is_err() {
+                return;
+            }
+        }
+    }
+
     /// Passes over one value with all that is in it.
     #[cfg(feature = "serde")]
     pub(crate) fn skip_whole(&mut self) -> Result<()> {
