@@ -142,8 +142,9 @@ impl Sandbox {
         stored_functions: bool,
         limits: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Self> {
-        let seed = options::number(seed, "seed", "from 0 to 18446744073709551615")?;
-        let conflict_retries = options::number(conflict_retries, "conflict_retries", "from 0 to 4294967295")?;
+        let seed = seed.map(|seed| options::number(seed, "seed", "from 0 to 18446744073709551615")).transpose()?;
+        let retries = |times| options::number(times, "conflict_retries", "from 0 to 4294967295");
+        let conflict_retries = conflict_retries.map(retries).transpose()?;
         if let Some(sink) = on_print
             && !sink.is_callable()
         {

@@ -81,6 +81,16 @@ def test_what_need_not_wait_is_done_at_once(lua: luacell.Sandbox) -> None:
         lua.start("return 1", object())
 
 
+def test_a_request_that_can_not_be_is_named(lua: luacell.Sandbox) -> None:
+    run = lua.start("return ask()")
+    for id in (-1, 2**64, 1.0, float("inf"), "1", None):
+        anything: Any = id
+        for use in (run.answer, run.fail):
+            with pytest.raises(luacell.LuaInvalidArgumentError, match="^id: "):
+                use(anything, "x")
+    assert answer_all(run, 5) == 5
+
+
 def test_answers_in_any_order(lua: luacell.Sandbox) -> None:
     run = lua.start("return require('task').all(function() return ask(1) end, function() return ask(2) end)")
     assert [request.args for request in run.requests] == [(1,), (2,)]
