@@ -77,6 +77,7 @@ impl Sandbox {
         py: Python<'_>,
         f: impl FnOnce(&luacell::Sandbox) -> luacell::Result<T> + Send,
     ) -> PyResult<T> {
+        self.callbacks.end_lost_runs(py)?;
         let result = py.detach(|| f(&self.sandbox));
         result.map_err(|error| self.callbacks.take_ending().unwrap_or_else(|| to_exception(py, error)))
     }
@@ -212,6 +213,7 @@ impl Sandbox {
             source_limit,
         ];
         let source = options::source(code)?;
+        self.callbacks.end_lost_runs(py)?;
         let result = if args.is_empty() && name.is_none() && limits.iter().all(|limit| limit.0.is_none()) {
             py.detach(|| self.sandbox.compute(source))
         } else {
@@ -250,6 +252,7 @@ impl Sandbox {
         ];
         let options = set_given(options_of(None, args)?, &limits)?;
         let path = options::text(path, "path")?;
+        self.callbacks.end_lost_runs(py)?;
         let result = py.detach(|| self.sandbox.call_with(path, options));
         self.conclude(py, result)
     }
@@ -351,6 +354,7 @@ impl Sandbox {
         name: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Driven> {
+        slf.get().callbacks.end_lost_runs(slf.py())?;
         let canceller = Canceller::new();
         let options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
         let sandbox = &slf.get().sandbox;
@@ -408,6 +412,7 @@ impl Sandbox {
         durable: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Run> {
+        slf.get().callbacks.end_lost_runs(slf.py())?;
         let canceller = Canceller::new();
         let mut options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
         let durable = durable.map(|name| options::text(name, "durable")).transpose()?.map(str::to_owned);
@@ -464,6 +469,7 @@ impl Sandbox {
     /// The kept table `_home`, as a live view.
     #[getter]
     fn home<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.callbacks.end_lost_runs(py)?;
         table::view(py, &self.sandbox.home())
     }
 
