@@ -234,7 +234,7 @@ impl Run {
     /// Whether it waits for answers.
     #[getter]
     fn waiting(&self) -> bool {
-        try_lock(&self.state).is_ok_and(|state| matches!(*state, State::Open(_)))
+        try_lock(&self.state).is_ok_and(|state| matches!(&*state, State::Open(run) if run.is_waiting()))
     }
 
     /// Its name in the store, if it is durable.
@@ -358,9 +358,9 @@ impl Run {
 
     fn __repr__(&self) -> String {
         let state = match self.state.try_lock().as_deref() {
-            Ok(State::Open(_)) => "waits",
+            Ok(State::Open(run)) if run.is_waiting() => "waits",
             Ok(State::Done(..)) => "done",
-            Ok(State::Ended(_) | State::Failed(_)) => "failed",
+            Ok(State::Open(_) | State::Ended(_) | State::Failed(_)) => "failed",
             _ => "runs",
         };
         match &self.name {

@@ -175,6 +175,7 @@ def test_leaving_and_cancelling(lua: luacell.Sandbox) -> None:
         run.result()
     run = lua.start("ask()")
     lua.close()
+    assert not run.waiting and repr(run) == "<luacell.Run failed>"
     with pytest.raises(luacell.LuaClosedError):
         run.requests
     run.resume()

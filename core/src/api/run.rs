@@ -215,10 +215,10 @@ impl Run {
         if self.result.is_some() { Ok(()) } else { self.cell.take_over_run() }
     }
 
-    /// Whether it waits for answers.
+    /// Whether it waits for answers. It no longer does when its sandbox was closed: what it gave is `Closed` then.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.result.is_none()
+        self.result.is_none() && !self.cell.is_closed()
     }
 
     /// What it waits for, in the order in which it was asked; nothing when it is done.
