@@ -602,3 +602,29 @@ fn killed_five_hundred_times() {
     killed::kill_often(500, || killed::process("child", place.to_str().unwrap()));
     killed::check(&file.sandbox());
 }
+
+#[test]
+fn looking_at_it_claims_and_stores_nothing() {
+    let place = Place::new();
+    let lua = place.sandbox();
+    let mut run = start(&lua, "r", "_home.x = 1 local t = {ask('q', 2)} _home.x = 2 return t[1]");
+    // While somebody has it, and while nobody has.
+    for end in [false, true] {
+        if end {
+            drop(lua.resume("r"));
+        }
+        let other = Sandbox::with_config(SandboxConfig::new().store(place.store())).unwrap();
+        let before = lua.pending_runs().unwrap();
+        let requests = other.look_at_pending_run("r").unwrap();
+        let shown: Vec<_> = requests.iter().map(|r| (r.id, &*r.name, r.args.clone())).collect();
+        assert_eq!(shown, [(1, "ask", vec!["q".into(), 2.into()])]);
+        assert_eq!(lua.pending_runs().unwrap(), before);
+        assert_eq!(eval(&other, "return _home.x"), 1.into());
+        assert!(other.look_at_pending_run("s").is_err());
+        if !end {
+            go_on(&mut run, 5);
+            assert_eq!(eval(&other, "return _home.x"), 2.into());
+        }
+        start(&lua, "r", "_home.x = 1 local t = {ask('q', 2)} _home.x = 2 return t[1]");
+    }
+}
