@@ -56,6 +56,7 @@ mod waiting;
 pub use api::Reply;
 #[cfg(feature = "testkit")]
 pub use api::testkit;
+pub use api::{Class, ClassBuilder, LuaObject, Metamethod};
 pub use api::{ComputeOptions, Engine, ImportOptions, Request, Run, Sandbox, SandboxConfig, parse_size, parse_time};
 pub use guest::host_functions::FromArgs;
 pub use guest::modules::{Folder, Module, ModuleResolver, Resolved};
@@ -74,8 +75,8 @@ pub use value::LanguageData;
 #[cfg(feature = "serde")]
 pub use value::serde::SerializeArgs;
 pub use value::{
-    Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Outcome, Result,
-    StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,
+    Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Object, ObjectRef,
+    Outcome, Result, StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,
 };
 
 /// The programs in the README and the documents are tests.

@@ -126,7 +126,7 @@ fn a_script_keeps_only_so_many() {
     let lua = counted.sandbox();
     let source = "kept = {} for i = 1, 1000000 do kept[i] = make(i) end";
     let error = lua.compute(source).unwrap_err();
-    assert!(error.to_string().contains("functions of the host already"), "{error}");
+    assert!(error.to_string().contains("functions and objects of the host already"), "{error}");
     assert_eq!(eval(&lua, "return #kept"), 100_000.into());
     lua.compute("kept = nil").unwrap();
     lua.gc().unwrap();

@@ -76,6 +76,8 @@ export const Tag = {
   Bigint: 0x0d,
   /** A function of the host that has no name. */
   HostFunction: 0x0e,
+  /** An object of the host, and the number of its class. */
+  HostObject: 0x0f,
 } as const;
 
 /** What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */
@@ -93,8 +95,10 @@ export const Operation = {
   Request: 0x09,
   /** Nobody waits for that answer any more. */
   Drop: 0x0a,
-  /** Lua has let go of a function of the host. */
+  /** Lua has let go of a function or an object of the host. */
   Release: 0x0b,
+  /** What objects like this one offer. */
+  Class: 0x0c,
 } as const;
 
 /** How the answer of a host function begins. */
@@ -165,10 +169,10 @@ export const BUFFER_SIZE = 65_536;
 /** In place of the number of a host function: to let some seconds pass, its argument. */
 export const SLEEP = 4_294_967_295;
 
-/** Numbers of host functions from this one on are those of functions without a name. */
+/** Numbers of host functions from this one on are those of values: functions without a name, and objects. */
 export const FIRST_HOST_VALUE = 2_147_483_648;
 
-/** So many functions of the host without a name Lua may hold. */
+/** So many functions without a name and objects of the host Lua may hold. */
 export const MAX_HOST_VALUES = 100_000;
 
 /** In place of a value's length, in a portion: the value is left out. */

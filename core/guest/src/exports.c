@@ -136,6 +136,7 @@ static void start (lua_State *L, void *ud) {
   guest.builtin_names = table_new_anchored(L, NULL);
   guest.host_functions = table_new_anchored(L, "v");
   guest.host_values = table_new_anchored(L, "v");
+  guest.classes = table_new_anchored(L, "v");
   guest.cells_held = table_new_anchored(L, NULL);
   guest.cells_saved = table_new_anchored(L, NULL);
   guest.cells_before = table_new_anchored(L, NULL);

@@ -111,7 +111,8 @@ typedef struct Guest {
   Table *builtins; /* name -> built-in */
   Table *builtin_names; /* built-in -> name */
   Table *host_functions; /* weak: name -> host function */
-  Table *host_values; /* weak: number -> function of the host without a name */
+  Table *host_values; /* weak: number -> function without a name, or object */
+  Table *classes; /* weak: number -> metatable of such objects */
   Table *bytecode; /* weak: bytecode -> function without own upvalues */
   Table *cells_held; /* strong: id -> upvalue, while a run lasts */
   Table *cells_saved; /* strong: id -> value in the store */

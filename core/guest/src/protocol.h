@@ -56,6 +56,7 @@ enum {
   TAG_STORED_UPVALUE = 0x0C, /* One of its upvalues, described by a table: a cell. */
   TAG_BIGINT = 0x0D,
   TAG_HOST_FUNCTION = 0x0E, /* A function of the host that has no name. */
+  TAG_HOST_OBJECT = 0x0F, /* An object of the host, and the number of its class. */
 };
 
 /* What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */
@@ -71,7 +72,8 @@ enum {
   OPERATION_STORE_FAILURE = 0x08,
   OPERATION_REQUEST = 0x09, /* A call that may be answered later. */
   OPERATION_DROP = 0x0A, /* Nobody waits for that answer any more. */
-  OPERATION_RELEASE = 0x0B, /* Lua has let go of a function of the host. */
+  OPERATION_RELEASE = 0x0B, /* Lua has let go of a function or an object of the host. */
+  OPERATION_CLASS = 0x0C, /* What objects like this one offer. */
 };
 
 /* How the answer of a host function begins. */

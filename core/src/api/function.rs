@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::guest::host_functions::FromArgs;
 use crate::run::SandboxCell;
 use crate::value::{
-    ArgList, Error, Function, FunctionKind, HostFunction, HostValue, IntoArgs, Origin, Outcome, Result, Value,
+    ArgList, Error, Function, FunctionKind, HostFunction, IntoArgs, Nameless, Origin, Outcome, Result, Value,
 };
 
 impl Function {
@@ -33,7 +33,7 @@ impl Function {
     }
 
     pub(super) fn of_host(call: HostFunction, origin: Option<Origin>) -> Function {
-        Function(Arc::new(FunctionKind::Host(HostValue { call, origin })))
+        Function(Arc::new(FunctionKind::Host(Nameless { call, origin })))
     }
 
     /// Calls the function.
@@ -57,7 +57,7 @@ impl Function {
     }
 }
 
-impl HostValue {
+impl Nameless {
     fn call(&self, mut values: Vec<Value>) -> Result<Outcome> {
         let HostFunction::Plain(call) = &self.call else {
             return Err(Error::invalid("only Lua can call a host function whose results come later"));

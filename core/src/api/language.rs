@@ -4,7 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::Sandbox;
-use crate::value::{Function, FunctionKind, HostValue, LanguageData, Origin};
+use crate::value::host_values::HostValue;
+use crate::value::{Function, FunctionKind, LanguageData, Nameless, Origin};
 #[cfg(feature = "async")]
 use crate::value::{HostFunction, Result, Value};
 
@@ -28,7 +29,7 @@ impl Function {
     #[must_use]
     pub fn language_value(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
         match &*self.0 {
-            FunctionKind::Host(HostValue { origin: Some(origin), .. }) => Some(&origin.value),
+            FunctionKind::Host(Nameless { origin: Some(origin), .. }) => Some(&origin.value),
             _ => None,
         }
     }
@@ -40,12 +41,16 @@ impl Sandbox {
         let _ = self.cell.held.language.set(data);
     }
 
-    /// Shows the language's values of all functions that Lua holds and nobody else does, for a garbage collector. It is
+    /// Shows the language's values of all that Lua holds and nobody else does, for a garbage collector. It is
     /// shown none while somebody is at work with them.
     pub fn visit_language_values(&self, visit: &mut dyn FnMut(&(dyn Any + Send + Sync))) {
-        self.cell.held.host_values.visit(&mut |function| {
-            if Arc::strong_count(&function.0) == 1
-                && let Some(value) = function.language_value()
+        self.cell.held.host_values.visit(&mut |value| {
+            let (holders, value) = match value {
+                HostValue::Function(function) => (Arc::strong_count(&function.0), function.language_value()),
+                HostValue::Object(object) => (Arc::strong_count(&object.0), Some(&object.0.value)),
+            };
+            if holders == 1
+                && let Some(value) = value
                 && Arc::strong_count(value) == 1
             {
                 visit(&**value);
@@ -53,7 +58,7 @@ impl Sandbox {
         });
     }
 
-    /// Lua's functions of the host are none any more, for a garbage collector.
+    /// What Lua holds of the host is gone, for a garbage collector.
     pub fn forget_language_values(&self) {
         self.cell.held.host_values.begin(false);
     }

@@ -1,5 +1,6 @@
 //! What programs use.
 
+mod class;
 mod config;
 #[cfg(test)]
 mod crash_tests;
@@ -22,6 +23,7 @@ pub(crate) mod stored_table;
 pub mod testkit;
 mod transaction;
 
+pub use self::class::{Class, ClassBuilder, LuaObject, Metamethod};
 pub use self::config::{ComputeOptions, SandboxConfig};
 pub use self::engine::Engine;
 #[cfg(feature = "async")]

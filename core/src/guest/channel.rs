@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::Host;
 use super::imports::too_small;
 use super::memory_slice::{part, part_mut};
+use super::{Host, classes};
 use crate::guest::modules;
 use crate::protocol::code::ABSENT;
 use crate::protocol::{LARGEST_ENTRY, NO_VALUE, PORTION_SIZE, clock, operation, portion};
@@ -45,6 +45,13 @@ impl Host {
                 let (Some(number), Some(times)) = (reader.u32(), reader.u32()) else { return ABSENT };
                 self.gone.extend(self.values.release(number, times));
                 return 0;
+            }
+            operation::CLASS => {
+                let object = ByteReader::new(payload).u32();
+                match object.and_then(|object| classes::describe(&self.values, object)) {
+                    Some(description) => description,
+                    None => return ABSENT,
+                }
             }
             operation::CLOCK => match self.clock(payload) {
                 Some(nanoseconds) => nanoseconds.to_le_bytes().to_vec(),

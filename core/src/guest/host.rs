@@ -12,8 +12,8 @@ use super::run::{Attempt, HostFailures, Run};
 use super::virtual_clock::VirtualClock;
 use crate::tables::Tables;
 use crate::util::{CoarseTick, StopSignal};
-use crate::value::host_values::HostValues;
-use crate::value::{Error, ErrorKind, Function, Value};
+use crate::value::host_values::{HostValue, HostValues};
+use crate::value::{Error, ErrorKind, Value};
 
 /// Takes what a script prints, piece by piece.
 pub(crate) type PrintSink = Arc<Mutex<dyn FnMut(&[u8]) + Send>>;
@@ -27,8 +27,8 @@ pub(crate) struct Host {
     pub(crate) functions: HostFunctions,
     /// What the present instance was given.
     pub(crate) values: Arc<HostValues>,
-    /// Functions that Lua has let go of, until they can be dropped.
-    pub(crate) gone: Vec<Function>,
+    /// Of these what Lua has let go of, until it can be dropped.
+    pub(crate) gone: Vec<HostValue>,
     pub(crate) print: Option<PrintSink>,
     pub(crate) check: Option<Check>,
     pub(crate) modules: Option<Arc<dyn ModuleResolver>>,
@@ -80,8 +80,8 @@ impl Host {
     /// Drops what Lua has let go of. What that runs is the host's own.
     #[inline]
     pub(crate) fn drop_gone(&mut self) {
-        while let Some(function) = self.gone.pop() {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(function)));
+        while let Some(value) = self.gone.pop() {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
         }
     }
 

@@ -566,7 +566,14 @@ macro_rules! one_arg {
 }
 
 one_arg!(bool i8 i16 i32 i64 u8 u16 u32 u64 isize usize f64 String LuaString Value);
-one_arg!(crate::value::Table crate::value::StoredTable crate::value::Function);
+one_arg!(crate::value::Table crate::value::StoredTable crate::value::Function crate::value::Object);
+
+impl<T: Send + Sync + 'static> FromArgs for crate::value::ObjectRef<T> {
+    #[inline]
+    fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
+        argument(1, args.next())
+    }
+}
 
 impl<T: FromValue> FromArgs for Option<T> {
     #[inline]

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod channel;
+mod classes;
 pub(crate) mod factory;
 pub(crate) mod held_tables;
 pub(crate) mod held_values;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::value::codec::Resolver;
+use crate::value::host_values::HostValue;
 use crate::value::{Builtin, Error, ErrorKind, Function, FunctionKind, Handle, LuaString, Owner, Result, StoredTable};
 
 /// How values in messages are tied to a sandbox.
@@ -77,15 +78,15 @@ impl Resolver for SandboxResolver {
         Function(Arc::new(FunctionKind::Builtin(Builtin { name, owner: self.weak() })))
     }
 
-    fn host_function(&self, number: u32) -> Option<Function> {
+    fn host_value(&self, number: u32) -> Option<HostValue> {
         self.owner.held().host_values.get(number)
     }
 
-    fn give_host_function(&self, function: &Function) -> Result<u32> {
-        self.owner.held().host_values.give(function)
+    fn give(&self, value: HostValue) -> Result<u32> {
+        self.owner.held().host_values.give(value)
     }
 
-    fn take_back_host_function(&self, number: u32) {
+    fn take_back(&self, number: u32) {
         // It is the caller's own, who has it still.
         drop(self.owner.held().host_values.release(number, 1));
     }

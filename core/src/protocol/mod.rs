@@ -85,6 +85,8 @@ pub(crate) mod tag {
     pub(crate) const BIGINT: u8 = 0x0D;
     /// A function of the host that has no name.
     pub(crate) const HOST_FUNCTION: u8 = 0x0E;
+    /// An object of the host, and the number of its class.
+    pub(crate) const HOST_OBJECT: u8 = 0x0F;
 }
 
 /// What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md.
@@ -102,8 +104,10 @@ pub(crate) mod operation {
     pub(crate) const REQUEST: u8 = 0x09;
     /// Nobody waits for that answer any more.
     pub(crate) const DROP: u8 = 0x0A;
-    /// Lua has let go of a function of the host.
+    /// Lua has let go of a function or an object of the host.
     pub(crate) const RELEASE: u8 = 0x0B;
+    /// What objects like this one offer.
+    pub(crate) const CLASS: u8 = 0x0C;
 }
 
 /// How the answer of a host function begins.
@@ -174,10 +178,10 @@ pub(crate) const BUFFER_SIZE: u32 = 65_536;
 /// In place of the number of a host function: to let some seconds pass, its argument.
 pub(crate) const SLEEP: u32 = 4_294_967_295;
 
-/// Numbers of host functions from this one on are those of functions without a name.
+/// Numbers of host functions from this one on are those of values: functions without a name, and objects.
 pub(crate) const FIRST_HOST_VALUE: u32 = 2_147_483_648;
 
-/// So many functions of the host without a name Lua may hold.
+/// So many functions without a name and objects of the host Lua may hold.
 pub(crate) const MAX_HOST_VALUES: u32 = 100_000;
 
 /// In place of a value's length, in a portion: the value is left out.

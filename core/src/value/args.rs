@@ -2,7 +2,8 @@
 //! language and don't want a `Value` in between.
 
 use crate::value::codec::{self, Resolver, tag};
-use crate::value::{Error, ErrorKind, Function, LuaString, Result, Slot, StoredTable, Value};
+use crate::value::host_values::HostValue;
+use crate::value::{Error, ErrorKind, Function, LuaString, Object, Result, Slot, StoredTable, Value};
 
 /// Values on their way into Lua, written one after the other.
 ///
@@ -122,6 +123,11 @@ impl Args {
         self.reference(tag::HANDLE, function.into());
     }
 
+    /// Adds an object.
+    pub fn object(&mut self, object: &Object) {
+        self.reference(tag::HOST_FUNCTION, object.into());
+    }
+
     fn reference(&mut self, tag: u8, value: Value) {
         let at = self.bytes.len();
         self.references.push((at, value));
@@ -238,6 +244,13 @@ impl Resolver for References<'_> {
 
     fn builtin(&self, name: LuaString) -> Function {
         Function::detached(name)
+    }
+
+    fn host_value(&self, number: u32) -> Option<HostValue> {
+        match self.get(number) {
+            Some(Value::Object(object)) => Some(HostValue::Object(object.clone())),
+            _ => None,
+        }
     }
 
     fn id_of(&self, table: &StoredTable) -> Result<u32> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
 
-use super::{Function, LuaString, Table, Value};
+use super::{Function, LuaString, Object, Table, Value};
 use crate::value::{Error, Result, StoredTable};
 
 macro_rules! value_from {
@@ -41,6 +41,8 @@ value_from! {
     &StoredTable => |t| Value::StoredTable(t.clone());
     Function => Value::Function;
     &Function => |f| Value::Function(f.clone());
+    Object => Value::Object;
+    &Object => |o| Value::Object(o.clone());
     &Value => |v| v.clone();
 }
 
@@ -243,6 +245,16 @@ impl FromValue for Function {
     }
 }
 
+impl FromValue for Object {
+    #[inline]
+    fn from_value(value: Value) -> Result<Self> {
+        match value {
+            Value::Object(object) => Ok(object),
+            other => mismatch("an object", &other),
+        }
+    }
+}
+
 impl<T: FromValue> FromValue for Option<T> {
     #[inline]
     fn from_value(value: Value) -> Result<Self> {
@@ -292,7 +304,7 @@ macro_rules! try_from_value {
     )+};
 }
 
-try_from_value!(() bool f64 String LuaString Table StoredTable Function);
+try_from_value!(() bool f64 String LuaString Table StoredTable Function Object);
 
 /// What can be passed as arguments or returned as a host function's results: a single value, or several as a tuple, an
 /// array, a `Vec`, or a slice of values; `()` for none.
@@ -355,7 +367,8 @@ macro_rules! single_args {
     )+};
 }
 
-single_args!(bool i8 i16 i32 i64 u8 u16 u32 f32 f64 &str &String String LuaString Value Table StoredTable Function);
+single_args!(bool i8 i16 i32 i64 u8 u16 u32 f32 f64 &str &String String LuaString Value Table StoredTable);
+single_args!(Function &Function Object &Object);
 
 impl<T: Into<Value>> IntoArgs for Option<T> {
     #[inline]

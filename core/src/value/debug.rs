@@ -68,6 +68,7 @@ fn write_plain(f: &mut fmt::Formatter<'_>, value: &Value) -> fmt::Result {
         Value::String(s) => write!(f, "{s:?}"),
         Value::StoredTable(t) => write!(f, "{t:?}"),
         Value::Function(function) => write!(f, "{function:?}"),
+        Value::Object(object) => write!(f, "{object:?}"),
     }
 }
 

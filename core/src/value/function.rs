@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use super::owner::{self, Owner};
-use super::{HostValue, LuaString, StoredTable};
+use super::{LuaString, Nameless, StoredTable};
 
 /// A Lua function, or a function of the host that Lua can be given.
 ///
@@ -25,7 +25,7 @@ pub(crate) enum FunctionKind {
     /// Described by a stored table.
     Stored(StoredTable),
     /// Of the host.
-    Host(HostValue),
+    Host(Nameless),
 }
 
 /// A built-in, or a host function, as Lua keeps it in stores.
@@ -60,7 +60,7 @@ impl Function {
     /// By what the same function of the host is known, however it got here.
     pub(crate) fn identity(&self) -> usize {
         match &*self.0 {
-            FunctionKind::Host(HostValue { origin: Some(origin), .. }) => origin.identity,
+            FunctionKind::Host(Nameless { origin: Some(origin), .. }) => origin.identity,
             _ => Arc::as_ptr(&self.0).addr(),
         }
     }

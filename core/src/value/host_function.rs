@@ -36,7 +36,7 @@ pub(crate) enum HostFunction {
 }
 
 /// A host function without a name, which is a value.
-pub(crate) struct HostValue {
+pub(crate) struct Nameless {
     pub(crate) call: HostFunction,
     pub(crate) origin: Option<Origin>,
 }

@@ -1,15 +1,31 @@
-//! Functions of the host that Lua holds as values.
+//! Values of the host that Lua holds: functions without a name, and objects.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{Error, ErrorKind, Function, FunctionKind, HostFunction, Result};
+use super::{Error, ErrorKind, Function, FunctionKind, HostFunction, Object, Result};
 use crate::protocol::{FIRST_HOST_VALUE, MAX_HOST_VALUES};
 use crate::util::lock;
 
-/// The functions that the present instance of a sandbox was given, by the numbers that it knows them by.
+#[derive(Clone)]
+pub(crate) enum HostValue {
+    Function(Function),
+    Object(Object),
+}
+
+impl HostValue {
+    /// By what the same one is known, however it got here.
+    fn identity(&self) -> (usize, u32) {
+        match self {
+            HostValue::Function(function) => (function.identity(), 0),
+            HostValue::Object(object) => object.identity(),
+        }
+    }
+}
+
+/// What the present instance of a sandbox was given, by the numbers that it knows it by.
 #[derive(Default)]
 pub(crate) struct HostValues {
     /// Whether the guest takes any.
@@ -23,23 +39,23 @@ pub(crate) struct HostValues {
 pub(crate) struct List {
     places: Vec<Option<Given>>,
     free: Vec<u32>,
-    /// Their places by [`Function::identity`].
-    known: HashMap<usize, u32>,
+    /// Their places by [`HostValue::identity`].
+    known: HashMap<(usize, u32), u32>,
     /// How many there were when the guest was asked last which it has.
     compared: usize,
 }
 
 #[derive(Clone)]
 struct Given {
-    function: Function,
+    value: HostValue,
     /// How often it was passed to the guest, which says how often it had come when it lets go of it. More may be on
     /// their way then.
     times: u32,
 }
 
 impl List {
-    fn give(&mut self, function: &Function) -> Result<u32> {
-        let identity = function.identity();
+    fn give(&mut self, value: HostValue) -> Result<u32> {
+        let identity = value.identity();
         if let Some(place) = self.known.get(&identity)
             && let Some(Some(given)) = self.places.get_mut(*place as usize)
         {
@@ -47,10 +63,10 @@ impl List {
             return Ok(*place);
         }
         if self.known.len() >= MAX_HOST_VALUES as usize {
-            let text = format!("Lua holds {MAX_HOST_VALUES} functions of the host already");
+            let text = format!("Lua holds {MAX_HOST_VALUES} functions and objects of the host already");
             return Err(Error::new(ErrorKind::Memory, text));
         }
-        let given = Some(Given { function: function.clone(), times: 1 });
+        let given = Some(Given { value, times: 1 });
         let place = match self.free.pop() {
             Some(place) => {
                 if let Some(free) = self.places.get_mut(place as usize) {
@@ -67,7 +83,7 @@ impl List {
         Ok(place)
     }
 
-    fn release(&mut self, place: u32, times: u32) -> Option<Function> {
+    fn release(&mut self, place: u32, times: u32) -> Option<HostValue> {
         let entry = self.places.get_mut(place as usize)?;
         let given = entry.as_mut()?;
         given.times = given.times.saturating_sub(times);
@@ -76,14 +92,14 @@ impl List {
         }
         let given = entry.take()?;
         self.free.push(place);
-        self.known.remove(&given.function.identity());
+        self.known.remove(&given.value.identity());
         self.compared = self.compared.min(self.known.len());
-        Some(given.function)
+        Some(given.value)
     }
 }
 
 impl HostValues {
-    /// Whether a function that the guest calls by this number is one of these.
+    /// Whether this is the number of one of these.
     #[inline]
     pub(crate) fn is_one(number: i32) -> bool {
         number.cast_unsigned() >= FIRST_HOST_VALUE
@@ -115,43 +131,44 @@ impl HostValues {
         lock(&self.list).clone()
     }
 
-    /// The number under which the guest is given a function, once more.
-    pub(crate) fn give(&self, function: &Function) -> Result<u32> {
+    /// The number under which the guest is given one, once more.
+    pub(crate) fn give(&self, value: HostValue) -> Result<u32> {
         if !self.taken.load(Ordering::Relaxed) {
-            return Err(Error::conversion("this lua.wasm takes no functions of the host as values"));
+            return Err(Error::conversion("this lua.wasm takes no functions and objects of the host as values"));
         }
-        self.change(|list| list.give(function)).map(|place| FIRST_HOST_VALUE | place)
+        self.change(|list| list.give(value)).map(|place| FIRST_HOST_VALUE | place)
     }
 
-    /// The guest has let go of a function that was passed to it so often. It is for the caller to drop it where that may
-    /// run anything.
-    pub(crate) fn release(&self, number: u32, times: u32) -> Option<Function> {
+    /// The guest has let go of what was passed to it so often. It is for the caller to drop it where that may run
+    /// anything.
+    pub(crate) fn release(&self, number: u32, times: u32) -> Option<HostValue> {
         self.change(|list| list.release(number & !FIRST_HOST_VALUE, times))
     }
 
-    pub(crate) fn get(&self, number: u32) -> Option<Function> {
+    pub(crate) fn get(&self, number: u32) -> Option<HostValue> {
         if number < FIRST_HOST_VALUE {
             return None;
         }
         let list = lock(&self.list);
-        list.places.get((number & !FIRST_HOST_VALUE) as usize)?.as_ref().map(|given| given.function.clone())
+        list.places.get((number & !FIRST_HOST_VALUE) as usize)?.as_ref().map(|given| given.value.clone())
     }
 
     pub(crate) fn call_of(&self, number: i32) -> Option<HostFunction> {
-        match &*self.get(number.cast_unsigned())?.0 {
-            FunctionKind::Host(value) => Some(value.call.clone()),
+        let HostValue::Function(function) = self.get(number.cast_unsigned())? else { return None };
+        match &*function.0 {
+            FunctionKind::Host(nameless) => Some(nameless.call.clone()),
             _ => None,
         }
     }
 
     /// Shows all of them, unless somebody is at work with them.
-    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&Function)) {
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&HostValue)) {
         if let Ok(list) = self.list.try_lock() {
-            list.places.iter().flatten().for_each(|given| visit(&given.function));
+            list.places.iter().flatten().for_each(|given| visit(&given.value));
         }
     }
 
-    /// How many functions Lua holds, as far as it has told.
+    /// How many Lua holds, as far as it has told.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
@@ -167,7 +184,7 @@ impl HostValues {
     }
 
     /// The guest has these and no others: numbers, and how often they came. Gives back those that it does not have.
-    pub(crate) fn compare(&self, has: impl Iterator<Item = (u32, u32)>) -> Vec<Function> {
+    pub(crate) fn compare(&self, has: impl Iterator<Item = (u32, u32)>) -> Vec<HostValue> {
         let has: HashMap<u32, u32> = has.map(|(number, times)| (number & !FIRST_HOST_VALUE, times)).collect();
         self.change(|list| {
             let given = list.places.iter().zip(0..).filter_map(|(given, place)| Some((place, given.as_ref()?.times)));

@@ -169,5 +169,6 @@ fn to_plain(value: &Value) -> Result<Json, &'static str> {
         Value::Float(x) => Number::from_f64(*x).map(Json::Number).ok_or("a float that is not finite"),
         Value::String(s) => s.as_str().map(Json::from).ok_or("a string that is not UTF-8"),
         Value::Function(_) => Err("a function"),
+        Value::Object(_) => Err("an object of the host"),
     }
 }

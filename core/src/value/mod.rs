@@ -14,6 +14,7 @@ pub(crate) mod host_values;
 mod json;
 pub(crate) mod keys;
 mod metrics;
+mod object;
 mod outcome;
 pub(crate) mod owner;
 pub(crate) mod path;
@@ -34,8 +35,10 @@ pub(crate) use function::{Builtin, FunctionKind, Handle};
 pub use host_function::LanguageData;
 #[cfg(feature = "async")]
 pub(crate) use host_function::Pending;
-pub(crate) use host_function::{HostFunction, HostValue, Origin};
+pub(crate) use host_function::{HostFunction, Nameless, Origin};
 pub use metrics::{MemoryStats, Metrics};
+pub(crate) use object::{ClassParts, Members};
+pub use object::{Object, ObjectRef};
 pub use outcome::Outcome;
 pub(crate) use owner::{HeldByHost, Owner};
 pub use stored_table::{Home, StoredTable};
@@ -68,6 +71,8 @@ pub enum Value {
     StoredTable(StoredTable),
     /// A function.
     Function(Function),
+    /// An object of the host.
+    Object(Object),
 }
 
 impl Value {
@@ -81,6 +86,7 @@ impl Value {
             Value::String(_) => "string",
             Value::Table(_) | Value::StoredTable(_) => "table",
             Value::Function(_) => "function",
+            Value::Object(_) => "userdata",
         }
     }
 
@@ -164,6 +170,15 @@ impl Value {
     pub fn as_function(&self) -> Option<&Function> {
         match self {
             Value::Function(f) => Some(f),
+            _ => None,
+        }
+    }
+
+    /// The object of the host, if it is one.
+    #[must_use]
+    pub fn as_object(&self) -> Option<&Object> {
+        match self {
+            Value::Object(object) => Some(object),
             _ => None,
         }
     }

@@ -84,6 +84,7 @@ impl Slot {
             Slot::Value(Value::Table(t)) => t.identity().hash(&mut hasher),
             Slot::Value(Value::StoredTable(t)) => (3u8, t.id()).hash(&mut hasher),
             Slot::Value(Value::Function(f)) => (4u8, f).hash(&mut hasher),
+            Slot::Value(Value::Object(object)) => (5u8, object).hash(&mut hasher),
             Slot::Node(n) => (2u8, n).hash(&mut hasher),
         }
         hasher.finish()

@@ -77,6 +77,7 @@ pub const SMALL_FILES: &[&str] = &[
     "src/script/task_module.c",
     "src/values/builtins.c",
     "src/values/host_values.c",
+    "src/values/classes.c",
     "src/values/path.c",
 ];
 

@@ -152,6 +152,12 @@ static void push_next (lua_State *L, Input *in) {
       if (in->stored) malformed(L, in);
       host_value_push(L, take_u32(L, in));
       break;
+    case TAG_HOST_OBJECT: {
+      uint32_t number = take_u32(L, in), class = take_u32(L, in);
+      if (in->stored) malformed(L, in);
+      host_object_push(L, number, class);
+      break;
+    }
     case TAG_BIGINT:
       s = take_bytes(L, in, &n);
       if (!big_push_stored(L, s, n)) malformed(L, in);

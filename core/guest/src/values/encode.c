@@ -247,6 +247,15 @@ static void put_value (lua_State *L, const TValue *v) {
     case LUA_VCCL:
       put_function(L, v);
       break;
+    case LUA_VUSERDATA:
+      if (host_object_is(v)) {
+        byte b[4];
+        unsigned class, number = host_object_number(v, &class);
+        put_tagged_u32(L, TAG_HOST_OBJECT, number);
+        put_u32(b, class);
+        put(L, b, sizeof b);
+        break;
+      } /* else: fall through */
     default:
       cannot_return(L, v);
   }

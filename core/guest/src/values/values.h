@@ -53,9 +53,15 @@ int is_host_function (const TValue *v);
 int host_function_is (const TValue *v, unsigned id);
 unsigned host_function_number (const TValue *v);
 
-/* host_values.c: functions of the host without a name */
+/* classes.c: what objects of the host can do */
+void class_push (lua_State *L, unsigned class, unsigned object);
+
+/* host_values.c: functions of the host without a name, and objects */
 int host_value_is (const TValue *v);
 void host_value_push (lua_State *L, unsigned number);
+int host_object_is (const TValue *v);
+void host_object_push (lua_State *L, unsigned number, unsigned class);
+unsigned host_object_number (const TValue *v, unsigned *class);
 void host_values_list (lua_State *L, Bytes *to);
 
 /* bytecode.c: functions that are nothing but their code */

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::reader::{Reader, malformed, unknown_tag};
 use super::{Resolver, tag};
+use crate::value::host_values::HostValue;
 use crate::value::{Error, ErrorKind, Function, FunctionKind, Graph, LuaString, Node, Result, Slot, Value};
 
 /// A table that is being read.
@@ -58,9 +59,11 @@ impl Decoder<'_> {
                 Slot::Node(number)
             }
             tag::HANDLE => Slot::Value(Value::Function(self.resolver.handle(self.reader.u32()?))),
-            tag::HOST_FUNCTION => {
-                let function = self.resolver.host_function(self.reader.u32()?);
-                Slot::Value(Value::Function(function.ok_or_else(|| malformed("a host function that is not there"))?))
+            tag::HOST_FUNCTION => self.host_value()?,
+            tag::HOST_OBJECT => {
+                let value = self.host_value()?;
+                self.reader.u32()?; // its class
+                value
             }
             tag::STORED_FUNCTION => {
                 let table = self.resolver.stored(self.id()?, false);
@@ -74,6 +77,14 @@ impl Decoder<'_> {
             self.take(REFERENCE)?;
         }
         Ok(slot)
+    }
+
+    fn host_value(&mut self) -> Result<Slot> {
+        match self.resolver.host_value(self.reader.u32()?) {
+            Some(HostValue::Function(function)) => Ok(Slot::Value(Value::Function(function))),
+            Some(HostValue::Object(object)) => Ok(Slot::Value(Value::Object(object))),
+            None => Err(malformed("a function or object of the host that is not there")),
+        }
     }
 
     fn id(&mut self) -> Result<u32> {
@@ -231,7 +242,7 @@ fn decode_any(bytes: &[u8], resolver: &dyn Resolver) -> Result<(Vec<Value>, usiz
             Ok(slot) => slots.push(slot),
             Err(error) => {
                 // The guest holds functions in a message for whoever reads it.
-                decoder.reader.numbers_of(tag::HANDLE, |id| drop(resolver.handle(id)));
+                decoder.reader.numbers_of(&[tag::HANDLE], |id| drop(resolver.handle(id)));
                 return Err(error);
             }
         }

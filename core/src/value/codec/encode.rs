@@ -5,7 +5,8 @@ use hashbrown::HashMap;
 
 use super::reader::Reader;
 use super::{Resolver, tag};
-use crate::value::{Error, Function, FunctionKind, Result, Slot, Table, Value};
+use crate::value::host_values::HostValue;
+use crate::value::{Error, Function, FunctionKind, Object, Result, Slot, Table, Value};
 
 /// Appends the length and the bytes, after a tag.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<()> {
@@ -39,7 +40,7 @@ fn put_plain(out: &mut Vec<u8>, slot: &Slot, resolver: &dyn Resolver) -> Result<
         return Ok(());
     };
     match value {
-        Value::Nil | Value::Table(_) | Value::Function(_) => out.push(tag::NIL),
+        Value::Nil | Value::Table(_) | Value::Function(_) | Value::Object(_) => out.push(tag::NIL),
         Value::Boolean(b) => put_boolean(out, *b),
         Value::Integer(n) => put_number(out, tag::INTEGER, n.to_le_bytes()),
         Value::Float(x) => put_number(out, tag::FLOAT, x.to_le_bytes()),
@@ -103,8 +104,8 @@ fn encode_any(values: &[Value], out: &mut Vec<u8>, resolver: &dyn Resolver) -> R
         let result = encode_one(Slot::Value(value.clone()), out, resolver, &mut numbers, &mut open);
         if let Err(error) = result {
             // The message is not sent.
-            Reader::new(out.get(start..).unwrap_or_default())
-                .numbers_of(tag::HOST_FUNCTION, |number| resolver.take_back_host_function(number));
+            let sent = out.get(start..).unwrap_or_default();
+            Reader::new(sent).numbers_of(&[tag::HOST_FUNCTION, tag::HOST_OBJECT], |number| resolver.take_back(number));
             return Err(at_place(error, &format!("argument {}", i + 1), &open));
         }
     }
@@ -159,7 +160,9 @@ impl Writing {
                 key
             };
             match slot {
-                Slot::Node(_) | Slot::Value(Value::Table(_) | Value::Function(_)) => return Ok(Some(slot.clone())),
+                Slot::Node(_) | Slot::Value(Value::Table(_) | Value::Function(_) | Value::Object(_)) => {
+                    return Ok(Some(slot.clone()));
+                }
                 _ => put_plain(out, slot, resolver)?,
             }
         }
@@ -188,6 +191,7 @@ fn put_slot(
         (Slot::Node(n), Some(owner)) => Table::of_graph(&owner.graph, *n),
         (Slot::Value(Value::Table(table)), _) => table.clone(),
         (Slot::Value(Value::Function(function)), _) => return put_function(out, function, resolver),
+        (Slot::Value(Value::Object(object)), _) => return put_object(out, object, resolver),
         _ => return put_plain(out, slot, resolver),
     };
     if let Some(number) = numbers.get(&table.identity()) {
@@ -214,15 +218,24 @@ fn put_function(out: &mut Vec<u8>, function: &Function, resolver: &dyn Resolver)
         FunctionKind::Bytecode(code) => put_bytes(out, tag::FUNCTION, code.as_bytes())?,
         FunctionKind::Builtin(builtin) => put_bytes(out, tag::BUILTIN, builtin.name.as_bytes())?,
         FunctionKind::Stored(table) => put_u32(out, tag::STORED_FUNCTION, resolver.id_of(table)?),
-        FunctionKind::Host(_) => put_u32(out, tag::HOST_FUNCTION, resolver.give_host_function(function)?),
+        FunctionKind::Host(_) => {
+            put_u32(out, tag::HOST_FUNCTION, resolver.give(HostValue::Function(function.clone()))?)
+        }
     }
     Ok(())
 }
 
-/// Writes a function or a view of a stored table.
+fn put_object(out: &mut Vec<u8>, object: &Object, resolver: &dyn Resolver) -> Result<()> {
+    put_u32(out, tag::HOST_OBJECT, resolver.give(HostValue::Object(object.clone()))?);
+    out.extend_from_slice(&object.0.class.number.to_le_bytes());
+    Ok(())
+}
+
+/// Writes a function, an object or a view of a stored table.
 pub(crate) fn put_reference(out: &mut Vec<u8>, slot: &Slot, resolver: &dyn Resolver) -> Result<()> {
     match slot {
         Slot::Value(Value::Function(function)) => put_function(out, function, resolver),
+        Slot::Value(Value::Object(object)) => put_object(out, object, resolver),
         _ => put_plain(out, slot, resolver),
     }
 }
@@ -237,6 +250,9 @@ pub(crate) fn encode_stored(slot: &Slot, out: &mut Vec<u8>, resolver: &dyn Resol
             FunctionKind::Host(_) => Err(Error::conversion("a function of the host can't be stored")),
             _ => put_function(out, function, resolver),
         },
+        Slot::Value(Value::Object(object)) => {
+            Err(Error::conversion(format!("a {} of the host can't be stored", object.class_name())))
+        }
         _ => put_plain(out, slot, resolver),
     }
 }

@@ -18,6 +18,7 @@ pub(crate) use self::reader::{Plain, Reader};
 pub(crate) use self::references::needs_sandbox;
 pub(crate) use self::references::{has_function, is_kept, may_refer, references, renumber};
 pub(crate) use crate::protocol::tag;
+use crate::value::host_values::HostValue;
 use crate::value::{Error, Function, Handle, LuaString, Result, StoredTable};
 
 /// What values of one sandbox refer to.
@@ -32,18 +33,18 @@ pub(crate) trait Resolver {
     fn id_of(&self, table: &StoredTable) -> Result<u32>;
     /// The handle of a function, if it is in this sandbox's present instance.
     fn handle_of(&self, function: &Handle) -> Result<u32>;
-    /// The function of the host behind a number that it was given; `None` when there is none.
-    fn host_function(&self, number: u32) -> Option<Function> {
+    /// The function or object of the host behind a number that it was given; `None` when there is none.
+    fn host_value(&self, number: u32) -> Option<HostValue> {
         let _ = number;
         None
     }
-    /// The number of a function of the host, which the guest is given once more.
-    fn give_host_function(&self, function: &Function) -> Result<u32> {
-        let _ = function;
-        Err(Error::conversion("a function of the host can only be given to a running sandbox"))
+    /// The number of a function or object of the host, which the guest is given once more.
+    fn give(&self, value: HostValue) -> Result<u32> {
+        let _ = value;
+        Err(Error::conversion("a function or object of the host can only be given to a running sandbox"))
     }
     /// A message with this number is not sent.
-    fn take_back_host_function(&self, number: u32) {
+    fn take_back(&self, number: u32) {
         let _ = number;
     }
     /// The most that the tables and references of one message may take as values.

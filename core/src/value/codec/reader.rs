@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         match self.u8()? {
             tag::NIL => {}
             tag::BOOLEAN => drop(self.take(1)?),
-            tag::INTEGER | tag::FLOAT | tag::TABLE => drop(self.take(8)?),
+            tag::INTEGER | tag::FLOAT | tag::TABLE | tag::HOST_OBJECT => drop(self.take(8)?),
             tag::STRING | tag::FUNCTION | tag::BUILTIN | tag::BIGINT => drop(self.bytes()?),
             tag::BACKREF | tag::HANDLE | tag::HOST_FUNCTION => drop(self.take(4)?),
             tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE => return self.u32().map(Some),
@@ -108,10 +108,10 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// Hands the numbers behind this tag to `visit`, in all values that are left. Bytes that make no sense end the walk.
-    pub(super) fn numbers_of(&mut self, tag: u8, mut visit: impl FnMut(u32)) {
+    /// Hands the numbers behind these tags to `visit`, in all values that are left. Bytes that make no sense end the walk.
+    pub(super) fn numbers_of(&mut self, tags: &[u8], mut visit: impl FnMut(u32)) {
         while let Some((first, number)) = self.0.rest.split_first() {
-            if *first == tag
+            if tags.contains(first)
                 && let Some(number) = ByteReader::new(number).u32()
             {
                 visit(number);

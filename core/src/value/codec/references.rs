@@ -28,7 +28,7 @@ pub(crate) fn renumber(bytes: &[u8], number: &mut dyn FnMut(u32) -> u32) -> Opti
     let mut reader = Reader::new(bytes);
     while !reader.0.rest.is_empty() {
         // These mean something to one running instance only.
-        if matches!(reader.0.rest.first(), Some(&(tag::HANDLE | tag::HOST_FUNCTION))) {
+        if matches!(reader.0.rest.first(), Some(&(tag::HANDLE | tag::HOST_FUNCTION | tag::HOST_OBJECT))) {
             return None;
         }
         if let Some(id) = reader.skip().ok()? {
@@ -61,7 +61,7 @@ pub(crate) fn is_kept(bytes: &[u8]) -> bool {
                 !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
             }),
             tag::NIL => left > 1 || tables > 0,
-            tag => !matches!(tag, tag::HANDLE | tag::HOST_FUNCTION),
+            tag => !matches!(tag, tag::HANDLE | tag::HOST_FUNCTION | tag::HOST_OBJECT),
         };
         if !makes_sense || reader.skip().is_err() {
             return false;
@@ -90,7 +90,9 @@ pub(crate) fn has_function(bytes: &[u8]) -> bool {
 pub(crate) fn needs_sandbox(bytes: &[u8]) -> bool {
     let mut reader = Reader::new(bytes);
     while let Some(tag) = reader.0.rest.first() {
-        if matches!(*tag, tag::HANDLE | tag::BUILTIN | tag::HOST_FUNCTION) || !matches!(reader.skip(), Ok(None)) {
+        if matches!(*tag, tag::HANDLE | tag::BUILTIN | tag::HOST_FUNCTION | tag::HOST_OBJECT)
+            || !matches!(reader.skip(), Ok(None))
+        {
             return true;
         }
     }

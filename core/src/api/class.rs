@@ -1,0 +1,310 @@
+//! What scripts may do with objects of the host.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::guest::host_functions::FromArgs;
+use crate::util::lock;
+use crate::value::{ClassParts, Error, FromValue, Function, HostFunction, IntoArgs, Members, Object, Result, Value};
+
+/// What scripts may do with objects of type `T`: what was listed, and nothing else.
+///
+/// Scripts hold such an object as userdata. It is the same one whenever it is passed, and comes back as itself. When Lua
+/// has let go of it, it is dropped in the host, within the run. A class is described to a sandbox when it meets an
+/// object of it, so make one and keep it.
+///
+/// Its functions are host functions: the limits and rules of [registered](crate::Sandbox::register) ones hold, and a run
+/// that called one is not repeated after a conflict. Since they get `&T` and `T` is shared between threads, what changes
+/// needs a `Mutex`, an atomic or the like.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use luacell::{Class, Metamethod, Sandbox};
+///
+/// let counter = Class::<Mutex<i64>>::builder("Counter")
+///     .method("add", |n, by: i64| { *n.lock().unwrap() += by; Ok(()) })
+///     .reader("value", |n| Ok(*n.lock().unwrap()))
+///     .metamethod(Metamethod::Len, |n, ()| Ok(*n.lock().unwrap()))
+///     .build();
+/// let sandbox = Sandbox::new()?;
+/// sandbox.compute("function f(c) c:add(2) return c.value, #c end")?;
+/// assert_eq!(sandbox.call("f", counter.object(Mutex::new(40)))?.values, [42.into(), 42.into()]);
+/// # Ok::<(), luacell::Error>(())
+/// ```
+pub struct Class<T> {
+    parts: Arc<ClassParts>,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T> Clone for Class<T> {
+    fn clone(&self) -> Self {
+        Class { parts: Arc::clone(&self.parts), of: PhantomData }
+    }
+}
+
+impl<T: Send + Sync + 'static> Class<T> {
+    /// A class of this name, which scripts see in messages and `tostring`.
+    #[must_use]
+    pub fn builder(name: &str) -> ClassBuilder<T> {
+        ClassBuilder { parts: ClassParts::new(name), of: PhantomData }
+    }
+
+    /// An object that is this value.
+    #[must_use]
+    pub fn object(&self, value: T) -> Object {
+        self.shared_object(Arc::new(value))
+    }
+
+    /// An object that is this value. All that are made of the same `Arc` are one object.
+    #[must_use]
+    pub fn shared_object(&self, value: Arc<T>) -> Object {
+        Object::of_class(&self.parts, Arc::as_ptr(&value).addr(), value)
+    }
+}
+
+/// A type whose values scripts can be given.
+///
+/// ```
+/// use luacell::{ClassBuilder, LuaObject, Object, Sandbox};
+///
+/// struct Point { x: f64, y: f64 }
+///
+/// impl LuaObject for Point {
+///     const NAME: &str = "Point";
+///     fn describe(class: ClassBuilder<Self>) -> ClassBuilder<Self> {
+///         class.reader("x", |p| Ok(p.x)).reader("y", |p| Ok(p.y))
+///     }
+/// }
+///
+/// let sandbox = Sandbox::new()?;
+/// sandbox.compute("function f(p) return p.x + p.y end")?;
+/// assert_eq!(sandbox.call("f", Object::new(Point { x: 1.0, y: 2.0 }))?.get::<f64>()?, 3.0);
+/// # Ok::<(), luacell::Error>(())
+/// ```
+pub trait LuaObject: Send + Sync + Sized + 'static {
+    /// The name of the class.
+    const NAME: &str;
+
+    /// Adds what scripts may do with it. Asked once in a process.
+    fn describe(class: ClassBuilder<Self>) -> ClassBuilder<Self>;
+}
+
+impl Object {
+    /// An object that is this value.
+    #[must_use]
+    pub fn new<T: LuaObject>(value: T) -> Object {
+        Object::shared(Arc::new(value))
+    }
+
+    /// An object that is this value. All that are made of the same `Arc` are one object.
+    #[must_use]
+    pub fn shared<T: LuaObject>(value: Arc<T>) -> Object {
+        Class { parts: class_of::<T>(), of: PhantomData }.shared_object(value)
+    }
+}
+
+fn class_of<T: LuaObject>() -> Arc<ClassParts> {
+    static CLASSES: OnceLock<Mutex<HashMap<TypeId, Arc<ClassParts>>>> = OnceLock::new();
+    let classes = CLASSES.get_or_init(Mutex::default);
+    if let Some(parts) = lock(classes).get(&TypeId::of::<T>()) {
+        return Arc::clone(parts);
+    }
+    // It may need other classes.
+    let class = T::describe(Class::builder(T::NAME)).build();
+    Arc::clone(lock(classes).entry(TypeId::of::<T>()).or_insert(class.parts))
+}
+
+/// Describes a [`Class`]. Of two members with one name the later one counts.
+///
+/// Functions get the object, and then what Lua passes behind it.
+pub struct ClassBuilder<T> {
+    parts: ClassParts,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T: Send + Sync + 'static> ClassBuilder<T> {
+    /// `object:name(...)`
+    #[must_use]
+    pub fn method<A: FromArgs, R: IntoArgs>(
+        mut self,
+        name: &str,
+        function: impl Fn(&T, A) -> Result<R> + Send + Sync + 'static,
+    ) -> Self {
+        let function = self.function(&format!("method '{name}'"), function);
+        add(&mut self.parts.methods, name, function);
+        self
+    }
+
+    /// `object.name`, read.
+    #[must_use]
+    pub fn reader<R: IntoArgs>(
+        mut self,
+        name: &str,
+        function: impl Fn(&T) -> Result<R> + Send + Sync + 'static,
+    ) -> Self {
+        let function = self.function(&format!("field '{name}'"), move |this, ()| function(this));
+        add(&mut self.parts.readers, name, function);
+        self
+    }
+
+    /// `object.name = value`
+    #[must_use]
+    pub fn writer<V: FromValue>(
+        mut self,
+        name: &str,
+        function: impl Fn(&T, V) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let function = self.function(&format!("field '{name}'"), move |this, (value,)| function(this, value));
+        add(&mut self.parts.writers, name, function);
+        self
+    }
+
+    /// What an operator or the like does with the object. Of an operator with two operands it has to be the first.
+    #[must_use]
+    pub fn metamethod<A: FromArgs, R: IntoArgs>(
+        mut self,
+        event: Metamethod,
+        function: impl Fn(&T, A) -> Result<R> + Send + Sync + 'static,
+    ) -> Self {
+        let function = self.function(&format!("metamethod '{}'", event.name()), function);
+        add(&mut self.parts.events, event.name(), function);
+        self
+    }
+
+    /// As [`metamethod`](Self::metamethod), for operators in which the object may be the second operand: the function
+    /// gets both, as they stand.
+    #[must_use]
+    pub fn metafunction<A: FromArgs, R: IntoArgs>(
+        mut self,
+        event: Metamethod,
+        function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
+    ) -> Self {
+        add(&mut self.parts.events, event.name(), Function::new(function));
+        self
+    }
+
+    /// The class.
+    #[must_use]
+    pub fn build(self) -> Class<T> {
+        Class { parts: Arc::new(self.parts), of: PhantomData }
+    }
+
+    fn function<A: FromArgs, R: IntoArgs>(
+        &self,
+        what: &str,
+        function: impl Fn(&T, A) -> Result<R> + Send + Sync + 'static,
+    ) -> Function {
+        let expects = format!("the {what} needs a {} in front, as in object:name()", self.parts.name);
+        let call = move |values: &mut Vec<Value>| {
+            let Some(Value::Object(object)) = values.first_mut().map(std::mem::take) else {
+                return Err(Error::conversion(expects.as_str()));
+            };
+            let this = object.downcast_ref().ok_or_else(|| Error::conversion(expects.as_str()))?;
+            let mut args = values.drain(..);
+            args.next();
+            let args = A::from_args(args)?;
+            function(this, args)?.push_args(values);
+            Ok(())
+        };
+        Function::of_host(HostFunction::Plain(Arc::new(call)), None)
+    }
+}
+
+pub(super) fn add(members: &mut Members, name: &str, function: Function) {
+    match members.iter_mut().find(|(known, _)| **known == *name) {
+        Some((_, place)) => *place = function,
+        None => members.push((name.into(), function)),
+    }
+}
+
+/// Operators and other events of Lua that an object can take part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Metamethod {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+    /// `a / b`
+    Div,
+    /// `a // b`
+    FloorDiv,
+    /// `a % b`
+    Mod,
+    /// `a ^ b`
+    Pow,
+    /// `-a`
+    Neg,
+    /// `a & b`
+    BitAnd,
+    /// `a | b`
+    BitOr,
+    /// `a ~ b`
+    BitXor,
+    /// `~a`
+    BitNot,
+    /// `a << b`
+    ShiftLeft,
+    /// `a >> b`
+    ShiftRight,
+    /// `a .. b`
+    Concat,
+    /// `#a`
+    Len,
+    /// `a == b`, of two objects that are not the same
+    Eq,
+    /// `a < b`
+    Less,
+    /// `a <= b`
+    LessEqual,
+    /// `a(...)`
+    Call,
+    /// `a[key]` and `a.key`, where the class has neither a method nor a field of that name
+    Index,
+    /// `a[key] = value`, where the class has no such field that can be written
+    NewIndex,
+    /// `tostring(a)`, `print(a)`
+    ToString,
+    /// `pairs(a)`
+    Pairs,
+    /// The end of the block of a `local a <close>`, with the error that ended it or nil
+    Close,
+}
+
+impl Metamethod {
+    /// Its name in Lua, such as `__add`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Metamethod::Add => "__add",
+            Metamethod::Sub => "__sub",
+            Metamethod::Mul => "__mul",
+            Metamethod::Div => "__div",
+            Metamethod::FloorDiv => "__idiv",
+            Metamethod::Mod => "__mod",
+            Metamethod::Pow => "__pow",
+            Metamethod::Neg => "__unm",
+            Metamethod::BitAnd => "__band",
+            Metamethod::BitOr => "__bor",
+            Metamethod::BitXor => "__bxor",
+            Metamethod::BitNot => "__bnot",
+            Metamethod::ShiftLeft => "__shl",
+            Metamethod::ShiftRight => "__shr",
+            Metamethod::Concat => "__concat",
+            Metamethod::Len => "__len",
+            Metamethod::Eq => "__eq",
+            Metamethod::Less => "__lt",
+            Metamethod::LessEqual => "__le",
+            Metamethod::Call => "__call",
+            Metamethod::Index => "__index",
+            Metamethod::NewIndex => "__newindex",
+            Metamethod::ToString => "__tostring",
+            Metamethod::Pairs => "__pairs",
+            Metamethod::Close => "__close",
+        }
+    }
+}
