@@ -58,6 +58,9 @@ pub use api::Reply;
 pub use api::testkit;
 pub use api::{Class, ClassBuilder, LuaObject, Metamethod};
 pub use api::{ComputeOptions, Engine, ImportOptions, Request, Run, Sandbox, SandboxConfig, parse_size, parse_time};
+#[cfg(feature = "async")]
+#[doc(hidden)]
+pub use api::{LanguageClass, Member, MemberFn};
 pub use guest::host_functions::FromArgs;
 pub use guest::modules::{Folder, Module, ModuleResolver, Resolved};
 pub use machine::EngineConfig;

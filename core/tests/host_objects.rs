@@ -169,8 +169,12 @@ fn the_same_one_in_both_directions() {
     let value = Arc::new(Point::new(1, 2, &points.alive));
     let pair = (Object::shared(Arc::clone(&value)), class.shared_object(value));
     points.eval("function f(a, b) return rawequal(a, b), a.y, a.z, b.y, b.z end");
-    let values = points.lua.call("f", pair).unwrap().values;
+    let values = points.lua.call("f", pair.clone()).unwrap().values;
     assert_eq!(values, [false.into(), 2.into(), Value::Nil, Value::Nil, 20.into()]);
+    // What one offers can't be had of the other.
+    points.eval("function f(a, b) return a.sum(b) end");
+    let error = points.lua.call("f", pair).unwrap_err();
+    assert!(error.to_string().contains("needs a Point"), "{error}");
 }
 
 #[test]
@@ -285,4 +289,80 @@ fn they_belong_to_no_sandbox() {
     let other = Class::<String>::builder("Text").build().object(String::new());
     b.eval("function g(p, o) return p.sum(o) end");
     assert!(b.lua.call("g", (p, other)).unwrap_err().to_string().contains("needs a Point"));
+}
+
+/// Numbers from 1 to its end, and whether it was dropped.
+struct Range(i64, Arc<AtomicUsize>);
+
+impl LuaObject for Range {
+    const NAME: &str = "Range";
+
+    fn describe(class: ClassBuilder<Self>) -> ClassBuilder<Self> {
+        let items = |range: &Range| {
+            let (alive, end) = (Arc::clone(&range.1), range.0);
+            alive.fetch_add(1, Ordering::SeqCst);
+            let guard = Alive(alive);
+            (1..=end).map(move |n| {
+                let _ = &guard;
+                (n, n * n)
+            })
+        };
+        class
+            .metamethod(Metamethod::Iter, move |range, _: Vec<Value>| Ok(Object::iterator(items(range))))
+            .metamethod(Metamethod::Pairs, move |range, _: Vec<Value>| Ok(Object::iterator(items(range))))
+    }
+}
+
+struct Alive(Arc<AtomicUsize>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn loops() {
+    let (lua, alive) = (Sandbox::new().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let (counted, seen) = (Arc::clone(&alive), Arc::clone(&alive));
+    lua.register("range", move |n: i64| Ok(Object::new(Range(n, Arc::clone(&counted))))).unwrap();
+    lua.register("open", move |()| Ok(seen.load(Ordering::SeqCst) as i64)).unwrap();
+    let sum = |source: &str| lua.compute(source).unwrap().values[0].clone();
+    assert_eq!(sum("local s = 0 for a, b in range(3) do s = s + a * 100 + b end return s"), 614.into());
+    assert_eq!(sum("local s = 0 for a, b in pairs(range(3)) do s = s + a * 100 + b end return s"), 614.into());
+    assert_eq!(sum("local s = 0 for a in range(0) do s = s + a end return s"), 0.into());
+    assert_eq!(sum("return open()"), 0.into());
+    // Each loop has its own.
+    let nested = "local s, r = 0, range(3) for a in r do for b in r do s = s + a * b end end return s";
+    assert_eq!(sum(nested), 36.into());
+    // However it is left.
+    for left in [
+        "for a in range(1000000000) do if a == 3 then break end end return open()",
+        "pcall(function() for a in range(1000000000) do error('x') end end) return open()",
+        "local function f() for a in range(1000000000) do return a end end f() return open()",
+        "for a in range(10) do goto out end ::out:: return open()",
+        "local c = coroutine.wrap(function() for a in range(9) do coroutine.yield(a) end end) c() c() \
+         local before = open() local d = coroutine.create(function() for a in range(9) do coroutine.yield(a) end end) \
+         coroutine.resume(d) coroutine.close(d) return open() - before",
+    ] {
+        assert_eq!(sum(left), 0.into(), "{left}");
+    }
+    // The fourth value is the script's own.
+    let own = "local closed local mine = setmetatable({}, {__close = function() closed = true end}) \
+               for a in range(2), nil, nil, mine do end return closed";
+    assert_eq!(sum(own), true.into());
+    lua.gc().unwrap();
+    lua.gc().unwrap();
+    assert_eq!(alive.load(Ordering::SeqCst), 0);
+    // What is no iterator is said to be none, and nil does not end a loop in silence.
+    lua.register("odd", |()| Ok(Object::iterator([Value::from(1), Value::Nil, 3.into()]))).unwrap();
+    let error = lua.compute("for x in odd() do seen = x end").unwrap_err();
+    assert!(error.to_string().contains("gave nil"), "{error}");
+    assert_eq!(sum("return seen"), 1.into());
+    let plain = Class::<()>::builder("Plain").build();
+    lua.register("plain", move |()| Ok(plain.object(()))).unwrap();
+    assert!(lua.compute("for x in plain() do end").unwrap_err().to_string().contains("attempt to call a Plain value"));
+    // An iterator that makes iterators, and one that comes back into the loop.
+    lua.register("deep", |()| Ok(Object::iterator((1..4).map(|n| Object::iterator(0..n))))).unwrap();
+    assert_eq!(sum("local s = 0 for it in deep() do for n in it do s = s + n end end return s"), 4.into());
 }

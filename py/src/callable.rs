@@ -8,17 +8,16 @@ use pyo3::prelude::*;
 
 use crate::callbacks::{Callbacks, finalizing};
 
-/// A callable that Lua was given.
-struct Callable(Py<PyAny>);
+/// A callable or an object that Lua was given.
+pub struct Held(pub Py<PyAny>);
 
-/// The function that Lua gets for it, the same each time.
+/// The function that Lua gets for a callable, the same each time.
 pub fn to_lua(object: &Bound<'_, PyAny>) -> luacell::Function {
-    let callable = Arc::new(Callable(object.clone().unbind()));
+    let callable = Arc::new(Held(object.clone().unbind()));
     // The garbage collector looks for who else holds it.
     let called = Arc::downgrade(&callable);
     let call = move |data: Option<&LanguageData>, args: Vec<Value>| {
-        let callbacks = data.and_then(|data| data.downcast_ref::<Weak<Callbacks>>()).and_then(Weak::upgrade);
-        let (Some(callbacks), Some(called)) = (callbacks, called.upgrade()) else {
+        let (Some(callbacks), Some(called)) = (callbacks_of(data), called.upgrade()) else {
             return Err(Error::host("the host function is gone"));
         };
         Python::try_attach(|py| callbacks.call_object(called.0.bind(py), &args)).unwrap_or_else(|| Err(finalizing()))
@@ -26,13 +25,17 @@ pub fn to_lua(object: &Bound<'_, PyAny>) -> luacell::Function {
     luacell::Function::of_language(object.as_ptr().addr(), callable, call)
 }
 
-/// The callable that this function is in Python.
-pub fn to_python<'py>(py: Python<'py>, function: &luacell::Function) -> Option<Bound<'py, PyAny>> {
-    let callable = function.language_value()?.downcast_ref::<Callable>()?;
-    Some(callable.0.bind(py).clone())
+/// Those of the sandbox that calls.
+pub fn callbacks_of(data: Option<&LanguageData>) -> Option<Arc<Callbacks>> {
+    data.and_then(|data| data.downcast_ref::<Weak<Callbacks>>()).and_then(Weak::upgrade)
 }
 
-/// The callable in what the core shows to a garbage collector.
+/// What this function or object of the host is in Python.
+pub fn to_python<'py>(py: Python<'py>, value: &(dyn Any + Send + Sync)) -> Option<Bound<'py, PyAny>> {
+    held(value).map(|object| object.bind(py).clone())
+}
+
+/// The Python object in what the core shows to a garbage collector.
 pub fn held(value: &(dyn Any + Send + Sync)) -> Option<&Py<PyAny>> {
-    value.downcast_ref().map(|Callable(object)| object)
+    value.downcast_ref().map(|Held(object)| object)
 }

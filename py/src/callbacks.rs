@@ -229,13 +229,23 @@ impl Callbacks {
 
     /// A script calls this.
     pub fn call_object(self: &Arc<Self>, function: &Bound<'_, PyAny>, args: &[Value]) -> luacell::Result<Reply> {
-        let py = function.py();
-        let result = to_python::tuple(py, args).and_then(|args| function.call1(args));
-        let result = result.map_err(|exception| self.failed(py, exception))?;
+        self.call_for(function.py(), args, to_lua::results, |args| function.call1(args))
+    }
+
+    /// The same for anything that is called with these arguments; `read` says what its result is in Lua.
+    #[inline]
+    pub fn call_for<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        args: &[Value],
+        read: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Vec<Value>>,
+        call: impl FnOnce(Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> luacell::Result<Reply> {
+        let result = to_python::tuple(py, args).and_then(call).map_err(|exception| self.failed(py, exception))?;
         if is_awaitable(&result) {
             return asyncio::later(self, &result);
         }
-        self.passed(py, to_lua::results(&result)).map(Reply::Now)
+        self.passed(py, read(&result)).map(Reply::Now)
     }
 
     /// What a host function returned, once it was read. When it can't be passed, the script does not hear what it was.

@@ -10,6 +10,7 @@ mod errors;
 mod function;
 mod metrics;
 mod modules;
+mod object_class;
 mod options;
 mod run;
 mod sandbox;
@@ -29,6 +30,8 @@ mod _luacell {
     use crate::function::Function;
     #[pymodule_export]
     use crate::metrics::{MemoryStats, Metrics, Outcome};
+    #[pymodule_export]
+    use crate::object_class::ObjectClass;
     #[pymodule_export]
     use crate::run::{PendingRun, Request, Run};
     #[pymodule_export]

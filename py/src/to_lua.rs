@@ -18,6 +18,7 @@ use pyo3::types::{
 use crate::callable;
 use crate::errors::{self, OrRaise};
 use crate::function::Function;
+use crate::object_class::ObjectClass;
 use crate::table;
 use crate::to_python;
 
@@ -354,6 +355,11 @@ impl<'py> Writer<'py> {
                 self.args.function(&callable::to_lua(&object));
                 return Ok(());
             }
+            if kind == OBJECT {
+                let (class, object) = replaced.extract::<(Bound<'_, ObjectClass>, Bound<'_, PyAny>)>()?;
+                self.args.object(&class.get().object(&object));
+                return Ok(());
+            }
             if kind > 1 {
                 return self.on_demand(&object, &replaced, kind == 2);
             }
@@ -479,8 +485,9 @@ fn shown_key(key: &Bound<'_, PyAny>) -> String {
     text.chars().take(SHOWN_KEY).collect()
 }
 
-/// What that says of a callable.
+/// What that says of a callable, and of an object.
 const CALLABLE: usize = 4;
+const OBJECT: usize = 5;
 
 /// `luacell._convert.fallback`
 fn fallback(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -42,10 +42,12 @@ fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
         Value::Float(x) => PyFloat::new(py, *x).into_any(),
         Value::String(s) => string(py, s.as_bytes()),
         Value::StoredTable(t) => table::view(py, t)?,
-        Value::Function(f) => match callable::to_python(py, f) {
+        Value::Function(f) => match f.language_value().and_then(|value| callable::to_python(py, &**value)) {
             Some(own) => own,
             None => Bound::new(py, Function(f.clone()))?.into_any(),
         },
+        Value::Object(object) => callable::to_python(py, &**object.language_value())
+            .ok_or_else(|| errors::conversion(py, format!("a {} is no object of Python", object.class_name())))?,
         other => return Err(errors::conversion(py, format!("this {} can't be passed to Python", other.type_name()))),
     })
 }

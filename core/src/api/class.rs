@@ -105,6 +105,65 @@ impl Object {
     }
 }
 
+impl Object {
+    /// An iterator, which scripts use as `for a, b in iterator do`: its items are the values of the steps, several at a time
+    /// as a tuple. They are made one by one, as the loop wants them, and the iterator is dropped when the loop is left.
+    ///
+    /// An item whose first value is nil would end the loop; it fails the step with `Conversion`.
+    ///
+    /// ```
+    /// use luacell::{Object, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new()?;
+    /// sandbox.register("numbers", |()| Ok(Object::iterator(1..)))?;
+    /// let sum = sandbox.compute("local sum = 0 for n in numbers() do if n > 4 then break end sum = sum + n end return sum")?;
+    /// assert_eq!(sum.get::<i64>()?, 10);
+    /// # Ok::<(), luacell::Error>(())
+    /// ```
+    #[must_use]
+    pub fn iterator<I: IntoIterator>(items: I) -> Object
+    where
+        I::IntoIter: Send + 'static,
+        I::Item: IntoArgs + 'static,
+    {
+        Object::new(Steps(Mutex::new(Some(Box::new(items.into_iter().map(IntoArgs::into_args))))))
+    }
+}
+
+/// An iterator until it has ended.
+struct Steps(Mutex<Option<Box<dyn Iterator<Item = Vec<Value>> + Send>>>);
+
+impl Steps {
+    fn next(&self) -> Result<Vec<Value>> {
+        // Not held while the iterator works, which may come back here.
+        let Some(mut items) = lock(&self.0).take() else { return Ok(Vec::new()) };
+        let Some(values) = items.next() else { return Ok(Vec::new()) };
+        *lock(&self.0) = Some(items);
+        match values.first() {
+            None | Some(Value::Nil) => Err(Error::conversion(NIL_STEP)),
+            Some(_) => Ok(values),
+        }
+    }
+}
+
+/// What a loop can't be given.
+const NIL_STEP: &str = "an iterator of the host gave nil, which would end the loop";
+
+impl LuaObject for Steps {
+    const NAME: &str = "iterator";
+
+    fn describe(class: ClassBuilder<Self>) -> ClassBuilder<Self> {
+        class.metamethod(Metamethod::Call, |steps, _: Vec<Value>| steps.next()).metamethod(
+            Metamethod::Close,
+            |steps, _: Vec<Value>| {
+                let items = lock(&steps.0).take();
+                drop(items);
+                Ok(())
+            },
+        )
+    }
+}
+
 fn class_of<T: LuaObject>() -> Arc<ClassParts> {
     static CLASSES: OnceLock<Mutex<HashMap<TypeId, Arc<ClassParts>>>> = OnceLock::new();
     let classes = CLASSES.get_or_init(Mutex::default);
@@ -196,10 +255,12 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         what: &str,
         function: impl Fn(&T, A) -> Result<R> + Send + Sync + 'static,
     ) -> Function {
-        let expects = format!("the {what} needs a {} in front, as in object:name()", self.parts.name);
+        let (number, expects) = (self.parts.number, no_self(what, &self.parts.name));
         let call = move |values: &mut Vec<Value>| {
-            let Some(Value::Object(object)) = values.first_mut().map(std::mem::take) else {
-                return Err(Error::conversion(expects.as_str()));
+            let object = match values.first_mut().map(std::mem::take) {
+                // Another class may offer less of the same type.
+                Some(Value::Object(object)) if object.0.class.number == number => object,
+                _ => return Err(Error::conversion(expects.as_str())),
             };
             let this = object.downcast_ref().ok_or_else(|| Error::conversion(expects.as_str()))?;
             let mut args = values.drain(..);
@@ -210,6 +271,11 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         };
         Function::of_host(HostFunction::Plain(Arc::new(call)), None)
     }
+}
+
+/// The message for a function of a class that is called without an object of it.
+pub(super) fn no_self(what: &str, class: &str) -> String {
+    format!("the {what} needs a {class} in front, as in object:name()")
 }
 
 pub(super) fn add(members: &mut Members, name: &str, function: Function) {
@@ -269,6 +335,9 @@ pub enum Metamethod {
     NewIndex,
     /// `tostring(a)`, `print(a)`
     ToString,
+    /// `for ... in a`: gives what is called for the values of each step, an [iterator](Object::iterator) for one. It can't
+    /// wait.
+    Iter,
     /// `pairs(a)`
     Pairs,
     /// The end of the block of a `local a <close>`, with the error that ended it or nil
@@ -303,6 +372,7 @@ impl Metamethod {
             Metamethod::Index => "__index",
             Metamethod::NewIndex => "__newindex",
             Metamethod::ToString => "__tostring",
+            Metamethod::Iter => "__iter",
             Metamethod::Pairs => "__pairs",
             Metamethod::Close => "__close",
         }

@@ -1,23 +1,27 @@
-//! For bindings: functions of their language as values.
+//! For bindings: functions and objects of their language as values.
 
 use std::any::Any;
 use std::sync::Arc;
 
 use super::Sandbox;
 use crate::value::host_values::HostValue;
-use crate::value::{Function, FunctionKind, LanguageData, Nameless, Origin};
+use crate::value::{Function, FunctionKind, LanguageData, Nameless, Object};
 #[cfg(feature = "async")]
-use crate::value::{HostFunction, Result, Value};
+use {
+    super::Reply,
+    super::class::{add, no_self},
+    crate::value::{ClassParts, Error, HostFunction, Origin, Result, Value},
+};
 
 impl Function {
+    #[cfg(feature = "async")]
     /// A function that is `value` in its language. Those of the same identity are one function in Lua; it has to hold for
     /// as long as the value is there. `call` gets what the calling sandbox is [known by](Sandbox::set_language_data).
-    #[cfg(feature = "async")]
     #[must_use]
     pub fn of_language(
         identity: usize,
         value: Arc<dyn Any + Send + Sync>,
-        call: impl Fn(Option<&LanguageData>, Vec<Value>) -> Result<super::Reply> + Send + Sync + 'static,
+        call: impl Fn(Option<&LanguageData>, Vec<Value>) -> Result<Reply> + Send + Sync + 'static,
     ) -> Function {
         let call = move |data: Option<&LanguageData>, values: &mut Vec<Value>| {
             Ok(call(data, std::mem::take(values))?.into_pending(values))
@@ -32,6 +36,73 @@ impl Function {
             FunctionKind::Host(Nameless { origin: Some(origin), .. }) => Some(&origin.value),
             _ => None,
         }
+    }
+}
+
+#[cfg(feature = "async")]
+/// What a member of a class is: see [`ClassBuilder`](crate::ClassBuilder).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// `object:name(...)`
+    Method,
+    /// `object.name`, read.
+    Reader,
+    /// `object.name = value`
+    Writer,
+    /// A [`Metamethod`](crate::Metamethod), by its name in Lua. The object may be the second argument.
+    Event,
+}
+
+#[cfg(feature = "async")]
+/// A function of a class: it gets what the calling sandbox is known by, the object and the arguments.
+pub type MemberFn = Box<dyn Fn(Option<&LanguageData>, Vec<Value>) -> Result<Reply> + Send + Sync>;
+
+#[cfg(feature = "async")]
+/// What scripts may do with some objects of a language.
+#[derive(Clone)]
+pub struct LanguageClass(Arc<ClassParts>);
+
+#[cfg(feature = "async")]
+impl LanguageClass {
+    /// A class with these members. They are called with an object of the class, never with another one.
+    #[must_use]
+    pub fn new(name: &str, members: Vec<(Member, String, MemberFn)>) -> Self {
+        let mut parts = ClassParts::new(name);
+        let number = parts.number;
+        for (member, name, call) in members {
+            let (list, what) = match member {
+                Member::Method => (&mut parts.methods, "method"),
+                Member::Reader => (&mut parts.readers, "field"),
+                Member::Writer => (&mut parts.writers, "field"),
+                Member::Event => (&mut parts.events, "metamethod"),
+            };
+            let expects = no_self(&format!("{what} '{name}'"), &parts.name);
+            let places = if member == Member::Event { 2 } else { 1 };
+            let call = move |data: Option<&LanguageData>, values: &mut Vec<Value>| {
+                let is_own = |value: &Value| value.as_object().is_some_and(|object| object.0.class.number == number);
+                if !values.iter().take(places).any(is_own) {
+                    return Err(Error::conversion(expects.as_str()));
+                }
+                Ok(call(data, std::mem::take(values))?.into_pending(values))
+            };
+            add(list, &name, Function::of_host(HostFunction::OfLanguage(Arc::new(call)), None));
+        }
+        LanguageClass(Arc::new(parts))
+    }
+
+    /// The object that is `value` in its language. Those of the same identity are one object in Lua; it has to hold for
+    /// as long as the value is there.
+    #[must_use]
+    pub fn object(&self, identity: usize, value: Arc<dyn Any + Send + Sync>) -> Object {
+        Object::of_class(&self.0, identity, value)
+    }
+}
+
+impl Object {
+    /// The `value` that it is in its language.
+    #[must_use]
+    pub fn language_value(&self) -> &Arc<dyn Any + Send + Sync> {
+        &self.0.value
     }
 }
 

@@ -29,6 +29,8 @@ pub use self::engine::Engine;
 #[cfg(feature = "async")]
 pub use self::futures::Reply;
 pub use self::home_export::ImportOptions;
+#[cfg(feature = "async")]
+pub use self::language::{LanguageClass, Member, MemberFn};
 pub use self::parse_units::{parse_size, parse_time};
 pub use self::run::{Request, Run};
 pub use self::sandbox::Sandbox;

@@ -29,6 +29,7 @@ from ._errors import (
     LuaTrapError,
 )
 from ._luacell import ERROR_KINDS, Engine, Function, MemoryStats, Metrics, Outcome, PendingRun, Request, Run, Snapshot, __version__
+from ._objects import expose, wrap
 from ._sandbox import Sandbox
 from ._table import Entries, Table
 
@@ -75,4 +76,6 @@ __all__ = [
     "Table",
     "__version__",
     "converter",
+    "expose",
+    "wrap",
 ]

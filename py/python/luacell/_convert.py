@@ -5,6 +5,7 @@ from __future__ import annotations
 from _collections_abc import Mapping, Sequence  # collections.abc would import all of collections
 
 from ._errors import LuaConversionError, LuaInvalidArgumentError
+from ._objects import Wrapped, exposed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,12 +41,19 @@ def converter(cls: type[T], /) -> Callable[[Callable[[T], Any]], Callable[[T], A
     return register
 
 
-_PLAIN, _ENTRIES, _MADE_PAIRS, _MADE_ITEMS, _CALLABLE = range(5)
+_PLAIN, _ENTRIES, _MADE_PAIRS, _MADE_ITEMS, _CALLABLE, _OBJECT = range(6)
 
 
 def fallback(value: Any) -> tuple[int, Any]:
-    """Called by the native part: how to pass `value`: as another object, as entries, as pairs or items that are made on demand, or as a callable."""
+    """Called by the native part: how to pass `value`: as another object, as entries, as pairs or items that are made on demand, as a callable,
+    or as an object."""
     cls = type(value)
+    if cls is Wrapped:
+        return _OBJECT, (value._class, value._object)
+    if exposed:
+        for base in cls.__mro__:
+            if base in exposed:
+                return _OBJECT, (exposed[base], value)
     if _converters:
         for base in cls.__mro__:
             if base in _converters:
@@ -71,5 +79,5 @@ def fallback(value: Any) -> tuple[int, Any]:
     if isinstance(value, type):
         advice = "pass a function that calls it"
     else:
-        advice = "use luacell.converter to say how its class is passed"
+        advice = "use luacell.converter to say how its class is passed, or luacell.expose to say what scripts may do with it"
     raise LuaConversionError(f"a value of the type {name} can't be passed to Lua; {advice}")

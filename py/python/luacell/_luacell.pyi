@@ -77,6 +77,10 @@ class Engine:
     def is_pooled(self) -> bool: ...
 
 @final
+class _ObjectClass:
+    def __new__(cls, name: str, members: list[tuple[str, str, Any]]) -> Self: ...
+
+@final
 class Function:
     def __call__(self, *args: Any) -> Any: ...
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._errors import LuaInvalidArgumentError
 from ._luacell import _SandboxBase
+from ._objects import wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def _attributes(instance: object) -> list[tuple[str, Any]]:
 class Sandbox(_SandboxBase):
     __doc__ = _SandboxBase.__doc__
     __slots__ = ()
+
+    wrap = staticmethod(wrap)
 
     def register(self, name: str, function: Callable[..., Any], /, *, repeatable: bool = False) -> None:
         """Makes a Python function callable from Lua, as the global of that name; dots put it into tables: "shop.price".

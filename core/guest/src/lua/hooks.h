@@ -126,4 +126,7 @@ void luacell_cell_freed (UpVal *uv);
 #define luacell_HOST_VALUE 1
 void luacell_host_value_freed (const Udata *u);
 
+/* A loop with these values begins, the first is a userdata: see classes.c. */
+void luacell_begin_loop (lua_State *L, StkId values);
+
 #endif

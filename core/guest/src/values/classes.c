@@ -122,3 +122,34 @@ void class_push (lua_State *L, unsigned class, unsigned object) {
   describe(L, object);
   table_put(L, guest.classes, class, s2v(L->top.p - 1));
 }
+
+/* What the object's class has under this name; NULL for anything else. */
+static const TValue *event_of (lua_State *L, const TValue *v,
+                               const char *name) {
+  const TValue *event;
+  if (!host_object_is(v)) return NULL;
+  event = luaH_getshortstr(uvalue(v)->metatable, luaS_new(L, name));
+  return isempty(event) ? NULL : event;
+}
+
+/*
+** An object gives its iterator, which is called like any other. It can't wait
+** here. An iterator of the host that can be closed is closed after the loop.
+*/
+void luacell_begin_loop (lua_State *L, StkId values) {
+  ptrdiff_t place = savestack(L, values);
+  const TValue *iterate = event_of(L, s2v(values), "__iter");
+  if (iterate != NULL) {
+    need_stack(L, 2);
+    values = restorestack(L, place);
+    setobj2s(L, L->top.p, iterate);
+    setobjs2s(L, L->top.p + 1, values);
+    L->top.p += 2;
+    luaD_callnoyield(L, L->top.p - 2, 1);
+    values = restorestack(L, place);
+    setobjs2s(L, values, --L->top.p);
+  }
+  if (ttisnil(s2v(values + 3)) &&
+      event_of(L, s2v(values), "__close") != NULL)
+    setobjs2s(L, values + 3, values);
+}
