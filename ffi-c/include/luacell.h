@@ -712,6 +712,11 @@ typedef luacell_status (*luacell_host_function)(void *userdata,
  */
 #define LUACELL_TYPE_FUNCTION 7
 
+/**
+ * An object of the host.
+ */
+#define LUACELL_TYPE_OBJECT 8
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus

@@ -591,6 +591,122 @@ struct Config {
  */
 using HostFunction = std::function<Values(Values)>;
 
+namespace detail {
+
+/* What a function of the host gives, or how it failed. */
+template <typename Call>
+luacell_status answer(luacell_values *results, luacell_error **error, Call call) noexcept {
+  try {
+    for (const Value &value : call()) {
+      luacell_status status = luacell_values_push(results, value.get(), error);
+      if (status != LUACELL_OK) return status;
+    }
+    return LUACELL_OK;
+  } catch (const Error &passed) {
+    *error = luacell_error_clone(passed.get());
+  } catch (...) {
+    *error = Thrown::error(std::current_exception());
+  }
+  return LUACELL_HOST_FUNCTION;
+}
+
+inline luacell_status call_host(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) noexcept {
+  return answer(results, error, [&] { return (*static_cast<HostFunction *>(userdata))(copy_all(args)); });
+}
+
+template <typename T>
+void end(void *userdata) noexcept {
+  delete static_cast<T *>(userdata);
+}
+
+}  // namespace detail
+
+/** A function as a value: an argument, a result, or anything in a table. Copies of the value are the same function in Lua. */
+inline Value function(HostFunction function) {
+  return Value::adopt(luacell_value_new_function(detail::call_host, new HostFunction(std::move(function)), detail::end<HostFunction>));
+}
+
+/** An iterator for `for a, b in iterator do`. `next` gives the values of each step, and none after the last. It ends when the loop is left. */
+inline Value iterator(std::function<Values()> next) {
+  auto *userdata = new HostFunction([next = std::move(next)](const Values &) { return next(); });
+  return Value::adopt(luacell_value_new_iterator(detail::call_host, userdata, detail::end<HostFunction>));
+}
+
+/**
+ * What scripts can do with objects of type T: what is listed, and nothing else. All members are listed before the first object is made.
+ *
+ *     luacell::Class<Account> accounts("Account");
+ *     accounts.method("deposit", [](Account &account, Values args) -> Values { return {account.deposit(args.at(0).as<int>())}; });
+ *     sandbox.call("f", {accounts.object(std::make_shared<Account>())});
+ */
+template <typename T>
+class Class {
+ public:
+  using Method = std::function<Values(T &, Values)>;
+
+  explicit Class(std::string name) : name_(std::move(name)) {}
+
+  /** object:name(...) */
+  Class &method(std::string name, Method method) { return add(LUACELL_METHOD, std::move(name), std::move(method)); }
+  /** object.name, read. */
+  Class &reader(std::string name, std::function<Value(T &)> read) {
+    return add(LUACELL_READER, std::move(name), [read = std::move(read)](T &object, const Values &) { return Values{read(object)}; });
+  }
+  /** object.name = value */
+  Class &writer(std::string name, std::function<void(T &, Value)> write) {
+    return add(LUACELL_WRITER, std::move(name), [write = std::move(write)](T &object, const Values &args) {
+      write(object, args.at(0));
+      return Values{};
+    });
+  }
+  /** What Lua calls for an operator and the like, by its name in Lua such as "__add". It gets all operands, of which one is the object. */
+  Class &metamethod(std::string name, Method method) { return add(LUACELL_METAMETHOD, std::move(name), std::move(method)); }
+
+  /** An object as a value, which holds it. In Lua, all that are made of one pointer are the same object. */
+  Value object(std::shared_ptr<T> object) {
+    T *pointer = object.get();
+    luacell_class *made = get();
+    return Value::adopt(luacell_value_new_object(made, pointer, new std::shared_ptr<T>(std::move(object)), detail::end<std::shared_ptr<T>>));
+  }
+
+  /** The object that a value is, while the value lasts; nullptr for anything else than an object of this class. */
+  T *from(const Value &value) { return static_cast<T *>(luacell_value_object(value.get(), get())); }
+
+ private:
+  struct Member {
+    luacell_member_kind kind;
+    std::string name;
+    Method call;
+  };
+  using Members = std::vector<Member>;
+
+  Class &add(luacell_member_kind kind, std::string name, Method call) {
+    if (class_) throw Error(LUACELL_INVALID_ARGUMENT, "members are listed before the first object is made");
+    members_.push_back({kind, std::move(name), std::move(call)});
+    return *this;
+  }
+
+  luacell_class *get() {
+    if (!class_) {
+      auto *members = new Members(std::move(members_));
+      std::vector<luacell_member> list;
+      for (Member &member : *members) list.push_back({member.kind, member.name.c_str(), call_method, &member.call});
+      luacell_class *made = nullptr;
+      detail::check(luacell_class_new, name_.data(), name_.size(), list.data(), list.size(), static_cast<void *>(members), detail::end<Members>, &made);
+      class_.reset(made);
+    }
+    return class_.get();
+  }
+
+  static luacell_status call_method(void *userdata, void *object, const luacell_values *args, luacell_values *results, luacell_error **error) noexcept {
+    return detail::answer(results, error, [&] { return (*static_cast<Method *>(userdata))(*static_cast<T *>(object), detail::copy_all(args)); });
+  }
+
+  std::string name_;
+  Members members_;
+  detail::Owned<luacell_class, luacell_class_free> class_;
+};
+
 /** One isolated Lua. */
 class Sandbox {
  public:
@@ -665,7 +781,7 @@ class Sandbox {
   /** `repeatable`: it may be called again when a run is repeated after a conflict, for example because it only looks something up. */
   void add(std::string_view name, HostFunction function, bool repeatable = false) {
     auto userdata = std::make_unique<HostFunction>(std::move(function));
-    detail::check(repeatable ? luacell_register_repeatable : luacell_register, get(), name.data(), name.size(), call_host, static_cast<void *>(userdata.release()), end_host);
+    detail::check(repeatable ? luacell_register_repeatable : luacell_register, get(), name.data(), name.size(), detail::call_host, static_cast<void *>(userdata.release()), detail::end<HostFunction>);
   }
   bool remove(std::string_view name) {
     bool there = false;
@@ -817,23 +933,6 @@ class Sandbox {
     detail::check(function, get(), &value);
     return Value::adopt(value);
   }
-
-  static luacell_status call_host(void *userdata, const luacell_values *args, luacell_values *results, luacell_error **error) noexcept {
-    try {
-      for (const Value &value : (*static_cast<HostFunction *>(userdata))(detail::copy_all(args))) {
-        luacell_status status = luacell_values_push(results, value.get(), error);
-        if (status != LUACELL_OK) return status;
-      }
-      return LUACELL_OK;
-    } catch (const Error &passed) {
-      *error = luacell_error_clone(passed.get());
-    } catch (...) {
-      *error = detail::Thrown::error(std::current_exception());
-    }
-    return LUACELL_HOST_FUNCTION;
-  }
-
-  static void end_host(void *userdata) noexcept { delete static_cast<HostFunction *>(userdata); }
 
   detail::Owned<luacell_sandbox, luacell_sandbox_free> sandbox_;
 };

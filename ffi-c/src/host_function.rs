@@ -67,7 +67,7 @@ pub unsafe extern "C" fn luacell_register_repeatable(
     })
 }
 
-fn adapter(
+pub(crate) fn adapter(
     function: luacell_host_function,
     userdata: Userdata,
 ) -> Result<impl Fn(Vec<Value>) -> Result<Vec<Value>> + Send + Sync + 'static> {

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod error;
 mod guard;
 pub mod host_function;
+pub mod object;
 pub mod outcome;
 pub mod pointers;
 pub mod run;

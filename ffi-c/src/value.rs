@@ -48,6 +48,8 @@ pub const LUACELL_TYPE_TABLE: luacell_type = 5;
 pub const LUACELL_TYPE_STORED_TABLE: luacell_type = 6;
 /// A function.
 pub const LUACELL_TYPE_FUNCTION: luacell_type = 7;
+/// An object of the host.
+pub const LUACELL_TYPE_OBJECT: luacell_type = 8;
 
 /// A value that the caller lends, NULL being nil.
 pub(crate) unsafe fn any_value(pointer: *const luacell_value) -> Value {
@@ -126,6 +128,7 @@ pub unsafe extern "C" fn luacell_value_type(value: *const luacell_value) -> luac
         Ok(Value::Table(_)) => LUACELL_TYPE_TABLE,
         Ok(Value::StoredTable(_)) => LUACELL_TYPE_STORED_TABLE,
         Ok(Value::Function(_)) => LUACELL_TYPE_FUNCTION,
+        Ok(Value::Object(_)) => LUACELL_TYPE_OBJECT,
         _ => LUACELL_TYPE_NIL,
     }
 }

@@ -1,10 +1,13 @@
 //! Lua functions.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
 
+use luacell::Value;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::callbacks::lock;
 use crate::errors::OrRaise;
 use crate::{to_lua, to_python};
 
@@ -28,6 +31,18 @@ impl Function {
         self.0.builtin_name()
     }
 
+    /// The steps of a loop over this function, as Lua's `for` has them: `for ... in function, state, control`. A step with
+    /// several values is a tuple. Each is a run of its own. `iter(function)` is the same without the two.
+    #[pyo3(signature = (state = None, control = None, /))]
+    fn iterate(&self, state: Option<&Bound<'_, PyAny>>, control: Option<&Bound<'_, PyAny>>) -> PyResult<Steps> {
+        let value = |object: Option<&Bound<'_, PyAny>>| object.map_or(Ok(Value::Nil), to_lua::one);
+        Ok(Steps(Mutex::new(Box::new(self.0.iterate(value(state)?, value(control)?)))))
+    }
+
+    fn __iter__(&self) -> PyResult<Steps> {
+        self.iterate(None, None)
+    }
+
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other.cast::<Function>().is_ok_and(|other| self.0 == other.get().0)
     }
@@ -40,5 +55,21 @@ impl Function {
 
     fn __repr__(&self) -> String {
         format!("<luacell.Function {:?}>", self.0)
+    }
+}
+
+/// A loop over a Lua function.
+#[pyclass(frozen, module = "luacell", name = "_Steps")]
+pub struct Steps(Mutex<Box<dyn Iterator<Item = luacell::Result<Vec<Value>>> + Send>>);
+
+#[pymethods]
+impl Steps {
+    fn __iter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let step = py.detach(|| lock(&self.0).next());
+        step.transpose().or_raise(py)?.map(|values| to_python::results(py, &values)).transpose()
     }
 }

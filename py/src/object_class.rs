@@ -78,7 +78,7 @@ impl Kind {
             };
             let call = |py: Python<'_>| -> luacell::Result<Reply> {
                 let called = called.bind(py);
-                let call = |args: Bound<'_, PyTuple>| self.call(called, &args);
+                let call = |args| self.call(called, &args);
                 match self {
                     Kind::Method | Kind::Call => callbacks.call_for(py, &args, to_lua::results, call),
                     _ => callbacks.call_for(py, &args, |result| Ok(vec![to_lua::one(result)?]), call),

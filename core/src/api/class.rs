@@ -60,7 +60,15 @@ impl<T: Send + Sync + 'static> Class<T> {
     /// An object that is this value. All that are made of the same `Arc` are one object.
     #[must_use]
     pub fn shared_object(&self, value: Arc<T>) -> Object {
-        Object::of_class(&self.parts, Arc::as_ptr(&value).addr(), value)
+        self.object_known_as(Arc::as_ptr(&value).addr(), value)
+    }
+
+    /// The same for languages in which something else than the `Arc` says which objects are one. It has to hold for as
+    /// long as the value is there.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn object_known_as(&self, identity: usize, value: Arc<T>) -> Object {
+        Object::of_class(&self.parts, identity, value)
     }
 }
 
@@ -126,23 +134,32 @@ impl Object {
         I::IntoIter: Send + 'static,
         I::Item: IntoArgs + 'static,
     {
-        Object::new(Steps(Mutex::new(Some(Box::new(items.into_iter().map(IntoArgs::into_args))))))
+        let mut items = items.into_iter();
+        Object::stepping(move || match items.next().map(IntoArgs::into_args) {
+            Some(values) if values.first().is_none_or(Value::is_nil) => Err(Error::conversion(NIL_STEP)),
+            step => Ok(step.unwrap_or_default()),
+        })
+    }
+
+    /// The same, where `next` gives the values of each step, and none or nil first at the end.
+    #[must_use]
+    pub fn stepping(next: impl FnMut() -> Result<Vec<Value>> + Send + 'static) -> Object {
+        Object::new(Steps(Mutex::new(Some(Box::new(next)))))
     }
 }
 
 /// An iterator until it has ended.
-struct Steps(Mutex<Option<Box<dyn Iterator<Item = Vec<Value>> + Send>>>);
+struct Steps(Mutex<Option<Box<dyn FnMut() -> Result<Vec<Value>> + Send>>>);
 
 impl Steps {
     fn next(&self) -> Result<Vec<Value>> {
         // Not held while the iterator works, which may come back here.
-        let Some(mut items) = lock(&self.0).take() else { return Ok(Vec::new()) };
-        let Some(values) = items.next() else { return Ok(Vec::new()) };
-        *lock(&self.0) = Some(items);
-        match values.first() {
-            None | Some(Value::Nil) => Err(Error::conversion(NIL_STEP)),
-            Some(_) => Ok(values),
+        let Some(mut next) = lock(&self.0).take() else { return Ok(Vec::new()) };
+        let values = next()?;
+        if values.first().is_some_and(|first| !first.is_nil()) {
+            *lock(&self.0) = Some(next);
         }
+        Ok(values)
     }
 }
 
@@ -285,96 +302,88 @@ pub(super) fn add(members: &mut Members, name: &str, function: Function) {
     }
 }
 
-/// Operators and other events of Lua that an object can take part in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Metamethod {
-    /// `a + b`
-    Add,
-    /// `a - b`
-    Sub,
-    /// `a * b`
-    Mul,
-    /// `a / b`
-    Div,
-    /// `a // b`
-    FloorDiv,
-    /// `a % b`
-    Mod,
-    /// `a ^ b`
-    Pow,
-    /// `-a`
-    Neg,
-    /// `a & b`
-    BitAnd,
-    /// `a | b`
-    BitOr,
-    /// `a ~ b`
-    BitXor,
-    /// `~a`
-    BitNot,
-    /// `a << b`
-    ShiftLeft,
-    /// `a >> b`
-    ShiftRight,
-    /// `a .. b`
-    Concat,
-    /// `#a`
-    Len,
-    /// `a == b`, of two objects that are not the same
-    Eq,
-    /// `a < b`
-    Less,
-    /// `a <= b`
-    LessEqual,
-    /// `a(...)`
-    Call,
-    /// `a[key]` and `a.key`, where the class has neither a method nor a field of that name
-    Index,
-    /// `a[key] = value`, where the class has no such field that can be written
-    NewIndex,
-    /// `tostring(a)`, `print(a)`
-    ToString,
-    /// `for ... in a`: gives what is called for the values of each step, an [iterator](Object::iterator) for one. It can't
-    /// wait.
-    Iter,
-    /// `pairs(a)`
-    Pairs,
-    /// The end of the block of a `local a <close>`, with the error that ended it or nil
-    Close,
+macro_rules! metamethods {
+    ($($(#[$doc:meta])+ $name:ident = $lua:literal,)+) => {
+        /// Operators and other events of Lua that an object can take part in.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Metamethod {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Metamethod {
+            /// Its name in Lua, such as `__add`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Metamethod::$name => $lua,)+
+                }
+            }
+
+            /// The one of this name in Lua.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Metamethod> {
+                match name {
+                    $($lua => Some(Metamethod::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl Metamethod {
-    /// Its name in Lua, such as `__add`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Metamethod::Add => "__add",
-            Metamethod::Sub => "__sub",
-            Metamethod::Mul => "__mul",
-            Metamethod::Div => "__div",
-            Metamethod::FloorDiv => "__idiv",
-            Metamethod::Mod => "__mod",
-            Metamethod::Pow => "__pow",
-            Metamethod::Neg => "__unm",
-            Metamethod::BitAnd => "__band",
-            Metamethod::BitOr => "__bor",
-            Metamethod::BitXor => "__bxor",
-            Metamethod::BitNot => "__bnot",
-            Metamethod::ShiftLeft => "__shl",
-            Metamethod::ShiftRight => "__shr",
-            Metamethod::Concat => "__concat",
-            Metamethod::Len => "__len",
-            Metamethod::Eq => "__eq",
-            Metamethod::Less => "__lt",
-            Metamethod::LessEqual => "__le",
-            Metamethod::Call => "__call",
-            Metamethod::Index => "__index",
-            Metamethod::NewIndex => "__newindex",
-            Metamethod::ToString => "__tostring",
-            Metamethod::Iter => "__iter",
-            Metamethod::Pairs => "__pairs",
-            Metamethod::Close => "__close",
-        }
-    }
+metamethods! {
+    /// `a + b`
+    Add = "__add",
+    /// `a - b`
+    Sub = "__sub",
+    /// `a * b`
+    Mul = "__mul",
+    /// `a / b`
+    Div = "__div",
+    /// `a // b`
+    FloorDiv = "__idiv",
+    /// `a % b`
+    Mod = "__mod",
+    /// `a ^ b`
+    Pow = "__pow",
+    /// `-a`
+    Neg = "__unm",
+    /// `a & b`
+    BitAnd = "__band",
+    /// `a | b`
+    BitOr = "__bor",
+    /// `a ~ b`
+    BitXor = "__bxor",
+    /// `~a`
+    BitNot = "__bnot",
+    /// `a << b`
+    ShiftLeft = "__shl",
+    /// `a >> b`
+    ShiftRight = "__shr",
+    /// `a .. b`
+    Concat = "__concat",
+    /// `#a`
+    Len = "__len",
+    /// `a == b`, of two objects that are not the same
+    Eq = "__eq",
+    /// `a < b`
+    Less = "__lt",
+    /// `a <= b`
+    LessEqual = "__le",
+    /// `a(...)`
+    Call = "__call",
+    /// `a[key]` and `a.key`, where the class has neither a method nor a field of that name
+    Index = "__index",
+    /// `a[key] = value`, where the class has no such field that can be written
+    NewIndex = "__newindex",
+    /// `tostring(a)`, `print(a)`
+    ToString = "__tostring",
+    /// `for ... in a`: gives what is called for the values of each step, for one an [iterator](Object::iterator). It
+    /// can't wait.
+    Iter = "__iter",
+    /// `pairs(a)`
+    Pairs = "__pairs",
+    /// The end of the block of a `local a <close>`, with the error that ended it or nil
+    Close = "__close",
 }

@@ -57,6 +57,38 @@ impl Function {
     }
 }
 
+impl Function {
+    /// The steps of a loop over this function, as Lua's generic `for` has them: it is called with `state` and the first
+    /// value of the step before, at first `control`, and ends the loop with nil. Each step is a run of its own. After an
+    /// error there are no more.
+    ///
+    /// ```
+    /// use luacell::{Function, Sandbox, Value};
+    ///
+    /// let sandbox = Sandbox::new()?;
+    /// let outcome = sandbox.compute("local n = 0 return function() n = n + 1 if n < 4 then return n, n * n end end")?;
+    /// let last = outcome.get::<Function>()?.iterate(Value::Nil, Value::Nil).last().unwrap()?;
+    /// assert_eq!(last, [3.into(), 9.into()]);
+    /// # Ok::<(), luacell::Error>(())
+    /// ```
+    pub fn iterate(&self, state: Value, control: Value) -> impl Iterator<Item = Result<Vec<Value>>> + Send + use<> {
+        let (mut function, mut control) = (Some(self.clone()), control);
+        std::iter::from_fn(move || {
+            let result = function.as_ref()?.call((state.clone(), control.clone()));
+            match result.map(|outcome| outcome.values) {
+                Ok(values) if values.first().is_some_and(|first| !first.is_nil()) => {
+                    control.clone_from(values.first()?);
+                    Some(Ok(values))
+                }
+                ended => {
+                    function = None;
+                    ended.err().map(Err)
+                }
+            }
+        })
+    }
+}
+
 impl Nameless {
     fn call(&self, mut values: Vec<Value>) -> Result<Outcome> {
         let HostFunction::Plain(call) = &self.call else {

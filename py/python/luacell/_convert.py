@@ -5,7 +5,7 @@ from __future__ import annotations
 from _collections_abc import Mapping, Sequence  # collections.abc would import all of collections
 
 from ._errors import LuaConversionError, LuaInvalidArgumentError
-from ._objects import Wrapped, exposed
+from ._objects import Wrapped, async_iterator, exposed, iterator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ def fallback(value: Any) -> tuple[int, Any]:
         plain = value.item() if getattr(value, "ndim", 0) == 0 else value.tolist()
         if type(plain) is not cls:
             return _PLAIN, plain
+    if hasattr(cls, "__next__"):
+        return _OBJECT, (iterator, value)
+    if hasattr(cls, "__anext__"):
+        return _OBJECT, (async_iterator, value)
     if callable(value) and not isinstance(value, type):
         return _CALLABLE, value
     name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

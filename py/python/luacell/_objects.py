@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+from _collections_abc import Mapping  # collections.abc would import all of collections
 from functools import lru_cache
 
-from ._errors import LuaInvalidArgumentError
+from ._errors import LuaConversionError, LuaInvalidArgumentError
 from ._luacell import _ObjectClass
 
 TYPE_CHECKING = False
@@ -43,6 +44,38 @@ def _leave(context: Any, error: Any = None) -> None:
     context.__exit__(None if exception is None else type(exception), exception, None)
 
 
+def _pairs(container: Any, *_: Any) -> Any:
+    return iter(container.items()) if isinstance(container, Mapping) else enumerate(container, 1)
+
+
+def _next(iterator: Any, *_: Any) -> Any:
+    for item in iterator:
+        return _check_step(item)
+    return None
+
+
+async def _next_async(iterator: Any, *_: Any) -> Any:
+    async for item in iterator:
+        return _check_step(item)
+    return None
+
+
+def _check_step(item: Any) -> Any:
+    if item is None or isinstance(item, tuple) and (not item or item[0] is None):
+        raise LuaConversionError("an iterator of the host gave None, which would end the loop")
+    return item
+
+
+def _close(iterator: Any, *_: Any) -> None:
+    if hasattr(iterator, "close"):
+        iterator.close()
+
+
+async def _close_async(iterator: Any, *_: Any) -> None:
+    if hasattr(iterator, "aclose"):
+        await iterator.aclose()
+
+
 # What Lua calls them, and what they do. Lua passes the operand of those with one operand twice.
 _OPERATORS: dict[str, tuple[str, Callable[..., Any]]] = {
     "__add__": ("__add", operator.add),
@@ -68,7 +101,12 @@ _OPERATORS: dict[str, tuple[str, Callable[..., Any]]] = {
     "__setitem__": ("__newindex", _set_item),
     "__call__": ("__call", _call),
     "__exit__": ("__close", _leave),
+    "__iter__": ("__iter", lambda container, *_: iter(container)),
+    "__aiter__": ("__iter", lambda container, *_: container.__aiter__()),
 }
+
+iterator = _ObjectClass("iterator", [("call", "__call", _next), ("operator", "__close", _close)])
+async_iterator = _ObjectClass("iterator", [("call", "__call", _next_async), ("operator", "__close", _close_async)])
 
 # These are values in Lua, whatever class of theirs is exposed.
 _VALUES = (bool, int, float, str, bytes, bytearray, dict, list, tuple)
@@ -90,7 +128,15 @@ class Wrapped:
 @overload
 def expose(cls: T, /) -> T: ...
 @overload
-def expose(*, methods: Iterable[str] = ..., fields: Iterable[str] = ..., writable: Iterable[str] = ..., name: str | None = ...) -> Callable[[T], T]: ...
+def expose(
+    cls: None = None,
+    /,
+    *,
+    methods: Iterable[str] | None = ...,
+    fields: Iterable[str] | None = ...,
+    writable: Iterable[str] | None = ...,
+    name: str | None = ...,
+) -> Callable[[T], T]: ...
 def expose(
     cls: Any = None,
     /,
@@ -113,7 +159,7 @@ def expose(
     2
 
     Without arguments that is what the class itself defines: its methods, properties (written if they have a setter) and annotated attributes (read), and
-    operators such as `__add__`, `__len__`, `__getitem__`, `__call__` and `__str__`. Names that begin with an underscore and what is inherited don't exist in
+    operators such as `__add__`, `__len__`, `__getitem__`, `__call__`, `__iter__` and `__str__`. Names that begin with an underscore and what is inherited don't exist in
     Lua. With methods, fields (read) or writable (read and written) it is what they list, inherited members too; operators are listed among the methods.
 
     Objects of subclasses offer the same. Lua holds the object until it has collected it.
@@ -123,7 +169,7 @@ def expose(
     return _expose(cls, methods, fields, writable, name)
 
 
-def _expose(cls: T, methods: Any, fields: Any, writable: Any, name: Any) -> T:
+def _expose(cls: Any, methods: Any, fields: Any, writable: Any, name: Any) -> Any:
     if not isinstance(cls, type):
         raise LuaInvalidArgumentError(f"expose takes a class, not {cls!r:.100}; use wrap for one object")
     if issubclass(cls, _VALUES):
@@ -148,7 +194,8 @@ def wrap(
     >>> luacell.Sandbox().compute("local day = ... return day.year, day:isoformat(), day", day)
     (2030, '2030-01-02', datetime.date(2030, 1, 2))
     """
-    return Wrapped(_class_of(type(object), _names(methods, "methods"), _names(fields, "fields"), _names(writable, "writable"), name), object)
+    cls: Any = type(object)
+    return Wrapped(_class_of(cls, _names(methods, "methods"), _names(fields, "fields"), _names(writable, "writable"), name), object)
 
 
 def _names(names: Any, parameter: str) -> tuple[str, ...] | None:
@@ -173,6 +220,8 @@ def _make(cls: type, methods: tuple[str, ...] | None, fields: tuple[str, ...] | 
         if method in _OPERATORS:
             event, function = _OPERATORS[method]
             members.append(("call" if event == "__call" else "operator", event, function))
+            if method == "__iter__":
+                members.append(("operator", "__pairs", _pairs))
         else:
             members.append(("method", method, method))
     for field in dict.fromkeys((*(fields or ()), *(writable or ()))):

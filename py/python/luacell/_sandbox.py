@@ -8,7 +8,7 @@ from ._objects import wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, TypeVar, overload
 
     from typing_extensions import Self, Unpack
@@ -48,7 +48,18 @@ class Sandbox(_SandboxBase):
     __doc__ = _SandboxBase.__doc__
     __slots__ = ()
 
-    wrap = staticmethod(wrap)
+    @staticmethod
+    def wrap(
+        object: object,
+        /,
+        *,
+        methods: Iterable[str] | None = None,
+        fields: Iterable[str] | None = None,
+        writable: Iterable[str] | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """The same as luacell.wrap."""
+        return wrap(object, methods=methods, fields=fields, writable=writable, name=name)
 
     def register(self, name: str, function: Callable[..., Any], /, *, repeatable: bool = False) -> None:
         """Makes a Python function callable from Lua, as the global of that name; dots put it into tables: "shop.price".
