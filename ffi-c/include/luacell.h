@@ -51,6 +51,11 @@
 typedef struct luacell_canceller luacell_canceller;
 
 /**
+ * What scripts can do with objects of one kind. May be used by several threads at a time.
+ */
+typedef struct luacell_class luacell_class;
+
+/**
  * The compiled guest and a pool of prepared memory, shared by any number of sandboxes and threads. Few programs need
  * one: where NULL is given for an engine, one that the whole process shares is used.
  */
@@ -578,6 +583,44 @@ typedef luacell_status (*luacell_host_function)(void *userdata,
                                                 struct luacell_error **error);
 
 /**
+ * What a member of a class is.
+ */
+typedef int32_t luacell_member_kind;
+
+/**
+ * A function of a class. `userdata` is the member's, `object` the object's own pointer. `args` is what Lua passes behind the
+ * object; a writer gets the value. A metamethod gets all operands, of which one is the object. Otherwise it is like a
+ * luacell_host_function.
+ */
+typedef luacell_status (*luacell_method)(void *userdata,
+                                         void *object,
+                                         const struct luacell_values *args,
+                                         struct luacell_values *results,
+                                         struct luacell_error **error);
+
+/**
+ * A member of a class.
+ */
+typedef struct luacell_member {
+  /**
+   * LUACELL_METHOD ...
+   */
+  luacell_member_kind kind;
+  /**
+   * Its name, which ends with a zero. Only looked at while the class is made.
+   */
+  const char *name;
+  /**
+   * What it does.
+   */
+  luacell_method function;
+  /**
+   * Passed to the function; has to last as long as the class's own.
+   */
+  void *userdata;
+} luacell_member;
+
+/**
  * It worked.
  */
 #define LUACELL_OK 0
@@ -716,6 +759,26 @@ typedef luacell_status (*luacell_host_function)(void *userdata,
  * An object of the host.
  */
 #define LUACELL_TYPE_OBJECT 8
+
+/**
+ * object:name(...)
+ */
+#define LUACELL_METHOD 0
+
+/**
+ * object.name, read; gives one result.
+ */
+#define LUACELL_READER 1
+
+/**
+ * object.name = value
+ */
+#define LUACELL_WRITER 2
+
+/**
+ * What Lua calls for an operator and the like, by its name in Lua: "__add", "__len", "__call", "__tostring", "__iter" ...
+ */
+#define LUACELL_METAMETHOD 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -1436,6 +1499,57 @@ luacell_status luacell_unregister(struct luacell_sandbox *sandbox,
                                   size_t name_len,
                                   bool *was_there,
                                   struct luacell_error **error);
+
+/**
+ * A function of the host as a value: an argument, a result, or anything in a table. Lua calls it like one that is
+ * registered. Clones of the value are the same function in Lua, which gives them back as equal ones. The finalizer runs
+ * when neither the caller nor Lua holds the function any more. NULL if `function` is.
+ */
+struct luacell_value *luacell_value_new_function(luacell_host_function function,
+                                                 void *userdata,
+                                                 luacell_finalizer finalizer);
+
+/**
+ * An iterator as a value, for loops: `for a, b in iterator do`. `next` is called for each step, without arguments. Its
+ * results are the step's values; none, or nil, ends the loop. The finalizer runs when the loop is left, however that
+ * happens, or when nobody holds the iterator any more. NULL if `next` is.
+ */
+struct luacell_value *luacell_value_new_iterator(luacell_host_function next,
+                                                 void *userdata,
+                                                 luacell_finalizer finalizer);
+
+/**
+ * Makes a class. Scripts can do with its objects what is listed, and nothing else. `name` is shown in messages. The finalizer
+ * gets `userdata` when nobody needs the class and its members any more, and if this call fails.
+ */
+luacell_status luacell_class_new(const char *name,
+                                 size_t name_len,
+                                 const struct luacell_member *members,
+                                 size_t members_len,
+                                 void *userdata,
+                                 luacell_finalizer finalizer,
+                                 struct luacell_class **class_,
+                                 struct luacell_error **error);
+
+/**
+ * Ends the caller's hold of a class. Its objects stay as they are. NULL is ignored.
+ */
+void luacell_class_free(struct luacell_class *class_);
+
+/**
+ * An object as a value. Members get `object`. In Lua, all that are made of one pointer with one class are the same object.
+ * The finalizer gets `userdata`, often `object` again, when neither the caller nor Lua holds this value any more. NULL if
+ * `class` is.
+ */
+struct luacell_value *luacell_value_new_object(const struct luacell_class *class_,
+                                               void *object,
+                                               void *userdata,
+                                               luacell_finalizer finalizer);
+
+/**
+ * The pointer that the object was made of, if the value is an object of this class; otherwise NULL.
+ */
+void *luacell_value_object(const struct luacell_value *value, const struct luacell_class *class_);
 
 /**
  * Copies the sandbox as it is now; to be freed. LUACELL_BUSY, also inside a host function of this sandbox;

@@ -501,8 +501,64 @@ static void conflicts() {
   std::filesystem::remove_all(folder);
 }
 
+struct Account {
+  int balance;
+  std::string secret;
+};
+
+static void host_values() {
+  test_begin("C++: functions, objects and iterators of the host");
+  Sandbox sandbox;
+  sandbox.compute("function apply(f, ...) return f(...) end function same(...) return ... end");
+  auto held = std::make_shared<int>(40);
+  std::weak_ptr<int> gone = held;
+  {
+    Value plus = luacell::function([held](const Values &args) { return Values{*held + args.at(0).as<int>()}; });
+    held.reset();
+    CHECK(sandbox.call("apply", {plus, 2}).value() == Value(42));
+    CHECK(sandbox.call("same", {plus}).value() == plus);
+  }
+  sandbox.gc();
+  CHECK(gone.expired());
+
+  luacell::Class<Account> accounts("Account");
+  accounts.method("deposit", [](Account &account, const Values &args) { return Values{account.balance += args.at(0).as<int>()}; })
+    .method("fail", [](Account &, const Values &) -> Values { throw std::runtime_error("no luck"); })
+    .reader("balance", [](Account &account) { return Value(account.balance); })
+    .writer("balance", [](Account &account, const Value &value) { account.balance = value.as<int>(); })
+    .metamethod("__len", [](Account &, const Values &) { return Values{7}; })
+    .metamethod("__add", [&accounts](Account &account, const Values &args) {
+      const Value &other = args.at(accounts.from(args.at(0)) != nullptr ? 1 : 0);
+      return Values{account.balance + other.as<int>()};
+    });
+  auto account = std::make_shared<Account>(Account{10, "secret"});
+  std::weak_ptr<Account> last = account;
+  Value value = accounts.object(account);
+  CHECK(accounts.from(value) == account.get() && accounts.from(Value(1)) == nullptr && luacell::Class<Account>("Other").from(value) == nullptr);
+  sandbox.compute("a = ...", {value});
+  CHECK(sandbox.compute("return a:deposit(5), a.balance, a.secret, #a, a + 1, 2 + a").values() == (Values{15, 15, nullptr, 7, 16, 17}));
+  CHECK(sandbox.compute("a.balance = 3 return a, rawequal(a, ...)", {accounts.object(account)}).values() == (Values{value, true}));
+  CHECK(account->balance == 3);
+  CHECK(status_of([&] { sandbox.compute("a:fail()"); }) == LUACELL_HOST_FUNCTION);
+  CHECK(status_of([&] { sandbox.compute("a.balance = 'x'"); }) == LUACELL_HOST_FUNCTION);
+  CHECK(status_of([&] { sandbox.compute("a.secret = 'x'"); }) == LUACELL_RUNTIME);
+  CHECK(status_of([&] { accounts.method("late", [](Account &, const Values &) { return Values{}; }); }) == LUACELL_INVALID_ARGUMENT);
+  account.reset();
+  value = nullptr;
+  CHECK(!last.expired());
+  sandbox.compute("a = nil");
+  sandbox.gc();
+  CHECK(last.expired());
+
+  auto at = std::make_shared<int>(0);
+  Value numbers = luacell::iterator([at]() { return *at < 5 ? Values{++*at} : Values{}; });
+  CHECK(sandbox.compute("local s = 0 for n in ... do s = s + n end return s", {numbers}).value() == Value(15));
+  CHECK(at.use_count() == 1);
+}
+
 int main() {
   values();
+  host_values();
   exact_numbers();
   nested_errors();
   failures_free();

@@ -75,6 +75,7 @@ fn header(root: &Path) -> Result<String> {
         "engine",
         "sandbox",
         "host_function",
+        "object",
         "snapshot",
         "run",
     ];
