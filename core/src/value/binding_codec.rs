@@ -1,7 +1,8 @@
 //! Values as bytes, for bindings that can make their language's values faster from bytes than by a call for each value.
 //!
 //! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that functions (0x0A) and stored tables (0x07) are numbers
-//! that the binding hands out and takes back: see [`Handles`].
+//! that the binding hands out and takes back, and that functions of the language (0x0E) are numbers of its own: see
+//! [`Handles`].
 //!
 //! ```
 //! use luacell::{Value, wire};
@@ -28,6 +29,17 @@ pub trait Handles {
     fn keep_table(&self, table: &StoredTable) -> u32;
     /// The view with that number, if it is still kept.
     fn table(&self, number: u32) -> Option<StoredTable>;
+    /// The number by which the other side knows a function that is its own, see
+    /// [`of_language`](Function::of_language). It is not kept then.
+    fn own_number(&self, function: &Function) -> Option<u32> {
+        let _ = function;
+        None
+    }
+    /// The function that the other side knows by this number, as its own.
+    fn own_function(&self, number: u32) -> Option<Function> {
+        let _ = number;
+        None
+    }
 }
 
 /// A [`Handles`] for values without functions and stored tables; if there are any, they can't be read back.
@@ -82,8 +94,19 @@ impl Resolver for HandleResolver<'_> {
         Err(Error::internal("a function was not given to the handles"))
     }
 
+    fn host_function(&self, number: u32) -> Option<Function> {
+        self.handles.own_function(number)
+    }
+
+    fn give_host_function(&self, function: &Function) -> Result<u32> {
+        self.handles.own_number(function).ok_or_else(|| Error::internal("a function was not given to the handles"))
+    }
+
     fn number_of(&self, function: &Function) -> Option<u32> {
-        Some(self.handles.keep_function(function))
+        match self.handles.own_number(function) {
+            Some(_) => None,
+            None => Some(self.handles.keep_function(function)),
+        }
     }
 }
 
