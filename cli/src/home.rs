@@ -17,26 +17,26 @@ use crate::{json, output, path, terminal};
 /// Runs one of the commands.
 pub fn run(command: &HomeCommand) -> Result<(), Failure> {
     match command {
-        HomeCommand::Dump { store, file, json } => dump(&open(store, false)?, file.as_deref(), *json),
+        HomeCommand::Dump { store, file, json } => dump(&open(store, Use::Look)?, file.as_deref(), *json),
         HomeCommand::Load { store, file, trusted, json } => {
             // Before the store is made: wrong input must not leave an empty one behind.
             let content = read(file.as_deref(), *json)?;
             let value = if *json { Some(json::parse_to_keep(&content)?) } else { None };
-            load(&open(store, true)?, &content, *trusted, value)
+            load(&open(store, Use::Make)?, &content, *trusted, value)
         }
         HomeCommand::Get { store, path } => {
             let keys = path::parse(path)?;
-            let sandbox = open(store, false)?;
+            let sandbox = open(store, Use::Look)?;
             let value = find(&sandbox, &keys)?;
             output::json(&terminal::json(&json::from_results(&[value])?))
         }
         HomeCommand::Set { store, path, json } => {
             let (keys, value) = (path::parse(path)?, json::parse_to_keep(json.as_bytes())?);
-            set(&open(store, true)?, &keys, value)
+            set(&open(store, Use::Make)?, &keys, value)
         }
         HomeCommand::Keys { store, path } => {
             let keys = path.as_deref().map_or(Ok(Vec::new()), path::parse)?;
-            let sandbox = open(store, false)?;
+            let sandbox = open(store, Use::Look)?;
             let mut text = String::new();
             for key in table(find(&sandbox, &keys)?, &keys)?.keys()? {
                 text.push_str(&path::part(&key));
@@ -47,41 +47,51 @@ pub fn run(command: &HomeCommand) -> Result<(), Failure> {
     }
 }
 
-/// A sandbox on the store. Who only looks opens a file for reading only: more may not be allowed, and none is made.
-pub fn open(store: &StoreArgs, make: bool) -> Result<Sandbox, Failure> {
-    let home = store.home.as_str();
+/// What is to be done with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// It is looked at: a file is opened for reading only, since more may not be allowed.
+    Look,
+    /// Something that is there is changed.
+    Change,
+    /// It is made if there is none.
+    Make,
+}
+
+/// A sandbox on the store.
+pub fn open(store: &StoreArgs, how: Use) -> Result<Sandbox, Failure> {
+    let config = store_for(SandboxConfig::new(), &store.home, how)?;
+    Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config).map_err(|error| no_store(&store.home, error))
+}
+
+/// Settings with this store.
+pub fn store_for(config: SandboxConfig, home: &str, how: Use) -> Result<SandboxConfig, Failure> {
     let is_url = is_file_url(home);
-    let config = SandboxConfig::new();
-    let config = if make || is_server(home) || is_url && home.contains("read_only=") {
-        config.store(home)
-    } else if is_url {
-        config.store(format!("{home}{}read_only=true", if home.contains('?') { '&' } else { '?' }))
-    } else if Path::new(home).exists() {
-        config.store(FileStore::options().read_only(true).open(home)?)
-    } else {
-        return Err(Failure::Usage(anyhow!("there is no {home}")));
+    if how == Use::Make || home.contains("://") && !is_url {
+        return Ok(config.store(home));
+    }
+    if !is_url {
+        let options = FileStore::options().read_only(how == Use::Look).create(false);
+        return Ok(config.store(options.open(home).map_err(|error| no_store(home, error))?));
+    }
+    let parameters = match how {
+        // Whoever says how it is to be opened has it so.
+        Use::Look if !home.contains("read_only=") => "create=false&read_only=true",
+        _ => "create=false",
     };
-    Ok(Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config)?)
+    Ok(config.store(format!("{home}{}{parameters}", if home.contains('?') { '&' } else { '?' })))
 }
 
-/// A sandbox on a store that has to be there, since something in it is to be changed.
-pub fn open_existing(store: &StoreArgs) -> Result<Sandbox, Failure> {
-    check_there(store)?;
-    open(store, true)
-}
-
-/// Fails for a file that is not there: opening it for writing would make one. A server is not asked.
-pub fn check_there(store: &StoreArgs) -> Result<(), Failure> {
-    // Whoever opens a file for reading only makes none, whatever way it is named.
-    if is_server(&store.home) { Ok(()) } else { open(store, false).map(drop) }
+/// That there is no such file is wrong use, whatever way it is named; anything else is the store's failure.
+pub fn no_store(home: &str, error: Error) -> Failure {
+    let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let is_missing = causes
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound));
+    if is_missing { Failure::Usage(anyhow!("there is no {home}")) } else { error.into() }
 }
 
 fn is_file_url(home: &str) -> bool {
     home.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"))
-}
-
-fn is_server(home: &str) -> bool {
-    home.contains("://") && !is_file_url(home)
 }
 
 fn dump(sandbox: &Sandbox, file: Option<&Path>, as_json: bool) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use luacell::{Error, Request, Run, Sandbox, Value};
 
 use crate::args::{DeclareArgs, PendingRunArgs, RunsCommand, SandboxArgs, StoreArgs};
 use crate::failure::Failure;
+use crate::home::Use;
 use crate::sandbox::Printed;
 use crate::{home, json, output, run, sandbox};
 
@@ -26,13 +27,13 @@ const SLEEP: &str = "task.sleep";
 pub fn run(command: RunsCommand) -> Result<Ended, Failure> {
     match command {
         RunsCommand::List { store } => {
-            for pending in home::open(&store, false)?.pending_runs()? {
+            for pending in home::open(&store, Use::Look)?.pending_runs()? {
                 output::json(&json::from_results(&[pending.name.into()])?)?;
             }
         }
         RunsCommand::Show(PendingRunArgs { store, name }) => {
-            let sandbox = home::open_existing(&StoreArgs { home: store })?;
-            print_requests(&sandbox.resume(&name)?.requests()?)?;
+            let sandbox = home::open(&StoreArgs { home: store }, Use::Look)?;
+            print_requests(&sandbox.look_at_pending_run(&name)?)?;
         }
         RunsCommand::Resume { run, answer, fail, declare, json, sandbox } => {
             let answers = answer.iter().map(|answer| {
@@ -47,7 +48,7 @@ pub fn run(command: RunsCommand) -> Result<Ended, Failure> {
             return resume(run, answers, &declare, json, sandbox);
         }
         RunsCommand::Drop(PendingRunArgs { store, name }) => {
-            if !home::open_existing(&StoreArgs { home: store })?.drop_pending_run(&name)? {
+            if !home::open(&StoreArgs { home: store }, Use::Change)?.drop_pending_run(&name)? {
                 return Err(Failure::Usage(anyhow!("no run {name:?} waits there")));
             }
         }
@@ -71,11 +72,9 @@ fn resume(
     if settings.home.is_some() {
         return Err(Failure::Usage(anyhow!("the run's HOME is named already, without --home")));
     }
-    let store = StoreArgs { home: store };
-    home::check_there(&store)?;
-    let settings = SandboxArgs { home: Some(store.home), ..settings };
+    let settings = SandboxArgs { home: Some(store), ..settings };
     let printed = if as_json { Printed::ToStderr } else { Printed::ToStdout };
-    let sandbox = sandbox::open(&settings, printed)?;
+    let sandbox = sandbox::open_with(&settings, printed, Use::Change)?;
     declare(&sandbox, declared)?;
     let mut run = sandbox.resume(&name)?;
     // What it has called once it will call again.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use luacell::{Engine, EngineConfig, Error, Folder, Interrupter, ModuleResolver, Resolved, Sandbox, SandboxConfig};
 
 use crate::args::SandboxArgs;
+use crate::failure::Failure;
+use crate::home::{self, Use};
 use crate::output;
 
 /// Where printed text goes.
@@ -18,7 +20,12 @@ pub enum Printed {
 }
 
 /// A sandbox with these settings. What its scripts print appears at once.
-pub fn open(args: &SandboxArgs, printed: Printed) -> Result<Sandbox, Error> {
+pub fn open(args: &SandboxArgs, printed: Printed) -> Result<Sandbox, Failure> {
+    open_with(args, printed, Use::Make)
+}
+
+/// As `open`, with the store for this.
+pub fn open_with(args: &SandboxArgs, printed: Printed, how: Use) -> Result<Sandbox, Failure> {
     let raw = args.raw;
     let print = move |text: &[u8]| {
         // A script can't do anything about a stream that is gone.
@@ -42,10 +49,13 @@ pub fn open(args: &SandboxArgs, printed: Printed) -> Result<Sandbox, Error> {
         config = config.deterministic(seed);
     }
     if let Some(home) = &args.home {
-        config = config.store(home.as_str()).stored_functions(!args.no_stored_functions);
+        config = home::store_for(config, home, how)?.stored_functions(!args.no_stored_functions);
     }
     // A process with one sandbox has no use for a pool.
-    let sandbox = Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config)?;
+    let sandbox = Engine::new(EngineConfig::new().pool_size(0))?.sandbox(config).map_err(|error| match &args.home {
+        Some(home) => home::no_store(home, error),
+        None => error.into(),
+    })?;
     interrupt_on_ctrl_c(sandbox.interrupter());
     Ok(sandbox)
 }

@@ -507,15 +507,35 @@ fn runs_are_looked_for_without_making_a_store() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("no where.luacell");
     let url = format!("file://{}", file.to_str().unwrap().replace(' ', "%20"));
-    for (home, status) in [(file.to_str().unwrap(), 2), (&url, 1)] {
-        for command in ["show", "drop", "resume"] {
-            luacell(&["runs", command, home, "r"]).assert().code(status).stderr(contains("no where"));
-            assert!(!file.exists(), "{command} {home}");
+    for home in [file.to_str().unwrap(), &url, &format!("{url}?read_only=false")] {
+        let commands = [&["runs", "show", home, "r"][..], &["runs", "drop", home, "r"], &["runs", "resume", home, "r"]];
+        let looks = [&["runs", "list", home][..], &["home", "dump", home], &["home", "get", home, "x"]];
+        for command in commands.iter().chain(&looks).chain(&[&["home", "keys", home][..]]) {
+            luacell(command).assert().code(2).stderr(contains("there is no"));
+            assert!(!file.exists(), "{command:?}");
         }
-        luacell(&["runs", "list", home]).assert().code(status).stderr(contains("no where"));
-        assert!(!file.exists(), "list {home}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn showing_a_run_only_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("state.luacell");
+    let file = home.to_str().unwrap();
+    let script = folder.path().join("order.lua");
+    std::fs::write(&script, "_home.x = {1} ask(_home.x, 'q')").unwrap();
+    let run = ["run", script.to_str().unwrap(), "--durable", "r", "--home", file, "--declare", "ask"];
+    luacell(&run).assert().code(4);
+    let before = std::fs::read(&home).unwrap();
+    let mut permissions = std::fs::metadata(&home).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&home, permissions).unwrap();
+    for home in [file, &format!("file://{file}")] {
+        let shown = "{\"id\": 1, \"name\": \"ask\", \"args\": [[1], \"q\"]}\n";
+        luacell(&["runs", "show", home, "r"]).assert().success().stdout(shown);
+    }
+    assert_eq!(std::fs::read(&home).unwrap(), before);
 }
 
 #[test]
@@ -626,7 +646,7 @@ fn who_only_looks_at_home_opens_it_for_reading() {
     luacell(&["home", "set", &url, "n", "2"]).assert().success();
     luacell(&["home", "get", &format!("{url}?read_only=false"), "n"]).assert().success().stdout("2\n");
     let absent = format!("{url}.absent");
-    luacell(&["home", "keys", &absent]).assert().code(1).stderr(contains("absent"));
+    luacell(&["home", "keys", &absent]).assert().code(2).stderr(contains("absent"));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 

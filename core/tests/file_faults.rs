@@ -476,6 +476,28 @@ fn a_file_that_is_only_read() {
 }
 
 #[test]
+fn a_file_that_has_to_be_there_is_not_made() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.luacell");
+    let open = || FileStore::options().create(false).open(&path);
+    let url = format!("file://{}?create=false", path.display());
+    let with = || Sandbox::with_config(SandboxConfig::new().store(url.as_str()));
+    let looked = FileStore::options().read_only(true).open(&path);
+    for error in [open().unwrap_err(), looked.unwrap_err(), with().unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Store);
+        // Who opens it can tell this from a file that may not be opened.
+        let mut causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        let cause = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>()).unwrap();
+        assert_eq!(cause.kind(), std::io::ErrorKind::NotFound);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    drop(FileStore::open(&path).unwrap());
+    drop(open().unwrap());
+    with().unwrap().compute("_home.n = 1").unwrap();
+}
+
+#[test]
 fn urls_of_files() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
@@ -485,9 +507,13 @@ fn urls_of_files() {
     with(encoded.clone()).unwrap().compute("_home.n = 1").unwrap();
     assert!(path.exists());
     assert_eq!(integer(&with(format!("{encoded}?read_only=false")).unwrap(), "return _home.n"), 1);
-    for (end, part) in
-        [("?readonly=true", "readonly"), ("?read_only=maybe", "maybe"), ("?read_only", "read_only"), ("%zz", "%zz")]
-    {
+    for (end, part) in [
+        ("?readonly=true", "readonly"),
+        ("?read_only=maybe", "maybe"),
+        ("?read_only", "read_only"),
+        ("?create=", "create"),
+        ("%zz", "%zz"),
+    ] {
         fails(with(format!("{encoded}{end}")), part);
     }
 }

@@ -249,7 +249,9 @@ fn who_holds_it_uses_the_sandbox_and_others_do_not() {
 fn a_closed_sandbox_ends_it() {
     let lua = sandbox();
     let mut run = start(&lua, "ask()");
+    assert!(run.is_waiting());
     lua.close();
+    assert!(!run.is_waiting());
     assert_eq!(run.requests().unwrap_err().kind(), ErrorKind::Closed);
     run.resume().unwrap();
     assert_eq!(run.into_result().unwrap_err().kind(), ErrorKind::Closed);

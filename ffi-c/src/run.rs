@@ -173,7 +173,7 @@ pub unsafe extern "C" fn luacell_sandbox_resume(
 /// Whether it waits for answers; false for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_run_is_waiting(run: *const luacell_run) -> bool {
-    borrow(run, "run").is_ok_and(|handle| handle.run.is_some())
+    borrow(run, "run").is_ok_and(|handle| handle.run.as_ref().is_some_and(Run::is_waiting))
 }
 
 /// Its name in the store, if it is durable; otherwise `data` is NULL. Belongs to the run.

@@ -174,6 +174,7 @@ static void ends(void) {
   sandbox = asking(NULL);
   run = start(sandbox, "return ask('q')");
   luacell_sandbox_close(sandbox, NULL);
+  CHECK(!luacell_run_is_waiting(run));
   fails(answer_text(run, 1, "x"), LUACELL_CLOSED, "");
   luacell_run_free(run), luacell_sandbox_free(sandbox);
   luacell_run_free(NULL), luacell_run_cancel(NULL), luacell_requests_free(NULL), luacell_pending_runs_free(NULL);

@@ -8,7 +8,7 @@ import { type HostFunction, MultipleResults } from '../shared/functions.js';
 import { HeldFunctions } from '../shared/held.js';
 import { HostErrors } from '../shared/host-errors.js';
 import type { Module } from '../shared/modules.js';
-import { checkPath, checkSource } from '../shared/options.js';
+import { checkId, checkPath, checkSource } from '../shared/options.js';
 import { Outcome } from '../shared/outcome.js';
 import { abandon, atOnce, isThenable } from '../shared/promises.js';
 import { FIRST_HOST_VALUE } from '../shared/protocol.js';
@@ -385,7 +385,7 @@ export class Adapter implements Links {
   }
 
   #settle(run: NativeRun, id: number, answer: unknown): void {
-    if (!Number.isSafeInteger(id) || id < 0) throw invalid('a request has a whole number');
+    checkId(id);
     this.result(run.answer(id, answer));
   }
 

@@ -160,9 +160,6 @@ export function sandboxSettings(number: number, options: SandboxOptions): Sandbo
   checkSandboxOptions(options, names, Engine);
   checkCount('conflictRetries', options.conflictRetries, 32);
   const { store, claimTerm } = options;
-  if (claimTerm !== undefined && !(typeof claimTerm === 'number' && claimTerm > 0 && claimTerm <= Number.MAX_SAFE_INTEGER)) {
-    throw invalid('claimTerm has to be a number of milliseconds');
-  }
   if (typeof store === 'object' && store !== null) {
     for (const method of methods) {
       if (typeof store[method] !== 'function') throw invalid(`a store needs the method ${method}`);

@@ -30,6 +30,16 @@ export function checkCount(name: string, value: unknown, bits: number): void {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value >= 2 ** bits) throw invalid(`${name} has to be a whole number that is 0 or more`);
 }
 
+/** The number of a request. */
+export function checkId(id: unknown): void {
+  if (!Number.isSafeInteger(id) || (id as number) < 0) throw invalid(`the id of a request is a whole number, not ${typeof id === 'bigint' ? `${id}n` : String(id)}`);
+}
+
+/** A number of milliseconds. */
+function checkClaimTerm(term: unknown): void {
+  if (term !== undefined && !(typeof term === 'number' && term > 0 && term <= Number.MAX_SAFE_INTEGER)) throw invalid('claimTerm has to be a number of milliseconds');
+}
+
 /** What both entries ask of a sandbox's options, apart from limits and stores. `engine`: the class that engines have. */
 export function checkSandboxOptions(options: object, names: readonly string[], engine: abstract new (...args: never) => unknown): void {
   checkOptions(options, names);
@@ -40,6 +50,7 @@ export function checkSandboxOptions(options: object, names: readonly string[], e
   checkType(options, 'memoryAlias', 'boolean', 'true or false');
   checkType(options, 'storedFunctions', 'boolean', 'true or false');
   checkType(options, 'queueRuns', 'boolean', 'true or false');
+  checkClaimTerm((options as { claimTerm?: unknown }).claimTerm);
 }
 
 /** How a snapshot is restored. */

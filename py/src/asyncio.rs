@@ -7,7 +7,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::ThreadId;
 
 use luacell::{Canceller, Error, ErrorKind, Interrupter, Outcome, Reply, Value, threads};
+use pyo3::PyTraverseError;
 use pyo3::exceptions::asyncio::CancelledError;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::callbacks::{Callbacks, Caller, lock};
@@ -76,6 +78,11 @@ impl RunState {
                 waker.wake();
             }
         }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.future.try_lock().is_ok_and(|future| future.is_none())
     }
 
     /// Ends it where it waits; whether it had not ended.
@@ -160,6 +167,15 @@ impl Driven {
         py.detach(|| self.state.cancel());
     }
 
+    /// Ends the run, wherever it waits or computes. On a thread that another run computes on, this does not wait for
+    /// that: the two might wait for each other.
+    fn end(&self, py: Python<'_>) {
+        py.detach(|| match running() {
+            Some(_) => self.state.cancel(),
+            None => self.state.end(),
+        });
+    }
+
     /// What the run gave.
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let result = lock(&self.state.result).take();
@@ -178,6 +194,11 @@ impl Driven {
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.state.stop());
         let _ = self.sandbox.get().callbacks.take_ending_of(self.state.caller());
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.sandbox)?;
+        visit.call(&self.driver)
     }
 }
 

@@ -36,6 +36,7 @@ pub struct Callbacks {
     closed: AtomicBool,
     /// Runs on asyncio.
     runs: Mutex<Vec<Weak<RunState>>>,
+    has_runs: AtomicBool,
 }
 
 /// Whose run it is: a thread's, or one on asyncio, which has another thread each time.
@@ -129,6 +130,24 @@ impl Callbacks {
         let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(run));
+        self.has_runs.store(true, Ordering::Release);
+    }
+
+    /// Ends runs of event loops that were closed, which would keep the sandbox for ever.
+    #[inline]
+    pub fn end_lost_runs(&self, py: Python<'_>) -> PyResult<()> {
+        if self.has_runs.load(Ordering::Acquire) { self.look_for_lost_runs(py) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look_for_lost_runs(&self, py: Python<'_>) -> PyResult<()> {
+        // Whoever drops a run last ends it, which may wait for the GIL.
+        let is_all_over = py.detach(|| self.runs().iter().all(|run| run.has_ended()));
+        if is_all_over {
+            self.has_runs.store(false, Ordering::Release);
+            return Ok(());
+        }
+        py.import(intern!(py, "luacell._async"))?.call_method0(intern!(py, "end_lost")).map(drop)
     }
 
     fn runs(&self) -> Vec<Arc<RunState>> {

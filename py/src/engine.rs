@@ -24,8 +24,8 @@ impl Engine {
         max_memory: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
         let mut config = EngineConfig::new();
-        if let Some(sandboxes) = options::number(pool_size, "pool_size", "from 0 to 4294967295")? {
-            config = config.pool_size(sandboxes);
+        if let Some(sandboxes) = pool_size {
+            config = config.pool_size(options::number(sandboxes, "pool_size", "from 0 to 4294967295")?);
         }
         if let Some(bytes) = max_memory {
             config = config.max_memory(options::size(bytes, "max_memory")?);

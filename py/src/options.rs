@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use luacell::{ComputeOptions, ErrorKind, SandboxConfig, StoreLimit};
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
@@ -43,16 +43,12 @@ pub fn source<'a>(code: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     }
 }
 
-/// An int in the range of its Rust type; other types are told by Python's own error.
-pub fn number<'py, T>(value: Option<&Bound<'py, PyAny>>, name: &str, range: &str) -> PyResult<Option<T>>
+/// An int in the range of its Rust type.
+pub fn number<'py, T>(value: &Bound<'py, PyAny>, name: &str, range: &str) -> PyResult<T>
 where
     T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
 {
-    let Some(value) = value else { return Ok(None) };
-    value.extract::<T>().map(Some).map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
-        true => senseless(value, name, &format!("number {range}")),
-        false => error,
-    })
+    value.extract().map_err(|_| senseless(value, name, &format!("number {range}")))
 }
 
 /// Bytes: a number, text such as `"64MiB"`, or None for no limit.

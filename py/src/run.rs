@@ -221,6 +221,10 @@ impl Run {
     }
 }
 
+fn request_id(id: &Bound<'_, PyAny>) -> PyResult<u64> {
+    options::number(id, "id", "of a request")
+}
+
 fn not_open<T>(id: u64) -> impl FnOnce() -> luacell::Result<T> {
     move || Err(Error::new(ErrorKind::InvalidArgument, format!("the run has no open request {id}")))
 }
@@ -230,7 +234,7 @@ impl Run {
     /// Whether it waits for answers.
     #[getter]
     fn waiting(&self) -> bool {
-        try_lock(&self.state).is_ok_and(|state| matches!(*state, State::Open(_)))
+        try_lock(&self.state).is_ok_and(|state| matches!(&*state, State::Open(run) if run.is_waiting()))
     }
 
     /// Its name in the store, if it is durable.
@@ -254,7 +258,8 @@ impl Run {
     ///
     /// Raises LuaInvalidArgumentError when there is no such request, or no more.
     #[pyo3(signature = (id, /, *values))]
-    fn answer(&self, py: Python<'_>, id: u64, values: &Bound<'_, PyTuple>) -> PyResult<()> {
+    fn answer(&self, py: Python<'_>, id: &Bound<'_, PyAny>, values: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let id = request_id(id)?;
         let values = to_lua::args(values)?.into_values().or_raise(py)?;
         self.with_open(py, not_open(id), |run| run.answer(id, values))
     }
@@ -262,7 +267,8 @@ impl Run {
     /// Answers a request with an error, which the script can catch: an exception as a host function raises it, or text.
     /// When nothing catches it, it is the `__cause__` of what the run raises.
     #[pyo3(signature = (id, error, /))]
-    fn fail(&self, py: Python<'_>, id: u64, error: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn fail(&self, py: Python<'_>, id: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        let id = request_id(id)?;
         let error = if let Ok(text) = error.cast::<PyString>() {
             Error::host(options::text(text, "error")?)
         } else if error.is_instance_of::<pyo3::exceptions::PyBaseException>() {
@@ -352,9 +358,9 @@ impl Run {
 
     fn __repr__(&self) -> String {
         let state = match self.state.try_lock().as_deref() {
-            Ok(State::Open(_)) => "waits",
+            Ok(State::Open(run)) if run.is_waiting() => "waits",
             Ok(State::Done(..)) => "done",
-            Ok(State::Ended(_) | State::Failed(_)) => "failed",
+            Ok(State::Open(_) | State::Ended(_) | State::Failed(_)) => "failed",
             _ => "runs",
         };
         match &self.name {

@@ -77,6 +77,7 @@ impl Sandbox {
         py: Python<'_>,
         f: impl FnOnce(&luacell::Sandbox) -> luacell::Result<T> + Send,
     ) -> PyResult<T> {
+        self.callbacks.end_lost_runs(py)?;
         let result = py.detach(|| f(&self.sandbox));
         result.map_err(|error| self.callbacks.take_ending().unwrap_or_else(|| to_exception(py, error)))
     }
@@ -142,8 +143,9 @@ impl Sandbox {
         stored_functions: bool,
         limits: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Self> {
-        let seed = options::number(seed, "seed", "from 0 to 18446744073709551615")?;
-        let conflict_retries = options::number(conflict_retries, "conflict_retries", "from 0 to 4294967295")?;
+        let seed = seed.map(|seed| options::number(seed, "seed", "from 0 to 18446744073709551615")).transpose()?;
+        let retries = |times| options::number(times, "conflict_retries", "from 0 to 4294967295");
+        let conflict_retries = conflict_retries.map(retries).transpose()?;
         if let Some(sink) = on_print
             && !sink.is_callable()
         {
@@ -211,6 +213,7 @@ impl Sandbox {
             source_limit,
         ];
         let source = options::source(code)?;
+        self.callbacks.end_lost_runs(py)?;
         let result = if args.is_empty() && name.is_none() && limits.iter().all(|limit| limit.0.is_none()) {
             py.detach(|| self.sandbox.compute(source))
         } else {
@@ -249,6 +252,7 @@ impl Sandbox {
         ];
         let options = set_given(options_of(None, args)?, &limits)?;
         let path = options::text(path, "path")?;
+        self.callbacks.end_lost_runs(py)?;
         let result = py.detach(|| self.sandbox.call_with(path, options));
         self.conclude(py, result)
     }
@@ -350,6 +354,7 @@ impl Sandbox {
         name: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Driven> {
+        slf.get().callbacks.end_lost_runs(slf.py())?;
         let canceller = Canceller::new();
         let options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
         let sandbox = &slf.get().sandbox;
@@ -407,6 +412,7 @@ impl Sandbox {
         durable: Option<&Bound<'_, PyString>>,
         limits: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Run> {
+        slf.get().callbacks.end_lost_runs(slf.py())?;
         let canceller = Canceller::new();
         let mut options = set_limits(options_of(name, args)?, limits)?.canceller(&canceller);
         let durable = durable.map(|name| options::text(name, "durable")).transpose()?.map(str::to_owned);
@@ -463,6 +469,7 @@ impl Sandbox {
     /// The kept table `_home`, as a live view.
     #[getter]
     fn home<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.callbacks.end_lost_runs(py)?;
         table::view(py, &self.sandbox.home())
     }
 

@@ -6,9 +6,13 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import gc
 import os
+import subprocess
+import sys
 import threading
 import types
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
@@ -671,3 +675,106 @@ async def test_a_repeatable_function_may_be_async(lua: luacell.Sandbox) -> None:
         kept.register("price", price)
         with pytest.raises(luacell.LuaConflictError):
             await kept.compute_async("_home.n = price() return _home.n")
+
+
+def python(code: str) -> str:
+    """What a program prints that ends as it should."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+ENDLESS = """
+import asyncio, gc, threading, luacell
+lua = luacell.Sandbox(timeout=None)
+begun = threading.Event()
+lua.register("begun", begun.set)
+async def endless():
+    await lua.compute_async("begun() while true do end")
+async def begin():
+    task = asyncio.create_task(endless())
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    return task
+"""
+
+
+@pytest.mark.parametrize("closes", ("", "loop.close()"))
+def test_python_exits_while_a_script_computes_for_a_loop_that_does_not_run(closes: str) -> None:
+    python(f"{ENDLESS}\nloop = asyncio.new_event_loop()\ntask = loop.run_until_complete(begin())\n{closes}")
+
+
+def test_python_exits_while_a_script_computes_for_a_loop_on_a_daemon_thread() -> None:
+    python(f"{ENDLESS}\nthreading.Thread(target=asyncio.run, args=(endless(),), daemon=True).start()\nbegun.wait()")
+
+
+def test_a_loop_on_another_thread_goes_on_when_the_main_thread_has_ended() -> None:
+    code = """
+import asyncio, threading, luacell
+async def main():
+    async with luacell.Sandbox() as lua:
+        {first}
+        while threading.main_thread().is_alive():
+            await asyncio.sleep(0)
+        for n in range(3):
+            print(await lua.compute_async("return ...", n))
+threading.Thread(target=asyncio.run, args=(main(),)).start()
+"""
+    # With and without threads of before.
+    for first in ("", 'await lua.compute_async("return 1")'):
+        assert python(code.format(first=first)) == "0\n1\n2\n"
+
+
+def test_a_loop_that_was_closed_leaves_the_sandbox() -> None:
+    lua = luacell.Sandbox(timeout=None)
+    begun, waits = threading.Event(), threading.Event()
+    lua.register("begun", begun.set)
+
+    @lua.function
+    async def forever() -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    async def run(code: str, event: threading.Event) -> asyncio.Task[Any]:
+        task = asyncio.create_task(lua.compute_async(code))
+        while not event.is_set():
+            await asyncio.sleep(0)
+        return task
+
+    uses: list[Callable[[], object]] = [
+        lambda: lua.compute("return 1"),
+        lambda: asyncio.run(lua.compute_async("return 1")),
+        lambda: lua.start("return 1").result(),
+        lambda: lua.call("math.abs", 1),
+        lambda: len(lua.home),
+        lua.reset,
+    ]
+    for code, event in (("begun() while true do end", begun), ("forever()", waits)):
+        for use in uses:
+            event.clear()
+            loop = asyncio.new_event_loop()
+            task = loop.run_until_complete(run(code, event))
+            loop.close()
+            use()
+            assert not task.done()
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_a_loop_that_was_closed_leaks_nothing() -> None:
+    lua = luacell.Sandbox()
+    loop = asyncio.new_event_loop()
+
+    @lua.function
+    async def forever() -> None:
+        loop.stop()
+        await asyncio.Event().wait()
+
+    task = loop.create_task(lua.compute_async("forever()"))
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.run_forever()
+    loop.close()
+    gone = weakref.ref(lua)
+    del task, loop, forever, lua
+    asyncio.run(luacell.Sandbox().compute_async("return 1"))
+    gc.collect()
+    assert gone() is None

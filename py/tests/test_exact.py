@@ -109,10 +109,17 @@ def test_settings_that_make_no_sense_are_named() -> None:
         {"seed": 2**64},
         {"conflict_retries": -1},
         {"conflict_retries": 2**32},
+        {"seed": float("inf")},
+        {"seed": float("nan")},
+        {"seed": "7"},
+        {"conflict_retries": float("inf")},
+        {"conflict_retries": 1.5},
         {"timeout": float("nan")},
         {"timeout": float("-inf")},
         {"timeout": float("inf")},
         {"claim_term": float("inf")},
+        {"claim_term": float("nan")},
+        {"claim_term": -1},
         {"timeout": -1},
         {"timeout": 10**400},
         {"timeout": 10**10000},
@@ -137,7 +144,15 @@ def test_settings_that_make_no_sense_are_named() -> None:
         if name not in ("seed", "conflict_retries", "claim_term"):
             with pytest.raises(luacell.LuaInvalidArgumentError, match=f"^{name}: "):
                 Sandbox().compute("return 1", **anything)
-    for engine in ({"pool_size": -1}, {"pool_size": 2**32}, {"max_memory": -1}, {"max_memory": 2**64}):
+    engine: dict[str, Any]
+    for engine in (
+        {"pool_size": -1},
+        {"pool_size": 2**32},
+        {"pool_size": float("inf")},
+        {"max_memory": -1},
+        {"max_memory": 2**64},
+        {"max_memory": float("inf")},
+    ):
         (name,) = engine
         anything = engine
         with pytest.raises(luacell.LuaInvalidArgumentError, match=f"^{name}: "):

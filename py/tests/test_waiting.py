@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,16 @@ def test_what_need_not_wait_is_done_at_once(lua: luacell.Sandbox) -> None:
         lua.start("return 1", speed=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     with pytest.raises(luacell.LuaConversionError):
         lua.start("return 1", object())
+
+
+def test_a_request_that_can_not_be_is_named(lua: luacell.Sandbox) -> None:
+    run = lua.start("return ask()")
+    for id in (-1, 2**64, 1.0, float("inf"), "1", None):
+        anything: Any = id
+        for use in (run.answer, run.fail):
+            with pytest.raises(luacell.LuaInvalidArgumentError, match="^id: "):
+                use(anything, "x")
+    assert answer_all(run, 5) == 5
 
 
 def test_answers_in_any_order(lua: luacell.Sandbox) -> None:
@@ -164,6 +175,7 @@ def test_leaving_and_cancelling(lua: luacell.Sandbox) -> None:
         run.result()
     run = lua.start("ask()")
     lua.close()
+    assert not run.waiting and repr(run) == "<luacell.Run failed>"
     with pytest.raises(luacell.LuaClosedError):
         run.requests
     run.resume()

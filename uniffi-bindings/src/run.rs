@@ -76,7 +76,7 @@ impl Run {
 
     /// Whether it waits for answers.
     pub fn is_waiting(&self) -> bool {
-        self.lock().is_ok_and(|state| state.run.is_some())
+        self.lock().is_ok_and(|state| state.run.as_ref().is_some_and(luacell::Run::is_waiting))
     }
 
     /// What it waits for, in the order in which it was asked; nothing when it is done.

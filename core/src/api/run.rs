@@ -169,6 +169,14 @@ impl Sandbox {
         Ok(Run { cell: Arc::clone(&self.cell), name: Some(name.into()), result: None, cancellable: None })
     }
 
+    /// What a [durable](ComputeOptions::durable) run in this sandbox's store waits for, also when somebody has claimed it.
+    /// Nothing is stored, but the sandbox has the run's globals afterwards. For programs that show what there is.
+    #[doc(hidden)]
+    pub fn look_at_pending_run(&self, name: &str) -> Result<Vec<Request>> {
+        self.cell.access_whole(|state| state.look_at_stored_run(&self.cell, name))?;
+        Run { cell: Arc::clone(&self.cell), name: None, result: None, cancellable: None }.requests()
+    }
+
     /// The [durable](ComputeOptions::durable) runs that wait in this sandbox's store, in the order of their names.
     ///
     /// # Errors
@@ -215,10 +223,10 @@ impl Run {
         if self.result.is_some() { Ok(()) } else { self.cell.take_over_run() }
     }
 
-    /// Whether it waits for answers.
+    /// Whether it waits for answers. It no longer does when its sandbox was closed: what it gave is `Closed` then.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.result.is_none()
+        self.result.is_none() && !self.cell.is_closed()
     }
 
     /// What it waits for, in the order in which it was asked; nothing when it is done.

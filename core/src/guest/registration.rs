@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::GuestMut;
 use crate::machine::Entry;
-use crate::value::{Error, ErrorKind, Result};
+use crate::value::{Error, ErrorKind, Result, Value, codec};
 
 /// Makes host functions known to a new instance. One that has no place there any more, because of what a script had
 /// made of its name, is left out: without it the sandbox goes on.
@@ -36,9 +36,23 @@ fn change_function(guest: &mut GuestMut<'_>, name: &str, entry: impl FnOnce(i32)
     }
     guest.refresh_buffer()?;
     let len = u32::try_from(-i64::from(n) - 1).unwrap_or_default();
-    let message = String::from_utf8_lossy(guest.result(len)?);
-    Err(match &*message {
-        "not enough memory" => Error::new(ErrorKind::Memory, message),
+    let message = String::from_utf8_lossy(guest.result(len)?).into_owned();
+    Err(match failed_with(guest)? {
+        Some(ErrorKind::Memory) => Error::new(ErrorKind::Memory, message),
         _ => Error::invalid(message),
     })
+}
+
+/// The kind that the guest gives its last error, if it says so.
+fn failed_with(guest: &mut GuestMut<'_>) -> Result<Option<ErrorKind>> {
+    if guest.revision() < 2 || !guest.has_error_details() {
+        return Ok(None);
+    }
+    let len = guest.get_error_details()?;
+    guest.refresh_buffer()?;
+    let mut details = Vec::new();
+    // An error of the guest's own consists of text and numbers.
+    codec::decode_simple(guest.result(len.cast_unsigned())?, &mut details);
+    let kind = details.first().and_then(Value::as_integer).and_then(|kind| u16::try_from(kind).ok());
+    Ok(kind.and_then(ErrorKind::from_number))
 }

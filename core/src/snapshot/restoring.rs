@@ -43,22 +43,23 @@ impl SandboxState {
             if guest.host().values.len() > 0 && !waits {
                 held_values::compare(&mut guest)?;
             }
-            let next = guest.next_table_id().transpose()?.unwrap_or(0);
-            if guest.has_settle_random() {
-                guest.settle_random()?;
-            }
-            Ok((held, next))
+            Ok((held, guest.next_table_id().transpose()?.unwrap_or(0)))
         });
         let (held, next) = self.roll_back_on_error(result)?;
         let tables = self.tables()?.snapshot(held, next)?;
         let waiting = self.waiting_run()?;
-        self.snapshot_with(tables, waiting)
+        let snapshot = self.snapshot_with(tables, waiting);
+        self.roll_back_on_error(snapshot)
     }
 
     /// A snapshot of Lua with these tables and this run.
     pub(crate) fn snapshot_with(&mut self, tables: TableSnapshot, waiting: Option<WaitingRun>) -> Result<Snapshot> {
         let (base, guest) = (self.factory.base()?, *self.factory.guest_id());
         let mut context = self.guest()?;
+        // All that are made of it go on with the same random numbers.
+        if context.has_settle_random() {
+            context.settle_random()?;
+        }
         let used = if context.has_memory_bounds() {
             context.get_memory_start()?.cast_unsigned()..context.get_memory_end()?.cast_unsigned()
         } else {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{FileStore, StoreResult, TableStore};
 
 /// What [`SandboxConfig::store`](crate::SandboxConfig::store) takes: a store, the path of a [`FileStore`], also as a
-/// URL (`file://PATH`, percent-encoded, with `?read_only=true` to [only read](super::FileOptions::read_only) it), or
-/// the URL of a server (`redis://`, `rediss://`, `valkey://`, `valkeys://`; needs the feature `redis`).
+/// URL (`file://PATH`, percent-encoded, with `?read_only=true` to [only read](super::FileOptions::read_only) it and
+/// `?create=false` to open one that [is there](super::FileOptions::create)), or the URL of a server (`redis://`,
+/// `rediss://`, `valkey://`, `valkeys://`; needs the feature `redis`).
 pub trait IntoStore {
     /// The store.
     ///
@@ -77,8 +78,12 @@ fn open_file(rest: &str) -> StoreResult<FileStore> {
         options = match parameter.split_once('=') {
             Some(("read_only", "true")) => options.read_only(true),
             Some(("read_only", "false")) => options.read_only(false),
+            Some(("create", "true")) => options.create(true),
+            Some(("create", "false")) => options.create(false),
             _ => {
-                let why = format!("file:// has no parameter '{parameter}' (use read_only=true or read_only=false)");
+                let why = format!(
+                    "file:// has no parameter '{parameter}' (use read_only=true or false, create=true or false)"
+                );
                 return Err(why.into());
             }
         };

@@ -80,9 +80,6 @@ impl SandboxState {
     fn store_waiting_run(&mut self, run: &mut DurableRun) -> Result<()> {
         let mut guest = self.guest()?;
         let mut held = guest.hand_over()?;
-        if guest.has_settle_random() {
-            guest.settle_random()?;
-        }
         if let Some(next) = guest.next_table_id() {
             guest.host().tables.note_counter(next?);
         }
@@ -107,10 +104,23 @@ impl SandboxState {
 
     /// Takes up a run that waits in the store.
     pub(crate) fn resume_stored_run(&mut self, cell: &Arc<SandboxCell>, name: &str, term: Duration) -> Result<()> {
-        self.outside_transaction("resuming a run")?;
-        self.factory.check_stack()?;
         let mut run = DurableRun::new(name.into(), term)?;
         run.stored = true;
+        self.take_up_stored_run(cell, run)
+    }
+
+    /// Becomes what a run in the store would go on as, which stays as it is there: nothing is written, nobody is asked.
+    pub(crate) fn look_at_stored_run(&mut self, cell: &Arc<SandboxCell>, name: &str) -> Result<()> {
+        let run = DurableRun::new(name.into(), Duration::ZERO)?;
+        let looked = self.take_up_stored_run(cell, run);
+        self.durable = None;
+        looked
+    }
+
+    /// Goes on with a run, which it claims if the store is to know.
+    fn take_up_stored_run(&mut self, cell: &Arc<SandboxCell>, run: DurableRun) -> Result<()> {
+        self.outside_transaction("resuming a run")?;
+        self.factory.check_stack()?;
         self.durable = Some(Box::new(run));
         self.host()?.signal.begin();
         let resumed = self.restore_stored(cell);
@@ -149,7 +159,9 @@ impl SandboxState {
         let Some(bytes) = tables.pending_run(&run.name)? else {
             return Err(Error::invalid(format!("no run '{name}' waits in the store")));
         };
-        if let Err(Claimed(left)) = tables.claim(&run.name, run.claimant, run.term)? {
+        if run.stored
+            && let Err(Claimed(left)) = tables.claim(&run.name, run.claimant, run.term)?
+        {
             return Err(is_claimed(&run.name, left));
         }
         let snapshot = Snapshot::parse(&factory, &bytes)?;

@@ -602,3 +602,31 @@ fn killed_five_hundred_times() {
     killed::kill_often(500, || killed::process("child", place.to_str().unwrap()));
     killed::check(&file.sandbox());
 }
+
+#[test]
+fn looking_at_it_claims_and_stores_nothing() {
+    let file = File::new();
+    let (lua, other) = (file.sandbox(), file.sandbox());
+    let look = || {
+        let claims =
+            || lua.pending_runs().unwrap().into_iter().map(|r| (r.name, r.claimed.is_some())).collect::<Vec<_>>();
+        let before = claims();
+        let requests = other.look_at_pending_run("r").unwrap();
+        let shown: Vec<_> = requests.iter().map(|r| (r.id, &*r.name, r.args.clone())).collect();
+        assert_eq!(shown, [(1, "ask", vec!["q".into(), 2.into()])]);
+        assert_eq!(claims(), before);
+        // It is free again, and on the store as it is.
+        assert_eq!(eval(&other, "return _home.x"), 1.into());
+    };
+    let run = start(&lua, "r", "_home.x = 1 local t = {ask('q', 2)} _home.x = 2 return t[1]");
+    // While somebody has it, and while nobody has.
+    look();
+    drop(run);
+    look();
+    let mut run = lua.resume("r").unwrap();
+    look();
+    go_on(&mut run, 5);
+    assert_eq!(run.into_result().unwrap().values, [5.into()]);
+    assert_eq!(eval(&other, "return _home.x"), 2.into());
+    assert_eq!(other.look_at_pending_run("r").unwrap_err().kind(), ErrorKind::InvalidArgument);
+}

@@ -6,6 +6,8 @@ export declare function checkOptions(options: unknown, names: readonly string[],
 export declare function checkType(options: object, name: string, type: 'boolean' | 'function' | 'string', what: string): void;
 /** A whole number from 0 on, of so many bits. */
 export declare function checkCount(name: string, value: unknown, bits: number): void;
+/** The number of a request. */
+export declare function checkId(id: unknown): void;
 /** What both entries ask of a sandbox's options, apart from limits and stores. `engine`: the class that engines have. */
 export declare function checkSandboxOptions(options: object, names: readonly string[], engine: abstract new (...args: never) => unknown): void;
 /** How a snapshot is restored. */

@@ -5,6 +5,7 @@ import { Writer, checkText, utf8 } from '../../shared/bytes.js';
 import { decode, encodeArgs, putReference, references } from '../../shared/codec.js';
 import type { Engine } from './engine.js';
 import { type Enter, functionEntry } from './entry.js';
+import { checkId } from '../../shared/options.js';
 import { type ErrorKind, LuaCellError, type Metrics, busy, closed, invalid, limitError, storeError } from '../../shared/errors.js';
 import { HostValues } from '../../shared/host-values.js';
 import { type FunctionNames, type Functions, type HostFunction, checkName } from '../../shared/functions.js';
@@ -905,6 +906,7 @@ export class Runtime {
 
   #checkRequest(run: Started, id: number): void {
     this.#checkRun(run);
+    checkId(id);
     if (!this.host.requests.has(id)) throw invalid(`the run has no open request ${String(id)}`);
   }
 

@@ -6,7 +6,7 @@ import { Functions, type HostFunction, type RegisterOptions, checkRegisterOption
 import { type LimitOptions, defaultLimits, withLimits } from '../../shared/limits.js';
 import type { Modules } from '../../shared/modules.js';
 import { type PendingRun, Run, type Started } from './run.js';
-import { type RestoreOptions, checkCount, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, checkType, sandboxNames } from '../../shared/options.js';
+import { type RestoreOptions, checkPath, checkRestoreOptions, checkRunOptions, checkSandboxOptions, checkSource, checkType, sandboxNames } from '../../shared/options.js';
 import type { Outcome } from '../../shared/outcome.js';
 import { Snapshot } from './snapshot.js';
 import type { StoredTable } from '../../shared/stored.js';
@@ -374,7 +374,6 @@ function durableOf(options: StartOptions): string | undefined {
 
 function makeRuntime(options: SandboxOptions): Runtime {
   checkSandboxOptions(options, sandboxNames, Engine);
-  checkCount('claimTerm', options.claimTerm, 53);
   const { engine = Engine.default, store = null, onPrint = null, modules = null, seed, exactNumbers = false, memoryAlias = true, storedFunctions = true } = options;
   if (store !== null && (typeof store !== 'object' || typeof store.entries !== 'function' || typeof store.commit !== 'function'))
     throw invalid('store has to be an object with the methods entries and commit, such as await openIndexedDB(name) gives');

@@ -7,9 +7,11 @@ import asyncio
 import contextvars
 import inspect
 import os
+import threading
 import types
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+from ._workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,17 +20,49 @@ if TYPE_CHECKING:
     from ._sandbox import Sandbox
 
 
-_threads = ThreadPoolExecutor(2**31, "luacell")
+_threads = Workers()
+
+# The runs of each loop that has any.
+_runs: dict[asyncio.AbstractEventLoop, set[tuple[Driver, _Driven]]] = {}
+
+# Whether Python is about to exit: it only waits for threads that are no daemons.
+_exiting = False
 
 
 def _forget_threads() -> None:
     """A process that forked has none of them."""
     global _threads
-    _threads = ThreadPoolExecutor(2**31, "luacell")
+    _threads = Workers()
+    _runs.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
+
+
+def _exit() -> None:
+    """Before Python waits for its threads: what runs for a loop that goes on no more would hold it up, perhaps for ever."""
+    global _exiting
+    _exiting = True
+    for runs in list(_runs.values()):
+        for driver, run in list(runs):
+            if not driver.is_waited_for():
+                run.interrupt()
+    _threads.end_idle()
+
+
+try:
+    threading._register_atexit(_exit)  # type: ignore[attr-defined]
+except RuntimeError:
+    _exit()  # the main thread has ended already
+
+
+def end_lost() -> None:
+    """Ends the runs of loops that were closed before they had ended: nobody else would, and their sandboxes could not be used any more."""
+    lost = [runs for loop, runs in list(_runs.items()) if loop.is_closed() and _runs.pop(loop, None) is not None]
+    for runs in lost:
+        for _, run in list(runs):
+            run.end()
 
 
 def discard(awaitable: object) -> None:
@@ -42,11 +76,17 @@ class Driver:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.thread = threading.current_thread()
         self.context = contextvars.copy_context()
         self.wanted = asyncio.Event()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.cancels: set[Callable[[], None]] = set()
         self.ended = False
+
+    def is_waited_for(self) -> bool:
+        """Whether Python does not exit as long as the loop runs."""
+        ends = self.thread.daemon or self.thread is threading.main_thread()
+        return self.loop.is_running() and not ends
 
     def wake(self) -> None:
         """The run can go on. Called from any thread."""
@@ -82,8 +122,10 @@ class Driver:
                 tell(polled.set_result, True)
                 return False
             try:
+                if _exiting and not self.is_waited_for():
+                    raise RuntimeError("Python is shutting down")
                 _threads.submit(self.context.copy().run, work)
-            except RuntimeError as error:  # there is no thread, or Python is shutting down
+            except RuntimeError as error:  # there is no thread
                 tell(polled.set_exception, error)
                 return False
             return True
@@ -170,7 +212,20 @@ async def drive(start: Callable[[Driver], _Driven]) -> Any:
     """Runs to the end. When the task is cancelled, the script is interrupted. When this returns, the sandbox is free again and no host function
     of the run goes on."""
     driver = Driver()
+    if driver.loop not in _runs:
+        end_lost()
     run = start(driver)
+    runs = _runs.setdefault(driver.loop, set())
+    runs.add((driver, run))
+    try:
+        return await _drive(driver, run)
+    finally:
+        runs.discard((driver, run))
+        if not runs:
+            _runs.pop(driver.loop, None)
+
+
+async def _drive(driver: Driver, run: _Driven) -> Any:
     polling: asyncio.Future[bool] | None = None
     try:
         while True:

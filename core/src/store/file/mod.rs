@@ -41,6 +41,7 @@ pub struct FileOptions {
     durability: Durability,
     cache_size: usize,
     access: Access,
+    creates: bool,
 }
 
 /// What may be done with a file.
@@ -77,6 +78,14 @@ impl FileOptions {
         self
     }
 
+    /// Whether a file is created where there is none, unless it is [only read](Self::read_only). This is the default. As a
+    /// path for the bindings: `file://PATH?create=false`.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.creates = create;
+        self
+    }
+
     /// Opens the file, or creates it. The folder has to exist.
     ///
     /// # Errors
@@ -84,7 +93,7 @@ impl FileOptions {
     /// version that this one does not understand; the file is then left as it is. Also if the system refuses to open
     /// it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileStore> {
-        let shared = open_file::open(path.as_ref(), self.access, self.cache_size)?;
+        let shared = open_file::open(path.as_ref(), self.access, self.creates, self.cache_size)?;
         let reads_only = self.access != Access::Full;
         Ok(FileStore { shared, durability: self.durability, reads_only, view: None, cancel: CancelToken::default() })
     }
@@ -92,7 +101,7 @@ impl FileOptions {
 
 impl Default for FileOptions {
     fn default() -> Self {
-        FileOptions { durability: Durability::Full, cache_size: 64 << 20, access: Access::Full }
+        FileOptions { durability: Durability::Full, cache_size: 64 << 20, access: Access::Full, creates: true }
     }
 }
 

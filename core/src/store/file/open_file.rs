@@ -11,7 +11,7 @@ use super::backend::{FORKED, REPLACED};
 use super::commit::Unsynced;
 use super::format::{self, ENTRIES, Entries};
 use super::identity::{Identity, Look, identity_of};
-use super::opening::{Opened, absolute, check_content, close, open_database};
+use super::opening::{Opened, Wanted, absolute, check_content, close, open_database};
 use super::{Access, registry};
 use crate::store::reserved::RUNS;
 use crate::store::{StoreError, StoreResult, Turns, Usage};
@@ -55,7 +55,7 @@ pub(super) struct Ids {
 }
 
 /// The open file with this path; opened when it is not yet. The caller has a handle of it from now on.
-pub(super) fn open(path: &Path, access: Access, cache_size: usize) -> StoreResult<Arc<OpenFile>> {
+pub(super) fn open(path: &Path, access: Access, creates: bool, cache_size: usize) -> StoreResult<Arc<OpenFile>> {
     let path = absolute(path).map_err(|error| format!("can't open {}: {error}", path.display()))?;
     let mut open = lock(registry::of_this_process());
     open.retain(|shared| shared.strong_count() > 0);
@@ -70,7 +70,7 @@ pub(super) fn open(path: &Path, access: Access, cache_size: usize) -> StoreResul
             return Ok(shared);
         }
     }
-    let opened = open_database(&path, access, cache_size, None)?;
+    let opened = open_database(&path, access, cache_size, Wanted::Any { creates })?;
     let shared = Arc::new(OpenFile {
         path: path.clone(),
         #[allow(clippy::clone_on_copy, reason = "a path on other systems")]
@@ -215,7 +215,7 @@ impl OpenFile {
                     opened.backend.check_head().map_err(|error| self.says(error))?;
                 }
                 close(database.take());
-                let opened = open_database(&self.path, self.access, self.cache_size, Some(&self.identity))?;
+                let opened = open_database(&self.path, self.access, self.cache_size, Wanted::This(&self.identity))?;
                 let mut ids = lock(&self.ids);
                 // Relaxed commits may be gone, and what they had written down.
                 ids.saved = opened.next;

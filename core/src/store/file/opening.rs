@@ -44,25 +44,42 @@ pub(super) fn absolute(path: &Path) -> std::io::Result<PathBuf> {
 /// Files up to this many bytes are read whole when they are opened.
 const CHECKED_WHOLE: u64 = 4 << 20;
 
-/// Opens the file and looks whether it is ours, without changing it before that is known. `wanted`: it has to be this
-/// one; otherwise a new one is made when there is none.
-pub(super) fn open_database(
-    path: &Path,
-    access: Access,
-    cache_size: usize,
-    wanted: Option<&Identity>,
-) -> StoreResult<Opened> {
+/// Which file is to be opened.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    This(&'a Identity),
+    /// Whichever has the path; whether one is made when there is none.
+    Any {
+        creates: bool,
+    },
+}
+
+/// Opens the file and looks whether it is ours, without changing it before that is known.
+pub(super) fn open_database(path: &Path, access: Access, cache_size: usize, wanted: Wanted<'_>) -> StoreResult<Opened> {
     let writes = access == Access::Full;
+    let creates = writes && matches!(wanted, Wanted::Any { creates: true });
     let open = || OpenOptions::new().read(true).write(writes).open(path);
     let file = match open() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && writes && wanted.is_none() => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && creates => {
             create(path, cache_size)?;
             open()
         }
         opened => opened,
     };
-    let file = file.map_err(|error| format!("can't open {}: {error}", path.display()))?;
-    prepare(file, path, access, cache_size, wanted)
+    let file = file.map_err(|error| {
+        // Who opens it may want to know whether it is there.
+        std::io::Error::new(error.kind(), format!("can't open {}: {error}", path.display()))
+    })?;
+    prepare(
+        file,
+        path,
+        access,
+        cache_size,
+        match wanted {
+            Wanted::This(file) => Some(file),
+            Wanted::Any { .. } => None,
+        },
+    )
 }
 
 /// The database in an open file, for which messages have this path. An empty file becomes one.

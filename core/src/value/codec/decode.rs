@@ -192,7 +192,7 @@ impl Open {
 
 /// All values of a message, when they are such that need no looking after: what calls mostly pass.
 #[inline]
-fn decode_simple(bytes: &[u8], values: &mut Vec<Value>) -> Option<()> {
+pub(crate) fn decode_simple(bytes: &[u8], values: &mut Vec<Value>) -> Option<()> {
     let mut reader = Reader::new(bytes);
     values.reserve(bytes.len() / 9 + 1);
     while let Some((tag, rest)) = reader.0.rest.split_first() {

@@ -8,7 +8,7 @@ mod encode;
 mod reader;
 mod references;
 
-pub(crate) use self::decode::{decode, decode_into};
+pub(crate) use self::decode::{decode, decode_into, decode_simple};
 pub(crate) use self::encode::{
     encode_args, encode_reference, encode_stored, put_boolean, put_bytes, put_number, put_reference, put_u32,
 };

@@ -53,6 +53,9 @@ export const started = {
     same(open(run), ["1:ask(q,1)"]);
     fails("Busy", () => run.outcome);
     fails("Busy", () => run.result);
+    for (const id of [1n, "1", 1.5, -1, NaN, undefined]) {
+      for (const use of [() => run.answer(id), () => run.fail(id, "x")]) ok(fails("InvalidArgument", use).message.startsWith("the id of a request is a whole number, not "));
+    }
     run.answer(1, "yes");
     same(run.requests, []);
     run.resume();
@@ -117,7 +120,7 @@ export const started = {
     fails("InvalidArgument", () => lua.start(5));
     fails("InvalidArgument", () => lua.startCall(5));
     fails("InvalidArgument", () => lua.declare("no name"));
-    fails("InvalidArgument", () => new api.Sandbox({ claimTerm: -1 }));
+    for (const claimTerm of [-1, 0, NaN, Infinity, "1"]) ok(fails("InvalidArgument", () => new api.Sandbox({ claimTerm })).message.startsWith("claimTerm "));
     fails("InvalidArgument", () => new api.Sandbox({ queueRuns: 1 }));
     fails("InvalidArgument", () => lua.register("f", () => 1, { repeat: true }));
     equal(new api.Sandbox({ queueRuns: true }).register("f", () => 1, { repeatable: true }).compute("return f()"), 1);

@@ -89,6 +89,7 @@ class WaitingTest {
         assertThrows<LuaException.Interrupted> { cancelled.result() }
         val last = lua.start("ask()")
         lua.close()
+        assertFalse(last.isWaiting())
         assertThrows<LuaException.Closed> { last.answer(1) }
         assertThrows<LuaException.Closed> { lua.start("return 1") }
         Unit
