@@ -21,13 +21,13 @@ enum Operation {
 pub(crate) struct OwnStore {
     bridge: Arc<Bridge>,
     sandbox: u32,
-    /// Stores see no functions and no tables.
+    /// Stores see no functions and no tables; one may answer with them all the same.
     handles: Arc<Handles>,
 }
 
 impl OwnStore {
     pub(crate) fn new(bridge: &Arc<Bridge>, sandbox: u32) -> Self {
-        OwnStore { bridge: Arc::clone(bridge), sandbox, handles: Arc::new(Handles::new(None)) }
+        OwnStore { bridge: Arc::clone(bridge), sandbox, handles: Arc::new(Handles::new(Some(bridge))) }
     }
 
     fn ask(&self, operation: Operation, args: &[Value]) -> StoreResult<Vec<Value>> {
