@@ -7,8 +7,13 @@
 export declare class Connection {
   /** `onCall` is called for host functions, `onNote` for everything else. */
   constructor(onCall: (sandbox: number, call: number, fn: number, n: number, a: unknown, b: unknown, c: unknown) => unknown, onNote: (topic: number, sandbox: number, id: number, number: number, rest: unknown) => unknown)
-  /** The answer to a call that came through the queue. */
-  answer(call: number, value: unknown): void
+  /**
+   * The answer to a call that came through the queue; `linked` says that it refers to functions or tables, which
+   * JavaScript only holds for now.
+   */
+  answer(call: number, value: unknown, linked: boolean): void
+  /** Which functions JavaScript need no longer keep, of those that were dropped and of `others`. */
+  unheld(others: Array<number>, isNote: boolean): Array<number>
 }
 
 /** The compiled guest and its pool. */

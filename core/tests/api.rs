@@ -735,7 +735,7 @@ fn encoded_arguments_go_in_as_they_are() {
     assert_eq!(sandbox.compute("return 1").unwrap().get::<i64>().unwrap(), 1);
 }
 
-/// Keeps one function and one view.
+/// Keeps one function and one view, and has functions of its own.
 #[derive(Default)]
 struct Kept(std::cell::RefCell<(Option<luacell::Function>, Option<luacell::StoredTable>)>);
 
@@ -753,6 +753,38 @@ impl luacell::wire::Handles for Kept {
     }
     fn table(&self, number: u32) -> Option<luacell::StoredTable> {
         self.0.borrow().1.clone().filter(|_| number == 7)
+    }
+    fn own_number(&self, function: &luacell::Function) -> Option<u32> {
+        function.language_value()?.downcast_ref().copied()
+    }
+    fn own_function(&self, number: u32) -> Option<luacell::Function> {
+        let call = move |_: Option<&luacell::LanguageData>, _| Ok(luacell::Reply::Now(vec![number.into()]));
+        (number < 10).then(|| luacell::Function::of_language(number as usize + 1, std::sync::Arc::new(number), call))
+    }
+}
+
+#[test]
+fn functions_of_the_language_cross_as_its_own_numbers() {
+    use luacell::{Value, wire};
+    let shelf = Kept::default();
+    let six = Value::Function(wire::Handles::own_function(&shelf, 6).unwrap());
+    let mut bytes = Vec::new();
+    wire::encode(&[six.clone()], &mut bytes, &shelf).unwrap();
+    assert_eq!(bytes, [0x0E, 6, 0, 0, 0]);
+    assert_eq!(wire::decode(&bytes, &shelf).unwrap(), [six]);
+    assert!(shelf.0.borrow().0.is_none(), "nobody has to keep it");
+    let sandbox = luacell::Sandbox::new().unwrap();
+    let back = sandbox.compute_with(
+        "local f = ... return f(), f",
+        luacell::ComputeOptions::new().args(wire::decode(&bytes, &shelf).unwrap()),
+    );
+    let back = back.unwrap().values;
+    assert_eq!(back[0], 6.into());
+    let mut again = Vec::new();
+    wire::encode(&back[1..], &mut again, &shelf).unwrap();
+    assert_eq!(again, bytes);
+    for handles in [&shelf as &dyn wire::Handles, &wire::NoHandles] {
+        assert!(wire::decode(&[0x0E, 10, 0, 0, 0], handles).is_err());
     }
 }
 

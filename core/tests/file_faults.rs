@@ -487,7 +487,8 @@ fn a_file_that_has_to_be_there_is_not_made() {
     for error in [open().unwrap_err(), looked.unwrap_err(), with().unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Store);
         // Who opens it can tell this from a file that may not be opened.
-        let cause = std::error::Error::source(&error).unwrap().downcast_ref::<std::io::Error>().unwrap();
+        let mut causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        let cause = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>()).unwrap();
         assert_eq!(cause.kind(), std::io::ErrorKind::NotFound);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -148,6 +148,10 @@ fn they_go_with_what_held_them() {
     lua.compute("kept = make(4)").unwrap();
     drop(lua);
     assert_eq!(counted.alive(), 0);
+    let lua = counted.sandbox();
+    lua.compute("kept = make(4)").unwrap();
+    lua.close();
+    assert_eq!(counted.alive(), 0);
 }
 
 #[test]
@@ -243,6 +247,9 @@ fn what_lua_never_read_is_not_kept_for_ever() {
         most = most.max(counted.alive());
     }
     assert!(most < 3000, "{most}");
+    // Nor in a copy.
+    lua.snapshot().unwrap().to_bytes().unwrap();
+    assert_eq!(counted.alive(), 0);
     // Nor when Lua holds so many that there would soon be no place left.
     let lua = counted.sandbox();
     lua.compute("kept = {} for i = 1, 60000 do kept[i] = make(i) end").unwrap();

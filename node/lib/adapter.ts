@@ -11,11 +11,13 @@ import type { Module } from '../shared/modules.js';
 import { checkId, checkPath, checkSource } from '../shared/options.js';
 import { Outcome } from '../shared/outcome.js';
 import { abandon, atOnce, isThenable } from '../shared/promises.js';
+import { FIRST_HOST_VALUE } from '../shared/protocol.js';
 import type { StoredTable } from '../shared/stored.js';
 import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../shared/values.js';
+import { Callables, beginMessage, endMessage, letGo } from './callables.js';
 import { addAdapter, connection, newJob, newNumber, removeAdapter, runJob } from './connection.js';
 import { failureError, passableNumber } from './failures.js';
-import { type Failure, type Finished, NativeRun, NativeSandbox, type NativeSnapshot, call, callFunction, compute, computeWith } from './native.js';
+import { type Failure, type Finished, NativeRun, NativeSandbox, call, callFunction, compute, computeWith } from './native.js';
 import { type PendingRun, type Request, Run } from './run.js';
 import {
   type AsyncRunOptions,
@@ -30,6 +32,7 @@ import {
   sandboxSettings,
   startSettings,
 } from './settings.js';
+import { Snapshot } from './snapshot.js';
 import { Views } from './views.js';
 
 /** How an encoded answer of a host function begins. */
@@ -44,7 +47,12 @@ function writing<T>(write: (out: Writer) => void, use: (bytes: Uint8Array) => T)
   spare = null;
   out.length = 0;
   try {
-    write(out);
+    beginMessage(connection);
+    try {
+      write(out);
+    } finally {
+      endMessage();
+    }
     return use(out.written);
   } finally {
     if (out.bytes.length <= SPARE_BYTES) spare = out;
@@ -53,7 +61,7 @@ function writing<T>(write: (out: Writer) => void, use: (bytes: Uint8Array) => T)
 
 export class Adapter implements Links {
   readonly exact: boolean;
-  readonly hostValues = null;
+  readonly hostValues = new Callables();
   readonly options: SandboxOptions;
   readonly home: StoredTable;
   readonly native: NativeSandbox;
@@ -191,13 +199,17 @@ export class Adapter implements Links {
 
   // ---- values to the native part
 
+  get #linked(): number {
+    return this.#links + this.hostValues.given;
+  }
+
   /** Calls the native part with encoded arguments. */
   #withArgs<T>(args: readonly unknown[], use: (bytes: Uint8Array | undefined, linked: boolean) => T): T {
     if (args.length === 0) return use(undefined, false);
-    const before = this.#links;
+    const before = this.#linked;
     return writing(
       (out) => encodeArgs(args, out, this),
-      (bytes) => use(bytes, this.#links !== before),
+      (bytes) => use(bytes, this.#linked !== before),
     );
   }
 
@@ -480,11 +492,18 @@ export class Adapter implements Links {
     return there;
   }
 
+  /** What Lua calls. */
+  #function(fn: number): HostFunction {
+    const f = fn < FIRST_HOST_VALUE ? this.#functions[fn] : this.hostValues.get(fn);
+    if (!f) throw new LuaCellError('HostFunction', 'the host function is gone');
+    return f as HostFunction;
+  }
+
   /** The native part calls a host function, and takes what this returns: a simple value, or bytes that begin with a status. */
   callHost(fn: number, n: number, a: unknown, b: unknown, c: unknown): unknown {
     this.#depth++;
     try {
-      const f = this.#functions[fn]!;
+      const f = this.#function(fn);
       let result: unknown;
       switch (n) {
         case 0:
@@ -504,7 +523,7 @@ export class Adapter implements Links {
       }
       if (isThenable(result)) {
         abandon(result);
-        const name = [...this.#names].find(([, number]) => number === fn)?.[0];
+        const name = [...this.#names].find(([, number]) => number === fn)?.[0] ?? 'a function without a name';
         throw new LuaCellError('HostFunction', `the host function '${name}' returned a promise: computeAsync, callAsync and startAsync wait for it, nothing else`);
       }
       return this.#answer(result);
@@ -516,20 +535,30 @@ export class Adapter implements Links {
   }
 
   /** The same for a run on another thread: `answer` is called when there is one. */
-  callHostLater(fn: number, args: Uint8Array, answer: (answer: unknown) => void): void {
-    const settle = async (): Promise<unknown> => this.#functions[fn]!(...(decode(args, this) as any[]));
-    settle().then(
-      (result) => {
-        let bytes: unknown;
+  callHostLater(fn: number, args: Uint8Array, answer: (answer: unknown, linked: boolean) => void): void {
+    const give = (make: () => unknown): void => {
+      const before = this.#linked;
+      const bytes = make();
+      answer(bytes, this.#linked !== before);
+    };
+    const failed = (error: unknown): void => give(() => this.#thrownAnswer(error));
+    const returned = (result: unknown): void =>
+      give(() => {
         try {
-          bytes = this.#answer(result);
+          return this.#answer(result);
         } catch (error) {
-          bytes = this.#thrownAnswer(error);
+          return this.#thrownAnswer(error);
         }
-        answer(bytes);
-      },
-      (error: unknown) => answer(this.#thrownAnswer(error)),
-    );
+      });
+    try {
+      const f = this.#function(fn);
+      const result = f(...(decode(args, this) as any[])) as unknown;
+      // Only what is waited for: a function may have a method `then` too.
+      if (isThenable(result)) new Promise((resolve) => resolve(result)).then(returned, failed);
+      else returned(result);
+    } catch (error) {
+      failed(error);
+    }
   }
 
   #answer(result: unknown): unknown {
@@ -683,15 +712,19 @@ export class Adapter implements Links {
     this.result(this.free().gc());
   }
 
-  snapshot(): NativeSnapshot {
+  snapshot(): Snapshot {
     const snapshot = this.free().snapshot();
     if ('kind' in snapshot) throw this.error(snapshot);
-    return snapshot;
+    letGo(connection, false);
+    const functions = new Callables();
+    functions.add(this.hostValues);
+    return new Snapshot(snapshot, functions);
   }
 
   /** `fork`: this is a new sandbox that becomes what another one is. */
-  restore(snapshot: NativeSnapshot, tables?: boolean, fork?: boolean): void {
-    this.result(this.free().restore(snapshot, tables, fork));
+  restore(snapshot: Snapshot, tables?: boolean, fork?: boolean): void {
+    this.result(this.free().restore(snapshot.native, tables, fork));
+    if (snapshot.functions) this.hostValues.add(snapshot.functions);
     this.#newViews();
   }
 

@@ -2,10 +2,11 @@
 
 import { LuaCellError } from '../shared/errors.js';
 import type { Adapter } from './adapter.js';
+import { letGo } from './callables.js';
 import { Connection } from './native.js';
 
 /** What a note from the native part is about. */
-const Topic = { Done: 0, Call: 1, Print: 2, Store: 3, Module: 4 } as const;
+const Topic = { Done: 0, Call: 1, Print: 2, Store: 3, Module: 4, Dropped: 5 } as const;
 
 const adapters = new Map<number, WeakRef<Adapter>>();
 const forgotten = new FinalizationRegistry<number>((number) => adapters.delete(number));
@@ -60,17 +61,18 @@ function onCall(number: number, _call: number, fn: number, n: number, a: unknown
 
 function onNote(topic: number, number: number, id: number, what: number, rest: unknown): unknown {
   if (topic === Topic.Done) return finish(id, rest);
+  if (topic === Topic.Dropped) return letGo(connection, true);
   const adapter = adapters.get(number)?.deref();
-  if (!adapter) return id === 0 ? undefined : connection.answer(id, undefined);
+  if (!adapter) return id === 0 ? undefined : connection.answer(id, undefined, false);
   switch (topic) {
     case Topic.Call:
-      return adapter.callHostLater(what, rest as Uint8Array, (answer) => connection.answer(id, answer));
+      return adapter.callHostLater(what, rest as Uint8Array, (answer, linked) => connection.answer(id, answer, linked));
     case Topic.Print:
       return adapter.print(rest as Uint8Array);
     case Topic.Store:
     case Topic.Module: {
       const answer = topic === Topic.Store ? adapter.askStore(what, rest as Uint8Array) : adapter.askModules(rest as string);
-      return id === 0 ? answer : connection.answer(id, answer);
+      return id === 0 ? answer : connection.answer(id, answer, false);
     }
   }
   throw new LuaCellError('Internal', `the native part sent a note about ${topic}`);

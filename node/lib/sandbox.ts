@@ -220,7 +220,7 @@ export class Sandbox {
 
   /** A copy of everything: Lua with its globals, closures and coroutines, and all tables. */
   snapshot(): Snapshot {
-    return new Snapshot(this.#adapter.snapshot());
+    return this.#adapter.snapshot();
   }
 
   /**
@@ -234,7 +234,7 @@ export class Sandbox {
   restore(snapshot: Snapshot, options: RestoreOptions = {}): void {
     if (!(snapshot instanceof Snapshot)) throw invalid('restore takes a Snapshot');
     checkRestoreOptions(options);
-    this.#adapter.restore(snapshot.native, options.tables);
+    this.#adapter.restore(snapshot, options.tables);
   }
 
   /** Another sandbox in the same state, with the same settings and host functions. Its tables are in memory. */

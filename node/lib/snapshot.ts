@@ -1,4 +1,5 @@
 import { type ErrorKind, LuaCellError, invalid, messageOf } from '../shared/errors.js';
+import type { Callables } from './callables.js';
 import type { Engine } from './engine.js';
 import { NativeSnapshot } from './native.js';
 
@@ -6,13 +7,19 @@ import { NativeSnapshot } from './native.js';
 export class Snapshot {
   /** @internal */
   readonly native: NativeSnapshot;
+  /** @internal Those of JavaScript that Lua held. */
+  readonly functions: Callables | null;
 
   /** @internal */
-  constructor(native: NativeSnapshot) {
+  constructor(native: NativeSnapshot, functions: Callables | null) {
     this.native = native;
+    this.functions = functions;
   }
 
-  /** The snapshot as bytes, packed and with a checksum, for the same version of luacell on any platform. */
+  /**
+   * The snapshot as bytes, packed and with a checksum, for the same version of luacell on any platform. Throws `Conversion` if Lua held functions of JavaScript that
+   * have no name.
+   */
   toBytes(): Uint8Array {
     let bytes: ReturnType<NativeSnapshot['toBytes']>;
     try {
@@ -32,7 +39,7 @@ export class Snapshot {
   static fromBytes(bytes: Uint8Array, engine?: Engine): Snapshot {
     if (!(bytes instanceof Uint8Array)) throw invalid('fromBytes takes a Uint8Array');
     const native = NativeSnapshot.fromBytes(engine?.native, bytes);
-    if (native instanceof NativeSnapshot) return new Snapshot(native);
+    if (native instanceof NativeSnapshot) return new Snapshot(native, null);
     throw new LuaCellError(native.kind as 'InvalidArgument', native.message);
   }
 }

@@ -2,19 +2,25 @@
 
 import { Reader, type Writer, malformed } from './bytes.js';
 import { LuaCellError, conversion, ourError } from './errors.js';
-import type { HostValues } from './host-values.js';
+import type { HostValue } from './host-values.js';
 import { checkSameKeys, fits64 } from './keys.js';
 import { pathText } from './path.js';
 import { Tag } from './protocol.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, LuaFloat, type LuaFunction, type LuaValue, floatMarks, functionKinds } from './values.js';
 
+/** Functions of the host that have no name, by number. */
+export interface UnnamedFunctions {
+  /** The number of a function, which goes to Lua once more. */
+  give(f: HostValue): number;
+  get(number: number): HostValue | undefined;
+}
+
 /** What values of one sandbox refer to. */
 export interface Links {
   /** Whether integers are BigInt and floats number, both ways. */
   readonly exact: boolean;
-  /** Null where functions without a name can't be passed. */
-  readonly hostValues: HostValues | null;
+  readonly hostValues: UnnamedFunctions;
   stored(id: number, cell: boolean): StoredTable;
   function(kind: FunctionKind): LuaFunction;
   handle(id: number): LuaFunction;
@@ -91,7 +97,7 @@ class Decoder {
       case Tag.Handle:
         return links.handle(reader.u32());
       case Tag.HostFunction: {
-        const f = links.hostValues?.get(reader.u32());
+        const f = links.hostValues.get(reader.u32());
         if (!f) throw malformed('a host function that is not there');
         return f;
       }
@@ -126,7 +132,7 @@ class Decoder {
       if (isFloat) (node.floats ??= []).push(node.array.length + node.values.length);
       open.pairs--;
       open.hasKey = false;
-      if (typeof value === 'function' && isCalled(open.key)) node.called = true;
+      if (typeof value === 'function' && (isCalled(open.key) || isHook(open.key, value))) node.called = true;
       node.keys.push(open.key);
       node.values.push(value);
     } else {
@@ -166,6 +172,9 @@ function setOwn(object: object, key: string, value: unknown): void {
  * there would run at any time, outside of every run.
  */
 export const isCalled = (key: unknown): boolean => typeof key === 'string' && (key === 'then' || key === 'toJSON' || key in Object.prototype);
+
+/** Whether luacell would call this function of the host by itself when the table comes back, as if the host had written it there and not a script. */
+const isHook = (key: unknown, value: unknown): boolean => key === 'toLua' && !functionKinds.has(value as LuaFunction);
 
 /** An array for a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its functions. */
 export function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean): object {
@@ -392,7 +401,6 @@ function putBytes(out: Writer, tag: number, bytes: Uint8Array): void {
 function putFunction(out: Writer, value: LuaFunction, links: Links, live: boolean): void {
   const kind = functionKinds.get(value);
   if (!kind) {
-    if (!links.hostValues) throw conversion("can't pass a JavaScript function: register it, and pass its name");
     if (!live) throw conversion("a function of the host can't be stored");
     out.u8(Tag.HostFunction);
     return out.u32(links.hostValues.give(value));

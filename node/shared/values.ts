@@ -35,10 +35,11 @@ export type LuaObject = object & {
   readonly [Symbol.hasInstance]?: never;
 };
 
-/** What Lua can be given: what comes from it, and a few more. A class instance needs a method `toLua`. */
+/** What Lua can be given: what comes from it, any function, and a few more. A class instance needs a method `toLua`. */
 export type LuaInput =
   | LuaValue
   | undefined
+  | ((...args: any[]) => any)
   | ArrayBuffer
   | LuaFloat
   | ToLua

@@ -13,6 +13,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 
+use crate::callables::Callables;
 use crate::failure::Thrown;
 use crate::handles::Handles;
 use crate::jobs;
@@ -37,6 +38,8 @@ pub(crate) enum Topic {
     Store = 3,
     /// A module is wanted.
     Module = 4,
+    /// Functions of JavaScript's were dropped.
+    Dropped = 5,
 }
 
 /// Something that JavaScript is told.
@@ -66,9 +69,22 @@ pub(crate) struct Bridge {
     on_call: FunctionRef<CallArgs, FromJs>,
     on_note: FunctionRef<NoteArgs, FromJs>,
     queue: Queue,
-    waiting: Mutex<HashMap<u32, Sender<FromJs>>>,
+    pub(crate) callables: Callables,
+    waiting: Mutex<HashMap<u32, Asker>>,
     next: AtomicU32,
     closed: AtomicBool,
+}
+
+/// Who waits for an answer.
+struct Asker {
+    sender: Sender<Answered>,
+    handles: Arc<Handles>,
+}
+
+/// What JavaScript answered, on its way to another thread.
+enum Answered {
+    Unread(FromJs),
+    Read(Result<Vec<Value>, Error>),
 }
 
 /// What JavaScript holds of the bridge.
@@ -98,20 +114,27 @@ impl Connection {
             on_call: on_call.create_ref()?,
             on_note: on_note.create_ref()?,
             queue,
+            callables: Callables::default(),
             waiting: Mutex::default(),
             next: AtomicU32::new(1),
             closed: AtomicBool::new(false),
         })))
     }
 
-    /// The answer to a call that came through the queue.
+    /// The answer to a call that came through the queue; `linked` says that it refers to functions or tables, which
+    /// JavaScript only holds for now.
     #[napi]
-    pub fn answer(&self, call: u32, #[napi(ts_arg_type = "unknown")] value: FromJs) {
-        let sender = self.0.waiting().remove(&call);
-        if let Some(sender) = sender {
-            // Nobody waits any more when the run has ended.
-            let _ = sender.try_send(value);
-        }
+    pub fn answer(&self, call: u32, #[napi(ts_arg_type = "unknown")] value: FromJs, linked: bool) {
+        // Nobody waits any more when the run has ended.
+        let Some(Asker { sender, handles }) = self.0.waiting().remove(&call) else { return };
+        let answer = if linked { Answered::Read(results(value, &handles)) } else { Answered::Unread(value) };
+        let _ = sender.try_send(answer);
+    }
+
+    /// Which functions JavaScript need no longer keep, of those that were dropped and of `others`.
+    #[napi]
+    pub fn unheld(&self, others: Vec<u32>, is_note: bool) -> Vec<u32> {
+        self.0.callables.unheld(others, is_note)
     }
 }
 
@@ -137,7 +160,7 @@ fn gone() -> Error {
 }
 
 impl Bridge {
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u32, Sender<FromJs>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u32, Asker>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -153,7 +176,7 @@ impl Bridge {
     }
 
     /// Calls a host function on this thread, which is JavaScript's.
-    pub(crate) fn call(
+    fn call(
         &self,
         sandbox: u32,
         function: u32,
@@ -173,22 +196,43 @@ impl Bridge {
     }
 
     /// Asks JavaScript through its queue, and waits.
-    pub(crate) async fn ask(&self, topic: Topic, sandbox: u32, number: u32, rest: ToJs) -> Result<FromJs, Error> {
+    async fn ask(
+        &self,
+        topic: Topic,
+        sandbox: u32,
+        number: u32,
+        rest: ToJs,
+        handles: &Arc<Handles>,
+    ) -> Result<Vec<Value>, Error> {
         let (sender, receiver) = async_channel::bounded(1);
         let id = self.next.fetch_add(1, Ordering::Relaxed).max(1);
-        self.waiting().insert(id, sender);
+        self.waiting().insert(id, Asker { sender, handles: Arc::clone(handles) });
         let _waiting = Waiting(self, id);
         if !self.send(topic, sandbox, id, number, rest) {
             return Err(gone());
         }
-        receiver.recv().await.map_err(|_| gone())
+        match receiver.recv().await.map_err(|_| gone())? {
+            Answered::Unread(answer) => results(answer, handles),
+            Answered::Read(results) => results,
+        }
     }
 
     /// Asks JavaScript from whatever thread this is, which waits.
-    pub(crate) fn ask_now(&self, topic: Topic, sandbox: u32, number: u32, rest: ToJs) -> Result<FromJs, Error> {
+    pub(crate) fn ask_now(
+        &self,
+        topic: Topic,
+        sandbox: u32,
+        number: u32,
+        rest: ToJs,
+        handles: &Arc<Handles>,
+    ) -> Result<Vec<Value>, Error> {
         if !self.is_here() {
-            return jobs::block_on(self.ask(topic, sandbox, number, rest));
+            return jobs::block_on(self.ask(topic, sandbox, number, rest, handles));
         }
+        results(self.ask_here(topic, sandbox, number, rest)?, handles)
+    }
+
+    fn ask_here(&self, topic: Topic, sandbox: u32, number: u32, rest: ToJs) -> Result<FromJs, Error> {
         let env = ENV.get().ok_or_else(gone)?;
         let answer = env.run_in_scope(|| {
             let on_note = self.on_note.borrow_back(&env)?;
@@ -200,7 +244,7 @@ impl Bridge {
     /// Tells JavaScript something that has no answer.
     pub(crate) fn tell(&self, topic: Topic, sandbox: u32, rest: ToJs) {
         if self.is_here() {
-            let _ = self.ask_now(topic, sandbox, 0, rest);
+            let _ = self.ask_here(topic, sandbox, 0, rest);
         } else {
             self.send(topic, sandbox, 0, 0, rest);
         }
@@ -286,25 +330,26 @@ pub(crate) fn results(answer: FromJs, handles: &Handles) -> Result<Vec<Value>, E
     }
 }
 
-/// What calls a registered function of this sandbox.
-pub(crate) fn host_function(
-    bridge: &Arc<Bridge>,
-    handles: &Arc<Handles>,
-    sandbox: u32,
-    function: u32,
-    exact: bool,
-) -> impl Fn(Vec<Value>) -> Answer + Send + Sync + 'static {
-    let bridge = Arc::clone(bridge);
-    let handles = Arc::clone(handles);
-    move |args| {
-        let (bridge, handles) = (Arc::clone(&bridge), Arc::clone(&handles));
+/// What a sandbox is known by where it calls JavaScript.
+pub(crate) struct Caller {
+    pub(crate) bridge: Arc<Bridge>,
+    pub(crate) handles: Arc<Handles>,
+    pub(crate) sandbox: u32,
+    pub(crate) exact: bool,
+}
+
+impl Caller {
+    /// Calls a host function.
+    pub(crate) fn call(self: &Arc<Self>, function: u32, args: Vec<Value>) -> Answer {
+        let caller = Arc::clone(self);
         // It starts when it is polled: only then may it use the sandbox that calls.
         Box::pin(async move {
+            let Caller { bridge, handles, sandbox, exact } = &*caller;
             if bridge.is_here() {
-                return bridge.call(sandbox, function, &args, &handles, exact);
+                return bridge.call(*sandbox, function, &args, handles, *exact);
             }
-            let args = ToJs::Bytes(encode(&args, &handles)?);
-            results(bridge.ask(Topic::Call, sandbox, function, args).await?, &handles)
+            let args = ToJs::Bytes(encode(&args, handles)?);
+            bridge.ask(Topic::Call, *sandbox, function, args, handles).await
         })
     }
 }

@@ -7,7 +7,7 @@ use luacell::{ComputeOptions, EngineConfig, Folder, LuaString, Module, SandboxCo
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 
-use crate::bridge::{Bridge, Topic, results};
+use crate::bridge::{Bridge, Topic};
 use crate::handles::Handles;
 use crate::store::OwnStore;
 use crate::value::ToJs;
@@ -163,7 +163,7 @@ impl SandboxSettings {
             let (bridge, handles) = (Arc::clone(bridge), Arc::clone(handles));
             config = config.modules(move |name: &str| {
                 let wanted = ToJs::Text(LuaString::from(name));
-                let answer = results(bridge.ask_now(Topic::Module, number, 0, wanted)?, &handles)?;
+                let answer = bridge.ask_now(Topic::Module, number, 0, wanted, &handles)?;
                 let mut answer = answer.into_iter();
                 Ok(answer.next().as_ref().and_then(Value::as_bytes).map(|source| {
                     let chunk_name = answer.next().as_ref().and_then(Value::as_str).map(str::to_owned);

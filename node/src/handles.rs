@@ -2,15 +2,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use luacell::wire;
 use luacell::{Error, Function, StoredTable};
 
+use crate::bridge::Bridge;
+use crate::callables;
 use crate::slots::Slots;
 
 /// What JavaScript holds of one sandbox.
 pub(crate) struct Handles {
+    /// To JavaScript, whose own functions have numbers there; `None` where there can't be any.
+    bridge: Option<Arc<Bridge>>,
     functions: Mutex<Functions>,
     /// By their ids: JavaScript has one view of each.
     tables: Mutex<HashMap<u32, StoredTable>>,
@@ -75,8 +79,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Handles {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(bridge: Option<&Arc<Bridge>>) -> Self {
         Handles {
+            bridge: bridge.cloned(),
             functions: Mutex::default(),
             tables: Mutex::default(),
             passable: Mutex::default(),
@@ -160,5 +165,13 @@ impl wire::Handles for Handles {
 
     fn table(&self, id: u32) -> Option<StoredTable> {
         lock(&self.tables).get(&id).cloned()
+    }
+
+    fn own_number(&self, function: &Function) -> Option<u32> {
+        callables::number(function)
+    }
+
+    fn own_function(&self, number: u32) -> Option<Function> {
+        self.bridge.as_ref().map(|bridge| callables::to_lua(bridge, number))
     }
 }

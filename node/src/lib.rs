@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "napi exports no functions in a build for tests, of which there are none"))]
 
 mod bridge;
+mod callables;
 mod config;
 mod failure;
 mod handles;

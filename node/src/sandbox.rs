@@ -12,7 +12,7 @@ use napi::Env;
 use napi::bindgen_prelude::{Either, ObjectFinalize};
 use napi_derive::napi;
 
-use crate::bridge::{self, Bridge, Connection, Topic, host_function};
+use crate::bridge::{self, Bridge, Caller, Connection, Topic};
 use crate::config::{NativeEngine, RunSettings, SandboxSettings};
 use crate::failure::{Failure, Finished};
 use crate::handles::Handles;
@@ -56,9 +56,7 @@ pub struct NativeSandbox {
 pub struct Inner {
     pub(crate) sandbox: Sandbox,
     pub(crate) handles: Arc<Handles>,
-    bridge: Arc<Bridge>,
-    number: u32,
-    exact: bool,
+    caller: Arc<Caller>,
     /// Runs on other threads.
     jobs: Mutex<HashMap<u32, Canceller>>,
     /// What the garbage collector believes that it weighs.
@@ -111,19 +109,19 @@ impl Inner {
     /// Something on another thread has ended.
     pub(crate) fn tell(&self, job: u32, result: ToJs) {
         self.jobs().remove(&job);
-        self.bridge.send(Topic::Done, self.number, job, 0, result);
+        self.caller.bridge.send(Topic::Done, self.caller.sandbox, job, 0, result);
     }
 
     pub(crate) fn out(&self, result: Result<Outcome, Error>) -> ToJs {
         match result {
-            Ok(outcome) => ToJs::results(&outcome.values, &self.handles, self.exact),
+            Ok(outcome) => ToJs::results(&outcome.values, &self.handles, self.caller.exact),
             Err(error) => ToJs::failed(&error, &self.handles),
         }
     }
 
     pub(crate) fn one(&self, result: Result<Value, Error>) -> ToJs {
         match result {
-            Ok(value) => ToJs::value(&value, &self.handles, self.exact),
+            Ok(value) => ToJs::value(&value, &self.handles, self.caller.exact),
             Err(error) => ToJs::failed(&error, &self.handles),
         }
     }
@@ -187,13 +185,15 @@ impl Inner {
 
 impl Inner {
     fn new(bridge: Arc<Bridge>, engine: &Engine, settings: SandboxSettings) -> Result<Arc<Self>, Box<Failure>> {
-        let handles = Arc::new(Handles::new());
+        let handles = Arc::new(Handles::new(Some(&bridge)));
         let (number, exact) = (settings.number, settings.exact);
         let sandbox =
             engine.sandbox(settings.config(&bridge, &handles)).map_err(|e| Box::new(Failure::of(&e, &handles)))?;
         handles.keep_table(&sandbox.home());
+        let caller = Arc::new(Caller { bridge, handles: Arc::clone(&handles), sandbox: number, exact });
+        sandbox.set_language_data(Arc::<Caller>::clone(&caller));
         let (jobs, reported_weight) = (Mutex::default(), AtomicI64::new(0));
-        Ok(Arc::new(Inner { sandbox, handles, bridge, number, exact, jobs, reported_weight }))
+        Ok(Arc::new(Inner { sandbox, handles, caller, jobs, reported_weight }))
     }
 }
 
@@ -237,7 +237,7 @@ impl NativeSandbox {
             let made = made.map_or_else(ToJs::Failed, ToJs::Sandbox);
             bridge.send(Topic::Done, number, job, 0, made);
         });
-        started.map_or_else(|error| ToJs::failed(&error, &Handles::new()), |()| ToJs::Nothing)
+        started.map_or_else(|error| ToJs::failed(&error, &Handles::new(None)), |()| ToJs::Nothing)
     }
 
     /// Runs source, or calls a function, on other threads; the result comes as a note of this job.
@@ -375,8 +375,8 @@ impl NativeSandbox {
     /// Makes JavaScript's function of that number callable.
     #[napi(ts_return_type = "unknown")]
     pub fn register(&self, name: String, number: u32, repeatable: bool) -> ToJs {
-        let function =
-            host_function(&self.inner.bridge, &self.inner.handles, self.inner.number, number, self.inner.exact);
+        let caller = Arc::clone(&self.inner.caller);
+        let function = move |args| caller.call(number, args);
         let sandbox = &self.inner.sandbox;
         self.inner.done(if repeatable {
             sandbox.register_async_repeatable(&name, function)

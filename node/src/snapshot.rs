@@ -20,7 +20,7 @@ impl NativeSnapshot {
         let engine = engine.map_or_else(Engine::default, |engine| engine.0.clone());
         match Snapshot::from_bytes(&engine, bytes) {
             Ok(snapshot) => Either::A(NativeSnapshot(snapshot)),
-            Err(error) => Either::B(Failure::of(&error, &Handles::new())),
+            Err(error) => Either::B(Failure::of(&error, &Handles::new(None))),
         }
     }
 
@@ -29,7 +29,7 @@ impl NativeSnapshot {
     pub fn to_bytes(&self) -> Either<Buffer, Failure> {
         match self.0.to_bytes() {
             Ok(bytes) => Either::A(Buffer::from(bytes)),
-            Err(error) => Either::B(Failure::of(&error, &Handles::new())),
+            Err(error) => Either::B(Failure::of(&error, &Handles::new(None))),
         }
     }
 }

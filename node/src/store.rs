@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use luacell::{ErrorKind, StoreError, StoreResult, TableStore, Value};
 
-use crate::bridge::{Bridge, Topic, results};
+use crate::bridge::{Bridge, Topic};
 use crate::handles::Handles;
 use crate::value::{ToJs, encode};
 
@@ -21,19 +21,19 @@ enum Operation {
 pub(crate) struct OwnStore {
     bridge: Arc<Bridge>,
     sandbox: u32,
-    /// Stores see no functions and no tables.
-    handles: Handles,
+    /// Stores see no functions and no tables; one may answer with them all the same.
+    handles: Arc<Handles>,
 }
 
 impl OwnStore {
     pub(crate) fn new(bridge: &Arc<Bridge>, sandbox: u32) -> Self {
-        OwnStore { bridge: Arc::clone(bridge), sandbox, handles: Handles::new() }
+        OwnStore { bridge: Arc::clone(bridge), sandbox, handles: Arc::new(Handles::new(Some(bridge))) }
     }
 
     fn ask(&self, operation: Operation, args: &[Value]) -> StoreResult<Vec<Value>> {
         let args = ToJs::Bytes(encode(args, &self.handles)?);
-        let answer = self.bridge.ask_now(Topic::Store, self.sandbox, operation as u32, args)?;
-        results(answer, &self.handles).map_err(|error| match error.kind() {
+        let answer = self.bridge.ask_now(Topic::Store, self.sandbox, operation as u32, args, &self.handles);
+        answer.map_err(|error| match error.kind() {
             ErrorKind::Conflict => StoreError::conflict(error),
             _ => error.into(),
         })

@@ -1,10 +1,16 @@
 // What luacell/wasm promises holds here too: the same suite.
 
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Worker, isMainThread } from 'node:worker_threads';
 
 import * as api from 'luacell';
 import * as suites from '../wasm/test/suite.js';
+
+// Some tests have garbage collected, where that is possible.
+setFlagsFromString('--expose-gc');
+globalThis.gc = runInNewContext('gc');
 
 const others = [
   // The interface of stores differs: see sandbox.test.mjs.

@@ -10,8 +10,9 @@ pub(crate) fn compare_host_values(guest: &mut GuestMut<'_>) -> Result<()> {
     if guest.host().values.wants_comparison() { compare(guest) } else { Ok(()) }
 }
 
+/// Asks the guest which functions of the host it holds.
 #[cold]
-fn compare(guest: &mut GuestMut<'_>) -> Result<()> {
+pub(crate) fn compare(guest: &mut GuestMut<'_>) -> Result<()> {
     let Ok(n) = u32::try_from(guest.list_host_values()?) else {
         return Ok(());
     };

@@ -304,6 +304,7 @@ impl SandboxCell {
         };
         // Without the lock, for that may lead back here.
         drop(running);
+        self.held.host_values.begin(false);
         *self.freeing() = None;
         self.signal.left();
         true

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Parts, RestoreOptions, Snapshot, check_guest};
 use crate::guest::Guest;
 use crate::guest::held_tables::held_tables;
+use crate::guest::held_values;
 use crate::guest::limits::most_memory;
 use crate::guest::memory_delta::MemoryDelta;
 use crate::guest::registration::register_all;
@@ -31,12 +32,17 @@ impl SandboxState {
         self.outside_transaction("a snapshot")?;
         self.release_handles(cell)?;
         let wants_held = self.tables()?.wants_held();
+        let waits = self.waiting.is_some();
         let result = self.guest().and_then(|mut guest| {
             if guest.host().values.len() > 0 && !wants_held {
                 // What is garbage already need not be kept.
                 guest.run_gc()?;
             }
             let held = if wants_held { held_tables(&mut guest)?.unwrap_or_default() } else { Vec::new() };
+            // An answer may be on its way to a run that waits.
+            if guest.host().values.len() > 0 && !waits {
+                held_values::compare(&mut guest)?;
+            }
             Ok((held, guest.next_table_id().transpose()?.unwrap_or(0)))
         });
         let (held, next) = self.roll_back_on_error(result)?;

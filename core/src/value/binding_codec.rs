@@ -1,7 +1,8 @@
 //! Values as bytes, for bindings that can make their language's values faster from bytes than by a call for each value.
 //!
 //! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that functions (0x0A) and stored tables (0x07) are numbers
-//! that the binding hands out and takes back: see [`Handles`].
+//! that the binding hands out and takes back, and that functions of the language (0x0E) are numbers of its own: see
+//! [`Handles`].
 //!
 //! ```
 //! use luacell::{Value, wire};
@@ -16,6 +17,7 @@
 use std::cell::Cell;
 
 use crate::value::codec::{self, Resolver};
+use crate::value::host_values::HostValue;
 use crate::value::{Error, ErrorKind, Function, Handle, LuaString, Result, StoredTable, Value};
 
 /// Keeps functions and stored tables for the other side of the border, by number.
@@ -28,6 +30,17 @@ pub trait Handles {
     fn keep_table(&self, table: &StoredTable) -> u32;
     /// The view with that number, if it is still kept.
     fn table(&self, number: u32) -> Option<StoredTable>;
+    /// The number by which the other side knows a function that is its own, see
+    /// [`of_language`](Function::of_language). It is not kept then.
+    fn own_number(&self, function: &Function) -> Option<u32> {
+        let _ = function;
+        None
+    }
+    /// The function that the other side knows by this number, as its own.
+    fn own_function(&self, number: u32) -> Option<Function> {
+        let _ = number;
+        None
+    }
 }
 
 /// A [`Handles`] for values without functions and stored tables; if there are any, they can't be read back.
@@ -82,8 +95,23 @@ impl Resolver for HandleResolver<'_> {
         Err(Error::internal("a function was not given to the handles"))
     }
 
+    fn host_value(&self, number: u32) -> Option<HostValue> {
+        self.handles.own_function(number).map(HostValue::Function)
+    }
+
+    fn give(&self, value: HostValue) -> Result<u32> {
+        let number = match &value {
+            HostValue::Function(function) => self.handles.own_number(function),
+            HostValue::Object(_) => None,
+        };
+        number.ok_or_else(|| Error::conversion("this value of the host can't be passed here"))
+    }
+
     fn number_of(&self, function: &Function) -> Option<u32> {
-        Some(self.handles.keep_function(function))
+        match self.handles.own_number(function) {
+            Some(_) => None,
+            None => Some(self.handles.keep_function(function)),
+        }
     }
 }
 

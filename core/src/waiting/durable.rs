@@ -79,6 +79,10 @@ impl SandboxState {
 
     fn store_waiting_run(&mut self, run: &mut DurableRun) -> Result<()> {
         let mut guest = self.guest()?;
+        if guest.host().values.len() > 0 {
+            // Functions of the host can't be stored, those that are garbage need not be.
+            guest.run_gc()?;
+        }
         let mut held = guest.hand_over()?;
         if let Some(next) = guest.next_table_id() {
             guest.host().tables.note_counter(next?);

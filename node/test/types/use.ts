@@ -110,6 +110,8 @@ lua.home.set('order', order);
 lua.input = order;
 lua.register('order', () => order).register('async', async () => order);
 lua.register('one', async () => multiple(1, order)).register('nothing', async () => {});
+lua.call('each', [(x: number) => 2 * x, async (s: string) => s], { done: (...all: string[]) => all.length });
+lua.register('handler', () => (x: number) => x).home.get('x');
 LuaCellError.raise(order);
 
 try {

@@ -4,13 +4,15 @@ import { type HostFunction } from '../shared/functions.js';
 import { Outcome } from '../shared/outcome.js';
 import type { StoredTable } from '../shared/stored.js';
 import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue } from '../shared/values.js';
-import { type Failure, NativeRun, NativeSandbox, type NativeSnapshot } from './native.js';
+import { Callables } from './callables.js';
+import { type Failure, NativeRun, NativeSandbox } from './native.js';
 import { type PendingRun, type Request, Run } from './run.js';
 import { type AsyncRunOptions, type AsyncStartOptions, type RunOptions, type SandboxOptions, type StartOptions } from './settings.js';
+import { Snapshot } from './snapshot.js';
 export declare class Adapter implements Links {
     #private;
     readonly exact: boolean;
-    readonly hostValues: null;
+    readonly hostValues: Callables;
     readonly options: SandboxOptions;
     readonly home: StoredTable;
     readonly native: NativeSandbox;
@@ -61,7 +63,7 @@ export declare class Adapter implements Links {
     /** The native part calls a host function, and takes what this returns: a simple value, or bytes that begin with a status. */
     callHost(fn: number, n: number, a: unknown, b: unknown, c: unknown): unknown;
     /** The same for a run on another thread: `answer` is called when there is one. */
-    callHostLater(fn: number, args: Uint8Array, answer: (answer: unknown) => void): void;
+    callHostLater(fn: number, args: Uint8Array, answer: (answer: unknown, linked: boolean) => void): void;
     print(text: Uint8Array): void;
     askStore(operation: number, args: Uint8Array): unknown;
     askModules(name: string): unknown;
@@ -76,9 +78,9 @@ export declare class Adapter implements Links {
     };
     tableCount(): number | undefined;
     gc(): void;
-    snapshot(): NativeSnapshot;
+    snapshot(): Snapshot;
     /** `fork`: this is a new sandbox that becomes what another one is. */
-    restore(snapshot: NativeSnapshot, tables?: boolean, fork?: boolean): void;
+    restore(snapshot: Snapshot, tables?: boolean, fork?: boolean): void;
     /** Registers all functions there as well. */
     copyFunctions(to: Adapter): void;
     reset(): void;

@@ -1,14 +1,19 @@
 import { type Writer } from './bytes.js';
 import { LuaCellError } from './errors.js';
-import type { HostValues } from './host-values.js';
+import type { HostValue } from './host-values.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, type LuaFunction, type LuaValue } from './values.js';
+/** Functions of the host that have no name, by number. */
+export interface UnnamedFunctions {
+    /** The number of a function, which goes to Lua once more. */
+    give(f: HostValue): number;
+    get(number: number): HostValue | undefined;
+}
 /** What values of one sandbox refer to. */
 export interface Links {
     /** Whether integers are BigInt and floats number, both ways. */
     readonly exact: boolean;
-    /** Null where functions without a name can't be passed. */
-    readonly hostValues: HostValues | null;
+    readonly hostValues: UnnamedFunctions;
     stored(id: number, cell: boolean): StoredTable;
     function(kind: FunctionKind): LuaFunction;
     handle(id: number): LuaFunction;

@@ -19,8 +19,8 @@ export type LuaObject = object & {
     readonly [Symbol.toStringTag]?: never;
     readonly [Symbol.hasInstance]?: never;
 };
-/** What Lua can be given: what comes from it, and a few more. A class instance needs a method `toLua`. */
-export type LuaInput = LuaValue | undefined | ArrayBuffer | LuaFloat | ToLua | readonly LuaInput[] | ReadonlyMap<LuaInput, LuaInput> | {
+/** What Lua can be given: what comes from it, any function, and a few more. A class instance needs a method `toLua`. */
+export type LuaInput = LuaValue | undefined | ((...args: any[]) => any) | ArrayBuffer | LuaFloat | ToLua | readonly LuaInput[] | ReadonlyMap<LuaInput, LuaInput> | {
     readonly [key: string]: LuaInput;
 } | LuaObject;
 /**

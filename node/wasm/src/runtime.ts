@@ -305,11 +305,7 @@ export class Runtime {
     const limits = set ? withLimits(this.limits, set) : this.limits;
     this.#releaseHandles();
     const guest = this.#theGuest();
-    const { values } = this.host;
-    if (values.wantsComparison) {
-      const has = guest.hostValues();
-      if (has) values.compare(has);
-    }
+    if (this.host.values.wantsComparison) this.#compareValues(guest);
     const links = this.#links();
     this.host.begin(limits, waits);
     guest.apply(limits);
@@ -610,6 +606,12 @@ export class Runtime {
     });
   }
 
+  /** Lets go of functions that the guest does not have, when no message is on its way to it. */
+  #compareValues(guest: Guest): void {
+    const has = guest.hostValues();
+    if (has) this.host.values.compare(has);
+  }
+
   reset(): void {
     this.#enterWhole();
     this.#drop();
@@ -619,8 +621,13 @@ export class Runtime {
   image(): Image {
     return this.#beside((guest) => {
       this.#releaseHandles();
-      // What is garbage already need not be kept.
-      if (this.host.values.size > 0) guest.call('run_gc');
+      const { values } = this.host;
+      if (values.size > 0) {
+        // What is garbage already need not be kept.
+        guest.call('run_gc');
+        // An answer may be on its way to a run that waits.
+        if (this.#timeLeft === null) this.#compareValues(guest);
+      }
       guest.call('settle_random');
       const { tables } = this.host;
       return this.#imageWith(guest, tables.image(), this.#timeLeft, tables.writes);

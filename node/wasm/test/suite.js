@@ -2,6 +2,7 @@
 
 import { crossing, crossingLater } from "./suite/crossing.js";
 import { hostFunctions } from "./suite/host-functions.js";
+import { hostValues } from "./suite/host-values.js";
 import { lifecycle } from "./suite/lifecycle.js";
 import { runs } from "./suite/runs.js";
 import { started } from "./suite/started.js";
@@ -9,4 +10,4 @@ import { storedTables } from "./suite/stored-tables.js";
 import { values } from "./suite/values.js";
 import { waiting } from "./suite/waiting.js";
 
-export const suite = { ...values, ...storedTables, ...runs, ...hostFunctions, ...crossing, ...lifecycle, ...waiting, ...crossingLater, ...started };
+export const suite = { ...values, ...storedTables, ...runs, ...hostFunctions, ...hostValues, ...crossing, ...lifecycle, ...waiting, ...crossingLater, ...started };

@@ -39,6 +39,8 @@ const store: TableStore = await openIndexedDB('name', { onError: (error: LuaCell
   lua.compute('return ...', order, [order], { order }, new Map([[order.id, order]]));
   lua.call('f', order);
   lua.register('one', async () => multiple(1, order)).register('nothing', async () => {});
+  lua.call('each', [(x: number) => 2 * x, async (s: string) => s], { done: (...all: string[]) => all.length });
+  lua.register('handler', () => (x: number) => x).home.get('x');
   lua.home.set('order', order);
   lua.input = order;
   const home: StoredTable = lua.home;
