@@ -6,6 +6,7 @@
 **
 **   exports.c  what hosts call
 **   script/    what scripts find: libraries, 'print', 'require', host functions
+**   json/      the module of this name
 **   tables/    kept tables: reading and writing, storing, taking back
 **   values/    values as bytes, keys as text, what ids and names stand for
 **   bigint/    arbitrary-precision integers

@@ -145,6 +145,10 @@ static void name_builtins (lua_State *L) {
   builtin_add(L, "bigint");
   name_functions(L, "bigint");
   lua_pop(L, 1);
+  json_open(L);
+  builtin_add(L, "json");
+  name_functions(L, "json");
+  lua_pop(L, 1);
   task_open(L);
   builtin_add(L, "task");
   name_functions(L, "task");

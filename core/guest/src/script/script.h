@@ -4,7 +4,7 @@
 #ifndef script_h
 #define script_h
 
-#include "tables/tables.h"
+#include "json/json.h"
 
 /* chunks.c */
 void chunks_forget (lua_State *L);

@@ -18,6 +18,10 @@ const char *path_text (lua_State *L);
 const char *key_to_text (lua_State *L, const TValue *key, size_t *len);
 void key_from_text (lua_State *L, const char *s, size_t len);
 int key_is_storable (const TValue *key);
+int key_is_integer (const char *s, size_t len, lua_Integer *out);
+#define FLOAT_DIGITS 40
+size_t float_digits (char to[FLOAT_DIGITS], lua_Number n);
+size_t utf8_length (const byte *s, const byte *end);
 
 /* objects.c: ids, and the tables, functions and upvalues that have them */
 void external_push (lua_State *L, unsigned id);
