@@ -71,6 +71,7 @@ pub const SMALL_FILES: &[&str] = &[
     "src/bigint/module.c",
     "src/bigint/number.c",
     "src/bigint/text.c",
+    "src/json/decode.c",
     "src/json/encode.c",
     "src/json/module.c",
     "src/script/library.c",

@@ -61,6 +61,26 @@ Table *table_new_anchored (lua_State *L, const char *mode) {
   return t;
 }
 
+/*
+** The mark is a bit of the collector's that it keeps and leaves to tests. A
+** metatable would be in the way of those that scripts set, and 'flags' has no bit
+** left. A table that is stored has the mark only in Lua's memory, where it may
+** not stay, so that one's does not count.
+*/
+int table_is_list (const Table *t) {
+  return t->extid == 0 && testbit(t->marked, TESTBIT);
+}
+
+void table_mark_list (Table *t) { l_setbit(t->marked, TESTBIT); }
+
+static const byte null_place; /* the address counts */
+
+void null_push (lua_State *L) { lua_pushlightuserdata(L, (void *)&null_place); }
+
+int null_is (const TValue *v) {
+  return ttislightuserdata(v) && pvalue(v) == &null_place;
+}
+
 /* What people call a value of this type. */
 const char *type_name (lua_State *L, const TValue *v) {
   if (ttype(v) == LUA_TTHREAD) return "coroutine";

@@ -1,7 +1,7 @@
 /*
-** JSON text into values. What is open lies on Lua's stack: of each container a
-** note, its table, and the values that are not in the table yet. So most tables
-** are made once they are whole, with the size that they need.
+** JSON text into values. What is open lies on Lua's stack: of each container the
+** place of the one around it, its table, and the values that are not in the table
+** yet. So most tables are filled once they are whole, with the size that they need.
 **
 ** The collector is held from start to end: no script runs, and the text, at
 ** index 1, stays where it is. It ends with a zero, which belongs to nothing.
@@ -13,342 +13,279 @@
 typedef struct Reader {
   lua_State *L;
   const byte *start, *p, *end;
-  unsigned base; /* place of the innermost note; 0, the function, for none */
+  unsigned base; /* where the innermost container begins; 0 for none */
   int depth;
 } Reader;
 
 /* So many values wait on the stack, for tables that are larger than that. */
 #define PORTION 64u
 
-/* A note: the note around it, how many values are in the table, the kind. */
-#define note_of(base, done, list) \
-  (((lua_Integer)(base) << 32) | ((lua_Integer)(done) << 1) | (list))
-#define note_base(note) ((unsigned)((note) >> 32))
-#define note_done(note) ((unsigned)(note) >> 1)
-#define note_list(note) ((unsigned)(note) & 1)
-
 #define at(L, place) s2v((L)->ci->func.p + (place))
-#define height(L) ((unsigned)((L)->top.p - (L)->ci->func.p))
 
-static Bytes text = {.kind = PASSING}; /* a string with escapes */
-
-static l_noret malformed (const Reader *r, const byte *p, const char *what) {
-  lua_Integer line = 1, column = 1;
+static l_noret malformed (const Reader *r, const char *what) {
+  int line = 1, column = 1;
   const byte *q;
-  for (q = r->start; q < p; q++) {
+  for (q = r->start; q < r->p; q++) {
     luacell_look(r->L);
+    column++;
     if (*q == '\n') {
       line++;
       column = 1;
     }
-    else if ((*q & 0xC0) != 0x80) column++;
+    else if ((*q & 0xC0) == 0x80) column--;
   }
-  luacell_error(r->L, KIND_CONVERSION,
-                "not valid JSON at line %I, column %I: %s%s", (LUAI_UACINT)line,
-                (LUAI_UACINT)column, what,
-                p == r->end ? ", found the end of the text" : "");
+  luacell_error(r->L, KIND_CONVERSION, "%s in JSON (line %d, column %d)", what,
+                line, column);
 }
 
-static void skip_space (Reader *r) {
-  while (*r->p == ' ' || *r->p == '\n' || *r->p == '\r' || *r->p == '\t') {
+static l_noret expected (const Reader *r, const char *what) {
+  const char *found = r->p == r->end ? "the end of the text" : "something else";
+  malformed(r, lua_pushfstring(r->L, "%s expected, %s found", what, found));
+}
+
+#define SPACES \
+  ((uint64_t)1 << ' ' | 1u << '\t' | 1u << '\n' | 1u << '\r')
+
+/* What comes next but space. */
+static byte skip_space (Reader *r) {
+  while (*r->p <= ' ' && (SPACES >> *r->p & 1)) {
     luacell_look(r->L);
     r->p++;
   }
+  return *r->p;
 }
 
 /* {== Strings */
 
 #define ONES (~(uint64_t)0 / 255)
 
-/* To the first byte that is a quote, an escape, a control or beyond ASCII. */
-static const byte *skip_plain (const Reader *r, const byte *p) {
-  while (r->end - p >= 8) {
+/* To the first byte that is a quote, an escape or a control. */
+static void skip_plain (Reader *r) {
+  while (r->end - r->p >= 8) {
     uint64_t v;
-    memcpy(&v, p, sizeof v);
+    memcpy(&v, r->p, sizeof v);
+    /* beyond ASCII it may be wrong, then the other loop goes on */
     if ((((v ^ ONES * '"') - ONES) | ((v ^ ONES * '\\') - ONES) |
          (v - ONES * ' ') | v) & ONES << 7)
       break;
     luacell_look(r->L);
-    p += 8;
+    r->p += 8;
   }
-  while (*p >= ' ' && *p < 0x80 && *p != '"' && *p != '\\') p++;
-  return p;
+  while (*r->p >= ' ' && *r->p != '"' && *r->p != '\\') {
+    if (*r->p < 0x80) r->p++;
+    else {
+      size_t n = utf8_length(r->p, r->end);
+      if (n == 0) malformed(r, "text that is not UTF-8");
+      luacell_look(r->L);
+      r->p += n;
+    }
+  }
 }
 
-static void add (const Reader *r, const void *s, size_t n) {
-  if (!bytes_add(&text, s, n)) luacell_memory_error(r->L);
-}
-
-/* The number behind "\u"; -1 when it is none. */
-static long unit (const byte *p) {
-  long n = 0;
+/* The number in "\uXXXX"; else 0, which is none of a pair. */
+static unsigned unit (const byte *p) {
+  unsigned n = 0;
   int i;
-  if (p[0] != '\\' || p[1] != 'u') return -1;
   for (i = 2; i < 6; i++) {
-    if (!lisxdigit(p[i])) return -1;
-    n = n << 4 | luaO_hexavalue(p[i]);
+    if (!lisxdigit(p[i])) return UINT_MAX;
+    n = n << 4 | (unsigned)luaO_hexavalue(p[i]);
   }
   return n;
 }
 
-/* Adds what an escape means; the place behind it. */
-static const byte *unescape (const Reader *r, const byte *p) {
-  static const char escapes[] = "\"\\/bfnrt", means[] = "\"\\/\b\f\n\r\t";
+/* Adds what the escape here means. */
+static void unescape (Reader *r) {
+  static const char letters[] = "\"\\/bfnrt", means[] = "\"\\/\b\f\n\r\t";
   char utf8[UTF8BUFFSZ];
-  const char *known;
-  long code, low;
+  unsigned code;
   int n;
-  if (p[1] != '\0' && (known = strchr(escapes, p[1])) != NULL) {
-    add(r, means + (known - escapes), 1);
-    return p + 2;
+  const byte *p = r->p;
+  const char *known = memchr(letters, p[1], sizeof letters - 1);
+  if (known != NULL) {
+    json_put(means + (known - letters), 1);
+    r->p += 2;
+    return;
   }
-  code = unit(p);
-  if (code < 0) malformed(r, p, "invalid escape sequence");
+  code = p[1] == 'u' ? unit(p) : UINT_MAX;
+  if (code == UINT_MAX) malformed(r, "invalid escape sequence");
   p += 6;
-  if (code >> 11 == 0xD800 >> 11) { /* half a pair */
-    low = unit(p);
+  if (code >> 11 == 0xD800 >> 11) { /* half of a pair */
+    unsigned low = p[0] == '\\' && p[1] == 'u' ? unit(p) : 0;
     if (code >= 0xDC00 || low >> 10 != 0xDC00 >> 10)
-      malformed(r, p - 6, "half of a surrogate pair");
+      malformed(r, "half of a surrogate pair");
     code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
     p += 6;
   }
-  n = luaO_utf8esc(utf8, (unsigned long)code);
-  add(r, utf8 + UTF8BUFFSZ - n, (size_t)n);
-  return p;
+  r->p = p;
+  n = luaO_utf8esc(utf8, code);
+  json_put(utf8 + UTF8BUFFSZ - n, (size_t)n);
 }
 
 /* Pushes the string that begins here. */
 static void push_text (Reader *r) {
-  const byte *run = r->p + 1, *p = run;
-  text.len = 0;
+  const byte *start = ++r->p, *run = start;
+  json_start();
   for (;;) {
-    size_t n;
-    p = skip_plain(r, p);
-    if (*p == '"') break;
+    skip_plain(r);
     luacell_look(r->L);
-    if (*p == '\\') {
-      add(r, run, (size_t)(p - run));
-      run = p = unescape(r, p);
-    }
-    else if (*p < ' ')
-      malformed(r, p, p == r->end ? "expected '\"'"
-                                  : "control character in a string");
-    else {
-      if ((n = utf8_length(p, r->end)) == 0)
-        malformed(r, p, "text that is not UTF-8");
-      p += n;
-    }
+    if (*r->p != '\\') break;
+    json_put(run, (size_t)(r->p - run));
+    unescape(r);
+    run = r->p;
   }
-  r->p = p + 1;
-  if (text.len > 0) {
-    add(r, run, (size_t)(p - run));
-    push_string(r->L, (const char *)text.p, text.len);
+  if (*r->p != '"')
+    malformed(r, r->p == r->end ? "unfinished string"
+                                : "control character in a string");
+  if (run != start) {
+    json_put(run, (size_t)(r->p - run));
+    json_push_text(r->L);
   }
   else
-    push_string(r->L, (const char *)run, (size_t)(p - run));
+    push_string(r->L, (const char *)run, (size_t)(r->p - run));
+  r->p++;
 }
 
 /* }== */
 
-static const byte *skip_digits (const Reader *r, const byte *p) {
-  if (!lisdigit(*p)) malformed(r, p, "expected a digit");
-  while (lisdigit(*p)) {
+static void skip_digits (Reader *r) {
+  if (!lisdigit(*r->p)) expected(r, "a digit");
+  while (lisdigit(*r->p)) {
     luacell_look(r->L);
-    p++;
+    r->p++;
   }
-  return p;
 }
 
 /* Pushes a number: an integer if it is written as one and fits. */
 static void push_number (Reader *r) {
-  const byte *start = r->p, *digits = start + (*start == '-'), *p = digits;
-  int negative = digits > start, integer = 1;
-  lua_Unsigned v = 0;
-  TValue *to = s2v(r->L->top.p);
-  while (lisdigit(*p) && p - digits < 20) v = v * 10 + (lua_Unsigned)(*p++ - '0');
-  if (*digits == '0') p = digits + 1;
-  else if (p == digits || p - digits > 19) {
-    p = skip_digits(r, digits);
-    integer = 0;
+  const char *start = (const char *)r->p;
+  char *end;
+  lua_Integer i;
+  lua_Number n;
+  int whole = 1;
+  if (*r->p == '-') r->p++;
+  if (*r->p == '0') r->p++;
+  else skip_digits(r);
+  if (*r->p == '.') {
+    whole = 0;
+    r->p++;
+    skip_digits(r);
   }
-  if (*p == '.') {
-    p = skip_digits(r, p + 1);
-    integer = 0;
+  if ((*r->p | 32) == 'e') {
+    whole = 0;
+    r->p++;
+    if (*r->p == '-' || *r->p == '+') r->p++;
+    skip_digits(r);
   }
-  if (*p == 'e' || *p == 'E') {
-    p++;
-    p = skip_digits(r, p + (*p == '-' || *p == '+'));
-    integer = 0;
+  /* "-0" is the text of no integer */
+  if (whole && key_is_integer(start, (size_t)((const char *)r->p - start), &i)) {
+    lua_pushinteger(r->L, i);
+    return;
   }
+  n = luacell_decimal(start, &end);
+  if (isinf(n)) malformed(r, "number out of range");
+  lua_pushnumber(r->L, n);
+}
+
+static void skip_word (Reader *r, const char *word) {
+  const byte *p = r->p;
+  for (; *word != '\0'; word++, p++)
+    if (*p != (byte)*word) expected(r, "a value");
   r->p = p;
-  /* -0 is a float: no integer has a sign of its own for it */
-  if (integer && v <= (lua_Unsigned)LUA_MAXINTEGER + (lua_Unsigned)negative &&
-      !(negative && v == 0)) {
-    setivalue(to, l_castU2S(negative ? 0u - v : v));
-  }
-  else {
-    char *end;
-    lua_Number n = luacell_decimal((const char *)start, &end);
-    if (isinf(n)) malformed(r, start, "number out of range");
-    setfltvalue(to, n);
-  }
-  r->L->top.p++;
 }
 
 /* {== Containers */
 
-static void open_container (Reader *r, int list) {
+/* Puts what waits on the stack into the innermost table. */
+static void fill_table (Reader *r) {
   lua_State *L = r->L;
-  unsigned place = height(L);
-  if (r->depth == JSON_DEPTH) malformed(r, r->p, "nested too deeply");
-  r->depth++;
-  setivalue(at(L, place), note_of(r->base, 0, list));
-  setnilvalue(at(L, place + 1));
-  L->top.p += 2;
-  r->base = place;
-  r->p++;
-}
-
-static void fill_list (lua_State *L, Table *t, unsigned done, unsigned first,
-                       unsigned n, int whole) {
-  unsigned i, size = t->alimit;
-  if (done + n > size) {
-    size = whole || size < PORTION ? done + n : size * 2;
-    luaH_resize(L, t, size, 0);
-  }
+  Table *t = hvalue(at(L, r->base + 1));
+  unsigned first = r->base + 2, n = (unsigned)(L->top.p - L->ci->func.p) - first;
+  unsigned i, list = table_is_list(t), done = 0;
+  if (n == 0) return;
+  if (list) done = (unsigned)luaH_getn(t);
+  else n /= 2;
+  if (luaH_realasize(t) == 0 && isdummy(t))
+    luaH_resize(L, t, list ? n : 0, list ? 0 : n);
   for (i = 0; i < n; i++) {
-    const TValue *v = at(L, first + i);
-    setobj2t(L, &t->array[done + i], v);
-    luaC_barrierback(L, obj2gco(t), v);
-  }
-}
-
-static void fill_object (lua_State *L, Table *t, unsigned first, unsigned n) {
-  unsigned i;
-  if (isdummy(t) && n > 0) luaH_resize(L, t, 0, n / 2);
-  for (i = 0; i < n; i += 2) {
-    TValue key = *at(L, first + i), val = *at(L, first + i + 1);
     luacell_look(L); /* keys may collide */
-    luaH_finishset(L, t, &key, luaH_getstr(t, tsvalue(&key)), &val);
-    luaC_barrierback(L, obj2gco(t), &key);
-    luaC_barrierback(L, obj2gco(t), &val);
+    if (list) table_put(L, t, (lua_Integer)done + i + 1, at(L, first + i));
+    else {
+      TValue key = *at(L, first + 2 * i), val = *at(L, first + 2 * i + 1);
+      luaH_set(L, t, &key, &val);
+      luaC_barrierback(L, obj2gco(t), &val);
+    }
   }
   invalidateTMcache(t);
+  L->top.p = L->ci->func.p + first;
 }
 
-/* Puts what waits on the stack into the table, which is made for it. */
-static void fill_table (Reader *r, int whole) {
-  lua_State *L = r->L;
-  unsigned first = r->base + 2, n = height(L) - first;
-  lua_Integer note = ivalue(at(L, r->base));
-  Table *t;
-  if (ttisnil(at(L, r->base + 1))) {
-    t = luaH_new(L);
-    sethvalue(L, at(L, r->base + 1), t);
-    if (note_list(note)) json_mark_list(t);
-  }
-  t = hvalue(at(L, r->base + 1));
-  if (note_list(note)) {
-    fill_list(L, t, note_done(note), first, n, whole);
-    chgivalue(at(L, r->base), note + ((lua_Integer)n << 1));
-  }
-  else
-    fill_object(L, t, first, n);
-  L->top.p -= n;
-}
-
-/* The container becomes a value of the one around it. */
-static void close_container (Reader *r) {
-  lua_State *L = r->L;
-  lua_Integer note = ivalue(at(L, r->base));
-  fill_table(r, 1);
-  setobjs2s(L, L->ci->func.p + r->base, L->ci->func.p + r->base + 1);
-  L->top.p--;
-  r->base = note_base(note);
-  r->depth--;
+static void push_key (Reader *r) {
+  if (skip_space(r) != '"') expected(r, "a key, a string");
+  push_text(r);
+  if (skip_space(r) != ':') expected(r, "':'");
   r->p++;
 }
 
 /* }== */
 
-/* Pushes a value without parts, or opens one with parts: then 0. */
-static int push_value (Reader *r) {
-  lua_State *L = r->L;
-  size_t left = (size_t)(r->end - r->p);
-  switch (*r->p) {
-    case '[':
-      open_container(r, 1);
-      skip_space(r);
-      return 0;
-    case '{':
-      open_container(r, 0);
-      skip_space(r);
-      return 0;
-    case '"': push_text(r); return 1;
-    case '-': case '0': case '1': case '2': case '3': case '4': case '5':
-    case '6': case '7': case '8': case '9':
-      push_number(r);
-      return 1;
-    case 't':
-      if (left < 4 || memcmp(r->p, "true", 4) != 0) break;
-      setbtvalue(s2v(L->top.p));
-      r->p += 4;
-      L->top.p++;
-      return 1;
-    case 'f':
-      if (left < 5 || memcmp(r->p, "false", 5) != 0) break;
-      setbfvalue(s2v(L->top.p));
-      r->p += 5;
-      L->top.p++;
-      return 1;
-    case 'n':
-      if (left < 4 || memcmp(r->p, "null", 4) != 0) break;
-      setpvalue(s2v(L->top.p), NULL);
-      r->p += 4;
-      L->top.p++;
-      return 1;
-    default: break;
-  }
-  malformed(r, r->p, "expected a value");
-}
-
-static void push_key (Reader *r) {
-  skip_space(r);
-  if (*r->p != '"') malformed(r, r->p, "expected a key, a string");
-  push_text(r);
-  skip_space(r);
-  if (*r->p != ':') malformed(r, r->p, "expected ':'");
-  r->p++;
-}
-
 /* Pushes the value that the text means. */
 static void read_text (Reader *r) {
   lua_State *L = r->L;
-  int whole; /* was a value completed? */
-  do {
-    int list = 0;
-    need_stack(L, 4);
-    skip_space(r);
-    whole = push_value(r);
-    while (r->base != 0) {
-      list = note_list(ivalue(at(L, r->base)));
-      if (whole) {
-        luacell_look(L);
-        if (height(L) - r->base - 2 >= PORTION) fill_table(r, 0);
-        skip_space(r);
+  for (;;) {
+    byte c = skip_space(r);
+    need_stack(L, 8);
+    switch (c) {
+      case '[': case '{':
+        if (++r->depth > JSON_DEPTH) malformed(r, "nested too deeply");
+        lua_pushinteger(L, r->base);
+        r->base = (unsigned)(L->top.p - L->ci->func.p) - 1;
+        lua_newtable(L);
+        if (c == '[') table_mark_list(hvalue(s2v(L->top.p - 1)));
+        r->p++;
+        if (skip_space(r) != c + 2) {
+          if (c == '{') push_key(r);
+          continue;
+        }
+        break;
+      case '"': push_text(r); break;
+      case 't':
+        skip_word(r, "true");
+        lua_pushboolean(L, 1);
+        break;
+      case 'f':
+        skip_word(r, "false");
+        lua_pushboolean(L, 0);
+        break;
+      case 'n':
+        skip_word(r, "null");
+        null_push(L);
+        break;
+      default:
+        if (c != '-' && !lisdigit(c)) expected(r, "a value");
+        push_number(r);
+    }
+    for (;;) { /* a value is whole, or a container that has just begun */
+      int list;
+      unsigned base = r->base;
+      if (base == 0) return;
+      luacell_look(L);
+      list = table_is_list(hvalue(at(L, base + 1)));
+      c = skip_space(r);
+      if (c == ',') {
+        r->p++;
+        if (L->top.p - (L->ci->func.p + base) > (int)PORTION) fill_table(r);
+        if (!list) push_key(r);
+        break;
       }
-      if (*r->p != (list ? ']' : '}')) break;
-      close_container(r);
-      whole = 1;
-    }
-    if (r->base == 0) break;
-    if (whole) {
-      if (*r->p != ',')
-        malformed(r, r->p, list ? "expected ',' or ']'" : "expected ',' or '}'");
+      if (c != (list ? ']' : '}')) expected(r, list ? "',' or ']'" : "',' or '}'");
       r->p++;
+      fill_table(r);
+      r->depth--;
+      r->base = (unsigned)ivalue(at(L, base));
+      setobj2s(L, L->ci->func.p + base, at(L, base + 1));
+      L->top.p--;
     }
-    if (!list) push_key(r);
-  } while (1);
+  }
 }
 
 int json_decode (lua_State *L) {
@@ -360,9 +297,8 @@ int json_decode (lua_State *L) {
   gc_hold(L);
   read_text(&r);
   skip_space(&r);
-  if (r.p != r.end) malformed(&r, r.p, "expected the end of the text");
+  if (r.p != r.end) malformed(&r, "text behind the value");
   gc_release(L);
-  bytes_shrink(&text);
   luaC_checkGC(L);
   return 1;
 }

@@ -9,142 +9,122 @@
 
 /* A table whose content is being written. */
 typedef struct Open {
-  const Table *t; /* the very table, or the copy of a stored one */
+  const Table *t; /* the very table, or on Lua's stack a copy of a stored one */
   const Table *shown; /* what a script has as the table */
-  unsigned n; /* length of a list; of an object, entries written */
+  unsigned n; /* length of a list */
   unsigned pos; /* of a list, entries written; else the place among all */
   int list;
-  int copied; /* the copy is on Lua's stack */
+  int any; /* was an entry written? */
   TValue key; /* of the entry that is being written */
 } Open;
 
 /* Kept between calls so that an error on the way leaks nothing. */
 static Bytes opened = {.kind = PASSING}; /* of Open */
-static Bytes out = {.kind = PASSING};
 
-static int indent; /* spaces a level; 0: all in one line */
+static size_t indent; /* spaces for each level; 0: all in one line */
 
 static size_t count_open (void) { return opened.len / sizeof(Open); }
-static Open *open_at (size_t i) { return (Open *)opened.p + i; }
-static Open *innermost (void) { return open_at(count_open() - 1); }
 
-/* {== Messages */
+static Open *innermost (void) { return (Open *)(opened.p + opened.len) - 1; }
 
-#define SHOWN_STEPS 12 /* of a longer path the middle is left out */
-
-static const char *path_of (lua_State *L) {
-  size_t i, n = count_open();
-  path_start(L, "$");
-  for (i = 0; i < n; i++) {
-    if (i < SHOWN_STEPS / 2 || i + SHOWN_STEPS / 2 >= n)
-      path_key(L, &open_at(i)->key);
-    else if (i == SHOWN_STEPS / 2) path_cut(L);
-  }
-  return path_text(L);
-}
-
-/* What it is, and where, the last entry of the innermost table. */
+/* What it is, and where: the present entry of the innermost table. */
 static l_noret cannot_write (lua_State *L, const char *what) {
+  path_start(L, "$");
+  path_through(L, &opened, sizeof(Open), offsetof(Open, key));
   luacell_error(L, KIND_CONVERSION, "%s can't be written as JSON (%s)", what,
-                path_of(L));
+                path_text(L));
 }
 
-/* }== */
+static void put_byte (char c) { json_put(&c, 1); }
 
-static void put (lua_State *L, const void *s, size_t n) {
-  if (!bytes_add(&out, s, n)) luacell_memory_error(L);
-}
-
-static void put_byte (lua_State *L, char c) { put(L, &c, 1); }
-
-static void put_line (lua_State *L, size_t level) {
-  size_t n = level * (size_t)indent;
+/* A new line, so many levels deep. */
+static void put_line (size_t level) {
   if (indent == 0) return;
-  put_byte(L, '\n');
-  if (!bytes_reserve(&out, n)) luacell_memory_error(L);
-  memset(out.p + out.len, ' ', n);
-  out.len += n;
+  put_byte('\n');
+  while (level-- > 0) json_put("                ", indent);
 }
 
-static void put_integer (lua_State *L, lua_Integer i) {
-  char digits[24];
-  put(L, digits, (size_t)lua_integer2str(digits, sizeof digits, i));
-}
-
-static void put_float (lua_State *L, lua_Number f) {
-  char digits[FLOAT_DIGITS];
+static void put_number (lua_State *L, const TValue *v) {
   size_t n;
-  if (!isfinite(f)) cannot_write(L, "a float that is not finite");
-  n = float_digits(digits, f);
-  put(L, digits, n);
+  const char *s;
+  if (ttisfloat(v)) {
+    if (!isfinite(fltvalue(v))) cannot_write(L, "a float that is not finite");
+    /* no key has a sign then */
+    if (fltvalue(v) == 0 && signbit(fltvalue(v))) put_byte('-');
+  }
+  s = key_to_text(L, v, &n);
+  if (*s == '\\') { /* "\f", which tells floats from integers */
+    s += 2;
+    n -= 2;
+  }
+  json_put(s, n);
   /* or it would come back as an integer */
-  if (strpbrk(digits, ".e") == NULL) put(L, ".0", 2);
+  if (ttisfloat(v) && memchr(s, '.', n) == NULL && memchr(s, 'e', n) == NULL)
+    json_put(".0", 2);
 }
 
-static void put_escaped (lua_State *L, byte c) {
-  static const char known[] = "\"\\\b\f\n\r\t", escapes[] = "\"\\bfnrt";
-  char escape[6] = {'\\', 'u', '0', '0', (char)('0' + (c >> 4)),
-                    "0123456789abcdef"[c & 15]};
+static void put_escape (byte c) {
+  static const char known[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+  char escape[] = "\\u00";
   const char *k = memchr(known, c, sizeof known - 1);
-  if (k != NULL) escape[1] = escapes[k - known];
-  put(L, escape, k != NULL ? 2 : 6);
+  if (k != NULL) escape[1] = letters[k - known];
+  json_put(escape, k != NULL ? 2 : 4);
+  if (k == NULL) {
+    put_byte((char)('0' + (c >> 4)));
+    put_byte("0123456789abcdef"[c & 15]);
+  }
 }
 
-static void put_text (lua_State *L, const TValue *v) {
+static void put_string (lua_State *L, const TValue *v) {
   const byte *p = (const byte *)svalue(v), *end = p + vslen(v), *run = p;
-  put_byte(L, '"');
+  put_byte('"');
   while (p < end) {
+    size_t n = 1;
     luacell_look(L);
     if (*p >= 0x80) {
-      size_t n = utf8_length(p, end);
+      n = utf8_length(p, end);
       if (n == 0) cannot_write(L, "a string that is not UTF-8");
-      p += n;
     }
     else if (*p < ' ' || *p == '"' || *p == '\\') {
-      put(L, run, (size_t)(p - run));
-      put_escaped(L, *p);
-      run = ++p;
+      json_put(run, (size_t)(p - run));
+      put_escape(*p);
+      run = p + 1;
     }
-    else p++;
+    p += n;
   }
-  put(L, run, (size_t)(p - run));
-  put_byte(L, '"');
+  json_put(run, (size_t)(p - run));
+  put_byte('"');
 }
 
 /* {== Tables */
 
-/* The length of a list: it has the keys from 1 on, and no others; -1: none. */
-static lua_Integer list_length (lua_State *L, const Table *t, TValue *key) {
-  lua_Unsigned n = luaH_getn((Table *)t), count = 0;
+/* Is this a list, that is: has it the keys from 1 to o->n, and no others? */
+static int is_list (lua_State *L, Open *o) {
+  lua_Unsigned count = 0;
   unsigned pos = 0;
   TValue val;
-  while (table_step(t, &pos, key, &val)) {
+  o->n = (unsigned)luaH_getn((Table *)o->t);
+  while (table_step(o->t, &pos, &o->key, &val)) {
     luacell_look(L);
-    if (!ttisinteger(key) || l_castS2U(ivalue(key)) - 1u >= n) return -1;
+    if (!ttisinteger(&o->key) || l_castS2U(ivalue(&o->key)) - 1u >= o->n)
+      return 0;
     count++;
   }
-  return count == n ? (lua_Integer)n : -1;
-}
-
-static void check_new (lua_State *L, const Table *t) {
-  size_t i, n = count_open();
-  if (n == JSON_DEPTH) cannot_write(L, "a table nested this deeply");
-  if (t->extid == 0 && (t->extmark >= n || open_at(t->extmark)->shown != t))
-    return;
-  for (i = 0; i < n; i++) /* the mark of a stored table is taken */
-    if (open_at(i)->shown == t) cannot_write(L, "a cycle");
+  setnilvalue(&o->key);
+  return count == o->n;
 }
 
 static void open_table (lua_State *L, Table *t) {
+  size_t i, n = count_open();
   Open o;
-  lua_Integer n;
-  int marked = json_is_list(t);
-  check_new(L, t);
+  int list;
+  if (n == JSON_DEPTH) cannot_write(L, "a table nested this deeply");
+  for (i = 0; i < n; i++)
+    if (((Open *)opened.p)[i].shown == t) cannot_write(L, "a cycle");
   memset(&o, 0, sizeof o);
-  o.shown = t;
-  setnilvalue(&o.key);
+  o.t = o.shown = t;
+  gc_pin_weak(L, t);
   if (t->extid != 0) {
-    o.copied = 1;
     need_stack(L, 4);
     sethvalue2s(L, L->top.p, t);
     api_incr_top(L);
@@ -152,38 +132,32 @@ static void open_table (lua_State *L, Table *t) {
     walk_into(L, t->extid, lua_gettop(L));
     o.t = hvalue(s2v(L->top.p - 1));
   }
-  else {
-    o.t = t;
-    t->extmark = (unsigned)count_open();
-    gc_pin_weak(L, t);
-  }
+  setnilvalue(&o.key);
   if (!bytes_add(&opened, &o, sizeof o)) luacell_memory_error(L);
-  n = list_length(L, o.t, &innermost()->key);
-  if (marked && n < 0)
+  list = is_list(L, innermost());
+  if (table_is_list(t) && !list)
     cannot_write(L, "a list with other keys, or with gaps,");
-  innermost()->list = marked || n > 0;
-  innermost()->n = n > 0 ? (unsigned)n : 0;
-  put_byte(L, innermost()->list ? '[' : '{');
+  innermost()->list = list && (table_is_list(t) || innermost()->n > 0);
+  put_byte(innermost()->list ? '[' : '{');
 }
 
 static void put_key (lua_State *L, const Open *o) {
-  const TValue *key = &o->key;
-  lua_Integer i;
-  if (ttisstring(key)) {
-    const char *s = svalue(key);
-    if ((lisdigit((byte)*s) || *s == '-') && key_is_integer(s, vslen(key), &i) &&
+  if (ttisstring(&o->key)) {
+    const char *s = svalue(&o->key);
+    lua_Integer i;
+    if (key_is_integer(s, vslen(&o->key), &i) &&
         !isempty(luaH_getint((Table *)o->t, i)))
-      cannot_write(L, "a key that is there as a number and as a string");
-    put_text(L, key);
+      cannot_write(L, lua_pushfstring(L, "both keys %s and \"%s\", the number "
+                                         "and the string,", s, s));
+    put_string(L, &o->key);
   }
-  else if (ttisinteger(key)) {
-    put_byte(L, '"');
-    put_integer(L, ivalue(key));
-    put_byte(L, '"');
+  else {
+    if (!ttisinteger(&o->key)) cannot_write(L, "a key of this kind");
+    put_byte('"');
+    put_number(L, &o->key);
+    put_byte('"');
   }
-  else
-    cannot_write(L, "a key of this kind");
-  put(L, ": ", indent != 0 ? 2 : 1);
+  json_put(": ", indent > 0 ? 2 : 1);
 }
 
 /* Goes on to the next entry; 0 when there is none. */
@@ -198,69 +172,57 @@ static int next_entry (Open *o, TValue *val) {
 /* }== */
 
 static void put_value (lua_State *L, const TValue *v) {
-  switch (ttypetag(v)) {
-    case LUA_VNIL: put(L, "null", 4); break;
-    case LUA_VFALSE: put(L, "false", 5); break;
-    case LUA_VTRUE: put(L, "true", 4); break;
-    case LUA_VNUMINT: put_integer(L, ivalue(v)); break;
-    case LUA_VNUMFLT: put_float(L, fltvalue(v)); break;
-    case LUA_VSHRSTR:
-    case LUA_VLNGSTR: put_text(L, v); break;
-    case LUA_VTABLE: open_table(L, hvalue(v)); break;
-    default:
-      if (json_is_null(v)) put(L, "null", 4);
-      else
-        cannot_write(L, lua_pushfstring(L, "a %s", type_name(L, v)));
-  }
+  if (ttistable(v)) open_table(L, hvalue(v));
+  else if (ttisstring(v)) put_string(L, v);
+  else if (ttisnumber(v)) put_number(L, v);
+  else if (ttistrue(v)) json_put("true", 4);
+  else if (ttisfalse(v)) json_put("false", 5);
+  else if (ttisnil(v) || null_is(v)) json_put("null", 4);
+  else cannot_write(L, lua_pushfstring(L, "a %s", type_name(L, v)));
 }
 
 /* Writes the next entry of the innermost table, or its end. */
 static void put_next (lua_State *L) {
   Open *o = innermost();
   TValue val;
-  int first = o->pos == 0 || (!o->list && o->n == 0);
   if (next_entry(o, &val)) {
-    if (!first) put_byte(L, ',');
-    put_line(L, count_open());
-    if (!o->list) {
-      o->n = 1;
-      put_key(L, o);
-    }
+    if (o->any) put_byte(',');
+    o->any = 1;
+    put_line(count_open());
+    if (!o->list) put_key(L, o);
     put_value(L, &val); /* may move 'opened' */
     return;
   }
-  if (!first) put_line(L, count_open() - 1);
-  put_byte(L, o->list ? ']' : '}');
-  if (o->copied) L->top.p -= 2;
   opened.len -= sizeof(Open);
-}
-
-static int check_indent (lua_State *L) {
-  lua_Integer n;
-  if (lua_isnoneornil(L, 2)) return 0;
-  luaL_checktype(L, 2, LUA_TTABLE);
-  lua_pushliteral(L, "indent");
-  lua_rawget(L, 2);
-  n = luaL_optinteger(L, -1, 0);
-  luaL_argcheck(L, 0 <= n && n <= 16, 2, "'indent' must be from 0 to 16");
-  return (int)n;
+  if (o->any) put_line(count_open());
+  put_byte(o->list ? ']' : '}');
+  if (o->t != o->shown) L->top.p -= 2;
 }
 
 int json_encode (lua_State *L) {
+  indent = 0;
   luaL_checkany(L, 1);
   lua_settop(L, 2);
-  indent = check_indent(L);
-  opened.len = out.len = 0;
+  if (!lua_isnil(L, 2)) {
+    lua_Integer n;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_pushliteral(L, "indent");
+    lua_rawget(L, 2);
+    n = luaL_optinteger(L, -1, 0);
+    luaL_argcheck(L, l_castS2U(n) <= 16, 2, "'indent' must be from 0 to 16");
+    indent = (size_t)n;
+  }
+  json_start();
+  opened.len = 0;
   gc_hold(L);
   put_value(L, s2v(L->ci->func.p + 1));
   while (opened.len > 0) {
     luacell_look(L);
     put_next(L);
   }
-  push_string(L, (const char *)out.p, out.len);
+  json_push_text(L);
   gc_release(L);
   bytes_shrink(&opened);
-  bytes_shrink(&out);
   luaC_checkGC(L);
   return 1;
 }

@@ -3,26 +3,44 @@
 */
 #include "json/json.h"
 
+static Bytes text = {.kind = PASSING};
+
+static int incomplete; /* for want of memory */
+
+void json_start (void) {
+  text.len = 0;
+  incomplete = 0;
+}
+
+/* Adds to the text; whether there was memory is asked in the end. */
+void json_put (const void *s, size_t n) {
+  if (!bytes_add(&text, s, n)) incomplete = 1;
+}
+
+void json_push_text (lua_State *L) {
+  if (incomplete) luacell_memory_error(L);
+  push_string(L, (const char *)text.p, text.len);
+  bytes_shrink(&text);
+}
+
 /* json.array(t): t, which is a list from now on, even when it is empty. */
-static int json_array (lua_State *L) {
+static int array (lua_State *L) {
   Table *t;
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   t = hvalue(s2v(L->top.p - 1));
   luaL_argcheck(L, t->extid == 0, 1, "a stored table can't be marked as a list");
-  json_mark_list(t);
+  table_mark_list(t);
   return 1;
 }
 
-static const luaL_Reg functions[] = {
-  {"array", json_array},
-  {"decode", json_decode},
-  {"encode", json_encode},
-  {NULL, NULL}
-};
-
-void json_open (lua_State *L) {
+int json_open (lua_State *L) {
+  static const luaL_Reg functions[] = {
+    {"array", array}, {"decode", json_decode}, {"encode", json_encode},
+    {NULL, NULL}
+  };
   luaL_newlib(L, functions);
-  lua_pushlightuserdata(L, NULL);
+  null_push(L);
   lua_setfield(L, -2, "null");
+  return 1;
 }

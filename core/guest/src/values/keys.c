@@ -132,21 +132,14 @@ static const char *integer_key (lua_State *L, lua_Integer i, size_t *len) {
   return (const char *)text.p;
 }
 
-/* The shortest digits that mean this float; how many characters they are. */
-size_t float_digits (char to[FLOAT_DIGITS], lua_Number n) {
-  int precision = 15, len;
-  do {
-    len = snprintf(to, FLOAT_DIGITS, "%.*g", precision, n);
-  } while (isfinite(n) && strtod(to, NULL) != n && ++precision <= 17);
-  return (size_t)len;
-}
-
 static const char *float_text (lua_State *L, lua_Number n, size_t *len) {
-  char digits[FLOAT_DIGITS];
-  size_t w = float_digits(digits, n);
+  char buf[48];
+  int precision = 15, w;
+  do {
+    w = snprintf(buf, sizeof buf, "\\f%.*g", precision, n);
+  } while (isfinite(n) && strtod(buf + 2, NULL) != n && ++precision <= 17);
   text.len = 0;
-  append(L, "\\f", 2);
-  append(L, digits, w);
+  append(L, buf, (size_t)w);
   *len = text.len;
   return (const char *)text.p;
 }
