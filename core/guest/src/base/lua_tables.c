@@ -84,6 +84,7 @@ int null_is (const TValue *v) {
 /* What people call a value of this type. */
 const char *type_name (lua_State *L, const TValue *v) {
   if (ttype(v) == LUA_TTHREAD) return "coroutine";
+  if (null_is(v)) return "json.null";
   return luaT_objtypename(L, v);
 }
 

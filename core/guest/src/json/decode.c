@@ -34,13 +34,14 @@ static l_noret malformed (const Reader *r, const char *what) {
     }
     else if ((*q & 0xC0) == 0x80) column--;
   }
-  luacell_error(r->L, KIND_CONVERSION, "%s in JSON (line %d, column %d)", what,
-                line, column);
+  luacell_error(r->L, KIND_CONVERSION,
+                "not valid JSON at line %d, column %d: %s", line, column, what);
 }
 
 static l_noret expected (const Reader *r, const char *what) {
-  const char *found = r->p == r->end ? "the end of the text" : "something else";
-  malformed(r, lua_pushfstring(r->L, "%s expected, %s found", what, found));
+  malformed(r, lua_pushfstring(r->L, "expected %s%s", what,
+                               r->p == r->end ? ", found the end of the text"
+                                              : ""));
 }
 
 #define SPACES \
@@ -182,7 +183,10 @@ static void push_number (Reader *r) {
     return;
   }
   n = luacell_decimal(start, &end);
-  if (isinf(n)) malformed(r, "number out of range");
+  if (isinf(n)) {
+    r->p = (const byte *)start;
+    malformed(r, "number out of range");
+  }
   lua_pushnumber(r->L, n);
 }
 
@@ -297,7 +301,7 @@ int json_decode (lua_State *L) {
   gc_hold(L);
   read_text(&r);
   skip_space(&r);
-  if (r.p != r.end) malformed(&r, "text behind the value");
+  if (r.p != r.end) expected(&r, "the end of the text");
   gc_release(L);
   luaC_checkGC(L);
   return 1;
