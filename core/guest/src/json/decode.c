@@ -58,31 +58,6 @@ static byte skip_space (Reader *r) {
 
 /* {== Strings */
 
-#define ONES (~(uint64_t)0 / 255)
-
-/* To the first byte that is a quote, an escape or a control. */
-static void skip_plain (Reader *r) {
-  while (r->end - r->p >= 8) {
-    uint64_t v;
-    memcpy(&v, r->p, sizeof v);
-    /* beyond ASCII it may be wrong, then the other loop goes on */
-    if ((((v ^ ONES * '"') - ONES) | ((v ^ ONES * '\\') - ONES) |
-         (v - ONES * ' ') | v) & ONES << 7)
-      break;
-    luacell_look(r->L);
-    r->p += 8;
-  }
-  while (*r->p >= ' ' && *r->p != '"' && *r->p != '\\') {
-    if (*r->p < 0x80) r->p++;
-    else {
-      size_t n = utf8_length(r->p, r->end);
-      if (n == 0) malformed(r, "text that is not UTF-8");
-      luacell_look(r->L);
-      r->p += n;
-    }
-  }
-}
-
 /* The number in "\uXXXX"; else 0, which is none of a pair. */
 static unsigned unit (const byte *p) {
   unsigned n = 0;
@@ -127,16 +102,17 @@ static void push_text (Reader *r) {
   const byte *start = ++r->p, *run = start;
   json_start();
   for (;;) {
-    skip_plain(r);
-    luacell_look(r->L);
+    r->p = json_skip_plain(r->L, r->p, r->end);
     if (*r->p != '\\') break;
+    luacell_look(r->L);
     json_put(run, (size_t)(r->p - run));
     unescape(r);
     run = r->p;
   }
   if (*r->p != '"')
-    malformed(r, r->p == r->end ? "unfinished string"
-                                : "control character in a string");
+    malformed(r, r->p == r->end   ? "unfinished string"
+                 : *r->p >= 0x80 ? "text that is not UTF-8"
+                                 : "control character in a string");
   if (run != start) {
     json_put(run, (size_t)(r->p - run));
     json_push_text(r->L);

@@ -76,23 +76,17 @@ static void put_escape (byte c) {
 }
 
 static void put_string (lua_State *L, const TValue *v) {
-  const byte *p = (const byte *)svalue(v), *end = p + vslen(v), *run = p;
+  const byte *p = (const byte *)svalue(v), *end = p + vslen(v);
   put_byte('"');
-  while (p < end) {
-    size_t n = 1;
+  for (;;) {
+    const byte *run = p;
+    p = json_skip_plain(L, p, end);
+    json_put(run, (size_t)(p - run));
+    if (p == end) break;
+    if (*p >= 0x80) cannot_write(L, "a string that is not UTF-8");
     luacell_look(L);
-    if (*p >= 0x80) {
-      n = utf8_length(p, end);
-      if (n == 0) cannot_write(L, "a string that is not UTF-8");
-    }
-    else if (*p < ' ' || *p == '"' || *p == '\\') {
-      json_put(run, (size_t)(p - run));
-      put_escape(*p);
-      run = p + 1;
-    }
-    p += n;
+    put_escape(*p++);
   }
-  json_put(run, (size_t)(p - run));
   put_byte('"');
 }
 
@@ -102,15 +96,13 @@ static void put_string (lua_State *L, const TValue *v) {
 static int is_list (lua_State *L, Open *o) {
   lua_Unsigned count = 0;
   unsigned pos = 0;
-  TValue val;
+  TValue key, val;
   o->n = (unsigned)luaH_getn((Table *)o->t);
-  while (table_step(o->t, &pos, &o->key, &val)) {
+  while (table_step(o->t, &pos, &key, &val)) {
     luacell_look(L);
-    if (!ttisinteger(&o->key) || l_castS2U(ivalue(&o->key)) - 1u >= o->n)
-      return 0;
+    if (!ttisinteger(&key) || l_castS2U(ivalue(&key)) - 1u >= o->n) return 0;
     count++;
   }
-  setnilvalue(&o->key);
   return count == o->n;
 }
 
@@ -205,18 +197,20 @@ int json_encode (lua_State *L) {
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) {
     lua_Integer n;
+    int is_integer;
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_pushliteral(L, "indent");
     lua_rawget(L, 2);
-    n = luaL_optinteger(L, -1, 0);
-    luaL_argcheck(L, l_castS2U(n) <= 16, 2, "'indent' must be from 0 to 16");
+    n = lua_tointegerx(L, -1, &is_integer);
+    luaL_argcheck(L, lua_isnil(L, -1) || (is_integer && l_castS2U(n) <= 16), 2,
+                  "'indent' must be from 0 to 16");
     indent = (size_t)n;
   }
   json_start();
   opened.len = 0;
   gc_hold(L);
   put_value(L, s2v(L->ci->func.p + 1));
-  while (opened.len > 0) {
+  while (opened.len > 0 && !json_incomplete) {
     luacell_look(L);
     put_next(L);
   }

@@ -18,9 +18,11 @@ int json_open (lua_State *L);
 #define JSON_DEPTH 500
 
 /* module.c: the text that is being made, of all or of one string. */
+extern int json_incomplete; /* for want of memory */
 void json_start (void);
 void json_put (const void *s, size_t n);
 void json_push_text (lua_State *L);
+const byte *json_skip_plain (lua_State *L, const byte *p, const byte *end);
 
 /* decode.c */
 int json_decode (lua_State *L);

@@ -5,22 +5,47 @@
 
 static Bytes text = {.kind = PASSING};
 
-static int incomplete; /* for want of memory */
+int json_incomplete;
 
 void json_start (void) {
   text.len = 0;
-  incomplete = 0;
+  json_incomplete = 0;
 }
 
 /* Adds to the text; whether there was memory is asked in the end. */
 void json_put (const void *s, size_t n) {
-  if (!bytes_add(&text, s, n)) incomplete = 1;
+  if (!bytes_add(&text, s, n)) json_incomplete = 1;
 }
 
 void json_push_text (lua_State *L) {
-  if (incomplete) luacell_memory_error(L);
+  if (json_incomplete) luacell_memory_error(L);
   push_string(L, (const char *)text.p, text.len);
   bytes_shrink(&text);
+}
+
+#define ONES (~(uint64_t)0 / 255)
+
+/*
+** The first byte that does not stand for itself in a string: a quote, an escape, a
+** control, or one that is not UTF-8. What 'end' points at is one of these.
+*/
+const byte *json_skip_plain (lua_State *L, const byte *p, const byte *end) {
+  while (*p >= ' ' && *p != '"' && *p != '\\') {
+    size_t n = utf8_length(p, end);
+    luacell_look(L);
+    if (n == 0) break;
+    p += n;
+    while (end - p >= 8) {
+      uint64_t v;
+      memcpy(&v, p, sizeof v);
+      if ((((v ^ ONES * '"') - ONES) | ((v ^ ONES * '\\') - ONES) |
+           (v - ONES * ' ') | v) & ONES << 7)
+        break;
+      luacell_look(L);
+      p += 8;
+    }
+  }
+  return p;
 }
 
 /* json.array(t): t, which is a list from now on, even when it is empty. */

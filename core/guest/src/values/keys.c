@@ -133,11 +133,12 @@ static const char *integer_key (lua_State *L, lua_Integer i, size_t *len) {
 }
 
 static const char *float_text (lua_State *L, lua_Number n, size_t *len) {
-  char buf[48];
+  char buf[48], *end;
   int precision = 15, w;
   do {
     w = snprintf(buf, sizeof buf, "\\f%.*g", precision, n);
-  } while (isfinite(n) && strtod(buf + 2, NULL) != n && ++precision <= 17);
+  } while (isfinite(n) && luacell_decimal(buf + 2, &end) != n &&
+           ++precision <= 17);
   text.len = 0;
   append(L, buf, (size_t)w);
   *len = text.len;
