@@ -62,10 +62,10 @@ Table *table_new_anchored (lua_State *L, const char *mode) {
 }
 
 /*
-** The mark is a bit of the collector's that it keeps and leaves to tests. A
-** metatable would be in the way of those that scripts set, and 'flags' has no bit
-** left. A table that is stored has the mark only in Lua's memory, where it may
-** not stay, so that one's does not count.
+** The mark is the bit that the collector leaves to tests, and keeps. A metatable
+** would be in the way of those that scripts set, and 'flags' has no bit left. A
+** stored table has the mark only in Lua's memory, where it may not stay, so its
+** mark does not count.
 */
 int table_is_list (const Table *t) {
   return t->extid == 0 && testbit(t->marked, TESTBIT);

@@ -1,7 +1,8 @@
 /*
-** JSON text into values. What is open lies on Lua's stack: of each container the
-** place of the one around it, its table, and the values that are not in the table
-** yet. So most tables are filled once they are whole, with the size that they need.
+** JSON text into values. What is open lies on Lua's stack: of each container
+** the place of the one around it, its table, and the values that are not in the
+** table yet. So most tables are filled once they are whole, with the size that
+** they need.
 **
 ** The collector is held from start to end: no script runs, and the text, at
 ** index 1, stays where it is. It ends with a zero, which belongs to nothing.
@@ -18,7 +19,7 @@ typedef struct Reader {
 } Reader;
 
 /* So many values wait on the stack, for tables that are larger than that. */
-#define PORTION 64u
+#define PORTION 64
 
 #define at(L, place) s2v((L)->ci->func.p + (place))
 
@@ -58,7 +59,7 @@ static byte skip_space (Reader *r) {
 
 /* {== Strings */
 
-/* The number in "\uXXXX"; else 0, which is none of a pair. */
+/* The number in "\uXXXX"; UINT_MAX, half of no pair, when there is none. */
 static unsigned unit (const byte *p) {
   unsigned n = 0;
   int i;
@@ -154,7 +155,8 @@ static void push_number (Reader *r) {
     skip_digits(r);
   }
   /* "-0" is the text of no integer */
-  if (whole && key_is_integer(start, (size_t)((const char *)r->p - start), &i)) {
+  if (whole &&
+      key_is_integer(start, (size_t)((const char *)r->p - start), &i)) {
     lua_pushinteger(r->L, i);
     return;
   }
@@ -179,8 +181,8 @@ static void skip_word (Reader *r, const char *word) {
 static void fill_table (Reader *r) {
   lua_State *L = r->L;
   Table *t = hvalue(at(L, r->base + 1));
-  unsigned first = r->base + 2, n = (unsigned)(L->top.p - L->ci->func.p) - first;
-  unsigned i, list = table_is_list(t), done = 0;
+  unsigned first = r->base + 2, list = table_is_list(t), done = 0, i;
+  unsigned n = (unsigned)(L->top.p - L->ci->func.p) - first;
   if (n == 0) return;
   if (list) done = (unsigned)luaH_getn(t);
   else n /= 2;
@@ -199,6 +201,28 @@ static void fill_table (Reader *r) {
   L->top.p = L->ci->func.p + first;
 }
 
+static void open_container (Reader *r, int list) {
+  lua_State *L = r->L;
+  if (++r->depth > JSON_DEPTH) malformed(r, "nested too deeply");
+  lua_pushinteger(L, r->base);
+  r->base = (unsigned)(L->top.p - L->ci->func.p) - 1;
+  lua_newtable(L);
+  if (list) table_mark_list(hvalue(s2v(L->top.p - 1)));
+  r->p++;
+}
+
+/* The innermost container becomes a value of the one around it. */
+static void close_container (Reader *r) {
+  lua_State *L = r->L;
+  unsigned base = r->base;
+  fill_table(r);
+  r->base = (unsigned)ivalue(at(L, base));
+  setobj2s(L, L->ci->func.p + base, at(L, base + 1));
+  L->top.p--;
+  r->depth--;
+  r->p++;
+}
+
 static void push_key (Reader *r) {
   if (skip_space(r) != '"') expected(r, "a key, a string");
   push_text(r);
@@ -208,74 +232,68 @@ static void push_key (Reader *r) {
 
 /* }== */
 
-/* Pushes the value that the text means. */
-static void read_text (Reader *r) {
-  lua_State *L = r->L;
-  for (;;) {
-    byte c = skip_space(r);
-    need_stack(L, 8);
-    switch (c) {
-      case '[': case '{':
-        if (++r->depth > JSON_DEPTH) malformed(r, "nested too deeply");
-        lua_pushinteger(L, r->base);
-        r->base = (unsigned)(L->top.p - L->ci->func.p) - 1;
-        lua_newtable(L);
-        if (c == '[') table_mark_list(hvalue(s2v(L->top.p - 1)));
-        r->p++;
-        if (skip_space(r) != c + 2) {
-          if (c == '{') push_key(r);
-          continue;
-        }
-        break;
-      case '"': push_text(r); break;
-      case 't':
-        skip_word(r, "true");
-        lua_pushboolean(L, 1);
-        break;
-      case 'f':
-        skip_word(r, "false");
-        lua_pushboolean(L, 0);
-        break;
-      case 'n':
-        skip_word(r, "null");
-        null_push(L);
-        break;
-      default:
-        if (c != '-' && !lisdigit(c)) expected(r, "a value");
-        push_number(r);
-    }
-    for (;;) { /* a value is whole, or a container that has just begun */
-      int list;
-      unsigned base = r->base;
-      if (base == 0) return;
-      luacell_look(L);
-      list = table_is_list(hvalue(at(L, base + 1)));
-      c = skip_space(r);
-      if (c == ',') {
-        r->p++;
-        if (L->top.p - (L->ci->func.p + base) > (int)PORTION) fill_table(r);
-        if (!list) push_key(r);
-        break;
-      }
-      if (c != (list ? ']' : '}')) expected(r, list ? "',' or ']'" : "',' or '}'");
-      r->p++;
-      fill_table(r);
-      r->depth--;
-      r->base = (unsigned)ivalue(at(L, base));
-      setobj2s(L, L->ci->func.p + base, at(L, base + 1));
-      L->top.p--;
-    }
+/* Pushes a value, or opens a container. */
+static void push_value (Reader *r) {
+  byte c = skip_space(r);
+  switch (c) {
+    case '[':
+    case '{': open_container(r, c == '['); break;
+    case '"': push_text(r); break;
+    case 't':
+      skip_word(r, "true");
+      lua_pushboolean(r->L, 1);
+      break;
+    case 'f':
+      skip_word(r, "false");
+      lua_pushboolean(r->L, 0);
+      break;
+    case 'n':
+      skip_word(r, "null");
+      null_push(r->L);
+      break;
+    default:
+      if (c != '-' && !lisdigit(c)) expected(r, "a value");
+      push_number(r);
   }
+}
+
+/*
+** Goes on behind a value, or at the start of a container, to where the next
+** value is to be; 0 when all is whole.
+*/
+static int to_next (Reader *r, int begins) {
+  while (r->base != 0) {
+    int list = table_is_list(hvalue(at(r->L, r->base + 1)));
+    byte c = skip_space(r);
+    luacell_look(r->L);
+    if (c == (list ? ']' : '}')) close_container(r);
+    else {
+      if (!begins) {
+        if (c != ',') expected(r, list ? "',' or ']'" : "',' or '}'");
+        r->p++;
+        if (r->L->top.p - (r->L->ci->func.p + r->base) > PORTION) fill_table(r);
+      }
+      if (!list) push_key(r);
+      return 1;
+    }
+    begins = 0;
+  }
+  return 0;
 }
 
 int json_decode (lua_State *L) {
   size_t n;
+  unsigned base;
   Reader r = {.L = L};
   r.start = r.p = (const byte *)luaL_checklstring(L, 1, &n);
   r.end = r.start + n;
   lua_settop(L, 1);
   gc_hold(L);
-  read_text(&r);
+  do {
+    base = r.base;
+    need_stack(L, 8);
+    push_value(&r);
+  } while (to_next(&r, r.base != base));
   skip_space(&r);
   if (r.p != r.end) expected(&r, "the end of the text");
   gc_release(L);

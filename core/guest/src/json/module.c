@@ -26,8 +26,8 @@ void json_push_text (lua_State *L) {
 #define ONES (~(uint64_t)0 / 255)
 
 /*
-** The first byte that does not stand for itself in a string: a quote, an escape, a
-** control, or one that is not UTF-8. What 'end' points at is one of these.
+** The first byte that does not stand for itself in a string: a quote, an
+** escape, a control, or one that is not UTF-8. 'end' points at a control.
 */
 const byte *json_skip_plain (lua_State *L, const byte *p, const byte *end) {
   while (*p >= ' ' && *p != '"' && *p != '\\') {
@@ -54,7 +54,8 @@ static int array (lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   t = hvalue(s2v(L->top.p - 1));
-  luaL_argcheck(L, t->extid == 0, 1, "a stored table can't be marked as a list");
+  luaL_argcheck(L, t->extid == 0, 1,
+                "a stored table can't be marked as a list");
   table_mark_list(t);
   return 1;
 }

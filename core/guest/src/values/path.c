@@ -49,8 +49,8 @@ void path_key (lua_State *L, const TValue *key) {
 }
 
 /*
-** Adds the keys of open tables, each of which takes so many bytes and has its key
-** in the same place; a long way is cut in the middle.
+** Adds the keys of open tables, each of which takes so many bytes and has its
+** key in the same place; a long way is cut in the middle.
 */
 void path_through (lua_State *L, const Bytes *open, size_t size, size_t key) {
   size_t n = open->len / size, i;
