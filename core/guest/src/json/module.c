@@ -14,7 +14,8 @@ void json_start (void) {
 
 /* Adds to the text; whether there was memory is asked in the end. */
 void json_put (const void *s, size_t n) {
-  if (!bytes_add(&text, s, n)) json_incomplete = 1;
+  /* asking again and again would collect each time */
+  if (!json_incomplete && !bytes_add(&text, s, n)) json_incomplete = 1;
 }
 
 void json_push_text (lua_State *L) {
