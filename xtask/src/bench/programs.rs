@@ -91,7 +91,7 @@ pub fn mean(peer: &Runner, contestants: &Contestants, rounds: usize, limit: Opti
 
 /// The module `json` beside lua-cjson.
 pub fn json(peer: &Runner, contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
-    let row = |name: &str, what: &str| {
+    let row = |name: &str, what: &str| -> Result<Row> {
         let file = root().join("xtask/bench-peers").join(name);
         let pair = compare(peer, &Runner::new(&contestants.runner), &file, rounds)?;
         Ok(Row { goal: at_most(pair.ratio(), 2.0, ratio), ..Row::pair(what, &pair) })
