@@ -6,6 +6,7 @@
 **
 **   exports.c  what hosts call
 **   script/    what scripts find: libraries, 'print', 'require', host functions
+**   json/      the module of this name
 **   tables/    kept tables: reading and writing, storing, taking back
 **   values/    values as bytes, keys as text, what ids and names stand for
 **   bigint/    arbitrary-precision integers
@@ -214,6 +215,15 @@ void push_string (lua_State *L, const char *s, size_t n);
 Table *globals_table (void);
 int is_globals (const TValue *v);
 const char *type_name (lua_State *L, const TValue *v);
+
+/* A table may be marked as a list, for whoever writes it where an empty list is
+   not what an empty table is. Nothing else looks at the mark. */
+int table_is_list (const Table *t);
+void table_mark_list (Table *t);
+
+/* A value in place of nil where tables have to hold it: 'json.null'. */
+void null_push (lua_State *L);
+int null_is (const TValue *v);
 
 /* gc.c: nothing runs, finalizers least of all, while the guest's own data is
    half done. An error raised by luacell_error releases the hold. */

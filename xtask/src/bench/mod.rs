@@ -165,11 +165,17 @@ fn system_lua(contestants: &Contestants, rounds: Rounds) -> Result<Vec<Row>> {
         return Ok(vec![Row::heading("The system's Lua"), Row::note("not measured", &why)]);
     };
     let release = version.split("  ").next().unwrap_or(&version).trim();
-    Ok(vec![
+    let mut rows = vec![
         Row::heading(&format!("luacell / the system's `{LUA}`, {release}")),
         programs::mean(&programs::installed_lua(LUA), contestants, rounds.few, None)?,
         processes::beside_lua(contestants, LUA, rounds.many)?,
-    ])
+    ];
+    if printed(Command::new(LUA).args(["-e", "require 'cjson'"])).is_ok() {
+        rows.extend(programs::json(&programs::installed_lua(LUA), contestants, rounds.few)?);
+    } else {
+        rows.push(Row::note("not measured", "lua-cjson is not installed (apt-get install lua-cjson)"));
+    }
+    Ok(rows)
 }
 
 /// Where the figures come from: machine and versions, as a list in Markdown.

@@ -89,6 +89,19 @@ pub fn mean(peer: &Runner, contestants: &Contestants, rounds: usize, limit: Opti
     Ok(mean_row(&compare_all(peer, &contestants.runner, &[], rounds)?, limit))
 }
 
+/// The module `json` beside lua-cjson.
+pub fn json(peer: &Runner, contestants: &Contestants, rounds: usize) -> Result<Vec<Row>> {
+    let row = |name: &str, what: &str| -> Result<Row> {
+        let file = root().join("xtask/bench-peers").join(name);
+        let pair = compare(peer, &Runner::new(&contestants.runner), &file, rounds)?;
+        Ok(Row { goal: at_most(pair.ratio(), 2.0, ratio), ..Row::pair(what, &pair) })
+    };
+    Ok(vec![
+        row("json-decode.lua", "20 times 1 MB of JSON into tables, `json` / lua-cjson")?,
+        row("json-encode.lua", "the tables into JSON")?,
+    ])
+}
+
 /// What counting instructions costs: the geometric mean over the programs, and the one that pays most.
 pub fn metering(contestants: &Contestants, unmetered: &Path, rounds: usize) -> Result<Vec<Row>> {
     let pairs = compare_all(&Runner::new(unmetered), &contestants.runner, &[], rounds)?;

@@ -69,7 +69,8 @@ pub fn linked_module(folders: &Folders, metered: bool) -> Result<Vec<u8>> {
         let file = file.strip_prefix(&build).context("a source file outside of its folder")?;
         if recipe::SMALL_FILES.iter().any(|small| file == Path::new(small)) {
             let mut args = lua_flags();
-            args.push("-Os".into());
+            // Zig takes `-Oz` for `-Os`, unless it does not see it.
+            args.extend(["-Os", "-Xclang", "-Oz"].map(Into::into));
             files.push(object(&toolchain, &build, file, args)?);
         } else if file != Path::new(recipe::LIBC_SUBSTITUTE) {
             files.push(file.to_owned());

@@ -61,9 +61,30 @@ Table *table_new_anchored (lua_State *L, const char *mode) {
   return t;
 }
 
+/*
+** The mark is the bit that the collector leaves to tests, and keeps. A metatable
+** would be in the way of those that scripts set, and 'flags' has no bit left. A
+** stored table has the mark only in Lua's memory, where it may not stay, so its
+** mark does not count.
+*/
+int table_is_list (const Table *t) {
+  return t->extid == 0 && testbit(t->marked, TESTBIT);
+}
+
+void table_mark_list (Table *t) { l_setbit(t->marked, TESTBIT); }
+
+static const byte null_place; /* the address counts */
+
+void null_push (lua_State *L) { lua_pushlightuserdata(L, (void *)&null_place); }
+
+int null_is (const TValue *v) {
+  return ttislightuserdata(v) && pvalue(v) == &null_place;
+}
+
 /* What people call a value of this type. */
 const char *type_name (lua_State *L, const TValue *v) {
   if (ttype(v) == LUA_TTHREAD) return "coroutine";
+  if (null_is(v)) return "json.null";
   return luaT_objtypename(L, v);
 }
 

@@ -15,7 +15,7 @@ typedef struct Big Big;
 const Big *big_of (const TValue *v);
 
 /* The module, pushed. */
-void bigint_open (lua_State *L);
+int bigint_open (lua_State *L);
 
 /* A number as stores have it, and back. */
 void big_push_decimal (lua_State *L, const TValue *v);

@@ -587,7 +587,7 @@ static const luaL_Reg metamethods[] = {
 ** Pushes the module. It is made when the guest starts, so that stored numbers
 ** are numbers even where nobody has required it.
 */
-void bigint_open (lua_State *L) {
+int bigint_open (lua_State *L) {
   luaL_newlib(L, functions);
   guest.bigint_meta = table_new_anchored(L, NULL);
   sethvalue2s(L, L->top.p, guest.bigint_meta);
@@ -600,4 +600,5 @@ void bigint_open (lua_State *L) {
   lua_pushliteral(L, "bigint"); /* scripts can't change it */
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
+  return 1;
 }

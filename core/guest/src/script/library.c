@@ -16,6 +16,21 @@ static const luaL_Reg libraries[] = {
   {NULL, NULL}
 };
 
+/* What 'require' finds without the host. */
+static const luaL_Reg modules[] = {
+  {"bigint", bigint_open},
+  {"json", json_open},
+  {"task", task_open},
+  {NULL, NULL}
+};
+
+int is_module (const char *name) {
+  const luaL_Reg *m;
+  for (m = modules; m->func != NULL; m++)
+    if (strcmp(m->name, name) == 0) return 1;
+  return 0;
+}
+
 static const luaL_Reg ext_functions[] = {
   {"table", luacell_ext_table},
   {NULL, NULL}
@@ -141,14 +156,12 @@ static void name_builtins (lua_State *L) {
   builtin_add(L, LUA_LOADLIBNAME);
   name_tables(L, LUA_LOADLIBNAME);
   lua_pop(L, 3);
-  bigint_open(L);
-  builtin_add(L, "bigint");
-  name_functions(L, "bigint");
-  lua_pop(L, 1);
-  task_open(L);
-  builtin_add(L, "task");
-  name_functions(L, "task");
-  lua_pop(L, 1);
+  for (lib = modules; lib->func != NULL; lib++) {
+    lib->func(L);
+    builtin_add(L, lib->name);
+    name_functions(L, lib->name);
+    lua_pop(L, 1);
+  }
 }
 
 /* }== */

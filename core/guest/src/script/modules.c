@@ -28,7 +28,7 @@ static int load_builtin (lua_State *L) {
 /* What comes with the guest. */
 static int search_guest (lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
-  if (strcmp(name, "bigint") != 0 && strcmp(name, "task") != 0) return 0;
+  if (!is_module(name)) return 0;
   lua_pushcfunction(L, load_builtin);
   lua_pushliteral(L, ":builtin:");
   return 2;

@@ -4,7 +4,10 @@
 #ifndef script_h
 #define script_h
 
-#include "tables/tables.h"
+#include "json/json.h"
+
+/* library.c */
+int is_module (const char *name);
 
 /* chunks.c */
 void chunks_forget (lua_State *L);
@@ -41,7 +44,7 @@ int tasks_go_on (lua_State *L);
 void tasks_end_run (lua_State *L);
 
 /* task_module.c */
-void task_open (lua_State *L);
+int task_open (lua_State *L);
 
 /* output.c */
 extern Bytes luacell_output;

@@ -170,7 +170,7 @@ static int sleep (lua_State *L) {
 }
 
 /* Pushes the module. */
-void task_open (lua_State *L) {
+int task_open (lua_State *L) {
   static const luaL_Reg functions[] = {
     {"spawn", spawn}, {"wait", task_wait}, {"cancel", cancel},
     {"status", status}, {"all", all}, {"race", race}, {"each", each},
@@ -190,4 +190,5 @@ void task_open (lua_State *L) {
   lua_pushliteral(L, "task"); /* scripts can't change it */
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
+  return 1;
 }

@@ -58,19 +58,10 @@ static Open *top (void) {
                          : (Open *)(opened.p + opened.len) - 1;
 }
 
-/* "result 1.list[3]"; a long way is cut in the middle. */
+/* "result 1.list[3]". */
 static const char *path_of (lua_State *L) {
-  size_t n = opened.len / sizeof(Open), i;
   path_start(L, lua_pushfstring(L, "%s %d", what_is_written, number_of_it));
-  for (i = 0; i < n; i++) {
-    TValue key = ((Open *)opened.p + i)->key;
-    if (n > 12 && i == 6) {
-      path_cut(L);
-      i = n - 6;
-      continue;
-    }
-    path_key(L, &key);
-  }
+  path_through(L, &opened, sizeof(Open), offsetof(Open, key));
   return path_text(L);
 }
 

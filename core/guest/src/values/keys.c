@@ -13,7 +13,7 @@
 static Bytes text = {.kind = PASSING}; /* the key last written */
 
 /* Length of the UTF-8 sequence at 's', 0 when it is not valid. */
-static size_t utf8_length (const byte *s, const byte *end) {
+size_t utf8_length (const byte *s, const byte *end) {
   size_t n, i;
   byte c = *s;
   if (c < 0x80) return 1;
@@ -32,7 +32,7 @@ static size_t utf8_length (const byte *s, const byte *end) {
 }
 
 /* Is this the text of an integer key? If so, which. */
-static int integer_text (const char *s, size_t len, lua_Integer *out) {
+int key_is_integer (const char *s, size_t len, lua_Integer *out) {
   lua_Unsigned v = 0;
   size_t i = 0;
   int negative = 0;
@@ -60,7 +60,7 @@ static int is_plain (const char *s, size_t len) {
   if (len == 0 || s[0] == ESCAPE) return 0;
   /* decoders drop a byte order mark at the start of a text */
   if (len >= 3 && memcmp(s, "\xEF\xBB\xBF", 3) == 0) return 0;
-  if ((lisdigit(*p) || *p == '-') && integer_text(s, len, &unused)) return 0;
+  if ((lisdigit(*p) || *p == '-') && key_is_integer(s, len, &unused)) return 0;
   while (p < end) {
     size_t n;
     if (*p < 0x80 && *p != '\n') {
@@ -133,11 +133,12 @@ static const char *integer_key (lua_State *L, lua_Integer i, size_t *len) {
 }
 
 static const char *float_text (lua_State *L, lua_Number n, size_t *len) {
-  char buf[48];
+  char buf[48], *end;
   int precision = 15, w;
   do {
     w = snprintf(buf, sizeof buf, "\\f%.*g", precision, n);
-  } while (isfinite(n) && strtod(buf + 2, NULL) != n && ++precision <= 17);
+  } while (isfinite(n) && luacell_decimal(buf + 2, &end) != n &&
+           ++precision <= 17);
   text.len = 0;
   append(L, buf, (size_t)w);
   *len = text.len;
@@ -212,7 +213,7 @@ static int unescape (lua_State *L, const char *s, size_t len) {
 /* Pushes the key that a text means. */
 void key_from_text (lua_State *L, const char *s, size_t len) {
   lua_Integer i;
-  if (integer_text(s, len, &i)) {
+  if (key_is_integer(s, len, &i)) {
     lua_pushinteger(L, i);
     return;
   }

@@ -48,6 +48,22 @@ void path_key (lua_State *L, const TValue *key) {
   add(L, "]", 1);
 }
 
+/*
+** Adds the keys of open tables, each of which takes so many bytes and has its
+** key in the same place; a long way is cut in the middle.
+*/
+void path_through (lua_State *L, const Bytes *open, size_t size, size_t key) {
+  size_t n = open->len / size, i;
+  for (i = 0; i < n; i++) {
+    if (n > 12 && i == 6) {
+      path_cut(L);
+      i = n - 6;
+      continue;
+    }
+    path_key(L, (const TValue *)(open->p + i * size + key));
+  }
+}
+
 const char *path_text (lua_State *L) {
   add(L, "", 1);
   return (const char *)path.p;

@@ -12,12 +12,15 @@ void path_start (lua_State *L, const char *root);
 void path_key (lua_State *L, const TValue *key);
 void path_upvalue (lua_State *L, const char *name);
 void path_cut (lua_State *L);
+void path_through (lua_State *L, const Bytes *open, size_t size, size_t key);
 const char *path_text (lua_State *L);
 
 /* keys.c: Lua keys as text and back. */
 const char *key_to_text (lua_State *L, const TValue *key, size_t *len);
 void key_from_text (lua_State *L, const char *s, size_t len);
 int key_is_storable (const TValue *key);
+int key_is_integer (const char *s, size_t len, lua_Integer *out);
+size_t utf8_length (const byte *s, const byte *end);
 
 /* objects.c: ids, and the tables, functions and upvalues that have them */
 void external_push (lua_State *L, unsigned id);

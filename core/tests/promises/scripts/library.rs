@@ -21,6 +21,7 @@ end
 walk(_G, "_G", 0)
 walk(require("bigint"), "require('bigint')", 0)
 walk(getmetatable(require("bigint").new(1)), "getmetatable(require('bigint').new(1))", 0)
+walk(require("json"), "require('json')", 0)
 walk(getmetatable(""), "getmetatable('')", 0)
 for i, f in ipairs(package.searchers) do walk(f, "package.searchers[" .. i .. "]", 0) end
 walk(coroutine.wrap(print), "coroutine.wrap(print)", 0)
@@ -105,6 +106,10 @@ const VALUES: &[&str] = &[
     "('local a '):rep(300)",
     "'\\27Lua'",
     "('a.'):rep(50000)",
+    "('[1,'):rep(300) .. ('['):rep(100000)",
+    "'[' .. ('{\"a\":[1.5,\"x\"]},'):rep(20000) .. '1]'",
+    "'\"' .. ('\\\\u00e4'):rep(200000) .. '\"'",
+    "'{' .. ('\"a\":0,'):rep(200000) .. '\"b\":' .. ('9'):rep(100000) .. '}'",
     // Tables.
     "{}",
     "{1, 2, 3}",
@@ -156,6 +161,11 @@ const VALUES: &[&str] = &[
     "coroutine.running()",
     "require('bigint').new(('7'):rep(3000))",
     "require('bigint').new(-1)",
+    "require('json').null",
+    "require('json').array({})",
+    "{indent = 16}",
+    "(function() local t = {} for i = 1, 499 do t = {t} end return t end)()",
+    "(function() local t = {} for i = 1, 64 do t = {t, t} end return t end)()",
     "host",
     "fail",
 ];
