@@ -8,6 +8,7 @@ import { type HostFunction, MultipleResults } from '../shared/functions.js';
 import { HeldFunctions } from '../shared/held.js';
 import { HostErrors } from '../shared/host-errors.js';
 import type { Module } from '../shared/modules.js';
+import { Wrapped } from '../shared/objects.js';
 import { checkId, checkPath, checkSource } from '../shared/options.js';
 import { Outcome } from '../shared/outcome.js';
 import { abandon, atOnce, isThenable } from '../shared/promises.js';
@@ -495,6 +496,8 @@ export class Adapter implements Links {
   /** What Lua calls. */
   #function(fn: number): HostFunction {
     const f = fn < FIRST_HOST_VALUE ? this.#functions[fn] : this.hostValues.get(fn);
+    // An object stands for its members: the first argument says which. The native part has looked whether it is among the others.
+    if (f instanceof Wrapped) return (member, ...args) => f.class.members[Number(member)]!.f(...args);
     if (!f) throw new LuaCellError('HostFunction', 'the host function is gone');
     return f as HostFunction;
   }
