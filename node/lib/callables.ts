@@ -5,7 +5,7 @@
 
 import type { UnnamedValues } from '../shared/codec.js';
 import type { HostValue } from '../shared/host-values.js';
-import { type ObjectClass, Wrapped } from '../shared/objects.js';
+import type { ObjectClass } from '../shared/objects.js';
 import { FIRST_HOST_VALUE } from '../shared/protocol.js';
 import { connection } from './connection.js';
 import type { Connection } from './native.js';
@@ -57,7 +57,7 @@ function describe(cls: ObjectClass): void {
 function numberOf(value: HostValue): Known {
   const before = numbers.get(value);
   if (before !== undefined && known.get(before.number) === before) return before;
-  if (value instanceof Wrapped) describe(value.class);
+  if (typeof value !== 'function') describe(value.class);
   const one: Known = { number: next(), holders: [], many: FEW };
   known.set(one.number, one);
   numbers.set(value, one);

@@ -107,7 +107,7 @@ class Decoder {
       case Tag.HostObject: {
         const object = links.hostValues.get(reader.u32());
         reader.u32();
-        if (!(object instanceof Wrapped)) throw malformed('an object of the host that is not there');
+        if (typeof object !== 'object') throw malformed('an object of the host that is not there');
         this.passed = object;
         return object.object;
       }

@@ -1,5 +1,6 @@
 // Objects of JavaScript in Lua: what scripts may do with them.
 
+import { isWellFormed } from './bytes.js';
 import { conversion, invalid } from './errors.js';
 import { type HostFunction, MultipleResults } from './functions.js';
 import { checkOptions } from './options.js';
@@ -125,18 +126,20 @@ export const isCalled = (key: unknown): boolean => typeof key === 'string' && (k
 /** Names that don't exist in Lua. */
 const isHidden = (name: string): boolean => name.startsWith('_') || name === 'toLua' || isCalled(name);
 
-/** A list of names. */
-function names(options: ExposeOptions, list: 'methods' | 'fields' | 'writable'): (string | symbol)[] | undefined {
+type Names = (string | symbol)[];
+const lists = ['methods', 'fields', 'writable'] as const;
+
+function names(options: ExposeOptions, list: (typeof lists)[number]): Names | undefined {
   const given: unknown = options[list];
   if (given === undefined) return undefined;
   if (typeof given !== 'object' || given === null || !(Symbol.iterator in given)) throw invalid(`${list} has to be a list of names`);
   const all = [...new Set(given as Iterable<unknown>)];
   for (const name of all) {
     if (list === 'methods' && (name === 'toString' || symbols.includes(name))) continue;
-    if (typeof name !== 'string') throw invalid(`${list}: names are wanted, not ${String(name)}`);
+    if (typeof name !== 'string' || !isWellFormed(name)) throw invalid(`${list}: names are wanted, not ${String(name)}`);
     if (isHidden(name)) throw invalid(`${list}: '${name}' is private, or JavaScript's own`);
   }
-  return all as (string | symbol)[];
+  return all as Names;
 }
 
 const symbols: readonly unknown[] = [Symbol.iterator, Symbol.asyncIterator];
@@ -157,17 +160,33 @@ const iterate =
 
 function* method(name: string | symbol): Generator<[Kind, string, HostFunction]> {
   if (typeof name === 'symbol') yield [Kind.Event, '__iter', iterate(name)];
-  else if (name === 'toString') yield [Kind.Event, '__tostring', (self: object) => String(self)];
+  else if (name === 'toString') yield [Kind.Event, '__tostring', (self: object) => self.toString()];
   else yield [Kind.Method, name, callOf(name)];
 }
 
 const reader = (name: string): [Kind, string, HostFunction] => [Kind.Reader, name, (self: AnyObject) => self[name] as never];
 const writer = (name: string): [Kind, string, HostFunction] => [Kind.Writer, name, (self: AnyObject, value: unknown) => void (self[name] = value)];
 
+/** Options as they were when they were looked at. */
+interface Listed {
+  methods?: Names;
+  fields?: Names;
+  writable?: Names;
+  metamethods: [string, HostFunction][];
+  name: string | undefined;
+}
+
+function listed(options: ExposeOptions): Listed {
+  checkOptions(options, ['methods', 'fields', 'writable', 'metamethods', 'name']);
+  const { name } = options;
+  if (name !== undefined && !(typeof name === 'string' && isWellFormed(name))) throw invalid('name has to be text');
+  const [methods, fields, writable] = lists.map((list) => names(options, list));
+  return { methods, fields, writable, metamethods: metamethods(options), name };
+}
+
 /** What objects with this prototype offer. `owner`: what defines the members that are taken if none are listed. */
-function classOf(owner: object, prototype: object, defaultName: string, options: ExposeOptions): ObjectClass {
-  const lists = { methods: names(options, 'methods'), fields: names(options, 'fields'), writable: names(options, 'writable') };
-  const { methods = [], fields = [], writable = [] } = lists.methods ?? lists.fields ?? lists.writable ? lists : own(owner);
+function classOf(owner: object, prototype: object, defaultName: string, options: Listed): ObjectClass {
+  const { methods = [], fields = [], writable = [] } = lists.some((list) => options[list]) ? options : own(owner);
   const members: [Kind, string, HostFunction][] = [];
   for (const name of methods) {
     const found = descriptor(prototype, name);
@@ -176,12 +195,10 @@ function classOf(owner: object, prototype: object, defaultName: string, options:
   }
   for (const name of new Set([...fields, ...writable] as string[])) members.push(reader(name));
   for (const name of writable as string[]) members.push(writer(name));
-  for (const [name, f] of metamethods(options)) members.push([Kind.Event, name, f]);
-  const { name = defaultName } = options;
-  if (typeof name !== 'string') throw invalid('name has to be text');
+  for (const [name, f] of options.metamethods) members.push([Kind.Event, name, f]);
   // Of two with one name the later one counts.
   const byName = new Map(members.map((member) => [`${member[0]}${member[1]}`, member]));
-  return new ObjectClass(name, byName.values());
+  return new ObjectClass(options.name ?? defaultName, byName.values());
 }
 
 function metamethods({ metamethods }: ExposeOptions): [string, HostFunction][] {
@@ -201,8 +218,8 @@ function descriptor(object: object | null, name: string | symbol): PropertyDescr
 }
 
 /** What the class itself defines and does not hide. */
-function own(owner: object): { methods: (string | symbol)[]; fields: string[]; writable: string[] } {
-  const methods: (string | symbol)[] = [];
+function own(owner: object): { methods: Names; fields: Names; writable: Names } {
+  const methods: Names = [];
   const fields: string[] = [];
   const writable: string[] = [];
   for (const name of Reflect.ownKeys(owner)) {
@@ -217,7 +234,6 @@ function own(owner: object): { methods: (string | symbol)[]; fields: string[]; w
 
 // ---- classes
 
-const exposeNames = ['methods', 'fields', 'writable', 'metamethods', 'name'];
 /** By prototype. */
 const exposed = new WeakMap<object, ObjectClass>();
 let exposes = false;
@@ -235,12 +251,12 @@ const valueClasses = [Array, Map, Uint8Array, ArrayBuffer, Function, LuaFloat, S
  * Objects of subclasses offer the same. Lua holds the object until it has collected it.
  */
 export function expose<T extends abstract new (...args: any[]) => object>(cls: T, options: ExposeOptions = {}): T {
-  checkOptions(options, exposeNames);
+  const lists = listed(options);
   const prototype: unknown = typeof cls === 'function' ? cls.prototype : undefined;
   if (typeof prototype !== 'object' || prototype === null) throw invalid('expose takes a class; use wrap for one object');
   const value = valueClasses.find((one) => prototype === one.prototype || prototype instanceof one);
-  if (value || prototype === Object.prototype) throw invalid(`objects of ${cls.name} are values in Lua${value ? `, because it is a ${value.name}` : ''}; use wrap for one of them`);
-  exposed.set(prototype, classOf(prototype, prototype, cls.name, options));
+  if (value || prototype === Object.prototype) throw invalid(`objects of ${nameOf(cls)} are values in Lua${value ? `, because it is a ${value.name}` : ''}; use wrap for one of them`);
+  exposed.set(prototype, classOf(prototype, prototype, nameOf(cls), lists));
   exposes = true;
   return cls;
 }
@@ -250,11 +266,11 @@ export function expose<T extends abstract new (...args: any[]) => object>(cls: T
  * is exposed with, or would be. An object literal is a class of its own.
  */
 export function wrap(object: object, options: ExposeOptions = {}): Wrapped {
-  checkOptions(options, exposeNames);
+  const lists = listed(options);
   if ((typeof object !== 'object' && typeof object !== 'function') || object === null) throw invalid('wrap takes an object');
   if (object instanceof Wrapped) throw invalid('it is wrapped already');
   const known = Object.keys(options).length === 0 ? exposedClass(object) : undefined;
-  return (known ?? wrapClass(object, options)).wrap(object);
+  return (known ?? wrapClass(object, lists)).wrap(object);
 }
 
 /** Classes that `wrap` has made: an object that is wrapped again in the same way should be the same one in Lua. */
@@ -262,22 +278,25 @@ const wrapClasses = new WeakMap<object, [key: readonly unknown[], cls: ObjectCla
 /** Of one prototype. */
 const MOST_WRAP_CLASSES = 64;
 
-function wrapClass(object: object, options: ExposeOptions): ObjectClass {
+function wrapClass(object: object, options: Listed): ObjectClass {
   const prototype = Object.getPrototypeOf(object) as object | null;
   // Who has no class is one.
   const owner = typeof object === 'function' || prototype === null || prototype === Object.prototype ? object : prototype;
-  const lists = (['methods', 'fields', 'writable'] as const).map((list) => names(options, list));
-  const key = [...lists.flatMap((list) => [list?.length, ...(list ?? [])]), options.name, ...metamethods(options).flat()];
+  const key = [...lists.flatMap((list) => [options[list]?.length, ...(options[list] ?? [])]), options.name, ...options.metamethods.flat()];
   const known = wrapClasses.get(owner) ?? [];
   const found = known.find(([other]) => other.length === key.length && other.every((part, i) => part === key[i]));
   if (found) return found[1];
-  const { constructor } = owner as { constructor?: unknown };
-  const name = (owner !== object && typeof constructor === 'function' && constructor.name) || 'object';
-  const cls = classOf(owner, object, name, options);
+  const cls = classOf(owner, object, owner === object ? 'object' : nameOf((owner as { constructor?: unknown }).constructor), options);
   if (known.length >= MOST_WRAP_CLASSES) known.shift();
   known.push([key, cls]);
   wrapClasses.set(owner, known);
   return cls;
+}
+
+/** A class may have anything as its name. */
+function nameOf(cls: unknown): string {
+  const name: unknown = typeof cls === 'function' ? cls.name : '';
+  return typeof name === 'string' && name !== '' && isWellFormed(name) ? name : 'object';
 }
 
 function exposedClass(object: object): ObjectClass | undefined {

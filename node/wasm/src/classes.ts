@@ -2,13 +2,13 @@
 
 import { Writer } from '../../shared/bytes.js';
 import type { HostValues } from '../../shared/host-values.js';
-import { Kind, Wrapped } from '../../shared/objects.js';
+import { Kind } from '../../shared/objects.js';
 import { Tag } from '../../shared/protocol.js';
 
 /** The description of the class that the object with this number has. Empty when there is no room for its functions. */
 export function describe(values: HostValues, object: number): Uint8Array | null {
   const wrapped = values.get(object);
-  if (!(wrapped instanceof Wrapped)) return null;
+  if (typeof wrapped !== 'object') return null;
   const { name, members } = wrapped.class;
   const out = new Writer();
   const putText = (text: string): void => {
