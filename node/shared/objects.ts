@@ -14,7 +14,7 @@ type Kind = (typeof Kind)[keyof typeof Kind];
 
 const kindNames = ['method', 'field', 'field', 'metamethod'] as const;
 
-/** As in core/src/api/class.rs, but for those that can only be methods or fields. */
+/** As in core/src/api/class.rs. */
 const metamethodNames = [
   '__add', '__sub', '__mul', '__div', '__idiv', '__mod', '__pow', '__unm', '__band', '__bor', '__bxor', '__bnot', '__shl', '__shr',
   '__concat', '__len', '__eq', '__lt', '__le', '__call', '__index', '__newindex', '__tostring', '__iter', '__pairs', '__close',
@@ -49,6 +49,8 @@ export interface Member {
 
 /** An object with what scripts may do with it: see `wrap`. */
 export class Wrapped {
+  /** Nothing else has this type. */
+  protected declare readonly type: never;
   /** @internal */
   readonly object: object;
   /** @internal */
@@ -194,7 +196,11 @@ function classOf(owner: object, prototype: object, defaultName: string, options:
     members.push(...method(name));
   }
   for (const name of new Set([...fields, ...writable] as string[])) members.push(reader(name));
-  for (const name of writable as string[]) members.push(writer(name));
+  for (const name of writable as string[]) {
+    // A script could put a function of its own there.
+    if (methods.includes(name)) throw invalid(`writable: '${name}' is a method`);
+    members.push(writer(name));
+  }
   for (const [name, f] of options.metamethods) members.push([Kind.Event, name, f]);
   // Of two with one name the later one counts.
   const byName = new Map(members.map((member) => [`${member[0]}${member[1]}`, member]));

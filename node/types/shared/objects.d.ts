@@ -7,7 +7,7 @@ export declare const Kind: {
     readonly Event: 3;
 };
 type Kind = (typeof Kind)[keyof typeof Kind];
-/** As in core/src/api/class.rs, but for those that can only be methods or fields. */
+/** As in core/src/api/class.rs. */
 declare const metamethodNames: readonly ['__add', '__sub', '__mul', '__div', '__idiv', '__mod', '__pow', '__unm', '__band', '__bor', '__bxor', '__bnot', '__shl', '__shr', '__concat', '__len', '__eq', '__lt', '__le', '__call', '__index', '__newindex', '__tostring', '__iter', '__pairs', '__close'];
 /** Something that Lua does with objects, by its name in Lua. */
 export type MetamethodName = (typeof metamethodNames)[number];
@@ -37,6 +37,8 @@ export interface Member {
 }
 /** An object with what scripts may do with it: see `wrap`. */
 export declare class Wrapped {
+    /** Nothing else has this type. */
+    protected readonly type: never;
 }
 /** What scripts may do with some objects. */
 export declare class ObjectClass {

@@ -288,6 +288,7 @@ export const objects = {
       { writable: ["toLua"] },
       { writable: ["__proto__"] },
       { writable: { x: 1 } },
+      { writable: ["sum"], methods: ["sum"] },
       { methods: null },
       { fields: ["\ud800"] },
       { metamethods: { __gc: () => 1 } },
