@@ -149,7 +149,9 @@ impl Object {
 }
 
 /// An iterator until it has ended.
-struct Steps(Mutex<Option<Box<dyn FnMut() -> Result<Vec<Value>> + Send>>>);
+struct Steps(Mutex<Option<Next>>);
+
+type Next = Box<dyn FnMut() -> Result<Vec<Value>> + Send>;
 
 impl Steps {
     fn next(&self) -> Result<Vec<Value>> {
