@@ -79,7 +79,7 @@ pub use value::LanguageData;
 pub use value::serde::SerializeArgs;
 pub use value::{
     Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Object, ObjectRef,
-    Outcome, Result, StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,
+    Outcome, Result, Shape, StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,
 };
 
 /// The programs in the README and the documents are tests.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import itertools
 import math
+import pickle
 import signal
 from collections import OrderedDict, UserDict, UserList, deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -386,3 +388,29 @@ def test_what_python_code_raises_comes_out() -> None:
         there_and_back([Broken()])
     with pytest.raises(luacell.LuaConversionError):
         there_and_back(Endless())
+
+
+def test_lists_and_dicts_stay_what_they_are() -> None:
+    values: list[Any] = [[], {}, [1, None, 3], [None], [1, None], {1: "a", 2: "b"}, [[], {}, [[]]], {"a": [], "b": {}}, ()]
+    for value in values:
+        assert LUA.compute("return ...", value) == (list(value) if isinstance(value, tuple) else value)
+    assert LUA.compute("local t = ... t[#t + 1] = 1 return t", []) == [1]
+    assert LUA.compute("local t = ... return #t, t.n, t[2]", [1, None, 3]) == (3, 3, None)
+    assert LUA.compute("local t = ... return t.n", [1, 2]) is None
+    assert LUA.compute("local t = ... t.x = 1 return t", [1]) == {1: 1, "x": 1}
+    assert LUA.compute("return {}, {1, 2}, require('json').array {}") == ({}, [1, 2], [])
+    assert LUA.compute("return require('json').encode(...)", [[], {}, [1, None], {1: "a"}]) == '[[],{},[1,null],{"1":"a"}]'
+
+
+def test_null() -> None:
+    json = "local json = require('json') "
+    assert LUA.compute(json + "local t = ... return #t, t[2] == json.null, t", [1, luacell.null, 3]) == (3, True, [1, None, 3])
+    assert LUA.compute(json + "return ... == json.null, type(...), json.null", luacell.null) == (True, "userdata", None)
+    assert LUA.compute(json + "return json.decode('{\"a\": null, \"b\": [null]}')") == {"a": None, "b": [None]}
+    assert LUA.compute(json + "return json.encode {...}", luacell.null) == "[null]"
+    assert not luacell.null and luacell.null == None and None == luacell.null and luacell.null != 0  # noqa: E711
+    assert pickle.loads(pickle.dumps(luacell.null)) is luacell.null and copy.deepcopy(luacell.null) is luacell.null
+    assert repr(luacell.null) == "luacell.null" and {None: 1}[luacell.null] == 1
+    LUA.compute(json + "_home.n = {x = json.null}")
+    assert LUA.compute(json + "return _home.n.x == json.null, _home.n.x") == (True, None)
+    assert LUA.home["n"]["x"] is None

@@ -57,7 +57,7 @@ static int array (lua_State *L) {
   t = hvalue(s2v(L->top.p - 1));
   luaL_argcheck(L, t->extid == 0, 1,
                 "a stored table can't be marked as a list");
-  table_mark_list(t);
+  table_set_shape(t, luacell_SHAPE_LIST);
   return 1;
 }
 

@@ -21,6 +21,12 @@ pub(crate) use crate::protocol::tag;
 use crate::value::host_values::HostValue;
 use crate::value::{Error, Function, Handle, LuaString, Result, StoredTable};
 
+/// Whether a value with this tag is a table with its content.
+#[inline]
+pub(crate) fn is_table(tag: u8) -> bool {
+    matches!(tag, tag::TABLE | tag::LIST | tag::MAP)
+}
+
 /// What values of one sandbox refer to.
 pub(crate) trait Resolver {
     /// A view of a stored table; `cell` for one that holds an upvalue.
@@ -46,6 +52,10 @@ pub(crate) trait Resolver {
     /// A message with this number is not sent.
     fn take_back(&self, number: u32) {
         let _ = number;
+    }
+    /// Whether the other side knows lists, maps and null.
+    fn takes_shapes(&self) -> bool {
+        true
     }
     /// The most that the tables and references of one message may take as values.
     fn room(&self) -> usize {
