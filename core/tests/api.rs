@@ -315,7 +315,7 @@ fn reset_keeps_tables_only() {
 
 #[test]
 fn orphans_are_removed() {
-    let sandbox = sandbox();
+    let sandbox = Sandbox::with_config(SandboxConfig::new().timeout(None)).unwrap();
     sandbox.compute("for i = 1, 1000000 do _home.x = {i} end").unwrap();
     assert!(sandbox.table_count().unwrap().unwrap() < 1000);
     assert_eq!(sandbox.compute("return _home.x[1]").unwrap().get::<i64>().unwrap(), 1_000_000);

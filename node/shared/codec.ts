@@ -40,7 +40,12 @@ class Node {
   /** Whether JavaScript would call one of the functions by itself, if they were in an object. */
   called = false;
   out: object | null = null;
+
+  /** `Tag.List` or `Tag.Map` where it is said to be one, else `Tag.Table`. */
+  constructor(readonly shape: number) {}
 }
+
+const isContent = (tag: number): boolean => tag === Tag.Table || tag === Tag.List || tag === Tag.Map;
 
 interface Open {
   node: Node;
@@ -71,6 +76,7 @@ class Decoder {
     const { reader, links } = this;
     switch (tag) {
       case Tag.Nil:
+      case Tag.Null:
         return null;
       case Tag.Boolean:
         return reader.u8() !== 0;
@@ -88,7 +94,9 @@ class Decoder {
       case Tag.External:
         return links.stored(this.#id(), false);
       case Tag.Table:
-        return this.#table();
+      case Tag.List:
+      case Tag.Map:
+        return this.#table(tag);
       case Tag.Backref: {
         const node = this.nodes[reader.u32()];
         if (!node) throw malformed('it refers to a table that is not there');
@@ -109,12 +117,12 @@ class Decoder {
     throw malformed(`unknown tag 0x${tag.toString(16).padStart(2, '0')}`);
   }
 
-  #table(): Node {
+  #table(shape: number): Node {
     const array = this.reader.u32();
     const pairs = this.reader.u32();
     this.#announced += array + 2 * pairs;
     if (this.#announced > this.reader.left) throw malformed('a table announces more than there is');
-    const node = new Node();
+    const node = new Node(shape);
     this.nodes.push(node);
     if (array + pairs > 0) this.#open.push({ node, array, pairs, key: null, hasKey: false });
     return node;
@@ -122,7 +130,7 @@ class Decoder {
 
   #deliver(open: Open, tag: number, value: unknown): void {
     const { node } = open;
-    if (tag === Tag.Table || tag === Tag.Backref) node.nested = true;
+    if (isContent(tag) || tag === Tag.Backref) node.nested = true;
     const isFloat = tag === Tag.Float && Number.isInteger(value) && !this.links.exact;
     if (open.array > 0) {
       if (isFloat) (node.floats ??= []).push(node.array.length);
@@ -136,7 +144,7 @@ class Decoder {
       node.keys.push(open.key);
       node.values.push(value);
     } else {
-      if (value === null || Number.isNaN(value)) throw malformed('a table with a nil or NaN key');
+      if (tag === Tag.Nil || Number.isNaN(value)) throw malformed('a table with a nil or NaN key');
       open.key = value;
       open.hasKey = true;
     }
@@ -176,8 +184,13 @@ export const isCalled = (key: unknown): boolean => typeof key === 'string' && (k
 /** Whether luacell would call this function of the host by itself when the table comes back, as if the host had written it there and not a script. */
 const isHook = (key: unknown, value: unknown): boolean => key === 'toLua' && !functionKinds.has(value as LuaFunction);
 
-/** An array for a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its functions. */
-export function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean): object {
+/**
+ * An array for a list or a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its
+ * functions; `shape`: what the table is said to be, `Tag.List` or `Tag.Map`.
+ */
+export function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean, shape: number = Tag.Table): object {
+  if (shape === Tag.List && keys.length === 0) return [];
+  if (shape === Tag.Map && array.length > 0) return new Map();
   if (array.length === 0) return !called && keys.every((key) => typeof key === 'string') ? {} : new Map();
   return keys.length === 0 && !array.includes(null) ? [] : new Map();
 }
@@ -212,7 +225,7 @@ function replaceNodes(values: unknown[]): void {
 
 function build(nodes: readonly Node[], exact: boolean): void {
   for (const node of nodes) {
-    const out = containerFor(node.array, node.keys, node.called);
+    const out = containerFor(node.array, node.keys, node.called, node.shape);
     node.out = Array.isArray(out) ? node.array : out;
   }
   for (const node of nodes) {
@@ -247,7 +260,7 @@ export function decode(bytes: Uint8Array, links: Links): LuaValue[] {
 /** The ids of all tables that an encoded value refers to. Bytes that make no sense refer to nothing. */
 export function references(bytes: Uint8Array, visit: (id: number) => void): void {
   const first = bytes[0]!;
-  const refers = first === Tag.External || first === Tag.Table || first === Tag.StoredFunction || first === Tag.StoredUpvalue;
+  const refers = first === Tag.External || isContent(first) || first === Tag.StoredFunction || first === Tag.StoredUpvalue;
   if (refers) eachTag(bytes, (_, id) => id !== null && visit(id));
 }
 
@@ -269,6 +282,7 @@ function eachTag(bytes: Uint8Array, visit: (tag: number, id: number | null) => v
       if (id !== null) continue;
       switch (tag) {
         case Tag.Nil:
+        case Tag.Null:
           break;
         case Tag.Boolean:
           reader.take(1);
@@ -276,6 +290,8 @@ function eachTag(bytes: Uint8Array, visit: (tag: number, id: number | null) => v
         case Tag.Integer:
         case Tag.Float:
         case Tag.Table:
+        case Tag.List:
+        case Tag.Map:
           reader.take(8);
           break;
         case Tag.String:
@@ -501,7 +517,7 @@ class Encoder {
     checkTables(this.#numbers.size + 1, this.open.length);
     this.#numbers.set(value, this.#numbers.size);
     const parts = partsOf(value);
-    out.u8(Tag.Table);
+    out.u8(Array.isArray(value) ? Tag.List : Tag.Map);
     out.u32(parts.length);
     out.u32(parts.pairs.length / 2);
     if (parts.length + parts.pairs.length === 0) return false;

@@ -114,6 +114,7 @@ typedef struct Guest {
   Table *host_functions; /* weak: name -> host function */
   Table *host_values; /* weak: number -> function without a name, or object */
   Table *classes; /* weak: number -> metatable of such objects */
+  TString *length_name; /* "n", in the registry */
   Table *bytecode; /* weak: bytecode -> function without own upvalues */
   Table *cells_held; /* strong: id -> upvalue, while a run lasts */
   Table *cells_saved; /* strong: id -> value in the store */

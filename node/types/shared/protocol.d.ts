@@ -71,6 +71,14 @@ export declare const Tag: {
     readonly Bigint: 13;
     /** A function of the host that has no name. */
     readonly HostFunction: 14;
+    /** An object of the host, and the number of its class. */
+    readonly HostObject: 15;
+    /** Nothing, in a place where nil would be no value. */
+    readonly Null: 16;
+    /** A table with its content that is a list, empty or not. */
+    readonly List: 17;
+    /** A table with its content that is no list, whatever keys it has. */
+    readonly Map: 18;
 };
 /** What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */
 export declare const Operation: {
@@ -87,8 +95,10 @@ export declare const Operation: {
     readonly Request: 9;
     /** Nobody waits for that answer any more. */
     readonly Drop: 10;
-    /** Lua has let go of a function of the host. */
+    /** Lua has let go of a function or an object of the host. */
     readonly Release: 11;
+    /** What objects like this one offer. */
+    readonly Class: 12;
 };
 /** How the answer of a host function begins. */
 export declare const Status: {
@@ -149,9 +159,9 @@ export declare const PROTOCOL_REVISION = 4;
 export declare const BUFFER_SIZE = 65536;
 /** In place of the number of a host function: to let some seconds pass, its argument. */
 export declare const SLEEP = 4294967295;
-/** Numbers of host functions from this one on are those of functions without a name. */
+/** Numbers of host functions from this one on are those of values: functions without a name, and objects. */
 export declare const FIRST_HOST_VALUE = 2147483648;
-/** So many functions of the host without a name Lua may hold. */
+/** So many functions without a name and objects of the host Lua may hold. */
 export declare const MAX_HOST_VALUES = 100000;
 /** In place of a value's length, in a portion: the value is left out. */
 export declare const NO_VALUE = 4294967295;

@@ -80,17 +80,17 @@ int table_is_list (const Table *t) {
 ** them; is that so?
 */
 int table_list_length (Table *t, unsigned *n) {
-  const TValue *length = luaH_getstr(t, luaS_new(guest.L, "n"));
+  const TValue *length;
   *n = (unsigned)luaH_getn(t);
-  if (!table_is_list(t) || !ttisinteger(length) ||
-      l_castS2U(ivalue(length)) > INT_MAX)
-    return 0;
+  if (!table_is_list(t)) return 0;
+  length = luaH_getshortstr(t, guest.length_name);
+  if (!ttisinteger(length) || l_castS2U(ivalue(length)) > INT_MAX) return 0;
   if ((unsigned)ivalue(length) > *n) *n = (unsigned)ivalue(length);
   return 1;
 }
 
 int is_length_field (const TValue *key) {
-  return ttisstring(key) && vslen(key) == 1 && svalue(key)[0] == 'n';
+  return ttisshrstring(key) && tsvalue(key) == guest.length_name;
 }
 
 static const byte null_place; /* the address counts */

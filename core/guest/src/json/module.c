@@ -19,7 +19,10 @@ void json_put (const void *s, size_t n) {
 }
 
 void json_push_text (lua_State *L) {
-  if (json_incomplete) luacell_memory_error(L);
+  if (json_incomplete) {
+    bytes_shrink(&text); /* whoever catches the error goes on with little */
+    luacell_memory_error(L);
+  }
   push_string(L, (const char *)text.p, text.len);
   bytes_shrink(&text);
 }
