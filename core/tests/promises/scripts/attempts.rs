@@ -360,7 +360,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     ),
     endless(
         "text that is almost JSON",
-        "local j = require('json') local s = ('\n'):rep(1000000) .. '\"' .. ('x'):rep(1000000) while true do pcall(j.decode, s) end",
+        "local j = require('json') local s = ('\\n'):rep(1000000) .. '\"' .. ('x'):rep(1000000) while true do pcall(j.decode, s) end",
     ),
     attempt(
         "tables as JSON",
