@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 fn sandbox(source: &str) -> Sandbox {
     let sandbox = Sandbox::new().unwrap();
-    sandbox.compute(&format!("local json = require 'json' {source}")).unwrap();
+    sandbox.compute(format!("local json = require 'json' {source}")).unwrap();
     sandbox
 }
 
