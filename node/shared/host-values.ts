@@ -32,7 +32,7 @@ export class HostValues {
       this.#all.get(known)!.times++;
       return known;
     }
-    if (this.size >= MAX_HOST_VALUES) throw new LuaCellError('Memory', `Lua holds ${MAX_HOST_VALUES} functions of the host already`);
+    if (this.size >= MAX_HOST_VALUES) throw new LuaCellError('Memory', `Lua holds ${MAX_HOST_VALUES} functions and objects of the host already`);
     const number = this.#free.pop() ?? FIRST_HOST_VALUE + this.size;
     this.#all.set(number, { f, times: 1 });
     this.#numbers.set(f, number);

@@ -570,6 +570,7 @@ impl TableBuilder {
     }
 
     /// Appends to a list; nil leaves a gap.
+    #[cfg(feature = "json")]
     pub(crate) fn push(&mut self, list: TableRef, value: Slot) {
         self.0.nested |= value.is_foreign_table();
         if let Some(node) = self.0.node_mut(list.0) {

@@ -22,6 +22,7 @@ use crate::value::host_values::HostValue;
 use crate::value::{Error, Function, Handle, LuaString, Result, StoredTable};
 
 /// Whether a value with this tag is a table with its content.
+#[cfg(feature = "serde")]
 #[inline]
 pub(crate) fn is_table(tag: u8) -> bool {
     matches!(tag, tag::TABLE | tag::LIST | tag::MAP)
