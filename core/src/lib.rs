@@ -56,8 +56,10 @@ mod waiting;
 pub use api::Reply;
 #[cfg(feature = "testkit")]
 pub use api::testkit;
-pub use api::{Class, ClassBuilder, LuaObject, Metamethod};
-pub use api::{ComputeOptions, Engine, ImportOptions, Request, Run, Sandbox, SandboxConfig, parse_size, parse_time};
+pub use api::{
+    Class, ClassBuilder, ComputeOptions, Engine, ImportOptions, LuaObject, Metamethod, Request, Run, Sandbox,
+    SandboxConfig, parse_size, parse_time,
+};
 #[cfg(feature = "async")]
 #[doc(hidden)]
 pub use api::{LanguageClass, Member, MemberFn};

@@ -107,12 +107,7 @@ impl Args {
     /// As `table`.
     pub fn shaped_table(&mut self, shape: Shape, array: usize, entries: usize) -> Result<u32> {
         let (array, entries) = (count(array)?, count(entries)?);
-        let tag = match shape {
-            Shape::Unknown => tag::TABLE,
-            Shape::List => tag::LIST,
-            Shape::Map => tag::MAP,
-        };
-        codec::put_u32(&mut self.bytes, tag, array);
+        codec::put_u32(&mut self.bytes, codec::table_tag(shape), array);
         self.bytes.extend_from_slice(&entries.to_le_bytes());
         let number = self.tables;
         self.tables = number.checked_add(1).ok_or_else(|| Error::conversion("too many tables in one value"))?;
@@ -167,12 +162,12 @@ impl Args {
 
     /// The bytes for the guest; `room` is used where they have to be put together.
     pub(crate) fn encoded<'a>(&'a self, room: &'a mut Vec<u8>, resolver: &dyn Resolver) -> Result<&'a [u8]> {
-        if self.references.is_empty() && resolver.takes_shapes() {
-            return Ok(&self.bytes);
-        }
         if !resolver.takes_shapes() {
             codec::encode_args(&self.clone().into_values()?, room, resolver)?;
             return Ok(room);
+        }
+        if self.references.is_empty() {
+            return Ok(&self.bytes);
         }
         let mut done = 0;
         for (at, value) in &self.references {

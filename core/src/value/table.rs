@@ -405,15 +405,20 @@ impl Table {
         let key = key.into_key().ok_or_else(|| Error::invalid("a table key must not be nil or NaN"))?;
         let value = Slot::Value(value.into());
         let nested = key.is_foreign_table() || value.is_foreign_table();
-        if Arc::get_mut(&mut self.graph).is_none() {
-            *self = self.extract();
-        }
-        let graph = Arc::make_mut(&mut self.graph);
+        let (graph, node) = self.graph_to_change();
         graph.nested |= nested;
-        if let Some(node) = graph.node_mut(self.node) {
+        if let Some(node) = graph.node_mut(node) {
             node.set(key, value);
         }
         Ok(())
+    }
+
+    /// The graph, copied if anybody else has it, and this table's place in it.
+    fn graph_to_change(&mut self) -> (&mut Graph, u32) {
+        if Arc::get_mut(&mut self.graph).is_none() {
+            *self = self.extract();
+        }
+        (Arc::make_mut(&mut self.graph), self.node)
     }
 
     /// Appends a value at the key [`len`](Self::len) + 1; nil changes nothing.
@@ -458,8 +463,8 @@ impl Table {
     #[must_use]
     pub fn with_shape(mut self, shape: Shape) -> Table {
         if self.shape() != shape {
-            self = self.extract();
-            if let Some(node) = Arc::make_mut(&mut self.graph).node_mut(self.node) {
+            let (graph, node) = self.graph_to_change();
+            if let Some(node) = graph.node_mut(node) {
                 node.shape = shape;
                 node.finish_array();
             }

@@ -10,6 +10,7 @@ typedef struct Filling {
   uint32_t i, n; /* array values done, in all */
   uint32_t pairs; /* pairs left */
   int has_key; /* the key is in 'key', its value comes next */
+  int has_gaps; /* there are nils among the array values */
   TValue key;
 } Filling;
 
@@ -237,6 +238,7 @@ static void fill_plain (lua_State *L, Input *in, size_t index) {
   for (; i < n; i++) {
     luacell_look(L);
     if (in->p == in->end || !push_plain(L, in)) break;
+    if (ttisnil(s2v(L->top.p - 1))) filling_at(index)->has_gaps = 1;
     table_put(L, t, (lua_Integer)i + 1, s2v(L->top.p - 1));
     lua_pop(L, 1);
   }
@@ -287,10 +289,6 @@ static void fill (lua_State *L, Input *in) {
 
 /* Of a list with nils in it the field 'n' says how long it is. */
 static void keep_length (lua_State *L, Table *t, uint32_t n) {
-  uint32_t i;
-  for (i = 0; i < n && !isempty(luaH_getint(t, (lua_Integer)i + 1)); i++)
-    luacell_look(L);
-  if (i == n) return;
   need_stack(L, 2);
   sethvalue2s(L, L->top.p, t);
   api_incr_top(L);
@@ -308,7 +306,7 @@ static int close_filled (lua_State *L, Input *in, size_t base) {
     f = filling_at(index);
     if (f->i < f->n || f->pairs > 0) return 1;
     filling.len -= sizeof *f;
-    if (table_is_list(f->t)) keep_length(L, f->t, f->n);
+    if (f->has_gaps && table_is_list(f->t)) keep_length(L, f->t, f->n);
   }
   return 0;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::reader::{Reader, malformed, unknown_tag};
-use super::{Resolver, tag};
+use super::{Resolver, shape_of, tag};
 use crate::value::host_values::HostValue;
 use crate::value::{Error, ErrorKind, Function, FunctionKind, Graph, LuaString, Node, Result, Shape, Slot, Value};
 
@@ -50,9 +50,6 @@ impl Decoder<'_> {
                 Slot::Value(Value::Function(self.resolver.builtin(name)))
             }
             tag::EXTERNAL => Slot::Value(Value::StoredTable(self.resolver.stored(self.id()?, false))),
-            tag::TABLE => self.table(Shape::Unknown)?,
-            tag::LIST => self.table(Shape::List)?,
-            tag::MAP => self.table(Shape::Map)?,
             tag::BACKREF => {
                 let number = self.reader.u32()?;
                 if number as usize >= self.graph.len() {
@@ -72,7 +69,7 @@ impl Decoder<'_> {
                 Slot::Value(Value::Function(Function(Arc::new(FunctionKind::Stored(table)))))
             }
             tag::STORED_UPVALUE => Slot::Value(Value::StoredTable(self.resolver.stored(self.id()?, true))),
-            other => return Err(unknown_tag(other)),
+            other => self.table(shape_of(other).ok_or_else(|| unknown_tag(other))?)?,
         };
         // Once it is there: when it is too much it is let go like any other.
         if !matches!(slot, Slot::Node(_)) {

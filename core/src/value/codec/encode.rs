@@ -4,7 +4,7 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 
 use super::reader::Reader;
-use super::{Resolver, tag};
+use super::{Resolver, table_tag, tag};
 use crate::value::host_values::HostValue;
 use crate::value::{Error, Function, FunctionKind, Object, Result, Shape, Slot, Table, Value};
 
@@ -203,12 +203,8 @@ fn put_slot(
     numbers.insert(table.identity(), number);
     let count = |n: usize| u32::try_from(n).map_err(|_| Error::conversion("a table has too many entries"));
     let node = table.own_node();
-    let tag = match node.shape {
-        Shape::List if resolver.takes_shapes() => tag::LIST,
-        Shape::Map if resolver.takes_shapes() => tag::MAP,
-        _ => tag::TABLE,
-    };
-    put_u32(out, tag, count(node.array().len())?);
+    let shape = if resolver.takes_shapes() { node.shape } else { Shape::Unknown };
+    put_u32(out, table_tag(shape), count(node.array().len())?);
     out.extend_from_slice(&count(node.hash_len())?.to_le_bytes());
     open.push(Writing::new(table));
     Ok(())

@@ -1,6 +1,6 @@
 //! Encoded bytes from front to back, and the values in them that refer to nothing.
 
-use super::tag;
+use super::{is_table, tag};
 use crate::util::ByteReader;
 use crate::value::{Error, ErrorKind, LuaString, Result, Slot, Value};
 
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
             tag::NIL | tag::NULL => {}
             tag::BOOLEAN => drop(self.take(1)?),
             tag::INTEGER | tag::FLOAT | tag::HOST_OBJECT => drop(self.take(8)?),
-            tag::TABLE | tag::LIST | tag::MAP => drop(self.take(8)?),
+            tag if is_table(tag) => drop(self.take(8)?),
             tag::STRING | tag::FUNCTION | tag::BUILTIN | tag::BIGINT => drop(self.bytes()?),
             tag::BACKREF | tag::HANDLE | tag::HOST_FUNCTION => drop(self.take(4)?),
             tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE => return self.u32().map(Some),
@@ -132,7 +132,9 @@ impl<'a> Reader<'a> {
         let mut left = 1u64;
         while left > 0 {
             left -= 1;
-            if let [tag::TABLE | tag::LIST | tag::MAP, counts @ ..] = self.0.rest {
+            if let Some((tag, counts)) = self.0.rest.split_first()
+                && is_table(*tag)
+            {
                 let mut counts = ByteReader::new(counts);
                 left += u64::from(whole(counts.u32())?) + 2 * u64::from(whole(counts.u32())?);
             }
