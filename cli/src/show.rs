@@ -234,6 +234,7 @@ fn number(value: &Value) -> f64 {
 fn scalar(value: &Value) -> String {
     match value {
         Value::Nil => "nil".to_owned(),
+        Value::Null => "json.null".to_owned(),
         Value::Boolean(value) => value.to_string(),
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => float(*number),

@@ -56,8 +56,10 @@ mod waiting;
 pub use api::Reply;
 #[cfg(feature = "testkit")]
 pub use api::testkit;
-pub use api::{Class, ClassBuilder, LuaObject, Metamethod};
-pub use api::{ComputeOptions, Engine, ImportOptions, Request, Run, Sandbox, SandboxConfig, parse_size, parse_time};
+pub use api::{
+    Class, ClassBuilder, ComputeOptions, Engine, ImportOptions, LuaObject, Metamethod, Request, Run, Sandbox,
+    SandboxConfig, parse_size, parse_time,
+};
 #[cfg(feature = "async")]
 #[doc(hidden)]
 pub use api::{LanguageClass, Member, MemberFn};
@@ -79,7 +81,7 @@ pub use value::LanguageData;
 pub use value::serde::SerializeArgs;
 pub use value::{
     Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Object, ObjectRef,
-    Outcome, Result, StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,
+    Outcome, Result, Shape, StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,
 };
 
 /// The programs in the README and the documents are tests.

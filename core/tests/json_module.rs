@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 fn sandbox(source: &str) -> Sandbox {
     let sandbox = Sandbox::new().unwrap();
-    sandbox.compute(&format!("local json = require 'json' {source}")).unwrap();
+    sandbox.compute(format!("local json = require 'json' {source}")).unwrap();
     sandbox
 }
 
@@ -60,7 +60,7 @@ fn alike(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Number(x), Json::Number(y)) if x.is_f64() && y.is_f64() => {
             let (x, y) = (x.as_f64().unwrap(), y.as_f64().unwrap());
-            x == y || (x - y).abs() <= x.abs() * 1e-15
+            (x - y).abs() <= x.abs() * 1e-15 + f64::from_bits(10)
         }
         (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
         (Json::Object(a), Json::Object(b)) => {

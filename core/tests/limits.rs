@@ -361,7 +361,8 @@ fn a_traceback_walks_a_deep_stack_once() {
     };
     let traceback = |depth| counted("debug.traceback", depth) - counted("tostring", depth);
     let (shallow, deep) = (traceback(DEPTH), traceback(2 * DEPTH));
-    assert!(deep - shallow < 2 * DEPTH, "{shallow} and {deep} instructions");
+    // Two for each level; some for whatever else depends on the size of the stack.
+    assert!(deep - shallow < 2 * DEPTH + DEPTH / 10, "{shallow} and {deep} instructions");
 }
 
 #[test]

@@ -761,6 +761,11 @@ typedef struct luacell_member {
 #define LUACELL_TYPE_OBJECT 8
 
 /**
+ * json.null: a value where a table could not hold nil.
+ */
+#define LUACELL_TYPE_NULL 9
+
+/**
  * object:name(...)
  */
 #define LUACELL_METHOD 0
@@ -884,6 +889,11 @@ void *luacell_error_userdata(const struct luacell_error *error);
  * A new nil; to be freed.
  */
 struct luacell_value *luacell_value_new_nil(void);
+
+/**
+ * A new json.null; to be freed.
+ */
+struct luacell_value *luacell_value_new_null(void);
 
 /**
  * A new boolean; to be freed.

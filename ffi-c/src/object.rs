@@ -20,21 +20,11 @@ pub struct luacell_class {
 }
 
 impl Opaque for luacell_class {
-    type Behind = HostClass;
-}
-
-/// See luacell_class.
-pub struct HostClass {
-    class: Class<HostObject>,
-    /// So that objects of another class are not taken for this one's.
-    number: Arc<()>,
+    type Behind = Class<HostObject>;
 }
 
 /// What Lua holds.
-pub struct HostObject {
-    object: UserPointer,
-    class: Arc<()>,
-}
+pub struct HostObject(UserPointer);
 
 /// A function of a class. `userdata` is the member's, `object` the object's own pointer. `args` is what Lua passes behind the
 /// object; a writer gets the value. A metamethod gets all operands, of which one is the object. Otherwise it is like a
@@ -128,7 +118,6 @@ pub unsafe extern "C" fn luacell_class_new(
             true => &[],
             false => std::slice::from_raw_parts(members, members_len),
         };
-        let number = Arc::new(());
         let mut builder = Class::builder(text(name, name_len, "name")?);
         for member in members {
             if member.name.is_null() {
@@ -145,7 +134,7 @@ pub unsafe extern "C" fn luacell_class_new(
                 callback_result("the host function", |error| {
                     let (args, results) = (view::<luacell_values>(&args), (&raw mut results).cast());
                     // SAFETY: the header demands that the function can be called so.
-                    unsafe { function(userdata.get(), object.object.get(), args, results, error) }
+                    unsafe { function(userdata.get(), object.0.get(), args, results, error) }
                 })?;
                 Ok(results)
             };
@@ -156,17 +145,12 @@ pub unsafe extern "C" fn luacell_class_new(
                 LUACELL_METAMETHOD => {
                     let event = Metamethod::from_name(name)
                         .ok_or_else(|| invalid(format!("'{name}' is no metamethod that a class can have")))?;
-                    let number = Arc::clone(&number);
-                    builder.metafunction(event, move |args: Vec<Value>| {
-                        let objects: Vec<Object> = args.iter().filter_map(Value::as_object).cloned().collect();
-                        let own = objects.iter().find_map(|object| own(object, &number));
-                        call(own.ok_or_else(|| invalid("a metamethod needs an object of its class"))?, args)
-                    })
+                    builder.operator(event, call)
                 }
                 kind => return Err(invalid(format!("{kind} is no kind of member"))),
             };
         }
-        place.give(HostClass { class: builder.build(), number });
+        place.give(builder.build());
         Ok(())
     })
 }
@@ -192,10 +176,6 @@ fn one(values: Vec<Value>) -> Result<Value> {
     Ok(values.into_iter().next().unwrap_or_default())
 }
 
-fn own<'a>(object: &'a Object, class: &Arc<()>) -> Option<&'a HostObject> {
-    object.downcast_ref::<HostObject>().filter(|object| Arc::ptr_eq(&object.class, class))
-}
-
 /// Ends the caller's hold of a class. Its objects stay as they are. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn luacell_class_free(class: *mut luacell_class) {
@@ -216,8 +196,7 @@ pub unsafe extern "C" fn luacell_value_new_object(
     guard::plain(std::ptr::null_mut(), || {
         let Ok(class) = borrow(class, "class") else { return std::ptr::null_mut() };
         let pointer = UserPointer { pointer: object, _userdata: userdata };
-        let value = Arc::new(HostObject { object: pointer, class: Arc::clone(&class.number) });
-        into_raw(class.class.object_known_as(object.addr(), value).into())
+        into_raw(class.object_known_as(object.addr(), Arc::new(HostObject(pointer))).into())
     })
 }
 
@@ -227,5 +206,5 @@ pub unsafe extern "C" fn luacell_value_object(value: *const luacell_value, class
     let (Ok(Value::Object(object)), Ok(class)) = (borrow(value, "value"), borrow(class, "class")) else {
         return std::ptr::null_mut();
     };
-    own(object, &class.number).map_or(std::ptr::null_mut(), |object| object.object.get())
+    class.get(object).map_or(std::ptr::null_mut(), |object| object.0.get())
 }

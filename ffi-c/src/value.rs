@@ -50,6 +50,8 @@ pub const LUACELL_TYPE_STORED_TABLE: luacell_type = 6;
 pub const LUACELL_TYPE_FUNCTION: luacell_type = 7;
 /// An object of the host.
 pub const LUACELL_TYPE_OBJECT: luacell_type = 8;
+/// json.null: a value where a table could not hold nil.
+pub const LUACELL_TYPE_NULL: luacell_type = 9;
 
 /// A value that the caller lends, NULL being nil.
 pub(crate) unsafe fn any_value(pointer: *const luacell_value) -> Value {
@@ -69,6 +71,12 @@ fn new(make: impl FnOnce() -> Value) -> *mut luacell_value {
 #[unsafe(no_mangle)]
 pub extern "C" fn luacell_value_new_nil() -> *mut luacell_value {
     new(|| Value::Nil)
+}
+
+/// A new json.null; to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn luacell_value_new_null() -> *mut luacell_value {
+    new(|| Value::Null)
 }
 
 /// A new boolean; to be freed.
@@ -129,6 +137,7 @@ pub unsafe extern "C" fn luacell_value_type(value: *const luacell_value) -> luac
         Ok(Value::StoredTable(_)) => LUACELL_TYPE_STORED_TABLE,
         Ok(Value::Function(_)) => LUACELL_TYPE_FUNCTION,
         Ok(Value::Object(_)) => LUACELL_TYPE_OBJECT,
+        Ok(Value::Null) => LUACELL_TYPE_NULL,
         _ => LUACELL_TYPE_NIL,
     }
 }

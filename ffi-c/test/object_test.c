@@ -205,7 +205,22 @@ static void iterators(void) {
   CHECK(luacell_value_new_iterator(NULL, NULL, NULL) == NULL);
 }
 
+static void null(void) {
+  test_begin("null is a value");
+  luacell_sandbox *sandbox = new_sandbox(NULL);
+  luacell_outcome_free(run(sandbox, "function is_null(v) return v == require('json').null end"));
+  bool same = false;
+  luacell_outcome *outcome = call(sandbox, "is_null", luacell_value_new_null(), NULL);
+  CHECK(luacell_value_to_boolean(luacell_outcome_value(outcome), &same, NULL) == LUACELL_OK && same);
+  luacell_outcome_free(outcome);
+  outcome = run(sandbox, "return require('json').null");
+  CHECK(luacell_value_type(luacell_outcome_value(outcome)) == LUACELL_TYPE_NULL);
+  luacell_outcome_free(outcome);
+  luacell_sandbox_free(sandbox);
+}
+
 int main(void) {
+  null();
   functions();
   objects();
   what_makes_no_sense();

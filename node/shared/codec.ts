@@ -41,7 +41,12 @@ class Node {
   /** Whether JavaScript would call one of the functions by itself, if they were in an object. */
   called = false;
   out: object | null = null;
+
+  /** `Tag.List` or `Tag.Map` where it is said to be one, else `Tag.Table`. */
+  constructor(readonly shape: number) {}
 }
+
+const isContent = (tag: number): boolean => tag === Tag.Table || tag === Tag.List || tag === Tag.Map;
 
 interface Open {
   node: Node;
@@ -74,6 +79,7 @@ class Decoder {
     const { reader, links } = this;
     switch (tag) {
       case Tag.Nil:
+      case Tag.Null:
         return null;
       case Tag.Boolean:
         return reader.u8() !== 0;
@@ -91,7 +97,9 @@ class Decoder {
       case Tag.External:
         return links.stored(this.#id(), false);
       case Tag.Table:
-        return this.#table();
+      case Tag.List:
+      case Tag.Map:
+        return this.#table(tag);
       case Tag.Backref: {
         const node = this.nodes[reader.u32()];
         if (!node) throw malformed('it refers to a table that is not there');
@@ -119,12 +127,12 @@ class Decoder {
     throw malformed(`unknown tag 0x${tag.toString(16).padStart(2, '0')}`);
   }
 
-  #table(): Node {
+  #table(shape: number): Node {
     const array = this.reader.u32();
     const pairs = this.reader.u32();
     this.#announced += array + 2 * pairs;
     if (this.#announced > this.reader.left) throw malformed('a table announces more than there is');
-    const node = new Node();
+    const node = new Node(shape);
     this.nodes.push(node);
     if (array + pairs > 0) this.#open.push({ node, array, pairs, key: null, hasKey: false });
     return node;
@@ -132,7 +140,7 @@ class Decoder {
 
   #deliver(open: Open, tag: number, value: unknown): void {
     const { node } = open;
-    if (tag === Tag.Table || tag === Tag.Backref) node.nested = true;
+    if (isContent(tag) || tag === Tag.Backref) node.nested = true;
     const isFloat = tag === Tag.Float && Number.isInteger(value) && !this.links.exact;
     if (open.array > 0) {
       if (isFloat) (node.floats ??= []).push(node.array.length);
@@ -146,7 +154,7 @@ class Decoder {
       node.keys.push(open.key);
       node.values.push(value);
     } else {
-      if (value === null || Number.isNaN(value)) throw malformed('a table with a nil or NaN key');
+      if (tag === Tag.Nil || Number.isNaN(value)) throw malformed('a table with a nil or NaN key');
       open.key = value;
       open.hasKey = true;
     }
@@ -180,8 +188,13 @@ function setOwn(object: object, key: string, value: unknown): void {
 /** Whether luacell would call this function of the host by itself when the table comes back, as if the host had written it there and not a script. */
 const isHook = (key: unknown, value: unknown): boolean => key === 'toLua' && !functionKinds.has(value as LuaFunction);
 
-/** An array for a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its functions. */
-export function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean): object {
+/**
+ * An array for a list or a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its
+ * functions; `shape`: what the table is said to be, `Tag.List` or `Tag.Map`.
+ */
+export function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean, shape: number = Tag.Table): object {
+  if (shape === Tag.List && keys.length === 0) return [];
+  if (shape === Tag.Map && array.length > 0) return new Map();
   if (array.length === 0) return !called && keys.every((key) => typeof key === 'string') ? {} : new Map();
   return keys.length === 0 && !array.includes(null) ? [] : new Map();
 }
@@ -216,7 +229,7 @@ function replaceNodes(values: unknown[]): void {
 
 function build(nodes: readonly Node[], exact: boolean): void {
   for (const node of nodes) {
-    const out = containerFor(node.array, node.keys, node.called);
+    const out = containerFor(node.array, node.keys, node.called, node.shape);
     node.out = Array.isArray(out) ? node.array : out;
   }
   for (const node of nodes) {
@@ -256,7 +269,7 @@ export function decode(bytes: Uint8Array, links: Links, passed?: (Wrapped | unde
 /** The ids of all tables that an encoded value refers to. Bytes that make no sense refer to nothing. */
 export function references(bytes: Uint8Array, visit: (id: number) => void): void {
   const first = bytes[0]!;
-  const refers = first === Tag.External || first === Tag.Table || first === Tag.StoredFunction || first === Tag.StoredUpvalue;
+  const refers = first === Tag.External || isContent(first) || first === Tag.StoredFunction || first === Tag.StoredUpvalue;
   if (refers) eachTag(bytes, (_, id) => id !== null && visit(id));
 }
 
@@ -278,6 +291,7 @@ function eachTag(bytes: Uint8Array, visit: (tag: number, id: number | null) => v
       if (id !== null) continue;
       switch (tag) {
         case Tag.Nil:
+        case Tag.Null:
           break;
         case Tag.Boolean:
           reader.take(1);
@@ -285,6 +299,8 @@ function eachTag(bytes: Uint8Array, visit: (tag: number, id: number | null) => v
         case Tag.Integer:
         case Tag.Float:
         case Tag.Table:
+        case Tag.List:
+        case Tag.Map:
           reader.take(8);
           break;
         case Tag.String:
@@ -518,7 +534,7 @@ class Encoder {
     checkTables(this.#numbers.size + 1, this.open.length);
     this.#numbers.set(value, this.#numbers.size);
     const parts = partsOf(value);
-    out.u8(Tag.Table);
+    out.u8(Array.isArray(value) ? Tag.List : Tag.Map);
     out.u32(parts.length);
     out.u32(parts.pairs.length / 2);
     if (parts.length + parts.pairs.length === 0) return false;

@@ -78,6 +78,12 @@ export const Tag = {
   HostFunction: 0x0e,
   /** An object of the host, and the number of its class. */
   HostObject: 0x0f,
+  /** Nothing, in a place where nil would be no value. */
+  Null: 0x10,
+  /** A table with its content that is a list, empty or not. */
+  List: 0x11,
+  /** A table with its content that is no list, whatever keys it has. */
+  Map: 0x12,
 } as const;
 
 /** What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */

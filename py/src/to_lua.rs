@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use luacell::{Args, Value};
+use luacell::{Args, Shape, Value};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -327,14 +327,14 @@ impl<'py> Writer<'py> {
                     return self.entries(&object, entries);
                 }
                 let length = list.len();
-                if self.table(&object, length, 0)? {
+                if self.table(&object, Shape::List, length, 0)? {
                     self.frames.push(Frame::List(list.clone(), 0, length));
                 }
                 return Ok(());
             }
             if let Ok(tuple) = object.cast::<PyTuple>() {
                 let length = tuple.len();
-                if self.table(&object, length, 0)? {
+                if self.table(&object, Shape::List, length, 0)? {
                     self.frames.push(Frame::Tuple(tuple.clone(), 0, length));
                 }
                 return Ok(());
@@ -358,6 +358,10 @@ impl<'py> Writer<'py> {
             if kind == OBJECT {
                 let (class, object) = replaced.extract::<(Bound<'_, ObjectClass>, Bound<'_, PyAny>)>()?;
                 self.args.object(&class.get().object(&object));
+                return Ok(());
+            }
+            if kind == NULL {
+                self.args.null();
                 return Ok(());
             }
             if kind > 1 {
@@ -390,9 +394,9 @@ impl<'py> Writer<'py> {
         let length = owner.len()?;
         // What is longer is refused when so much of it was read.
         let announced = length.min(MOST_MADE);
-        let (array, entries) = if pairs { (0, announced) } else { (announced, 0) };
+        let (shape, array, entries) = if pairs { (Shape::Map, 0, announced) } else { (Shape::List, announced, 0) };
         let (owner, items) = (owner.clone(), items.try_iter()?);
-        if self.table(&owner, array, entries)? {
+        if self.table(&owner, shape, array, entries)? {
             let made = Made { owner, items, length, read: 0, pairs, key: None, value: None };
             self.frames.push(Frame::Made(made));
         }
@@ -405,20 +409,20 @@ impl<'py> Writer<'py> {
         entries: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
     ) -> PyResult<()> {
         check_keys(self.py, &entries)?;
-        if self.table(object, 0, entries.len())? {
+        if self.table(object, Shape::Map, 0, entries.len())? {
             self.frames.push(Frame::Entries(entries.into_iter(), None, None));
         }
         Ok(())
     }
 
     /// Begins a table; false when this very object was written before.
-    fn table(&mut self, object: &Bound<'py, PyAny>, array: usize, entries: usize) -> PyResult<bool> {
+    fn table(&mut self, object: &Bound<'py, PyAny>, shape: Shape, array: usize, entries: usize) -> PyResult<bool> {
         let address = object.as_ptr().addr();
         if let Some((number, _)) = self.seen.get(&address) {
             self.args.table_again(*number).or_raise(self.py)?;
             return Ok(false);
         }
-        let number = self.args.table(array, entries).or_raise(self.py)?;
+        let number = self.args.shaped_table(shape, array, entries).or_raise(self.py)?;
         self.seen.insert(address, (number, object.clone()));
         Ok(true)
     }
@@ -485,9 +489,10 @@ fn shown_key(key: &Bound<'_, PyAny>) -> String {
     text.chars().take(SHOWN_KEY).collect()
 }
 
-/// What that says of a callable, and of an object.
+/// What that says of a callable, of an object, and of null.
 const CALLABLE: usize = 4;
 const OBJECT: usize = 5;
+const NULL: usize = 6;
 
 /// `luacell._convert.fallback`
 fn fallback(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -36,7 +36,7 @@ pub fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
 #[inline]
 fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
-        Value::Nil => py.None().into_bound(py),
+        Value::Nil | Value::Null => py.None().into_bound(py),
         Value::Boolean(b) => PyBool::new(py, *b).to_owned().into_any(),
         Value::Integer(n) => PyInt::new(py, *n).into_any(),
         Value::Float(x) => PyFloat::new(py, *x).into_any(),
@@ -202,7 +202,7 @@ impl<'py> Converter<'py> {
         if let Some(known) = self.seen.get(identity) {
             return Ok(known.clone());
         }
-        let (object, container) = if table.is_sequence() {
+        let (object, container) = if table.is_list() {
             let list = PyList::empty(self.py);
             (list.clone().into_any(), Container::List(list))
         } else if fits_dict(table) {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import itertools
 import math
+import pickle
 import signal
 from collections import OrderedDict, UserDict, UserList, deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,22 +37,22 @@ plain = st.one_of(st.booleans(), integers, st.floats(allow_nan=False), st.text()
 
 def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     some = inner.filter(lambda value: value is not None)
-    return st.lists(some, min_size=1, max_size=6) | st.dictionaries(keys, some, max_size=6)
+    return st.lists(some, max_size=6) | st.dictionaries(keys, some, max_size=6)
 
 
-def as_lua_sees_it(value: Any) -> Any:
-    """Bytes that are UTF-8 come back as text, and a dict with the keys 1 to n is a list."""
+def as_lua_sees_it(value: Any, kept: bool = False) -> Any:
+    """Bytes that are UTF-8 come back as text. A kept table is a list if it has the keys 1 to n, whatever it was."""
     if isinstance(value, bytes):
         try:
             return value.decode()
         except UnicodeDecodeError:
             return value
     if isinstance(value, list):
-        return [as_lua_sees_it(item) for item in value]
+        return {} if kept and not value else [as_lua_sees_it(item, kept) for item in value]
     if isinstance(value, dict):
-        if value and set(value) == set(range(1, len(value) + 1)):
-            return [as_lua_sees_it(value[at]) for at in range(1, len(value) + 1)]
-        return {key: as_lua_sees_it(item) for key, item in value.items()}
+        if kept and value and set(value) == set(range(1, len(value) + 1)):
+            return [as_lua_sees_it(value[at], kept) for at in range(1, len(value) + 1)]
+        return {key: as_lua_sees_it(item, kept) for key, item in value.items()}
     return value
 
 
@@ -69,13 +71,12 @@ def exactly(a: Any, b: Any) -> bool:
 @given(st.recursive(plain, containers, max_leaves=20))
 @settings(max_examples=300, deadline=None)
 def test_values_survive(value: Any) -> None:
-    expected = as_lua_sees_it(value)
-    assert exactly(there_and_back(value), expected)
+    assert exactly(there_and_back(value), as_lua_sees_it(value))
     LUA.input = value
     stored = LUA.input
     if isinstance(stored, luacell.Table):
         stored = stored.to_python()
-    assert exactly(stored, expected)
+    assert exactly(stored, as_lua_sees_it(value, kept=True))
 
 
 @given(st.lists(plain, max_size=5))
@@ -93,8 +94,8 @@ def test_none_and_several_results() -> None:
     assert LUA.compute("return nil") is None
     assert LUA.outcome.count == 1
     assert LUA.compute("return 1, nil, 'x'") == (1, None, "x")
-    assert there_and_back([]) == {}
-    assert there_and_back([1, None, 3]) == {1: 1, 3: 3}
+    assert there_and_back([]) == []
+    assert there_and_back([1, None, 3]) == [1, None, 3]
 
 
 def test_integers_end_at_64_bits() -> None:
@@ -287,7 +288,7 @@ def test_other_types_go_in() -> None:
 
 def test_dataclasses_and_models() -> None:
     order = Order([Item("tea", 3.5, ["hot"]), Item("cake", 2.0)])
-    assert there_and_back(order) == {"items": [{"name": "tea", "price": 3.5, "tags": ["hot"]}, {"name": "cake", "price": 2.0, "tags": {}}]}
+    assert there_and_back(order) == {"items": [{"name": "tea", "price": 3.5, "tags": ["hot"]}, {"name": "cake", "price": 2.0, "tags": []}]}
     assert there_and_back(Model(id=7, items=["a"])) == {"id": 7, "items": ["a"]}
     assert there_and_back([Money(5)]) == [{"cents": 5}]
 
@@ -320,7 +321,7 @@ def test_a_converter_may_change_what_is_being_passed() -> None:
             return 1
 
     victim.extend([Evil(), 2, 3])
-    assert LUA.compute("return ...", victim) == [1]
+    assert LUA.compute("return ...", victim) == [1, None, None]
     table: dict[str, Any] = {}
 
     class Worse:
@@ -386,3 +387,29 @@ def test_what_python_code_raises_comes_out() -> None:
         there_and_back([Broken()])
     with pytest.raises(luacell.LuaConversionError):
         there_and_back(Endless())
+
+
+def test_lists_and_dicts_stay_what_they_are() -> None:
+    values: list[Any] = [[], {}, [1, None, 3], [None], [1, None], {1: "a", 2: "b"}, [[], {}, [[]]], {"a": [], "b": {}}, ()]
+    for value in values:
+        assert LUA.compute("return ...", value) == (list(value) if isinstance(value, tuple) else value)
+    assert LUA.compute("local t = ... t[#t + 1] = 1 return t", []) == [1]
+    assert LUA.compute("local t = ... return t.n, t[2], t[3]", [1, None, 3]) == (3, None, 3)
+    assert LUA.compute("local t = ... return t.n", [1, 2]) is None
+    assert LUA.compute("local t = ... t.x = 1 return t", [1]) == {1: 1, "x": 1}
+    assert LUA.compute("return {}, {1, 2}, require('json').array {}") == ({}, [1, 2], [])
+    assert LUA.compute("return require('json').encode(...)", [[], {}, [1, None], {1: "a"}]) == '[[],{},[1,null],{"1":"a"}]'
+
+
+def test_null() -> None:
+    json = "local json = require('json') "
+    assert LUA.compute(json + "local t = ... return #t, t[2] == json.null, t", [1, luacell.null, 3]) == (3, True, [1, None, 3])
+    assert LUA.compute(json + "return ... == json.null, type(...), json.null", luacell.null) == (True, "userdata", None)
+    assert LUA.compute(json + "return json.decode('{\"a\": null, \"b\": [null]}')") == {"a": None, "b": [None]}
+    assert LUA.compute(json + "return json.encode {...}", luacell.null) == "[null]"
+    assert not luacell.null and luacell.null == None and None == luacell.null and luacell.null != 0  # noqa: E711
+    assert pickle.loads(pickle.dumps(luacell.null)) is luacell.null and copy.deepcopy(luacell.null) is luacell.null
+    assert repr(luacell.null) == "luacell.null" and {None: 1}[luacell.null] == 1
+    LUA.compute(json + "_home.n = {x = json.null}")
+    assert LUA.compute(json + "return _home.n.x == json.null, _home.n.x") == (True, None)
+    assert LUA.home["n"]["x"] is None

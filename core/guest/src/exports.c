@@ -137,6 +137,9 @@ static void start (lua_State *L, void *ud) {
   guest.host_functions = table_new_anchored(L, "v");
   guest.host_values = table_new_anchored(L, "v");
   guest.classes = table_new_anchored(L, "v");
+  lua_pushliteral(L, "n");
+  guest.length_name = tsvalue(s2v(L->top.p - 1));
+  luaL_ref(L, LUA_REGISTRYINDEX);
   guest.cells_held = table_new_anchored(L, NULL);
   guest.cells_saved = table_new_anchored(L, NULL);
   guest.cells_before = table_new_anchored(L, NULL);

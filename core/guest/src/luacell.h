@@ -114,6 +114,7 @@ typedef struct Guest {
   Table *host_functions; /* weak: name -> host function */
   Table *host_values; /* weak: number -> function without a name, or object */
   Table *classes; /* weak: number -> metatable of such objects */
+  TString *length_name; /* "n", in the registry */
   Table *bytecode; /* weak: bytecode -> function without own upvalues */
   Table *cells_held; /* strong: id -> upvalue, while a run lasts */
   Table *cells_saved; /* strong: id -> value in the store */
@@ -216,10 +217,13 @@ Table *globals_table (void);
 int is_globals (const TValue *v);
 const char *type_name (lua_State *L, const TValue *v);
 
-/* A table may be marked as a list, for whoever writes it where an empty list is
-   not what an empty table is. Nothing else looks at the mark. */
+/* A table may be marked as a list or as a map, for whoever writes it where an
+   empty list is not an empty map. Nothing else looks at the mark. */
+unsigned table_shape (const Table *t);
+void table_set_shape (Table *t, unsigned shape);
 int table_is_list (const Table *t);
-void table_mark_list (Table *t);
+int table_list_length (Table *t, unsigned *n);
+int is_length_field (const TValue *key);
 
 /* A value in place of nil where tables have to hold it: 'json.null'. */
 void null_push (lua_State *L);

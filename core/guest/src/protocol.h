@@ -57,6 +57,9 @@ enum {
   TAG_BIGINT = 0x0D,
   TAG_HOST_FUNCTION = 0x0E, /* A function of the host that has no name. */
   TAG_HOST_OBJECT = 0x0F, /* An object of the host, and the number of its class. */
+  TAG_NULL = 0x10, /* Nothing, in a place where nil would be no value. */
+  TAG_LIST = 0x11, /* A table with its content that is a list, empty or not. */
+  TAG_MAP = 0x12, /* A table with its content that is no list, whatever keys it has. */
 };
 
 /* What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */

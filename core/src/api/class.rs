@@ -63,8 +63,14 @@ impl<T: Send + Sync + 'static> Class<T> {
         self.object_known_as(Arc::as_ptr(&value).addr(), value)
     }
 
-    /// The same for languages in which something else than the `Arc` says which objects are one. It has to hold for as
-    /// long as the value is there.
+    /// The value that an object of this class is; `None` for one of another class, also if its value is of the same type.
+    #[must_use]
+    pub fn get<'a>(&self, object: &'a Object) -> Option<&'a T> {
+        own(object, self.parts.number)
+    }
+
+    /// As [`shared_object`](Self::shared_object), for languages in which something else than the `Arc` says which objects
+    /// are one. It has to hold for as long as the value is there.
     #[doc(hidden)]
     #[must_use]
     pub fn object_known_as(&self, identity: usize, value: Arc<T>) -> Object {
@@ -149,7 +155,9 @@ impl Object {
 }
 
 /// An iterator until it has ended.
-struct Steps(Mutex<Option<Box<dyn FnMut() -> Result<Vec<Value>> + Send>>>);
+struct Steps(Mutex<Option<Next>>);
+
+type Next = Box<dyn FnMut() -> Result<Vec<Value>> + Send>;
 
 impl Steps {
     fn next(&self) -> Result<Vec<Value>> {
@@ -261,6 +269,25 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         self
     }
 
+    /// The same with the object, which is one of the operands.
+    #[must_use]
+    pub fn operator<R: IntoArgs>(
+        mut self,
+        event: Metamethod,
+        function: impl Fn(&T, Vec<Value>) -> Result<R> + Send + Sync + 'static,
+    ) -> Self {
+        let (number, expects) =
+            (self.parts.number, no_self(&format!("metamethod '{}'", event.name()), &self.parts.name));
+        let call = move |operands: Vec<Value>| {
+            let object = operands.iter().filter_map(Value::as_object).find(|object| own::<T>(object, number).is_some());
+            let object = object.cloned().ok_or_else(|| Error::conversion(expects.as_str()))?;
+            let this = own(&object, number).ok_or_else(|| Error::conversion(expects.as_str()))?;
+            function(this, operands)
+        };
+        add(&mut self.parts.events, event.name(), Function::new(call));
+        self
+    }
+
     /// The class.
     #[must_use]
     pub fn build(self) -> Class<T> {
@@ -274,12 +301,9 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
     ) -> Function {
         let (number, expects) = (self.parts.number, no_self(what, &self.parts.name));
         let call = move |values: &mut Vec<Value>| {
-            let object = match values.first_mut().map(std::mem::take) {
-                // Another class may offer less of the same type.
-                Some(Value::Object(object)) if object.0.class.number == number => object,
-                _ => return Err(Error::conversion(expects.as_str())),
-            };
-            let this = object.downcast_ref().ok_or_else(|| Error::conversion(expects.as_str()))?;
+            let object = values.first_mut().map(std::mem::take);
+            let this = object.as_ref().and_then(Value::as_object).and_then(|object| own(object, number));
+            let this = this.ok_or_else(|| Error::conversion(expects.as_str()))?;
             let mut args = values.drain(..);
             args.next();
             let args = A::from_args(args)?;
@@ -288,6 +312,11 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
         };
         Function::of_host(HostFunction::Plain(Arc::new(call)), None)
     }
+}
+
+/// What an object of the class with this number is. Another class may offer less of the same type.
+fn own<T: 'static>(object: &Object, class: u32) -> Option<&T> {
+    if object.0.class.number == class { object.downcast_ref() } else { None }
 }
 
 /// The message for a function of a class that is called without an object of it.

@@ -14,9 +14,9 @@ use {
 };
 
 impl Function {
-    #[cfg(feature = "async")]
     /// A function that is `value` in its language. Those of the same identity are one function in Lua; it has to hold for
     /// as long as the value is there. `call` gets what the calling sandbox is [known by](Sandbox::set_language_data).
+    #[cfg(feature = "async")]
     #[must_use]
     pub fn of_language(
         identity: usize,
@@ -39,8 +39,8 @@ impl Function {
     }
 }
 
-#[cfg(feature = "async")]
 /// What a member of a class is: see [`ClassBuilder`](crate::ClassBuilder).
+#[cfg(feature = "async")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member {
     /// `object:name(...)`
@@ -53,12 +53,12 @@ pub enum Member {
     Event,
 }
 
-#[cfg(feature = "async")]
 /// A function of a class: it gets what the calling sandbox is known by, the object and the arguments.
+#[cfg(feature = "async")]
 pub type MemberFn = Box<dyn Fn(Option<&LanguageData>, Vec<Value>) -> Result<Reply> + Send + Sync>;
 
-#[cfg(feature = "async")]
 /// What scripts may do with some objects of a language.
+#[cfg(feature = "async")]
 #[derive(Clone)]
 pub struct LanguageClass(Arc<ClassParts>);
 

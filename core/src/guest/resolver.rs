@@ -91,6 +91,10 @@ impl Resolver for SandboxResolver {
         drop(self.owner.held().host_values.release(number, 1));
     }
 
+    fn takes_shapes(&self) -> bool {
+        self.owner.held().host_values.are_taken()
+    }
+
     fn room(&self) -> usize {
         self.room
     }

@@ -87,6 +87,12 @@ pub(crate) mod tag {
     pub(crate) const HOST_FUNCTION: u8 = 0x0E;
     /// An object of the host, and the number of its class.
     pub(crate) const HOST_OBJECT: u8 = 0x0F;
+    /// Nothing, in a place where nil would be no value.
+    pub(crate) const NULL: u8 = 0x10;
+    /// A table with its content that is a list, empty or not.
+    pub(crate) const LIST: u8 = 0x11;
+    /// A table with its content that is no list, whatever keys it has.
+    pub(crate) const MAP: u8 = 0x12;
 }
 
 /// What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md.

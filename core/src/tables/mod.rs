@@ -323,7 +323,7 @@ impl Tables {
                     self.note_id(u32::from_le_bytes(id));
                 }
             }
-            [tag::TABLE, ..] => codec::references(value, &mut |id| self.note_id(id)),
+            [first, ..] if codec::is_table(*first) => codec::references(value, &mut |id| self.note_id(id)),
             _ => {}
         }
         self.overlay.put(table, key, Some(value));

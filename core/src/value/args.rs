@@ -3,7 +3,7 @@
 
 use crate::value::codec::{self, Resolver, tag};
 use crate::value::host_values::HostValue;
-use crate::value::{Error, ErrorKind, Function, LuaString, Object, Result, Slot, StoredTable, Value};
+use crate::value::{Error, ErrorKind, Function, LuaString, Object, Result, Shape, Slot, StoredTable, Value};
 
 /// Values on their way into Lua, written one after the other.
 ///
@@ -60,6 +60,11 @@ impl Args {
         self.bytes.push(tag::NIL);
     }
 
+    /// Adds null.
+    pub fn null(&mut self) {
+        self.bytes.push(tag::NULL);
+    }
+
     /// Adds a boolean.
     #[inline]
     pub fn boolean(&mut self, b: bool) {
@@ -93,8 +98,16 @@ impl Args {
     /// # Errors
     /// `Conversion` if there are more than a table can have.
     pub fn table(&mut self, array: usize, entries: usize) -> Result<u32> {
+        self.shaped_table(Shape::Unknown, array, entries)
+    }
+
+    /// The same for a table that is said to be a list or a map.
+    ///
+    /// # Errors
+    /// As `table`.
+    pub fn shaped_table(&mut self, shape: Shape, array: usize, entries: usize) -> Result<u32> {
         let (array, entries) = (count(array)?, count(entries)?);
-        codec::put_u32(&mut self.bytes, tag::TABLE, array);
+        codec::put_u32(&mut self.bytes, codec::table_tag(shape), array);
         self.bytes.extend_from_slice(&entries.to_le_bytes());
         let number = self.tables;
         self.tables = number.checked_add(1).ok_or_else(|| Error::conversion("too many tables in one value"))?;
@@ -149,6 +162,10 @@ impl Args {
 
     /// The bytes for the guest; `room` is used where they have to be put together.
     pub(crate) fn encoded<'a>(&'a self, room: &'a mut Vec<u8>, resolver: &dyn Resolver) -> Result<&'a [u8]> {
+        if !resolver.takes_shapes() {
+            codec::encode_args(&self.clone().into_values()?, room, resolver)?;
+            return Ok(room);
+        }
         if self.references.is_empty() {
             return Ok(&self.bytes);
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
 
-use super::{Function, LuaString, Object, Table, Value};
+use super::{Function, LuaString, Object, Shape, Table, Value};
 use crate::value::{Error, Result, StoredTable};
 
 macro_rules! value_from {
@@ -90,7 +90,7 @@ impl<T: Into<Value>, const N: usize> From<[T; N]> for Value {
 }
 
 fn from_pairs<K: Into<Value>, V: Into<Value>>(pairs: impl IntoIterator<Item = (K, V)>) -> Value {
-    let mut table = Table::new();
+    let mut table = Table::new().with_shape(Shape::Map);
     for (key, value) in pairs {
         // A key that Lua does not have (NaN) has no place in a table.
         let _ = table.set(key, value);
@@ -136,7 +136,7 @@ impl FromValue for () {
     #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
-            Value::Nil => Ok(()),
+            Value::Nil | Value::Null => Ok(()),
             other => mismatch("nil", &other),
         }
     }
@@ -259,7 +259,7 @@ impl<T: FromValue> FromValue for Option<T> {
     #[inline]
     fn from_value(value: Value) -> Result<Self> {
         match value {
-            Value::Nil => Ok(None),
+            Value::Nil | Value::Null => Ok(None),
             other => T::from_value(other).map(Some),
         }
     }
@@ -270,7 +270,7 @@ impl<T: FromValue> FromValue for Vec<T> {
     #[inline]
     fn from_value(value: Value) -> Result<Self> {
         let table = Table::from_value(value)?;
-        if !table.is_empty() && !table.is_sequence() {
+        if !table.is_empty() && !table.is_list() {
             return Err(Error::conversion("expected a sequence, got a table with other keys"));
         }
         table.sequence().map(T::from_value).collect()

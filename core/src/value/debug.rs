@@ -62,6 +62,7 @@ fn write(f: &mut fmt::Formatter<'_>, first: Value) -> fmt::Result {
 fn write_plain(f: &mut fmt::Formatter<'_>, value: &Value) -> fmt::Result {
     match value {
         Value::Nil | Value::Table(_) => f.write_str("nil"),
+        Value::Null => f.write_str("null"),
         Value::Boolean(b) => write!(f, "{b}"),
         Value::Integer(n) => write!(f, "{n}"),
         Value::Float(x) => write!(f, "{x:?}"),

@@ -131,9 +131,14 @@ impl HostValues {
         lock(&self.list).clone()
     }
 
+    /// Whether the guest is of a revision that takes them.
+    pub(crate) fn are_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// The number under which the guest is given one, once more.
     pub(crate) fn give(&self, value: HostValue) -> Result<u32> {
-        if !self.taken.load(Ordering::Relaxed) {
+        if !self.are_taken() {
             return Err(Error::conversion("this lua.wasm takes no functions and objects of the host as values"));
         }
         self.change(|list| list.give(value)).map(|place| FIRST_HOST_VALUE | place)

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use crate::value::{Error, Result, Table, TableBuilder, TableRef, Value};
+use crate::value::{Error, Result, Shape, Slot, Table, TableBuilder, TableRef, Value};
 
 /// A small table that is shared many times would become arbitrarily large as JSON. A value that is written out may have
 /// this many times as many parts as it really has.
@@ -13,36 +13,48 @@ const FREE_VALUES: usize = 100_000;
 /// Deeper JSON is refused, because `serde_json::Value` itself is dropped recursively.
 const MAX_DEPTH: usize = 500;
 
-/// Objects become tables with string keys, and arrays become sequences (null leaves a gap). Numbers become integers if
+/// Objects become maps with string keys, and arrays become lists (null leaves a gap). Numbers become integers if
 /// they are written as integers and fit, else floats.
 impl From<Json> for Value {
     fn from(json: Json) -> Self {
         let mut builder = TableBuilder::new();
         let mut pending: Vec<(TableRef, Json)> = Vec::new();
-        let root = match json {
-            Json::Array(_) | Json::Object(_) => builder.table(),
-            other => return plain(&other),
+        let root = match begin(&mut builder, &json) {
+            Some(table) => table,
+            None => return plain(&json),
         };
         pending.push((root, json));
         while let Some((table, json)) = pending.pop() {
-            let entries: Vec<(Value, Json)> = match json {
-                Json::Array(items) => (1i64..).map(Value::Integer).zip(items).collect(),
-                Json::Object(entries) => entries.into_iter().map(|(k, v)| (Value::from(k), v)).collect(),
-                _ => Vec::new(),
+            let (keys, items): (Vec<Value>, Vec<Json>) = match json {
+                Json::Array(items) => (Vec::new(), items),
+                Json::Object(entries) => entries.into_iter().map(|(key, item)| (Value::from(key), item)).unzip(),
+                _ => continue,
             };
-            for (key, item) in entries {
-                // Keys are never nil or NaN here.
-                let _ = match item {
-                    Json::Array(_) | Json::Object(_) => {
-                        let inner = builder.table();
+            let mut keys = keys.into_iter();
+            for item in items {
+                let slot = match begin(&mut builder, &item) {
+                    Some(inner) => {
                         pending.push((inner, item));
-                        builder.set_table(table, key, inner)
+                        inner.into()
                     }
-                    other => builder.set(table, key, plain(&other)),
+                    None => Slot::Value(plain(&item)),
                 };
+                match keys.next() {
+                    Some(key) => builder.put(table, Slot::Value(key), slot),
+                    None => builder.push(table, slot),
+                }
             }
         }
         Value::Table(builder.finish(root))
+    }
+}
+
+/// A new table for what is to be one.
+fn begin(builder: &mut TableBuilder, json: &Json) -> Option<TableRef> {
+    match json {
+        Json::Array(_) => Some(builder.shaped_table(Shape::List)),
+        Json::Object(_) => Some(builder.shaped_table(Shape::Map)),
+        _ => None,
     }
 }
 
@@ -67,8 +79,8 @@ struct Open {
     json: Json,
 }
 
-/// A sequence becomes an array. Any other table becomes an object with its string keys, or the decimal form of integer
-/// keys. An empty table becomes an empty object. A stored table is read through.
+/// A [list](Table::is_list) becomes an array. Any other table becomes an object with its string keys, or the decimal form of
+/// integer keys. An empty table becomes an empty object, unless it is said to be a list. A stored table is read through.
 ///
 /// `Conversion`, naming the place, for what JSON does not have: floats that are not finite, strings that are not UTF-8,
 /// other keys, two keys with the same text (`1` and `"1"`), functions, cycles, more than 500 levels, and tables that
@@ -111,8 +123,13 @@ impl TryFrom<&Value> for Json {
                 if seen.insert(table.identity()) {
                     real += table.count();
                 }
-                let json = if table.is_sequence() { Json::Array(Vec::new()) } else { Json::Object(Map::new()) };
-                let entries = table.pairs().collect::<Vec<_>>().into_iter();
+                let is_list = table.is_list();
+                let json = if is_list { Json::Array(Vec::new()) } else { Json::Object(Map::new()) };
+                let entries: Vec<_> = match is_list {
+                    true => (1..).map(Value::Integer).zip(table.sequence()).collect(),
+                    false => table.pairs().collect(),
+                };
+                let entries = entries.into_iter();
                 open.push(Open { key, place, table, entries, json });
                 None
             } else {
@@ -163,7 +180,7 @@ impl TryFrom<Value> for Json {
 
 fn to_plain(value: &Value) -> Result<Json, &'static str> {
     match value {
-        Value::Nil | Value::Table(_) | Value::StoredTable(_) => Ok(Json::Null),
+        Value::Nil | Value::Null | Value::Table(_) | Value::StoredTable(_) => Ok(Json::Null),
         Value::Boolean(b) => Ok(Json::Bool(*b)),
         Value::Integer(n) => Ok(Json::Number((*n).into())),
         Value::Float(x) => Number::from_f64(*x).map(Json::Number).ok_or("a float that is not finite"),

@@ -42,7 +42,7 @@ pub(crate) fn encode(key: &Value, out: &mut String) -> Result<()> {
         Value::String(s) => write_string(s.as_bytes(), out),
         Value::Boolean(b) => out.push_str(if *b { "\\btrue" } else { "\\bfalse" }),
         Value::Nil => return Err(Error::invalid("a table key must not be nil")),
-        Value::Table(_) | Value::StoredTable(_) | Value::Function(_) | Value::Object(_) => {
+        Value::Table(_) | Value::StoredTable(_) | Value::Function(_) | Value::Object(_) | Value::Null => {
             return Err(Error::conversion(format!("can't use a {} as a key of a stored table", key.type_name())));
         }
     }

@@ -44,7 +44,7 @@ pub(crate) use owner::{HeldByHost, Owner};
 pub use stored_table::{Home, StoredTable};
 pub use string::LuaString;
 pub(crate) use table::{Graph, Node, Slot};
-pub use table::{Table, TableBuilder, TableRef};
+pub use table::{Shape, Table, TableBuilder, TableRef};
 
 /// A Lua value.
 ///
@@ -57,6 +57,8 @@ pub enum Value {
     /// `nil`
     #[default]
     Nil,
+    /// `null` of the module `json`: a value where a table could not hold nil.
+    Null,
     /// `true` or `false`
     Boolean(bool),
     /// An integer. `3` and `3.0` are different values.
@@ -86,7 +88,7 @@ impl Value {
             Value::String(_) => "string",
             Value::Table(_) | Value::StoredTable(_) => "table",
             Value::Function(_) => "function",
-            Value::Object(_) => "userdata",
+            Value::Object(_) | Value::Null => "userdata",
         }
     }
 

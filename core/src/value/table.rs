@@ -32,11 +32,26 @@ pub(crate) struct Graph {
     nested: bool,
 }
 
-/// One table. Invariant: the last slot of `array` is not nil.
+/// What a table is said to be by whoever made it. Lua has one kind of table; other languages have two, and which one is
+/// meant does not show where a table is empty, or has the keys 1 to n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shape {
+    /// Nothing was said.
+    #[default]
+    Unknown,
+    /// A list, such as a `Vec`, a Python list, or what `json.array` marked.
+    List,
+    /// A map, such as a `HashMap` or a Python dict.
+    Map,
+}
+
+/// One table. Invariant: the last slot of `array` is not nil, unless it is a list.
 #[derive(Clone, Default)]
 pub(crate) struct Node {
     array: Vec<Slot>,
     hash: OrderedMap<Slot, Slot>,
+    pub(crate) shape: Shape,
 }
 
 /// A value inside a graph.
@@ -77,6 +92,7 @@ impl Slot {
         let mut hasher = hash_state().build_hasher();
         match self {
             Slot::Value(Value::Nil) => 0u8.hash(&mut hasher),
+            Slot::Value(Value::Null) => 6u8.hash(&mut hasher),
             Slot::Value(Value::Boolean(b)) => (1u8, b).hash(&mut hasher),
             Slot::Value(Value::Integer(n)) => n.hash(&mut hasher),
             Slot::Value(Value::Float(x)) => x.to_bits().hash(&mut hasher),
@@ -131,8 +147,8 @@ impl Slot {
 }
 
 impl Node {
-    pub(crate) fn with_capacity(array: usize, pairs: usize) -> Self {
-        Node { array: Vec::with_capacity(array), hash: OrderedMap::with_capacity(pairs) }
+    pub(crate) fn with_capacity(array: usize, pairs: usize, shape: Shape) -> Self {
+        Node { array: Vec::with_capacity(array), hash: OrderedMap::with_capacity(pairs), shape }
     }
 
     pub(crate) fn array(&self) -> &[Slot] {
@@ -163,6 +179,12 @@ impl Node {
 
     /// Restores the invariant after `push_raw`.
     pub(crate) fn finish_array(&mut self) {
+        if self.shape != Shape::List {
+            self.trim();
+        }
+    }
+
+    fn trim(&mut self) {
         while self.array.last().is_some_and(Slot::is_nil) {
             self.array.pop();
         }
@@ -185,7 +207,7 @@ impl Node {
         {
             if let Some(slot) = self.array.get_mut(i) {
                 let before = std::mem::replace(slot, value);
-                self.finish_array();
+                self.trim();
                 return !before.is_nil();
             }
             if i == self.array.len() && !value.is_nil() {
@@ -293,7 +315,7 @@ impl Drop for Graph {
     }
 }
 
-static EMPTY: Node = Node { array: Vec::new(), hash: OrderedMap::new() };
+static EMPTY: Node = Node { array: Vec::new(), hash: OrderedMap::new(), shape: Shape::Unknown };
 
 impl Table {
     /// An empty table.
@@ -337,7 +359,8 @@ impl Table {
             .iter()
             .map(|&number| {
                 let old = self.graph.node(number).unwrap_or(&EMPTY);
-                let mut new = Node { array: old.array.iter().map(renumber).collect(), hash: OrderedMap::new() };
+                let array = old.array.iter().map(renumber).collect();
+                let mut new = Node { array, hash: OrderedMap::new(), shape: old.shape };
                 for (key, value) in old.hash.iter() {
                     new.set(renumber(key), renumber(value));
                 }
@@ -382,15 +405,20 @@ impl Table {
         let key = key.into_key().ok_or_else(|| Error::invalid("a table key must not be nil or NaN"))?;
         let value = Slot::Value(value.into());
         let nested = key.is_foreign_table() || value.is_foreign_table();
-        if Arc::get_mut(&mut self.graph).is_none() {
-            *self = self.extract();
-        }
-        let graph = Arc::make_mut(&mut self.graph);
+        let (graph, node) = self.graph_to_change();
         graph.nested |= nested;
-        if let Some(node) = graph.node_mut(self.node) {
+        if let Some(node) = graph.node_mut(node) {
             node.set(key, value);
         }
         Ok(())
+    }
+
+    /// The graph, copied if anybody else has it, and this table's place in it.
+    fn graph_to_change(&mut self) -> (&mut Graph, u32) {
+        if Arc::get_mut(&mut self.graph).is_none() {
+            *self = self.extract();
+        }
+        (Arc::make_mut(&mut self.graph), self.node)
     }
 
     /// Appends a value at the key [`len`](Self::len) + 1; nil changes nothing.
@@ -400,7 +428,7 @@ impl Table {
         let _ = self.set(next, value);
     }
 
-    /// The length of the sequence 1 to n, as `#` gives it in Lua.
+    /// The length of the sequence 1 to n, as `#` gives it in Lua. That of a list counts nils, also at its end.
     #[must_use]
     pub fn len(&self) -> usize {
         self.own_node().array.len()
@@ -423,6 +451,36 @@ impl Table {
     pub fn is_sequence(&self) -> bool {
         let node = self.own_node();
         !node.array.is_empty() && node.hash_len() == 0 && !node.array.iter().any(Slot::is_nil)
+    }
+
+    /// What it is said to be. Most Rust types say it; a table that a script made has no shape unless `json.array` gave it one.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.own_node().shape
+    }
+
+    /// The same table, said to be something else.
+    #[must_use]
+    pub fn with_shape(mut self, shape: Shape) -> Table {
+        if self.shape() != shape {
+            let (graph, node) = self.graph_to_change();
+            if let Some(node) = graph.node_mut(node) {
+                node.shape = shape;
+                node.finish_array();
+            }
+        }
+        self
+    }
+
+    /// Whether other languages should have it as a list: it is said to be one and has no keys but 1 to n, or nothing was
+    /// said and it [is a sequence](Self::is_sequence).
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        match self.shape() {
+            Shape::List => self.own_node().hash_len() == 0,
+            Shape::Map => false,
+            Shape::Unknown => self.is_sequence(),
+        }
     }
 
     /// Whether every key is a string, as in a record.
@@ -461,17 +519,22 @@ impl Default for Table {
 }
 
 impl<V: Into<Value>> FromIterator<V> for Table {
-    /// A sequence. Nil leaves a gap.
+    /// A list. Nil leaves a gap.
     fn from_iter<I: IntoIterator<Item = V>>(values: I) -> Self {
         let mut nested = false;
-        let mut node = Node::default();
+        let mut node = Node { shape: Shape::List, ..Node::default() };
         for value in values {
             let slot = Slot::Value(value.into());
             nested |= slot.is_foreign_table();
             node.push_raw(slot);
         }
-        node.finish_array();
         Table { graph: Arc::new(Graph { nodes: vec![node], nested }), node: 0 }
+    }
+}
+
+impl From<TableRef> for Slot {
+    fn from(table: TableRef) -> Self {
+        Slot::Node(table.0)
     }
 }
 
@@ -506,12 +569,26 @@ impl TableBuilder {
         TableRef(self.0.add(Node::default()).unwrap_or(u32::MAX))
     }
 
+    /// The same for one that is said to be a list or a map.
+    pub fn shaped_table(&mut self, shape: Shape) -> TableRef {
+        TableRef(self.0.add(Node::with_capacity(0, 0, shape)).unwrap_or(u32::MAX))
+    }
+
+    /// Appends to a list; nil leaves a gap.
+    #[cfg(feature = "json")]
+    pub(crate) fn push(&mut self, list: TableRef, value: Slot) {
+        self.0.nested |= value.is_foreign_table();
+        if let Some(node) = self.0.node_mut(list.0) {
+            node.push_raw(value);
+        }
+    }
+
     /// Sets a value.
     ///
     /// # Errors
     /// `InvalidArgument` for a nil or NaN key.
     pub fn set(&mut self, table: TableRef, key: impl Into<Value>, value: impl Into<Value>) -> Result<()> {
-        self.put(table, Slot::Value(key.into()), Slot::Value(value.into()))
+        self.try_put(table, Slot::Value(key.into()), Slot::Value(value.into()))
     }
 
     /// Sets a table of this builder as a value.
@@ -519,7 +596,7 @@ impl TableBuilder {
     /// # Errors
     /// `InvalidArgument` for a nil or NaN key.
     pub fn set_table(&mut self, table: TableRef, key: impl Into<Value>, value: TableRef) -> Result<()> {
-        self.put(table, Slot::Value(key.into()), Slot::Node(value.0))
+        self.try_put(table, Slot::Value(key.into()), Slot::Node(value.0))
     }
 
     /// Sets a value under a key that is a table of this builder.
@@ -527,13 +604,18 @@ impl TableBuilder {
     /// # Errors
     /// None at present.
     pub fn set_with_table_key(&mut self, table: TableRef, key: TableRef, value: impl Into<Value>) -> Result<()> {
-        self.put(table, Slot::Node(key.0), Slot::Value(value.into()))
+        self.try_put(table, Slot::Node(key.0), Slot::Value(value.into()))
     }
 
-    fn put(&mut self, table: TableRef, key: Slot, value: Slot) -> Result<()> {
+    fn try_put(&mut self, table: TableRef, key: Slot, value: Slot) -> Result<()> {
         let key = key.into_key().ok_or_else(|| Error::invalid("a table key must not be nil or NaN"))?;
-        self.0.put(table.0, key, value);
+        self.put(table, key, value);
         Ok(())
+    }
+
+    /// Sets a value; a nil or NaN key is ignored.
+    pub(crate) fn put(&mut self, table: TableRef, key: Slot, value: Slot) {
+        self.0.put(table.0, key, value);
     }
 
     /// The finished table, with everything that can be reached from it.

@@ -23,8 +23,11 @@ export interface Links {
         type: 'live';
     }): number;
 }
-/** An array for a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its functions. */
-export declare function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean): object;
+/**
+ * An array for a list or a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its
+ * functions; `shape`: what the table is said to be, `Tag.List` or `Tag.Map`.
+ */
+export declare function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean, shape?: number): object;
 /** Fills what `containerFor` made. `key`: the n-th key of the array part. */
 export declare function fillContainer(out: object, array: readonly unknown[], keys: readonly unknown[], values: readonly unknown[], exact: boolean): void;
 /** All values of a message. `passed` gets those that are objects of the host, as they were passed, at their places. */

@@ -73,6 +73,12 @@ export declare const Tag: {
     readonly HostFunction: 14;
     /** An object of the host, and the number of its class. */
     readonly HostObject: 15;
+    /** Nothing, in a place where nil would be no value. */
+    readonly Null: 16;
+    /** A table with its content that is a list, empty or not. */
+    readonly List: 17;
+    /** A table with its content that is no list, whatever keys it has. */
+    readonly Map: 18;
 };
 /** What a request over the channel asks for, its first byte: docs/HOST_FUNCTION_IMPORTS.md. */
 export declare const Operation: {

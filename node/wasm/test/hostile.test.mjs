@@ -131,7 +131,7 @@ function random(seed) {
   };
 }
 
-const links = { exact: true, hostValues: { get: () => undefined }, stored: (id) => ({ id }), function: () => () => {}, handle: () => () => {}, idOf: () => 7, handleOf: () => 7 };
+const links = { exact: true, hostValues: { give: () => 7, get: () => undefined }, stored: (id) => ({ id }), function: () => () => {}, handle: () => () => {}, idOf: () => 7, handleOf: () => 7 };
 
 test("any bytes are read or refused", () => {
   const next = random(1);

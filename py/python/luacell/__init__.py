@@ -6,7 +6,7 @@
 2
 """
 
-from ._convert import converter
+from ._convert import converter, null
 from ._errors import (
     LuaBusyError,
     LuaCellError,
@@ -77,5 +77,6 @@ __all__ = [
     "__version__",
     "converter",
     "expose",
+    "null",
     "wrap",
 ]

@@ -41,13 +41,39 @@ def converter(cls: type[T], /) -> Callable[[Callable[[T], Any]], Callable[[T], A
     return register
 
 
-_PLAIN, _ENTRIES, _MADE_PAIRS, _MADE_ITEMS, _CALLABLE, _OBJECT = range(6)
+_PLAIN, _ENTRIES, _MADE_PAIRS, _MADE_ITEMS, _CALLABLE, _OBJECT, _NULL = range(7)
+
+
+class Null:
+    """The class of luacell.null: what json.null is in Lua, a value where a table could not hold nil. It comes back as None, and equals it."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, Null)
+
+    def __hash__(self) -> int:
+        return hash(None)
+
+    def __repr__(self) -> str:
+        return "luacell.null"
+
+    def __reduce__(self) -> str:
+        return "null"
+
+
+null = Null()
 
 
 def fallback(value: Any) -> tuple[int, Any]:
     """Called by the native part: how to pass `value`: as another object, as entries, as pairs or items that are made on demand, as a callable,
-    or as an object."""
+    as an object, or as null."""
     cls = type(value)
+    if cls is Null:
+        return _NULL, None
     if cls is Wrapped:
         return _OBJECT, (value._class, value._object)
     if exposed:

@@ -61,17 +61,37 @@ Table *table_new_anchored (lua_State *L, const char *mode) {
   return t;
 }
 
-/*
-** The mark is the bit that the collector leaves to tests, and keeps. A metatable
-** would be in the way of those that scripts set, and 'flags' has no bit left. A
-** stored table has the mark only in Lua's memory, where it may not stay, so its
-** mark does not count.
-*/
-int table_is_list (const Table *t) {
-  return t->extid == 0 && testbit(t->marked, TESTBIT);
+/* A stored table has its shape in Lua's memory alone, where it may not stay: so
+   that does not count. */
+unsigned table_shape (const Table *t) {
+  return t->extid == 0 ? t->extmark & ~luacell_PLACE : 0;
 }
 
-void table_mark_list (Table *t) { l_setbit(t->marked, TESTBIT); }
+void table_set_shape (Table *t, unsigned shape) {
+  t->extmark = (t->extmark & luacell_PLACE) | shape;
+}
+
+int table_is_list (const Table *t) {
+  return table_shape(t) == luacell_SHAPE_LIST;
+}
+
+/*
+** How many values a list has. The field 'n' says so where there are nils among
+** them; is that so?
+*/
+int table_list_length (Table *t, unsigned *n) {
+  const TValue *length;
+  *n = (unsigned)luaH_getn(t);
+  if (!table_is_list(t)) return 0;
+  length = luaH_getshortstr(t, guest.length_name);
+  if (!ttisinteger(length) || l_castS2U(ivalue(length)) > INT_MAX) return 0;
+  if ((unsigned)ivalue(length) > *n) *n = (unsigned)ivalue(length);
+  return 1;
+}
+
+int is_length_field (const TValue *key) {
+  return ttisshrstring(key) && tsvalue(key) == guest.length_name;
+}
 
 static const byte null_place; /* the address counts */
 

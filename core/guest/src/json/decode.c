@@ -207,7 +207,7 @@ static void open_container (Reader *r, int list) {
   lua_pushinteger(L, r->base);
   r->base = (unsigned)(L->top.p - L->ci->func.p) - 1;
   lua_newtable(L);
-  if (list) table_mark_list(hvalue(s2v(L->top.p - 1)));
+  if (list) table_set_shape(hvalue(s2v(L->top.p - 1)), luacell_SHAPE_LIST);
   r->p++;
 }
 

@@ -92,18 +92,20 @@ static void put_string (lua_State *L, const TValue *v) {
 
 /* {== Tables */
 
-/* Is this a list, that is: has it the keys from 1 to o->n, and no others? */
+/* Is this a list, that is: has it the keys from 1 to o->n, and no others but
+   the length of one with gaps? */
 static int is_list (lua_State *L, Open *o) {
   lua_Unsigned count = 0;
   unsigned pos = 0;
   TValue key, val;
-  o->n = (unsigned)luaH_getn((Table *)o->t);
+  int has_length = table_list_length((Table *)o->t, &o->n);
   while (table_step(o->t, &pos, &key, &val)) {
     luacell_look(L);
+    if (has_length && is_length_field(&key)) continue;
     if (!ttisinteger(&key) || l_castS2U(ivalue(&key)) - 1u >= o->n) return 0;
     count++;
   }
-  return count == o->n;
+  return has_length || count == o->n;
 }
 
 static void open_table (lua_State *L, Table *t) {
@@ -129,7 +131,8 @@ static void open_table (lua_State *L, Table *t) {
   list = is_list(L, innermost());
   if (table_is_list(t) && !list)
     cannot_write(L, "a list with other keys, or with gaps,");
-  innermost()->list = list && (table_is_list(t) || innermost()->n > 0);
+  innermost()->list = list && (table_is_list(t) || innermost()->n > 0) &&
+                      table_shape(t) != luacell_SHAPE_MAP;
   put_byte(innermost()->list ? '[' : '{');
 }
 

@@ -12,14 +12,24 @@ void json_start (void) {
   json_incomplete = 0;
 }
 
-/* Adds to the text; whether there was memory is asked in the end. */
+/*
+** Adds to the text; whether there was memory is asked in the end. To ask again
+** once there was none would collect each time, and to ask near the limit for no
+** more than these few bytes would move the text each time.
+*/
 void json_put (const void *s, size_t n) {
-  /* asking again and again would collect each time */
-  if (!json_incomplete && !bytes_add(&text, s, n)) json_incomplete = 1;
+  if (json_incomplete) return;
+  if (n > text.cap - text.len && !bytes_reserve(&text, n + text.len / 8))
+    json_incomplete = 1;
+  else
+    bytes_add(&text, s, n);
 }
 
 void json_push_text (lua_State *L) {
-  if (json_incomplete) luacell_memory_error(L);
+  if (json_incomplete) {
+    bytes_shrink(&text); /* whoever catches the error goes on with little */
+    luacell_memory_error(L);
+  }
   push_string(L, (const char *)text.p, text.len);
   bytes_shrink(&text);
 }
@@ -57,7 +67,7 @@ static int array (lua_State *L) {
   t = hvalue(s2v(L->top.p - 1));
   luaL_argcheck(L, t->extid == 0, 1,
                 "a stored table can't be marked as a list");
-  table_mark_list(t);
+  table_set_shape(t, luacell_SHAPE_LIST);
   return 1;
 }
 

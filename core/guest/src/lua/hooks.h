@@ -84,6 +84,14 @@ void luacell_wait_for_keys (Table *h);
 void luacell_key_marked (const GCObject *o);
 void luacell_mark (global_State *g, GCObject *o);
 
+/*
+** What a host or a script says that a table is, in the two highest bits of
+** 'extmark'. A metatable would be in the way of those that scripts set.
+*/
+#define luacell_PLACE	(~0u >> 2)
+#define luacell_SHAPE_LIST	(1u << 30)
+#define luacell_SHAPE_MAP	(1u << 31)
+
 /* In 'extmark': one of the guest's own weak tables. */
 #define luacell_GUESTS	UINT_MAX
 #define luacell_is_guests(t)	((t)->extmark == luacell_GUESTS)

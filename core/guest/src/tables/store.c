@@ -24,16 +24,26 @@ static Item *item_at (size_t i) { return (Item *)items.p + i; }
 static size_t item_count (void) { return items.len / sizeof(Item); }
 
 /* The mark of an object is its place in the list, if it is there at all. */
-static unsigned *mark_of (GCObject *o) {
+static unsigned mark_of (GCObject *o) {
   switch (o->tt) {
-    case LUA_VTABLE: return &gco2t(o)->extmark;
-    case LUA_VLCL: return &gco2lcl(o)->extmark;
-    default: return &gco2upv(o)->cell;
+    case LUA_VTABLE: return gco2t(o)->extmark & luacell_PLACE;
+    case LUA_VLCL: return gco2lcl(o)->extmark;
+    default: return gco2upv(o)->cell;
+  }
+}
+
+static void set_mark (GCObject *o, unsigned mark) {
+  switch (o->tt) {
+    case LUA_VTABLE:
+      gco2t(o)->extmark = (gco2t(o)->extmark & ~luacell_PLACE) | mark;
+      break;
+    case LUA_VLCL: gco2lcl(o)->extmark = mark; break;
+    default: gco2upv(o)->cell = mark;
   }
 }
 
 static int is_listed (GCObject *o) {
-  unsigned mark = *mark_of(o);
+  unsigned mark = mark_of(o);
   return mark < item_count() && item_at(mark)->o == o;
 }
 
@@ -45,7 +55,7 @@ static void list (lua_State *L, GCObject *o, int parent, const TValue *key) {
   item.o = o;
   item.parent = parent;
   item.key = *key;
-  *mark_of(o) = (unsigned)item_count();
+  set_mark(o, (unsigned)item_count());
   if (!bytes_add(&items, &item, sizeof item)) luacell_memory_error(L);
 }
 
@@ -123,6 +133,8 @@ static void find (lua_State *L, const TValue *v, int parent,
       if (big_of(v) != NULL) break;
       cannot_store(L, v, parent, key);
     case LUA_VLIGHTUSERDATA:
+      if (null_is(v)) break;
+      cannot_store(L, v, parent, key);
     case LUA_VTHREAD:
       cannot_store(L, v, parent, key);
     default: break;
@@ -170,7 +182,7 @@ static void out_tagged (lua_State *L, int tag, uint32_t v) {
 }
 
 static unsigned id_of (GCObject *o, unsigned bound) {
-  return bound != 0 ? bound : first_id + *mark_of(o);
+  return bound != 0 ? bound : first_id + mark_of(o);
 }
 
 /* Makes 'outgoing' the stored form of a value; everything is listed. */
@@ -183,6 +195,7 @@ static void write_out (lua_State *L, const TValue *value) {
   outgoing.len = 0;
   switch (ttypetag(v)) {
     case LUA_VNIL: b[0] = TAG_NIL; out_add(L, b, 1); break;
+    case LUA_VLIGHTUSERDATA: b[0] = TAG_NULL; out_add(L, b, 1); break;
     case LUA_VFALSE:
     case LUA_VTRUE:
       b[0] = TAG_BOOLEAN;
@@ -271,7 +284,7 @@ static void write_closure (lua_State *L, LClosure *cl, unsigned id) {
       outgoing.len = 0;
       out_tagged(L, TAG_STORED_UPVALUE,
                  cell_is_bound(uv) ? cell_id(uv)
-                                   : first_id + *mark_of(obj2gco(uv)));
+                                   : first_id + mark_of(obj2gco(uv)));
     }
     setivalue(&number, i + 1);
     k = key_to_text(L, &number, &klen);
@@ -318,7 +331,7 @@ static void bind_item (lua_State *L, size_t i) {
   if (o->tt == LUA_VTABLE) {
     table_clear(L, gco2t(o));
     gco2t(o)->extid = id;
-    gco2t(o)->extmark = 0;
+    gco2t(o)->extmark &= ~luacell_PLACE; /* its shape, for when it is taken back */
   }
   else if (o->tt == LUA_VLCL)
     gco2lcl(o)->extid = id;

@@ -10,6 +10,7 @@ typedef struct Filling {
   uint32_t i, n; /* array values done, in all */
   uint32_t pairs; /* pairs left */
   int has_key; /* the key is in 'key', its value comes next */
+  int has_gaps; /* there are nils among the array values */
   TValue key;
 } Filling;
 
@@ -45,7 +46,7 @@ static const char *take_bytes (lua_State *L, Input *in, size_t *n) {
   return (const char *)take(L, in, *n);
 }
 
-static void start_table (lua_State *L, Input *in) {
+static void start_table (lua_State *L, Input *in, unsigned shape) {
   Filling f;
   size_t left;
   memset(&f, 0, sizeof f);
@@ -59,6 +60,7 @@ static void start_table (lua_State *L, Input *in) {
   }
   lua_createtable(L, (int)f.n, (int)f.pairs);
   f.t = hvalue(s2v(L->top.p - 1));
+  table_set_shape(f.t, shape);
   lua_pushvalue(L, -1);
   lua_rawseti(L, in->seen, ++in->tables);
   if (f.n + f.pairs > 0 && !bytes_add(&filling, &f, sizeof f))
@@ -71,6 +73,10 @@ static inline int push_plain (lua_State *L, Input *in) {
     case TAG_NIL:
       in->p++;
       lua_pushnil(L);
+      return 1;
+    case TAG_NULL:
+      in->p++;
+      null_push(L);
       return 1;
     case TAG_BOOLEAN:
       in->p++;
@@ -128,7 +134,9 @@ static void push_next (lua_State *L, Input *in) {
       external_push(L, id);
       break;
     }
-    case TAG_TABLE: start_table(L, in); break;
+    case TAG_TABLE: start_table(L, in, 0); break;
+    case TAG_LIST: start_table(L, in, luacell_SHAPE_LIST); break;
+    case TAG_MAP: start_table(L, in, luacell_SHAPE_MAP); break;
     case TAG_BACKREF: {
       uint32_t i = take_u32(L, in);
       if (i >= in->tables) malformed(L, in);
@@ -230,6 +238,7 @@ static void fill_plain (lua_State *L, Input *in, size_t index) {
   for (; i < n; i++) {
     luacell_look(L);
     if (in->p == in->end || !push_plain(L, in)) break;
+    if (ttisnil(s2v(L->top.p - 1))) filling_at(index)->has_gaps = 1;
     table_put(L, t, (lua_Integer)i + 1, s2v(L->top.p - 1));
     lua_pop(L, 1);
   }
@@ -278,6 +287,16 @@ static void fill (lua_State *L, Input *in) {
   }
 }
 
+/* Of a list with nils in it the field 'n' says how long it is. */
+static void keep_length (lua_State *L, Table *t, uint32_t n) {
+  need_stack(L, 2);
+  sethvalue2s(L, L->top.p, t);
+  api_incr_top(L);
+  lua_pushinteger(L, n);
+  lua_setfield(L, -2, "n");
+  lua_pop(L, 1);
+}
+
 /* Fills and closes tables up to one that needs 'fill'; 0 when none is left. */
 static int close_filled (lua_State *L, Input *in, size_t base) {
   while (filling.len > base) {
@@ -287,6 +306,7 @@ static int close_filled (lua_State *L, Input *in, size_t base) {
     f = filling_at(index);
     if (f->i < f->n || f->pairs > 0) return 1;
     filling.len -= sizeof *f;
+    if (f->has_gaps && table_is_list(f->t)) keep_length(L, f->t, f->n);
   }
   return 0;
 }
@@ -324,7 +344,8 @@ int decode_values (lua_State *L, const byte *p, size_t len) {
 /* Size of a value that is read without calling the host; 0 for others. */
 static size_t flat_size (const byte *p, size_t len) {
   switch (p[0]) {
-    case TAG_NIL: return 1;
+    case TAG_NIL:
+    case TAG_NULL: return 1;
     case TAG_BOOLEAN: return 2;
     case TAG_INTEGER:
     case TAG_FLOAT: return 9;

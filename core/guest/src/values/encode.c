@@ -11,6 +11,7 @@ typedef struct Open {
   unsigned pos; /* place among all entries */
   unsigned pairs; /* written */
   size_t count_at; /* where their number goes in the end */
+  int has_length; /* the field 'n' is the length, and no entry */
   int has_value; /* the key was written, 'val' not yet */
   TValue key, val; /* the current pair; 'key' also for error messages */
 } Open;
@@ -80,18 +81,21 @@ static void put_table (lua_State *L, Table *t) {
   Table **known = (Table **)seen.p;
   byte head[9];
   Open o;
-  if (t->extmark < count && known[t->extmark] == t) {
-    put_tagged_u32(L, TAG_BACKREF, t->extmark);
+  unsigned place = t->extmark & luacell_PLACE, shape = table_shape(t);
+  if (place < count && known[place] == t) {
+    put_tagged_u32(L, TAG_BACKREF, place);
     return;
   }
-  t->extmark = count;
+  t->extmark = count | shape;
   gc_pin_weak(L, t);
   if (!bytes_add(&seen, &t, sizeof t)) luacell_memory_error(L);
   memset(&o, 0, sizeof o);
   o.t = t;
-  o.n = (unsigned)luaH_getn(t);
+  o.has_length = table_list_length(t, &o.n);
   setnilvalue(&o.key);
-  head[0] = TAG_TABLE;
+  head[0] = guest.revision < 4 || shape == 0 ? TAG_TABLE
+            : shape == luacell_SHAPE_LIST    ? TAG_LIST
+                                             : TAG_MAP;
   put_u32(head + 1, o.n);
   put_u32(head + 5, 0);
   o.count_at = written + 5;
@@ -207,8 +211,9 @@ static inline int put_plain (lua_State *L, const TValue *v) {
       put_string(L, TAG_STRING, svalue(v), vslen(v));
       return 1;
     default:
-      if (!ttisnil(v)) return 0;
-      b[0] = TAG_NIL;
+      if (null_is(v) && guest.revision >= 4) b[0] = TAG_NULL;
+      else if (!ttisnil(v)) return 0;
+      else b[0] = TAG_NIL;
       put(L, b, 1);
       return 1;
   }
@@ -267,7 +272,8 @@ static inline int next_of (Open *o, TValue *v) {
   }
   do {
     if (!table_step(o->t, &o->pos, &o->key, &o->val)) return 0;
-  } while (ttisinteger(&o->key) && l_castS2U(ivalue(&o->key)) - 1u < o->n);
+  } while ((ttisinteger(&o->key) && l_castS2U(ivalue(&o->key)) - 1u < o->n) ||
+           (o->has_length && is_length_field(&o->key)));
   o->pairs++;
   o->has_value = 1;
   *v = o->key;

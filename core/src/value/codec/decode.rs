@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::reader::{Reader, malformed, unknown_tag};
-use super::{Resolver, tag};
+use super::{Resolver, shape_of, tag};
 use crate::value::host_values::HostValue;
-use crate::value::{Error, ErrorKind, Function, FunctionKind, Graph, LuaString, Node, Result, Slot, Value};
+use crate::value::{Error, ErrorKind, Function, FunctionKind, Graph, LuaString, Node, Result, Shape, Slot, Value};
 
 /// A table that is being read.
 struct Open {
@@ -50,7 +50,6 @@ impl Decoder<'_> {
                 Slot::Value(Value::Function(self.resolver.builtin(name)))
             }
             tag::EXTERNAL => Slot::Value(Value::StoredTable(self.resolver.stored(self.id()?, false))),
-            tag::TABLE => self.table()?,
             tag::BACKREF => {
                 let number = self.reader.u32()?;
                 if number as usize >= self.graph.len() {
@@ -72,7 +71,7 @@ impl Decoder<'_> {
                 Slot::Value(Value::Function(Function(Arc::new(FunctionKind::Stored(table)))))
             }
             tag::STORED_UPVALUE => Slot::Value(Value::StoredTable(self.resolver.stored(self.id()?, true))),
-            other => return Err(unknown_tag(other)),
+            other => self.table(shape_of(other).ok_or_else(|| unknown_tag(other))?)?,
         };
         // Once it is there: when it is too much it is let go like any other.
         if !matches!(slot, Slot::Node(_)) {
@@ -88,7 +87,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn table(&mut self) -> Result<Slot> {
+    fn table(&mut self, shape: Shape) -> Result<Slot> {
         let array_left = self.reader.u32()?;
         let pairs_left = self.reader.u32()?;
         self.announced += u64::from(array_left) + 2 * u64::from(pairs_left);
@@ -98,7 +97,7 @@ impl Decoder<'_> {
         // A table takes more here than it does as bytes, an empty one ten times as much.
         let size = size_of::<Node>() + size_of::<Slot>() * array_left as usize + PAIR * pairs_left as usize;
         self.take(size)?;
-        let node = self.graph.add(Node::with_capacity(array_left as usize, pairs_left as usize))?;
+        let node = self.graph.add(Node::with_capacity(array_left as usize, pairs_left as usize, shape))?;
         self.open.push(Open { node, array_left, pairs_left, key: None });
         Ok(Slot::Node(node))
     }

@@ -4,9 +4,9 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 
 use super::reader::Reader;
-use super::{Resolver, tag};
+use super::{Resolver, table_tag, tag};
 use crate::value::host_values::HostValue;
-use crate::value::{Error, Function, FunctionKind, Object, Result, Slot, Table, Value};
+use crate::value::{Error, Function, FunctionKind, Object, Result, Shape, Slot, Table, Value};
 
 /// Appends the length and the bytes, after a tag.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<()> {
@@ -41,6 +41,7 @@ fn put_plain(out: &mut Vec<u8>, slot: &Slot, resolver: &dyn Resolver) -> Result<
     };
     match value {
         Value::Nil | Value::Table(_) | Value::Function(_) | Value::Object(_) => out.push(tag::NIL),
+        Value::Null => out.push(if resolver.takes_shapes() { tag::NULL } else { tag::NIL }),
         Value::Boolean(b) => put_boolean(out, *b),
         Value::Integer(n) => put_number(out, tag::INTEGER, n.to_le_bytes()),
         Value::Float(x) => put_number(out, tag::FLOAT, x.to_le_bytes()),
@@ -202,7 +203,8 @@ fn put_slot(
     numbers.insert(table.identity(), number);
     let count = |n: usize| u32::try_from(n).map_err(|_| Error::conversion("a table has too many entries"));
     let node = table.own_node();
-    put_u32(out, tag::TABLE, count(node.array().len())?);
+    let shape = if resolver.takes_shapes() { node.shape } else { Shape::Unknown };
+    put_u32(out, table_tag(shape), count(node.array().len())?);
     out.extend_from_slice(&count(node.hash_len())?.to_le_bytes());
     open.push(Writing::new(table));
     Ok(())

@@ -19,7 +19,33 @@ pub(crate) use self::references::needs_sandbox;
 pub(crate) use self::references::{has_function, is_kept, may_refer, references, renumber};
 pub(crate) use crate::protocol::tag;
 use crate::value::host_values::HostValue;
-use crate::value::{Error, Function, Handle, LuaString, Result, StoredTable};
+use crate::value::{Error, Function, Handle, LuaString, Result, Shape, StoredTable};
+
+/// How a table with its content begins.
+#[inline]
+pub(crate) fn table_tag(shape: Shape) -> u8 {
+    match shape {
+        Shape::Unknown => tag::TABLE,
+        Shape::List => tag::LIST,
+        Shape::Map => tag::MAP,
+    }
+}
+
+/// What a table that begins so is; `None` for what is no table with its content.
+#[inline]
+pub(crate) fn shape_of(tag: u8) -> Option<Shape> {
+    match tag {
+        tag::TABLE => Some(Shape::Unknown),
+        tag::LIST => Some(Shape::List),
+        tag::MAP => Some(Shape::Map),
+        _ => None,
+    }
+}
+
+#[inline]
+pub(crate) fn is_table(tag: u8) -> bool {
+    shape_of(tag).is_some()
+}
 
 /// What values of one sandbox refer to.
 pub(crate) trait Resolver {
@@ -51,6 +77,10 @@ pub(crate) trait Resolver {
     /// A message with this number is not sent.
     fn take_back(&self, number: u32) {
         let _ = number;
+    }
+    /// Whether the other side knows lists, maps and null.
+    fn takes_shapes(&self) -> bool {
+        true
     }
     /// The most that the tables and references of one message may take as values.
     fn room(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Encoded bytes from front to back, and the values in them that refer to nothing.
 
-use super::tag;
+use super::{is_table, tag};
 use crate::util::ByteReader;
 use crate::value::{Error, ErrorKind, LuaString, Result, Slot, Value};
 
@@ -17,6 +17,7 @@ pub(super) fn unknown_tag(tag: u8) -> Error {
 #[derive(Clone, Copy)]
 pub(crate) enum Plain<'a> {
     Nil,
+    Null,
     Boolean(bool),
     Integer(i64),
     Float(f64),
@@ -28,6 +29,7 @@ impl From<Plain<'_>> for Value {
     fn from(plain: Plain<'_>) -> Self {
         match plain {
             Plain::Nil => Value::Nil,
+            Plain::Null => Value::Null,
             Plain::Boolean(b) => Value::Boolean(b),
             Plain::Integer(n) => Value::Integer(n),
             Plain::Float(x) => Value::Float(x),
@@ -83,6 +85,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn plain(&mut self, tag: u8) -> Result<Option<Plain<'a>>> {
         Ok(Some(match tag {
             tag::NIL => Plain::Nil,
+            tag::NULL => Plain::Null,
             tag::BOOLEAN => Plain::Boolean(self.u8()? != 0),
             tag::INTEGER => Plain::Integer(i64::from_le_bytes(whole(self.0.array())?)),
             tag::FLOAT => Plain::Float(f64::from_le_bytes(whole(self.0.array())?)),
@@ -97,9 +100,10 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn skip(&mut self) -> Result<Option<u32>> {
         match self.u8()? {
-            tag::NIL => {}
+            tag::NIL | tag::NULL => {}
             tag::BOOLEAN => drop(self.take(1)?),
-            tag::INTEGER | tag::FLOAT | tag::TABLE | tag::HOST_OBJECT => drop(self.take(8)?),
+            tag::INTEGER | tag::FLOAT | tag::HOST_OBJECT => drop(self.take(8)?),
+            tag if is_table(tag) => drop(self.take(8)?),
             tag::STRING | tag::FUNCTION | tag::BUILTIN | tag::BIGINT => drop(self.bytes()?),
             tag::BACKREF | tag::HANDLE | tag::HOST_FUNCTION => drop(self.take(4)?),
             tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE => return self.u32().map(Some),
@@ -128,7 +132,9 @@ impl<'a> Reader<'a> {
         let mut left = 1u64;
         while left > 0 {
             left -= 1;
-            if let [tag::TABLE, counts @ ..] = self.0.rest {
+            if let Some((tag, counts)) = self.0.rest.split_first()
+                && is_table(*tag)
+            {
                 let mut counts = ByteReader::new(counts);
                 left += u64::from(whole(counts.u32())?) + 2 * u64::from(whole(counts.u32())?);
             }

@@ -1,13 +1,15 @@
 //! The tables that an encoded value refers to, without reading the value itself.
 
 use super::reader::Reader;
-use super::tag;
+use super::{is_table, tag};
 use crate::util::ByteReader;
 
 /// Whether an encoded value may refer to a table: most don't, and show it at once.
 #[inline]
 pub(crate) fn may_refer(bytes: &[u8]) -> bool {
-    matches!(bytes.first(), Some(&(tag::EXTERNAL | tag::TABLE | tag::STORED_FUNCTION | tag::STORED_UPVALUE)))
+    bytes.first().is_some_and(|first| {
+        is_table(*first) || matches!(*first, tag::EXTERNAL | tag::STORED_FUNCTION | tag::STORED_UPVALUE)
+    })
 }
 
 /// Hands the ids of all tables that an encoded value refers to, to `visit`. Bytes that make no sense end the walk: they
@@ -49,7 +51,7 @@ pub(crate) fn is_kept(bytes: &[u8]) -> bool {
         let mut value = ByteReader::new(reader.0.rest);
         let Some(tag) = value.u8() else { return false };
         let makes_sense = match tag {
-            tag::TABLE => {
+            tag if is_table(tag) => {
                 tables = tables.saturating_add(1);
                 let (Some(array), Some(pairs)) = (value.u32(), value.u32()) else { return false };
                 left += u64::from(array) + 2 * u64::from(pairs);

@@ -4,7 +4,7 @@ use serde::de::value::BorrowedBytesDeserializer;
 use serde::de::{self, DeserializeOwned, Error as _, IntoDeserializer, Unexpected, Visitor};
 
 use crate::util::ByteReader;
-use crate::value::codec::{Plain, Reader, tag};
+use crate::value::codec::{Plain, Reader, is_table, tag};
 use crate::value::path::path;
 use crate::value::{Error, ErrorKind, Result, Value};
 
@@ -53,7 +53,7 @@ impl<'de> Source<'de> {
     /// Whether the list is one table and nothing else.
     fn is_one_table(&self) -> Result<bool> {
         let mut reader = Reader::new(self.whole);
-        if self.peek() != Some(tag::TABLE) {
+        if !self.peek().is_some_and(is_table) {
             return Ok(false);
         }
         reader.skip_whole()?;
@@ -96,7 +96,7 @@ impl<'de> Source<'de> {
         self.check()?;
         let tag = self.reader.u8()?;
         match tag {
-            tag::TABLE => Ok(Next::Table(self.reader.u32()?, self.reader.u32()?, None)),
+            tag if is_table(tag) => Ok(Next::Table(self.reader.u32()?, self.reader.u32()?, None)),
             tag::BACKREF => {
                 let number = self.reader.u32()? as usize;
                 let back = self.reader.0.rest;
@@ -122,7 +122,7 @@ impl<'de> Source<'de> {
             let mut reader = Reader::new(self.whole);
             let mut tables = Vec::new();
             while let Some(tag) = reader.0.rest.first() {
-                if *tag == tag::TABLE {
+                if is_table(*tag) {
                     tables.push(self.whole.len() - reader.0.rest.len());
                 }
                 reader.skip()?;
@@ -281,6 +281,7 @@ struct One<'a, 'de>(&'a mut Source<'de>);
 fn unexpected<'a>(plain: &Plain<'a>) -> Unexpected<'a> {
     match *plain {
         Plain::Nil => Unexpected::Other("nil"),
+        Plain::Null => Unexpected::Other("null"),
         Plain::Boolean(b) => Unexpected::Bool(b),
         Plain::Integer(n) => Unexpected::Signed(n),
         Plain::Float(x) => Unexpected::Float(x),
@@ -293,7 +294,7 @@ const TABLE: Unexpected<'static> = Unexpected::Other("table");
 /// Whatever it is.
 fn visit_plain<'de, V: Visitor<'de>>(plain: Plain<'de>, visitor: V) -> Result<V::Value> {
     match plain {
-        Plain::Nil => visitor.visit_unit(),
+        Plain::Nil | Plain::Null => visitor.visit_unit(),
         Plain::Boolean(b) => visitor.visit_bool(b),
         Plain::Integer(n) => visitor.visit_i64(n),
         Plain::Float(x) => visitor.visit_f64(x),
@@ -306,7 +307,7 @@ fn visit_plain<'de, V: Visitor<'de>>(plain: Plain<'de>, visitor: V) -> Result<V:
 
 impl<'de> One<'_, 'de> {
     fn is_nil(&self) -> bool {
-        self.0.peek() == Some(tag::NIL)
+        matches!(self.0.peek(), Some(tag::NIL | tag::NULL))
     }
 
     /// A value that has to be no table.
@@ -390,9 +391,11 @@ impl<'de> de::Deserializer<'de> for One<'_, 'de> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let tag = self.0.peek();
+        let is_list = |array| tag == Some(tag::LIST) || array > 0 && tag != Some(tag::MAP);
         match self.0.next()? {
             Next::Plain(plain) => visit_plain(plain, visitor),
-            Next::Table(array, 0, back) if array > 0 => {
+            Next::Table(array, 0, back) if is_list(array) => {
                 self.0.in_table((array, 0, back), |contents| visitor.visit_seq(contents))
             }
             Next::Table(array, entries, back) => {
@@ -429,7 +432,7 @@ impl<'de> de::Deserializer<'de> for One<'_, 'de> {
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.plain(&visitor)? {
-            Plain::Nil => visitor.visit_unit(),
+            Plain::Nil | Plain::Null => visitor.visit_unit(),
             other => Err(Error::invalid_type(unexpected(&other), &visitor)),
         }
     }

@@ -3,8 +3,8 @@
 use serde::ser::{self, Serialize};
 
 use crate::value::args::Place;
-use crate::value::codec::tag;
-use crate::value::{Args, Error, Result};
+use crate::value::codec::{is_table, tag};
+use crate::value::{Args, Error, Result, Shape};
 
 impl Args {
     /// Adds what a value serializes to.
@@ -84,15 +84,15 @@ impl<'a> Serializer<'a> {
         }
     }
 
-    fn open(self) -> Result<Open<'a>> {
+    fn open(self, shape: Shape) -> Result<Open<'a>> {
         let head = self.0.end();
-        self.0.table(0, 0)?;
+        self.0.shaped_table(shape, 0, 0)?;
         Ok(Open { args: self.0, head, count: 0, key: head })
     }
 
     /// The table around the content of a variant, up to the content.
     fn variant(self, name: &str) -> Result<Self> {
-        self.0.table(0, 1)?;
+        self.0.shaped_table(Shape::Map, 0, 1)?;
         self.0.string(name.as_bytes())?;
         Ok(self)
     }
@@ -109,7 +109,7 @@ impl Open<'_> {
         self.args.serialize(key)?;
         match self.args.tag_at(self.key) {
             Some(tag::NIL) => Err(Error::conversion("nil can't be a key of a table")),
-            Some(tag::TABLE) => Err(Error::conversion("a table can't be a key here")),
+            Some(tag) if is_table(tag) => Err(Error::conversion("a table can't be a key here")),
             _ if self.args.is_nan_at(self.key) => Err(Error::conversion("NaN can't be a key of a table")),
             _ => Ok(()),
         }
@@ -233,31 +233,31 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Open<'a>> {
-        self.open()
+        self.open(Shape::List)
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Open<'a>> {
-        self.open()
+        self.open(Shape::List)
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Open<'a>> {
-        self.open()
+        self.open(Shape::List)
     }
 
     fn serialize_tuple_variant(self, _: &'static str, _: u32, name: &'static str, _: usize) -> Result<Open<'a>> {
-        self.variant(name)?.open()
+        self.variant(name)?.open(Shape::List)
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Open<'a>> {
-        self.open()
+        self.open(Shape::Map)
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Open<'a>> {
-        self.open()
+        self.open(Shape::Map)
     }
 
     fn serialize_struct_variant(self, _: &'static str, _: u32, name: &'static str, _: usize) -> Result<Open<'a>> {
-        self.variant(name)?.open()
+        self.variant(name)?.open(Shape::Map)
     }
 }
 
