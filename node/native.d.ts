@@ -12,7 +12,11 @@ export declare class Connection {
    * JavaScript only holds for now.
    */
   answer(call: number, value: unknown, linked: boolean): void
-  /** Which functions JavaScript need no longer keep, of those that were dropped and of `others`. */
+  /** What the objects of a class offer: the kind and the name of each member, whose number is its place here. */
+  describeClass(number: number, name: string, kinds: Array<number>, names: Array<string>): void
+  /** JavaScript has no object of the class any more. */
+  forgetClass(number: number): void
+  /** Which functions and objects JavaScript need no longer keep, of those that were dropped and of `others`. */
   unheld(others: Array<number>, isNote: boolean): Array<number>
 }
 

@@ -761,6 +761,44 @@ impl luacell::wire::Handles for Kept {
         let call = move |_: Option<&luacell::LanguageData>, _| Ok(luacell::Reply::Now(vec![number.into()]));
         (number < 10).then(|| luacell::Function::of_language(number as usize + 1, std::sync::Arc::new(number), call))
     }
+    fn own_object_number(&self, object: &luacell::Object) -> Option<u32> {
+        object.language_value().downcast_ref().copied()
+    }
+    fn own_object(&self, number: u32, class: u32) -> Option<luacell::Object> {
+        static CLASS: std::sync::OnceLock<luacell::LanguageClass> = std::sync::OnceLock::new();
+        let own =
+            |args: Vec<luacell::Value>| *args[0].as_object().unwrap().language_value().downcast_ref::<u32>().unwrap();
+        let number_of: luacell::MemberFn = Box::new(move |_, args| Ok(luacell::Reply::Now(vec![own(args).into()])));
+        let described = CLASS.get_or_init(|| {
+            luacell::LanguageClass::new("Own", vec![(luacell::Member::Method, "number".into(), number_of)])
+        });
+        (class == 3).then(|| described.object(number as usize + 1, std::sync::Arc::new(number)))
+    }
+}
+
+#[test]
+fn objects_of_the_language_cross_as_its_own_numbers() {
+    use luacell::wire;
+    let shelf = Kept::default();
+    let object = [0x0F, 6, 0, 0, 0, 3, 0, 0, 0];
+    let args = wire::decode(&object, &shelf).unwrap();
+    assert_eq!(args, wire::decode(&object, &shelf).unwrap());
+    let sandbox = luacell::Sandbox::new().unwrap();
+    let options = luacell::ComputeOptions::new().args(args);
+    let back = sandbox.compute_with("local o = ... return o:number(), o, {o}", options).unwrap().values;
+    assert_eq!(back[0], 6.into());
+    let mut again = Vec::new();
+    wire::encode(&back[1..2], &mut again, &shelf).unwrap();
+    // The class is the core's number for it.
+    assert_eq!(again[..5], object[..5]);
+    assert_eq!(again.len(), object.len());
+    assert!(wire::encode(&back[1..], &mut Vec::new(), &shelf).is_ok());
+    assert!(wire::encode(&back[1..], &mut Vec::new(), &wire::NoHandles).is_err());
+    // A class that nobody has described, a function in the place of an object, and the other way round.
+    for bytes in [&[0x0F, 6, 0, 0, 0, 4, 0, 0, 0][..], &[0x0F, 6, 0, 0, 0, 3, 0, 0], &[0x0E, 10, 0, 0, 0]] {
+        assert!(wire::decode(bytes, &shelf).is_err());
+    }
+    assert!(wire::decode(&object, &wire::NoHandles).is_err());
 }
 
 #[test]

@@ -13,7 +13,7 @@ import { Outcome } from '../shared/outcome.js';
 import { abandon, atOnce, isThenable } from '../shared/promises.js';
 import { FIRST_HOST_VALUE } from '../shared/protocol.js';
 import type { StoredTable } from '../shared/stored.js';
-import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds } from '../shared/values.js';
+import { type FunctionKind, type LuaFunction, type LuaInput, type LuaValue, functionKinds, functionPrototype, makeFunction } from '../shared/values.js';
 import { Callables, beginMessage, endMessage, letGo } from './callables.js';
 import { addAdapter, connection, newJob, newNumber, removeAdapter, runJob } from './connection.js';
 import { failureError, passableNumber } from './failures.js';
@@ -132,7 +132,7 @@ export class Adapter implements Links {
 
   /** What a call of the native part gave: a simple value, encoded ones, or an error, which is thrown. */
   result(result: unknown): any {
-    if (this.#depth === 0 && this.#jobs === 0) this.#checkAfter();
+    this.#checkAfterOutermost();
     if (typeof result !== 'object' || result === null) return result;
     if (!(result instanceof Uint8Array)) throw this.error(result as Failure);
     const values = decode(result, this);
@@ -140,7 +140,7 @@ export class Adapter implements Links {
   }
 
   #outcome(result: unknown): Outcome {
-    if (this.#depth === 0 && this.#jobs === 0) this.#checkAfter();
+    this.#checkAfterOutermost();
     const { values, output, metrics, kind } = result as Finished & Failure;
     if (kind !== undefined) throw this.error(result as Failure);
     return new Outcome(decode(values as unknown as Uint8Array, this), output, metrics);
@@ -149,6 +149,10 @@ export class Adapter implements Links {
   list(result: unknown): LuaValue[] {
     if (!(result instanceof Uint8Array)) throw this.error(result as Failure);
     return decode(result, this);
+  }
+
+  #checkAfterOutermost(): void {
+    if (this.#depth === 0 && this.#jobs === 0) this.#checkAfter();
   }
 
   /** At the end of an outermost run. */
@@ -175,11 +179,22 @@ export class Adapter implements Links {
     throw new LuaCellError('Internal', 'the native part sent a function in an unknown form');
   }
 
+  readonly #functionPrototype = functionPrototype((f, args) => {
+    this.#begin();
+    const { id } = functionKinds.get(f) as FunctionKind & { type: 'live' };
+    const result = this.#withArgs(args, (bytes) => callFunction(this.slot, id, bytes));
+    if (result instanceof Uint8Array) {
+      this.#checkAfterOutermost();
+      return decode(result, this);
+    }
+    const value: unknown = this.result(result);
+    return value === undefined ? [] : [value as LuaValue];
+  });
+
   handle(id: number): LuaFunction {
     return this.#held.get(id, () => {
-      const f: LuaFunction = (...args) => this.#run(args, (bytes) => callFunction(this.slot, id, bytes));
-      functionKinds.set(f, { type: 'live', owner: this, instance: 0, id });
-      return f;
+      const kind: FunctionKind = { type: 'live', owner: this, instance: 0, id };
+      return makeFunction((...args) => this.#run(args, (bytes) => callFunction(this.slot, id, bytes)), this.#functionPrototype, kind);
     });
   }
 
@@ -495,6 +510,8 @@ export class Adapter implements Links {
   /** What Lua calls. */
   #function(fn: number): HostFunction {
     const f = fn < FIRST_HOST_VALUE ? this.#functions[fn] : this.hostValues.get(fn);
+    // An object stands for its members: the first argument says which. The native part has looked whether it is among the others.
+    if (typeof f === 'object' && f !== null) return (member, ...args) => f.class.members[Number(member)]!.f(...args);
     if (!f) throw new LuaCellError('HostFunction', 'the host function is gone');
     return f as HostFunction;
   }

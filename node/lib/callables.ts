@@ -1,11 +1,13 @@
-// JavaScript's functions that Lua holds as values. The native part only has their numbers.
+// JavaScript's functions and objects that Lua holds as values. The native part only has their numbers.
 //
-// A function is kept by each sandbox and snapshot that has it, and by nothing else: so a sandbox that is forgotten is collected, also when
-// its own functions refer to it. When the native part has a number no more, all of them let go of the function.
+// One is kept by each sandbox and snapshot that has it, and by nothing else: so a sandbox that is forgotten is collected, also when
+// its own functions refer to it. When the native part has a number no more, all of them let go of what had it.
 
-import type { UnnamedFunctions } from '../shared/codec.js';
+import type { UnnamedValues } from '../shared/codec.js';
 import type { HostValue } from '../shared/host-values.js';
+import type { ObjectClass } from '../shared/objects.js';
 import { FIRST_HOST_VALUE } from '../shared/protocol.js';
+import { connection } from './connection.js';
 import type { Connection } from './native.js';
 
 interface Known {
@@ -28,19 +30,37 @@ let last = LAST;
 let fresh: number[] = [];
 const MANY_FRESH = 64;
 
-/** A number comes again only after all others, so that a late call finds its own function or none. */
+/** A number comes again only after all others, so that a late call finds what it means or nothing. */
 function next(): number {
   do last = last >= LAST ? FIRST_HOST_VALUE : last + 1;
   while (known.has(last));
   return last;
 }
 
-function numberOf(f: HostValue): Known {
-  const before = numbers.get(f);
+/** Classes that the native part knows. */
+const described = new WeakSet<ObjectClass>();
+const undescribed = new FinalizationRegistry<number>((number) => connection.forgetClass(number));
+
+function describe(cls: ObjectClass): void {
+  if (described.has(cls)) return;
+  const { number, name, members } = cls;
+  connection.describeClass(
+    number,
+    name,
+    members.map(({ kind }) => kind),
+    members.map(({ name }) => name),
+  );
+  described.add(cls);
+  undescribed.register(cls, number);
+}
+
+function numberOf(value: HostValue): Known {
+  const before = numbers.get(value);
   if (before !== undefined && known.get(before.number) === before) return before;
+  if (typeof value !== 'function') describe(value.class);
   const one: Known = { number: next(), holders: [], many: FEW };
   known.set(one.number, one);
-  numbers.set(f, one);
+  numbers.set(value, one);
   fresh.push(one.number);
   return one;
 }
@@ -67,23 +87,23 @@ export function beginMessage(connection: Connection): void {
 /** The message is written, and goes to the native part at once. */
 export const endMessage = (): void => void writing--;
 
-/** The functions that one sandbox or snapshot has. */
-export class Callables implements UnnamedFunctions {
+/** The functions and objects that one sandbox or snapshot has. */
+export class Callables implements UnnamedValues {
   readonly #all = new Map<number, HostValue>();
   readonly #self = new WeakRef(this);
   /** How often one was given. */
   given = 0;
 
-  give(f: HostValue): number {
+  give(value: HostValue): number {
     this.given++;
-    const one = numberOf(f);
-    this.#keep(one, f);
+    const one = numberOf(value);
+    this.#keep(one, value);
     return one.number;
   }
 
-  #keep(one: Known, f: HostValue): void {
+  #keep(one: Known, value: HostValue): void {
     if (this.#all.has(one.number)) return;
-    this.#all.set(one.number, f);
+    this.#all.set(one.number, value);
     if (one.holders.length >= one.many) {
       one.holders = one.holders.filter((holder) => holder.deref());
       one.many = Math.max(FEW, 2 * one.holders.length);
@@ -97,9 +117,9 @@ export class Callables implements UnnamedFunctions {
 
   /** A copy of Lua has what this has. */
   add(others: Callables): void {
-    for (const [number, f] of others.#all) {
+    for (const [number, value] of others.#all) {
       const one = known.get(number);
-      if (one) this.#keep(one, f);
+      if (one) this.#keep(one, value);
     }
   }
 

@@ -4,14 +4,15 @@ import { Reader, type Writer, malformed } from './bytes.js';
 import { LuaCellError, conversion, ourError } from './errors.js';
 import type { HostValue } from './host-values.js';
 import { checkSameKeys, fits64 } from './keys.js';
+import { Wrapped, isCalled, wrappedOf } from './objects.js';
 import { pathText } from './path.js';
 import { Tag } from './protocol.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, LuaFloat, type LuaFunction, type LuaValue, floatMarks, functionKinds } from './values.js';
 
-/** Functions of the host that have no name, by number. */
-export interface UnnamedFunctions {
-  /** The number of a function, which goes to Lua once more. */
+/** Functions of the host that have no name, and its objects, by number. */
+export interface UnnamedValues {
+  /** The number of one, which goes to Lua once more. */
   give(f: HostValue): number;
   get(number: number): HostValue | undefined;
 }
@@ -20,7 +21,7 @@ export interface UnnamedFunctions {
 export interface Links {
   /** Whether integers are BigInt and floats number, both ways. */
   readonly exact: boolean;
-  readonly hostValues: UnnamedFunctions;
+  readonly hostValues: UnnamedValues;
   stored(id: number, cell: boolean): StoredTable;
   function(kind: FunctionKind): LuaFunction;
   handle(id: number): LuaFunction;
@@ -60,6 +61,8 @@ class Decoder {
   readonly #open: Open[] = [];
   /** Values that open tables still announce; each takes at least a byte. */
   #announced = 0;
+  /** The object of the host that came last, as it was passed. */
+  passed: Wrapped | undefined;
 
   constructor(
     readonly reader: Reader,
@@ -106,8 +109,15 @@ class Decoder {
         return links.handle(reader.u32());
       case Tag.HostFunction: {
         const f = links.hostValues.get(reader.u32());
-        if (!f) throw malformed('a host function that is not there');
+        if (typeof f !== 'function') throw malformed('a host function that is not there');
         return f;
+      }
+      case Tag.HostObject: {
+        const object = links.hostValues.get(reader.u32());
+        reader.u32();
+        if (typeof object !== 'object') throw malformed('an object of the host that is not there');
+        this.passed = object;
+        return object.object;
       }
       case Tag.StoredFunction:
         return links.function({ type: 'stored', table: links.stored(this.#id(), false) });
@@ -175,12 +185,6 @@ function setOwn(object: object, key: string, value: unknown): void {
   else (object as Record<string, unknown>)[key] = value;
 }
 
-/**
- * Whether this is a name under which JavaScript looks for a function by itself: to await, convert, print or compare an object. A script's function
- * there would run at any time, outside of every run.
- */
-export const isCalled = (key: unknown): boolean => typeof key === 'string' && (key === 'then' || key === 'toJSON' || key in Object.prototype);
-
 /** Whether luacell would call this function of the host by itself when the table comes back, as if the host had written it there and not a script. */
 const isHook = (key: unknown, value: unknown): boolean => key === 'toLua' && !functionKinds.has(value as LuaFunction);
 
@@ -246,12 +250,17 @@ function build(nodes: readonly Node[], exact: boolean): void {
   }
 }
 
-/** All values of a message. */
-export function decode(bytes: Uint8Array, links: Links): LuaValue[] {
+/** All values of a message. `passed` gets those that are objects of the host, as they were passed, at their places. */
+export function decode(bytes: Uint8Array, links: Links, passed?: (Wrapped | undefined)[]): LuaValue[] {
   if (bytes.length === 0) return [];
-  const decoder = new Decoder(new Reader(bytes), links);
+  const reader = new Reader(bytes);
+  const decoder = new Decoder(reader, links);
   const values: unknown[] = [];
-  while (decoder.reader.left > 0) values.push(decoder.value());
+  while (reader.left > 0) {
+    const isObject = bytes[reader.at] === Tag.HostObject;
+    values.push(decoder.value());
+    if (isObject && passed) passed[values.length - 1] = decoder.passed;
+  }
   if (decoder.nodes.length === 0) return values as LuaValue[];
   build(decoder.nodes, links.exact);
   return values.map(built) as LuaValue[];
@@ -383,10 +392,12 @@ function className(value: object): string {
   return (typeof constructor === 'function' && constructor.name) || 'object';
 }
 
-/** What stands in for a value that knows what Lua gets in its place. */
+/** What stands in for a value that knows what Lua gets in its place, and for one that Lua holds as itself. */
 export function replaced(value: unknown): unknown {
   for (let i = 0; typeof value === 'object' && value !== null; i++) {
     if (value instanceof StoredTable || value instanceof Uint8Array) return value;
+    const wrapped = wrappedOf(value);
+    if (wrapped) return wrapped;
     const hook = (value as { toLua?: unknown }).toLua;
     if (typeof hook !== 'function' || functionKinds.has(hook as LuaFunction)) return value;
     if (i === 8) throw conversion('toLua keeps returning objects that have toLua');
@@ -465,6 +476,12 @@ export function putPlain(out: Writer, value: unknown, links: Links, float: boole
   if (value instanceof StoredTable) {
     out.u8(value.isCell ? Tag.StoredUpvalue : Tag.External);
     return out.u32(links.idOf(value));
+  }
+  if (value instanceof Wrapped) {
+    if (!live) throw conversion("an object of the host can't be stored");
+    out.u8(Tag.HostObject);
+    out.u32(links.hostValues.give(value));
+    return out.u32(value.class.number);
   }
   throw conversion(`can't pass a ${className(value as object)}: give it a method toLua, or pass plain values`);
 }

@@ -1,12 +1,13 @@
-// Functions of the host that Lua holds as values.
+// Values of the host that Lua holds: functions without a name, and objects.
 
 import { LuaCellError } from './errors.js';
+import type { Wrapped } from './objects.js';
 import { FIRST_HOST_VALUE, MAX_HOST_VALUES } from './protocol.js';
 
-export type HostValue = (...args: any[]) => unknown;
+export type HostValue = ((...args: any[]) => unknown) | Wrapped;
 
 interface Given {
-  readonly f: HostValue;
+  readonly value: HostValue;
   /** How often it was passed to the guest, which says how often it had come when it lets go of it. */
   times: number;
 }
@@ -14,7 +15,7 @@ interface Given {
 /** Fewer are not worth asking the guest which it has. */
 const FEW = 1024;
 
-/** The functions that one instance was given, by number. */
+/** Those that one instance was given, by number. */
 export class HostValues {
   readonly #all = new Map<number, Given>();
   readonly #numbers = new Map<HostValue, number>();
@@ -25,30 +26,30 @@ export class HostValues {
     return this.#all.size;
   }
 
-  /** The number under which the guest is given a function, once more. */
-  give(f: HostValue): number {
-    const known = this.#numbers.get(f);
+  /** The number under which the guest is given one, once more. */
+  give(value: HostValue): number {
+    const known = this.#numbers.get(value);
     if (known !== undefined) {
       this.#all.get(known)!.times++;
       return known;
     }
     if (this.size >= MAX_HOST_VALUES) throw new LuaCellError('Memory', `Lua holds ${MAX_HOST_VALUES} functions and objects of the host already`);
     const number = this.#free.pop() ?? FIRST_HOST_VALUE + this.size;
-    this.#all.set(number, { f, times: 1 });
-    this.#numbers.set(f, number);
+    this.#all.set(number, { value, times: 1 });
+    this.#numbers.set(value, number);
     return number;
   }
 
   get(number: number): HostValue | undefined {
-    return this.#all.get(number)?.f;
+    return this.#all.get(number)?.value;
   }
 
-  /** The guest has let go of a function that was passed to it so often. More may be on their way. */
+  /** The guest has let go of what was passed to it so often. More may be on their way. */
   release(number: number, times: number): void {
     const given = this.#all.get(number);
     if (!given || (given.times -= times) > 0) return;
     this.#all.delete(number);
-    this.#numbers.delete(given.f);
+    this.#numbers.delete(given.value);
     this.#free.push(number);
     this.#compared = Math.min(this.#compared, this.size);
   }
@@ -67,9 +68,9 @@ export class HostValues {
   /** For a copy of the guest. */
   copy(): HostValues {
     const copy = new HostValues();
-    for (const [number, { f, times }] of this.#all) {
-      copy.#all.set(number, { f, times });
-      copy.#numbers.set(f, number);
+    for (const [number, { value, times }] of this.#all) {
+      copy.#all.set(number, { value, times });
+      copy.#numbers.set(value, number);
     }
     copy.#free.push(...this.#free);
     return copy;

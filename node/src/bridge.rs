@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 use async_channel::Sender;
-use luacell::{Error, ErrorKind, Value, wire};
+use luacell::{Error, ErrorKind, LanguageClass, Value, wire};
 use napi::bindgen_prelude::{FnArgs, Function, FunctionRef};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 
 use crate::callables::Callables;
+use crate::classes;
 use crate::failure::Thrown;
 use crate::handles::Handles;
 use crate::jobs;
@@ -38,7 +39,7 @@ pub(crate) enum Topic {
     Store = 3,
     /// A module is wanted.
     Module = 4,
-    /// Functions of JavaScript's were dropped.
+    /// Functions and objects of JavaScript's were dropped.
     Dropped = 5,
 }
 
@@ -70,6 +71,7 @@ pub(crate) struct Bridge {
     on_note: FunctionRef<NoteArgs, FromJs>,
     queue: Queue,
     pub(crate) callables: Callables,
+    classes: Mutex<HashMap<u32, LanguageClass>>,
     waiting: Mutex<HashMap<u32, Asker>>,
     next: AtomicU32,
     closed: AtomicBool,
@@ -115,6 +117,7 @@ impl Connection {
             on_note: on_note.create_ref()?,
             queue,
             callables: Callables::default(),
+            classes: Mutex::default(),
             waiting: Mutex::default(),
             next: AtomicU32::new(1),
             closed: AtomicBool::new(false),
@@ -131,7 +134,20 @@ impl Connection {
         let _ = sender.try_send(answer);
     }
 
-    /// Which functions JavaScript need no longer keep, of those that were dropped and of `others`.
+    /// What the objects of a class offer: the kind and the name of each member, whose number is its place here.
+    #[napi]
+    pub fn describe_class(&self, number: u32, name: String, kinds: Vec<u32>, names: Vec<String>) {
+        let class = classes::describe(number, &name, kinds.into_iter().zip(names));
+        self.0.classes().insert(number, class);
+    }
+
+    /// JavaScript has no object of the class any more.
+    #[napi]
+    pub fn forget_class(&self, number: u32) {
+        let _class = self.0.classes().remove(&number);
+    }
+
+    /// Which functions and objects JavaScript need no longer keep, of those that were dropped and of `others`.
     #[napi]
     pub fn unheld(&self, others: Vec<u32>, is_note: bool) -> Vec<u32> {
         self.0.callables.unheld(others, is_note)
@@ -162,6 +178,14 @@ fn gone() -> Error {
 impl Bridge {
     fn waiting(&self) -> MutexGuard<'_, HashMap<u32, Asker>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn classes(&self) -> MutexGuard<'_, HashMap<u32, LanguageClass>> {
+        self.classes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn class(&self, number: u32) -> Option<LanguageClass> {
+        self.classes().get(&number).cloned()
     }
 
     pub(crate) fn is_here(&self) -> bool {

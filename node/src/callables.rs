@@ -1,17 +1,17 @@
-//! JavaScript's functions that Lua holds as values.
+//! JavaScript's functions and objects that Lua holds as values.
 //!
-//! A function can't be dropped on any thread, so JavaScript keeps it, by a number, and this side only has the numbers. A
+//! They can't be dropped on any thread, so JavaScript keeps them, by number, and this side only has the numbers. A
 //! number that nobody has any more is told to JavaScript: when it asks, and else with a note.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use luacell::{Error, Function, LanguageData, Reply, Value};
+use luacell::{Error, Function, LanguageData, Object, Reply, Value};
 
 use crate::bridge::{Bridge, Caller, Topic};
 use crate::value::ToJs;
 
-/// The functions of one JavaScript environment.
+/// Those of one JavaScript environment.
 #[derive(Default)]
 pub(crate) struct Callables(Mutex<List>);
 
@@ -25,9 +25,11 @@ struct List {
     is_noted: bool,
 }
 
-/// A function that Lua was given.
-struct Callable {
-    number: u32,
+/// A function or object that Lua was given.
+pub(crate) struct Callable {
+    pub(crate) number: u32,
+    /// Of an object.
+    pub(crate) class: Option<u32>,
     bridge: Arc<Bridge>,
 }
 
@@ -65,23 +67,28 @@ impl Drop for Callable {
     }
 }
 
-fn callable(bridge: &Arc<Bridge>, number: u32) -> Arc<Callable> {
+fn callable(bridge: &Arc<Bridge>, number: u32, class: Option<u32>) -> Arc<Callable> {
     let mut list = bridge.callables.lock();
     if let Some(known) = list.known.get(&number).and_then(Weak::upgrade) {
         return known;
     }
-    let new = Arc::new(Callable { number, bridge: Arc::clone(bridge) });
+    let new = Arc::new(Callable { number, class, bridge: Arc::clone(bridge) });
     list.known.insert(number, Arc::downgrade(&new));
     new
 }
 
+/// The sandbox that calls.
+pub(crate) fn caller(data: Option<&LanguageData>) -> Result<Arc<Caller>, Error> {
+    let caller = data.and_then(|data| Arc::clone(data).downcast().ok());
+    caller.ok_or_else(|| Error::host("the sandbox does not know JavaScript"))
+}
+
 /// What Lua gets for the function that JavaScript knows by this number, the same each time.
 pub(crate) fn to_lua(bridge: &Arc<Bridge>, number: u32) -> Function {
-    let callable = callable(bridge, number);
+    let callable = callable(bridge, number, None);
     let called = Arc::clone(&callable);
     let call = move |data: Option<&LanguageData>, args: Vec<Value>| {
-        let caller = data.and_then(|data| Arc::clone(data).downcast::<Caller>().ok());
-        let caller = caller.ok_or_else(|| Error::host("the sandbox does not know JavaScript"))?;
+        let caller = caller(data)?;
         let (called, answer) = (Arc::clone(&called), caller.call(called.number, args));
         Ok(Reply::Later(Box::pin(async move {
             let results = answer.await;
@@ -96,4 +103,17 @@ pub(crate) fn to_lua(bridge: &Arc<Bridge>, number: u32) -> Function {
 /// The number by which JavaScript knows a function that is its own.
 pub(crate) fn number(function: &Function) -> Option<u32> {
     function.language_value()?.downcast_ref().map(|callable: &Callable| callable.number)
+}
+
+/// What Lua gets for the object that JavaScript knows by this number, the same each time; `None` if it has not described
+/// the class.
+pub(crate) fn object_to_lua(bridge: &Arc<Bridge>, number: u32, class: u32) -> Option<Object> {
+    let description = bridge.class(class)?;
+    let callable = callable(bridge, number, Some(class));
+    Some(description.object(Arc::as_ptr(&callable).addr(), callable))
+}
+
+/// An object that is JavaScript's own.
+pub(crate) fn own_object(object: &Object) -> Option<&Callable> {
+    object.language_value().downcast_ref()
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use luacell::wire;
-use luacell::{Error, Function, StoredTable};
+use luacell::{Error, Function, Object, StoredTable};
 
 use crate::bridge::Bridge;
 use crate::callables;
@@ -13,7 +13,7 @@ use crate::slots::Slots;
 
 /// What JavaScript holds of one sandbox.
 pub(crate) struct Handles {
-    /// To JavaScript, whose own functions have numbers there; `None` where there can't be any.
+    /// To JavaScript, whose own functions and objects have numbers there; `None` where there can't be any.
     bridge: Option<Arc<Bridge>>,
     functions: Mutex<Functions>,
     /// By their ids: JavaScript has one view of each.
@@ -173,5 +173,13 @@ impl wire::Handles for Handles {
 
     fn own_function(&self, number: u32) -> Option<Function> {
         self.bridge.as_ref().map(|bridge| callables::to_lua(bridge, number))
+    }
+
+    fn own_object_number(&self, object: &Object) -> Option<u32> {
+        callables::own_object(object).map(|object| object.number)
+    }
+
+    fn own_object(&self, number: u32, class: u32) -> Option<Object> {
+        callables::object_to_lua(self.bridge.as_ref()?, number, class)
     }
 }

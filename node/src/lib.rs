@@ -8,6 +8,7 @@
 
 mod bridge;
 mod callables;
+mod classes;
 mod config;
 mod failure;
 mod handles;

@@ -1,16 +1,16 @@
-// Functions of JavaScript as values in Lua, as far as the addon is concerned. The rest is in wasm/test/suite/host-values.js.
+// Functions and objects of JavaScript as values in Lua, as far as the addon is concerned. The rest is in wasm/test/suite, in host-values.js and objects.js.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
-import { Sandbox } from 'luacell';
+import { Sandbox, expose, wrap } from 'luacell';
 
 const package_ = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -46,6 +46,55 @@ test('a run that called one is not repeated', (t) => {
 test('a store that answers with functions', () => {
   const store = { get: () => undefined, set() {}, delete() {}, size: () => 0, keys: () => [() => 1] };
   assert.throws(() => new Sandbox({ store }), { kind: 'Store', message: /a list of text/ });
+});
+
+test('metamethods are those of the core', () => {
+  const core = readFileSync(new URL('../../core/src/api/class.rs', import.meta.url), 'utf8');
+  const names = [...core.matchAll(/^    [A-Za-z]+ = "(__[a-z]+)",$/gm)].map(([, name]) => name);
+  assert.ok(names.length > 20);
+  wrap({}, { metamethods: Object.fromEntries(names.map((name) => [name, () => 1])) });
+  assert.throws(() => wrap({}, { metamethods: { __gc: () => 1 } }), ({ kind, message }) => kind === 'InvalidArgument' && message.endsWith(names.at(-1)));
+});
+
+test('a run that called a method is not repeated', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'luacell-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const store = join(folder, 'state.luacell');
+  const lua = new Sandbox({ store });
+  const other = new Sandbox({ store });
+  let calls = 0;
+  const meddle = wrap({
+    now() {
+      calls++;
+      other.compute('_home.n = (_home.n or 0) + 1');
+    },
+  });
+  assert.throws(() => lua.compute('_home.n = (_home.n or 0) + 1 (...):now() _home.n = _home.n + 1', meddle), { kind: 'Conflict' });
+  assert.equal(calls, 1);
+});
+
+test('objects are given to many runs at once, and freed on their threads', async () => {
+  class Item {
+    constructor(n) {
+      this.n = n;
+    }
+    next() {
+      return new Item(this.n + 1);
+    }
+    async later() {
+      return new Item(this.n + 1);
+    }
+    get value() {
+      return this.n;
+    }
+  }
+  expose(Item);
+  const source = 'local item = ... for i = 1, 300 do item = item:next():later() end return item.value, item';
+  const runs = Array.from({ length: 8 }, (_, i) => new Sandbox().computeAsync(source, { args: [new Item(i)] }));
+  for (const [i, [value, item]] of (await Promise.all(runs)).entries()) {
+    assert.equal(value, 600 + i);
+    assert.ok(item instanceof Item && item.n === value);
+  }
 });
 
 test('a sandbox is closed while one is at work for it', async () => {

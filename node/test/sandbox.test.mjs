@@ -32,7 +32,7 @@ test('CommonJS and ES modules give the same classes', () => {
   const luacell = createRequire(import.meta.url)('luacell');
   assert.equal(luacell.Sandbox, Sandbox);
   assert.equal(new luacell.Sandbox().compute('return 1 + 1'), 2);
-  assert.deepEqual(Object.keys(luacell).sort(), ['Engine', 'ErrorKinds', 'LuaCellError', 'LuaFloat', 'Run', 'Sandbox', 'Snapshot', 'StoredTable', 'multiple']);
+  assert.deepEqual(Object.keys(luacell).sort(), ['Engine', 'ErrorKinds', 'LuaCellError', 'LuaFloat', 'Run', 'Sandbox', 'Snapshot', 'StoredTable', 'expose', 'multiple', 'wrap']);
 });
 
 test('computeAsync does not hold up the event loop', async () => {

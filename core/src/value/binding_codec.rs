@@ -1,8 +1,8 @@
 //! Values as bytes, for bindings that can make their language's values faster from bytes than by a call for each value.
 //!
 //! The bytes are those of `docs/MEMORY_PROTOCOL.md`, except that functions (0x0A) and stored tables (0x07) are numbers
-//! that the binding hands out and takes back, and that functions of the language (0x0E) are numbers of its own: see
-//! [`Handles`].
+//! that the binding hands out and takes back, and that functions (0x0E) and objects (0x0F) of the language are numbers
+//! of its own: see [`Handles`].
 //!
 //! ```
 //! use luacell::{Value, wire};
@@ -18,7 +18,7 @@ use std::cell::Cell;
 
 use crate::value::codec::{self, Resolver};
 use crate::value::host_values::HostValue;
-use crate::value::{Error, ErrorKind, Function, Handle, LuaString, Result, StoredTable, Value};
+use crate::value::{Error, ErrorKind, Function, Handle, LuaString, Object, Result, StoredTable, Value};
 
 /// Keeps functions and stored tables for the other side of the border, by number.
 pub trait Handles {
@@ -39,6 +39,16 @@ pub trait Handles {
     /// The function that the other side knows by this number, as its own.
     fn own_function(&self, number: u32) -> Option<Function> {
         let _ = number;
+        None
+    }
+    /// The number by which the other side knows an object that is its own, see [`LanguageClass`](crate::LanguageClass).
+    fn own_object_number(&self, object: &Object) -> Option<u32> {
+        let _ = object;
+        None
+    }
+    /// The object that the other side knows by this number, as its own, and the number that it wrote for the class.
+    fn own_object(&self, number: u32, class: u32) -> Option<Object> {
+        let _ = (number, class);
         None
     }
 }
@@ -99,10 +109,14 @@ impl Resolver for HandleResolver<'_> {
         self.handles.own_function(number).map(HostValue::Function)
     }
 
+    fn host_object(&self, number: u32, class: u32) -> Option<HostValue> {
+        self.handles.own_object(number, class).map(HostValue::Object)
+    }
+
     fn give(&self, value: HostValue) -> Result<u32> {
         let number = match &value {
             HostValue::Function(function) => self.handles.own_number(function),
-            HostValue::Object(_) => None,
+            HostValue::Object(object) => self.handles.own_object_number(object),
         };
         number.ok_or_else(|| Error::conversion("this value of the host can't be passed here"))
     }

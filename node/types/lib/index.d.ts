@@ -4,6 +4,7 @@ export { type ErrorKind, ErrorKinds, LuaCellError, type Metrics } from '../share
 export { type HostFunction, type MultipleResults, type RegisterOptions, multiple } from '../shared/functions.js';
 export type { LimitOptions, Size, StoreLimit } from '../shared/limits.js';
 export type { Module } from '../shared/modules.js';
+export { type ExposeOptions, type MetamethodName, type Wrapped, expose, wrap } from '../shared/objects.js';
 export type { Outcome } from '../shared/outcome.js';
 export type { AsyncRunOptions, AsyncStartOptions, ModuleSource, Modules, RunOptions, SandboxOptions, StartOptions, TableStore } from './settings.js';
 export { type PendingRun, type Request, Run } from './run.js';

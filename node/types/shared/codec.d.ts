@@ -1,11 +1,12 @@
 import { type Writer } from './bytes.js';
 import { LuaCellError } from './errors.js';
 import type { HostValue } from './host-values.js';
+import { Wrapped } from './objects.js';
 import { StoredTable } from './stored.js';
 import { type FunctionKind, type LuaFunction, type LuaValue } from './values.js';
-/** Functions of the host that have no name, by number. */
-export interface UnnamedFunctions {
-    /** The number of a function, which goes to Lua once more. */
+/** Functions of the host that have no name, and its objects, by number. */
+export interface UnnamedValues {
+    /** The number of one, which goes to Lua once more. */
     give(f: HostValue): number;
     get(number: number): HostValue | undefined;
 }
@@ -13,7 +14,7 @@ export interface UnnamedFunctions {
 export interface Links {
     /** Whether integers are BigInt and floats number, both ways. */
     readonly exact: boolean;
-    readonly hostValues: UnnamedFunctions;
+    readonly hostValues: UnnamedValues;
     stored(id: number, cell: boolean): StoredTable;
     function(kind: FunctionKind): LuaFunction;
     handle(id: number): LuaFunction;
@@ -23,19 +24,14 @@ export interface Links {
     }): number;
 }
 /**
- * Whether this is a name under which JavaScript looks for a function by itself: to await, convert, print or compare an object. A script's function
- * there would run at any time, outside of every run.
- */
-export declare const isCalled: (key: unknown) => boolean;
-/**
  * An array for a list or a non-empty sequence, an object for nothing but text keys, else a map. `called`: whether JavaScript would call some of its
  * functions; `shape`: what the table is said to be, `Tag.List` or `Tag.Map`.
  */
 export declare function containerFor(array: readonly unknown[], keys: readonly unknown[], called: boolean, shape?: number): object;
 /** Fills what `containerFor` made. `key`: the n-th key of the array part. */
 export declare function fillContainer(out: object, array: readonly unknown[], keys: readonly unknown[], values: readonly unknown[], exact: boolean): void;
-/** All values of a message. */
-export declare function decode(bytes: Uint8Array, links: Links): LuaValue[];
+/** All values of a message. `passed` gets those that are objects of the host, as they were passed, at their places. */
+export declare function decode(bytes: Uint8Array, links: Links, passed?: (Wrapped | undefined)[]): LuaValue[];
 /** The ids of all tables that an encoded value refers to. Bytes that make no sense refer to nothing. */
 export declare function references(bytes: Uint8Array, visit: (id: number) => void): void;
 /** Whether a function of Lua, which is bytecode, is in an encoded value. */
@@ -56,7 +52,7 @@ export declare function checkEntries(entries: number): void;
 /** A table by value, taken apart. */
 export declare function partsOf(value: object): Parts;
 export declare const isTable: (value: unknown) => value is object;
-/** What stands in for a value that knows what Lua gets in its place. */
+/** What stands in for a value that knows what Lua gets in its place, and for one that Lua holds as itself. */
 export declare function replaced(value: unknown): unknown;
 export declare function putReference(out: Writer, id: number): void;
 /** Writes everything but tables by value. `float`: an integral number is a float. `live`: functions of the running Lua may go. */

@@ -1,12 +1,13 @@
-export type HostValue = (...args: any[]) => unknown;
-/** The functions that one instance was given, by number. */
+import type { Wrapped } from './objects.js';
+export type HostValue = ((...args: any[]) => unknown) | Wrapped;
+/** Those that one instance was given, by number. */
 export declare class HostValues {
     #private;
     get size(): number;
-    /** The number under which the guest is given a function, once more. */
-    give(f: HostValue): number;
+    /** The number under which the guest is given one, once more. */
+    give(value: HostValue): number;
     get(number: number): HostValue | undefined;
-    /** The guest has let go of a function that was passed to it so often. More may be on their way. */
+    /** The guest has let go of what was passed to it so often. More may be on their way. */
     release(number: number, times: number): void;
     /** Whether the guest should be asked which of them it has: what it could not read of a message never came. */
     get wantsComparison(): boolean;

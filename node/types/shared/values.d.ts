@@ -1,6 +1,13 @@
+import type { Wrapped } from './objects.js';
 import type { StoredTable } from './stored.js';
 /** A Lua function. Calls run it; the result is that of `compute`. Several results come as an array. */
-export type LuaFunction = (...args: LuaInput[]) => any;
+export interface LuaFunction {
+    (...args: LuaInput[]): any;
+    /** `for (const x of f)` is what `for x in f do` is in Lua. Each step is a run; several values of a step come as an array. */
+    [Symbol.iterator](): IterableIterator<any>;
+    /** The same for `for x in f, state, control do`, such as `ipairs` and its like give. */
+    iterate(state?: LuaInput, control?: LuaInput): IterableIterator<any>;
+}
 /** What comes from Lua. */
 export type LuaValue = null | boolean | number | bigint | string | Uint8Array | LuaFunction | StoredTable | LuaValue[] | Map<LuaValue, LuaValue> | {
     [key: string]: LuaValue;
@@ -19,8 +26,11 @@ export type LuaObject = object & {
     readonly [Symbol.toStringTag]?: never;
     readonly [Symbol.hasInstance]?: never;
 };
-/** What Lua can be given: what comes from it, any function, and a few more. A class instance needs a method `toLua`. */
-export type LuaInput = LuaValue | undefined | ((...args: any[]) => any) | ArrayBuffer | LuaFloat | ToLua | readonly LuaInput[] | ReadonlyMap<LuaInput, LuaInput> | {
+/**
+ * What Lua can be given: what comes from it, any function, any iterator, and a few more. A class instance needs a method `toLua`, or its class to be passed to
+ * `expose`.
+ */
+export type LuaInput = LuaValue | undefined | ((...args: any[]) => any) | ArrayBuffer | LuaFloat | ToLua | Wrapped | IterableIterator<unknown> | AsyncIterableIterator<unknown> | readonly LuaInput[] | ReadonlyMap<LuaInput, LuaInput> | {
     readonly [key: string]: LuaInput;
 } | LuaObject;
 /**
@@ -50,3 +60,9 @@ export type FunctionKind = {
 export declare const functionKinds: WeakMap<LuaFunction, FunctionKind>;
 /** Numbers in tables from Lua that look like integers and were floats: key (from 0 in arrays) and value. */
 export declare const floatMarks: WeakMap<object, Map<unknown, number>>;
+type CallForAll = (f: LuaFunction, args: readonly LuaInput[]) => readonly LuaValue[];
+/** What the functions of a sandbox have, besides what all functions have. `call`: calls one of them for all of its results. */
+export declare function functionPrototype(call: CallForAll): object;
+/** Makes a function of Lua of what calls it. */
+export declare function makeFunction(call: (...args: LuaInput[]) => any, prototype: object, kind: FunctionKind): LuaFunction;
+export {};

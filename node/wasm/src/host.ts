@@ -7,9 +7,11 @@ import { type ErrorKind, ErrorKinds, HOST_FAILED, LuaCellError, lossyText, messa
 import { type Functions, type HostFunction, MultipleResults } from '../../shared/functions.js';
 import { HostValues } from '../../shared/host-values.js';
 import type { Guest } from './guest.js';
+import { describe } from './classes.js';
 import { behindCause, HostErrors, nothingBehind } from '../../shared/host-errors.js';
 import { type Limits, defaultLimits, mostHeld } from '../../shared/limits.js';
 import { type Modules, answerModule } from '../../shared/modules.js';
+import { type Wrapped, checkSelf, isMember } from '../../shared/objects.js';
 import type { SandboxLinks } from './links.js';
 import { abandon, isThenable } from '../../shared/promises.js';
 import {
@@ -329,6 +331,8 @@ export class Host {
         this.values.release(view.getUint32(0, true), view.getUint32(4, true));
         return none;
       }
+      case Operation.Class:
+        return payload.length < 4 ? null : describe(this.values, new DataView(payload.buffer, payload.byteOffset).getUint32(0, true));
       case Operation.Clock:
         return this.#clock(payload);
       case Operation.Seed:
@@ -462,14 +466,16 @@ export class Host {
     if (this.hostCalls >= this.limits.hostCalls) return this.#finish(links, this.#refuse('HostCallLimit'), null, vp, max);
     this.hostCalls++;
     // The guest knows the name of the one that is gone.
-    const f = id === SLEEP ? declared : id >= FIRST_HOST_VALUE ? (this.values.get(id) as HostFunction | undefined) : this.functions.find(id);
-    if (f === undefined) return Code.Absent;
+    const f = id === SLEEP ? declared : id >= FIRST_HOST_VALUE ? this.values.get(id) : this.functions.find(id);
+    if (typeof f !== 'function') return Code.Absent;
     let result: unknown;
     let waits: boolean;
     const before = this.isOpen;
     try {
       // The guest's own room is used again while the function runs.
-      const args = decode(request.subarray(head), links);
+      const passed: Wrapped[] | undefined = isMember(f) ? [] : undefined;
+      const args = decode(request.subarray(head), links, passed);
+      if (passed) checkSelf(f, passed);
       if (f === declared) return this.#ask(links, id, number, args, request.length, vp, max);
       this.isOpen = true;
       result = f(...args);

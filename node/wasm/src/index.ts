@@ -5,6 +5,7 @@ export { type HostFunction, type MultipleResults, type RegisterOptions, multiple
 export { IndexedDBStore, type IndexedDBOptions, openIndexedDB } from './indexeddb.js';
 export type { LimitOptions, Size, StoreLimit } from '../../shared/limits.js';
 export type { Module, Modules } from '../../shared/modules.js';
+export { type ExposeOptions, type MetamethodName, type Wrapped, expose, wrap } from '../../shared/objects.js';
 export type { Outcome } from '../../shared/outcome.js';
 export { type PendingRun, type Request, Run } from './run.js';
 export { type AsyncRunOptions, type AsyncStartOptions, type MemoryStats, type RunOptions, Sandbox, type SandboxOptions, type StartOptions } from './sandbox.js';

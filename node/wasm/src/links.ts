@@ -4,7 +4,7 @@ import type { HeldFunctions } from '../../shared/held.js';
 import type { HostValues } from '../../shared/host-values.js';
 import { StoredTable } from '../../shared/stored.js';
 import type { Runtime } from './runtime.js';
-import { type FunctionKind, type LuaFunction, functionKinds } from '../../shared/values.js';
+import { type FunctionKind, type LuaFunction, makeFunction } from '../../shared/values.js';
 
 /** How values in messages are tied to a sandbox, and to its present instance. */
 export class SandboxLinks implements Links {
@@ -25,8 +25,7 @@ export class SandboxLinks implements Links {
     const key = kind.type === 'builtin' ? lossyText(kind.name) : null;
     const known = key === null ? undefined : runtime.builtins.get(key);
     if (known) return known;
-    const f: LuaFunction = (...args) => runtime.callFunction(f, kind, args);
-    functionKinds.set(f, kind);
+    const f: LuaFunction = makeFunction((...args) => runtime.callFunction(f, args).value, runtime.functionPrototype, kind);
     if (key !== null) runtime.builtins.set(key, f);
     return f;
   }

@@ -21,7 +21,7 @@ import type { StoredTable } from '../../shared/stored.js';
 import type { PendingRun, Request, Started } from './run.js';
 import { Snapshot } from './snapshot.js';
 import { type TableImage, Tables, type Write, isValid, usageOf } from './tables.js';
-import type { FunctionKind, LuaFunction, LuaInput } from '../../shared/values.js';
+import { type LuaFunction, type LuaInput, functionKinds, functionPrototype } from '../../shared/values.js';
 import { Views } from './views.js';
 import type { VirtualTime } from './virtual-time.js';
 
@@ -84,6 +84,7 @@ export class Runtime {
   readonly views = new Views(this);
   /** Built-ins that the host was given, by name: there is one of each. */
   readonly builtins = new Map<string, LuaFunction>();
+  readonly functionPrototype = functionPrototype((f, args) => this.callFunction(f, args).values);
   /** Of the present instance. */
   #held!: HeldFunctions;
   /** Functions that nobody has any more, for the next time when the guest can be told; null where it is never told. */
@@ -491,8 +492,8 @@ export class Runtime {
     return this.#running ? { ...limits, source: Math.min(limits.source, this.host.limits.source) } : limits;
   }
 
-  callFunction(f: LuaFunction, kind: FunctionKind, values: readonly unknown[]): unknown {
-    return this.run(null, functionEntry(f, kind, values)).value;
+  callFunction(f: LuaFunction, values: readonly unknown[]): Outcome {
+    return this.run(null, functionEntry(f, functionKinds.get(f)!, values));
   }
 
   // ---- Host functions

@@ -1,10 +1,11 @@
 // Views of stored tables, and what they do.
 
-import { containerFor, decode, fillContainer, isCalled, isTable, putPlain, putReference, replaced } from '../../shared/codec.js';
+import { containerFor, decode, fillContainer, isTable, putPlain, putReference, replaced } from '../../shared/codec.js';
 import type { Runtime } from './runtime.js';
 import { type LuaCellError, storeError } from '../../shared/errors.js';
 import { decodeKey, encodeKey, isKey } from '../../shared/keys.js';
 import type { SandboxLinks } from './links.js';
+import { isCalled } from '../../shared/objects.js';
 import { TableId } from '../../shared/protocol.js';
 import { type Owner, StoredTable } from '../../shared/stored.js';
 import { collect, entriesOf, located, sequenceOf, wayTo } from './storing.js';

@@ -9,6 +9,7 @@ import { Reader, Writer } from "../dist/esm/shared/bytes.js";
 import { decode, encodeArgs, references } from "../dist/esm/shared/codec.js";
 import { Functions } from "../dist/esm/shared/functions.js";
 import { Host } from "../dist/esm/wasm/src/host.js";
+import { wrap } from "../dist/esm/shared/objects.js";
 import { decodeKey, encodeKey } from "../dist/esm/shared/keys.js";
 import { Tables } from "../dist/esm/wasm/src/tables.js";
 
@@ -45,6 +46,33 @@ test("pointers outside of the memory are refused", () => {
   memory.set([1, 7, 0, 0, 0]);
   assert.equal(f.js_ext_table_get(0, 0, 5, 20, 50), -1, "a function that never was");
   assert.equal(f.js_ext_table_set(3, 100, 0, 100, 0), 0, "an empty part at the very end is inside");
+});
+
+test("numbers of functions and objects are not taken for each other", () => {
+  const memory = new Uint8Array(1000);
+  const host = hostOver(memory);
+  host.links.hostValues = host.values;
+  const { imports: f } = host;
+  const object = { f: () => 5 };
+  const wrapped = wrap(object);
+  const [o, other, g] = [wrapped, wrap(object, { fields: ["x"] }), () => 1].map((value) => host.values.give(value));
+  const u32 = (...numbers) => numbers.flatMap((n) => [n & 255, (n >> 8) & 255, (n >> 16) & 255, n >>> 24]);
+  const ask = (...bytes) => {
+    memory.set(bytes);
+    return f.js_ext_table_get(0, 0, bytes.length, 500, 500);
+  };
+  assert.equal(decode(Uint8Array.of(0x0f, ...u32(o, 77)), host.links)[0], object);
+  for (const bytes of [[0x0f, ...u32(g, 1)], [0x0e, ...u32(o)], [0x0f, ...u32(5, 1)], [0x0f, ...u32(o)]])
+    assert.throws(() => decode(Uint8Array.from(bytes), host.links), { kind: "Internal" });
+  for (const number of [g, 5, o + 1000]) assert.equal(ask(0x0c, ...u32(number)), -1);
+  assert.equal(ask(0x0c, 1), -1);
+  assert.equal(ask(0x01, ...u32(o)), -1, "an object is no function");
+  assert.ok(ask(0x0c, ...u32(o)) > 20);
+  const member = host.values.give(wrapped.class.members[0].f);
+  const status = (...args) => (ask(0x01, ...u32(member), ...args) > 0 ? memory[500] : null);
+  assert.equal(status(0x0f, ...u32(o, 1)), 0);
+  // Not with another class, whatever number the guest gives it, nor with anything else.
+  for (const args of [[0x0f, ...u32(other, wrapped.class.number)], [0x0e, ...u32(g)], [], [0], [0x08, ...u32(1, 0), 0x0f, ...u32(o, 1)]]) assert.equal(status(...args), 1);
 });
 
 test("the contract of the five functions", () => {

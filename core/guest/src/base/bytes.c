@@ -12,7 +12,7 @@ static void collect (lua_State *L, void *ud) {
 }
 
 int bytes_grow (Bytes *b, size_t extra) {
-  size_t need, cap;
+  size_t least, cap;
   int collected = 0;
   byte *p = NULL;
   if (extra > (size_t)INT_MAX - b->len) return 0;
@@ -21,18 +21,20 @@ int bytes_grow (Bytes *b, size_t extra) {
   if (guest.L != NULL && native_fails())
     luaD_rawrunprotected(guest.L, collect, NULL);
 #endif
-  need = b->len + extra;
-  if (need <= b->fixed_cap) {
+  least = b->len + extra;
+  if (least <= b->fixed_cap) {
     b->p = b->fixed;
     b->cap = b->fixed_cap;
     return 1;
   }
   cap = b->cap + b->cap / 2;
-  if (cap < need) cap = need;
+  /* room for more to come, near the limit less of it, and in the end what only
+     garbage takes; but never so little that a long text would be moved, or all
+     objects looked at, for every few bytes */
+  least += b->len / 8;
+  if (cap < least) cap = least;
   if (cap < 256) cap = 256;
-  /* room for more to come, near the limit just what is needed, and in the end
-     what only garbage takes */
-  for (; p == NULL; cap = need) {
+  for (; p == NULL; cap = least) {
     if (b->p == b->fixed) {
       p = luacell_realloc(NULL, 0, cap);
       if (p != NULL && b->len > 0) memcpy(p, b->p, b->len);
@@ -40,7 +42,7 @@ int bytes_grow (Bytes *b, size_t extra) {
     else
       p = luacell_realloc(b->p, b->cap, cap);
     if (p != NULL) b->cap = cap;
-    else if (cap == need) {
+    else if (cap == least) {
       if (collected++ || guest.L == NULL) return 0;
       luaD_rawrunprotected(guest.L, collect, NULL);
     }

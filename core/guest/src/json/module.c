@@ -12,17 +12,10 @@ void json_start (void) {
   json_incomplete = 0;
 }
 
-/*
-** Adds to the text; whether there was memory is asked in the end. To ask again
-** once there was none would collect each time, and to ask near the limit for no
-** more than these few bytes would move the text each time.
-*/
+/* Adds to the text; whether there was memory is asked in the end. */
 void json_put (const void *s, size_t n) {
-  if (json_incomplete) return;
-  if (n > text.cap - text.len && !bytes_reserve(&text, n + text.len / 8))
-    json_incomplete = 1;
-  else
-    bytes_add(&text, s, n);
+  /* asking again and again would collect each time */
+  if (!json_incomplete && !bytes_add(&text, s, n)) json_incomplete = 1;
 }
 
 void json_push_text (lua_State *L) {

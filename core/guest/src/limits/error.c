@@ -99,6 +99,11 @@ l_noret luacell_memory_error (lua_State *L) {
   luaD_throw(L, LUA_ERRMEM);
 }
 
+/* A stack did not grow: for want of memory, if it is not as long as it may be. */
+void luacell_no_stack (lua_State *L, int space) {
+  if (space <= LUAI_MAXSTACK - (L->top.p - L->stack.p)) luacell_memory_error(L);
+}
+
 /* If 'msg' starts with the position "chunk:line:", that line; else 0. */
 static int line_after (const char *msg, const char *chunk) {
   size_t n = strlen(chunk);

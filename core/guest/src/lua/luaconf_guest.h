@@ -62,6 +62,9 @@ double luacell_decimal (const char *s, char **end);
 /* 'error' and 'coroutine.wrap': see error.c and patch 16. */
 void luacell_concat_error (struct lua_State *L);
 
+/* 'luaL_checkstack': see error.c and patch 17. */
+void luacell_no_stack (struct lua_State *L, int space);
+
 /* 'string.format' of %a: see floats.c and patch 15. */
 int luacell_hex_float (char *to, size_t room, const char *format, double n);
 

@@ -58,11 +58,13 @@ impl Decoder<'_> {
                 Slot::Node(number)
             }
             tag::HANDLE => Slot::Value(Value::Function(self.resolver.handle(self.reader.u32()?))),
-            tag::HOST_FUNCTION => self.host_value()?,
+            tag::HOST_FUNCTION => {
+                let number = self.reader.u32()?;
+                host_value(self.resolver.host_value(number))?
+            }
             tag::HOST_OBJECT => {
-                let value = self.host_value()?;
-                self.reader.u32()?; // its class
-                value
+                let (number, class) = (self.reader.u32()?, self.reader.u32()?);
+                host_value(self.resolver.host_object(number, class))?
             }
             tag::STORED_FUNCTION => {
                 let table = self.resolver.stored(self.id()?, false);
@@ -76,14 +78,6 @@ impl Decoder<'_> {
             self.take(REFERENCE)?;
         }
         Ok(slot)
-    }
-
-    fn host_value(&mut self) -> Result<Slot> {
-        match self.resolver.host_value(self.reader.u32()?) {
-            Some(HostValue::Function(function)) => Ok(Slot::Value(Value::Function(function))),
-            Some(HostValue::Object(object)) => Ok(Slot::Value(Value::Object(object))),
-            None => Err(malformed("a function or object of the host that is not there")),
-        }
     }
 
     fn id(&mut self) -> Result<u32> {
@@ -158,6 +152,14 @@ impl Decoder<'_> {
             }
         }
         Ok(root)
+    }
+}
+
+fn host_value(value: Option<HostValue>) -> Result<Slot> {
+    match value {
+        Some(HostValue::Function(function)) => Ok(Slot::Value(Value::Function(function))),
+        Some(HostValue::Object(object)) => Ok(Slot::Value(Value::Object(object))),
+        None => Err(malformed("a function or object of the host that is not there")),
     }
 }
 

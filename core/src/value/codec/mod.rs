@@ -64,6 +64,11 @@ pub(crate) trait Resolver {
         let _ = number;
         None
     }
+    /// The object behind such a number. Only who does not know it by the number alone looks at the class.
+    fn host_object(&self, number: u32, class: u32) -> Option<HostValue> {
+        let _ = class;
+        self.host_value(number)
+    }
     /// The number of a function or object of the host, which the guest is given once more.
     fn give(&self, value: HostValue) -> Result<u32> {
         let _ = value;

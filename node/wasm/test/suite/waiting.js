@@ -109,10 +109,11 @@ export const waiting = {
 
   "the sandbox is busy while it waits": async ({ Sandbox }) => {
     const lua = new Sandbox();
-    let go;
-    lua.register("wait", () => new Promise((resolve) => (go = resolve)));
+    let [go, called] = [null, null];
+    const waits = new Promise((resolve) => (called = resolve));
+    lua.register("wait", () => new Promise((resolve) => called((go = resolve))));
     const run = lua.computeAsync("_home.x = 1 return wait()");
-    await pause(5);
+    await waits;
     fails("Busy", () => lua.compute("return 1"));
     fails("Busy", () => lua.home.get("x"));
     fails("Busy", () => lua.start("return 1"));
@@ -276,8 +277,8 @@ export const waiting = {
     await rejects("Timeout", lua.computeAsync("endless()", { timeout: 5 }));
     const late = keep;
     const next = lua.computeAsync("return endless()");
-    late("of the first");
-    await pause(2);
+    late?.("of the first");
+    while (keep === late) await pause(0);
     keep("of the second");
     equal(await next, "of the second");
     lua.register("fails", () => pause(3).then(() => Promise.reject(new Error("unheard"))));

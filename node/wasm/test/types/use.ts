@@ -1,7 +1,7 @@
 // Compiled, not run: what users write has these types.
 
-import { Engine, LuaCellError, LuaFloat, Run, Sandbox, Snapshot, StoredTable, multiple, openIndexedDB } from '../../dist/esm/wasm/src/esm.js';
-import type { AsyncStartOptions, ErrorKind, HostFunction, LuaValue, Outcome, PendingRun, Request, StartOptions, TableStore } from '../../dist/esm/wasm/src/esm.js';
+import { Engine, LuaCellError, LuaFloat, Run, Sandbox, Snapshot, StoredTable, expose, multiple, openIndexedDB, wrap } from '../../dist/esm/wasm/src/esm.js';
+import type { AsyncStartOptions, ErrorKind, ExposeOptions, HostFunction, LuaFunction, LuaValue, Outcome, PendingRun, Request, StartOptions, TableStore, Wrapped } from '../../dist/esm/wasm/src/esm.js';
 
 interface Item {
   name: string;
@@ -43,6 +43,22 @@ const store: TableStore = await openIndexedDB('name', { onError: (error: LuaCell
   lua.register('handler', () => (x: number) => x).home.get('x');
   lua.home.set('order', order);
   lua.input = order;
+  class Point {
+    constructor(readonly x: number) {}
+    plus(y: number): Point {
+      return new Point(this.x + y);
+    }
+    *[Symbol.iterator](): Generator<number> {
+      yield this.x;
+    }
+  }
+  const options_: ExposeOptions = { methods: ['plus', Symbol.iterator], fields: ['x'], metamethods: { __add: (a: Point, b: number) => wrap(a.plus(b)) } };
+  const exposed: typeof Point = expose(Point, options_);
+  const wrapped: Wrapped = wrap(new exposed(1), { writable: [] });
+  lua.compute('', wrapped, [1, 2].values(), [wrapped], new Map([[1, 2]]).entries(), (function* () { yield multiple(1, 2); })(), (async function* () { yield 1; })());
+  lua.register('point', () => wrapped).register('rows', function* () { yield multiple(1, order); }).register('later', async function* () { yield 1; });
+  const iterable: LuaFunction = lua.compute('return next');
+  for (const x of iterable) for (const y of iterable.iterate({ x })) lua.call('f', x, y, iterable);
   const home: StoredTable = lua.home;
   for (const [key, value] of home) lua.home.set(key, value);
   const options: StartOptions = { args: [order], timeout: 5, durable: 'order-17' };
@@ -97,6 +113,10 @@ new Sandbox().compute(5);
 new Sandbox().compute('', Symbol('x'));
 // @ts-expect-error: a date is no value
 new Sandbox().compute('', new Date());
+// @ts-expect-error: no such metamethod
+wrap({}, { metamethods: { __gc: () => 1 } });
+// @ts-expect-error: expose takes a class
+expose({});
 // @ts-expect-error: no such kind
 const kind: ErrorKind = 'Nonsense';
 void kind;
