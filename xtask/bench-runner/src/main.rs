@@ -7,7 +7,8 @@
 //! bench-runner engine COUNT   a new engine and a sandbox with "return 1+1", dropped
 //! bench-runner compute COUNT  "return 1+1" in one sandbox
 //! bench-runner hostcall COUNT a host function with two integers and one result, called in a Lua loop
-//! bench-runner call COUNT     a Lua function with two integers and one result, called by name
+//! bench-runner call|call-handle COUNT   a Lua function with two integers and one result, called by name, or as a value
+//! bench-runner method COUNT   a method of a host object with two integers and one result, called in a Lua loop
 //! bench-runner records-in|records-out COUNT   1,000 records of three fields as argument or result; prints nanoseconds for all of them
 //! bench-runner api-get|api-set COUNT   a field of _home, read or written by the host
 //! bench-runner scripts-on|sandboxes-on|engines-on THREADS   the same scripts, or sandboxes used once, also of an engine each, shared by so many threads;
@@ -40,7 +41,7 @@ mod waiting;
 use std::hint::black_box;
 
 use anyhow::{Context, Result, bail, ensure};
-use luacell::{ComputeOptions, Engine, EngineConfig, Sandbox, SandboxConfig, Value};
+use luacell::{Class, ComputeOptions, Engine, EngineConfig, Sandbox, SandboxConfig, Value};
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -90,17 +91,27 @@ fn main() -> Result<()> {
         "hostcall" => {
             let sandbox = sandbox(&engine)?;
             sandbox.register("add", |(a, b): (i64, i64)| Ok(a + b))?;
-            let calls = ComputeOptions::new().args((i64::from(count),));
-            let source = "local add = add for i = 1, ... do add(i, 2) end";
-            sandbox.compute_with(source, calls.clone())?;
-            let start = now();
-            sandbox.compute_with(source, calls)?;
-            Ok((now() - start) / f64::from(count))
+            looped(&sandbox, "local add, n = add, ... for i = 1, n do add(i, 2) end", count, &[])
+        }
+        "method" => {
+            struct Adder;
+            let class = Class::builder("Adder").method("add", |_: &Adder, (a, b): (i64, i64)| Ok(a + b)).build();
+            let source = "local n, object = ... for i = 1, n do object:add(i, 2) end";
+            looped(&sandbox(&engine)?, source, count, &[class.object(Adder).into()])
         }
         _ => bail!("{mode} is not known"),
     }?;
     println!("{nanoseconds:.2}");
     Ok(())
+}
+
+/// Nanoseconds for each round of a loop in Lua, which gets the count and then these values.
+fn looped(sandbox: &Sandbox, source: &str, count: u32, values: &[Value]) -> Result<f64> {
+    let args: Vec<Value> = std::iter::once(Value::from(i64::from(count))).chain(values.iter().cloned()).collect();
+    sandbox.compute_with(source, ComputeOptions::new().args(args.clone()))?;
+    let start = now();
+    sandbox.compute_with(source, ComputeOptions::new().args(args))?;
+    Ok((now() - start) / f64::from(count))
 }
 
 /// How long hostile scripts run with a timeout of 50 ms: median and worst, in nanoseconds.

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use anyhow::{Result, ensure};
-use luacell::{Engine, Sandbox, Value};
+use luacell::{Engine, Function, Outcome, Sandbox, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::{each, sandbox};
@@ -21,8 +21,13 @@ const FUNCTIONS: &str = "function sum(a, b) return a + b end \
 
 /// Nanoseconds for each of `count`; `None` when the mode is not one of these.
 pub fn measure(engine: &Engine, mode: &str, count: u32) -> Result<Option<f64>> {
-    let operation = match mode {
+    let operation: fn(&Sandbox) -> Result<()> = match mode {
         "call" => call,
+        "call-handle" => {
+            let sandbox = sandbox(engine)?;
+            let sum: Function = sandbox.compute("return function(a, b) return a + b end")?.get()?;
+            return each(count, || is_three(&sum.call((1, 2))?)).map(Some);
+        }
         "api-get" => api_get,
         "api-set" => api_set,
         "records-in" => records_in,
@@ -36,7 +41,10 @@ pub fn measure(engine: &Engine, mode: &str, count: u32) -> Result<Option<f64>> {
 }
 
 fn call(sandbox: &Sandbox) -> Result<()> {
-    let outcome = sandbox.call("sum", (1, 2))?;
+    is_three(&sandbox.call("sum", (1, 2))?)
+}
+
+fn is_three(outcome: &Outcome) -> Result<()> {
     ensure!(outcome.value() == &Value::Integer(3), "1+2 is not 3");
     Ok(())
 }
