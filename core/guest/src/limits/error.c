@@ -115,9 +115,7 @@ static int line_after (const char *msg, const char *chunk) {
 }
 
 int luacell_levels (lua_State *L) {
-  const CallInfo *ci;
-  int levels = 0;
-  for (ci = L->ci; ci != &L->base_ci; ci = ci->previous) levels++;
+  int levels = (int)L->ci->n;
   if (levels > 0 && (luacell_flags(L) & THREAD_TASK)) levels--;
   return levels;
 }

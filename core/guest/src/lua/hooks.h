@@ -42,6 +42,9 @@ l_noret luacell_no_metatable (lua_State *L);
 /* An external table got a metatable. */
 void luacell_metatable_set (lua_State *L, Table *t);
 
+/* Frees all frames of a thread that ends. */
+void luacell_free_frames (lua_State *L);
+
 /* Is '__gc' called for this object? */
 int luacell_has_finalizer (const GCObject *o);
 
