@@ -57,13 +57,12 @@ pub use api::Reply;
 #[cfg(feature = "testkit")]
 pub use api::testkit;
 pub use api::{
-    Class, ClassBuilder, ComputeOptions, Engine, ImportOptions, LuaObject, Metamethod, Request, Run, Sandbox,
+    Caller, Class, ClassBuilder, ComputeOptions, Engine, ImportOptions, LuaObject, Metamethod, Request, Run, Sandbox,
     SandboxConfig, parse_size, parse_time,
 };
 #[cfg(feature = "async")]
 #[doc(hidden)]
 pub use api::{LanguageClass, Member, MemberFn};
-pub use guest::host_functions::FromArgs;
 pub use guest::modules::{Folder, Module, ModuleResolver, Resolved};
 pub use machine::EngineConfig;
 pub use run::{Canceller, Interrupter, memory_in_use, threads};
@@ -80,8 +79,9 @@ pub use value::LanguageData;
 #[cfg(feature = "serde")]
 pub use value::serde::SerializeArgs;
 pub use value::{
-    Args, Error, ErrorKind, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats, Metrics, Object, ObjectRef,
-    Outcome, Result, Shape, StoredTable, Table, TableBuilder, TableRef, Value, binding_codec as wire,
+    Args, CallArgs, Error, ErrorKind, FromArg, FromArgs, FromValue, Function, Home, IntoArgs, LuaString, MemoryStats,
+    Metrics, Object, ObjectRef, Outcome, Result, Shape, StoredTable, Table, TableBuilder, TableRef, Value, Variadic,
+    binding_codec as wire, fallible,
 };
 
 /// The programs in the README and the documents are tests.

@@ -91,9 +91,11 @@ check "pkg-config, nothing but the static library" only_static
 check "find_package: shared, static, C++" with_cmake
 check "find_package refuses another version" other_version
 check "the README's C" readme_c ten 1
-check "the README's C: waiting" readme_c ask 2
+check "the README's C: objects" readme_c account 2
+check "the README's C: waiting" readme_c ask 3
 check "the README's C++" readme_cpp 1 'sum == 3'
-check "the README's C++: waiting" readme_cpp 2 'greeting == "Hello, Ada!"'
+check "the README's C++: objects" readme_cpp 2 '*account == 42'
+check "the README's C++: waiting" readme_cpp 3 'greeting == "Hello, Ada!"'
 check "the README's CMake" readme_cmake
 check "the library shows luacell_* only" only_ours
 check "licences and notices are there" test -s "$prefix/share/doc/luacell/LICENSE-MIT" -a -s "$prefix/share/doc/luacell/THIRD-PARTY-NOTICES.md"

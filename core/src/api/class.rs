@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::guest::host_functions::FromArgs;
 use crate::util::lock;
-use crate::value::{ClassParts, Error, FromValue, Function, HostFunction, IntoArgs, Members, Object, Result, Value};
+use crate::value::{
+    CallArgs, ClassParts, Error, FromArgs, FromValue, Function, HostFunction, IntoArgs, Members, Object, Result, Value,
+};
 
 /// What scripts may do with objects of type `T`: what was listed, and nothing else.
 ///
@@ -304,9 +305,7 @@ impl<T: Send + Sync + 'static> ClassBuilder<T> {
             let object = values.first_mut().map(std::mem::take);
             let this = object.as_ref().and_then(Value::as_object).and_then(|object| own(object, number));
             let this = this.ok_or_else(|| Error::conversion(expects.as_str()))?;
-            let mut args = values.drain(..);
-            args.next();
-            let args = A::from_args(args)?;
+            let args = A::from_args(CallArgs::behind_self(values))?;
             function(this, args)?.push_args(values);
             Ok(())
         };

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::guest::host_functions::FromArgs;
 use crate::run::SandboxCell;
 use crate::value::{
-    ArgList, Error, Function, FunctionKind, HostFunction, IntoArgs, Nameless, Origin, Outcome, Result, Value,
+    ArgList, Error, FromArgs, Function, FunctionKind, HostFunction, IntoArgs, Nameless, Origin, Outcome, Result, Value,
 };
 
 impl Function {

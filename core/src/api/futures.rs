@@ -4,10 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{ComputeOptions, Sandbox};
-use crate::guest::host_functions::{FromArgs, HostFunction, Pending};
+use crate::guest::host_functions::{HostFunction, Pending};
 use crate::run::async_run::run;
 use crate::run::inputs::{enter_call, enter_compute_with};
-use crate::value::{Function, IntoArgs, Outcome, Result, Value};
+use crate::value::{CallArgs, FromArgs, Function, IntoArgs, Outcome, Result, Value};
 
 /// What a host function gives that [waits only sometimes](Sandbox::register_maybe_async).
 pub enum Reply {
@@ -34,7 +34,7 @@ fn future_of<A: FromArgs, R: IntoArgs, F: Future<Output = Result<R>> + Send + 's
     function: impl Fn(A) -> F + Send + Sync + 'static,
 ) -> HostFunction {
     HostFunction::Future(Arc::new(move |args: &mut Vec<Value>| -> Pending {
-        match A::from_args(args.drain(..)) {
+        match A::from_args(CallArgs::new(args)) {
             Ok(args) => {
                 let results = function(args);
                 Box::pin(async move { results.await.map(IntoArgs::into_args) })
@@ -147,7 +147,7 @@ impl Sandbox {
         function: impl Fn(A) -> Result<Reply> + Send + Sync + 'static,
     ) -> Result<()> {
         let call = move |values: &mut Vec<Value>| -> Result<Option<Pending>> {
-            Ok(function(A::from_args(values.drain(..))?)?.into_pending(values))
+            Ok(function(A::from_args(CallArgs::new(values))?)?.into_pending(values))
         };
         self.add_function(name, HostFunction::MayWait(Arc::new(call)), repeatable)
     }

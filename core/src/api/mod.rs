@@ -1,5 +1,6 @@
 //! What programs use.
 
+mod caller;
 mod class;
 mod config;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub(crate) mod stored_table;
 pub mod testkit;
 mod transaction;
 
+pub use self::caller::Caller;
 pub use self::class::{Class, ClassBuilder, LuaObject, Metamethod};
 pub use self::config::{ComputeOptions, SandboxConfig};
 pub use self::engine::Engine;

@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{ComputeOptions, Engine, SandboxConfig};
-use crate::guest::host_functions::{self, FromArgs, HostFunction};
+use crate::guest::host_functions::{self, HostFunction};
 use crate::guest::registration::{register, unregister};
 use crate::run::access::Access;
 use crate::run::cancel::{self, Cancellable, Interrupter};
 use crate::run::inputs::{enter_call, enter_compute, enter_compute_with};
 use crate::run::{SandboxCell, SandboxState};
 use crate::store::reserved::{HOME, IO};
-use crate::value::{ArgList, Error, Home, IntoArgs, MemoryStats, Outcome, Result, StoredTable, Value};
+use crate::value::{ArgList, Error, FromArgs, Home, IntoArgs, MemoryStats, Outcome, Result, StoredTable, Value};
 
 /// One isolated Lua with its state: globals stay from run to run, and so do the tables in `_home`.
 ///

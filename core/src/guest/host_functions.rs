@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::vec::Drain;
 
 use super::requests::{OpenRequest, Waits, nobody_answers, too_much_is_held};
 use super::resolver::SandboxResolver;
@@ -17,14 +16,14 @@ pub(crate) use crate::value::HostFunction;
 #[cfg(feature = "async")]
 pub(crate) use crate::value::Pending;
 use crate::value::host_values::HostValues;
-use crate::value::{Error, ErrorKind, FromValue, IntoArgs, LuaString, Result, Value, codec};
+use crate::value::{CallArgs, Error, ErrorKind, FromArgs, IntoArgs, Result, Value, codec};
 
 impl HostFunction {
     pub(crate) fn plain<A: FromArgs, R: IntoArgs>(
         function: impl Fn(A) -> Result<R> + Send + Sync + 'static,
     ) -> HostFunction {
         HostFunction::Plain(Arc::new(move |values| {
-            let args = A::from_args(values.drain(..))?;
+            let args = A::from_args(CallArgs::new(values))?;
             function(args)?.push_args(values);
             Ok(())
         }))
@@ -340,9 +339,9 @@ fn call_later(guest: &mut GuestMut<'_>, function: HostFunction, called: Called, 
             if is_driven(host) && called.request.is_none() && !compute_slot::is_at_work() {
                 return Answer::Later;
             }
-            match catch_unwind(AssertUnwindSafe(|| function(values))) {
+            match call_now(guest, || Ok(function(values))) {
                 Ok(pending) => wait_for(guest, pending, called, values),
-                Err(panic) => Answer::Error(panicked(&*panic)),
+                Err(answer) => answer,
             }
         }
         #[cfg(feature = "async")]
@@ -521,83 +520,3 @@ fn encode_values(values: &[Value], out: &mut Vec<u8>, resolver: Option<&SandboxR
     let resolver = resolver.ok_or_else(|| Error::internal("a host function answers outside of a run"))?;
     codec::encode_args(values, out, resolver)
 }
-
-/// What a host function takes: a type that a [`Value`] can become, a tuple of such types, or `Vec<Value>` for any
-/// arguments.
-///
-/// Missing arguments are nil, and extra ones are dropped, as in Lua.
-pub trait FromArgs: Sized {
-    /// The arguments as these types.
-    ///
-    /// # Errors
-    /// `Conversion` if one does not fit, naming its position.
-    fn from_args(args: Drain<'_, Value>) -> Result<Self>;
-}
-
-#[inline]
-fn argument<T: FromValue>(position: usize, value: Option<Value>) -> Result<T> {
-    T::from_value(value.unwrap_or_default())
-        .map_err(|e| Error::new(e.kind(), format!("bad argument #{position} ({})", e.message())))
-}
-
-impl FromArgs for Vec<Value> {
-    #[inline]
-    fn from_args(args: Drain<'_, Value>) -> Result<Self> {
-        Ok(args.collect())
-    }
-}
-
-impl FromArgs for () {
-    #[inline]
-    fn from_args(_: Drain<'_, Value>) -> Result<Self> {
-        Ok(())
-    }
-}
-
-macro_rules! one_arg {
-    ($($type:ty)+) => {$(
-        impl FromArgs for $type {
-            #[inline]
-            fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
-                argument(1, args.next())
-            }
-        }
-    )+};
-}
-
-one_arg!(bool i8 i16 i32 i64 u8 u16 u32 u64 isize usize f64 String LuaString Value);
-one_arg!(crate::value::Table crate::value::StoredTable crate::value::Function crate::value::Object);
-
-impl<T: Send + Sync + 'static> FromArgs for crate::value::ObjectRef<T> {
-    #[inline]
-    fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
-        argument(1, args.next())
-    }
-}
-
-impl<T: FromValue> FromArgs for Option<T> {
-    #[inline]
-    fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
-        argument(1, args.next())
-    }
-}
-
-macro_rules! tuple_from_args {
-    ($($name:ident $position:literal)+) => {
-        impl<$($name: FromValue),+> FromArgs for ($($name,)+) {
-            #[inline]
-            fn from_args(mut args: Drain<'_, Value>) -> Result<Self> {
-                Ok(($(argument::<$name>($position, args.next())?,)+))
-            }
-        }
-    };
-}
-
-tuple_from_args!(A 1);
-tuple_from_args!(A 1 B 2);
-tuple_from_args!(A 1 B 2 C 3);
-tuple_from_args!(A 1 B 2 C 3 D 4);
-tuple_from_args!(A 1 B 2 C 3 D 4 E 5);
-tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6);
-tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6 G 7);
-tuple_from_args!(A 1 B 2 C 3 D 4 E 5 F 6 G 7 H 8);

@@ -5,9 +5,12 @@
     reason = "in what the macro of scoped-tls-hkt expands to, which shortens lifetimes for the time of a call"
 )]
 
+use std::sync::Arc;
+
 use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
 
 use super::GuestMut;
+use crate::value::Owner;
 
 /// A sandbox in the middle of a host function.
 trait Calling {
@@ -95,6 +98,17 @@ pub(crate) fn find<R>(sandbox: *const (), f: impl FnOnce(GuestMut<'_>) -> R) -> 
         return None;
     }
     INNERMOST.with(|Innermost(call)| search(Some(call), sandbox, None, None, f))
+}
+
+/// The sandbox whose host function this thread runs.
+pub(crate) fn caller() -> Option<Arc<dyn Owner>> {
+    if !INNERMOST.is_set() {
+        return None;
+    }
+    INNERMOST.with(|Innermost(call)| {
+        let (mut guest, _) = call.split();
+        guest.host().run.resolver.as_ref().map(|resolver| Arc::clone(resolver.owner()))
+    })
 }
 
 /// Whether this thread is in a host function that the sandbox called.

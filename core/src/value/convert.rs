@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
 
 use super::{Function, LuaString, Object, Shape, Table, Value};
-use crate::value::{Error, Result, StoredTable};
+use crate::value::{CallArgs, Error, Result, StoredTable};
 
 macro_rules! value_from {
     ($($type:ty => $make:expr;)+) => {$(
@@ -119,6 +119,20 @@ pub trait FromValue: Sized {
     /// # Errors
     /// `Conversion` if it does not fit.
     fn from_value(value: Value) -> Result<Self>;
+
+    /// This type as the only parameter of a host function.
+    #[doc(hidden)]
+    #[inline]
+    fn from_only_parameter(mut args: CallArgs<'_>) -> Result<Self> {
+        args.parameter()
+    }
+
+    /// A `Vec` of this type as the only parameter of a host function.
+    #[doc(hidden)]
+    #[inline]
+    fn list_from_only_parameter(mut args: CallArgs<'_>) -> Result<Vec<Self>> {
+        args.parameter()
+    }
 }
 
 fn mismatch<T>(expected: &str, value: &Value) -> Result<T> {
@@ -130,6 +144,12 @@ impl FromValue for Value {
     fn from_value(value: Value) -> Result<Self> {
         Ok(value)
     }
+
+    /// All arguments, of any number.
+    #[inline]
+    fn list_from_only_parameter(args: CallArgs<'_>) -> Result<Vec<Self>> {
+        Ok(args.collect())
+    }
 }
 
 impl FromValue for () {
@@ -139,6 +159,12 @@ impl FromValue for () {
             Value::Nil | Value::Null => Ok(()),
             other => mismatch("nil", &other),
         }
+    }
+
+    /// No parameter at all.
+    #[inline]
+    fn from_only_parameter(_: CallArgs<'_>) -> Result<Self> {
+        Ok(())
     }
 }
 
@@ -274,6 +300,11 @@ impl<T: FromValue> FromValue for Vec<T> {
             return Err(Error::conversion("expected a sequence, got a table with other keys"));
         }
         table.sequence().map(T::from_value).collect()
+    }
+
+    #[inline]
+    fn from_only_parameter(args: CallArgs<'_>) -> Result<Self> {
+        T::list_from_only_parameter(args)
     }
 }
 

@@ -404,6 +404,30 @@ impl fmt::Debug for Error {
     }
 }
 
+/// As [`Error::opaque`] has it: what the text of any error tells is not meant for scripts. One of luacell stays what it is.
+impl From<Box<dyn std::error::Error + Send + Sync>> for Error {
+    fn from(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        match error.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(error) => Error::opaque(error),
+        }
+    }
+}
+
+macro_rules! opaque {
+    ($($error:ty)+) => {$(
+        /// As [`Error::opaque`] has it.
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Error::opaque(error)
+            }
+        }
+    )+};
+}
+
+opaque!(std::io::Error std::num::ParseIntError std::num::ParseFloatError std::num::TryFromIntError);
+opaque!(std::str::Utf8Error std::string::FromUtf8Error std::fmt::Error std::time::SystemTimeError);
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|e| e as &(dyn std::error::Error + 'static))

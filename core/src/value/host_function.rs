@@ -3,11 +3,30 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::{Result, Value};
+use super::{Error, Result, Value};
 
 /// A future that gives a host function's results.
 #[cfg(feature = "async")]
 pub(crate) type Pending = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Value>>> + Send>>;
+
+/// A host function that may fail with an error of any type, for `?` on whatever it calls. Scripts see of it only that the
+/// host failed, as for [`Error::opaque`]; an [`Error`] stays what it is.
+///
+/// ```
+/// use luacell::{Sandbox, fallible};
+///
+/// let lua = Sandbox::new()?;
+/// let parse = |text: String| -> Result<f64, Box<dyn std::error::Error + Send + Sync>> { Ok(text.trim().parse()?) };
+/// lua.register("parse", fallible(parse))?;
+/// assert_eq!(lua.compute("return parse(' 2.5 ')")?.get::<f64>()?, 2.5);
+/// assert_eq!(lua.compute("parse('x')").unwrap_err().kind(), luacell::ErrorKind::HostFunction);
+/// # Ok::<(), luacell::Error>(())
+/// ```
+pub fn fallible<A, R, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    function: impl Fn(A) -> Result<R, E> + Send + Sync + 'static,
+) -> impl Fn(A) -> Result<R> + Send + Sync + 'static {
+    move |args| function(args).map_err(|error| Error::from(error.into()))
+}
 
 /// What a binding knows a sandbox by.
 pub type LanguageData = Arc<dyn Any + Send + Sync>;
